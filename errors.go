@@ -1,0 +1,162 @@
+package tcproom
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The causes for which a connection ends, and what else can be told apart with
+// [errors.Is]. A conn's end has exactly one cause, which [OnLeave] or
+// [OnReject] and [context.Cause] of [Conn.Context] report: one of the causes
+// below, [io.EOF] (the peer left), [io.ErrUnexpectedEOF] (it left in the middle
+// of a frame) or [net.ErrClosed] ([Conn.Close] was called at this end).
+var (
+	// ErrRoomClosed is returned by every method of a room that was shut down
+	// or closed, by Serve when that happens, and is the cause with which its
+	// members leave.
+	ErrRoomClosed = errors.New("tcproom: room closed")
+
+	// ErrKicked is the cause of a member that [Room.Kick] removed; the reason
+	// follows in the text.
+	ErrKicked = errors.New("tcproom: kicked")
+	// ErrSlow is the cause of a member that stopped reading and lagged
+	// further behind than the backlog allows.
+	ErrSlow = errors.New("tcproom: reads too slowly: lags behind more than the backlog")
+	// ErrWriteTimeout is the cause of a member whose connection took no byte
+	// for the write timeout while bytes waited.
+	ErrWriteTimeout = errors.New("tcproom: write timeout: the peer's connection takes no more bytes")
+	// ErrIdleTimeout is the cause of a conn that sent nothing for the idle timeout.
+	ErrIdleTimeout = errors.New("tcproom: idle timeout: the peer sent nothing")
+	// ErrReset is the cause of a conn whose transport broke, by a reset or
+	// another error, which is wrapped as well.
+	ErrReset = errors.New("tcproom: connection broke")
+	// ErrMalformed is the cause of a conn that sent bytes which its framing
+	// or codec does not allow. A Framing or Codec returns it, wrapped, for such bytes.
+	ErrMalformed = errors.New("tcproom: malformed")
+	// ErrFrameTooLarge is the cause of a conn that sent a frame above its
+	// limit, and is returned by Send, Post and Broadcast for a body above [WithMaxMessage].
+	ErrFrameTooLarge = errors.New("tcproom: message too large")
+	// ErrHook is the cause of a conn whose hook panicked, called
+	// runtime.Goexit or, being OnMessage or OnEvent, failed; a [*HookError] says which.
+	ErrHook = errors.New("tcproom: hook")
+
+	// ErrRoomFull is the cause of a refusal because of [WithMaxMembers].
+	ErrRoomFull = errors.New("tcproom: room is full")
+	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].
+	ErrTooManyPending = errors.New("tcproom: too many connections wait to join")
+	// ErrHandshakeTimeout is the cause of a refusal because TLS, hello and
+	// the Handshake hook together took longer than [WithHandshakeTimeout].
+	ErrHandshakeTimeout = errors.New("tcproom: handshake timeout")
+	// ErrNameInvalid is the cause of a refusal because of [WithNameValidator].
+	ErrNameInvalid = errors.New("tcproom: invalid name")
+	// ErrNameTaken is the cause of a refusal because of [WithUniqueNames].
+	ErrNameTaken = errors.New("tcproom: name is taken")
+	// ErrTooManyLanes is the cause of a refusal, and is returned by Serve,
+	// when a room would have to speak more than 16 pairs of framing and codec.
+	ErrTooManyLanes = errors.New("tcproom: more than 16 pairs of framing and codec in one room; use comparable Framing and Codec values, or fewer of them")
+
+	// ErrUnframeable is returned by Send, Post and Broadcast for a body that
+	// a framing in use cannot carry, such as one with a newline in [Lines].
+	// A Framing returns it, wrapped, from AppendFrame.
+	ErrUnframeable = errors.New("tcproom: body cannot be framed")
+	// ErrNoFrame is returned by a Codec that has nothing to say for an event.
+	ErrNoFrame = errors.New("tcproom: codec says nothing for this event")
+	// ErrNotMember is returned by Post and Kick for a conn that is not, or no
+	// longer, a member of the room.
+	ErrNotMember = errors.New("tcproom: not a member of this room")
+	// ErrReceive is returned by Receive and Events where somebody else reads:
+	// at the room's end outside of the Handshake hook, and at a dialling end with [OnEvent].
+	ErrReceive = errors.New("tcproom: this conn is read by its room or its OnEvent hook")
+)
+
+// A RefusedError is returned by Dial, Join and Receive when the room did not
+// let the conn in and its codec says so.
+type RefusedError struct {
+	Code    string // for programs, as docs/wire.md lists them
+	Message string // for people; the peer's words
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("tcproom: the room refused the connection: %q (code %q)", e.Message, e.Code)
+}
+
+// A HookError wraps [ErrHook]: the named hook panicked, ended its goroutine
+// with runtime.Goexit, or returned an error.
+type HookError struct {
+	Hook  string // "OnMessage"
+	Err   error  // what it returned, or nil
+	Panic any    // what it panicked with, or nil; both nil: runtime.Goexit
+	Stack []byte // of the panic
+}
+
+func (e *HookError) Error() string {
+	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("tcproom: hook %s: %v", e.Hook, e.Err)
+	case e.Panic != nil:
+		return fmt.Sprintf("tcproom: hook %s panicked: %q", e.Hook, fmt.Sprint(e.Panic))
+	}
+	return fmt.Sprintf("tcproom: hook %s called runtime.Goexit", e.Hook)
+}
+
+// Unwrap returns ErrHook and, where the hook failed with an error, that error.
+func (e *HookError) Unwrap() []error {
+	if e.Err != nil {
+		return []error{ErrHook, e.Err}
+	}
+	return []error{ErrHook}
+}
+
+// A StopError says what [Room.Shutdown] or [Room.Close] had to cut, and what
+// did not end although it was cut. It wraps the context's error, if that is why.
+type StopError struct {
+	Cut   []CutMember // members that did not get all that was ordered before the stop
+	Stuck []StuckConn // conns that are still there
+	Err   error       // the context's error, or nil
+}
+
+// A CutMember is a member that was cut while the room stopped.
+type CutMember struct {
+	Member Member
+	Missed uint64 // events ordered before the stop that were not handed to its kernel
+}
+
+// A StuckConn is a connection that did not end when its room stopped.
+type StuckConn struct {
+	Member Member // zero where it had not joined
+	Addr   string
+	// Hook names the hook of this conn that has not returned; empty: its
+	// net.Conn did not return from Read, Write or Close although it was closed.
+	Hook string
+}
+
+func (e *StopError) Error() string {
+	var b strings.Builder
+	b.WriteString("tcproom: stop")
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if n := len(e.Cut); n > 0 {
+		var missed uint64
+		for _, m := range e.Cut {
+			missed += m.Missed
+		}
+		fmt.Fprintf(&b, ": %d members were cut, who missed %d events in all", n, missed)
+	}
+	for i, s := range e.Stuck {
+		if i == 8 {
+			fmt.Fprintf(&b, "; and %d more", len(e.Stuck)-i)
+			break
+		}
+		if s.Hook != "" {
+			fmt.Fprintf(&b, "; conn %q of %q is still in hook %s: make it return", s.Addr, s.Member.Name, s.Hook)
+		} else {
+			fmt.Fprintf(&b, "; conn %q of %q is still in its net.Conn: make Close unblock Read and Write", s.Addr, s.Member.Name)
+		}
+	}
+	return b.String()
+}
+
+// Unwrap returns the context's error, if that is why the stop was cut short.
+func (e *StopError) Unwrap() error { return e.Err }

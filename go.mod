@@ -1,0 +1,3 @@
+module example.com/tcproom
+
+go 1.26

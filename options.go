@@ -1,0 +1,403 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// A RoomOption configures a [Room]; [New] accepts it. The constructors of
+// options only record what they are given; a later option of the same kind
+// replaces an earlier one.
+type RoomOption interface{ applyRoom(*roomConfig) }
+
+// A ConnOption configures the room's end of connections. [Room.Serve] and
+// [Room.ServeConn] accept it for theirs, [New] as the default of all.
+type ConnOption interface {
+	RoomOption
+	applyConn(*connConfig)
+}
+
+// A DialOption configures a dialling end; [Dial], [NewConn] and [Room.Join] accept it.
+type DialOption interface{ applyDial(*dialConfig) }
+
+// An Option configures a connection at either end and is accepted everywhere.
+type Option interface {
+	ConnOption
+	DialOption
+}
+
+// SlowPolicy says what happens to a member that stops reading and lags
+// further behind than the backlog allows.
+type SlowPolicy uint8
+
+const (
+	// Disconnect ends the member with [ErrSlow]. It is the default, and what
+	// Skip means for a member whose codec cannot say a [Gap].
+	Disconnect SlowPolicy = iota
+	// Skip lets the member continue at the newest event, after a [Gap] that
+	// names what it missed.
+	Skip
+	// Block holds messages back, before they are ordered, until the member
+	// has read, for at most [WithMaxWait]; then those furthest behind end as
+	// with Disconnect. Joins and leaves are never held back for it.
+	Block
+)
+
+// String returns the name of the constant, "Disconnect" for [Disconnect].
+func (p SlowPolicy) String() string {
+	switch p {
+	case Skip:
+		return "Skip"
+	case Block:
+		return "Block"
+	}
+	return "Disconnect"
+}
+
+// Identity is what a Handshake hook makes of a connection.
+type Identity struct {
+	// Name is the member's name; empty: the one that its hello asks for, or
+	// guest-N. It must pass the room's validator and uniqueness like any other.
+	Name string
+	// Context, if not nil, lends its values, and nothing else, to
+	// [Conn.Context] of the member.
+	Context context.Context
+}
+
+// The defaults of options, as the documentation of each option states them.
+const (
+	defaultMaxMessage       = 64 << 10
+	defaultHandshakeTimeout = 10 * time.Second
+	defaultWriteTimeout     = 30 * time.Second
+	defaultBacklog          = 4 << 20
+	defaultMaxWait          = 5 * time.Second
+	defaultMaxPending       = 256
+)
+
+// limits is what both ends of a connection can be configured with.
+type limits struct {
+	framing          Framing
+	codec            Codec
+	maxMessage       int
+	handshakeTimeout time.Duration
+	writeTimeout     time.Duration
+	idleTimeout      time.Duration
+	logger           *slog.Logger
+	tls              *tls.Config
+	readBuffer       int
+	writeBuffer      int
+}
+
+// connConfig is the room's end of one listener's connections.
+type connConfig struct {
+	limits
+	echo      bool
+	handshake func(context.Context, *Conn) (Identity, error)
+}
+
+type roomConfig struct {
+	conn       connConfig
+	backlog    int
+	slow       SlowPolicy
+	maxWait    time.Duration
+	maxMembers int
+	maxPending int
+	validName  func(string) error
+	unique     bool
+	notices    bool
+	onJoin     func(*Conn) error
+	onMessage  func(*Conn, []byte) error
+	onLeave    func(*Conn, error)
+	onReject   func(net.Addr, error)
+}
+
+type dialConfig struct {
+	limits
+	name    string
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	onEvent func(*Conn, Event)
+}
+
+func newRoomConfig(opts []RoomOption) roomConfig {
+	cfg := roomConfig{notices: true}
+	for _, o := range opts {
+		if o != nil {
+			o.applyRoom(&cfg)
+		}
+	}
+	cfg.conn.limits.setDefaults()
+	setDefault(&cfg.backlog, defaultBacklog)
+	setDefault(&cfg.maxWait, defaultMaxWait)
+	setDefault(&cfg.maxPending, defaultMaxPending)
+	cfg.maxMembers = max(cfg.maxMembers, 0)
+	if cfg.validName == nil {
+		cfg.validName = ValidName
+	}
+	return cfg
+}
+
+// with returns a copy of c, the room's default, changed by opts.
+func (c connConfig) with(opts []ConnOption) connConfig {
+	for _, o := range opts {
+		if o != nil {
+			o.applyConn(&c)
+		}
+	}
+	c.limits.setDefaults()
+	return c
+}
+
+func newDialConfig(opts []DialOption) dialConfig {
+	var cfg dialConfig
+	for _, o := range opts {
+		if o != nil {
+			o.applyDial(&cfg)
+		}
+	}
+	cfg.limits.setDefaults()
+	if cfg.dial == nil {
+		cfg.dial = new(net.Dialer).DialContext
+	}
+	return cfg
+}
+
+func (l *limits) setDefaults() {
+	if l.framing == nil {
+		l.framing = Lines{}
+	}
+	if l.codec == nil {
+		l.codec = Text{}
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&l.maxMessage, defaultMaxMessage)
+	l.maxMessage = min(l.maxMessage, maxMaxMessage)
+	setDefault(&l.handshakeTimeout, defaultHandshakeTimeout)
+	setDefault(&l.writeTimeout, defaultWriteTimeout)
+	l.idleTimeout = max(l.idleTimeout, 0)
+}
+
+// maxMaxMessage keeps frames, which codecs make larger than bodies, far from
+// where 32-bit sizes overflow.
+const maxMaxMessage = 64 << 20
+
+func setDefault[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+type roomOption func(*roomConfig)
+
+func (o roomOption) applyRoom(c *roomConfig) { o(c) }
+
+type connOption func(*connConfig)
+
+func (o connOption) applyRoom(c *roomConfig) { o(&c.conn) }
+func (o connOption) applyConn(c *connConfig) { o(c) }
+
+type dialOption func(*dialConfig)
+
+func (o dialOption) applyDial(c *dialConfig) { o(c) }
+
+type option func(*limits)
+
+func (o option) applyRoom(c *roomConfig) { o(&c.conn.limits) }
+func (o option) applyConn(c *connConfig) { o(&c.limits) }
+func (o option) applyDial(c *dialConfig) { o(&c.limits) }
+
+// Options that are accepted everywhere.
+
+// WithFraming sets how messages are told apart on the wire. Both ends must
+// agree. The default, and nil, is [Lines].
+func WithFraming(f Framing) Option { return option(func(l *limits) { l.framing = f }) }
+
+// WithCodec sets what is written inside a frame. Both ends must agree. The
+// default, and nil, is [Text].
+func WithCodec(c Codec) Option { return option(func(l *limits) { l.codec = c }) }
+
+// WithMaxMessage bounds the body of a message, in bytes, in both directions;
+// the limit of a frame follows from it by the codec's MaxFrame. A peer that
+// sends more is disconnected with [ErrFrameTooLarge]; a larger body is refused
+// by Send, Post and Broadcast. The default, and zero and negative values, is
+// 64 KiB; more than 64 MiB means 64 MiB. What a room itself sends is bounded
+// by the value given to [New].
+func WithMaxMessage(n int) Option { return option(func(l *limits) { l.maxMessage = n }) }
+
+// WithHandshakeTimeout bounds the time from the first byte, or the accept,
+// until a conn has joined: TLS, hello and the [Handshake] hook together. At the
+// dialling end it bounds the same, beside the context. The default, and zero
+// and negative values, is 10 seconds.
+func WithHandshakeTimeout(d time.Duration) Option {
+	return option(func(l *limits) { l.handshakeTimeout = d })
+}
+
+// WithWriteTimeout ends a conn with [ErrWriteTimeout] whose kernel took no
+// byte for d while bytes waited. Where the transport cannot tell (TLS, pipes,
+// anything but TCP and unix sockets on unix) it must take each piece of at
+// most 16 KiB, or one frame, within d. The default, and zero and negative
+// values, is 30 seconds.
+func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { l.writeTimeout = d }) }
+
+// WithIdleTimeout ends a conn with [ErrIdleTimeout] from which no byte came
+// for d. Whoever only reads is idle by this measure, so it is off by default;
+// zero and negative values mean off.
+func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
+
+// WithLogger sets where connections that end badly are logged, one record
+// each, with what a peer sent in attributes only. The default, and nil, is silence.
+func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logger = l }) }
+
+// WithTLS makes connections speak TLS: as a server at the room's end, as a
+// client at the dialling end, where an empty ServerName is taken from the
+// address. The config must not change afterwards. A conn that is a [*tls.Conn]
+// already is not wrapped again. The default, and nil, is no TLS.
+func WithTLS(c *tls.Config) Option { return option(func(l *limits) { l.tls = c }) }
+
+// WithSocketBuffers sets the sizes in bytes of the kernel's buffers of TCP and
+// unix sockets, read being what the peer sends and this end has not read. Zero
+// and negative values, and the default, leave them to the kernel, which on
+// Linux lets each grow to megabytes while a peer does not read.
+func WithSocketBuffers(read, write int) Option {
+	return option(func(l *limits) { l.readBuffer, l.writeBuffer = read, write })
+}
+
+// Options of the room's end of connections.
+
+// WithEcho sends members their own messages too, in their place in the order.
+// The default is false.
+func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.echo = on }) }
+
+// Handshake sets the hook that talks with, authenticates and names a conn
+// before it joins.
+//
+// It is called after TLS and, with a codec that is a [Greeter], after the
+// peer's hello, whose wish [Conn.Name] returns; once for each conn, on that
+// conn's goroutine; calls for different conns overlap. It may block, which
+// holds up that conn alone, until [WithHandshakeTimeout] ends ctx. It may call
+// Receive and Send of the conn, within 4 KiB each way, and anything else but
+// Shutdown of the room. What it returns is the identity: nothing else that the
+// peer claimed counts. An error refuses the conn, with the error's text told
+// to the peer and [OnReject] called with it.
+func Handshake(fn func(ctx context.Context, c *Conn) (Identity, error)) ConnOption {
+	return connOption(func(c *connConfig) { c.handshake = fn })
+}
+
+// Options of a room.
+
+// WithBacklog sets how many bytes of the room's encoded events are kept for
+// members who lag, for each pair of framing and codec in use. A member that
+// lags further is slow, see [WithSlowMembers]. An event is charged its bytes
+// and 16 more. The default, and zero and negative values, is 4 MiB; less than
+// four of the largest frames means four of the largest frames.
+func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) { c.backlog = bytes }) }
+
+// WithSlowMembers sets the policy for members that lag behind more than the
+// backlog. The default is [Disconnect]; other values than the three mean that too.
+func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
+
+// WithMaxWait bounds how long [Block] holds messages back. The default, and
+// zero and negative values, is 5 seconds.
+func WithMaxWait(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.maxWait = d }) }
+
+// WithMaxMembers bounds the number of members; others are refused with
+// [ErrRoomFull]. Zero and negative values, and the default, mean no bound.
+func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxMembers = n }) }
+
+// WithMaxPending bounds the number of connections that have not joined yet;
+// others are closed at once. The default, and zero and negative values, is 256.
+func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
+
+// WithNameValidator sets the check of members' names. It is called before a
+// conn joins, from many goroutines at once; an error refuses the conn with
+// [ErrNameInvalid]. Whatever it allows, a name is never empty nor "*", at most
+// 256 bytes of valid UTF-8, and holds no space, colon or control character.
+// The default, and nil, is [ValidName].
+func WithNameValidator(fn func(name string) error) RoomOption {
+	return roomOption(func(c *roomConfig) { c.validName = fn })
+}
+
+// WithUniqueNames refuses a name that a member bears with [ErrNameTaken]. The
+// name is free again when that member's leave is ordered. The default is false.
+func WithUniqueNames(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.unique = on }) }
+
+// WithNotices says whether joins and leaves are events that members are told.
+// Without them they take no place in the order. The default is true.
+func WithNotices(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.notices = on }) }
+
+// OnJoin sets the hook that may refuse a conn at the last moment.
+//
+// It is called when the conn has its name and ID, before its join is ordered;
+// on that conn's goroutine; calls for different conns overlap. It may block,
+// which holds up that conn alone. It may call anything but Shutdown of the
+// room; the conn is not a member yet, so that Post and Kick refuse it, and
+// what is sent to it arrives before its welcome. An error refuses the conn,
+// with the error's text told to the peer and [OnReject] called with it. For
+// each call that returns nil, [OnLeave] is called exactly once.
+func OnJoin(fn func(c *Conn) error) RoomOption {
+	return roomOption(func(c *roomConfig) { c.onJoin = fn })
+}
+
+// OnMessage sets the hook that replaces what happens with a message, which is
+// room.Post(c.Context(), c, body).
+//
+// It is called for each message, in the order in which c sent them, on that
+// conn's goroutine: one at a time for a conn, overlapping for different ones.
+// It may block, which holds up reading from c alone. It may call anything but
+// Shutdown of the room. What it posts is ordered where it calls Post: without
+// a call the message is dropped, with other bytes it is changed. body is valid
+// until it returns and may be written to. An error ends the conn with a
+// [*HookError] that wraps it.
+func OnMessage(fn func(c *Conn, body []byte) error) RoomOption {
+	return roomOption(func(c *roomConfig) { c.onMessage = fn })
+}
+
+// OnLeave sets the hook that hears of each end, with its cause.
+//
+// It is called exactly once for each conn that [OnJoin] let in, after its leave
+// was ordered and the last OnMessage for it returned; on that conn's
+// goroutine; calls for different conns overlap. It may block, which holds up
+// the release of that conn alone. It may call anything but Shutdown of the
+// room; the conn is not a member any more.
+func OnLeave(fn func(c *Conn, cause error)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.onLeave = fn })
+}
+
+// OnReject sets the hook that hears of connections that did not join, with
+// the cause.
+//
+// It is called once for each, on its own goroutine or, where there is no slot
+// for it ([WithMaxPending]) or none of the room's conns may begin any more,
+// while Serve waits for it: then it holds up accepting, so it should be brief.
+// Calls overlap. It may call anything but Shutdown of the room.
+func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.onReject = fn })
+}
+
+// Options of a dialling end.
+
+// WithName sets the name that a hello asks for. Codecs without a hello ([Text],
+// [Raw]) do not send it. The default, and the empty name, lets the room choose.
+func WithName(name string) DialOption { return dialOption(func(c *dialConfig) { c.name = name }) }
+
+// WithDialer sets how [Dial] makes its connection; network is "tcp". The
+// default, and nil, is a zero [net.Dialer].
+func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, error)) DialOption {
+	return dialOption(func(c *dialConfig) { c.dial = dial })
+}
+
+// OnEvent sets the hook that hears each event of a dialling end. With it the
+// conn reads by itself, and Receive and Events return [ErrReceive].
+//
+// It is called in order, one call at a time for a conn, on a goroutine of the
+// conn's that ends when the conn has ended and the last event was handed over.
+// It may block, which stops reading: the room then treats this end as a slow
+// member. It may call anything; Close does not wait for the hook that calls
+// it. The event is the hook's to keep. A panic in it ends the conn with a [*HookError].
+func OnEvent(fn func(c *Conn, ev Event)) DialOption {
+	return dialOption(func(c *dialConfig) { c.onEvent = fn })
+}
