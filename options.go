@@ -302,7 +302,9 @@ func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomCo
 
 // WithMaxWait bounds how long [Block] holds messages back. The default, and
 // zero and negative values, is 5 seconds.
-func WithMaxWait(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.maxWait = d }) }
+func WithMaxWait(d time.Duration) RoomOption {
+	return roomOption(func(c *roomConfig) { c.maxWait = d })
+}
 
 // WithMaxMembers bounds the number of members; others are refused with
 // [ErrRoomFull]. Zero and negative values, and the default, mean no bound.
