@@ -1,0 +1,282 @@
+package fanout
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// A Cursor is one sink's position in one log, always at the beginning of a
+// frame, and the few things in which its stream differs from the log: its own
+// frames, which it does not get; bytes for it alone; a hole that it has to be
+// told of; and where it ends.
+//
+// Its own frames are marked in the log's index; the cursor remembers only
+// between which positions there are any. So a cursor takes the same memory
+// whatever its sink has sent.
+type Cursor struct {
+	log  *Log
+	sink *Sink
+	id   uint32 // marks its own frames in the index; never 0
+	skip bool
+
+	// pos is moved by the holder of the sink's token, with log.mu held while
+	// the cursor is parked.
+	pos atomic.Int64
+	// parked says that the sink is waiting: its connection takes no bytes.
+	// Written with log.mu held.
+	parked atomic.Bool
+	// end is where its stream ends; it only falls. Written with log.mu held.
+	end atomic.Int64
+
+	// What follows is guarded by log.mu.
+	seg        *segment // where it is parked
+	prev, next *Cursor  // in seg's list
+	ownLo      int64    // its own frames lie in [ownLo, ownHi)
+	ownHi      int64
+	inserts    []insert
+	inserted   int // bytes of inserts
+	gapFrom    uint64
+	gapTo      uint64 // 0: there is no gap to tell
+	detached   bool
+	lost       bool
+	lostAt     uint64 // frames before its position when it was lost
+}
+
+// An insert is bytes for one cursor, which stand before the frame at pos.
+type insert struct {
+	pos int64
+	b   []byte
+}
+
+// Attach returns a cursor at l's head, from which s is served from now on.
+// With skip an overrun cursor continues at the head, after a gap.
+// No append may run at the same time.
+func (l *Log) Attach(s *Sink, skip bool) *Cursor {
+	c := &Cursor{log: l, sink: s, id: l.fan.ids.Add(1), skip: skip && l.cfg.Gap != nil}
+	c.end.Store(math.MaxInt64)
+	if c.id == 0 {
+		c.id = l.fan.ids.Add(1)
+	}
+	c.pos.Store(l.head.Load())
+	s.attach(c)
+	return c
+}
+
+// Insert puts b, which the cursor keeps, where the head is now. It reports
+// false, and does nothing, when more than limit bytes would be waiting.
+func (c *Cursor) Insert(b []byte, limit int) bool {
+	l := c.log
+	l.mu.Lock()
+	if c.detached || c.inserted+len(b) > limit {
+		l.mu.Unlock()
+		return false
+	}
+	c.inserts = append(c.inserts, insert{c.stop(l.head.Load()), b})
+	c.inserted += len(b)
+	c.sink.special.Store(true) // before an append can move the head
+	l.mu.Unlock()
+	c.sink.shard.kick()
+	return true
+}
+
+// End makes the head, as it is now, the end of c's stream, inserts that
+// follow aside.
+func (c *Cursor) End() {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.end.Store(c.stop(c.log.head.Load()))
+}
+
+// stop returns the lower of c's end and pos.
+func (c *Cursor) stop(pos int64) int64 { return min(pos, c.end.Load()) }
+
+// Missed returns how many frames up to its end c has not taken yet.
+func (c *Cursor) Missed() uint64 {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := c.lostAt
+	if !c.lost {
+		at = l.frameLocked(c.pos.Load())
+	}
+	if end := l.frameLocked(c.stop(l.head.Load())); end > at {
+		return end - at
+	}
+	return 0
+}
+
+// ownLocked notes that the frame [lo, hi) is c's own.
+func (c *Cursor) ownLocked(lo, hi int64) {
+	if c.ownHi == 0 {
+		c.ownLo = lo
+	}
+	c.ownHi = hi
+	c.sink.special.Store(true)
+}
+
+// jumpLocked moves c, which has been overrun, to the head.
+func (c *Cursor) jumpLocked() {
+	l := c.log
+	pos := c.pos.Load()
+	head := c.stop(l.head.Load())
+	if pos >= head {
+		return
+	}
+	s := l.findLocked(pos)
+	if c.gapTo == 0 {
+		c.gapFrom = s.index[s.frameAt(pos)].seq
+	}
+	last := l.findLocked(head - 1)
+	c.gapTo = last.index[last.frameAt(head-1)].seq
+	l.skipped += l.frameLocked(head) - l.frameLocked(pos)
+	c.pos.Store(head)
+	c.clearOwnLocked()
+	c.sink.special.Store(true)
+}
+
+func (c *Cursor) clearOwnLocked() {
+	if c.pos.Load() >= c.ownHi {
+		c.ownLo, c.ownHi = 0, 0
+	}
+}
+
+// fill appends to dst what comes next in c's stream, whole frames of about
+// limit bytes in all, and moves c behind it. The sink's token must be held.
+// It reports whether something is left that plain log bytes do not say.
+func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool) {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.detached || c.lost {
+		return dst, false
+	}
+	pos := c.pos.Load()
+	for len(dst) < limit {
+		if c.gapTo != 0 {
+			dst = l.cfg.Gap(dst, c.gapFrom, c.gapTo)
+			c.gapFrom, c.gapTo = 0, 0
+			continue
+		}
+		stop := c.stop(l.head.Load())
+		if len(c.inserts) > 0 {
+			if in := c.inserts[0]; in.pos <= pos {
+				dst = append(dst, in.b...)
+				c.popInsert()
+				continue
+			}
+			stop = min(stop, c.inserts[0].pos)
+		}
+		if pos >= stop {
+			break
+		}
+		dst, pos = c.copyLocked(dst, pos, stop, limit)
+	}
+	c.moveLocked(pos)
+	c.clearOwnLocked()
+	return dst, c.ownHi != 0 || len(c.inserts) > 0 || c.gapTo != 0
+}
+
+func (c *Cursor) popInsert() {
+	c.inserted -= len(c.inserts[0].b)
+	c.inserts[0].b = nil
+	if c.inserts = c.inserts[1:]; len(c.inserts) == 0 {
+		c.inserts = nil
+	}
+}
+
+// copyLocked appends to dst a run of frames from one segment, c's own left
+// out, and returns the position behind it.
+func (c *Cursor) copyLocked(dst []byte, pos, stop int64, limit int) ([]byte, int64) {
+	s := c.seg
+	if s == nil || pos >= s.end() {
+		s = c.log.findLocked(pos)
+	}
+	stop = min(stop, s.end())
+	off, to := uint32(pos-s.start), uint32(stop-s.start)
+	if stop <= c.ownLo || pos >= c.ownHi {
+		to = cut(s.index, off, to, limit-len(dst))
+		return append(dst, s.buf[off:to]...), s.start + int64(to)
+	}
+	run := off
+	for i := frameAt(s.index, off); off < to && len(dst)+int(off-run) < limit; i++ {
+		f := s.index[i]
+		if f.owner == c.id {
+			dst = append(dst, s.buf[run:off]...)
+			run = f.end
+		}
+		off = f.end
+	}
+	return append(dst, s.buf[run:off]...), s.start + int64(off)
+}
+
+// moveLocked moves c to pos, in the list of another segment if it is parked.
+func (c *Cursor) moveLocked(pos int64) {
+	if pos == c.pos.Load() {
+		return
+	}
+	c.pos.Store(pos)
+	if s := c.seg; s != nil && pos >= s.end() && s.next != nil {
+		s.unpark(c)
+		c.log.findLocked(pos).park(c)
+	}
+}
+
+// park hangs c into the segment where it stands: its sink is waiting.
+func (c *Cursor) park() {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.detached || c.lost || c.parked.Load() {
+		return
+	}
+	if l.first == nil {
+		l.growLocked(0)
+	}
+	l.findLocked(c.pos.Load()).park(c)
+	c.parked.Store(true)
+}
+
+// unpark says that c's sink is not waiting any more, if c has reached the
+// head (or its end) with nothing left to say, and reports whether it has.
+func (c *Cursor) unpark() bool {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.detached || c.lost {
+		return true
+	}
+	if c.pos.Load() < c.stop(l.head.Load()) || c.gapTo != 0 || len(c.inserts) > 0 {
+		return false
+	}
+	if c.seg != nil {
+		c.seg.unpark(c)
+	}
+	c.parked.Store(false)
+	return true
+}
+
+// done reports whether c has nothing more to say, ever.
+func (c *Cursor) done() bool {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.detached || c.lost || c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0
+}
+
+// detach takes c out of its log.
+func (c *Cursor) detach() {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.detached {
+		return
+	}
+	if !c.lost {
+		c.lostAt, c.lost = l.frameLocked(c.pos.Load()), true
+	}
+	c.detached = true
+	if c.seg != nil {
+		c.seg.unpark(c)
+	}
+	c.inserts, c.inserted = nil, 0
+	c.parked.Store(true) // counts for nobody any more
+}

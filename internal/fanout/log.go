@@ -1,0 +1,390 @@
+package fanout
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// LogConfig configures a [Log].
+type LogConfig struct {
+	// Backlog bounds what the log keeps, in bytes, an index entry of 16 bytes
+	// a frame included. It must be at least four times the largest frame.
+	Backlog int
+	// Block makes Admit answer [Blocked] rather than let an append overrun
+	// a waiting cursor.
+	Block bool
+	// Gap appends to dst the frame that announces the hole from..to to a
+	// cursor that skips. It is called with the log's lock held and must be pure.
+	Gap func(dst []byte, from, to uint64) []byte
+}
+
+// A Log is a stream of frames, of which a window [tail, head) is kept.
+//
+// Positions count bytes since the log began; they are what cursors hold, and
+// bytes are looked up when they are written. Beside its position the log
+// counts a charge, what all frames up to there have cost in memory, and it is
+// charge that the backlog bounds.
+type Log struct {
+	fan  *Fan
+	cfg  LogConfig
+	slot int // in fan.logs
+
+	head atomic.Int64 // written with mu held
+
+	mu          sync.Mutex // guards what follows, and what cursors say it guards
+	first, last *segment   // the window; nil when nothing is kept
+	base        int64      // charge at head when nothing is kept
+	burst       int64      // charge at head when the window was last empty
+	class       int        // of the next first segment: what the last burst needed
+	frames      uint64
+	seq         uint64 // of the last frame
+	served      [maxShards]served
+	lost        []*Cursor // overrun by appends, until TakeLost
+	skipped     uint64    // frames that cursors jumped over
+}
+
+// served is what the flusher of one shard has brought to all its sinks, the
+// waiting ones aside.
+type served struct{ pos, charge int64 }
+
+// NewLog returns an empty log.
+func (f *Fan) NewLog(cfg LogConfig) *Log {
+	l := &Log{fan: f, cfg: cfg}
+	f.addLog(l)
+	return l
+}
+
+// Drop takes l, which has no cursors any more, out of its Fan.
+func (l *Log) Drop() {
+	l.fan.dropLog(l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.first != nil {
+		l.dropFirst()
+	}
+}
+
+// A Verdict is what [Log.Admit] says of an append.
+type Verdict uint8
+
+const (
+	// Fits: append now.
+	Fits Verdict = iota
+	// Unserved: sinks that nobody has visited yet would be overrun. Flushers
+	// never block, so this passes by itself.
+	Unserved
+	// Blocked: a waiting cursor would be overrun, in a log with Block.
+	Blocked
+)
+
+// Admit says whether a frame of n bytes may be appended now. It and the
+// append that follows must be under one lock of the caller's.
+//
+// Ordinary frames leave half of the backlog free between the sinks that are
+// served and the head; urgent ones use that half as well, and are not held
+// back by waiting cursors; neither is a forced one.
+func (l *Log) Admit(n int, urgent, force bool) Verdict {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	head, next, fits := l.headLocked(), int64(n+frameCharge), true
+	if l.last != nil && !l.last.fits(n) {
+		next, fits = l.sealedLocked()+next, false
+	} else {
+		next += head
+	}
+	pos, charge := l.servedLocked()
+	if pos == l.head.Load() {
+		charge = head
+	}
+	backlog := int64(l.cfg.Backlog)
+	if !urgent && next-charge > backlog/2 && pos != l.head.Load() {
+		return Unserved
+	}
+	for s := l.first; s != nil && next-s.startCharge > backlog && (s != l.last || !fits); s = s.next {
+		if s.end() > pos {
+			return Unserved
+		}
+		if l.cfg.Block && !urgent && !force && s.overruns() {
+			return Blocked
+		}
+	}
+	return Fits
+}
+
+// overruns reports whether dropping s would overrun a waiting cursor.
+func (s *segment) overruns() bool {
+	for c := s.parked; c != nil; c = c.next {
+		if c.pos.Load() < s.end() {
+			return true
+		}
+	}
+	return false
+}
+
+// Append adds a frame, which [Log.Admit] has let in, with its sequence number.
+// The cursor owner, if not nil, does not get it. Cursors that it overruns
+// continue at the head if they skip, or are lost. Call [Fan.Flush] after it.
+func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(b) == 0 {
+		return
+	}
+	if l.last == nil || !l.last.fits(len(b)) {
+		l.growLocked(len(b))
+	}
+	next := l.headLocked() + int64(len(b)+frameCharge)
+	for l.first != l.last && next-l.first.startCharge > int64(l.cfg.Backlog) {
+		l.evictLocked()
+	}
+	s := l.last
+	start := s.end()
+	s.buf = append(s.buf, b...)
+	f := frame{end: uint32(len(s.buf)), seq: seq}
+	if owner != nil {
+		f.owner = owner.id
+		owner.ownLocked(start, s.end())
+	}
+	s.index = append(s.index, f)
+	l.frames++
+	l.seq = seq
+	l.head.Store(s.end())
+}
+
+// headLocked is the charge at the head.
+func (l *Log) headLocked() int64 {
+	if l.last == nil {
+		return l.base
+	}
+	return l.last.startCharge + l.last.charge()
+}
+
+// sealedLocked is the charge at which a segment after the last would begin:
+// the room that is left in the last one is paid for as well.
+func (l *Log) sealedLocked() int64 {
+	return l.last.startCharge + int64(cap(l.last.buf)) + frameCharge*int64(len(l.last.index))
+}
+
+// servedLocked is the lowest position, and its charge, that a shard has served.
+func (l *Log) servedLocked() (pos, charge int64) {
+	pos, charge = math.MaxInt64, math.MaxInt64
+	for i := range l.fan.shards {
+		if l.fan.shards[i].open.Load() > 0 && l.served[i].pos < pos {
+			pos, charge = l.served[i].pos, l.served[i].charge
+		}
+	}
+	if pos == math.MaxInt64 {
+		return l.head.Load(), l.headLocked()
+	}
+	return pos, charge
+}
+
+// growLocked adds a segment with room for n bytes.
+func (l *Log) growLocked(n int) {
+	if l.last == nil {
+		l.burst = l.base
+		l.first = newSegment(l.classLocked(l.class), n)
+		l.last = l.first
+		l.last.startCharge = l.base
+	} else {
+		s := newSegment(l.classLocked(len(segmentSizes)-1), n)
+		s.startCharge = l.sealedLocked()
+		l.last.next = s
+		l.last = s
+	}
+	l.last.start, l.last.startFrame = l.head.Load(), l.frames
+}
+
+// classLocked bounds a class of segments so that eight fit the backlog.
+func (l *Log) classLocked(class int) int {
+	for class > 0 && segmentSizes[class] > l.cfg.Backlog/8 {
+		class--
+	}
+	return class
+}
+
+// evictLocked drops the first of several segments, and moves or loses the
+// cursors that wait in it.
+func (l *Log) evictLocked() {
+	s := l.first
+	for c := s.parked; c != nil; c = s.parked {
+		s.unpark(c)
+		switch {
+		case c.pos.Load() >= s.end():
+			s.next.park(c)
+		case c.skip:
+			c.jumpLocked()
+			l.last.park(c)
+		default:
+			c.lostAt = l.frameLocked(c.pos.Load())
+			c.lost = true
+			l.lost = append(l.lost, c)
+		}
+	}
+	l.dropFirst()
+}
+
+func (l *Log) dropFirst() {
+	s := l.first
+	if l.first = s.next; l.first == nil {
+		l.base = l.headLocked()
+		l.last = nil
+	}
+	s.next = nil
+	if s.pins == 0 {
+		s.recycle()
+	} else {
+		s.dead = true
+	}
+}
+
+// TakeLost returns the sinks of the cursors that appends have overrun since
+// the last call, those furthest behind first.
+func (l *Log) TakeLost() []*Sink {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost == nil {
+		return nil
+	}
+	sinks := make([]*Sink, 0, len(l.lost))
+	for _, c := range l.lost {
+		sinks = append(sinks, c.sink)
+	}
+	l.lost = nil
+	return sinks
+}
+
+// Skipped returns how many frames cursors have jumped over.
+func (l *Log) Skipped() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.skipped
+}
+
+// Size returns the charge of what is kept, which never exceeds the backlog,
+// and the memory that its segments take.
+func (l *Log) Size() (charge, memory int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s := l.first; s != nil; s = s.next {
+		memory += s.memory()
+	}
+	if l.first == nil {
+		return 0, 0
+	}
+	return l.headLocked() - l.first.startCharge, memory
+}
+
+// findLocked returns the segment that holds the byte at pos, which is in the window.
+func (l *Log) findLocked(pos int64) *segment {
+	s := l.first
+	for s.next != nil && pos >= s.end() {
+		s = s.next
+	}
+	return s
+}
+
+// frameLocked returns how many frames begin before pos.
+func (l *Log) frameLocked(pos int64) uint64 {
+	if l.first == nil || pos >= l.head.Load() {
+		return l.frames
+	}
+	s := l.findLocked(pos)
+	return s.startFrame + uint64(s.frameAt(pos))
+}
+
+// A view is what a walk sees of a log: the bytes from lo to hi, pinned.
+type view struct {
+	log    *Log
+	lo, hi int64
+	min    int64 // lowest position of a sink after its visit
+	spans  []span
+}
+
+type span struct {
+	start, end int64
+	buf        []byte
+	index      []frame
+	seg        *segment
+}
+
+// open makes v a view of what l has for the sinks of a shard.
+func (v *view) open(l *Log, shard int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v.log, v.lo, v.hi = l, l.served[shard].pos, l.head.Load()
+	v.min = v.hi
+	for s := l.first; s != nil; s = s.next {
+		if s.end() > v.lo {
+			s.pins++
+			v.spans = append(v.spans, span{s.start, s.end(), s.buf, s.index, s})
+		}
+	}
+}
+
+// at returns the span that holds pos, or nil.
+func (v *view) at(pos int64) *span {
+	for i := range v.spans {
+		if s := &v.spans[i]; pos < s.end {
+			if pos >= s.start {
+				return s
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// reckon counts c, which stands at pos, in what the walk has served. A cursor
+// at its end needs nothing more.
+func (v *view) reckon(c *Cursor, pos int64) {
+	if pos < c.end.Load() {
+		v.min = min(v.min, pos)
+	}
+}
+
+// close says that the sinks of a shard are served up to v.min, and lets go of
+// what nobody needs any more.
+func (v *view) close(shard int) {
+	l := v.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range v.spans {
+		s := v.spans[i].seg
+		if s.pins--; s.pins == 0 && s.dead {
+			s.recycle()
+		}
+		v.spans[i] = span{}
+	}
+	v.spans, v.log = v.spans[:0], nil
+	if v.min >= l.served[shard].pos {
+		l.served[shard] = served{v.min, l.chargeLocked(v.min)}
+	}
+	pos, _ := l.servedLocked()
+	for l.first != nil && l.first.parked == nil && (l.first.end() < pos || l.first.end() == pos && l.first != l.last) {
+		l.dropFirst()
+	}
+	if l.first != nil && l.first == l.last && l.first.parked == nil && pos == l.head.Load() {
+		l.emptyLocked()
+	}
+}
+
+// emptyLocked lets go of the only segment, and remembers what size the burst
+// that has ended would have liked it.
+func (l *Log) emptyLocked() {
+	need := l.headLocked() - l.burst
+	for l.class = 0; l.class < len(segmentSizes)-1 && int64(segmentSizes[l.class]) < need; {
+		l.class++
+	}
+	l.dropFirst()
+}
+
+// chargeLocked returns the charge at pos.
+func (l *Log) chargeLocked(pos int64) int64 {
+	if l.first == nil || pos >= l.head.Load() {
+		return l.headLocked()
+	}
+	s := l.findLocked(pos)
+	return s.startCharge + (pos - s.start) + frameCharge*int64(s.frameAt(pos))
+}

@@ -1,0 +1,147 @@
+package fanout
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// A shard is the sinks that one flusher walks.
+type shard struct {
+	fan  *Fan
+	num  int
+	word atomic.Uint32 // idle, running or dirty
+	open atomic.Int32  // sinks that are not closed
+	busy atomic.Int32  // of them, those whose writer is at work
+
+	mu    sync.Mutex // guards added
+	added []*Sink
+
+	sinks []*Sink // the running flusher's
+}
+
+// The states of shard.word. Whoever has something to flush swaps in dirty, and
+// starts a flusher if the shard was idle; a flusher ends only by changing
+// running to idle, so that it never misses what came while it walked.
+const (
+	idle uint32 = iota
+	running
+	dirty
+)
+
+// yieldEvery is how many sinks a flusher visits before it lets others run.
+const yieldEvery = 64
+
+func (sh *shard) add(s *Sink) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.added = append(sh.added, s)
+}
+
+// kick makes sure that the shard's sinks are visited after this call.
+func (sh *shard) kick() {
+	if sh.open.Load() > 0 && sh.word.Swap(dirty) == idle {
+		sh.fan.wg.Add(1)
+		go sh.flush()
+	}
+}
+
+// flush is the flusher. It ends when there is nothing to flush.
+func (sh *shard) flush() {
+	defer sh.fan.wg.Done()
+	w := walkPool.Get().(*walk)
+	defer walkPool.Put(w)
+	for {
+		sh.word.Swap(running)
+		for sh.walk(w) {
+		}
+		if sh.word.CompareAndSwap(running, idle) {
+			return
+		}
+	}
+}
+
+// walk visits every sink once, and reports whether some of them could take
+// more at once.
+func (sh *shard) walk(w *walk) (more bool) {
+	sh.adopt()
+	w.open(sh)
+	for i := 0; i < len(sh.sinks); i++ {
+		s := sh.sinks[i]
+		if s.dead.Load() {
+			last := len(sh.sinks) - 1
+			sh.sinks[i], sh.sinks[last] = sh.sinks[last], nil
+			sh.sinks = sh.sinks[:last]
+			i--
+			continue
+		}
+		if s.visit(w) {
+			more = true
+		}
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched()
+		}
+	}
+	w.close(sh)
+	if sh.fan.progress.waiting.Load() > 0 {
+		sh.fan.progress.wake()
+	}
+	return more
+}
+
+// adopt takes over the sinks that were added since the last walk.
+func (sh *shard) adopt() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.sinks = append(sh.sinks, sh.added...)
+	clear(sh.added)
+	sh.added = sh.added[:0]
+	if len(sh.sinks) == 0 {
+		sh.added, sh.sinks = nil, nil
+	}
+}
+
+// A walk is a flusher's working state.
+type walk struct {
+	views   []view // by the slot of their log
+	op      op
+	scratch []byte
+}
+
+var walkPool = sync.Pool{New: func() any {
+	w := &walk{scratch: make([]byte, 0, maxFill+4<<10)}
+	w.op.init()
+	return w
+}}
+
+// open makes the views. Heads are read before anything of the cursors.
+func (w *walk) open(sh *shard) {
+	f := sh.fan
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, l := range f.logs {
+		if i == len(w.views) {
+			w.views = append(w.views, view{})
+		}
+		if l != nil {
+			w.views[i].open(l, sh.num)
+		}
+	}
+}
+
+// close says what was served.
+func (w *walk) close(sh *shard) {
+	for i := range w.views {
+		if w.views[i].log != nil {
+			w.views[i].close(sh.num)
+		}
+	}
+}
+
+// of returns the view of c's log, or nil for a log that is newer than the walk.
+func (w *walk) of(c *Cursor) *view {
+	if i := c.log.slot; i < len(w.views) && w.views[i].log == c.log {
+		return &w.views[i]
+	}
+	return nil
+}

@@ -1,0 +1,565 @@
+package fanout
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors that a sink reports to its owner.
+var (
+	// ErrWriteTimeout: the connection took no bytes for the write timeout.
+	ErrWriteTimeout = errors.New("fanout: write timeout")
+	// ErrClosed: the sink was closed.
+	ErrClosed = errors.New("fanout: sink closed")
+)
+
+// An Owner hears of the end of its sink.
+type Owner interface {
+	// SinkFailed is called once when a write failed, on a goroutine of the
+	// engine's with no lock held. It must not block.
+	SinkFailed(err error)
+}
+
+// A Sink is the writing half of one connection. One goroutine at a time
+// writes to it, the holder of its token: a flusher on its walk or, once the
+// connection would block, a writer of the sink's own, until it has caught up.
+//
+// It sends first what [Sink.Queue] was given and then, in turn, the streams of
+// its cursors.
+type Sink struct {
+	nc      net.Conn
+	raw     nonblocking // nil: only nc.Write, by a writer of its own
+	owner   Owner
+	timeout time.Duration
+	shard   *shard
+
+	// token is taken by whoever writes, by a try that is never repeated in
+	// a loop. Whoever could not take it relies on the holder: the holder
+	// looks again after it has let go.
+	token   atomic.Bool
+	special atomic.Bool // there is more to say than plain log bytes
+	dead    atomic.Bool // failed or closed
+	one     atomic.Pointer[Cursor]
+	began   atomic.Int64 // when the writer's present write began; 0: none, or raw
+
+	out []byte // the token holder's: bytes taken, which must be written next
+
+	mu      sync.Mutex // guards what follows
+	queue   []byte
+	cursors []*Cursor
+	err     error
+	closed  bool
+	ending  bool          // Finish was called
+	done    chan struct{} // closed when all is written after Finish, or none will be; made by Finish
+	isDone  bool
+	writer  writerState
+	wake    chan struct{} // to the resting writer; closed by nobody
+}
+
+// writerState is that of the goroutine that writes where a flusher cannot.
+type writerState uint8
+
+const (
+	noWriter writerState = iota
+	writing
+	resting // has caught up, and waits a while for more (only without raw)
+)
+
+// writerRest is how long a writer waits for more before it ends.
+const writerRest = time.Second
+
+// NewSink returns the sink for nc, to be closed by the caller. Nobody else may
+// write to nc or set its write deadline.
+func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sink {
+	return f.newSink(nc, rawWriter(nc), owner, writeTimeout)
+}
+
+func (f *Fan) newSink(nc net.Conn, raw nonblocking, owner Owner, writeTimeout time.Duration) *Sink {
+	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, shard: f.place()}
+	s.shard.add(s)
+	return s
+}
+
+func (s *Sink) attach(c *Cursor) {
+	s.mu.Lock()
+	s.cursors = append(s.cursors[:len(s.cursors):len(s.cursors)], c)
+	if s.one.Store(nil); len(s.cursors) == 1 {
+		s.one.Store(c)
+	}
+	ended := s.err != nil
+	s.mu.Unlock()
+	if ended {
+		c.detach()
+	}
+}
+
+// Queue adds b to what is sent before anything of the cursors. It reports
+// false, and does nothing, when more than limit bytes would be waiting or the
+// sink has ended.
+func (s *Sink) Queue(b []byte, limit int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || s.ending || len(s.queue) > 0 && len(s.queue)+len(b) > limit {
+		return false
+	}
+	s.queue = append(s.queue, b...)
+	s.special.Store(true)
+	return true
+}
+
+// Flush sees to it that what was queued is written, by the caller where that
+// does not block.
+func (s *Sink) Flush() {
+	if s.raw == nil || !s.token.CompareAndSwap(false, true) {
+		s.shard.kick()
+		return
+	}
+	w := walkPool.Get().(*walk)
+	if _, held := s.gather(w); held {
+		s.token.Store(false)
+		if s.behind() {
+			s.shard.kick()
+		}
+	}
+	walkPool.Put(w)
+}
+
+// Finish ends all cursors and says that nothing follows what has been queued
+// and inserted. The channel is closed when all of it was written, or the sink
+// has ended.
+func (s *Sink) Finish() <-chan struct{} {
+	s.each((*Cursor).End)
+	s.mu.Lock()
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.isDone = s.err != nil; s.isDone {
+			close(s.done)
+		}
+	}
+	s.ending = true
+	done := s.done
+	s.special.Store(true)
+	s.mu.Unlock()
+	s.shard.kick()
+	return done
+}
+
+// Err returns why the sink ended, or nil.
+func (s *Sink) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Waiting reports whether the sink holds bytes that its connection did not take.
+func (s *Sink) Waiting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writer == writing
+}
+
+// Close ends the sink and detaches its cursors. It does not close the
+// connection: that is the caller's to do at once, and it ends a write under way.
+func (s *Sink) Close() {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	s.end(ErrClosed)
+	f := s.shard.fan
+	f.mu.Lock()
+	f.sinks--
+	f.mu.Unlock()
+	s.shard.kick() // so that the flusher forgets it
+	s.shard.open.Add(-1)
+}
+
+// fail ends the sink because of err and tells its owner.
+func (s *Sink) fail(err error) {
+	if s.end(err) {
+		s.owner.SinkFailed(err)
+	}
+}
+
+// end marks the sink as ended and frees what it holds; the first call counts.
+func (s *Sink) end(err error) bool {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.err = err
+	s.queue = nil
+	if s.done != nil && !s.isDone {
+		s.isDone = true
+		close(s.done)
+	}
+	cursors := s.cursors
+	if s.writer == resting {
+		s.writer = noWriter
+		s.wake <- struct{}{}
+	}
+	s.mu.Unlock()
+	s.dead.Store(true)
+	for _, c := range cursors {
+		c.detach()
+	}
+	return true
+}
+
+// visit is a flusher's: it writes to s, once and without blocking, what lies
+// between its cursor and the head of the walk. It reports whether s would
+// take more at once.
+func (s *Sink) visit(w *walk) (more bool) {
+	if !s.token.CompareAndSwap(false, true) {
+		s.reckon(w)
+		return false
+	}
+	c := s.one.Load()
+	if s.special.Load() || s.raw == nil || c == nil {
+		return s.visitSpecial(w, c)
+	}
+	v := w.of(c)
+	pos := c.pos.Load()
+	if v == nil || pos >= c.stop(v.hi) {
+		s.token.Store(false)
+		return false
+	}
+	span := v.at(pos)
+	off := uint32(pos - span.start)
+	to := cut(span.index, off, uint32(min(span.end, c.stop(v.hi))-span.start), maxWrite)
+	n, again, err := s.raw.tryWrite(&w.op, span.buf[off:to])
+	switch {
+	case err != nil:
+		s.fail(err)
+		s.token.Store(false)
+		return false
+	case again || n < int(to-off):
+		s.stall(c, span, off+uint32(n))
+		return false
+	}
+	pos = span.start + int64(to)
+	c.pos.Store(pos)
+	v.reckon(c, pos)
+	s.token.Store(false)
+	return pos < c.stop(v.hi)
+}
+
+// stall takes s, whose connection would block at offset off of span, out of
+// the walk: the rest of the begun frame becomes the sink's own, so that the
+// cursor stands between frames, and a writer waits for the connection.
+func (s *Sink) stall(c *Cursor, span *span, off uint32) {
+	i := frameAt(span.index, off)
+	begin := uint32(0)
+	if i > 0 {
+		begin = span.index[i-1].end
+	}
+	if off > begin {
+		end := span.index[i].end
+		s.out = append(s.out[:0], span.buf[off:end]...)
+		off = end
+	}
+	c.pos.Store(span.start + int64(off))
+	c.park()
+	s.startWriter()
+}
+
+// visitSpecial serves a sink with more to say than plain log bytes, or one
+// whose writes must be made by a writer.
+func (s *Sink) visitSpecial(w *walk, c *Cursor) (more bool) {
+	if s.raw == nil {
+		s.reckon(w)
+		if s.behind() {
+			s.startWriter()
+		} else {
+			s.token.Store(false)
+		}
+		return false
+	}
+	if c == nil && !s.special.Load() && s.idle() {
+		s.token.Store(false)
+		return false
+	}
+	wrote, held := s.gather(w)
+	if !held {
+		return false
+	}
+	more = s.reckon(w) || wrote && s.special.Load()
+	s.token.Store(false)
+	return more
+}
+
+// idle reports whether the sink has no cursor.
+func (s *Sink) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.cursors) == 0 && len(s.queue) == 0 && !s.ending
+}
+
+// gather writes once what is next, copied together. It reports whether there
+// was anything, and whether the token is still the caller's.
+func (s *Sink) gather(w *walk) (wrote, held bool) {
+	b := s.take(w.scratch[:0])
+	if cap(b) <= 2*maxWrite {
+		w.scratch = b[:0]
+	}
+	if len(b) == 0 {
+		s.settle()
+		return false, true
+	}
+	n, again, err := s.raw.tryWrite(&w.op, b)
+	switch {
+	case err != nil:
+		s.fail(err)
+		s.token.Store(false)
+		return true, false
+	case again || n < len(b):
+		s.out = append(s.out[:0], b[n:]...)
+		s.each((*Cursor).park)
+		s.startWriter()
+		return true, false
+	}
+	if s.special.Load() {
+		s.settle()
+	}
+	return true, true
+}
+
+// take appends to b the next bytes to be written: what was queued, then about
+// maxFill bytes of the cursors. The token must be held.
+func (s *Sink) take(b []byte) []byte {
+	s.special.Store(false)
+	s.mu.Lock()
+	b = append(b, s.queue...)
+	s.queue = s.queue[:0]
+	if cap(s.queue) > maxFill {
+		s.queue = nil
+	}
+	special := s.ending && !s.isDone
+	cursors := s.cursors
+	s.mu.Unlock()
+	for i, c := range cursors {
+		var more bool
+		// Each has its share, so that none starves the next.
+		share := len(b) + max(maxFill-len(b), 0)/(len(cursors)-i)
+		b, more = c.fill(b, share)
+		special = special || more
+	}
+	if special {
+		s.special.Store(true)
+	}
+	return b
+}
+
+// settle closes done if Finish was called and nothing is left.
+func (s *Sink) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ending || s.isDone || len(s.queue) > 0 || len(s.out) > 0 {
+		return
+	}
+	for _, c := range s.cursors {
+		if !c.done() {
+			return
+		}
+	}
+	s.isDone = true
+	close(s.done)
+	s.special.Store(false)
+}
+
+// reckon counts the positions of s in the walk, unless it is waiting, and
+// reports whether it is behind.
+func (s *Sink) reckon(w *walk) (behind bool) {
+	if c := s.one.Load(); c != nil {
+		return s.reckonCursor(w, c)
+	}
+	s.each(func(c *Cursor) { behind = s.reckonCursor(w, c) || behind })
+	return behind
+}
+
+func (s *Sink) reckonCursor(w *walk, c *Cursor) (behind bool) {
+	v := w.of(c)
+	if v == nil || c.parked.Load() {
+		return false
+	}
+	if at := s.began.Load(); at != 0 && monotonic()-at > int64(patience) {
+		c.park()
+		return false
+	}
+	pos := c.pos.Load()
+	v.reckon(c, pos)
+	return pos < c.stop(v.hi)
+}
+
+func (s *Sink) each(f func(*Cursor)) {
+	if c := s.one.Load(); c != nil {
+		f(c)
+		return
+	}
+	s.mu.Lock()
+	cursors := s.cursors
+	s.mu.Unlock()
+	for _, c := range cursors {
+		f(c)
+	}
+}
+
+// startWriter hands the token to a writer.
+func (s *Sink) startWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shard.busy.Add(1)
+	if s.writer == resting {
+		s.writer = writing
+		s.wake <- struct{}{}
+		return
+	}
+	s.writer = writing
+	s.shard.fan.wg.Add(1)
+	go s.write()
+}
+
+// write is the writer: it holds the token and writes, waiting for the
+// connection, until the sink has caught up, and then ends; one that is needed
+// for every write rests first, in case there is more.
+func (s *Sink) write() {
+	defer s.shard.fan.wg.Done()
+	for {
+		err := s.catchUp()
+		s.out = nil
+		again := s.nextWriterState(err)
+		if err != nil {
+			s.fail(err)
+		}
+		s.token.Store(false)
+		if s.shard.busy.Add(-1) == 0 || s.behind() {
+			s.shard.kick()
+		}
+		if !again || !s.rest() {
+			return
+		}
+	}
+}
+
+func (s *Sink) nextWriterState(err error) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw != nil || err != nil || s.err != nil {
+		s.writer = noWriter
+		return false
+	}
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	s.writer = resting
+	return true
+}
+
+// rest waits for the next task and reports whether there is one.
+func (s *Sink) rest() bool {
+	t := time.NewTimer(writerRest)
+	defer t.Stop()
+	select {
+	case <-s.wake:
+	case <-t.C:
+		s.mu.Lock()
+		if s.writer == resting {
+			s.writer = noWriter
+			s.mu.Unlock()
+			return false
+		}
+		s.mu.Unlock()
+		<-s.wake // sent with the change of state
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writer == writing
+}
+
+// catchUp writes until nothing is left.
+func (s *Sink) catchUp() error {
+	buf := fillPool.Get().(*[]byte)
+	defer fillPool.Put(buf)
+	defer s.nc.SetWriteDeadline(time.Time{})
+	defer s.began.Store(0)
+	for {
+		if s.dead.Load() {
+			return nil
+		}
+		if len(s.out) == 0 {
+			s.out = s.take((*buf)[:0])
+			if cap(s.out) <= 2*maxWrite {
+				*buf = s.out[:0]
+			}
+		}
+		if len(s.out) == 0 {
+			s.settle()
+			caught := true
+			s.each(func(c *Cursor) { caught = c.unpark() && caught })
+			if caught {
+				return nil
+			}
+			continue
+		}
+		if err := s.writeOut(); err != nil {
+			return err
+		}
+		if s.shard.fan.progress.waiting.Load() > 0 {
+			s.shard.kick()
+			s.shard.fan.progress.wake()
+		}
+	}
+}
+
+// writeOut writes s.out, and gives up when the connection took nothing for
+// the write timeout.
+func (s *Sink) writeOut() error {
+	for len(s.out) > 0 {
+		s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
+		if s.raw == nil {
+			s.began.Store(monotonic())
+		}
+		n, err := s.nc.Write(s.out)
+		s.began.Store(0)
+		s.out = s.out[min(max(n, 0), len(s.out)):]
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		// After a timeout only a socket of the kernel's says how much it
+		// took; other transports may have broken the stream.
+		if s.raw == nil || n <= 0 {
+			return ErrWriteTimeout
+		}
+	}
+	return nil
+}
+
+var fillPool = sync.Pool{New: func() any { b := make([]byte, 0, maxFill); return &b }}
+
+// behind reports whether there is something to write.
+func (s *Sink) behind() (behind bool) {
+	if s.dead.Load() {
+		return false
+	}
+	if s.special.Load() {
+		return true
+	}
+	s.each(func(c *Cursor) { behind = behind || c.pos.Load() < c.stop(c.log.head.Load()) })
+	return behind
+}
+
+var processStart = time.Now()
+
+// monotonic is a clock that does not jump.
+func monotonic() int64 { return int64(time.Since(processStart)) + 1 }
