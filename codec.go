@@ -1,5 +1,12 @@
 package tcproom
 
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+)
+
 // A Codec says what is written inside a frame, in each direction: events from
 // the room to a member, messages from a member to the room.
 //
@@ -42,4 +49,223 @@ type Greeter interface {
 // Hello is what a conn says first, where its codec is a [Greeter].
 type Hello struct {
 	Name string // the name that it wishes for; empty: the room chooses
+}
+
+// Text is the default codec, for people: what a room says is a line to read,
+// what a member says is the line that it typed.
+//
+//	ada: hi                  a message of the member ada
+//	*: hi                    a message of the room itself, or a Direct
+//	* ada joined
+//	* ada left
+//	* 12 messages skipped    a Gap; "* 1 message skipped" for one
+//	* goodbye: reason        a Goodbye or a Refused; "* goodbye" without a reason
+//
+// A Welcome is not said. No name holds a space or a colon or is "*", so no
+// member can forge another's line or a notice.
+//
+// Towards members, bodies and reasons are shown safe for a terminal: control
+// characters but tab, line separators (U+2028, U+2029), the controls of the
+// bidirectional algorithm (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
+// U+2069), U+FEFF and bytes that are not UTF-8 stand as \x1b (ASCII and bytes)
+// or \u{202e} (other characters). A backslash stays as it is: an escape is for
+// the eye, the two cannot be told apart, and ParseEvent undoes nothing.
+// Towards the room the body is the frame, byte for byte.
+//
+// ParseEvent gives typed events. Names that no room allows are no names, and a
+// line of none of the forms above is a Message of the room itself with the
+// whole line as its Body: that is what another program that speaks in lines
+// says. An empty line is ignored. A Gap has GapFrom 1 and GapTo the number of
+// messages, because the line does not tell which they were.
+type Text struct{}
+
+var _ Codec = Text{}
+
+// maxReasonBytes is how much of an Event's Text the built-in codecs say.
+const maxReasonBytes = 512
+
+// AppendEvent appends the line for ev. It returns [ErrNoFrame] for a Welcome,
+// and an error that wraps [ErrNameInvalid] for a name that no member can have.
+// At most 512 bytes of a reason are said.
+func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
+	switch ev.Kind {
+	case Message:
+		if ev.From == (Member{}) {
+			return appendSafe(append(dst, "*: "...), ev.Body), nil
+		}
+		if err := checkName(ev.From.Name); err != nil {
+			return dst, err
+		}
+		dst = append(append(dst, ev.From.Name...), ": "...)
+		return appendSafe(dst, ev.Body), nil
+	case Direct:
+		return appendSafe(append(dst, "*: "...), ev.Body), nil
+	case Join, Leave:
+		if err := checkName(ev.From.Name); err != nil {
+			return dst, err
+		}
+		dst = append(append(dst, "* "...), ev.From.Name...)
+		if ev.Kind == Join {
+			return append(dst, " joined"...), nil
+		}
+		return append(dst, " left"...), nil
+	case Gap:
+		if err := checkGap(ev); err != nil {
+			return dst, err
+		}
+		n := ev.GapTo - ev.GapFrom + 1
+		dst = strconv.AppendUint(append(dst, "* "...), n, 10)
+		if n == 1 {
+			return append(dst, oneSkipped...), nil
+		}
+		return append(dst, manySkipped...), nil
+	case Goodbye, Refused:
+		dst = append(dst, "* goodbye"...)
+		if ev.Text == "" {
+			return dst, nil
+		}
+		return appendSafe(append(dst, ": "...), []byte(cutText(ev.Text, maxReasonBytes))), nil
+	}
+	return dst, ErrNoFrame
+}
+
+const (
+	oneSkipped  = " message skipped"
+	manySkipped = " messages skipped"
+)
+
+// checkGap returns an error for a Gap that skips nothing. No room makes one.
+func checkGap(ev *Event) error {
+	if ev.GapFrom == 0 || ev.GapTo < ev.GapFrom {
+		return fmt.Errorf("tcproom: gap from %d to %d", ev.GapFrom, ev.GapTo)
+	}
+	return nil
+}
+
+// ParseEvent decodes a line. The only error is [ErrNoFrame], for an empty one.
+func (Text) ParseEvent(frame []byte, ev *Event) error {
+	if len(frame) == 0 {
+		return ErrNoFrame
+	}
+	if notice, ok := bytes.CutPrefix(frame, []byte("* ")); ok {
+		if parseNotice(notice, ev) {
+			return nil
+		}
+	} else if body, ok := bytes.CutPrefix(frame, []byte("*: ")); ok {
+		*ev = Event{Kind: Message, Body: body}
+		return nil
+	} else if i := bytes.Index(frame[:min(len(frame), maxNameBytes+2)], []byte(": ")); i > 0 {
+		if name := string(frame[:i]); checkName(name) == nil {
+			*ev = Event{Kind: Message, From: Member{Name: name}, Body: frame[i+2:]}
+			return nil
+		}
+	}
+	*ev = Event{Kind: Message, Body: frame}
+	return nil
+}
+
+// parseNotice decodes a line without its "* ", and says whether it is a notice.
+func parseNotice(notice []byte, ev *Event) bool {
+	if string(notice) == "goodbye" {
+		*ev = Event{Kind: Goodbye}
+		return true
+	}
+	if reason, ok := bytes.CutPrefix(notice, []byte("goodbye: ")); ok {
+		*ev = Event{Kind: Goodbye, Text: string(reason)}
+		return true
+	}
+	if n, ok := bytes.CutSuffix(notice, []byte(oneSkipped)); ok && string(n) == "1" {
+		*ev = Event{Kind: Gap, GapFrom: 1, GapTo: 1}
+		return true
+	}
+	if digits, ok := bytes.CutSuffix(notice, []byte(manySkipped)); ok {
+		n, ok := parseUint(digits)
+		*ev = Event{Kind: Gap, GapFrom: 1, GapTo: n}
+		return ok && n > 1
+	}
+	kind := Join
+	name, ok := bytes.CutSuffix(notice, []byte(" joined"))
+	if !ok {
+		kind = Leave
+		name, ok = bytes.CutSuffix(notice, []byte(" left"))
+	}
+	if !ok || len(name) > maxNameBytes || checkName(string(name)) != nil {
+		return false
+	}
+	*ev = Event{Kind: kind, From: Member{Name: string(name)}}
+	return true
+}
+
+// parseUint decodes a decimal number that has no sign, no leading zero and
+// nothing beside its digits.
+func parseUint(s []byte) (n uint64, ok bool) {
+	if len(s) == 0 || s[0] == '0' && len(s) > 1 {
+		return 0, false
+	}
+	for _, c := range s {
+		d := uint64(c - '0')
+		if d > 9 || n > (math.MaxUint64-d)/10 {
+			return 0, false
+		}
+		n = n*10 + d
+	}
+	return n, true
+}
+
+// AppendMessage appends body as it is.
+func (Text) AppendMessage(dst, body []byte) ([]byte, error) { return append(dst, body...), nil }
+
+// ParseMessage returns frame, whatever it is.
+func (Text) ParseMessage(frame []byte) ([]byte, error) { return frame, nil }
+
+// MaxFrame returns maxBody towards the room. Towards a member a body takes up
+// to four times as much, for its escapes, and the name 256 bytes.
+func (Text) MaxFrame(maxBody int) (toRoom, toMember int) {
+	message := grown(maxBody, maxSafe, maxNameBytes+len(": "))
+	notice := len("* goodbye: ") + maxSafe*maxReasonBytes // the longest one
+	return max(maxBody, 0), max(message, notice)
+}
+
+// grown returns n*factor + extra, or the largest int where that is larger.
+func grown(n, factor, extra int) int {
+	n = max(n, 0)
+	if n > (math.MaxInt-extra)/factor {
+		return math.MaxInt
+	}
+	return n*factor + extra
+}
+
+// Raw is the codec that says bodies, byte for byte, and nothing else: what is
+// said by a member, by the room or to this member alone looks the same, and
+// joins, leaves and gaps are not told. A member that speaks Raw therefore gets
+// no Skip policy. At the dialling end each frame is a [Message] with a Body only.
+type Raw struct{}
+
+var _ Codec = Raw{}
+
+// AppendEvent appends the body of a Message or Direct. It returns [ErrNoFrame]
+// for any other event.
+func (Raw) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
+	if ev.Kind != Message && ev.Kind != Direct {
+		return dst, ErrNoFrame
+	}
+	return append(dst, ev.Body...), nil
+}
+
+// ParseEvent makes a Message of frame. It returns no error.
+func (Raw) ParseEvent(frame []byte, ev *Event) error {
+	*ev = Event{Kind: Message, Body: frame}
+	return nil
+}
+
+// AppendMessage appends body as it is.
+func (Raw) AppendMessage(dst, body []byte) ([]byte, error) { return append(dst, body...), nil }
+
+// ParseMessage returns frame, whatever it is.
+func (Raw) ParseMessage(frame []byte) ([]byte, error) { return frame, nil }
+
+// MaxFrame returns maxBody in both directions.
+func (Raw) MaxFrame(maxBody int) (toRoom, toMember int) {
+	n := max(maxBody, 0)
+	return n, n
 }

@@ -45,6 +45,7 @@ type Sink struct {
 	dead    atomic.Bool // failed or closed
 	one     atomic.Pointer[Cursor]
 	began   atomic.Int64 // when the writer's present write began; 0: none, or raw
+	written atomic.Int64 // bytes, by writers
 
 	out []byte // the token holder's: bytes taken, which must be written next
 
@@ -148,6 +149,13 @@ func (s *Sink) Finish() <-chan struct{} {
 	return done
 }
 
+// Owner returns who was given to NewSink.
+func (s *Sink) Owner() Owner { return s.owner }
+
+// Written returns a number that rises while a connection that would block
+// takes bytes.
+func (s *Sink) Written() int64 { return s.written.Load() }
+
 // Err returns why the sink ended, or nil.
 func (s *Sink) Err() error {
 	s.mu.Lock()
@@ -207,10 +215,12 @@ func (s *Sink) end(err error) bool {
 		s.wake <- struct{}{}
 	}
 	s.mu.Unlock()
-	s.dead.Store(true)
+	// Detached first: the walk that forgets a dead sink no longer protects
+	// the bytes at its cursors.
 	for _, c := range cursors {
 		c.detach()
 	}
+	s.dead.Store(true)
 	return true
 }
 
@@ -233,6 +243,10 @@ func (s *Sink) visit(w *walk) (more bool) {
 		return false
 	}
 	span := v.at(pos)
+	if span == nil { // detached, and passed over since
+		s.token.Store(false)
+		return false
+	}
 	off := uint32(pos - span.start)
 	to := cut(span.index, off, uint32(min(span.end, c.stop(v.hi))-span.start), maxWrite)
 	n, again, err := s.raw.tryWrite(&w.op, span.buf[off:to])
@@ -529,7 +543,9 @@ func (s *Sink) writeOut() error {
 		}
 		n, err := s.nc.Write(s.out)
 		s.began.Store(0)
-		s.out = s.out[min(max(n, 0), len(s.out)):]
+		n = min(max(n, 0), len(s.out))
+		s.out = s.out[n:]
+		s.written.Add(int64(n))
 		if err == nil {
 			continue
 		}

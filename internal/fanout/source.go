@@ -28,10 +28,11 @@ type Source struct {
 func NewSource(nc net.Conn) *Source { return &Source{nc: nc, raw: rawReaderOf(nc)} }
 
 // Read waits until there are more bytes and returns all that are not consumed,
-// valid until Consume, which is called before the next Read. It returns what the connection's Read would:
+// valid until the next Read, or until all of it is consumed. It returns what the connection's Read would:
 // io.EOF at the end, a timeout at the read deadline, after which it can be called again.
 // At most limit bytes are held, which must be more than is held now.
 func (s *Source) Read(limit int) ([]byte, error) {
+	s.own()
 	if s.raw == nil || len(s.held) >= readBuffer/2 {
 		return s.readOwn(limit)
 	}
@@ -44,13 +45,21 @@ func (s *Source) Held() []byte { return s.held }
 // Consume says that the first n bytes held are not needed any more.
 func (s *Source) Consume(n int) {
 	s.held = s.held[n:]
-	switch {
-	case s.lent != nil:
+	if len(s.held) == 0 {
+		s.held = nil
+		s.giveBack()
+		if s.raw != nil {
+			s.part = nil
+		}
+	}
+}
+
+// own moves what is held out of a borrowed buffer.
+func (s *Source) own() {
+	if s.lent != nil {
 		s.held = append([]byte(nil), s.held...)
 		s.part = s.held
 		s.giveBack()
-	case len(s.held) == 0 && s.raw != nil:
-		s.part, s.held = nil, nil
 	}
 }
 

@@ -1,0 +1,457 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// Dial connects to the room at the TCP address addr, such as
+// "localhost:9000". With a codec that is a [Greeter] it returns when the room
+// has welcomed the conn, or a [*RefusedError]; the [Welcome] is then the first
+// event. ctx bounds the dialling and the handshake; when it ends later, nothing happens.
+func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
+	cfg := newDialConfig(opts)
+	nc, err := cfg.dial(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("tcproom: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.handshakeTimeout, ErrHandshakeTimeout)
+	defer cancel()
+	if cfg.tls != nil {
+		if nc, err = dialTLS(ctx, nc, addr, cfg.tls); err != nil {
+			return nil, err
+		}
+	}
+	c := newDialled(nc, cfg)
+	if err := c.greet(ctx); err != nil {
+		c.giveUp()
+		return nil, err
+	}
+	c.start()
+	return c, nil
+}
+
+func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {
+	if _, ok := nc.(*tls.Conn); ok {
+		return nc, nil
+	}
+	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			host = addr
+		}
+		cfg = cfg.Clone()
+		cfg.ServerName = host
+	}
+	tc := tls.Client(nc, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("tcproom: TLS handshake with %s: %w", addr, err)
+	}
+	return tc, nil
+}
+
+// NewConn returns the dialling end over any transport, which it owns from
+// then on. It does not wait: with a codec that is a [Greeter] the hello is
+// sent, and the [Welcome], or a [*RefusedError], is the first that Receive returns.
+func NewConn(nc net.Conn, opts ...DialOption) *Conn {
+	cfg := newDialConfig(opts)
+	if cfg.tls != nil {
+		if _, ok := nc.(*tls.Conn); !ok {
+			nc = tls.Client(nc, cfg.tls)
+		}
+	}
+	c := newDialled(nc, cfg)
+	c.start()
+	return c
+}
+
+// Join returns the dialling end of a new member in this process, over an
+// in-memory pair. Framing and codec are the room's unless an option says
+// otherwise; [WithName] holds with every codec; TLS, dialer and the [Handshake]
+// hook are not used, [OnJoin] is. It returns when the member has joined, or why
+// it was refused. The member must be read from like any other, or it is slow.
+func (r *Room) Join(opts ...DialOption) (*Conn, error) {
+	room := r.cfg.conn.limits
+	cfg := newDialConfig(append([]DialOption{WithFraming(room.framing), WithCodec(room.codec), WithMaxMessage(room.maxMessage)}, opts...))
+	here, there := net.Pipe()
+
+	side := r.cfg.conn
+	side.framing, side.codec, side.tls, side.handshake = cfg.framing, cfg.codec, nil, nil
+	in := r.newConn(there, &side)
+	in.name = cfg.name
+	admitted := make(chan error, 1)
+	in.admitted = admitted
+	if err := r.begin(in); err != nil {
+		there.Close()
+		here.Close()
+		return nil, err
+	}
+	go r.serve(in, nil)
+
+	c := newDialled(here, cfg)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), cfg.handshakeTimeout, ErrHandshakeTimeout)
+	defer cancel()
+	err := c.greet(ctx)
+	if refused := <-admitted; refused != nil {
+		err = refused
+	}
+	if err != nil {
+		c.giveUp()
+		return nil, err
+	}
+	c.mu.Lock()
+	c.id, c.name = in.id, in.Name()
+	c.mu.Unlock()
+	c.start()
+	return c, nil
+}
+
+// A dialer is what a Conn has at the dialling end only.
+type dialer struct {
+	cfg  dialConfig
+	fan  *fanout.Fan
+	wg   sync.WaitGroup // the goroutine of OnEvent
+	once sync.Once      // of Close
+	err  error          // of Close
+
+	reading chan struct{} // holds a token while somebody reads; guards what follows
+	first   []Event       // read by greet
+	watched <-chan struct{}
+	unwatch func() bool
+	fired   chan struct{} // closed when the context that is watched has ended and was heeded
+	expired bool          // guarded by the conn's lock: that context has ended
+}
+
+func newDialled(nc net.Conn, cfg dialConfig) *Conn {
+	d := &dialer{cfg: cfg, fan: fanout.New(), reading: make(chan struct{}, 1)}
+	c := &Conn{cfg: &connConfig{limits: cfg.limits}, dial: d, nc: nc, name: cfg.name}
+	c.prepareSocket()
+	c.connect(d.fan)
+	if g, ok := cfg.codec.(Greeter); ok {
+		b, err := g.AppendHello(nil, &Hello{Name: cfg.name})
+		if err == nil {
+			b, err = cfg.framing.AppendFrame(nil, b)
+		}
+		if err != nil {
+			c.end(fmt.Errorf("tcproom: hello: %w", err))
+			return c
+		}
+		c.sink.Queue(b, len(b))
+		c.sink.Flush()
+	}
+	return c
+}
+
+// greet waits for the welcome, where the codec has one.
+func (c *Conn) greet(ctx context.Context) error {
+	if _, ok := c.cfg.codec.(Greeter); !ok {
+		return nil
+	}
+	ev, err := c.receive(ctx)
+	if err != nil {
+		return err
+	}
+	if ev.Kind != Welcome {
+		return fmt.Errorf("%w: the room's first event is a %v, want a Welcome", ErrMalformed, ev.Kind)
+	}
+	c.dial.first = append(c.dial.first, ev)
+	return nil
+}
+
+func (c *Conn) start() {
+	if c.dial.cfg.onEvent != nil {
+		c.dial.wg.Add(1)
+		go c.hearEvents()
+	}
+}
+
+// hearEvents hands each event to OnEvent. It ends when the conn has.
+func (c *Conn) hearEvents() {
+	defer c.dial.wg.Done()
+	for {
+		ev, err := c.receive(context.Background())
+		if err != nil {
+			return
+		}
+		if c.call(hookOnEvent, func() error { c.dial.cfg.onEvent(c, ev); return nil }) != nil {
+			return
+		}
+	}
+}
+
+// Receive returns the next event. It blocks until there is one or ctx ends,
+// which costs nothing but the wait: the conn goes on. At the end of the stream
+// it returns [io.EOF]; when the room said that it refuses the conn, a
+// [*RefusedError]; otherwise why the conn has ended, the same at every call.
+//
+// At the room's end it works inside the [Handshake] hook, where it returns a
+// [Message] event with what the peer sent, and returns [ErrReceive] elsewhere;
+// so it does at a dialling end with [OnEvent].
+func (c *Conn) Receive(ctx context.Context) (Event, error) {
+	if c.room != nil {
+		return c.receiveShaking(ctx)
+	}
+	if c.dial.cfg.onEvent != nil {
+		return Event{}, ErrReceive
+	}
+	return c.receive(ctx)
+}
+
+// Events returns the events that Receive would, until an error, which it
+// yields as the last; the end of the stream is not an error.
+func (c *Conn) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for {
+			ev, err := c.Receive(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !yield(ev, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// receiveShaking is Receive inside the handshake.
+func (c *Conn) receiveShaking(ctx context.Context) (Event, error) {
+	if !c.shaking || c.hook.Load() != hookHandshake {
+		return Event{}, ErrReceive
+	}
+	stop := context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
+	defer stop()
+	for {
+		frame, err := c.shakenFrame()
+		if err != nil {
+			return Event{}, err
+		}
+		body, err := c.cfg.codec.ParseMessage(frame)
+		if errors.Is(err, ErrNoFrame) {
+			continue
+		}
+		if err != nil {
+			return Event{}, err
+		}
+		return Event{Kind: Message, From: c.member(), Time: time.Now(), Body: body}, nil
+	}
+}
+
+// receive reads the next event, whoever asks.
+func (c *Conn) receive(ctx context.Context) (Event, error) {
+	d := c.dial
+	if err := d.lock(ctx); err != nil {
+		return Event{}, err
+	}
+	defer d.unlock()
+	if len(d.first) > 0 {
+		ev := d.first[0]
+		d.first = nil
+		return ev, nil
+	}
+	_, limit := c.cfg.codec.MaxFrame(c.cfg.maxMessage)
+	for {
+		ev, err := c.nextEvent(limit)
+		if err == nil && ev.Kind == Refused {
+			err = &RefusedError{Code: ev.Code, Message: ev.Text}
+		}
+		switch {
+		case err == nil && ev.Kind != 0:
+			return ev, nil
+		case err != nil:
+			c.end(err)
+			return Event{}, c.Err()
+		}
+		if err := c.readMore(ctx, limit); err != nil {
+			return Event{}, err
+		}
+	}
+}
+
+// lock waits to be the one who reads.
+func (d *dialer) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case d.reading <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case d.reading <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (d *dialer) unlock() { <-d.reading }
+
+// nextEvent takes the next event from what has been read; its Kind is 0 where
+// there is none.
+func (c *Conn) nextEvent(limit int) (Event, error) {
+	for {
+		n, frame, err := c.split(c.src.Held(), limit)
+		if err != nil {
+			return Event{}, err
+		}
+		if n == 0 {
+			if len(c.src.Held()) >= limit+maxHeader {
+				return Event{}, ErrFrameTooLarge
+			}
+			return Event{}, nil
+		}
+		ev, err := c.parseEvent(frame)
+		c.src.Consume(n)
+		if errors.Is(err, ErrNoFrame) {
+			continue
+		}
+		return ev, err
+	}
+}
+
+// parseEvent decodes a frame into an event that owns its bytes.
+func (c *Conn) parseEvent(frame []byte) (ev Event, err error) {
+	if _, ok := c.cfg.codec.(Raw); ok {
+		ev = Event{Kind: Message, Body: append(make([]byte, 0, len(frame)), frame...)}
+		return ev, nil
+	}
+	if err := c.cfg.codec.ParseEvent(append(make([]byte, 0, len(frame)), frame...), &ev); err != nil {
+		return Event{}, err
+	}
+	if ev.Kind == Welcome {
+		c.mu.Lock()
+		c.id, c.name = ev.From.ID, ev.From.Name
+		c.mu.Unlock()
+	}
+	return ev, nil
+}
+
+// readMore waits for more bytes. A ctx that ends while it waits ends the wait
+// and nothing else.
+func (c *Conn) readMore(ctx context.Context, limit int) error {
+	c.watch(ctx)
+	if idle := c.cfg.idleTimeout; idle > 0 {
+		c.setIdleDeadline(time.Now().Add(idle))
+	}
+	_, err := c.src.Read(limit + maxHeader)
+	if err == nil {
+		return nil
+	}
+	if cause := c.Err(); cause != nil {
+		return cause
+	}
+	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	c.end(c.readCause(err, ErrIdleTimeout))
+	return c.Err()
+}
+
+// watch sees to it that the end of ctx ends reading, instead of that of the
+// context that was watched before. Contexts with one Done channel are watched
+// as one, so that a loop over Receive costs nothing.
+func (c *Conn) watch(ctx context.Context) {
+	d := c.dial
+	done := ctx.Done()
+	if done == d.watched {
+		return
+	}
+	if d.unwatch != nil && !d.unwatch() {
+		<-d.fired
+	}
+	c.mu.Lock()
+	if d.expired = false; c.cause == nil {
+		c.nc.SetReadDeadline(time.Time{})
+	}
+	c.mu.Unlock()
+	d.watched, d.unwatch = done, nil
+	if done == nil {
+		return
+	}
+	fired := make(chan struct{})
+	d.fired = fired
+	d.unwatch = context.AfterFunc(ctx, func() {
+		defer close(fired)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		d.expired = true
+		c.nc.SetReadDeadline(past)
+	})
+}
+
+// setIdleDeadline sets the read deadline, unless reading is to end.
+func (c *Conn) setIdleDeadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil && !c.dial.expired {
+		c.nc.SetReadDeadline(t)
+	}
+}
+
+// giveUp closes the transport, and waits for what belongs to it.
+func (c *Conn) giveUp() {
+	c.end(net.ErrClosed)
+	c.sink.Close()
+	c.drop()
+	c.dial.fan.Wait()
+}
+
+// closeDialled is Close at the dialling end.
+func (c *Conn) closeDialled() error {
+	c.dial.once.Do(func() { c.dial.err = c.closeOnce() })
+	return c.dial.err
+}
+
+func (c *Conn) closeOnce() (err error) {
+	d := c.dial
+	inHook := c.hook.Load() == hookOnEvent
+	if c.Err() == nil {
+		if !c.drain(lingers, lingers) {
+			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
+		} else if c.closeWrite() {
+			c.readAway()
+		}
+	}
+	c.end(net.ErrClosed)
+	c.giveUp()
+	if !inHook {
+		d.wg.Wait()
+	}
+	if d.lock(context.Background()) == nil {
+		if d.unwatch != nil {
+			d.unwatch()
+		}
+		d.unlock()
+	}
+	return err
+}
+
+// readAway waits until the room has closed its half too: by reading, or
+// until the one who reads has seen the end.
+func (c *Conn) readAway() {
+	d := c.dial
+	t := time.NewTimer(lingers)
+	defer t.Stop()
+	select {
+	case d.reading <- struct{}{}:
+		c.discard(lingers, lingers)
+		d.unlock()
+	case <-c.Context().Done():
+	case <-t.C:
+	}
+}

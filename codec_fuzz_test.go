@@ -1,0 +1,251 @@
+package tcproom
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzText: any line gives an event or is ignored, and a message that Text
+// says is read as that message, whatever its name and body.
+func FuzzText(f *testing.F) {
+	f.Add("ada", []byte("hi"))
+	for _, tt := range forgeries {
+		f.Add("*", []byte(tt.body))
+	}
+	f.Fuzz(func(t *testing.T, name string, body []byte) {
+		for _, kind := range []Kind{Message, Join, Leave, Direct, Goodbye} {
+			ev := Event{Kind: kind, From: Member{Name: name}, Body: body, Text: string(body)}
+			frame, err := Text{}.AppendEvent(nil, &ev)
+			if err != nil {
+				require.ErrorIs(t, err, ErrNameInvalid)
+				require.Error(t, checkName(name))
+				continue
+			}
+			requireSafe(t, frame)
+			_, toMember := Text{}.MaxFrame(len(body))
+			require.LessOrEqual(t, len(frame), toMember)
+			var back Event
+			require.NoError(t, Text{}.ParseEvent(frame, &back))
+			want := Event{Kind: kind}
+			switch kind {
+			case Message, Direct:
+				want.Kind, want.Body = Message, append([]byte{}, appendSafe(nil, body)...)
+				if kind == Message {
+					want.From.Name = name
+				}
+			case Goodbye:
+				want.Text = string(appendSafe(nil, []byte(cutText(string(body), maxReasonBytes))))
+			default:
+				want.From.Name = name
+			}
+			require.Equal(t, want, back)
+		}
+
+		// body as a line of a foreign room
+		var ev Event
+		if err := (Text{}).ParseEvent(body, &ev); err != nil {
+			require.ErrorIs(t, err, ErrNoFrame)
+			require.Empty(t, body)
+			return
+		}
+		if ev.From != (Member{}) {
+			require.NoError(t, checkName(ev.From.Name))
+		}
+		switch ev.Kind {
+		case Join, Leave, Gap: // these lines have one spelling
+			again, err := Text{}.AppendEvent(nil, &ev)
+			require.NoError(t, err)
+			require.Equal(t, string(body), string(again))
+		}
+	})
+}
+
+// FuzzSafeText: what Text makes of a body is one line of UTF-8 without a
+// control, does not change when it is escaped once more, and keeps clean text.
+func FuzzSafeText(f *testing.F) {
+	for _, tt := range forgeries {
+		f.Add([]byte(tt.body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := appendSafe([]byte("x"), body)[1:]
+		requireSafe(t, got)
+		require.LessOrEqual(t, len(got), maxSafe*len(body))
+		require.Equal(t, string(got), string(appendSafe(nil, got)))
+		require.Equal(t, string(slowSafe(body)), string(got))
+	})
+}
+
+// slowSafe is appendSafe without its fast path.
+func slowSafe(s []byte) (dst []byte) {
+	for len(s) > 0 {
+		r, size := utf8.DecodeRune(s)
+		switch {
+		case r == utf8.RuneError && size == 1, r < 0x80 && escaped(r):
+			dst = append(dst, `\x`+string(hexDigits[s[0]>>4])+string(hexDigits[s[0]&15])...)
+		case escaped(r):
+			dst = append(dst, `\u{`...)
+			for shift := 20; shift >= 0; shift -= 4 {
+				if r>>shift != 0 {
+					dst = append(dst, hexDigits[r>>shift&15])
+				}
+			}
+			dst = append(dst, '}')
+		default:
+			dst = append(dst, s[:size]...)
+		}
+		s = s[size:]
+	}
+	return dst
+}
+
+// FuzzJSONEvent: no frame makes ParseEvent panic, its syntax is judged as
+// encoding/json judges it, and an event that was read can be said again.
+func FuzzJSONEvent(f *testing.F) {
+	for _, tt := range jsonEvents {
+		f.Add([]byte(tt.want))
+	}
+	for _, tt := range jsonBroken {
+		f.Add([]byte(tt.frame[:min(len(tt.frame), 200)]))
+	}
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		requireSyntaxLikeJSON(t, frame)
+		before := bytes.Clone(frame)
+		var ev Event
+		err := JSON{}.ParseEvent(frame, &ev)
+		require.Equal(t, string(before), string(frame))
+		if err != nil {
+			require.True(t, errors.Is(err, ErrMalformed) != errors.Is(err, ErrNoFrame), "%v", err)
+			require.Zero(t, ev)
+			return
+		}
+		again, err := JSON{}.AppendEvent(nil, &ev)
+		if err != nil {
+			return // an id or a time that no room says
+		}
+		require.True(t, json.Valid(again), "%q", again)
+		require.NotContains(t, string(again), "\n")
+		_, toMember := JSON{}.MaxFrame(len(ev.Body))
+		require.LessOrEqual(t, len(again), toMember)
+		var back Event
+		require.NoError(t, JSON{}.ParseEvent(again, &back))
+		if len(ev.Members) > maxWelcomeMembers {
+			ev.Members = ev.Members[:maxWelcomeMembers]
+		}
+		ev.Text, ev.Code = cutText(ev.Text, maxReasonBytes), cutText(ev.Code, maxCodeBytes)
+		require.Equal(t, ev, back)
+		requireSameJSON(t, again, &back)
+	})
+}
+
+// FuzzJSONMessage: no frame makes ParseMessage panic; a body survives the way
+// to the room, to a member, and through encoding/json.
+func FuzzJSONMessage(f *testing.F) {
+	f.Add([]byte(`{"type":"message","body":"hi"}`), []byte("hi"))
+	f.Add([]byte(`{"type":"message","data":"aGk="}`), []byte("\xff"))
+	f.Add([]byte(`{"body":"\ud83d\ude00","type":"message"}`), []byte("\u2028\u0085\x00"))
+	for _, tt := range forgeries {
+		f.Add([]byte(`{"type":"ping"}`), []byte(tt.body))
+	}
+	f.Fuzz(func(t *testing.T, frame, body []byte) {
+		if got, err := (JSON{}).ParseMessage(frame); err == nil {
+			require.NotNil(t, got)
+			again, err := JSON{}.AppendMessage(nil, got)
+			require.NoError(t, err)
+			back, err := JSON{}.ParseMessage(again)
+			require.NoError(t, err)
+			require.Equal(t, string(got), string(back))
+			// encoding/json reads the same, where it has no freedom.
+			var o jsonAny
+			if err := json.Unmarshal(frame, &o); err == nil && o.Body != nil && o.Data == nil && !bytes.ContainsAny(frame, "BTDbtd\\") {
+				require.Equal(t, *o.Body, string(got))
+			}
+		} else {
+			require.True(t, errors.Is(err, ErrMalformed) != errors.Is(err, ErrNoFrame), "%v", err)
+		}
+
+		message, err := JSON{}.AppendMessage(nil, body)
+		require.NoError(t, err)
+		got, err := JSON{}.ParseMessage(message)
+		require.NoError(t, err)
+		require.Equal(t, string(body), string(got))
+		toRoom, toMember := JSON{}.MaxFrame(len(body))
+		require.LessOrEqual(t, len(message), toRoom)
+
+		ev := Event{Kind: Message, Seq: 1, From: Member{ID: "1", Name: "ada"}, Time: time.Unix(1, 0).UTC(), Body: append([]byte{}, body...)}
+		event, err := JSON{}.AppendEvent(nil, &ev)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(event), toMember)
+		requireSameJSON(t, event, &ev)
+	})
+}
+
+// FuzzJSONHello: no frame makes ParseHello panic, and a name that may be said
+// arrives.
+func FuzzJSONHello(f *testing.F) {
+	f.Add([]byte(`{"type":"hello","name":"ada"}`), "ada")
+	f.Add([]byte(`{"type":"hello"}`), `a"\`)
+	f.Add([]byte(`{"name":"\u0000","type":"hello","auth":{"a":[1]}}`), "žofie")
+	f.Fuzz(func(t *testing.T, frame []byte, name string) {
+		var h Hello
+		if err := (JSON{}).ParseHello(frame, &h); err != nil {
+			require.True(t, errors.Is(err, ErrMalformed) != errors.Is(err, ErrNoFrame), "%v", err)
+			require.Zero(t, h)
+		}
+		require.True(t, utf8.ValidString(h.Name))
+
+		hello, err := JSON{}.AppendHello(nil, &Hello{Name: name})
+		if err != nil {
+			require.ErrorIs(t, err, ErrNameInvalid)
+			require.Error(t, checkName(name))
+			return
+		}
+		var back, plain Hello
+		require.NoError(t, JSON{}.ParseHello(hello, &back))
+		require.Equal(t, name, back.Name)
+		require.NoError(t, json.Unmarshal(hello, &plain))
+		require.Equal(t, name, plain.Name)
+	})
+}
+
+// FuzzName: a name that a validator lets pass cannot play with a terminal or
+// a line, and ValidName allows letters, digits and -_. only.
+func FuzzName(f *testing.F) {
+	for _, tt := range names {
+		f.Add(tt.in)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		hard, valid := checkName(name), ValidName(name)
+		for _, err := range []error{hard, valid} {
+			if err != nil {
+				require.ErrorIs(t, err, ErrNameInvalid)
+				require.Less(t, len(err.Error()), 512)
+				requireSafe(t, []byte(err.Error()))
+			}
+		}
+		require.Equal(t, hard == nil, checkRunes(name) == nil) // the fast path is none of its own
+		if hard == nil {
+			require.NotEmpty(t, name)
+			require.NotEqual(t, "*", name)
+			require.LessOrEqual(t, len(name), 256)
+			requireSafe(t, []byte(name))
+			for _, r := range name {
+				require.False(t, unicode.IsSpace(r) || unicode.IsControl(r) || r == ':' || unicode.Is(unicode.Cf, r), "%U", r)
+			}
+		}
+		if valid == nil {
+			require.NoError(t, hard)
+			require.LessOrEqual(t, utf8.RuneCountInString(name), 32)
+			for _, r := range name {
+				require.True(t, unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_' || r == '.', "%U", r)
+				require.False(t, unicode.IsMark(r), "%U", r)
+			}
+		}
+	})
+}

@@ -1,0 +1,868 @@
+package tcproom
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// JSON is the codec for programs: one JSON object a frame, without a newline
+// in it, so that every framing carries it. docs/wire.md lists the objects.
+//
+// It is a [Greeter]: the dialling end begins with a hello, the room answers
+// with a welcome or a refused.
+//
+// A body arrives byte for byte: as "body" where it is valid UTF-8, otherwise
+// as "data" in base64. Both ends read by these rules:
+//
+//   - Fields may come in any order; names of fields are case-sensitive; unknown
+//     fields are ignored; null means absent.
+//   - An object of an unknown type is ignored: the error wraps [ErrNoFrame] and
+//     quotes the type.
+//   - Anything else than one object of valid UTF-8 is malformed, and so are a
+//     missing type, a known field twice or of the wrong kind, a message with
+//     none or both of body and data, nesting deeper than 32, and an escape of
+//     half a surrogate pair (\ud800) in a string that is read: no bytes stand
+//     for it, and a replacement would change the body.
+type JSON struct{}
+
+var _ Greeter = JSON{}
+
+const (
+	maxIDBytes        = 64  // of an ID and of an epoch
+	maxCodeBytes      = 64  // of a Refused's Code, of which the rest is cut
+	maxWelcomeMembers = 256 // of the list in a Welcome
+	maxJSONDepth      = 32  // of objects and arrays in each other
+)
+
+// AppendEvent appends the object for ev. Of a Text at most 512 bytes are said,
+// of a Code 64, of a Welcome's Members the first 256. It returns an error that
+// wraps [ErrNameInvalid] for a name that no member can have, and an error for
+// an ID or epoch of more than 64 bytes or of others than printable ASCII.
+// [ErrNoFrame] is for events of no known Kind only.
+func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
+	var out []byte
+	var err error
+	switch ev.Kind {
+	case Message, Direct:
+		if out, err = appendHead(dst, ev); err == nil {
+			out = append(appendBody(append(out, ','), ev.Body), '}')
+		}
+	case Join, Leave:
+		if out, err = appendHead(dst, ev); err == nil {
+			if ev.Kind == Leave && ev.Text != "" {
+				out = appendText(append(out, `,"reason":`...), ev.Text, maxReasonBytes)
+			}
+			out = append(out, '}')
+		}
+	case Gap:
+		if err = checkGap(ev); err == nil {
+			out = strconv.AppendUint(append(dst, `{"type":"gap","from":`...), ev.GapFrom, 10)
+			out = strconv.AppendUint(append(out, `,"to":`...), ev.GapTo, 10)
+			out = append(out, '}')
+		}
+	case Goodbye:
+		out = append(dst, `{"type":"goodbye"`...)
+		if ev.Text != "" {
+			out = appendText(append(out, `,"reason":`...), ev.Text, maxReasonBytes)
+		}
+		out = append(out, '}')
+	case Refused:
+		out = appendText(append(dst, `{"type":"refused","code":`...), ev.Code, maxCodeBytes)
+		out = appendText(append(out, `,"message":`...), ev.Text, maxReasonBytes)
+		out = append(out, '}')
+	case Welcome:
+		out, err = appendWelcome(dst, ev)
+	default:
+		err = ErrNoFrame
+	}
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+// appendHead appends the fields that messages, joins and leaves share: type,
+// seq, from and time, the last three where the event has them.
+func appendHead(dst []byte, ev *Event) ([]byte, error) {
+	dst = append(dst, `{"type":"`...)
+	switch ev.Kind {
+	case Message:
+		dst = append(dst, `message"`...)
+	case Direct:
+		dst = append(dst, `direct"`...)
+	case Join:
+		dst = append(dst, `join"`...)
+	case Leave:
+		dst = append(dst, `leave"`...)
+	}
+	if ev.Seq != 0 {
+		dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
+	}
+	if ev.From != (Member{}) || ev.Kind == Join || ev.Kind == Leave {
+		var err error
+		if dst, err = appendMember(append(dst, `,"from":{`...), &ev.From); err != nil {
+			return nil, err
+		}
+		dst = append(dst, '}')
+	}
+	if ev.Time.IsZero() {
+		return dst, nil
+	}
+	t := ev.Time.UTC()
+	if y := t.Year(); y < 0 || y > 9999 {
+		return nil, fmt.Errorf("tcproom: time %v is not one of RFC 3339", t)
+	}
+	dst = t.AppendFormat(append(dst, `,"time":"`...), time.RFC3339Nano)
+	return append(dst, '"'), nil
+}
+
+func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
+	dst, err := appendID(append(dst, `{"type":"welcome","epoch":`...), ev.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
+	if dst, err = appendMember(append(dst, ','), &ev.From); err != nil {
+		return nil, err
+	}
+	dst = append(dst, `,"members":[`...)
+	for i := range ev.Members[:min(len(ev.Members), maxWelcomeMembers)] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendMember(append(dst, '{'), &ev.Members[i]); err != nil {
+			return nil, err
+		}
+		dst = append(dst, '}')
+	}
+	dst = strconv.AppendUint(append(dst, `],"total":`...), uint64(max(ev.Total, 0)), 10)
+	return append(dst, '}'), nil
+}
+
+// appendMember appends the two fields of m, without braces.
+func appendMember(dst []byte, m *Member) ([]byte, error) {
+	if err := checkName(m.Name); err != nil {
+		return nil, err
+	}
+	dst, err := appendID(append(dst, `"id":`...), m.ID)
+	if err != nil {
+		return nil, err
+	}
+	return appendToken(append(dst, `,"name":`...), m.Name), nil
+}
+
+func appendID(dst []byte, id string) ([]byte, error) {
+	if len(id) > maxIDBytes {
+		return nil, fmt.Errorf("tcproom: id %s: %d bytes, of at most %d", quotePeer(id), len(id), maxIDBytes)
+	}
+	for i := range len(id) {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return nil, fmt.Errorf("tcproom: id %s: not printable ASCII", quotePeer(id))
+		}
+	}
+	return appendToken(dst, id), nil
+}
+
+// appendToken appends a string that has passed checkName or appendID: a quote
+// and a backslash are all that it can hold of what JSON escapes.
+func appendToken(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for i := range len(s) {
+		if s[i] == '"' || s[i] == '\\' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, s[i])
+	}
+	return append(dst, '"')
+}
+
+// appendText appends at most limit bytes of a text for people. What of it is
+// not UTF-8 becomes U+FFFD.
+func appendText(dst []byte, s string, limit int) []byte {
+	return appendJSON(dst, bytes.ToValidUTF8([]byte(cutText(s, limit)), []byte("\ufffd")))
+}
+
+// appendBody appends the field that carries body.
+func appendBody(dst, body []byte) []byte {
+	if utf8.Valid(body) {
+		return appendJSON(append(dst, `"body":`...), body)
+	}
+	dst = base64.StdEncoding.AppendEncode(append(dst, `"data":"`...), body)
+	return append(dst, '"')
+}
+
+// AppendMessage appends the object for a message towards the room.
+func (JSON) AppendMessage(dst, body []byte) ([]byte, error) {
+	return append(appendBody(append(dst, `{"type":"message",`...), body), '}'), nil
+}
+
+// AppendHello appends the object that a conn begins with. It returns an error
+// that wraps [ErrNameInvalid] for a name that no room allows.
+func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
+	if h.Name == "" {
+		return append(dst, `{"type":"hello"}`...), nil
+	}
+	if err := checkName(h.Name); err != nil {
+		return dst, err
+	}
+	return append(appendToken(append(dst, `{"type":"hello","name":`...), h.Name), '}'), nil
+}
+
+// MaxFrame counts six bytes for each of a body, for its escapes. Towards the
+// room it adds 1 KiB, for the rest of a message or hello and for what other
+// programs put there: white space, fields that are not read. Towards a member
+// no frame is smaller bounded than the largest welcome, some 200 KiB.
+func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
+	const (
+		seq     = len("18446744073709551615")
+		id      = 2 * maxIDBytes // each a quote
+		member  = len(`"id":"","name":""`) + id + 2*maxNameBytes
+		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","body":""}`) + seq + member
+		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":}`) + id + seq + member + seq +
+			maxWelcomeMembers*(len(`{},`)+member) - len(",")
+	)
+	return grown(maxBody, maxJSON, 1<<10), max(grown(maxBody, maxJSON, message), welcome)
+}
+
+// ParseEvent decodes an object from the room. It sets ev only where it returns nil.
+func (JSON) ParseEvent(frame []byte, ev *Event) error {
+	obj, typ, err := parseFrame(frame)
+	if err != nil {
+		return err
+	}
+	var e Event
+	switch string(typ) {
+	case "message":
+		e.Kind = Message
+	case "direct":
+		e.Kind = Direct
+	case "join":
+		e.Kind = Join
+	case "leave":
+		e.Kind = Leave
+	case "welcome":
+		e.Kind = Welcome
+	case "gap":
+		e.Kind = Gap
+	case "goodbye":
+		e.Kind = Goodbye
+	case "refused":
+		e.Kind = Refused
+	default:
+		return unknownType(typ)
+	}
+	if err := obj.event(&e); err != nil {
+		return err
+	}
+	*ev = e
+	return nil
+}
+
+// ParseMessage decodes an object from a member. A second hello is malformed.
+func (JSON) ParseMessage(frame []byte) (body []byte, err error) {
+	obj, typ, err := parseFrame(frame)
+	if err != nil {
+		return nil, err
+	}
+	switch string(typ) {
+	case "message":
+		return obj.body()
+	case "hello":
+		return nil, malformed("a second hello")
+	}
+	return nil, unknownType(typ)
+}
+
+// ParseHello decodes the object that a conn begins with. A message in its
+// place is malformed. The name may be any string: whether a member can have
+// it is for the room to say.
+func (JSON) ParseHello(frame []byte, h *Hello) error {
+	obj, typ, err := parseFrame(frame)
+	if err != nil {
+		return err
+	}
+	switch string(typ) {
+	case "hello":
+		name, err := obj.text(fieldName)
+		if err == nil {
+			h.Name = name
+		}
+		return err
+	case "message":
+		return malformed("a message before the hello")
+	}
+	return unknownType(typ)
+}
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: JSON: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+func unknownType(typ []byte) error {
+	return fmt.Errorf("%w: unknown type %s", ErrNoFrame, quotePeer(typ))
+}
+
+// The rest is the decoder. It is not encoding/json's, which takes two spellings
+// of a field for one and the last of duplicates, replaces what is not UTF-8,
+// and allocates for each value. This one reads a frame once, checks all of its
+// syntax, and notes where the values of the known fields stand; they are decoded
+// when the type, which may come last, has said what they mean.
+
+// A field is one that some type of object has.
+type field uint8
+
+const (
+	fieldType field = iota
+	fieldSeq
+	fieldFrom
+	fieldTime
+	fieldBody
+	fieldData
+	fieldReason
+	fieldTo
+	fieldCode
+	fieldMessage
+	fieldEpoch
+	fieldID
+	fieldName
+	fieldMembers
+	fieldTotal
+	numFields
+)
+
+var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
+	"code", "message", "epoch", "id", "name", "members", "total"}
+
+// object holds the values of the known fields as they stand in the frame; nil
+// where a field is absent or null.
+type object struct {
+	seen   [numFields]bool
+	values [numFields][]byte
+}
+
+// parseFrame reads the object that is frame and returns it with its type.
+func parseFrame(frame []byte) (obj object, typ []byte, err error) {
+	if !utf8.Valid(frame) {
+		return obj, nil, malformed("not UTF-8: %s", quotePeer(frame))
+	}
+	s := scanner{b: frame}
+	if !s.next('{') {
+		return obj, nil, s.fail("want an object")
+	}
+	if err := s.object(&obj, 1); err != nil {
+		return obj, nil, err
+	}
+	if s.space(); s.i != len(frame) {
+		return obj, nil, s.fail("want the end after the object")
+	}
+	if obj.values[fieldType] == nil {
+		return obj, nil, malformed("no type: %s", quotePeer(frame))
+	}
+	typ, err = obj.bytes(fieldType)
+	return obj, typ, err
+}
+
+// event decodes the fields that an event of e's Kind has.
+func (o *object) event(e *Event) (err error) {
+	switch e.Kind {
+	case Gap:
+		if e.GapFrom, err = o.uint(fieldFrom); err != nil {
+			return err
+		}
+		if e.GapTo, err = o.uint(fieldTo); err != nil {
+			return err
+		}
+		if checkGap(e) != nil {
+			return malformed("gap from %d to %d", e.GapFrom, e.GapTo)
+		}
+		return nil
+	case Goodbye:
+		e.Text, err = o.text(fieldReason)
+		return err
+	case Refused:
+		if e.Code, err = o.text(fieldCode); err == nil {
+			e.Text, err = o.text(fieldMessage)
+		}
+		return err
+	case Welcome:
+		return o.welcome(e)
+	}
+	if e.Seq, err = o.uint(fieldSeq); err != nil {
+		return err
+	}
+	if from := o.values[fieldFrom]; from != nil {
+		if e.From, err = parseMember(from); err != nil {
+			return err
+		}
+	} else if e.Kind == Join || e.Kind == Leave {
+		return malformed("%s without from", e.Kind)
+	}
+	if e.Time, err = o.time(); err != nil {
+		return err
+	}
+	switch e.Kind {
+	case Message, Direct:
+		e.Body, err = o.body()
+	case Leave:
+		e.Text, err = o.text(fieldReason)
+	}
+	return err
+}
+
+func (o *object) welcome(e *Event) (err error) {
+	if e.Epoch, err = o.text(fieldEpoch); err != nil {
+		return err
+	}
+	if e.Seq, err = o.uint(fieldSeq); err != nil {
+		return err
+	}
+	if e.From, err = o.member(); err != nil {
+		return err
+	}
+	total, err := o.uint(fieldTotal)
+	if err != nil {
+		return err
+	}
+	if total > math.MaxInt {
+		return malformed("total %d", total)
+	}
+	e.Total = int(total)
+	list := o.values[fieldMembers]
+	if list == nil {
+		return nil
+	}
+	s := scanner{b: list}
+	if !s.next('[') {
+		return malformed("members is not an array: %s", quotePeer(list))
+	}
+	for !s.next(']') {
+		m, err := s.value(1)
+		if err != nil {
+			return err
+		}
+		member, err := parseMember(m)
+		if err != nil {
+			return err
+		}
+		e.Members = append(e.Members, member)
+		s.next(',')
+	}
+	return nil
+}
+
+// parseMember decodes an object with an id and a name. value has been read
+// before, so its syntax is right.
+func parseMember(value []byte) (Member, error) {
+	s := scanner{b: value}
+	if !s.next('{') {
+		return Member{}, malformed("not a member: %s", quotePeer(value))
+	}
+	var obj object
+	if err := s.object(&obj, 1); err != nil {
+		return Member{}, err
+	}
+	return obj.member()
+}
+
+// member decodes id and name, in one allocation for both.
+func (o *object) member() (Member, error) {
+	var buf [maxIDBytes + maxNameBytes]byte
+	both, err := o.appendString(buf[:0], fieldID)
+	if err != nil {
+		return Member{}, err
+	}
+	n := len(both)
+	if both, err = o.appendString(both, fieldName); err != nil {
+		return Member{}, err
+	}
+	s := string(both)
+	m := Member{ID: s[:n], Name: s[n:]}
+	if err := checkName(m.Name); err != nil {
+		return Member{}, malformed("%v", err)
+	}
+	return m, nil
+}
+
+// body decodes what a message says.
+func (o *object) body() ([]byte, error) {
+	if o.values[fieldData] == nil {
+		if o.values[fieldBody] == nil {
+			return nil, malformed("a message without body or data")
+		}
+		return o.bytes(fieldBody)
+	}
+	if o.values[fieldBody] != nil {
+		return nil, malformed("a message with body and data")
+	}
+	text, err := o.bytes(fieldData)
+	if err != nil {
+		return nil, err
+	}
+	// Decode passes over line ends, which the alphabet does not have.
+	if bytes.ContainsAny(text, "\r\n") {
+		return nil, malformed("data is not base64: a line end in it")
+	}
+	body := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Strict().Decode(body, text)
+	if err != nil {
+		return nil, malformed("data is not base64: %v", err)
+	}
+	return body[:n], nil
+}
+
+func (o *object) time() (t time.Time, err error) {
+	text, err := o.bytes(fieldTime)
+	if err != nil || o.values[fieldTime] == nil {
+		return t, err
+	}
+	if err := t.UnmarshalText(text); err != nil {
+		return time.Time{}, malformed("time is not one of RFC 3339: %s", quotePeer(text))
+	}
+	return t.UTC(), nil
+}
+
+// uint decodes a whole number, 0 where the field is absent.
+func (o *object) uint(f field) (uint64, error) {
+	v := o.values[f]
+	if v == nil {
+		return 0, nil
+	}
+	n, ok := parseUint(v)
+	if !ok {
+		return 0, malformed("%s is not a whole number below 1<<64: %s", fieldNames[f], quotePeer(v))
+	}
+	return n, nil
+}
+
+// text decodes a string, "" where the field is absent.
+func (o *object) text(f field) (string, error) {
+	b, err := o.bytes(f)
+	return string(b), err
+}
+
+// bytes decodes a string. Where it holds no escape, what it returns is a
+// subslice of the frame.
+func (o *object) bytes(f field) ([]byte, error) {
+	v := o.values[f]
+	if v == nil {
+		return nil, nil
+	}
+	if end := len(v) - 1; v[0] == '"' && bytes.IndexByte(v, '\\') < 0 {
+		return v[1:end:end], nil
+	}
+	return o.appendString(make([]byte, 0, len(v)), f)
+}
+
+// appendString appends the decoded string, nothing where the field is absent.
+func (o *object) appendString(dst []byte, f field) ([]byte, error) {
+	v := o.values[f]
+	if v == nil {
+		return dst, nil
+	}
+	if v[0] != '"' {
+		return nil, malformed("%s is not a string: %s", fieldNames[f], quotePeer(v))
+	}
+	dst, ok := unescape(dst, v[1:len(v)-1])
+	if !ok {
+		return nil, malformed("%s holds half a surrogate pair: %s", fieldNames[f], quotePeer(v))
+	}
+	return dst, nil
+}
+
+// unescape appends what s, a JSON string of right syntax without its quotes,
+// stands for. It is not ok where an escape is half a surrogate pair.
+func unescape(dst, s []byte) (_ []byte, ok bool) {
+	for {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			return append(dst, s...), true
+		}
+		dst = append(dst, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		switch c {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			r := hex4(s)
+			s = s[4:]
+			if utf16.IsSurrogate(r) {
+				if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
+					return dst, false
+				}
+				if r = utf16.DecodeRune(r, hex4(s[2:])); r == utf8.RuneError {
+					return dst, false
+				}
+				s = s[6:]
+			}
+			dst = utf8.AppendRune(dst, r)
+		default: // quote, backslash, slash
+			dst = append(dst, c)
+		}
+	}
+}
+
+// hex4 returns the number that the first four bytes of s write.
+func hex4(s []byte) (r rune) {
+	for _, c := range s[:4] {
+		if c > '9' {
+			c = c&^0x20 - 'A' + '0' + 10
+		}
+		r = r<<4 | rune(c-'0')
+	}
+	return r
+}
+
+// scanner walks over a JSON text and checks its syntax.
+type scanner struct {
+	b []byte
+	i int
+}
+
+func (s *scanner) fail(want string) error {
+	return malformed("%s at byte %d: %s", want, s.i, quotePeer(s.b[s.i:]))
+}
+
+func (s *scanner) space() {
+	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\t' || s.b[s.i] == '\n' || s.b[s.i] == '\r') {
+		s.i++
+	}
+}
+
+// next passes over white space and then c, and says whether c was there.
+func (s *scanner) next(c byte) bool {
+	s.space()
+	if s.i < len(s.b) && s.b[s.i] == c {
+		s.i++
+		return true
+	}
+	return false
+}
+
+// object reads an object after its brace. Where obj is not nil, it notes the
+// known fields there.
+func (s *scanner) object(obj *object, depth int) error {
+	if s.next('}') {
+		return nil
+	}
+	for {
+		s.space()
+		key, err := s.string()
+		if err != nil {
+			return err
+		}
+		if !s.next(':') {
+			return s.fail("want a colon")
+		}
+		value, err := s.value(depth)
+		if err != nil {
+			return err
+		}
+		if obj != nil {
+			if err := obj.note(key, value); err != nil {
+				return err
+			}
+		}
+		if s.next('}') {
+			return nil
+		}
+		if !s.next(',') {
+			return s.fail("want a comma or the end of the object")
+		}
+	}
+}
+
+// note keeps the value of a known field. key has its quotes.
+func (o *object) note(key, value []byte) error {
+	key = key[1 : len(key)-1]
+	if bytes.IndexByte(key, '\\') >= 0 {
+		// A key too long for buf is no known one; half of a pair neither.
+		var buf [16]byte
+		if len(key) > maxJSON*len(buf) {
+			return nil
+		}
+		var ok bool
+		if key, ok = unescape(buf[:0], key); !ok {
+			return nil
+		}
+	}
+	for f, name := range fieldNames {
+		if string(key) != name {
+			continue
+		}
+		if o.seen[f] {
+			return malformed("field %s twice", name)
+		}
+		o.seen[f] = true
+		if value[0] != 'n' { // null
+			o.values[f] = value
+		}
+		return nil
+	}
+	return nil
+}
+
+// value reads any value, depth being the number of objects and arrays that it
+// stands in, and returns it as it stands.
+func (s *scanner) value(depth int) ([]byte, error) {
+	s.space()
+	if s.i == len(s.b) {
+		return nil, s.fail("want a value")
+	}
+	start := s.i
+	var err error
+	switch c := s.b[s.i]; c {
+	case '"':
+		return s.string()
+	case '{', '[':
+		s.i++
+		if depth == maxJSONDepth {
+			return nil, s.fail("nested too deeply")
+		}
+		if c == '{' {
+			err = s.object(nil, depth+1)
+		} else {
+			err = s.array(depth + 1)
+		}
+	case 't':
+		err = s.literal("true")
+	case 'f':
+		err = s.literal("false")
+	case 'n':
+		err = s.literal("null")
+	default:
+		err = s.number()
+	}
+	return s.b[start:s.i], err
+}
+
+// array reads an array after its bracket.
+func (s *scanner) array(depth int) error {
+	if s.next(']') {
+		return nil
+	}
+	for {
+		if _, err := s.value(depth); err != nil {
+			return err
+		}
+		if s.next(']') {
+			return nil
+		}
+		if !s.next(',') {
+			return s.fail("want a comma or the end of the array")
+		}
+	}
+}
+
+func (s *scanner) literal(word string) error {
+	if !bytes.HasPrefix(s.b[s.i:], []byte(word)) {
+		return s.fail("want a value")
+	}
+	s.i += len(word)
+	return nil
+}
+
+// string reads a string and returns it with its quotes.
+func (s *scanner) string() ([]byte, error) {
+	if s.i == len(s.b) || s.b[s.i] != '"' {
+		return nil, s.fail("want a string")
+	}
+	start := s.i
+	s.i++
+	for {
+		s.i += plainJSON(s.b[s.i:])
+		for s.i < len(s.b) && s.b[s.i] >= utf8.RuneSelf {
+			s.i++
+		}
+		if s.i == len(s.b) {
+			return nil, s.fail("want the end of the string")
+		}
+		switch c := s.b[s.i]; {
+		case c == '"':
+			s.i++
+			return s.b[start:s.i], nil
+		case c == '\\':
+			if !s.escape() {
+				return nil, s.fail("not an escape")
+			}
+		case c < 0x20:
+			return nil, s.fail("a bare control character")
+		}
+	}
+}
+
+// escape reads a backslash and what it escapes.
+func (s *scanner) escape() bool {
+	rest := s.b[s.i+1:]
+	if len(rest) == 0 {
+		return false
+	}
+	switch rest[0] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		s.i += 2
+		return true
+	case 'u':
+		if len(rest) < 5 {
+			return false
+		}
+		for _, c := range rest[1:5] {
+			if !digit(c) && (c|0x20 < 'a' || c|0x20 > 'f') {
+				return false
+			}
+		}
+		s.i += 6
+		return true
+	}
+	return false
+}
+
+func (s *scanner) number() error {
+	if s.i < len(s.b) && s.b[s.i] == '-' {
+		s.i++
+	}
+	if s.i < len(s.b) && s.b[s.i] == '0' {
+		s.i++
+	} else if !s.digits() {
+		return s.fail("want a value")
+	}
+	if s.i < len(s.b) && s.b[s.i] == '.' {
+		if s.i++; !s.digits() {
+			return s.fail("want a digit")
+		}
+	}
+	if s.i < len(s.b) && s.b[s.i]|0x20 == 'e' {
+		s.i++
+		if s.i < len(s.b) && (s.b[s.i] == '+' || s.b[s.i] == '-') {
+			s.i++
+		}
+		if !s.digits() {
+			return s.fail("want a digit")
+		}
+	}
+	return nil
+}
+
+// digits passes over digits and says whether there were any.
+func (s *scanner) digits() bool {
+	start := s.i
+	for s.i < len(s.b) && digit(s.b[s.i]) {
+		s.i++
+	}
+	return s.i > start
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }

@@ -1,0 +1,482 @@
+package tcproom
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// worstTime takes the most bytes that a time can.
+var worstTime = time.Date(2026, 11, 23, 1, 2, 3, 123456789, time.FixedZone("", 3600))
+
+// jsonEvents are one of each kind and more, and what stands on the wire for them.
+var jsonEvents = []struct {
+	name string
+	ev   Event
+	want string
+}{
+	{"message", Event{Kind: Message, Seq: 58, From: Member{ID: "x-1", Name: "ada"}, Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Body: []byte("hi")},
+		`{"type":"message","seq":58,"from":{"id":"x-1","name":"ada"},"time":"2026-05-01T12:00:00Z","body":"hi"}`},
+	{"message with escapes", Event{Kind: Message, Seq: 1, From: Member{ID: "1", Name: "ada"}, Body: []byte("\"\\/\b\f\n\r\t\x00\x1f\x7f<&>\u0085\u2028\u2029\u202aé日👩")},
+		"{\"type\":\"message\",\"seq\":1,\"from\":{\"id\":\"1\",\"name\":\"ada\"},\"body\":\"\\\"\\\\/\\u0008\\u000c\\n\\r\\t\\u0000\\u001f\x7f<&>\\u0085\\u2028\\u2029\u202aé日👩\"}"},
+	{"message of bytes", Event{Kind: Message, Seq: 1, Body: []byte{0xff, 0, 0xfe}}, `{"type":"message","seq":1,"data":"/wD+"}`},
+	{"empty message of the room", Event{Kind: Message, Seq: math.MaxUint64, Body: []byte{}}, `{"type":"message","seq":18446744073709551615,"body":""}`},
+	{"direct", Event{Kind: Direct, Time: time.Date(2026, 5, 1, 12, 0, 0, 120e6, time.UTC), Body: []byte("psst")},
+		`{"type":"direct","time":"2026-05-01T12:00:00.12Z","body":"psst"}`},
+	{"join", Event{Kind: Join, Seq: 2, From: Member{ID: "1", Name: `a"\é`}}, `{"type":"join","seq":2,"from":{"id":"1","name":"a\"\\é"}}`},
+	{"leave", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}}, `{"type":"leave","seq":3,"from":{"id":"1","name":"ada"}}`},
+	{"leave with a reason", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}, Text: "kicked"},
+		`{"type":"leave","seq":3,"from":{"id":"1","name":"ada"},"reason":"kicked"}`},
+	{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 154}, `{"type":"gap","from":5,"to":154}`},
+	{"goodbye", Event{Kind: Goodbye, Text: "room closed"}, `{"type":"goodbye","reason":"room closed"}`},
+	{"goodbye without a reason", Event{Kind: Goodbye}, `{"type":"goodbye"}`},
+	{"refused", Event{Kind: Refused, Code: "full", Text: "room is full"}, `{"type":"refused","code":"full","message":"room is full"}`},
+	{"welcome", Event{Kind: Welcome, Epoch: "e", Seq: 57, From: Member{ID: "2", Name: "ada"}, Members: []Member{{"1", "bob"}, {"2", "ada"}}, Total: 3},
+		`{"type":"welcome","epoch":"e","seq":57,"id":"2","name":"ada","members":[{"id":"1","name":"bob"},{"id":"2","name":"ada"}],"total":3}`},
+	{"welcome to an empty room", Event{Kind: Welcome, From: Member{Name: "ada"}}, `{"type":"welcome","epoch":"","seq":0,"id":"","name":"ada","members":[],"total":0}`},
+}
+
+func TestJSONEvents(t *testing.T) {
+	for _, tt := range jsonEvents {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := JSON{}.AppendEvent([]byte("x"), &tt.ev)
+			require.NoError(t, err)
+			require.Equal(t, "x"+tt.want, string(got))
+			var back Event
+			require.NoError(t, JSON{}.ParseEvent(got[1:], &back))
+			require.Equal(t, tt.ev, back)
+			requireSameJSON(t, got[1:], &tt.ev)
+		})
+	}
+}
+
+// jsonAny is how a program that uses encoding/json reads our objects.
+type jsonAny struct {
+	Type    string          `json:"type"`
+	Seq     uint64          `json:"seq"`
+	From    json.RawMessage `json:"from"`
+	To      uint64          `json:"to"`
+	Time    *time.Time      `json:"time"`
+	Body    *string         `json:"body"`
+	Data    *string         `json:"data"`
+	Reason  string          `json:"reason"`
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Epoch   string          `json:"epoch"`
+	ID      string          `json:"id"`
+	Name    string          `json:"name"`
+	Members []Member        `json:"members"`
+	Total   int             `json:"total"`
+}
+
+// requireSameJSON fails unless encoding/json reads the event out of frame.
+func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
+	tb.Helper()
+	var o jsonAny
+	require.NoError(tb, json.Unmarshal(frame, &o), "%q", frame)
+	got := Event{Seq: o.Seq, Text: o.Reason, Code: o.Code, Epoch: o.Epoch, Members: o.Members, Total: o.Total}
+	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused"}
+	got.Kind = Kind(slices.Index(kinds, o.Type))
+	switch got.Kind {
+	case Gap:
+		require.NoError(tb, json.Unmarshal(o.From, &got.GapFrom))
+		got.GapTo = o.To
+	case Welcome:
+		got.From = Member{ID: o.ID, Name: o.Name}
+	case Refused:
+		got.Text = o.Message
+	default:
+		if o.From != nil {
+			require.NoError(tb, json.Unmarshal(o.From, &got.From))
+		}
+	}
+	if o.Time != nil {
+		got.Time = *o.Time
+	}
+	if o.Body != nil {
+		got.Body = []byte(*o.Body)
+	}
+	if o.Data != nil {
+		var err error
+		got.Body, err = base64.StdEncoding.DecodeString(*o.Data)
+		require.NoError(tb, err)
+	}
+	if len(got.Members) == 0 {
+		got.Members = nil
+	}
+	require.Equal(tb, *want, got)
+}
+
+func TestJSONTime(t *testing.T) {
+	ev := Event{Kind: Message, Time: time.Now(), Body: []byte{}} // local, with a monotonic reading
+	frame, err := JSON{}.AppendEvent(nil, &ev)
+	require.NoError(t, err)
+	var back Event
+	require.NoError(t, JSON{}.ParseEvent(frame, &back))
+	require.True(t, ev.Time.Equal(back.Time))
+	require.Equal(t, time.UTC, back.Time.Location())
+
+	require.NoError(t, JSON{}.ParseEvent([]byte(`{"type":"message","body":"","time":"2026-05-01T12:00:00.5+02:00"}`), &back))
+	require.Equal(t, time.Date(2026, 5, 1, 10, 0, 0, 5e8, time.UTC), back.Time)
+
+	for _, year := range []int{-1, 10000} {
+		_, err := JSON{}.AppendEvent(nil, &Event{Kind: Message, Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)})
+		require.Error(t, err)
+	}
+}
+
+func TestJSONTexts(t *testing.T) {
+	frame, err := JSON{}.AppendEvent(nil, &Event{Kind: Refused, Code: strings.Repeat("c", 100), Text: "a\xff\xfeb"})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"refused","code":"`+strings.Repeat("c", 64)+`","message":"a`+"\ufffd"+`b"}`, string(frame))
+}
+
+func TestJSONIDs(t *testing.T) {
+	for _, id := range []string{strings.Repeat("x", 65), "a b", "é", "\n", "\x7f"} {
+		for _, ev := range []Event{
+			{Kind: Message, From: Member{ID: id, Name: "ada"}},
+			{Kind: Welcome, From: Member{ID: id, Name: "ada"}},
+			{Kind: Welcome, From: Member{Name: "ada"}, Epoch: id},
+			{Kind: Welcome, From: Member{Name: "ada"}, Members: []Member{{id, "ada"}}},
+		} {
+			got, err := JSON{}.AppendEvent([]byte("x"), &ev)
+			require.Error(t, err)
+			require.NotErrorIs(t, err, ErrNoFrame)
+			require.Equal(t, "x", string(got))
+		}
+	}
+}
+
+func TestJSONHello(t *testing.T) {
+	tests := []struct {
+		name  string
+		hello Hello
+		want  string
+	}{
+		{"no name", Hello{}, `{"type":"hello"}`},
+		{"name", Hello{Name: "ada"}, `{"type":"hello","name":"ada"}`},
+		{"quotes", Hello{Name: `a"\é`}, `{"type":"hello","name":"a\"\\é"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := JSON{}.AppendHello([]byte("x"), &tt.hello)
+			require.NoError(t, err)
+			require.Equal(t, "x"+tt.want, string(got))
+			var back Hello
+			require.NoError(t, JSON{}.ParseHello(got[1:], &back))
+			require.Equal(t, tt.hello, back)
+		})
+	}
+	got, err := JSON{}.AppendHello([]byte("x"), &Hello{Name: "a b"})
+	require.ErrorIs(t, err, ErrNameInvalid)
+	require.Equal(t, "x", string(got))
+
+	// The room judges names, and says so in words.
+	var h Hello
+	require.NoError(t, JSON{}.ParseHello([]byte(`{"type":"hello","name":"a b\n"}`), &h))
+	require.Equal(t, "a b\n", h.Name)
+	require.NoError(t, JSON{}.ParseHello([]byte(`{"name":null,"type":"hello"}`), &h))
+	require.Empty(t, h.Name)
+}
+
+// Frames that other programs write and that mean a message "hi".
+func TestJSONAccepts(t *testing.T) {
+	for _, frame := range []string{
+		`{"type":"message","body":"hi"}`,
+		" \t\r\n{ \"body\" : \"hi\" , \"type\" : \"message\" } \r\n",
+		`{"type":"message","body":"\u0068i","data":null}`,
+		`{"type":"message","data":"aGk="}`,
+		`{"type":"message","data":"aGk\u003d"}`,
+		`{"type":"mess\u0061ge","b\u006fdy":"hi"}`,
+		`{"type":"message","body":"hi","Body":"no","BODY":1,"body ":2,"":3}`,
+		`{"x":{"body":"no","type":"no"},"type":"message","y":[{"body":"no"}],"body":"hi"}`,
+		`{"type":"message","body":"hi","x":1,"x":2,"n":[0,-0,1.5,-1e9,1E+2,0.0e-0,1e999999],"t":true,"f":false,"z":null,"e":{},"l":[]}`,
+		`{"type":"message","body":"hi","x":"\ud800","\udc00":1,"` + strings.Repeat(`\u0061`, 50) + `":1}`,
+		`{"type":"message","body":"hi","seq":"no","from":[],"time":5,"name":{},"members":"x"}`, // fields that a message to the room does not have
+		`{"type":"message","body":"hi","x":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`,
+		`{"type":"message","body":"hi","x":` + strings.Repeat(`{"a":`, 30) + "[]" + strings.Repeat("}", 30) + `}`,
+	} {
+		got, err := JSON{}.ParseMessage([]byte(frame))
+		require.NoError(t, err, "%s", frame)
+		require.Equal(t, "hi", string(got), "%s", frame)
+	}
+	got, err := JSON{}.ParseMessage([]byte(`{"type":"message","body":"\"\\\/\b\f\n\r\t\u00e9\u65E5\ud83d\udE00\u0000"}`))
+	require.NoError(t, err)
+	require.Equal(t, "\"\\/\b\f\n\r\té日😀\x00", string(got))
+	// null is absent, and a field that is absent is zero.
+	var ev Event
+	require.NoError(t, JSON{}.ParseEvent([]byte(`{"type":"message","seq":null,"from":null,"time":null,"data":null,"body":"","reason":null}`), &ev))
+	require.Equal(t, Event{Kind: Message, Body: []byte{}}, ev)
+	require.NoError(t, JSON{}.ParseEvent([]byte(`{"type":"welcome","name":"ada","members":[ ]}`), &ev))
+	require.Equal(t, Event{Kind: Welcome, From: Member{Name: "ada"}}, ev)
+}
+
+// Frames that no parser of this codec takes, whatever the direction.
+var jsonBroken = []struct {
+	name  string
+	frame string
+}{
+	{"empty", ""},
+	{"white space", " \n"},
+	{"text", "hello"},
+	{"http", "GET / HTTP/1.1\r\n"},
+	{"null", "null"},
+	{"number", "1"},
+	{"string", `"message"`},
+	{"array", `[{"type":"message","body":"hi"}]`},
+	{"byte order mark", "\ufeff" + `{"type":"message","body":"hi"}`},
+	{"no type", `{"body":"hi"}`},
+	{"empty object", `{}`},
+	{"null type", `{"type":null,"body":"hi"}`},
+	{"number type", `{"type":1,"body":"hi"}`},
+	{"object type", `{"type":{"type":"message"},"body":"hi"}`},
+	{"type in capitals", `{"Type":"message","body":"hi"}`},
+	{"type twice", `{"type":"message","type":"message","body":"hi"}`},
+	{"body twice", `{"type":"message","body":"hi","body":"ho"}`},
+	{"body twice by an escape", `{"type":"message","body":"hi","bod\u0079":"ho"}`},
+	{"body twice, once null", `{"type":"message","body":null,"body":"ho"}`},
+	{"trailing brace", `{"type":"message","body":"hi"}}`},
+	{"two objects", `{"type":"message","body":"hi"}{"type":"message","body":"ho"}`},
+	{"trailing NUL", `{"type":"message","body":"hi"}` + "\x00"},
+	{"not closed", `{"type":"message","body":"hi"`},
+	{"string not closed", `{"type":"message","body":"hi`},
+	{"ends in an escape", `{"type":"message","body":"hi\`},
+	{"ends in a \\u", `{"type":"message","body":"hi\u00`},
+	{"comma before the end", `{"type":"message","body":"hi",}`},
+	{"two commas", `{"type":"message",,"body":"hi"}`},
+	{"no comma", `{"type":"message" "body":"hi"}`},
+	{"no colon", `{"type" "message"}`},
+	{"no value", `{"type":}`},
+	{"no key", `{:"message"}`},
+	{"key without quotes", `{type:"message"}`},
+	{"single quotes", `{'type':'message'}`},
+	{"comment", `{"type":"message",/**/"body":"hi"}`},
+	{"bare newline in a string", "{\"type\":\"message\",\"body\":\"h\ni\"}"},
+	{"bare NUL in a string", "{\"type\":\"message\",\"body\":\"h\x00i\"}"},
+	{"bare tab in a string", "{\"type\":\"message\",\"body\":\"h\ti\"}"},
+	{"escape that is none", `{"type":"message","body":"\x41"}`},
+	{"escape of a quote that is none", `{"type":"message","body":"\'"}`},
+	{"four digits that are none", `{"type":"message","body":"\u00g0"}`},
+	{"four digits below", `{"type":"message","body":"\u00/0"}`},
+	{"not UTF-8", "{\"type\":\"message\",\"body\":\"h\xffi\"}"},
+	{"not UTF-8 in an unknown field", "{\"type\":\"message\",\"body\":\"hi\",\"x\":\"\xed\xa0\x80\"}"},
+	{"control as a space", "{\"type\":\"message\",\v\"body\":\"hi\"}"},
+	{"number with a zero", `{"type":"message","body":"hi","x":01}`},
+	{"number with a plus", `{"type":"message","body":"hi","x":+1}`},
+	{"number with a point", `{"type":"message","body":"hi","x":1.}`},
+	{"number without a digit", `{"type":"message","body":"hi","x":.5}`},
+	{"minus", `{"type":"message","body":"hi","x":-}`},
+	{"exponent without a digit", `{"type":"message","body":"hi","x":1e+}`},
+	{"hexadecimal", `{"type":"message","body":"hi","x":0x10}`},
+	{"NaN", `{"type":"message","body":"hi","x":NaN}`},
+	{"True", `{"type":"message","body":"hi","x":True}`},
+	{"cut true", `{"type":"message","body":"hi","x":tru}`},
+	{"nullnull", `{"type":"message","body":"hi","x":nullnull}`},
+	{"array not closed", `{"type":"message","body":"hi","x":[1}`},
+	{"array with a comma at its end", `{"type":"message","body":"hi","x":[1,]}`},
+	{"too deep", `{"type":"message","body":"hi","x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`},
+	{"much too deep", `{"x":` + strings.Repeat("[", 100000)},
+}
+
+func TestJSONBroken(t *testing.T) {
+	for _, tt := range jsonBroken {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := JSON{}.ParseMessage([]byte(tt.frame))
+			requireMalformed(t, err)
+			ev, hello := Event{}, Hello{}
+			requireMalformed(t, JSON{}.ParseEvent([]byte(tt.frame), &ev))
+			requireMalformed(t, JSON{}.ParseHello([]byte(strings.Replace(tt.frame, `"message"`, `"hello"`, 1)), &hello))
+			require.Zero(t, ev)
+			require.Zero(t, hello)
+		})
+	}
+}
+
+// requireMalformed fails unless err is ErrMalformed and fit for a log.
+func requireMalformed(tb testing.TB, err error) {
+	tb.Helper()
+	require.ErrorIs(tb, err, ErrMalformed)
+	require.NotErrorIs(tb, err, ErrNoFrame)
+	require.Less(tb, len(err.Error()), 512)
+	requireSafe(tb, []byte(err.Error()))
+}
+
+// Frames that are JSON, but not what their type or place asks for.
+func TestJSONMalformedMessages(t *testing.T) {
+	for _, frame := range []string{
+		`{"type":"message"}`,
+		`{"type":"message","body":null}`,
+		`{"type":"message","body":1}`,
+		`{"type":"message","body":["hi"]}`,
+		`{"type":"message","body":"hi","data":"aGk="}`,
+		`{"type":"message","data":1}`,
+		`{"type":"message","data":"aGk"}`,
+		`{"type":"message","data":"aGl="}`,
+		`{"type":"message","data":"aGk=\n"}`,
+		`{"type":"message","data":"aG\r\nk="}`,
+		`{"type":"message","data":"a-_="}`,
+		`{"type":"message","data":"=aGk"}`,
+		`{"type":"message","body":"\ud83d"}`,
+		`{"type":"message","body":"\ude00"}`,
+		`{"type":"message","body":"\ud83d\u0041"}`,
+		`{"type":"message","body":"\ud83dx\ude00"}`,
+		`{"type":"message","body":"\ud83d\n\ude00"}`,
+		`{"type":"message","body":"\ude00\ud83d"}`,
+		`{"type":"message","body":"\ud83d\ud83d\ude00"}`,
+		`{"type":"mess\ud83dage","body":"hi"}`,
+		`{"type":"hello","name":"ada"}`,
+	} {
+		_, err := JSON{}.ParseMessage([]byte(frame))
+		requireMalformed(t, err)
+	}
+	var h Hello
+	for _, frame := range []string{
+		`{"type":"hello","name":1}`, `{"type":"hello","name":"\ud83d"}`, `{"type":"message","body":"hi"}`,
+	} {
+		requireMalformed(t, JSON{}.ParseHello([]byte(frame), &h))
+	}
+}
+
+func TestJSONMalformedEvents(t *testing.T) {
+	for _, frame := range []string{
+		`{"type":"message","seq":1}`,
+		`{"type":"message","body":"hi","seq":-1}`,
+		`{"type":"message","body":"hi","seq":1.0}`,
+		`{"type":"message","body":"hi","seq":1e3}`,
+		`{"type":"message","body":"hi","seq":"1"}`,
+		`{"type":"message","body":"hi","seq":18446744073709551616}`,
+		`{"type":"message","body":"hi","seq":` + strings.Repeat("9", 1000) + `}`,
+		`{"type":"message","body":"hi","from":"ada"}`,
+		`{"type":"message","body":"hi","from":{}}`,
+		`{"type":"message","body":"hi","from":{"id":"1"}}`,
+		`{"type":"message","body":"hi","from":{"id":1,"name":"ada"}}`,
+		`{"type":"message","body":"hi","from":{"id":"1","name":"*"}}`,
+		`{"type":"message","body":"hi","from":{"id":"1","name":"a\u001b[m"}}`,
+		`{"type":"message","body":"hi","from":{"id":"1","name":"ada","name":"bob"}}`,
+		`{"type":"message","body":"hi","time":5}`,
+		`{"type":"message","body":"hi","time":"now"}`,
+		`{"type":"message","body":"hi","time":"2026-05-01 12:00:00Z"}`,
+		`{"type":"message","body":"hi","time":"2026-13-01T12:00:00Z"}`,
+		`{"type":"message","body":"hi","time":""}`,
+		`{"type":"direct"}`,
+		`{"type":"join"}`,
+		`{"type":"leave","from":null}`,
+		`{"type":"leave","from":{"name":"ada"},"reason":1}`,
+		`{"type":"gap"}`,
+		`{"type":"gap","from":5}`,
+		`{"type":"gap","from":0,"to":5}`,
+		`{"type":"gap","from":6,"to":5}`,
+		`{"type":"gap","from":{"id":"1","name":"ada"},"to":5}`,
+		`{"type":"goodbye","reason":{}}`,
+		`{"type":"refused","code":1}`,
+		`{"type":"refused","message":[]}`,
+		`{"type":"welcome"}`,
+		`{"type":"welcome","name":"a b"}`,
+		`{"type":"welcome","name":"ada","epoch":1}`,
+		`{"type":"welcome","name":"ada","seq":true}`,
+		`{"type":"welcome","name":"ada","members":{}}`,
+		`{"type":"welcome","name":"ada","members":["ada"]}`,
+		`{"type":"welcome","name":"ada","members":[null]}`,
+		`{"type":"welcome","name":"ada","members":[{"id":"1"}]}`,
+		`{"type":"welcome","name":"ada","total":-1}`,
+		`{"type":"welcome","name":"ada","total":18446744073709551615}`,
+	} {
+		var ev Event
+		err := JSON{}.ParseEvent([]byte(frame), &ev)
+		require.Error(t, err, "%s", frame)
+		requireMalformed(t, err)
+		require.Zero(t, ev, "%s", frame)
+	}
+}
+
+func TestJSONUnknownTypes(t *testing.T) {
+	parsers := map[string]func([]byte) error{
+		"event":   func(b []byte) error { return JSON{}.ParseEvent(b, new(Event)) },
+		"message": func(b []byte) error { _, err := JSON{}.ParseMessage(b); return err },
+		"hello":   func(b []byte) error { return JSON{}.ParseHello(b, new(Hello)) },
+	}
+	for name, parse := range parsers {
+		for _, frame := range []string{
+			`{"type":"ping"}`, `{"type":""}`, `{"type":"Message","body":"hi"}`, `{"type":"message ","body":"hi"}`,
+			`{"type":"typing\u001b[2J","seq":"x","from":[1],"body":{"a":"b"}}`,
+			`{"type":"` + strings.Repeat("x", 5000) + `"}`,
+		} {
+			err := parse([]byte(frame))
+			require.ErrorIs(t, err, ErrNoFrame, "%s %s", name, frame)
+			require.NotErrorIs(t, err, ErrMalformed)
+			require.Less(t, len(err.Error()), 512)
+			requireSafe(t, []byte(err.Error()))
+		}
+	}
+	require.ErrorContains(t, parsers["message"]([]byte(`{"type":"ping"}`)), `"ping"`)
+	// What only the room says means nothing towards it, and the other way round.
+	require.ErrorIs(t, parsers["message"]([]byte(`{"type":"join"}`)), ErrNoFrame)
+	require.ErrorIs(t, parsers["hello"]([]byte(`{"type":"welcome"}`)), ErrNoFrame)
+	require.ErrorIs(t, parsers["event"]([]byte(`{"type":"hello"}`)), ErrNoFrame)
+}
+
+// TestJSONSyntax compares the scanner with encoding/json on random edits of
+// frames: what both are strict about, both must judge alike.
+func TestJSONSyntax(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	alphabet := []byte("{}[]\",:\\u0123456789eE+-.truefalsnul \t\n\rabx\x00\x7f\x80\xc3\xa9")
+	var seeds [][]byte
+	for _, tt := range jsonEvents {
+		seeds = append(seeds, []byte(tt.want))
+	}
+	seeds = append(seeds, []byte(`{"type":"x","n":[0,-1.5e+3,true,false,null,{"a":"\u00e9\n"}]}`))
+	accepted := 0
+	for range 10_000 {
+		frame := slices.Clone(seeds[rnd.IntN(len(seeds))])
+		for range 1 + rnd.IntN(3) {
+			i := rnd.IntN(len(frame))
+			c := alphabet[rnd.IntN(len(alphabet))]
+			switch rnd.IntN(3) {
+			case 0:
+				frame[i] = c
+			case 1:
+				frame = slices.Insert(frame, i, c)
+			default:
+				frame = slices.Delete(frame, i, i+1)
+			}
+		}
+		if requireSyntaxLikeJSON(t, frame) {
+			accepted++
+		}
+	}
+	require.Greater(t, accepted, 500)
+}
+
+// requireSyntaxLikeJSON fails where parseFrame and encoding/json differ about
+// frame, and says whether parseFrame takes it.
+func requireSyntaxLikeJSON(tb testing.TB, frame []byte) bool {
+	tb.Helper()
+	_, _, err := parseFrame(frame)
+	if err == nil {
+		require.True(tb, json.Valid(frame), "%q", frame)
+		return true
+	}
+	requireMalformed(tb, err)
+	if !json.Valid(frame) {
+		return false
+	}
+	// Valid JSON is refused for these reasons only.
+	reasons := []string{"want an object at", "not UTF-8", "no type", "type is not a string", "type holds half", "twice", "too deeply"}
+	ok := slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(err.Error(), r) })
+	require.True(tb, ok, "%q: %v", frame, err)
+	return false
+}
+
+func TestErrorsAreApart(t *testing.T) {
+	_, err := JSON{}.ParseMessage([]byte("{"))
+	require.True(t, errors.Is(err, ErrMalformed))
+	require.Contains(t, err.Error(), "tcproom: malformed: JSON: ")
+}

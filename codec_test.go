@@ -1,0 +1,471 @@
+package tcproom
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// forgeries are bodies that try to look like a line of the room or of another
+// member, or to play with a terminal; want is what Text makes of them.
+var forgeries = []struct {
+	name string
+	body string
+	want string
+}{
+	{"plain", "hi", "hi"},
+	{"empty", "", ""},
+	{"tab", "a\tb", "a\tb"},
+	{"newline and notice", "hi\n* ada left", `hi\x0a* ada left`},
+	{"newline and message", "hi\nbob: I quit", `hi\x0abob: I quit`},
+	{"return", "hi\r* ada left", `hi\x0d* ada left`},
+	{"return and newline", "hi\r\n*: bye", `hi\x0d\x0a*: bye`},
+	{"notice", "* ada left", "* ada left"},
+	{"join", "* root joined", "* root joined"},
+	{"message of bob", "bob: hi", "bob: hi"},
+	{"the room", "*: restart in 5 minutes", "*: restart in 5 minutes"},
+	{"goodbye", "* goodbye: full", "* goodbye: full"},
+	{"gap", "* 12 messages skipped", "* 12 messages skipped"},
+	{"NUL", "a\x00b", `a\x00b`},
+	{"bell", "\a", `\x07`},
+	{"backspaces", "hi\b\b\b\b\b\bbob: hi", `hi\x08\x08\x08\x08\x08\x08bob: hi`},
+	{"vertical tab and form feed", "a\v\fb", `a\x0b\x0cb`},
+	{"shift out", "\x0e", `\x0e`},
+	{"colour", "\x1b[31mred", `\x1b[31mred`},
+	{"erase line", "\x1b[2K\rbob: hi", `\x1b[2K\x0dbob: hi`},
+	{"title by OSC", "\x1b]0;owned\x07", `\x1b]0;owned\x07`},
+	{"clipboard by OSC 52", "\x1b]52;c;aGk=\x1b\\", `\x1b]52;c;aGk=\x1b\`},
+	{"DEL", "a\x7fb", `a\x7fb`},
+	{"CSI as U+009B", "\u009b2J", `\u{9b}2J`},
+	{"CSI as a byte", "\x9b2J", `\x9b2J`},
+	{"OSC as U+009D", "\u009d0;x\u009c", `\u{9d}0;x\u{9c}`},
+	{"next line U+0085", "a\u0085b", `a\u{85}b`},
+	{"override", "\u202ebob", `\u{202e}bob`},
+	{"embeddings", "\u202a\u202b\u202c\u202d", `\u{202a}\u{202b}\u{202c}\u{202d}`},
+	{"isolates", "\u2066\u2067\u2068\u2069", `\u{2066}\u{2067}\u{2068}\u{2069}`},
+	{"marks", "\u061c\u200e\u200f", `\u{61c}\u{200e}\u{200f}`},
+	{"separators", "a\u2028b\u2029c", `a\u{2028}b\u{2029}c`},
+	{"byte order mark", "\ufeffhi", `\u{feff}hi`},
+	{"byte that starts nothing", "a\xffb", `a\xffb`},
+	{"overlong newline", "\xc0\x8a", `\xc0\x8a`},
+	{"overlong ESC of three", "\xe0\x80\x9b", `\xe0\x80\x9b`},
+	{"surrogate", "\xed\xa0\x80", `\xed\xa0\x80`},
+	{"above Unicode", "\xf4\x90\x80\x80", `\xf4\x90\x80\x80`},
+	{"cut rune", "h\xe2\x80", `h\xe2\x80`},
+	{"cut rune, then a control", "\xe2\x80\x1b[m", `\xe2\x80\x1b[m`},
+	{"replacement character itself", "\ufffd", "\ufffd"},
+	{"escape in letters", `\x1b \u{202e} \\`, `\x1b \u{202e} \\`},
+	{"words of the world", "žluťoučký 日本語 עברית हिन्दी 👩‍👩‍👧", "žluťoučký 日本語 עברית हिन्दी 👩‍👩‍👧"},
+	{"control after eight", "12345678\x1b", `12345678\x1b`},
+	{"control after seven", "1234567\x1b9", `1234567\x1b9`},
+}
+
+// requireSafe fails unless s is text that a terminal shows as one line.
+func requireSafe(tb testing.TB, s []byte) {
+	tb.Helper()
+	require.True(tb, utf8.Valid(s), "not UTF-8: %q", s)
+	for _, r := range string(s) {
+		// Spelled out here, so that a hole in escaped shows.
+		bad := r < 0x20 && r != '\t' || r >= 0x7f && r <= 0x9f || r == 0xfeff ||
+			strings.ContainsRune("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029", r)
+		require.False(tb, bad, "%U in %q", r, s)
+	}
+}
+
+func TestTextCannotBeForged(t *testing.T) {
+	for _, tt := range forgeries {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, from := range []Member{{}, {ID: "1", Name: "ada"}} {
+				ev := Event{Kind: Message, From: from, Body: []byte(tt.body)}
+				got, err := Text{}.AppendEvent(nil, &ev)
+				require.NoError(t, err)
+				prefix := "*: "
+				if from.Name != "" {
+					prefix = from.Name + ": "
+				}
+				require.Equal(t, prefix+tt.want, string(got))
+				requireSafe(t, got)
+
+				var back Event
+				require.NoError(t, Text{}.ParseEvent(got, &back))
+				require.Equal(t, Event{Kind: Message, From: Member{Name: from.Name}, Body: []byte(tt.want)}, back)
+			}
+
+			goodbye := Event{Kind: Goodbye, Text: tt.body}
+			got, err := Text{}.AppendEvent(nil, &goodbye)
+			require.NoError(t, err)
+			requireSafe(t, got)
+			var back Event
+			require.NoError(t, Text{}.ParseEvent(got, &back))
+			require.Equal(t, Event{Kind: Goodbye, Text: tt.want}, back)
+		})
+	}
+}
+
+// Each byte at each place, because escaping reads eight at a time.
+func TestEscapingOfEight(t *testing.T) {
+	for b := range 256 {
+		for i := range 17 {
+			body := []byte("0123456789abcdefg")
+			body[i] = byte(b)
+			require.Equal(t, string(slowSafe(body)), string(appendSafe(nil, body)))
+			if b < utf8.RuneSelf {
+				var back string
+				require.NoError(t, json.Unmarshal(appendJSON(nil, body), &back))
+				require.Equal(t, string(body), back)
+			}
+		}
+	}
+}
+
+func TestTextEvents(t *testing.T) {
+	ada := Member{ID: "1", Name: "ada"}
+	tests := []struct {
+		name string
+		ev   Event
+		want string
+		back Event // what the client sees
+	}{
+		{"message", Event{Kind: Message, Seq: 7, From: ada, Body: []byte("hi")}, "ada: hi",
+			Event{Kind: Message, From: Member{Name: "ada"}, Body: []byte("hi")}},
+		{"empty message", Event{Kind: Message, From: ada}, "ada: ",
+			Event{Kind: Message, From: Member{Name: "ada"}, Body: []byte("")}},
+		{"room", Event{Kind: Message, Seq: 7, Body: []byte("hi")}, "*: hi",
+			Event{Kind: Message, Body: []byte("hi")}},
+		{"direct", Event{Kind: Direct, From: ada, Body: []byte("hi")}, "*: hi",
+			Event{Kind: Message, Body: []byte("hi")}},
+		{"join", Event{Kind: Join, Seq: 7, From: ada}, "* ada joined",
+			Event{Kind: Join, From: Member{Name: "ada"}}},
+		{"leave", Event{Kind: Leave, Seq: 7, From: ada, Text: "kicked"}, "* ada left",
+			Event{Kind: Leave, From: Member{Name: "ada"}}},
+		{"join of a member named goodbye", Event{Kind: Join, From: Member{Name: "goodbye"}}, "* goodbye joined",
+			Event{Kind: Join, From: Member{Name: "goodbye"}}},
+		{"leave of a member named 12", Event{Kind: Leave, From: Member{Name: "12"}}, "* 12 left",
+			Event{Kind: Leave, From: Member{Name: "12"}}},
+		{"message of a member named **", Event{Kind: Message, From: Member{Name: "**"}, Body: []byte("hi")}, "**: hi",
+			Event{Kind: Message, From: Member{Name: "**"}, Body: []byte("hi")}},
+		{"gap of one", Event{Kind: Gap, GapFrom: 5, GapTo: 5}, "* 1 message skipped",
+			Event{Kind: Gap, GapFrom: 1, GapTo: 1}},
+		{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 16}, "* 12 messages skipped",
+			Event{Kind: Gap, GapFrom: 1, GapTo: 12}},
+		{"gap of all", Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64}, "* 18446744073709551615 messages skipped",
+			Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64}},
+		{"goodbye", Event{Kind: Goodbye, Text: "room closed"}, "* goodbye: room closed",
+			Event{Kind: Goodbye, Text: "room closed"}},
+		{"goodbye without a reason", Event{Kind: Goodbye}, "* goodbye", Event{Kind: Goodbye}},
+		{"goodbye that looks like a leave", Event{Kind: Goodbye, Text: "ada left"}, "* goodbye: ada left",
+			Event{Kind: Goodbye, Text: "ada left"}},
+		{"refused", Event{Kind: Refused, Code: "full", Text: "room is full"}, "* goodbye: room is full",
+			Event{Kind: Goodbye, Text: "room is full"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Text{}.AppendEvent([]byte("before"), &tt.ev)
+			require.NoError(t, err)
+			require.Equal(t, "before"+tt.want, string(got))
+			var back Event
+			require.NoError(t, Text{}.ParseEvent(got[len("before"):], &back))
+			require.Equal(t, tt.back, back)
+		})
+	}
+}
+
+// What no room says, other programs that speak in lines may.
+func TestTextForeignLines(t *testing.T) {
+	for _, line := range []string{
+		"welcome to the chat", "ada:hi", "ada:", "ada lovelace: hi", ": hi", "*:", "*", "* ", "* ada", "* ada danced",
+		"* ada b joined", "*  joined", "* joined", "* * joined", "* a:b left", "** ada left",
+		"* 0 messages skipped", "* 1 messages skipped", "* 2 message skipped", "* 012 messages skipped",
+		"* -1 messages skipped", "* 18446744073709551616 messages skipped", "*  messages skipped",
+		"* goodbye:", "\x1b: hi", "a\u202eb: hi", "a\xffb: hi", strings.Repeat("a", 257) + ": hi",
+		"* " + strings.Repeat("a", 257) + " joined",
+	} {
+		var got Event
+		require.NoError(t, Text{}.ParseEvent([]byte(line), &got), "%q", line)
+		require.Equal(t, Event{Kind: Message, Body: []byte(line)}, got, "%q", line)
+	}
+	require.ErrorIs(t, Text{}.ParseEvent(nil, new(Event)), ErrNoFrame)
+}
+
+func TestTextRefusesNames(t *testing.T) {
+	for _, c := range []Codec{Text{}, JSON{}} {
+		for _, name := range []string{"", "*", "a b", "a:b", "a\nb", "\u202eadb", "\xff", strings.Repeat("a", 257)} {
+			for _, kind := range []Kind{Message, Join, Leave} {
+				ev := Event{Kind: kind, From: Member{ID: "1", Name: name}}
+				got, err := c.AppendEvent([]byte("x"), &ev)
+				require.ErrorIs(t, err, ErrNameInvalid, "%T %s %q", c, kind, name)
+				require.Equal(t, "x", string(got))
+			}
+		}
+	}
+}
+
+func TestCodecsSayNothing(t *testing.T) {
+	tests := []struct {
+		name  string
+		codec Codec
+		kinds []Kind
+	}{
+		{"text", Text{}, []Kind{0, Welcome, Refused + 1, 255}},
+		{"raw", Raw{}, []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Refused + 1, 255}},
+		{"json", JSON{}, []Kind{0, Refused + 1, 255}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, kind := range tt.kinds {
+				got, err := tt.codec.AppendEvent([]byte("x"), &Event{Kind: kind, From: Member{Name: "ada"}})
+				require.ErrorIs(t, err, ErrNoFrame, "%d", kind)
+				require.Equal(t, "x", string(got))
+			}
+		})
+	}
+}
+
+func TestGapsThatSkipNothing(t *testing.T) {
+	for _, c := range []Codec{Text{}, JSON{}} {
+		for _, ev := range []Event{{Kind: Gap}, {Kind: Gap, GapTo: 5}, {Kind: Gap, GapFrom: 6, GapTo: 5}, {Kind: Gap, GapTo: math.MaxUint64}} {
+			_, err := c.AppendEvent(nil, &ev)
+			require.Error(t, err)
+			require.NotErrorIs(t, err, ErrNoFrame)
+		}
+	}
+}
+
+// TestCodecsIntegrity is P7: Raw and JSON bring every body byte for byte, and
+// Text does towards the room.
+func TestCodecsIntegrity(t *testing.T) {
+	var bodies [][]byte
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+		bodies = append(bodies, []byte{byte(i)}, []byte{'a', byte(i), 'b'}, []byte{0xc2, byte(i)}, []byte{0xe2, 0x80, byte(i)})
+	}
+	bodies = append(bodies, all, []byte{})
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 500 {
+		body := make([]byte, rnd.IntN(300))
+		for i := range body {
+			body[i] = byte(rnd.Uint32())
+		}
+		bodies = append(bodies, body)
+	}
+	for _, tt := range forgeries {
+		bodies = append(bodies, []byte(tt.body))
+	}
+	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+		for _, body := range bodies {
+			frame, err := c.AppendMessage(nil, body)
+			require.NoError(t, err)
+			got, err := c.ParseMessage(frame)
+			require.NoError(t, err, "%q", frame)
+			require.True(t, bytes.Equal(body, got), "%T: %q became %q", c, body, got)
+			if c == (Text{}) {
+				continue
+			}
+			for _, kind := range []Kind{Message, Direct} {
+				frame, err = c.AppendEvent(nil, &Event{Kind: kind, Body: body})
+				require.NoError(t, err)
+				var ev Event
+				require.NoError(t, c.ParseEvent(frame, &ev), "%q", frame)
+				require.True(t, bytes.Equal(body, ev.Body), "%T: %q became %q", c, body, ev.Body)
+				if c == (JSON{}) {
+					require.Equal(t, kind, ev.Kind)
+					require.NotContains(t, string(frame), "\n")
+				} else {
+					require.Equal(t, Message, ev.Kind)
+				}
+			}
+		}
+	}
+}
+
+// worstMember has the longest name and ID, of characters that grow most.
+func worstMember() Member {
+	return Member{ID: strings.Repeat(`"`, maxIDBytes), Name: strings.Repeat(`"`, maxNameBytes)}
+}
+
+func TestMaxFrame(t *testing.T) {
+	worstBytes := []string{"\x00", "\xff", "\x7f", "\u0085", "\u061c", "\u202e", "\u2028", "\ufeff", "é", "a", `"`}
+	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+		for _, maxBody := range []int{0, 1, 2, 3, 100, 64 << 10} {
+			toRoom, toMember := c.MaxFrame(maxBody)
+			var longRoom, longMember int
+			member := func(ev Event) {
+				frame, err := c.AppendEvent(nil, &ev)
+				if errors.Is(err, ErrNoFrame) {
+					return
+				}
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(frame), toMember, "%T %s", c, ev.Kind)
+				longMember = max(longMember, len(frame))
+			}
+			for _, b := range worstBytes {
+				body := []byte(strings.Repeat(b, maxBody/len(b)))
+				frame, err := c.AppendMessage(nil, body)
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(frame), toRoom)
+				longRoom = max(longRoom, len(frame))
+				for _, kind := range []Kind{Message, Direct} {
+					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body})
+				}
+				reason := strings.Repeat(b, 2000)
+				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Text: reason})
+				member(Event{Kind: Goodbye, Text: reason})
+				member(Event{Kind: Refused, Code: reason, Text: reason})
+			}
+			member(Event{Kind: Join, Seq: math.MaxUint64, From: worstMember(), Time: worstTime})
+			member(Event{Kind: Gap, GapFrom: math.MaxUint64, GapTo: math.MaxUint64})
+			member(Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64})
+			welcome := Event{Kind: Welcome, Seq: math.MaxUint64, From: worstMember(), Total: math.MaxInt,
+				Epoch: strings.Repeat(`"`, maxIDBytes)}
+			for range 300 {
+				welcome.Members = append(welcome.Members, worstMember())
+			}
+			member(welcome)
+			if g, ok := c.(Greeter); ok {
+				frame, err := g.AppendHello(nil, &Hello{Name: worstMember().Name})
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(frame), toRoom)
+				longRoom = max(longRoom, len(frame))
+			}
+			// The bounds are reached, but for the digits that an int of 32 or
+			// 64 bits has fewer than a uint64, and for the room that JSON
+			// leaves to fields that are not read.
+			require.LessOrEqual(t, toMember-longMember, 10, "%T %d", c, maxBody)
+			require.LessOrEqual(t, toRoom-longRoom, 1<<10, "%T %d", c, maxBody)
+		}
+	}
+}
+
+func TestMaxFrameOfAnyNumber(t *testing.T) {
+	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+		lastRoom, lastMember := 0, 0
+		for _, n := range []int{math.MinInt, -1, 0, 1, maxMaxMessage, math.MaxInt / 6, math.MaxInt / 4, math.MaxInt - 1, math.MaxInt} {
+			toRoom, toMember := c.MaxFrame(n)
+			require.GreaterOrEqual(t, toRoom, max(n, lastRoom))
+			require.GreaterOrEqual(t, toMember, max(n, lastMember))
+			lastRoom, lastMember = toRoom, toMember
+		}
+	}
+	// 64 MiB stay far below what an int of 32 bits holds.
+	_, toMember := JSON{}.MaxFrame(maxMaxMessage)
+	require.Less(t, toMember, 1<<29)
+}
+
+func TestReasonsAreCut(t *testing.T) {
+	long := strings.Repeat("é", 600) // 1,200 bytes
+	for _, c := range []Codec{Text{}, JSON{}} {
+		frame, err := c.AppendEvent(nil, &Event{Kind: Goodbye, Text: "x" + long})
+		require.NoError(t, err)
+		var ev Event
+		require.NoError(t, c.ParseEvent(frame, &ev))
+		require.Equal(t, "x"+strings.Repeat("é", 255), ev.Text) // whole characters
+	}
+	require.Equal(t, strings.Repeat("\x80", 512), cutText(strings.Repeat("\x80", 600), 512))
+}
+
+// chatLine is what people type.
+var chatLine = []byte("did anybody see the build fail — again? žluťoučký kůň")
+
+func TestEncodingDoesNotAllocate(t *testing.T) {
+	bodies := map[string][]byte{
+		"clean": chatLine, "ascii": bytes.Repeat([]byte("x"), 64), "dirty": []byte("a\x1b\u202e\xff\n\"\\"),
+	}
+	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+		for name, body := range bodies {
+			ev := &Event{Kind: Message, Seq: 123456, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: body}
+			join := &Event{Kind: Join, Seq: 123456, From: ev.From, Time: worstTime}
+			dst := make([]byte, 0, 4096)
+			got := testing.AllocsPerRun(100, func() {
+				_, _ = c.AppendEvent(dst, ev)
+				_, _ = c.AppendEvent(dst, join)
+				_, _ = c.AppendMessage(dst, body)
+			})
+			require.Zero(t, got, "%T %s", c, name)
+		}
+	}
+}
+
+func TestDecodingAllocatesLittle(t *testing.T) {
+	clean := Event{Kind: Message, Seq: 5, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: chatLine}
+	dirty := clean
+	dirty.Body = []byte("a \"quoted\" line")
+	binary := clean
+	binary.Body = []byte("\xff\xfe")
+	tests := []struct {
+		name    string
+		codec   Codec
+		ev      Event
+		event   float64
+		message float64
+	}{
+		{"text", Text{}, clean, 1, 0},
+		{"raw", Raw{}, clean, 0, 0},
+		{"json", JSON{}, clean, 1, 0},
+		{"json with escapes", JSON{}, dirty, 2, 1},
+		{"json with data", JSON{}, binary, 2, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			frame, err := tt.codec.AppendEvent(nil, &tt.ev)
+			require.NoError(t, err)
+			message, err := tt.codec.AppendMessage(nil, tt.ev.Body)
+			require.NoError(t, err)
+			var ev Event
+			require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _ = tt.codec.ParseEvent(frame, &ev) }), tt.event)
+			require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = tt.codec.ParseMessage(message) }), tt.message)
+		})
+	}
+}
+
+func BenchmarkAppendEvent(b *testing.B) {
+	for _, bm := range []struct {
+		name  string
+		codec Codec
+		body  []byte
+	}{
+		{"text/64", Text{}, bytes.Repeat([]byte("x"), 64)},
+		{"text/64KiB", Text{}, bytes.Repeat([]byte("x"), 64<<10)},
+		{"text/64KiB of Czech", Text{}, bytes.Repeat([]byte("kůň "), 64<<10/6)},
+		{"json/64", JSON{}, bytes.Repeat([]byte("x"), 64)},
+		{"json/64KiB", JSON{}, bytes.Repeat([]byte("x"), 64<<10)},
+		{"json/64KiB of Czech", JSON{}, bytes.Repeat([]byte("kůň "), 64<<10/6)},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			ev := &Event{Kind: Message, Seq: 1, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: bm.body}
+			dst := make([]byte, 0, 1<<20)
+			b.SetBytes(int64(len(bm.body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				dst, _ = bm.codec.AppendEvent(dst[:0], ev)
+			}
+		})
+	}
+}
+
+func BenchmarkParseMessage(b *testing.B) {
+	for _, bm := range []struct {
+		name string
+		body []byte
+	}{
+		{"json/64", bytes.Repeat([]byte("x"), 64)},
+		{"json/64 with escapes", bytes.Repeat([]byte("\"xxx"), 16)},
+		{"json/64KiB", bytes.Repeat([]byte("x"), 64<<10)},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			frame, _ := JSON{}.AppendMessage(nil, bm.body)
+			b.SetBytes(int64(len(bm.body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = JSON{}.ParseMessage(frame)
+			}
+		})
+	}
+}

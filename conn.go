@@ -1,0 +1,358 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// A Conn is one framed message connection. It is the same type at both ends:
+// at the room's end hooks get it and [Room.Members] lists it, at the dialling
+// end [Dial], [NewConn] and [Room.Join] return it.
+//
+// All methods may be called from many goroutines.
+type Conn struct {
+	cfg  *connConfig // at the dialling end only the limits are set
+	dial *dialer     // nil at the room's end
+	room *Room       // nil at the dialling end
+	nc   net.Conn
+	src  *fanout.Source
+	sink *fanout.Sink
+	id   string
+
+	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
+	name    string
+	cause   error // why it ended, once it has
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	values  context.Context // from the handshake
+	aborted bool            // cut: nothing more is to be written
+
+	dropped sync.Once // closes nc
+
+	hook atomic.Uint32 // the hook of this conn that runs, or noHook
+
+	// At the room's end, guarded by the room's lock.
+	lane       *lane
+	cur        *fanout.Cursor // set once, with joined
+	prev, next *Conn          // in join order
+	reserved   bool
+	joined     bool
+	leaving    bool
+
+	admitted chan error // for Join: told once whether it has joined
+
+	welcomed bool // OnJoin let it in; its own goroutine's
+	shaking  bool // inside the handshake; its own goroutine's
+	shaken   int  // bytes that the handshake has consumed
+	unknown  bool // a frame of unknown type was logged
+}
+
+// ID returns what identifies the member: unique and never reused. At a
+// dialling end it is known after the [Welcome] of a codec that has one, and
+// empty before that and with other codecs.
+func (c *Conn) ID() string {
+	if c.dial == nil {
+		return c.id
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.id
+}
+
+// Name returns the member's name. Before it has joined, that is what its
+// hello asks for; at a dialling end it becomes known like the ID.
+func (c *Conn) Name() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.name
+}
+
+// RemoteAddr returns the address of the peer; nil only where the net.Conn
+// that the user gave says so.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Room returns the room whose end this is, or nil at a dialling end.
+func (c *Conn) Room() *Room { return c.room }
+
+// Context returns a context that is done when c has ended, with the cause of
+// the end as its [context.Cause]. It carries the values of [Identity].Context.
+func (c *Conn) Context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		parent := context.Background()
+		if c.values != nil {
+			parent = context.WithoutCancel(c.values)
+		}
+		c.ctx, c.cancel = context.WithCancelCause(parent)
+		if c.cause != nil {
+			c.cancel(c.cause)
+		}
+	}
+	return c.ctx
+}
+
+// Err returns why c has ended, or nil while it has not.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// Send sends body: at a dialling end to the room, at the room's end to this
+// member alone, as a [Direct] event that stands where the room's order is now.
+//
+// It blocks while too much is waiting to be sent, until ctx ends; it takes the
+// message whole or, with an error, not at all, and does not wait until the peer
+// has it. It keeps nothing of body. Errors are [ErrFrameTooLarge],
+// [ErrUnframeable], the cause of ctx, or that of c's end. In a [Handshake] at
+// most 4 KiB may wait.
+func (c *Conn) Send(ctx context.Context, body []byte) error {
+	if len(body) > c.cfg.maxMessage {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), c.cfg.maxMessage)
+	}
+	b, err := c.frame(body)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.Err(); err != nil {
+			return err
+		}
+		if c.put(b) {
+			return nil
+		}
+		ch := c.fan().Progress()
+		if c.put(b) {
+			return nil
+		}
+		if err := c.Err(); err != nil {
+			return err
+		}
+		if err := c.fan().Await(ctx, ch, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// frame returns what Send puts on the wire for body.
+func (c *Conn) frame(body []byte) (b []byte, err error) {
+	if c.room != nil {
+		b, err = encode(&c.cfg.limits, &Event{Kind: Direct, Time: time.Now(), Body: body})
+		if err == nil && b == nil {
+			err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, c.cfg.codec)
+		}
+		return b, err
+	}
+	b, err = c.cfg.codec.AppendMessage(make([]byte, 0, len(body)+16), body)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := c.cfg.codec.(Raw); ok {
+		return c.cfg.framing.AppendFrame(make([]byte, 0, len(body)+16), body)
+	}
+	return c.cfg.framing.AppendFrame(make([]byte, 0, len(b)+16), b)
+}
+
+// put hands b over to be written, if there is room for it.
+func (c *Conn) put(b []byte) bool {
+	if c.room == nil {
+		if !c.sink.Queue(b, maxQueued) {
+			return false
+		}
+		c.sink.Flush()
+		return true
+	}
+	c.room.mu.Lock()
+	cur, joined := c.cur, c.joined
+	c.room.mu.Unlock()
+	switch {
+	case joined:
+		return cur.Insert(b, max(maxQueued, len(b)))
+	case cur != nil:
+		return false
+	}
+	if !c.sink.Queue(b, maxShaken) {
+		return false
+	}
+	c.sink.Flush()
+	return true
+}
+
+const (
+	maxQueued = 64 << 10 // bytes, or one message, that wait to be sent to one peer alone
+	maxShaken = 4 << 10  // bytes each way before a conn has joined
+)
+
+func (c *Conn) fan() *fanout.Fan {
+	if c.room != nil {
+		return c.room.fan
+	}
+	return c.dial.fan
+}
+
+// Close ends c.
+//
+// At a dialling end it writes what Send has taken, closes the sending half,
+// reads what the room still sends until the room closes too, and closes; so the
+// last messages arrive. It waits at most half a second for each further bit
+// of progress and five seconds in all. Events that arrive meanwhile go to a
+// Receive that is waiting or to [OnEvent], and are dropped otherwise.
+//
+// At the room's end it ends the member with [net.ErrClosed], without waiting.
+//
+// After Close all methods return [net.ErrClosed]. A second Close does nothing.
+func (c *Conn) Close() error {
+	if c.room != nil {
+		c.end(net.ErrClosed)
+		return nil
+	}
+	return c.closeDialled()
+}
+
+func (c *Conn) member() Member { return Member{ID: c.id, Name: c.Name()} }
+
+func (c *Conn) setName(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.name = name
+}
+
+// setCause notes why c ends. The first cause counts.
+func (c *Conn) setCause(cause error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return false
+	}
+	c.cause = cause
+	return true
+}
+
+// unblock wakes what waits for c, which has a cause: its reader, its context
+// and those who want to send.
+func (c *Conn) unblock() {
+	c.mu.Lock()
+	if c.cancel != nil {
+		c.cancel(c.cause)
+	}
+	c.nc.SetReadDeadline(past)
+	c.mu.Unlock()
+	c.fan().Wake()
+}
+
+// past is a deadline that has expired.
+var past = time.Unix(1, 0)
+
+// end ends c, if it has not ended; it does not block.
+func (c *Conn) end(cause error) {
+	if c.setCause(cause) {
+		c.unblock()
+	}
+}
+
+// SinkFailed implements fanout.Owner.
+func (c *Conn) SinkFailed(err error) {
+	switch {
+	case errors.Is(err, fanout.ErrClosed):
+		return
+	case errors.Is(err, fanout.ErrWriteTimeout):
+		err = ErrWriteTimeout
+	case !errors.Is(err, ErrSlow):
+		err = fmt.Errorf("%w: %w", ErrReset, err)
+	}
+	c.end(err)
+}
+
+// setReadDeadline sets until when the reader waits, unless c has ended.
+func (c *Conn) setReadDeadline(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.nc.SetReadDeadline(t)
+	}
+}
+
+// readCause makes of a reader's error the cause of the end.
+func (c *Conn) readCause(err error, otherwise error) error {
+	if cause := c.Err(); cause != nil {
+		return cause
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return otherwise
+	case errors.Is(err, io.EOF):
+		if len(c.src.Held()) > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		return io.EOF
+	case errors.Is(err, io.ErrUnexpectedEOF): // TLS without close_notify
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return net.ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrReset, err)
+}
+
+// split finds the first frame in what has been read. n is 0 where there is none yet.
+func (c *Conn) split(data []byte, limit int) (n int, frame []byte, err error) {
+	if len(data) == 0 {
+		return 0, nil, nil
+	}
+	n, frame, err = c.cfg.framing.SplitFrame(data, limit)
+	if err != nil {
+		return 0, nil, fmt.Errorf("tcproom: read frame: %w", err)
+	}
+	if n < 0 || n > len(data) {
+		return 0, nil, fmt.Errorf("%w: framing %T returned a frame of %d bytes out of %d", ErrMalformed, c.cfg.framing, n, len(data))
+	}
+	return n, frame, nil
+}
+
+// The hooks of a conn, as Conn.hook counts them.
+const (
+	noHook uint32 = iota
+	hookHandshake
+	hookOnJoin
+	hookOnMessage
+	hookOnLeave
+	hookOnReject
+	hookOnEvent
+)
+
+var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent"}
+
+// call calls a hook of the user's. A panic becomes the error; a
+// runtime.Goexit cannot be stopped, so it ends c and then runs on.
+func (c *Conn) call(hook uint32, fn func() error) (err error) {
+	c.hook.Store(hook)
+	returned := false
+	defer func() {
+		c.hook.Store(noHook)
+		if returned {
+			return
+		}
+		e := &HookError{Hook: hookNames[hook]}
+		if v := recover(); v != nil {
+			e.Panic, e.Stack = v, stack()
+		}
+		err = e
+		c.logger().Error("tcproom: a hook failed", "hook", e.Hook, "name", c.Name(), "error", e, "stack", string(e.Stack))
+		c.end(e)
+	}()
+	err = fn()
+	returned = true
+	return err
+}

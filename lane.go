@@ -1,0 +1,184 @@
+package tcproom
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// maxLanes bounds how many encodings of its stream a room makes.
+const maxLanes = 16
+
+// A lane is the encoded form of a room's stream for one pair of framing and
+// codec. Its fields are guarded by the room's lock.
+type lane struct {
+	framing    Framing
+	codec      Codec
+	log        *fanout.Log
+	members    int // those who get its events
+	conns      int // those with a cursor: members, and some that have left and still read
+	configured int // New and running Serves that named it: their framings bind all senders
+	maxFrame   int // of an event
+	saysGap    bool
+}
+
+func (r *Room) newLane(cfg *limits) *lane {
+	_, toMember := cfg.codec.MaxFrame(r.cfg.conn.maxMessage)
+	l := &lane{framing: cfg.framing, codec: cfg.codec, maxFrame: toMember + frameOverhead}
+	b, err := l.codec.AppendEvent(nil, &Event{Kind: Gap, GapFrom: 1, GapTo: 2})
+	l.saysGap = err == nil && len(b) > 0
+	l.log = r.fan.NewLog(fanout.LogConfig{
+		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
+		Block:   r.cfg.slow == Block,
+		Gap: func(dst []byte, from, to uint64) []byte {
+			b, _ := encode(cfg, &Event{Kind: Gap, GapFrom: from, GapTo: to})
+			return append(dst, b...)
+		},
+	})
+	return l
+}
+
+const (
+	// frameOverhead is more than what a framing adds to a body: a header
+	// block of ContentLength takes the most, about 30 bytes.
+	frameOverhead = 256
+	// eventCharge is what a log charges for a frame beside its bytes.
+	eventCharge = 16
+)
+
+// laneLocked returns the lane for cfg, a new one if there is none yet.
+func (r *Room) laneLocked(cfg *limits) (*lane, error) {
+	for _, l := range r.lanes {
+		if same(l.framing, cfg.framing) && same(l.codec, cfg.codec) {
+			return l, nil
+		}
+	}
+	if len(r.lanes) >= maxLanes {
+		return nil, ErrTooManyLanes
+	}
+	l := r.newLane(cfg)
+	r.lanes = append(r.lanes, l)
+	return l, nil
+}
+
+// same reports whether a and b are one value, so that their conns can share a lane.
+func same(a, b any) bool {
+	v := reflect.ValueOf(a)
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && v.Comparable() && a == b
+}
+
+// leaveLane says that c needs nothing more of its lane.
+func (r *Room) leaveLane(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.lane != nil {
+		c.lane.conns--
+		r.tidyLanesLocked()
+	}
+}
+
+// tidyLanesLocked forgets lanes that nobody uses nor has configured.
+func (r *Room) tidyLanesLocked() {
+	kept := r.lanes[:0]
+	for _, l := range r.lanes {
+		if l.members > 0 || l.conns > 0 || l.configured > 0 {
+			kept = append(kept, l)
+		} else {
+			l.log.Drop()
+		}
+	}
+	clear(r.lanes[len(kept):])
+	r.lanes = kept
+}
+
+// An encoder holds the frames of one event, by lane.
+type encoder struct {
+	payload []byte
+	frames  []encoded
+}
+
+type encoded struct {
+	b      []byte
+	failed bool // in a lane whose framing does not bind the sender
+}
+
+func (e *encoder) frame(lane int) []byte { return e.frames[lane].b }
+func (e *encoder) failed(lane int) bool  { return e.frames[lane].failed }
+
+// trim lets go of buffers that an unusually large event needed.
+func (e *encoder) trim() {
+	const keep = 64 << 10
+	if cap(e.payload) > keep {
+		e.payload = nil
+	}
+	for i := range e.frames {
+		if cap(e.frames[i].b) > keep {
+			e.frames[i].b = nil
+		}
+	}
+}
+
+// encode makes the frames of ev. An error says that a configured lane cannot
+// carry it.
+func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
+	for len(e.frames) < len(lanes) {
+		e.frames = append(e.frames, encoded{})
+	}
+	for i, l := range lanes {
+		f := &e.frames[i]
+		f.b, f.failed = f.b[:0], false
+		if l.members == 0 && (l.configured == 0 || len(lanes) == 1) && ev.Kind != Message {
+			continue
+		}
+		b, err := e.encodeLane(l, f.b, ev)
+		if err == nil {
+			f.b = b
+			continue
+		}
+		if l.configured > 0 {
+			return err
+		}
+		f.failed = true
+	}
+	return nil
+}
+
+func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, l.framing, l.codec, fmt.Sprint(v))
+		}
+	}()
+	e.payload, err = l.codec.AppendEvent(e.payload[:0], ev)
+	if errors.Is(err, ErrNoFrame) {
+		return dst, nil
+	}
+	if err != nil {
+		return dst, err
+	}
+	dst, err = l.framing.AppendFrame(dst, e.payload)
+	if err == nil && len(dst) > l.maxFrame {
+		err = fmt.Errorf("%w: a frame of %d bytes, but MaxFrame of codec %T allows %d", ErrUnframeable, len(dst), l.codec, l.maxFrame)
+	}
+	return dst, err
+}
+
+// encode returns the frame of an event for one conn, or nil where its codec
+// says nothing.
+func encode(cfg *limits, ev *Event) (b []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			b, err = nil, fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, cfg.framing, cfg.codec, fmt.Sprint(v))
+		}
+	}()
+	payload, err := cfg.codec.AppendEvent(nil, ev)
+	if errors.Is(err, ErrNoFrame) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cfg.framing.AppendFrame(nil, payload)
+}

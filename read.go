@@ -1,0 +1,121 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// maxHeader is more than what a framing puts before a body: the header block
+// of ContentLength takes up to 8 KiB. It bounds, with the frame limit, what is
+// held of a frame that is not complete.
+const maxHeader = 16 << 10
+
+// readLoop reads what a member says until it, or the conn, ends, and returns why.
+func (c *Conn) readLoop() error {
+	limit, _ := c.cfg.codec.MaxFrame(c.cfg.maxMessage)
+	for {
+		if err := c.hear(limit); err != nil {
+			return err
+		}
+		if c.cfg.idleTimeout > 0 {
+			c.setReadDeadline(time.Now().Add(c.cfg.idleTimeout))
+		}
+		if _, err := c.src.Read(limit + maxHeader); err != nil {
+			return c.readCause(err, ErrIdleTimeout)
+		}
+	}
+}
+
+// hear deals with all whole frames that have been read.
+func (c *Conn) hear(limit int) error {
+	in := inboxPool.Get().(*inbox)
+	defer in.free()
+	data, used := c.src.Held(), 0
+	for {
+		n, frame, err := c.split(data[used:], limit)
+		if err == nil && n == 0 && len(data)-used >= limit+maxHeader {
+			err = ErrFrameTooLarge
+		}
+		if err == nil && n > 0 {
+			err = c.accept(in, frame)
+		}
+		if err != nil {
+			return cmpErr(c.say(in), err)
+		}
+		if used += n; n == 0 {
+			break
+		}
+	}
+	if err := c.say(in); err != nil {
+		return err
+	}
+	c.src.Consume(used)
+	return nil
+}
+
+// accept parses a frame and puts what it says into the inbox.
+func (c *Conn) accept(in *inbox, frame []byte) error {
+	body, err := c.cfg.codec.ParseMessage(frame)
+	switch {
+	case errors.Is(err, ErrNoFrame):
+		if !c.unknown {
+			c.unknown = true
+			c.logger().Info("tcproom: a frame was ignored, and more like it will be", "name", c.Name(), "why", err)
+		}
+		return nil
+	case err != nil:
+		return err
+	case len(body) > c.cfg.maxMessage:
+		return ErrFrameTooLarge
+	}
+	in.bodies = append(in.bodies, body)
+	return nil
+}
+
+// An inbox is the messages of one read.
+type inbox struct{ bodies [][]byte }
+
+var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
+
+func (in *inbox) free() {
+	clear(in.bodies)
+	in.bodies = in.bodies[:0]
+	inboxPool.Put(in)
+}
+
+// say does with the messages of one read what is to be done: it hands them to
+// OnMessage one by one, or orders them in one pass.
+func (c *Conn) say(in *inbox) error {
+	if len(in.bodies) == 0 {
+		return nil
+	}
+	if c.room.cfg.onMessage != nil {
+		return c.sayToHook(in)
+	}
+	p := c.room.pass(context.Background(), c)
+	defer p.end()
+	for _, body := range in.bodies {
+		if _, err := p.order(&Event{Kind: Message, From: c.member(), Body: body}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) sayToHook(in *inbox) error {
+	for _, body := range in.bodies {
+		if err := c.Err(); err != nil {
+			return err
+		}
+		if err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) }); err != nil {
+			var he *HookError
+			if errors.As(err, &he) && he.Hook == hookNames[hookOnMessage] {
+				return err
+			}
+			return &HookError{Hook: hookNames[hookOnMessage], Err: err}
+		}
+	}
+	return nil
+}

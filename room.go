@@ -1,0 +1,579 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// A Room is a set of members and one ordered stream of events: joins, leaves
+// and messages. What one member sends goes to all others, in one order for all.
+//
+// All methods may be called from many goroutines and from hooks, Shutdown
+// excepted, which in a hook would wait for that hook.
+type Room struct {
+	cfg   roomConfig
+	epoch string
+	fan   *fanout.Fan
+	done  chan struct{} // closed by reap
+	wg    sync.WaitGroup
+
+	// mu is the sequencer: whoever holds it gives events their place. It is
+	// never held during I/O or a hook; framings and codecs run under it.
+	mu        sync.Mutex
+	state     roomState
+	seq       uint64
+	lanes     []*lane
+	members   map[string]*Conn // by ID
+	first     *Conn            // of the members, in join order
+	last      *Conn
+	reserved  int                 // slots of conns whose OnJoin runs
+	names     map[string]struct{} // taken, where names are unique
+	guests    uint64
+	conns     map[*Conn]struct{} // all that are served, members or not
+	pending   int                // of them, those that have not joined
+	acceptors map[*acceptor]struct{}
+	released  chan struct{} // closed when a conn or acceptor is gone; nil until somebody waits
+	cut       []CutMember   // while stopping
+	stats     Stats
+}
+
+// roomState only grows.
+type roomState uint8
+
+const (
+	roomOpen     roomState = iota
+	roomDraining           // Shutdown: nothing new, and members get what was ordered
+	roomClosed             // Close: at once
+)
+
+// New returns an open room. It listens nowhere and holds no goroutine until
+// somebody joins. It never fails: every value of every option has a meaning.
+func New(opts ...RoomOption) *Room {
+	r := &Room{
+		cfg:   newRoomConfig(opts),
+		epoch: rand.Text(),
+		fan:   fanout.New(),
+		done:  make(chan struct{}),
+	}
+	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits))
+	r.lanes[0].configured = 1
+	return r
+}
+
+// Broadcast says body to everyone, from the room itself, and returns its
+// place in the order. It blocks while messages are held back, by the room's own
+// speed or by [Block], until ctx ends. The room keeps nothing of body.
+//
+// It returns [ErrRoomClosed], [ErrFrameTooLarge] or [ErrUnframeable], or the
+// cause of ctx; with an error the message is not in the order.
+func (r *Room) Broadcast(ctx context.Context, body []byte) (seq uint64, err error) {
+	return r.message(ctx, nil, body)
+}
+
+// Post says body to everyone but c, from c, and returns its place in the
+// order. With [WithEcho] c hears it too. It is what happens with a message of
+// c unless [OnMessage] is set. Beside the errors of Broadcast it returns
+// [ErrNotMember] when c is not a member of this room.
+func (r *Room) Post(ctx context.Context, c *Conn, body []byte) (seq uint64, err error) {
+	if c == nil || c.room != r {
+		return 0, ErrNotMember
+	}
+	return r.message(ctx, c, body)
+}
+
+func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	ev := Event{Kind: Message, Body: body}
+	if from != nil {
+		ev.From = from.member()
+	}
+	p := r.pass(ctx, from)
+	defer p.end()
+	return p.order(&ev)
+}
+
+// Kick removes c: its leave is ordered when Kick returns, and c is told
+// goodbye with the reason, and closed once it has read that, or does not read.
+// It does not wait for that. It returns [ErrNotMember] when c is
+// not, or no longer, a member.
+func (r *Room) Kick(c *Conn, reason string) error {
+	if c == nil || c.room != r || !r.leave(c, &kickError{reason}) {
+		return ErrNotMember
+	}
+	return nil
+}
+
+// Members returns those present at the moment of the call, in join order.
+func (r *Room) Members() iter.Seq[*Conn] {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	members := make([]*Conn, 0, len(r.members))
+	for c := r.first; c != nil; c = c.next {
+		members = append(members, c)
+	}
+	return func(yield func(*Conn) bool) {
+		for _, c := range members {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Member returns the member with the given ID.
+func (r *Room) Member(id string) (*Conn, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := r.members[id]
+	return c, ok
+}
+
+// Len returns the number of members.
+func (r *Room) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.members)
+}
+
+// Stats are counts of what a room has seen, taken at one moment.
+type Stats struct {
+	Members  int    // present
+	Pending  int    // connections that have not joined yet
+	Joined   uint64 // members ever
+	Refused  uint64 // connections that did not join
+	Messages uint64 // ordered, from members and the room itself
+	Bytes    uint64 // of their bodies
+	Skipped  uint64 // events that members jumped over, see [Skip]
+	Seq      uint64 // of the last event
+	// Left counts the members that are gone by cause, with the codes of
+	// docs/wire.md: "left", "kicked", "slow", …
+	Left map[string]uint64
+}
+
+// Stats returns the counts of this moment.
+func (r *Room) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	s.Members, s.Pending, s.Seq = len(r.members), r.pending, r.seq
+	for _, l := range r.lanes {
+		s.Skipped += l.log.Skipped()
+	}
+	s.Left = make(map[string]uint64, len(r.stats.Left))
+	for code, n := range r.stats.Left {
+		s.Left[code] = n
+	}
+	return s
+}
+
+// reserve keeps a slot and a name for c until join or unreserve.
+func (r *Room) reserve(c *Conn, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return ErrRoomClosed
+	}
+	if r.fullLocked() {
+		return ErrRoomFull
+	}
+	for name == "" {
+		r.guests++
+		name = fmt.Sprintf("guest-%d", r.guests)
+		if _, taken := r.names[name]; taken {
+			name = ""
+		}
+	}
+	if r.cfg.unique {
+		if _, taken := r.names[name]; taken {
+			return fmt.Errorf("%w: %q", ErrNameTaken, name)
+		}
+		if r.names == nil {
+			r.names = make(map[string]struct{})
+		}
+		r.names[name] = struct{}{}
+	}
+	r.reserved++
+	c.reserved = true
+	c.setName(name)
+	return nil
+}
+
+func (r *Room) fullLocked() bool {
+	return r.cfg.maxMembers > 0 && len(r.members)+r.reserved >= r.cfg.maxMembers
+}
+
+func (r *Room) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fullLocked()
+}
+
+func (r *Room) unreserveLocked(c *Conn) {
+	if c.reserved {
+		c.reserved = false
+		r.reserved--
+		r.freeNameLocked(c)
+	}
+}
+
+func (r *Room) freeNameLocked(c *Conn) {
+	if r.cfg.unique {
+		delete(r.names, c.Name())
+	}
+}
+
+// join orders c's join, gives it a cursor behind it, and welcomes it: member
+// list and live stream are cut at one instant.
+func (r *Room) join(c *Conn) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	if r.state != roomOpen {
+		return ErrRoomClosed
+	}
+	lane, err := r.laneLocked(&c.cfg.limits)
+	if err != nil {
+		return err
+	}
+	lane.members++ // stays, while order lets go of the lock
+	if r.cfg.notices {
+		if _, err := p.order(&Event{Kind: Join, From: c.member()}); err != nil {
+			lane.members--
+			r.tidyLanesLocked()
+			return err
+		}
+	}
+	if err := c.Err(); err != nil || r.state != roomOpen {
+		// It ended, or the room did, while its join waited for a place.
+		r.abandonJoin(p, c, lane)
+		return cmpErr(err, ErrRoomClosed)
+	}
+	lane.conns++
+	c.lane = lane
+	c.cur = lane.log.Attach(c.sink, r.cfg.slow == Skip && lane.saysGap)
+	r.addMemberLocked(c)
+	if err := r.welcomeLocked(p, c); err != nil {
+		c.setCause(err)
+		p.leave(c)
+		return err
+	}
+	return nil
+}
+
+// abandonJoin orders the leave that undoes an ordered join.
+func (r *Room) abandonJoin(p *pass, c *Conn, l *lane) {
+	l.members--
+	r.tidyLanesLocked()
+	if r.cfg.notices && r.state == roomOpen {
+		p.order(&Event{Kind: Leave, From: c.member()})
+	}
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+func (r *Room) addMemberLocked(c *Conn) {
+	if r.members == nil {
+		r.members = make(map[string]*Conn)
+	}
+	r.members[c.id] = c
+	if c.prev = r.last; c.prev != nil {
+		c.prev.next = c
+	} else {
+		r.first = c
+	}
+	r.last = c
+	c.joined = true
+	if c.reserved {
+		c.reserved = false
+		r.reserved--
+	}
+	r.pending--
+	r.stats.Joined++
+}
+
+func (r *Room) removeMemberLocked(c *Conn) {
+	delete(r.members, c.id)
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		r.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		r.last = c.prev
+	}
+	c.prev, c.next = nil, nil
+	c.joined = false
+	r.freeNameLocked(c)
+	if r.stats.Left == nil {
+		r.stats.Left = make(map[string]uint64)
+	}
+	r.stats.Left[codeOf(c.Err())]++
+}
+
+// welcomeLocked says to c who it is and who is there, where its codec does.
+func (r *Room) welcomeLocked(p *pass, c *Conn) error {
+	ev := Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members)}
+	if _, ok := c.cfg.codec.(Greeter); ok {
+		for m := r.first; m != nil && len(ev.Members) < maxWelcomed; m = m.next {
+			ev.Members = append(ev.Members, m.member())
+		}
+	}
+	b, err := encode(&c.cfg.limits, &ev)
+	if err != nil || b == nil {
+		return err
+	}
+	c.cur.Insert(b, len(b))
+	return nil
+}
+
+// maxWelcomed is how many members a welcome names.
+const maxWelcomed = 256
+
+// leave ends c with cause and orders its leave, if it is a member. It reports
+// whether it was.
+func (r *Room) leave(c *Conn, cause error) bool {
+	p := r.pass(context.Background(), nil)
+	left := c.joined && !c.leaving
+	if left {
+		c.setCause(cause)
+		p.leave(c)
+	}
+	p.end()
+	if left {
+		c.unblock()
+	}
+	return left
+}
+
+// leave takes c, which has a cause, out of the room, and orders its leave.
+// Until that has its place, c is a member like any other.
+func (p *pass) leave(c *Conn) {
+	r := p.r
+	c.leaving = true
+	if r.cfg.notices && r.state == roomOpen {
+		p.owner = c
+		_, err := p.order(&Event{Kind: Leave, From: c.member()})
+		p.owner = nil
+		if err != nil && !errors.Is(err, ErrRoomClosed) {
+			r.cfg.conn.logger.Error("tcproom: a leave could not be encoded, nobody hears of it", "name", c.Name(), "error", err)
+		}
+	}
+	r.removeMemberLocked(c)
+	c.cur.End()
+	c.lane.members--
+}
+
+// A pass is one run through the sequencer: it holds the room's lock between
+// pass and end, but for the times in which a message is held back.
+type pass struct {
+	r      *Room
+	ctx    context.Context
+	from   *Conn // nil: the room itself
+	owner  *Conn // who does not get the event
+	now    time.Time
+	enc    *encoder
+	events bool
+	broken []*Conn // members whose framing or codec failed for an event
+}
+
+func (r *Room) pass(ctx context.Context, from *Conn) *pass {
+	p := passPool.Get().(*pass)
+	p.r, p.ctx, p.from, p.now = r, ctx, from, time.Now()
+	if from != nil && !from.cfg.echo {
+		p.owner = from
+	}
+	r.mu.Lock()
+	return p
+}
+
+// end lets go of the lock, gets the flushers going and then ends the members
+// that the pass has overrun.
+func (p *pass) end() {
+	slow := p.letGo()
+	broken := p.broken
+	p.enc.trim()
+	*p = pass{enc: p.enc}
+	passPool.Put(p)
+	for _, c := range broken {
+		c.end(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable))
+	}
+	for _, s := range slow {
+		s.Owner().SinkFailed(ErrSlow)
+	}
+}
+
+// letGo unlocks, and returns the sinks that were overrun.
+func (p *pass) letGo() (slow []*fanout.Sink) {
+	r := p.r
+	if p.events {
+		p.events = false
+		for _, l := range r.lanes {
+			slow = append(slow, l.log.TakeLost()...)
+		}
+		r.fan.Flush()
+	}
+	r.mu.Unlock()
+	return slow
+}
+
+var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
+
+// order gives ev its place and appends it to every lane. Messages may be held
+// back before that: then the lock is let go of for a while.
+func (p *pass) order(ev *Event) (seq uint64, err error) {
+	r := p.r
+	if ev.Kind == Message {
+		if len(ev.Body) > r.cfg.conn.maxMessage {
+			return 0, fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(ev.Body), r.cfg.conn.maxMessage)
+		}
+	}
+	var blockedSince time.Time
+	for {
+		if err := p.may(ev); err != nil {
+			return 0, err
+		}
+		ev.Seq, ev.Time = r.seq+1, p.now
+		if err := p.enc.encode(r.lanes, ev); err != nil {
+			return 0, err
+		}
+		switch p.admit(ev, false) {
+		case fanout.Fits:
+			return p.commit(ev), nil
+		case fanout.Blocked:
+			if blockedSince.IsZero() {
+				blockedSince = time.Now()
+			}
+		}
+		force := !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.maxWait
+		ch := r.fan.Progress()
+		if p.admit(ev, force) == fanout.Fits {
+			return p.commit(ev), nil
+		}
+		if err := p.await(ch, blockedSince); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// may says whether ev may be ordered, as things are now.
+func (p *pass) may(ev *Event) error {
+	switch {
+	case p.r.state != roomOpen:
+		return ErrRoomClosed
+	case p.from != nil && (!p.from.joined || p.from.leaving):
+		return ErrNotMember
+	}
+	return nil
+}
+
+// await lets go of the lock until there may be room.
+func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
+	limit := time.Duration(0)
+	if !blockedSince.IsZero() {
+		limit = max(p.r.cfg.maxWait-time.Since(blockedSince), time.Millisecond)
+	}
+	for _, s := range p.letGo() {
+		s.Owner().SinkFailed(ErrSlow)
+	}
+	err := p.r.fan.Await(p.ctx, ch, limit)
+	p.r.mu.Lock()
+	p.now = time.Now()
+	return err
+}
+
+func (p *pass) admit(ev *Event, force bool) fanout.Verdict {
+	verdict := fanout.Fits
+	for i, l := range p.r.lanes {
+		if b := p.enc.frame(i); l.members > 0 && len(b) > 0 {
+			verdict = max(verdict, l.log.Admit(len(b), ev.Kind != Message, force))
+		}
+	}
+	return verdict
+}
+
+func (p *pass) commit(ev *Event) uint64 {
+	r := p.r
+	r.seq++
+	for i, l := range r.lanes {
+		if l.members == 0 {
+			continue
+		}
+		if p.enc.failed(i) {
+			for c := r.first; c != nil; c = c.next {
+				if c.lane == l {
+					p.broken = append(p.broken, c)
+				}
+			}
+			continue
+		}
+		var owner *fanout.Cursor
+		if p.owner != nil && p.owner.lane == l {
+			owner = p.owner.cur
+		}
+		l.log.Append(p.enc.frame(i), r.seq, owner)
+	}
+	p.events = true
+	if ev.Kind == Message {
+		r.stats.Messages++
+		r.stats.Bytes += uint64(len(ev.Body))
+	}
+	return r.seq
+}
+
+// kickError is ErrKicked with the reason.
+type kickError struct{ reason string }
+
+func (e *kickError) Error() string { return fmt.Sprintf("%v: %q", ErrKicked, e.reason) }
+func (e *kickError) Unwrap() error { return ErrKicked }
+
+// codes are the short names of causes: those of Refused on the wire, and
+// the keys of Stats.Left. The first that matches counts.
+var codes = []struct {
+	err  error
+	code string
+}{
+	{ErrKicked, "kicked"},
+	{ErrSlow, "slow"},
+	{ErrWriteTimeout, "write-timeout"},
+	{ErrIdleTimeout, "idle-timeout"},
+	{ErrHandshakeTimeout, "handshake-timeout"},
+	{ErrRoomClosed, "closed"},
+	{ErrRoomFull, "full"},
+	{ErrTooManyPending, "busy"},
+	{ErrTooManyLanes, "too-many-lanes"},
+	{ErrNameTaken, "name-taken"},
+	{ErrNameInvalid, "name-invalid"},
+	{ErrFrameTooLarge, "too-large"},
+	{ErrMalformed, "malformed"},
+	{ErrUnframeable, "unframeable"},
+	{ErrHook, "hook"},
+	{ErrReset, "reset"},
+	{io.ErrUnexpectedEOF, "cut-off"},
+	{net.ErrClosed, "ended"},
+}
+
+func codeOf(cause error) string {
+	for _, c := range codes {
+		if errors.Is(cause, c.err) {
+			return c.code
+		}
+	}
+	return "left"
+}

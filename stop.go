@@ -1,0 +1,394 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+const (
+	// quiet is how long an ending conn may go without taking a byte.
+	quiet = 500 * time.Millisecond
+	// lingers bounds the end of a conn whose room goes on.
+	lingers = 5 * time.Second
+	// closeTimeout bounds how long Close waits for what it has cut.
+	closeTimeout = 5 * time.Second
+	// glance is how often an ending conn is looked at.
+	glance = 100 * time.Millisecond
+)
+
+// Shutdown stops the room in good order: it stops accepting, refuses what has
+// not joined, writes to each member what was ordered before the call, says
+// goodbye, closes the sending half, and throws away what still comes in until
+// the member closes too. A member that takes no byte for half a second is cut.
+// No leaves are ordered, but [OnLeave] is called for each with [ErrRoomClosed].
+//
+// When it returns nil, all goroutines of the room have ended, all its
+// connections are closed, and no hook runs or will run. When ctx ends first,
+// what is left is cut, and soon after that Shutdown returns a [*StopError]
+// which says who missed how much and what did not end; also where members were
+// cut although ctx did not end. It must not be called in a hook, for which it would wait.
+func (r *Room) Shutdown(ctx context.Context) error {
+	r.stop(roomDraining)
+	var cause error
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+		r.stop(roomClosed)
+		r.await(glance, func() bool { return false })
+	}
+	return r.stopError(cause, true)
+}
+
+// Close stops the room at once: members get nothing more. It waits for
+// everything that Shutdown waits for, except hooks that were running when it
+// was called, so that a hook may call it; [Room.Done] tells when those have
+// returned too. What does not end within 5 seconds is named in a [*StopError].
+func (r *Room) Close() error {
+	ignored := r.inHooks()
+	r.stop(roomClosed)
+	if r.await(closeTimeout, func() bool { return r.onlyLocked(ignored) }) {
+		return nil
+	}
+	return r.stopError(nil, false)
+}
+
+// Done returns a channel that is closed when the room has stopped: when none
+// of its goroutines is left, all its connections are closed and no hook runs
+// or will run.
+func (r *Room) Done() <-chan struct{} { return r.done }
+
+// stop brings the room to state, if it is not there yet.
+func (r *Room) stop(state roomState) {
+	r.mu.Lock()
+	if r.state >= state {
+		r.mu.Unlock()
+		return
+	}
+	first := r.state == roomOpen
+	r.state = state
+	acceptors, conns := make([]*acceptor, 0, len(r.acceptors)), make([]*Conn, 0, len(r.conns))
+	for a := range r.acceptors {
+		acceptors = append(acceptors, a)
+	}
+	for c := range r.conns {
+		conns = append(conns, c)
+	}
+	r.releasedLocked()
+	r.mu.Unlock()
+
+	for _, a := range acceptors {
+		a.l.Close()
+	}
+	for _, c := range conns {
+		if c.end(ErrRoomClosed); state == roomClosed {
+			c.abort()
+		}
+	}
+	r.fan.Wake()
+	if first {
+		go r.reap()
+	}
+}
+
+// reap closes done when all is over. It ends then.
+func (r *Room) reap() {
+	r.wg.Wait()
+	r.fan.Wait()
+	close(r.done)
+}
+
+// await waits until the room is done or enough is, for at most d, and reports
+// whether that came about. enough is called with the lock held.
+func (r *Room) await(d time.Duration, enough func() bool) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		r.mu.Lock()
+		ok, ch := enough(), r.releaseLocked()
+		r.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-r.done:
+			return true
+		case <-ch:
+		case <-t.C:
+			return false
+		}
+	}
+}
+
+// inHooks returns the conns and acceptors that are in a hook now.
+func (r *Room) inHooks() map[any]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	in := make(map[any]bool)
+	for c := range r.conns {
+		if c.hook.Load() != noHook {
+			in[c] = true
+		}
+	}
+	for a := range r.acceptors {
+		if a.inHook {
+			in[a] = true
+		}
+	}
+	return in
+}
+
+// onlyLocked reports whether nothing is left but what is ignored.
+func (r *Room) onlyLocked(ignored map[any]bool) bool {
+	if len(ignored) == 0 {
+		return false // then done says it, flushers included
+	}
+	for c := range r.conns {
+		if !ignored[c] {
+			return false
+		}
+	}
+	for a := range r.acceptors {
+		if !ignored[a] {
+			return false
+		}
+	}
+	return true
+}
+
+// stopError says what went wrong with a stop, or returns nil.
+func (r *Room) stopError(cause error, tellCut bool) error {
+	e := &StopError{Err: cause}
+	r.mu.Lock()
+	if tellCut {
+		e.Cut = append(e.Cut, r.cut...)
+	}
+	stuck := make([]*Conn, 0, len(r.conns))
+	for c := range r.conns {
+		stuck = append(stuck, c)
+	}
+	r.mu.Unlock()
+	for _, c := range stuck {
+		e.Stuck = append(e.Stuck, StuckConn{Member: c.member(), Addr: addrString(c.nc), Hook: hookNames[c.hook.Load()]})
+	}
+	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 {
+		return nil
+	}
+	return e
+}
+
+// connect makes the two halves of c, over the transport as it is now.
+func (c *Conn) connect(f *fanout.Fan) {
+	c.src = fanout.NewSource(c.nc)
+	sink := f.NewSink(c.nc, c, c.cfg.writeTimeout)
+	c.mu.Lock()
+	c.sink = sink
+	aborted := c.aborted
+	c.mu.Unlock()
+	if aborted {
+		sink.Close()
+	}
+}
+
+func (c *Conn) setTransport(nc net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nc = nc
+}
+
+// abort cuts c, which has ended: nothing more is written, and the connection
+// is closed without waiting. Its own goroutine does the rest.
+func (c *Conn) abort() {
+	c.mu.Lock()
+	c.aborted = true
+	nc, sink := c.nc, c.sink
+	c.mu.Unlock()
+	if sink != nil {
+		sink.Close()
+	}
+	switch nc := nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		c.reset()
+	case *tls.Conn:
+		// Its own Close may wait to say so to the peer.
+		reset(nc.NetConn())
+		nc.NetConn().Close()
+	default:
+		go c.drop() // the user's Close; c's own goroutine waits for it
+	}
+}
+
+// drop closes the transport. All callers return when that is done.
+func (c *Conn) drop() {
+	c.dropped.Do(func() { c.nc.Close() })
+}
+
+// reset closes the transport so that the kernel keeps nothing of it.
+func (c *Conn) reset() {
+	c.dropped.Do(func() {
+		reset(c.nc)
+		c.nc.Close()
+	})
+}
+
+func reset(nc net.Conn) {
+	if tc, ok := nc.(*net.TCPConn); ok {
+		tc.SetLinger(0)
+	}
+}
+
+// farewell writes what c has still to get and the reason of its end, as far
+// as it takes that, and closes the connection.
+func (r *Room) farewell(c *Conn, cause error) {
+	defer c.drop()
+	if c.sink == nil {
+		return
+	}
+	defer r.leaveLane(c)
+	defer c.sink.Close()
+	if errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset) {
+		r.noteCut(c)
+		c.sink.Close()
+		c.reset()
+		return
+	}
+	peerLeft := cause == io.EOF || cause == io.ErrUnexpectedEOF
+	if !peerLeft {
+		c.sayLast(cause)
+	}
+	limit := lingers
+	if r.isStopping() {
+		limit = 0 // Shutdown's context bounds it
+	}
+	if !c.drain(quiet, limit) {
+		r.noteCut(c)
+		c.sink.Close()
+		c.reset()
+		return
+	}
+	if c.closeWrite() && !peerLeft {
+		c.discard(quiet, limit)
+	}
+}
+
+// noteCut notes, while the room stops, what c did not get.
+func (r *Room) noteCut(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == roomOpen || c.cur == nil {
+		return
+	}
+	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed()})
+}
+
+// sayLast gives c its last event, where its codec has one.
+func (c *Conn) sayLast(cause error) {
+	ev := Event{Kind: Goodbye, Time: time.Now(), Text: reasonOf(cause)}
+	if c.cur == nil {
+		ev.Kind, ev.Code = Refused, codeOf(cause)
+	}
+	b, err := encode(&c.cfg.limits, &ev)
+	if err != nil || len(b) == 0 {
+		return
+	}
+	if c.cur != nil {
+		c.cur.Insert(b, math.MaxInt)
+	} else {
+		c.sink.Queue(b, maxShaken+len(b))
+	}
+}
+
+// reasonOf returns what a peer is told of a cause, for people.
+func reasonOf(cause error) string {
+	var kick *kickError
+	if errors.As(cause, &kick) {
+		return kick.reason
+	}
+	var hook *HookError
+	if errors.As(cause, &hook) {
+		if hook.Err != nil {
+			return strings.TrimPrefix(hook.Err.Error(), "tcproom: ")
+		}
+		return "internal error"
+	}
+	return strings.TrimPrefix(cause.Error(), "tcproom: ")
+}
+
+// A tide tells whether a conn still moves: it is over when nothing has
+// changed for quiet, or all of limit is used up.
+type tide struct {
+	quiet, limit   time.Duration
+	started, since time.Time
+	mark           [3]int64
+}
+
+func newTide(quiet, limit time.Duration) *tide {
+	now := time.Now()
+	return &tide{quiet: quiet, limit: limit, started: now, since: now}
+}
+
+func (t *tide) over(c *Conn) bool {
+	now := time.Now()
+	unsent, _ := fanout.Unsent(c.nc)
+	mark := [3]int64{c.sink.Written(), int64(unsent), 0}
+	if c.cur != nil {
+		mark[2] = int64(c.cur.Missed())
+	}
+	if mark != t.mark {
+		t.mark, t.since = mark, now
+	}
+	return now.Sub(t.since) >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
+}
+
+// drain waits until everything is written and reports whether it was. It gives
+// up when nothing moves for quiet or, if limit is not 0, after limit.
+func (c *Conn) drain(quiet, limit time.Duration) bool {
+	done := c.sink.Finish()
+	select {
+	case <-done:
+		return c.sink.Err() == nil
+	default:
+	}
+	tide := newTide(quiet, limit)
+	t := time.NewTicker(glance)
+	defer t.Stop()
+	for {
+		select {
+		case <-done:
+			return c.sink.Err() == nil
+		case <-t.C:
+			if tide.over(c) {
+				return false
+			}
+		}
+	}
+}
+
+// closeWrite closes the sending half, if the transport has one.
+func (c *Conn) closeWrite() bool {
+	nc, ok := c.nc.(interface{ CloseWrite() error })
+	return ok && nc.CloseWrite() == nil
+}
+
+// discard reads away until the peer closes too, so that the close that follows
+// does not destroy what is on its way. It gives up as drain does.
+func (c *Conn) discard(quiet, limit time.Duration) {
+	tide := newTide(quiet, limit)
+	for {
+		c.nc.SetReadDeadline(time.Now().Add(glance))
+		_, err := c.src.Read(len(c.src.Held()) + 4<<10)
+		c.src.Consume(len(c.src.Held()))
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) || tide.over(c) {
+			return
+		}
+	}
+}
