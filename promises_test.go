@@ -1,0 +1,303 @@
+package tcproom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// A witness is what one member saw, from its welcome to its end.
+type witness struct {
+	id      string
+	welcome tcproom.Event
+	events  []tcproom.Event
+	end     error
+}
+
+func watch(c *tcproom.Conn, w *witness, seen func(tcproom.Event)) {
+	w.id = c.ID()
+	for ev, err := range c.Events(context.Background()) {
+		if err != nil {
+			w.end = err
+			return
+		}
+		if seen != nil {
+			seen(ev)
+		}
+		if ev.Kind == tcproom.Welcome {
+			w.welcome = ev
+		} else {
+			w.events = append(w.events, ev)
+		}
+	}
+}
+
+// checkWitnesses checks P1, P3, P5, P6, P7 and P8 against what all saw. The
+// first witness was there all the time and sent nothing.
+func checkWitnesses(t *testing.T, ws []*witness) {
+	t.Helper()
+	order := map[uint64]tcproom.Event{}
+	for _, ev := range ws[0].events {
+		if ev.Seq != 0 {
+			order[ev.Seq] = ev
+		}
+	}
+	sent := map[string]uint64{} // P7: each body once
+	present := map[string]bool{}
+	folds := map[uint64]map[string]bool{}
+	first := ws[0].welcome.Seq
+	for _, m := range ws[0].welcome.Members {
+		present[m.ID] = true
+	}
+	for seq := first; ; seq++ {
+		ev, ok := order[seq]
+		if seq > first && !ok {
+			require.Equal(t, int(seq-first-1), len(order), "P6: the observer has a hole before %d", seq)
+			break
+		}
+		switch ev.Kind {
+		case tcproom.Join:
+			require.False(t, present[ev.From.ID], "P8: joined twice")
+			present[ev.From.ID] = true
+		case tcproom.Leave:
+			require.True(t, present[ev.From.ID], "P8: left without being there")
+			delete(present, ev.From.ID)
+		case tcproom.Message:
+			require.True(t, present[ev.From.ID] || ev.From.ID == "", "P4: a message of one that is not there")
+			require.Zero(t, sent[string(ev.Body)], "P7: %q came twice", ev.Body)
+			sent[string(ev.Body)] = seq
+		}
+		fold := make(map[string]bool, len(present))
+		for id := range present {
+			fold[id] = true
+		}
+		folds[seq] = fold
+	}
+	for _, w := range ws {
+		if w.welcome.Kind == 0 {
+			continue
+		}
+		ids := map[string]bool{}
+		for _, m := range w.welcome.Members {
+			ids[m.ID] = true
+		}
+		require.Equal(t, folds[w.welcome.Seq], ids, "P3: the member list is not that of the welcome's seq")
+		at := w.welcome.Seq
+		for _, ev := range w.events {
+			switch {
+			case ev.Kind == tcproom.Gap:
+				for at+1 < ev.GapFrom {
+					at++
+					require.Equal(t, w.id, order[at].From.ID, "P6: %d is missing before a gap", at)
+				}
+				require.Equal(t, at+1, ev.GapFrom)
+				at = ev.GapTo
+				continue
+			case ev.Seq == 0:
+				continue
+			}
+			require.Greater(t, ev.Seq, at, "P1: seq does not rise")
+			for at++; at < ev.Seq; at++ {
+				require.Equal(t, w.id, order[at].From.ID, "P6: %d is missing and was not its own", at)
+				require.Equal(t, tcproom.Message, order[at].Kind)
+			}
+			require.Equal(t, order[at].Kind, ev.Kind, "P1")
+			require.Equal(t, order[at].From, ev.From, "P1")
+			require.Equal(t, string(order[at].Body), string(ev.Body), "P7")
+			require.NotEqual(t, w.id, ev.From.ID, "P5: an echo, or its own join or leave")
+		}
+	}
+}
+
+// TestPromisesUnderChurn has members that write, join, leave, stall and are
+// cut, over three transports, and holds what all of them saw against P1 to P8.
+func TestPromisesUnderChurn(t *testing.T) {
+	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
+		t.Run(policy.String(), func(t *testing.T) { testChurn(t, policy) })
+	}
+}
+
+func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
+	checkGoroutines(t)
+	var joined, left atomic.Int64
+	room := tcproom.New(
+		tcproom.WithCodec(tcproom.JSON{}),
+		tcproom.WithMaxMessage(1<<10),
+		tcproom.WithBacklog(256<<10),
+		tcproom.WithSlowMembers(policy),
+		tcproom.WithMaxWait(50*time.Millisecond),
+		tcproom.WithSocketBuffers(4<<10, 4<<10),
+		tcproom.OnJoin(func(*tcproom.Conn) error { joined.Add(1); return nil }),
+		tcproom.OnLeave(func(*tcproom.Conn, error) { left.Add(1) }),
+	)
+	addr := serveTCP(t, room)
+	server, client := testTLS()
+	secure := serveTCP(t, room, tcproom.WithTLS(server))
+
+	observer := &witness{}
+	oc := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	ws := []*witness{observer}
+	var watchers sync.WaitGroup
+	// Writers run ahead of the observer by no more than a part of the
+	// backlog, so that it sees everything.
+	window := make(chan struct{}, 100)
+	watchers.Go(func() {
+		watch(oc, observer, func(ev tcproom.Event) {
+			if ev.Kind == tcproom.Message {
+				select {
+				case <-window:
+				default:
+				}
+			}
+		})
+	})
+
+	const writers = 30
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range writers {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 7))
+			for life := 0; ; life++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				w := &witness{}
+				c, err := connect(rng, room, addr, secure, client)
+				if err != nil {
+					continue // cut before its welcome
+				}
+				mu.Lock()
+				ws = append(ws, w)
+				mu.Unlock()
+				liveOnce(rng, room, c, w, window, fmt.Sprintf("%d.%d", i, life))
+			}
+		})
+	}
+	time.Sleep(1500 * time.Millisecond) // how long they do it
+	close(stop)
+	wg.Wait()
+	eventually(t, "all have left", func() bool { return room.Len() <= 1 })
+	err := room.Shutdown(testContext(t))
+	watchers.Wait()
+	require.NoError(t, observer.end)
+	require.NoError(t, err)
+	require.NoError(t, observer.end)
+	last := observer.events[len(observer.events)-1]
+	require.Equal(t, tcproom.Goodbye, last.Kind)
+	checkWitnesses(t, ws)
+	require.Equal(t, joined.Load(), left.Load(), "P8")
+	t.Logf("%d lives, %d events, stats %+v", len(ws), len(observer.events), room.Stats())
+}
+
+func connect(rng *rand.Rand, room *tcproom.Room, addr, secure string, client any) (*tcproom.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(4<<10, 4<<10)}
+	switch rng.IntN(4) {
+	case 0:
+		return room.Join(opts...)
+	case 1:
+		_, cfg := testTLS()
+		return tcproom.Dial(ctx, secure, append(opts, tcproom.WithTLS(cfg))...)
+	}
+	return tcproom.Dial(ctx, addr, opts...)
+}
+
+// liveOnce is one member's life: it writes, and reads all, nothing or a while.
+func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, window chan struct{}, name string) {
+	defer c.Close()
+	reading := make(chan struct{})
+	stalls := rng.IntN(4) == 0
+	if stalls {
+		ev, err := c.Receive(context.Background())
+		if err == nil {
+			w.welcome, w.id = ev, c.ID()
+		}
+		close(reading)
+	} else {
+		go func() { defer close(reading); watch(c, w, nil) }()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(50+rng.IntN(300))*time.Millisecond)
+	defer cancel()
+	for n := 0; ctx.Err() == nil; n++ {
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		case <-time.After(10 * time.Millisecond): // one that was sent was never ordered
+			select {
+			case <-window:
+			default:
+			}
+			continue
+		}
+		body := fmt.Appendf(nil, "%s.%d %0*d", name, n, rng.IntN(900), 0)
+		if err := c.Send(ctx, body); err != nil {
+			break
+		}
+		if rng.IntN(8) == 0 {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+	if rng.IntN(3) == 0 {
+		if m, ok := room.Member(c.ID()); ok {
+			room.Kick(m, "churn")
+		}
+	}
+	if stalls {
+		return
+	}
+	c.Close()
+	<-reading
+}
+
+// TestP2RealTime: what was handed in before comes before.
+func TestP2RealTime(t *testing.T) {
+	room := tcproom.New()
+	addr := serveTCP(t, room)
+	c := dial(t, addr)
+	waitLen(t, room, 1)
+	var last atomic.Uint64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				before := last.Load()
+				seq, err := room.Broadcast(context.Background(), []byte("x"))
+				if err != nil || seq <= before {
+					t.Errorf("seq %d (%v) after %d had returned", seq, err, before)
+					return
+				}
+				for {
+					now := last.Load()
+					if now >= seq || last.CompareAndSwap(now, seq) {
+						break
+					}
+				}
+			}
+		})
+	}
+	for range 8 * 500 {
+		require.Equal(t, "x", nextMessage(t, c))
+	}
+	wg.Wait()
+}
+
+var _ = errors.Is
+var _ net.Conn
