@@ -2,10 +2,8 @@ package tcproom_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,6 +43,12 @@ func watch(c *tcproom.Conn, w *witness, seen func(tcproom.Event)) {
 // first witness was there all the time and sent nothing.
 func checkWitnesses(t *testing.T, ws []*witness) {
 	t.Helper()
+	must := func(ok bool, format string, args ...any) {
+		t.Helper()
+		if !ok {
+			t.Fatalf(format, args...)
+		}
+	}
 	order := map[uint64]tcproom.Event{}
 	for _, ev := range ws[0].events {
 		if ev.Seq != 0 {
@@ -97,23 +101,22 @@ func checkWitnesses(t *testing.T, ws []*witness) {
 			case ev.Kind == tcproom.Gap:
 				for at+1 < ev.GapFrom {
 					at++
-					require.Equal(t, w.id, order[at].From.ID, "P6: %d is missing before a gap", at)
+					must(order[at].From.ID == w.id, "P6: %d is missing before a gap", at)
 				}
-				require.Equal(t, at+1, ev.GapFrom)
+				must(ev.GapFrom == at+1, "P6: a gap from %d after %d", ev.GapFrom, at)
 				at = ev.GapTo
 				continue
 			case ev.Seq == 0:
 				continue
 			}
-			require.Greater(t, ev.Seq, at, "P1: seq does not rise")
+			must(ev.Seq > at, "P1: %d after %d", ev.Seq, at)
 			for at++; at < ev.Seq; at++ {
-				require.Equal(t, w.id, order[at].From.ID, "P6: %d is missing and was not its own", at)
-				require.Equal(t, tcproom.Message, order[at].Kind)
+				must(order[at].From.ID == w.id, "P6: %d is missing and was not its own", at)
+				must(order[at].Kind == tcproom.Message, "P6: %d is missing", at)
 			}
-			require.Equal(t, order[at].Kind, ev.Kind, "P1")
-			require.Equal(t, order[at].From, ev.From, "P1")
-			require.Equal(t, string(order[at].Body), string(ev.Body), "P7")
-			require.NotEqual(t, w.id, ev.From.ID, "P5: an echo, or its own join or leave")
+			must(order[at].Kind == ev.Kind && order[at].From == ev.From, "P1: %v and %v at %d", order[at], ev, at)
+			must(string(order[at].Body) == string(ev.Body), "P7: %q and %q", order[at].Body, ev.Body)
+			must(ev.From.ID != w.id, "P5: an echo, or its own join or leave: %v", ev)
 		}
 	}
 }
@@ -135,7 +138,7 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 		tcproom.WithBacklog(256<<10),
 		tcproom.WithSlowMembers(policy),
 		tcproom.WithMaxWait(50*time.Millisecond),
-		tcproom.WithSocketBuffers(4<<10, 4<<10),
+		tcproom.WithSocketBuffers(32<<10, 32<<10),
 		tcproom.OnJoin(func(*tcproom.Conn) error { joined.Add(1); return nil }),
 		tcproom.OnLeave(func(*tcproom.Conn, error) { left.Add(1) }),
 	)
@@ -205,7 +208,7 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 func connect(rng *rand.Rand, room *tcproom.Room, addr, secure string, client any) (*tcproom.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(4<<10, 4<<10)}
+	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(32<<10, 32<<10)}
 	switch rng.IntN(4) {
 	case 0:
 		return room.Join(opts...)
@@ -218,7 +221,13 @@ func connect(rng *rand.Rand, room *tcproom.Room, addr, secure string, client any
 
 // liveOnce is one member's life: it writes, and reads all, nothing or a while.
 func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, window chan struct{}, name string) {
-	defer c.Close()
+	defer func() {
+		st := time.Now()
+		err := c.Close()
+		if d := time.Since(st); d > time.Second {
+			fmt.Println("CLOSE", d, err, c.Err(), c.RemoteAddr())
+		}
+	}()
 	reading := make(chan struct{})
 	stalls := rng.IntN(4) == 0
 	if stalls {
@@ -298,6 +307,3 @@ func TestP2RealTime(t *testing.T) {
 	}
 	wg.Wait()
 }
-
-var _ = errors.Is
-var _ net.Conn

@@ -331,7 +331,7 @@ func (r *Room) removeMemberLocked(c *Conn) {
 func (r *Room) welcomeLocked(p *pass, c *Conn) error {
 	ev := Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members)}
 	if _, ok := c.cfg.codec.(Greeter); ok {
-		for m := r.first; m != nil && len(ev.Members) < maxWelcomed; m = m.next {
+		for m := r.first; m != nil && len(ev.Members) < maxWelcomeMembers; m = m.next {
 			ev.Members = append(ev.Members, m.member())
 		}
 	}
@@ -342,9 +342,6 @@ func (r *Room) welcomeLocked(p *pass, c *Conn) error {
 	c.cur.Insert(b, len(b))
 	return nil
 }
-
-// maxWelcomed is how many members a welcome names.
-const maxWelcomed = 256
 
 // leave ends c with cause and orders its leave, if it is a member. It reports
 // whether it was.

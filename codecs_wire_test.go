@@ -1,0 +1,193 @@
+package tcproom
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// wireCodecs are the codecs that docs/wire.md has examples of.
+var wireCodecs = map[string]Codec{"Text": Text{}, "Raw": Raw{}, "JSON": JSON{}}
+
+// wireSaid are what each codec must have an example of.
+var wireSaid = map[string][]string{
+	"Text": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
+		"event Welcome", "read event Message", "read event Gap", "message", "ignore event"},
+	"Raw": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
+		"event Welcome", "read event Message", "message"},
+	"JSON": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
+		"event Welcome", "read event Message", "message", "read message", "hello", "read hello",
+		"ignore event", "ignore message", "ignore hello", "malformed event", "malformed message", "malformed hello"},
+}
+
+func TestWireCodecs(t *testing.T) {
+	said := make(map[string]bool)
+	for _, ex := range wireExamples(t, "codec") {
+		c, ok := wireCodecs[ex.subject]
+		require.True(t, ok, "%s: no such codec: %s", ex.where, ex.subject)
+		left, err := parseWireLeft(ex.left)
+		require.NoError(t, err, ex.where)
+		said[ex.subject+" "+left.what] = true
+		t.Run(ex.where, func(t *testing.T) { checkWireCodec(t, c, left, ex) })
+	}
+	for name, all := range wireSaid {
+		for _, what := range all {
+			require.True(t, said[name+" "+what], "%s: no example of %q", name, what)
+		}
+	}
+}
+
+func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
+	switch verb, what, _ := strings.Cut(left.what, " "); verb {
+	case "event":
+		frame, err := c.AppendEvent(nil, &left.event)
+		if ex.bytes == nil {
+			require.ErrorIs(t, err, ErrNoFrame)
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, string(ex.bytes), string(frame))
+		var back Event
+		require.NoError(t, c.ParseEvent(ex.bytes, &back))
+		if c == (JSON{}) { // what the others lose, examples of read show
+			require.Equal(t, left.event, back)
+		}
+	case "message":
+		frame, err := c.AppendMessage(nil, left.event.Body)
+		require.NoError(t, err)
+		require.Equal(t, string(ex.bytes), string(frame))
+		body, err := c.ParseMessage(ex.bytes)
+		require.NoError(t, err)
+		require.Equal(t, string(left.event.Body), string(body))
+	case "hello":
+		hello := Hello{Name: left.event.From.Name}
+		frame, err := c.(Greeter).AppendHello(nil, &hello)
+		require.NoError(t, err)
+		require.Equal(t, string(ex.bytes), string(frame))
+		var back Hello
+		require.NoError(t, c.(Greeter).ParseHello(ex.bytes, &back))
+		require.Equal(t, hello, back)
+	case "read":
+		event, hello, body, err := readWire(t, c, what, ex.bytes)
+		require.NoError(t, err)
+		switch {
+		case strings.HasPrefix(what, "event "):
+			require.Equal(t, left.event, event)
+		case what == "message":
+			require.Equal(t, string(left.event.Body), string(body))
+		default:
+			require.Equal(t, left.event.From.Name, hello.Name)
+		}
+	case "ignore", "malformed":
+		want := map[string]error{"ignore": ErrNoFrame, "malformed": ErrMalformed}[verb]
+		_, _, _, err := readWire(t, c, what, ex.bytes)
+		require.ErrorIs(t, err, want)
+	default:
+		t.Fatalf("what is %q?", ex.left)
+	}
+}
+
+// readWire parses frame as what: an event, a message or a hello.
+func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hello, body []byte, err error) {
+	t.Helper()
+	switch kind, _, _ := strings.Cut(what, " "); kind {
+	case "event":
+		err = c.ParseEvent(frame, &ev)
+	case "message":
+		body, err = c.ParseMessage(frame)
+	case "hello":
+		err = c.(Greeter).ParseHello(frame, &h)
+	default:
+		t.Fatalf("what is %q?", what)
+	}
+	return ev, h, body, err
+}
+
+// A wireLeft is the left side of an example: the words that say what it is,
+// and the fields, as those of an event.
+type wireLeft struct {
+	what  string
+	event Event
+}
+
+// parseWireLeft reads words and then fields, key=number or key="string".
+func parseWireLeft(s string) (left wireLeft, err error) {
+	ev := &left.event
+	var words []string
+	for s != "" {
+		word := s
+		if i := strings.IndexAny(s, ` =`); i >= 0 {
+			word = s[:i]
+		}
+		if s = s[len(word):]; s == "" || s[0] == ' ' {
+			s = strings.TrimLeft(s, " ")
+			words = append(words, word)
+			for k := Message; k <= Refused; k++ {
+				if word == k.String() {
+					ev.Kind = k
+				}
+			}
+			continue
+		}
+		value, text, err := cutWireValue(s[1:])
+		if err != nil {
+			return left, err
+		}
+		s = strings.TrimLeft(s[1+len(value):], " ")
+		if err := setWireField(ev, word, text); err != nil {
+			return left, err
+		}
+	}
+	left.what = strings.Join(words, " ")
+	return left, nil
+}
+
+// cutWireValue returns the value at the start of s as it is written, and what it means.
+func cutWireValue(s string) (value, text string, err error) {
+	if strings.HasPrefix(s, `"`) {
+		if value, err = strconv.QuotedPrefix(s); err == nil {
+			text, err = strconv.Unquote(value)
+		}
+		return value, text, err
+	}
+	value, _, _ = strings.Cut(s, " ")
+	return value, value, nil
+}
+
+func setWireField(ev *Event, key, text string) (err error) {
+	number := func(n *uint64) { *n, err = strconv.ParseUint(text, 10, 64) }
+	switch key {
+	case "seq":
+		number(&ev.Seq)
+	case "id":
+		ev.From.ID = text
+	case "name":
+		ev.From.Name = text
+	case "time":
+		ev.Time, err = time.Parse(time.RFC3339Nano, text)
+	case "body":
+		ev.Body = []byte(text)
+	case "from":
+		number(&ev.GapFrom)
+	case "to":
+		number(&ev.GapTo)
+	case "code":
+		ev.Code = text
+	case "text":
+		ev.Text = text
+	case "epoch":
+		ev.Epoch = text
+	case "member":
+		id, name, _ := strings.Cut(text, " ")
+		ev.Members = append(ev.Members, Member{ID: id, Name: name})
+	case "total":
+		ev.Total, err = strconv.Atoi(text)
+	default:
+		err = fmt.Errorf("no such field: %s", key)
+	}
+	return err
+}
