@@ -100,7 +100,7 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 		here.Close()
 		return nil, err
 	}
-	go r.serve(in, nil)
+	go r.serve(in)
 
 	c := newDialled(here, cfg)
 	ctx, cancel := context.WithTimeoutCause(context.Background(), cfg.handshakeTimeout, ErrHandshakeTimeout)

@@ -50,6 +50,7 @@ type Conn struct {
 
 	admitted chan error // for Join: told once whether it has joined
 
+	entered  bool // it has joined; its own goroutine's
 	welcomed bool // OnJoin let it in; its own goroutine's
 	shaking  bool // inside the handshake; its own goroutine's
 	shaken   int  // bytes that the handshake has consumed

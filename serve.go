@@ -70,7 +70,7 @@ func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 		r.rejectUnserved(nc.RemoteAddr(), err)
 		return err
 	}
-	return r.serve(c, nil)
+	return r.serve(c)
 }
 
 // maxStarting bounds how many accepted conns an acceptor runs ahead of. They
@@ -149,7 +149,7 @@ func (a *acceptor) accepted(nc net.Conn) {
 		return
 	}
 	a.starting <- struct{}{}
-	go a.room.serve(c, a.starting)
+	go a.room.serveAccepted(c, a.starting)
 }
 
 func (r *Room) setInHook(a *acceptor, on bool) {
@@ -251,27 +251,55 @@ func (r *Room) releasedLocked() {
 	}
 }
 
-// serve is the goroutine of a conn: it lets c in, reads until it ends, and
-// sees it out. Everything after the first hook runs in deferred calls, so that
-// a runtime.Goexit in a hook does not skip it.
-func (r *Room) serve(c *Conn, starting <-chan struct{}) error {
-	if starting == nil {
-		token := make(chan struct{}, 1)
-		token <- struct{}{}
-		starting = token
+// serve lets c in and attends to it until it has ended, on one goroutine.
+func (r *Room) serve(c *Conn) (err error) {
+	// Deferred, because a hook may end the goroutine.
+	defer func() {
+		r.attend(c)
+		if err = c.Err(); err == io.EOF {
+			err = nil
+		}
+	}()
+	r.enter(c, func() {})
+	return nil
+}
+
+// serveAccepted is the first goroutine of an accepted conn: it lets c in, and
+// ends. What follows has a goroutine of its own, whose stack has not grown.
+func (r *Room) serveAccepted(c *Conn, starting <-chan struct{}) {
+	started := sync.OnceFunc(func() { <-starting })
+	defer func() { go r.attend(c) }()
+	defer started()
+	r.enter(c, started)
+}
+
+// enter brings c to be a member, or ends it. It calls started before it waits
+// for anybody.
+func (r *Room) enter(c *Conn, started func()) {
+	defer c.contain()
+	err := r.letIn(c, started)
+	if err != nil {
+		c.end(err)
 	}
+	c.entered = err == nil
+}
+
+// contain ends c when its Framing or Codec panics.
+func (c *Conn) contain() {
+	if v := recover(); v != nil {
+		c.end(&HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack()})
+	}
+}
+
+// attend reads from c, if it was let in, until it ends, and sees it out. It is
+// the goroutine of an accepted conn, with little on its stack while it waits.
+func (r *Room) attend(c *Conn) {
 	defer r.release(c)
 	defer r.seeOut(c)
-	if err := r.letIn(c, starting); err != nil {
-		c.end(err)
-	} else {
+	if c.entered {
 		c.tellAdmitted(nil)
 		c.end(c.readLoop())
 	}
-	if err := c.Err(); err != io.EOF {
-		return err
-	}
-	return nil
 }
 
 // tellAdmitted tells Join, once, how it went.
@@ -282,10 +310,8 @@ func (c *Conn) tellAdmitted(err error) {
 	}
 }
 
-// letIn brings c to be a member.
-func (r *Room) letIn(c *Conn, starting <-chan struct{}) error {
-	started := sync.OnceFunc(func() { <-starting })
-	defer started()
+// letIn takes c through handshake, name and OnJoin to its join.
+func (r *Room) letIn(c *Conn, started func()) error {
 	deadline := time.Now().Add(c.cfg.handshakeTimeout)
 	id, err := r.handshake(c, deadline, started)
 	if err != nil {
@@ -477,7 +503,6 @@ func (c *Conn) shakenFrame() ([]byte, error) {
 // still possible, closes the connection, and calls OnLeave or OnReject.
 func (r *Room) seeOut(c *Conn) {
 	if v := recover(); v != nil {
-		// Not a hook, so a Framing or a Codec.
 		c.end(&HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack()})
 	}
 	cause := c.Err()

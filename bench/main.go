@@ -1,0 +1,185 @@
+//go:build linux
+
+// Bench measures tcproom beside a bare relay and a hub as people write it by
+// hand, over loopback TCP: one server after another on one core, the load
+// generator on another. See README.md.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == serverCommand {
+		os.Exit(serverMain(os.Args[2:]))
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program; it returns its exit status: 1 if a measurement failed,
+// 2 for a wrong use.
+func run(args []string, stdout, stderr io.Writer) int {
+	o, out, status := parseOptions(args, stderr)
+	if status >= 0 {
+		return status
+	}
+	// The generator waits in system calls of which the scheduler of
+	// goroutines is not told: it has one thread to itself and needs no more.
+	runtime.LockOSThread()
+	runtime.GOMAXPROCS(1)
+	r, err := newRunner(o, stderr)
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	r.run()
+	res := results{
+		Machine:   thisMachine(len(r.all)),
+		Command:   strings.Join(append([]string{"go -C bench run ."}, args...), " "),
+		Unpinned:  o.unpinned,
+		Summaries: summarize(r.samples),
+		Samples:   r.samples,
+	}
+	if err := out.write(&res, stdout); err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	if res.failed() {
+		fmt.Fprintln(stderr, "bench: FAILED: see above")
+		return 1
+	}
+	return 0
+}
+
+// outputs says where results go.
+type outputs struct {
+	json, markdown string
+}
+
+func (o outputs) write(r *results, stdout io.Writer) error {
+	if err := r.writeText(stdout); err != nil {
+		return err
+	}
+	if err := writeFile(o.json, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "\t")
+		return e.Encode(r)
+	}); err != nil {
+		return err
+	}
+	return writeFile(o.markdown, r.writeMarkdown)
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// parseOptions returns a status of 0 or more where the program ends here.
+func parseOptions(args []string, stderr io.Writer) (o options, out outputs, status int) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	works := flags.String("work", strings.Join(allWorks, ","), "what to measure")
+	names := flags.String("servers", "tcproom,relay,hub", "whom to measure, of "+strings.Join(serverNames(), ", ")+" (lossy is there to fail)")
+	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
+	flags.IntVar(&o.reps, "reps", 5, "repetitions (of paced and chat at most 3)")
+	flags.DurationVar(&o.duration, "duration", 3*time.Second, "length of one flood or chat, after a warm-up")
+	flags.IntVar(&o.window, "window", 128, "messages in flight at most, in a flood")
+	flags.IntVar(&o.size, "size", 64, "bytes of a line, its newline included")
+	flags.IntVar(&o.mebibytes, "mib", 200, "MiB that the sender of nowindow sends; each receiver gets them all")
+	flags.IntVar(&o.idleConns, "idle", 9000, "connections of idle")
+	flags.BoolVar(&o.unpinned, "unpinned", false, "leave all processes free to run on all cores")
+	flags.BoolVar(&o.quick, "quick", false, "within a minute: fewer sizes, short runs, one repetition; rough figures")
+	flags.StringVar(&out.json, "o", "", "write all samples and summaries, as JSON, to this `file`")
+	flags.StringVar(&out.markdown, "markdown", "", "write the tables, as Markdown, to this `file`")
+	if err := flags.Parse(args); err == flag.ErrHelp {
+		return o, out, 0
+	} else if err != nil {
+		return o, out, 2
+	}
+	if o.quick {
+		shorten(&o, flags)
+	}
+	var err error
+	if o.receivers, err = parseNumbers(*receivers); err == nil {
+		o.works, o.servers = splitList(*works), splitList(*names)
+		err = o.check(flags.Args())
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return o, out, 2
+	}
+	return o, out, -1
+}
+
+// shorten makes a run quick in all that was not asked for by name.
+func shorten(o *options, flags *flag.FlagSet) {
+	quick := map[string]func(){
+		"reps":     func() { o.reps = 1 },
+		"duration": func() { o.duration = 700 * time.Millisecond },
+		"mib":      func() { o.mebibytes = 16 },
+		"idle":     func() { o.idleConns = 2000 },
+	}
+	flags.Visit(func(f *flag.Flag) { delete(quick, f.Name) })
+	for _, set := range quick {
+		set()
+	}
+}
+
+func (o *options) check(rest []string) error {
+	for _, w := range o.works {
+		if !slices.Contains(allWorks, w) {
+			return fmt.Errorf("-work %s: there is %s", w, strings.Join(allWorks, ", "))
+		}
+	}
+	for _, s := range o.servers {
+		if servers[s] == nil {
+			return fmt.Errorf("-servers %s: there is %s", s, strings.Join(serverNames(), ", "))
+		}
+	}
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q is not a flag", rest[0])
+	case len(o.works) == 0 || len(o.servers) == 0:
+		return fmt.Errorf("nothing to measure")
+	case o.reps < 1 || o.duration <= 0 || o.window < 1 || o.mebibytes < 1 || o.idleConns < 2:
+		return fmt.Errorf("-reps, -duration, -window and -mib must be positive, -idle at least 2")
+	case o.size < minLine || o.size > maxLine:
+		return fmt.Errorf("-size %d: a line has %d to %d bytes", o.size, minLine, maxLine)
+	}
+	return nil
+}
+
+func splitList(s string) []string {
+	return slices.DeleteFunc(strings.Split(s, ","), func(p string) bool { return p == "" })
+}
+
+func parseNumbers(s string) (list []int, err error) {
+	for _, p := range splitList(s) {
+		n, err := strconv.Atoi(strings.ReplaceAll(p, "_", ""))
+		if err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("-receivers %s: not a number from 1 to 65535", p)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}

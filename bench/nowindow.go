@@ -1,0 +1,43 @@
+//go:build linux
+
+package main
+
+// noWindow is the work in which one sender never waits: its socket always has
+// more to take, until it has sent all. It passes when every receiver got every
+// byte and none was cut.
+type noWindow struct {
+	mebibytes int
+}
+
+func (w noWindow) measure(s *session) (metrics, error) {
+	l := s.load
+	const ahead = 256 << 10 // what the generator keeps ready beyond its socket
+	messages := uint64(w.mebibytes) << 20 / uint64(l.size)
+	total := int64(messages) * int64(l.size) * int64(l.receivers())
+	from, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	since := l.now()
+	for l.received < total {
+		for l.sent < messages && len(l.peers[0].out) < ahead {
+			n := min(messages-l.sent, uint64(max(32<<10/l.size, 1)))
+			if err := l.send(0, int(n), l.now()); err != nil {
+				return nil, err
+			}
+		}
+		if err := l.poll(pollTimeout); err != nil {
+			return nil, err
+		}
+		if err := l.stalled(since); err != nil {
+			return nil, err
+		}
+	}
+	m, err := s.since(from)
+	if err != nil {
+		return nil, err
+	}
+	m[mebibytesSent] = float64(w.mebibytes)
+	m[mebibytesRate] = float64(total) / (1 << 20) / m[seconds]
+	return m, l.finish()
+}

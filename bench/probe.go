@@ -1,0 +1,122 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// A probe is a receiver that does not only count bytes: it parses what it
+// gets and finds loss, duplication, other orders and damaged lines.
+type probe struct {
+	size int
+	pad  []byte
+
+	part    []byte                   // a line of which the end has not come yet
+	next    []uint64                 // by sender: the number expected next
+	missing map[missingLine]struct{} // passed over; it may still come, late
+
+	lines     uint64
+	latency   histogram // of one line in latencyEvery
+	lost      uint64    // passed over and, so far, not come
+	reordered uint64    // come after a later line of the same sender
+	twice     uint64    // come again
+	damaged   uint64    // not a line that any sender sent
+}
+
+type missingLine struct {
+	sender int
+	seq    uint64
+}
+
+const (
+	latencyEvery = 16
+	maxMissing   = 1 << 16 // remembered one by one; enough to tell loss from another order
+)
+
+func newProbe(size, senders int) *probe {
+	return &probe{
+		size:    size,
+		pad:     append(bytes.Clone(padding[:size-padAt-1]), '\n'),
+		next:    make([]uint64, senders),
+		missing: make(map[missingLine]struct{}),
+	}
+}
+
+// feed takes bytes as they come, cut anywhere. now is on the clock of the
+// lines' times of sending.
+func (p *probe) feed(data []byte, now int64) {
+	if len(p.part) > 0 {
+		need := min(p.size-len(p.part), len(data))
+		p.part = append(p.part, data[:need]...)
+		data = data[need:]
+		if len(p.part) < p.size {
+			return
+		}
+		rest := p.take(p.part, now)
+		if len(rest) > 0 { // damaged: what follows the newline begins a line
+			data = append(bytes.Clone(rest), data...)
+		}
+		p.part = p.part[:0]
+	}
+	for len(data) >= p.size {
+		data = p.take(data, now)
+	}
+	p.part = append(p.part, data...)
+}
+
+// take consumes the line that data begins with, and returns the rest.
+func (p *probe) take(data []byte, now int64) (rest []byte) {
+	line := data[:p.size]
+	seq, err := parseHex(line[seqAt : seqAt+16])
+	sender, err2 := parseHex(line[senderAt : senderAt+4])
+	if err != nil || err2 != nil || sender >= uint64(len(p.next)) || !bytes.Equal(line[padAt:], p.pad) {
+		p.damaged++
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			return data[end+1:]
+		}
+		return data[p.size:]
+	}
+	p.lines++
+	p.order(int(sender), seq)
+	if p.lines%latencyEvery == 0 {
+		if sent, err := parseHex(line[timeAt : timeAt+16]); err == nil {
+			p.latency.add(now - int64(sent))
+		}
+	}
+	return data[p.size:]
+}
+
+func (p *probe) order(sender int, seq uint64) {
+	next := p.next[sender]
+	if seq == next {
+		p.next[sender]++
+		return
+	}
+	if seq < next {
+		line := missingLine{sender, seq}
+		if _, ok := p.missing[line]; ok {
+			delete(p.missing, line)
+			p.lost--
+			p.reordered++
+		} else {
+			p.twice++
+		}
+		return
+	}
+	p.lost += seq - next
+	for s := next; s < seq && len(p.missing) < maxMissing; s++ {
+		p.missing[missingLine{sender, s}] = struct{}{}
+	}
+	p.next[sender] = seq + 1
+}
+
+// err says what is wrong with what came so far, or returns nil.
+func (p *probe) err() error {
+	if p.lost|p.reordered|p.twice|p.damaged == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d lines lost, %d in another order, %d twice, %d damaged, of %d received",
+		p.lost, p.reordered, p.twice, p.damaged, p.lines+p.damaged)
+}

@@ -1,0 +1,135 @@
+//go:build linux
+
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+const testSize = 64
+
+// stream is what a probe receives: lines of one sender, by number.
+func stream(seqs ...uint64) (b []byte) {
+	for _, s := range seqs {
+		b = appendLine(b, testSize, 0, s, 0)
+	}
+	return b
+}
+
+func TestLine(t *testing.T) {
+	for _, size := range []int{minLine, 64, 1024, maxLine} {
+		line := appendLine([]byte("before"), size, 0xbeef, 0x0123456789abcdef, 0xfedcba)[len("before"):]
+		if len(line) != size || slices.Index(line, '\n') != size-1 {
+			t.Errorf("a line of %d bytes has %d, its newline at %d", size, len(line), slices.Index(line, '\n'))
+		}
+		if got, want := string(line[:padAt]), "0123456789abcdef 0000000000fedcba beef "; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got, err := parseHex(line[seqAt : seqAt+16]); got != 0x0123456789abcdef || err != nil {
+			t.Errorf("parsed %x, %v", got, err)
+		}
+	}
+	if _, err := parseHex([]byte("12g4")); err == nil {
+		t.Error("parsed what is not hexadecimal")
+	}
+}
+
+func TestProbe(t *testing.T) {
+	damaged := stream(0, 1, 2)
+	damaged[testSize+padAt] = 'y'
+	cutShort := slices.Delete(stream(0, 1, 2, 3), testSize+20, testSize+30)
+	type found struct{ lines, lost, reordered, twice, damaged uint64 }
+	tests := []struct {
+		name string
+		data []byte
+		want found
+	}{
+		{"in order", stream(0, 1, 2, 3), found{lines: 4}},
+		{"loss", stream(0, 1, 4, 5), found{lines: 4, lost: 2}},
+		{"loss at the start", stream(1, 2), found{lines: 2, lost: 1}},
+		{"another order", stream(0, 2, 1, 3), found{lines: 4, reordered: 1}},
+		{"twice", stream(0, 1, 1, 2), found{lines: 4, twice: 1}},
+		{"twice, later", stream(0, 1, 2, 3, 0), found{lines: 5, twice: 1}},
+		{"late and twice", stream(0, 2, 1, 1), found{lines: 4, reordered: 1, twice: 1}},
+		{"damaged", damaged, found{lines: 2, lost: 1, damaged: 1}},
+		// The line that lacks bytes swallows the start of the next.
+		{"bytes missing", cutShort, found{lines: 3, lost: 1, damaged: 1}},
+		{"unknown sender", appendLine(nil, testSize, 1, 0, 0), found{damaged: 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, cut := range []int{1, 7, testSize - 1, testSize, testSize + 1, len(tt.data)} {
+				p := newProbe(testSize, 1)
+				for part := range slices.Chunk(tt.data, cut) {
+					p.feed(part, 0)
+				}
+				got := found{p.lines, p.lost, p.reordered, p.twice, p.damaged}
+				if got != tt.want {
+					t.Errorf("cut every %d bytes: got %+v, want %+v", cut, got, tt.want)
+				}
+				if clean := tt.want == (found{lines: tt.want.lines}); (p.err() == nil) != clean {
+					t.Errorf("cut every %d bytes: err = %v", cut, p.err())
+				}
+			}
+		})
+	}
+}
+
+func TestProbeOfManySenders(t *testing.T) {
+	const senders = 3
+	p := newProbe(testSize, senders)
+	var next [senders]uint64
+	for range 1000 {
+		s := rand.IntN(senders)
+		p.feed(appendLine(nil, testSize, s, next[s], 0), 0)
+		next[s]++
+	}
+	if err := p.err(); err != nil || p.lines != 1000 {
+		t.Fatalf("%d lines, %v", p.lines, err)
+	}
+	p.feed(appendLine(nil, testSize, 1, next[1]+1, 0), 0)
+	if p.lost != 1 {
+		t.Errorf("%d lost of a sender's, want 1", p.lost)
+	}
+}
+
+func TestLevels(t *testing.T) {
+	const receivers, span = 7, 10
+	l := newLevels(receivers, span)
+	var has [receivers]uint64
+	for range 10_000 {
+		i := rand.IntN(receivers)
+		before := slices.Min(has[:])
+		to := has[i] + uint64(rand.IntN(4))
+		if to == has[i] || to > before+span {
+			continue
+		}
+		rose := l.move(has[i], to)
+		has[i] = to
+		if want := slices.Min(has[:]); l.low != want || rose != (want > before) {
+			t.Fatalf("low %d (rose: %v), want %d, after %d, of %v", l.low, rose, want, before, has)
+		}
+	}
+	if l.low == 0 {
+		t.Error("nothing moved")
+	}
+}
+
+func TestProbesAreSpread(t *testing.T) {
+	for _, n := range []int{1, 5, 8, 10, 15, 100, 10_000} {
+		count, last := 0, -1
+		for i := range n {
+			if isProbe(i, n) {
+				if count > 0 && i-last > n/probes+1 {
+					t.Errorf("%d receivers: none between %d and %d", n, last, i)
+				}
+				count, last = count+1, i
+			}
+		}
+		if count != min(n, probes) {
+			t.Errorf("%d receivers: %d probes", n, count)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// A process is a server under measurement: a child of this one.
+type process struct {
+	name string
+	addr string
+	cpus []int
+
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *os.File
+	buf *bufio.Reader
+}
+
+// answerTimeout bounds how long a server may take to start or to answer.
+const answerTimeout = 30 * time.Second
+
+// startServer starts the named server on cpus and waits until it listens.
+func startServer(name string, cpus []int) (*process, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	cmd := exec.Command(exe, serverCommand, "-cpus", formatCPUs(cpus), name)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		k, _, _ := strings.Cut(kv, "=")
+		return k == "GOMAXPROCS" || k == "GOGC" || k == "GOMEMLIMIT" || k == "GODEBUG"
+	})
+	cmd.Stdout, cmd.Stderr = w, os.Stderr
+	p := &process{name: name, cpus: cpus, cmd: cmd, out: r, buf: bufio.NewReader(r)}
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	if err := p.awaitListening(); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("start server %s: %w", name, err)
+	}
+	return p, nil
+}
+
+func (p *process) awaitListening() error {
+	line, err := p.readLine()
+	if err != nil {
+		return err
+	}
+	addr, ok := strings.CutPrefix(line, "listening ")
+	if !ok {
+		return fmt.Errorf("said %q instead of where it listens", line)
+	}
+	p.addr = addr
+	allowed, err := p.status("Cpus_allowed_list")
+	if err != nil {
+		return err
+	}
+	got, err := parseCPUs(allowed)
+	if err != nil || !slices.Equal(got, p.cpus) {
+		return fmt.Errorf("runs on CPUs %s, not on %s as it should", allowed, formatCPUs(p.cpus))
+	}
+	return nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) readLine() (string, error) {
+	if err := p.out.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return "", err
+	}
+	line, err := p.buf.ReadString('\n')
+	return strings.TrimSuffix(line, "\n"), err
+}
+
+// ask sends the server a question, see [control.answer], and returns the answer.
+func (p *process) ask(question string) (string, error) {
+	if _, err := io.WriteString(p.in, question+"\n"); err != nil {
+		return "", fmt.Errorf("ask server %s for %s: %w", p.name, question, err)
+	}
+	line, err := p.readLine()
+	if err != nil {
+		return "", fmt.Errorf("ask server %s for %s: %w", p.name, question, err)
+	}
+	return line, nil
+}
+
+// askJSON is ask for an answer in JSON.
+func (p *process) askJSON(question string, v any) error {
+	answer, err := p.ask(question)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(answer), v); err != nil {
+		return fmt.Errorf("server %s answers %q with %q: %w", p.name, question, answer, err)
+	}
+	return nil
+}
+
+func (p *process) memberCount() (int, error) {
+	answer, err := p.ask("members")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(answer)
+}
+
+// awaitMembers waits until the server has n members.
+func (p *process) awaitMembers(n int) error {
+	for deadline := time.Now().Add(answerTimeout); ; {
+		got, err := p.memberCount()
+		if err != nil || got == n {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("server %s has %d members, not %d, after %v", p.name, got, n, answerTimeout)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stop ends the server and waits for it.
+func (p *process) stop() {
+	p.in.Close()
+	kill := time.AfterFunc(3*time.Second, func() { _ = p.cmd.Process.Kill() })
+	_ = p.cmd.Wait()
+	kill.Stop()
+	p.out.Close()
+}
+
+// cpu returns the CPU time, user and system, that the server has used.
+func (p *process) cpu() (time.Duration, error) {
+	// The kernel's clock of another process: CPUCLOCK_SCHED of its pid.
+	return readClock(int32(^p.pid()<<3 | 2))
+}
+
+// ownCPU returns the CPU time that this process has used.
+func ownCPU() (time.Duration, error) {
+	const clockProcessCPUTime = 2
+	return readClock(clockProcessCPUTime)
+}
+
+func readClock(id int32) (time.Duration, error) {
+	var ts syscall.Timespec
+	if _, _, e := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, uintptr(id), uintptr(unsafe.Pointer(&ts)), 0); e != 0 {
+		return 0, fmt.Errorf("clock_gettime of a process: %w", e)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// rss returns the server's resident memory in bytes, counted page by page.
+func (p *process) rss() (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid()))
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) == 3 && string(f[0]) == "Rss:" {
+			kb, err := strconv.ParseFloat(string(f[1]), 64)
+			return kb * 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no Rss in smaps_rollup of server %s", p.name)
+}
+
+// status returns a field of the server's /proc/PID/status.
+func (p *process) status(field string) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+	if err != nil {
+		return "", err
+	}
+	for line := range bytes.Lines(b) {
+		if v, ok := bytes.CutPrefix(line, []byte(field+":")); ok {
+			return string(bytes.TrimSpace(v)), nil
+		}
+	}
+	return "", fmt.Errorf("no %s in the status of server %s", field, p.name)
+}
+
+// busyTime returns for how long cpus have not been idle since the machine
+// started, whoever used them.
+func busyTime(cpus []int) (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Go runs
+	var busy time.Duration
+	for line := range bytes.Lines(b) {
+		f := bytes.Fields(line)
+		if len(f) < 9 || !bytes.HasPrefix(f[0], []byte("cpu")) {
+			continue
+		}
+		cpu, err := strconv.Atoi(string(f[0][3:]))
+		if err != nil || !slices.Contains(cpus, cpu) {
+			continue
+		}
+		for i, v := range f[1:9] { // user nice system idle iowait irq softirq steal
+			n, err := strconv.ParseInt(string(v), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			if i != 3 && i != 4 {
+				busy += time.Duration(n) * tick
+			}
+		}
+	}
+	return busy, nil
+}

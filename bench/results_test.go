@@ -1,0 +1,145 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMedianAndQuantile(t *testing.T) {
+	tests := []struct {
+		name   string
+		values []float64
+		median float64
+		p99    float64
+	}{
+		{"one", []float64{3}, 3, 3},
+		{"odd", []float64{9, 1, 2}, 2, 9},
+		{"even", []float64{4, 1, 3, 2}, 2.5, 4},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := slices.Clone(tt.values)
+			if got := median(tt.values); got != tt.median {
+				t.Errorf("median %v, want %v", got, tt.median)
+			}
+			if got := quantile(tt.values, 0.99); got != tt.p99 {
+				t.Errorf("p99 %v, want %v", got, tt.p99)
+			}
+			if !slices.Equal(tt.values, before) {
+				t.Error("the values were sorted in place")
+			}
+		})
+	}
+	if !math.IsNaN(median(nil)) || !math.IsNaN(quantile(nil, 0.5)) {
+		t.Error("none has a median")
+	}
+	hundred := make([]float64, 100)
+	for i := range hundred {
+		hundred[i] = float64(i + 1)
+	}
+	if got := quantile(hundred, 0.99); got != 99 {
+		t.Errorf("p99 of 1 to 100 is %v", got)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var h, half histogram
+	var exact []float64
+	for v := int64(1); v < 1e12; v += v/7 + 1 {
+		half.add(v)
+		exact = append(exact, float64(v))
+	}
+	h.merge(&half)
+	for _, q := range []float64{0, 0.1, 0.5, 0.99, 1} {
+		got, want := h.quantile(q), quantile(exact, q)
+		if got < want || got > want*(1+1.0/32) {
+			t.Errorf("quantile %v: %v, exactly %v", q, got, want)
+		}
+	}
+	h.add(-5) // clocks may disagree
+	h.add(math.MaxInt64)
+	if got := h.quantile(1); got < math.MaxInt64 {
+		t.Errorf("the greatest is %v", got)
+	}
+	if !math.IsNaN(new(histogram).quantile(0.5)) {
+		t.Error("an empty histogram has a quantile")
+	}
+}
+
+// testSamples has one disturbed repetition, which the ratios must survive.
+func testSamples() []sample {
+	cpu := func(server string, rep int, v float64) sample {
+		return sample{Work: workFlood, Receivers: 10, Server: server, Rep: rep, Metrics: metrics{cpuPerDelivery: v, latencyP50: math.NaN()}}
+	}
+	failed := cpu("hub", 3, 99)
+	failed.Error = "lost\na line"
+	disturbed := cpu("tcproom", 2, 10)
+	disturbed.Notes = []string{"disturbed"}
+	return []sample{
+		cpu("tcproom", 1, 2), cpu("relay", 1, 1), cpu("hub", 1, 8),
+		disturbed, cpu("relay", 2, 5), cpu("hub", 2, 40),
+		cpu("tcproom", 3, 2.2), cpu("relay", 3, 1), failed,
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	got := summarize(testSamples())
+	if len(got) != 3 {
+		t.Fatalf("%d groups, want 3", len(got))
+	}
+	room, hub := got[0], got[2]
+	if room.Server != "tcproom" || room.Median[cpuPerDelivery] != 2.2 || room.Min[cpuPerDelivery] != 2 || room.Max[cpuPerDelivery] != 10 {
+		t.Errorf("tcproom: %+v", room)
+	}
+	if r := room.Ratios["relay"][cpuPerDelivery]; r != 2 {
+		t.Errorf("median of the ratios to relay is %v, want 2", r)
+	}
+	if r := room.Ratios["hub"][cpuPerDelivery]; r != 0.25 {
+		t.Errorf("median of the ratios to hub is %v, want 0.25", r)
+	}
+	if !slices.Equal(room.Notes, []note{{"disturbed", 1}}) {
+		t.Errorf("notes %v", room.Notes)
+	}
+	if hub.Samples != 2 || len(hub.Errors) != 1 || hub.Max[cpuPerDelivery] != 40 {
+		t.Errorf("a failed measurement counts: %+v", hub)
+	}
+}
+
+func TestReports(t *testing.T) {
+	r := &results{Command: "bench", Samples: testSamples(), Summaries: summarize(testSamples())}
+	if !r.failed() {
+		t.Error("a failed measurement does not fail the run")
+	}
+	var text, markdown strings.Builder
+	if err := r.writeText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.writeMarkdown(&markdown); err != nil {
+		t.Fatal(err)
+	}
+	if want := "| 10 | tcproom | 2.200 (2.000–10.000) | 2.00 | 0.25 |"; !strings.Contains(markdown.String(), want) {
+		t.Errorf("no %q in\n%s", want, &markdown)
+	}
+	for _, want := range []string{"2.200 (2.000–10.000)       2.00     0.25", "note: disturbed: 10 tcproom (1 of 3)", "note: FAILED: 10 hub: lost; a line"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, &text)
+		}
+	}
+	if b, err := json.Marshal(r); err != nil || strings.Contains(string(b), latencyP50) {
+		t.Errorf("what has no value is not left out of the JSON: %v\n%s", err, b)
+	}
+}
+
+// TestPages finds columns that no work would fill because of a slip.
+func TestPages(t *testing.T) {
+	for _, w := range allWorks {
+		if p := pages[w]; p.title == "" || len(p.columns) < 2 {
+			t.Errorf("work %s has no page", w)
+		}
+	}
+}

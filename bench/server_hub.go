@@ -1,0 +1,114 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"net"
+	"sync/atomic"
+)
+
+// A hub is what people write by hand: a goroutine per connection that reads
+// lines, one goroutine that knows all members and copies each line into their
+// channels, and a goroutine per member that writes what its channel holds,
+// flushing when it is empty.
+//
+// When a channel is full the hub waits for it, and everyone with it, so that
+// nothing is lost here; many hubs of this kind drop the line or the member.
+type hub struct {
+	join      chan *hubMember
+	leave     chan *hubMember
+	broadcast chan hubLine
+	count     atomic.Int64
+}
+
+type hubMember struct {
+	nc    net.Conn
+	lines chan []byte // closed by the hub when the member leaves
+}
+
+type hubLine struct {
+	from *hubMember
+	line []byte
+}
+
+// hubQueue is how many lines wait for a member at most.
+const hubQueue = 256
+
+func serveHub(c *control) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	h := &hub{
+		join:      make(chan *hubMember),
+		leave:     make(chan *hubMember),
+		broadcast: make(chan hubLine),
+	}
+	c.members = func() int { return int(h.count.Load()) }
+	go h.run()
+	failed := make(chan error, 1)
+	go func() { failed <- h.accept(l) }()
+	c.ready(l.Addr().String())
+	go func() { failed <- c.run() }()
+	return <-failed
+}
+
+func (h *hub) run() {
+	members := make(map[*hubMember]struct{})
+	for {
+		select {
+		case m := <-h.join:
+			members[m] = struct{}{}
+			h.count.Store(int64(len(members)))
+		case m := <-h.leave:
+			delete(members, m)
+			close(m.lines)
+			h.count.Store(int64(len(members)))
+		case l := <-h.broadcast:
+			for m := range members {
+				if m != l.from {
+					m.lines <- l.line
+				}
+			}
+		}
+	}
+}
+
+func (h *hub) accept(l net.Listener) error {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		m := &hubMember{nc: nc, lines: make(chan []byte, hubQueue)}
+		go h.read(m)
+		go m.write()
+	}
+}
+
+func (h *hub) read(m *hubMember) {
+	h.join <- m
+	in := bufio.NewReader(m.nc)
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			break
+		}
+		h.broadcast <- hubLine{m, line}
+	}
+	h.leave <- m
+	m.nc.Close()
+}
+
+func (m *hubMember) write() {
+	out := bufio.NewWriter(m.nc)
+	for line := range m.lines {
+		// Errors stick to the writer; the lines are taken until the hub
+		// closes the channel, for it waits when the channel is full.
+		_, _ = out.Write(line)
+		if len(m.lines) == 0 && out.Flush() != nil {
+			m.nc.Close()
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"runtime"
+	"syscall"
+)
+
+// A relay is the practical limit: one thread and an epoll loop that writes what
+// it reads from one connection to all others, one write each. It knows no
+// messages, no order among readers, and no bound for readers that lag.
+type relay struct {
+	epfd, lfd int
+	byFD      []*relayConn
+	members   []*relayConn
+	buf       []byte
+
+	dropEvery int // of about so many lines, one is lost; 0: none
+	lines     int
+}
+
+type relayConn struct {
+	fd      int
+	at      int    // in members
+	pending []byte // what its socket has not taken yet; it is waited for then
+	failed  bool
+}
+
+func serveRelay(c *control) error { return newRelay(0).serve(c) }
+
+// serveLossy is a relay that loses a line now and then, to see that the
+// benchmark notices.
+func serveLossy(c *control) error { return newRelay(37).serve(c) }
+
+func newRelay(dropEvery int) *relay {
+	return &relay{buf: make([]byte, 64<<10), dropEvery: dropEvery}
+}
+
+func (r *relay) serve(c *control) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	addr, err := r.listen()
+	if err != nil {
+		return err
+	}
+	c.members = func() int { return len(r.members) }
+	c.ready(addr)
+
+	const in = 0 // standard input, beside the sockets
+	if err := epollSet(r.epfd, syscall.EPOLL_CTL_ADD, in, in, syscall.EPOLLIN); err != nil {
+		return err
+	}
+	events := make([]syscall.EpollEvent, 256)
+	for {
+		n, errno := rawEpollWait(r.epfd, events, -1)
+		if errno != 0 && errno != syscall.EINTR {
+			return fmt.Errorf("epoll_pwait2: %w", errno)
+		}
+		for i := range max(n, 0) {
+			switch fd := int(events[i].Fd); fd {
+			case in:
+				err = r.answer(c)
+			case r.lfd:
+				err = r.accept()
+			default:
+				if m := r.byFD[fd]; m != nil {
+					r.handle(m, events[i].Events)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (r *relay) listen() (addr string, err error) {
+	r.lfd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	if err := syscall.Bind(r.lfd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return "", err
+	}
+	if err := syscall.Listen(r.lfd, 4096); err != nil {
+		return "", err
+	}
+	sa, err := syscall.Getsockname(r.lfd)
+	if err != nil {
+		return "", err
+	}
+	if r.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return "", err
+	}
+	if err := epollSet(r.epfd, syscall.EPOLL_CTL_ADD, r.lfd, r.lfd, syscall.EPOLLIN); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port), nil
+}
+
+// answer answers the benchmark, which sends one whole question at a time.
+func (r *relay) answer(c *control) error {
+	var b [256]byte
+	n, errno := rawRead(0, b[:])
+	if errno != 0 {
+		return errno
+	}
+	if n == 0 {
+		return io.EOF
+	}
+	fmt.Println(c.answer(string(bytes.TrimSuffix(b[:n], []byte("\n")))))
+	return nil
+}
+
+func (r *relay) accept() error {
+	for {
+		fd, _, err := syscall.Accept4(r.lfd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		if err == syscall.EAGAIN || err == syscall.ECONNABORTED || err == syscall.EINTR {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+			return err
+		}
+		if err := epollSet(r.epfd, syscall.EPOLL_CTL_ADD, fd, fd, syscall.EPOLLIN); err != nil {
+			return err
+		}
+		m := &relayConn{fd: fd, at: len(r.members)}
+		r.members = append(r.members, m)
+		for fd >= len(r.byFD) {
+			r.byFD = append(r.byFD, nil)
+		}
+		r.byFD[fd] = m
+	}
+}
+
+func (r *relay) handle(m *relayConn, events uint32) {
+	if events&syscall.EPOLLOUT != 0 {
+		r.flush(m)
+	}
+	if events&^syscall.EPOLLOUT != 0 && !m.failed {
+		n, errno := rawRead(m.fd, r.buf)
+		switch {
+		case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		case errno != 0 || n == 0:
+			m.failed = true
+		default:
+			r.broadcast(m, r.lossy(r.buf[:n]))
+		}
+	}
+	if m.failed {
+		r.remove(m)
+	}
+}
+
+func (r *relay) broadcast(from *relayConn, data []byte) {
+	failed := false
+	for _, m := range r.members {
+		if m != from {
+			r.send(m, data)
+			failed = failed || m.failed
+		}
+	}
+	if failed {
+		for i := len(r.members) - 1; i >= 0; i-- { // remove moves the last one here
+			if m := r.members[i]; m.failed && m != from {
+				r.remove(m)
+			}
+		}
+	}
+}
+
+func (r *relay) send(m *relayConn, data []byte) {
+	if len(m.pending) > 0 {
+		m.pending = append(m.pending, data...)
+		return
+	}
+	n, errno := rawWrite(m.fd, data)
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		n = 0
+	case errno != 0:
+		m.failed = true
+		return
+	}
+	if n < len(data) {
+		m.pending = append(m.pending, data[n:]...)
+		m.failed = epollSet(r.epfd, syscall.EPOLL_CTL_MOD, m.fd, m.fd, syscall.EPOLLIN|syscall.EPOLLOUT) != nil
+	}
+}
+
+func (r *relay) flush(m *relayConn) {
+	n, errno := rawWrite(m.fd, m.pending)
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		return
+	case errno != 0:
+		m.failed = true
+		return
+	}
+	m.pending = append(m.pending[:0], m.pending[n:]...)
+	if len(m.pending) == 0 {
+		m.pending = nil
+		m.failed = epollSet(r.epfd, syscall.EPOLL_CTL_MOD, m.fd, m.fd, syscall.EPOLLIN) != nil
+	}
+}
+
+func (r *relay) remove(m *relayConn) {
+	last := r.members[len(r.members)-1]
+	r.members[m.at], last.at = last, m.at
+	r.members[len(r.members)-1] = nil
+	r.members = r.members[:len(r.members)-1]
+	r.byFD[m.fd] = nil
+	syscall.Close(m.fd)
+}
+
+// lossy returns data as it is or, now and then where losses are wanted,
+// without its first line.
+func (r *relay) lossy(data []byte) []byte {
+	if r.dropEvery == 0 {
+		return data
+	}
+	r.lines += bytes.Count(data, []byte("\n"))
+	if r.lines < r.dropEvery {
+		return data
+	}
+	r.lines = 0
+	return data[bytes.IndexByte(data, '\n')+1:]
+}

@@ -1,0 +1,276 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be its own servers.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == serverCommand {
+		os.Exit(serverMain(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
+
+const shortly = 300 * time.Millisecond
+
+// honest are the servers that lose nothing.
+var honest = []string{"tcproom", "relay", "hub"}
+
+func oneCPU(t *testing.T) []int {
+	t.Helper()
+	cpus, err := affinity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cpus[:1]
+}
+
+func openTestSession(t *testing.T, server string, cfg loadConfig) *session {
+	t.Helper()
+	s, err := openSession(server, oneCPU(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+func TestServerRunsWhereItShould(t *testing.T) {
+	for _, server := range honest {
+		p, err := startServer(server, oneCPU(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		allowed, err := p.status("Cpus_allowed_list")
+		if err != nil || allowed != formatCPUs(oneCPU(t)) {
+			t.Errorf("%s runs on %s (%v), want %s", server, allowed, err, formatCPUs(oneCPU(t)))
+		}
+		if rss, err := p.rss(); err != nil || rss < 1<<20 || rss > 1<<30 {
+			t.Errorf("%s: RSS of %v bytes, %v", server, rss, err)
+		}
+		p.stop()
+		if p.cmd.ProcessState == nil || !p.cmd.ProcessState.Exited() || p.cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("%s did not end by itself when its input did: %v", server, p.cmd.ProcessState)
+		}
+	}
+}
+
+func TestFlood(t *testing.T) {
+	tests := []struct {
+		name string
+		cfg  loadConfig
+	}{
+		{"one sender", loadConfig{size: 64, receivers: 20}},
+		{"long lines", loadConfig{size: 1024, receivers: 20}},
+		{"one receiver", loadConfig{size: 64, receivers: 1}},
+		{"chat", loadConfig{size: 64, receivers: 20, chat: true}},
+	}
+	for _, server := range honest {
+		for _, tt := range tests {
+			t.Run(server+"/"+tt.name, func(t *testing.T) {
+				s := openTestSession(t, server, tt.cfg)
+				m, err := flood{window: 128, duration: shortly, chat: tt.cfg.chat}.measure(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// One core cannot use more than a core's time; the clocks
+				// are not read at the same instant.
+				if m[serverBusy] <= 0 || m[serverBusy] > 1.05 || m[cpuPerDelivery] <= 0 {
+					t.Errorf("busy %v, %v µs a delivery", m[serverBusy], m[cpuPerDelivery])
+				}
+				if m[deliveryRate] < 1000 || !(m[latencyP50] > 0) {
+					t.Errorf("%v deliveries/s, median latency %v ms", m[deliveryRate], m[latencyP50])
+				}
+			})
+		}
+	}
+}
+
+func TestPaced(t *testing.T) {
+	for _, server := range honest {
+		t.Run(server, func(t *testing.T) {
+			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
+			m, err := paced{rate: 100, duration: shortly, patience: 10 * time.Second}.measure(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.load.sent != 30 {
+				t.Errorf("%d messages sent, want 30", s.load.sent)
+			}
+			if !(m[lastP50] > 0) || m[lastP50] > m[lastP99] || m[lastP99] > m[lastMax] {
+				t.Errorf("times %v, %v, %v", m[lastP50], m[lastP99], m[lastMax])
+			}
+		})
+	}
+}
+
+func TestNoWindow(t *testing.T) {
+	const mebibytes = 2
+	for _, server := range honest {
+		t.Run(server, func(t *testing.T) {
+			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
+			m, err := noWindow{mebibytes: mebibytes}.measure(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := int64(20 * mebibytes << 20); s.load.received != want || m[mebibytesSent] != mebibytes {
+				t.Errorf("%d bytes received, want %d", s.load.received, want)
+			}
+		})
+	}
+}
+
+func TestIdle(t *testing.T) {
+	for _, server := range honest {
+		t.Run(server, func(t *testing.T) {
+			m, err := idle{settle: 10 * time.Millisecond}.measure(server, oneCPU(t), loadConfig{size: 64, receivers: 200})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m[heapIdle] <= 0 || m[heapIdle] > 1<<20 {
+				t.Errorf("%v bytes of heap and stack a connection", m[heapIdle])
+			}
+			if want := map[string]float64{"relay": 0, "hub": 2}; server != "tcproom" && m[goroutines] != want[server] {
+				t.Errorf("%v goroutines a connection, want %v", m[goroutines], want[server])
+			}
+		})
+	}
+}
+
+func TestIdleRooms(t *testing.T) {
+	m, err := measureRooms("tcproom", oneCPU(t), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m[roomAlloc] <= 0 || m[goroutines] != 0 {
+		t.Errorf("an idle room has %v bytes and %v goroutines", m[roomAlloc], m[goroutines])
+	}
+}
+
+func TestLossIsFound(t *testing.T) {
+	tests := []struct {
+		name    string
+		measure func(*session) (metrics, error)
+	}{
+		{"flood", flood{window: 128, duration: shortly}.measure},
+		{"paced", paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
+		{"nowindow", noWindow{mebibytes: 64}.measure},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := openTestSession(t, "lossy", loadConfig{size: 64, receivers: 20})
+			if _, err := tt.measure(s); err == nil || !strings.Contains(err.Error(), "lost") {
+				t.Errorf("got %v, want a probe that found a loss", err)
+			}
+		})
+	}
+}
+
+func TestCutIsFound(t *testing.T) {
+	s := openTestSession(t, "relay", loadConfig{size: 64, receivers: 20})
+	kill := time.AfterFunc(shortly/3, func() { _ = s.server.cmd.Process.Kill() })
+	defer kill.Stop()
+	_, err := flood{window: 128, duration: 20 * time.Second}.measure(s)
+	if err == nil || !(strings.Contains(err.Error(), "was cut") || strings.Contains(err.Error(), "write:")) {
+		t.Errorf("got %v, want a connection that was cut", err)
+	}
+}
+
+// TestRunFails runs the whole program against a server that loses lines.
+func TestRunFails(t *testing.T) {
+	restoreProcess(t)
+	var out, progress strings.Builder
+	args := []string{"-unpinned", "-work", "flood", "-servers", "relay,lossy", "-receivers", "20", "-duration", "100ms", "-reps", "1"}
+	if got := run(args, &out, &progress); got != 1 {
+		t.Errorf("status %d, want 1", got)
+	}
+	if !strings.Contains(out.String(), "FAILED: 20 lossy") || strings.Contains(out.String(), "FAILED: 20 relay") {
+		t.Errorf("output:\n%s%s", &progress, &out)
+	}
+}
+
+func TestRun(t *testing.T) {
+	restoreProcess(t)
+	if len(mustAffinity(t)) < 2 {
+		t.Skip("pinning needs two CPUs")
+	}
+	dir := t.TempDir()
+	args := []string{"-quick", "-work", "flood,chat,unpinned", "-servers", "relay,hub", "-receivers", "20", "-duration", "100ms",
+		"-o", filepath.Join(dir, "r.json"), "-markdown", filepath.Join(dir, "r.md")}
+	var out, progress strings.Builder
+	if got := run(args, &out, &progress); got != 0 {
+		t.Fatalf("status %d\n%s%s", got, &progress, &out)
+	}
+	var res results
+	b, err := os.ReadFile(filepath.Join(dir, "r.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &res)
+	}
+	if err != nil || len(res.Summaries) != 6 || res.Summaries[0].Ratios["hub"][cpuPerDelivery] <= 0 {
+		t.Errorf("JSON: %v\n%s", err, b)
+	}
+	if md, err := os.ReadFile(filepath.Join(dir, "r.md")); err != nil || strings.Count(string(md), "\n## ") != 3 {
+		t.Errorf("Markdown: %v\n%s", err, md)
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	for _, args := range [][]string{
+		{"-work", "sleep"}, {"-servers", "nobody"}, {"-receivers", "many"}, {"-receivers", "0"},
+		{"-reps", "0"}, {"-size", "8"}, {"-window", "0"}, {"-work", ""}, {"rest"}, {"-nonsense"},
+	} {
+		if got := run(args, io.Discard, io.Discard); got != 2 {
+			t.Errorf("%q: status %d, want 2", args, got)
+		}
+	}
+	if got := run([]string{"-h"}, io.Discard, io.Discard); got != 0 {
+		t.Errorf("-h: status %d, want 0", got)
+	}
+}
+
+func TestCPULists(t *testing.T) {
+	for list, want := range map[string][]int{"0": {0}, "0,1": {0, 1}, "0-2,5\n": {0, 1, 2, 5}} {
+		if got, err := parseCPUs(list); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: got %v, %v", list, got, err)
+		}
+	}
+	if _, err := parseCPUs("0-x"); err == nil {
+		t.Error("parsed 0-x")
+	}
+	cpus := []int{0, 3, 64, 1000}
+	m := maskOf(cpus)
+	if got := m.cpus(); !slices.Equal(got, cpus) {
+		t.Errorf("got %v, want %v", got, cpus)
+	}
+}
+
+func mustAffinity(t *testing.T) []int {
+	t.Helper()
+	cpus, err := affinity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cpus
+}
+
+// restoreProcess undoes what run does to its process.
+func restoreProcess(t *testing.T) {
+	cpus, procs := mustAffinity(t), runtime.GOMAXPROCS(0)
+	t.Cleanup(func() {
+		runtime.GOMAXPROCS(procs)
+		if err := pinProcess(cpus); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"example.com/tcproom"
+)
+
+// config is what the flags say.
+type config struct {
+	addr       string
+	name       string
+	framing    tcproom.Framing
+	codec      tcproom.Codec
+	chunks     bool // the framing has no boundaries
+	raw        bool // the codec says bodies only
+	maxMessage int
+	tls        *tls.Config // nil: no TLS
+}
+
+var (
+	framings = map[string]tcproom.Framing{
+		"lines":          tcproom.Lines{},
+		"length1":        tcproom.Length{Bytes: 1},
+		"length2":        tcproom.Length{Bytes: 2},
+		"length4":        tcproom.Length{Bytes: 4},
+		"length8":        tcproom.Length{Bytes: 8},
+		"varint":         tcproom.Varint{},
+		"netstring":      tcproom.Netstring{},
+		"content-length": tcproom.ContentLength{},
+		"chunks":         tcproom.Chunks{},
+	}
+	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
+)
+
+// parseFlags returns what args say, or an error of one line. It has printed
+// the help where the error is flag.ErrHelp.
+func parseFlags(args []string) (*config, error) {
+	cfg := &config{}
+	framing, codec := choice[tcproom.Framing]{framings, "lines"}, choice[tcproom.Codec]{codecs, "text"}
+
+	fs := flag.NewFlagSet("client", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // main says what is wrong
+	fs.StringVar(&cfg.name, "name", "", "the `name` to join with; with -codec text, which has no hello,\nthe first line to the room, as a server with -ask-name wants it")
+	fs.Var(&framing, "framing", "as the server's: "+framing.names())
+	fs.Var(&codec, "codec", "as the server's: "+codec.names()+"; chunks go with raw, which is their default")
+	fs.IntVar(&cfg.maxMessage, "max-message", 64<<10, "the largest message, in `bytes`, as the server's")
+	useTLS := fs.Bool("tls", false, "speak TLS")
+	ca := fs.String("tls-ca", "", "speak TLS, and trust the certificates in this PEM `file` instead of the system's")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "usage: client [flags] HOST:PORT")
+			fs.SetOutput(os.Stderr)
+			fs.PrintDefaults()
+		}
+		return nil, err
+	}
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if framing.name == "chunks" && !given["codec"] {
+		codec.name = "raw"
+	}
+	cfg.addr, cfg.framing, cfg.codec = fs.Arg(0), framing.value(), codec.value()
+	cfg.chunks, cfg.raw = framing.name == "chunks", codec.name == "raw"
+
+	switch _, _, err := net.SplitHostPort(cfg.addr); {
+	case fs.NArg() != 1:
+		return nil, fmt.Errorf("want one HOST:PORT, after the flags, got %q; see -help", fs.Args())
+	case err != nil:
+		return nil, fmt.Errorf("want HOST:PORT: %w", err)
+	case cfg.chunks && !cfg.raw:
+		return nil, errors.New("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
+	case cfg.raw && cfg.name != "":
+		return nil, errors.New("-codec raw says no names, so there is no -name")
+	case cfg.maxMessage < 1 || cfg.maxMessage > 64<<20:
+		return nil, fmt.Errorf("-max-message %d: want a number from 1 to %d", cfg.maxMessage, 64<<20)
+	}
+	if *ca != "" {
+		pem, err := os.ReadFile(*ca)
+		if err != nil {
+			return nil, fmt.Errorf("-tls-ca: %w", err)
+		}
+		cfg.tls = &tls.Config{RootCAs: x509.NewCertPool()}
+		if !cfg.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("-tls-ca: no certificate in %s", *ca)
+		}
+	} else if *useTLS {
+		cfg.tls = &tls.Config{}
+	}
+	return cfg, nil
+}
+
+// A choice is a flag whose value is one of some names.
+type choice[T any] struct {
+	of   map[string]T
+	name string
+}
+
+func (c *choice[T]) String() string { return c.name }
+func (c *choice[T]) value() T       { return c.of[c.name] }
+func (c *choice[T]) names() string {
+	return strings.Join(slices.Sorted(maps.Keys(c.of)), ", ")
+}
+
+func (c *choice[T]) Set(name string) error {
+	if _, ok := c.of[name]; !ok {
+		return errors.New("want one of " + c.names())
+	}
+	c.name = name
+	return nil
+}

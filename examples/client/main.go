@@ -1,0 +1,151 @@
+// Client joins a chat room over TCP: standard input goes to the room, line by
+// line, and what the room says to standard output.
+//
+//	go run ./examples/client localhost:9000
+//	go run ./examples/client -framing length4 -codec json -name ada localhost:9000
+//	echo hi | go run ./examples/client -tls-ca cert.pem localhost:9443
+//
+// At the end of the input it closes its sending half, prints what the room
+// still says, and ends with status 0 when the room has closed too: then the
+// room has taken the last line. It ends with status 1, and says why, when it
+// cannot join, when the room ends the connection first, and, at the end, when a
+// line could not be sent. A bad flag is status 2.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// dialTimeout bounds connecting and being let in.
+const dialTimeout = 15 * time.Second
+
+func main() {
+	cfg, err := parseFlags(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "client:", err)
+		os.Exit(2)
+	}
+	if err := run(cfg); err != nil {
+		fmt.Fprintln(os.Stderr, "client:", err)
+		os.Exit(1)
+	}
+}
+
+// run is in the room until the end of the input, or until the room ends it.
+func run(cfg *config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	out := &printer{raw: cfg.raw, chunks: cfg.chunks}
+	c, err := tcproom.Dial(ctx, cfg.addr,
+		tcproom.WithFraming(cfg.framing),
+		tcproom.WithCodec(cfg.codec),
+		tcproom.WithMaxMessage(cfg.maxMessage),
+		tcproom.WithTLS(cfg.tls),
+		tcproom.WithName(cfg.name), // in the hello, where the codec has one
+		tcproom.OnEvent(out.print),
+	)
+	if err != nil {
+		return fmt.Errorf("cannot join %s: %w", cfg.addr, err)
+	}
+
+	said := make(chan error, 1)
+	go func() { said <- say(c, cfg) }()
+	select {
+	case err = <-said:
+	case <-c.Context().Done(): // the input may never end
+	}
+	roomEnded := c.Err() != nil
+	// Close ends the sending half, and the connection when the room has ended
+	// its half too. What the room says until then goes to out.
+	closeErr := c.Close()
+	switch cause := c.Err(); {
+	case out.goodbye:
+		return errors.New("the room ended the connection, as it said")
+	case roomEnded && cause == io.EOF:
+		return errors.New("the room ended the connection")
+	case cause != io.EOF:
+		return fmt.Errorf("the room may not have taken everything: %w", cmp.Or(closeErr, cause))
+	}
+	return cmp.Or(err, out.err)
+}
+
+// say sends the input to the room, line by line or, with chunks, as it comes.
+func say(c *tcproom.Conn, cfg *config) error {
+	ctx := context.Background()
+	if _, hello := cfg.codec.(tcproom.Greeter); !hello && cfg.name != "" {
+		if err := c.Send(ctx, []byte(cfg.name)); err != nil {
+			return err
+		}
+	}
+	in := bufio.NewScanner(os.Stdin)
+	in.Buffer(nil, cfg.maxMessage+len("\r\n")+1)
+	if cfg.chunks {
+		in.Split(func(data []byte, _ bool) (int, []byte, error) {
+			n := min(len(data), cfg.maxMessage)
+			return n, data[:n], nil
+		})
+	}
+	var unsent error
+	for in.Scan() {
+		err := c.Send(ctx, in.Bytes())
+		switch {
+		case err == nil:
+		case c.Err() == nil && (errors.Is(err, tcproom.ErrUnframeable) || errors.Is(err, tcproom.ErrFrameTooLarge)):
+			// It concerns this line alone.
+			fmt.Fprintln(os.Stderr, "client: not sent:", err)
+			unsent = errors.New("not all lines were sent")
+		default:
+			return err
+		}
+	}
+	if errors.Is(in.Err(), bufio.ErrTooLong) {
+		return fmt.Errorf("a line of the input is longer than -max-message, %d bytes; it and the rest were not sent", cfg.maxMessage)
+	}
+	return cmp.Or(in.Err(), unsent)
+}
+
+// A printer prints what the room says.
+type printer struct {
+	raw, chunks bool
+
+	// Set by print, to be read when the conn has ended.
+	goodbye bool  // the room said that it ends the connection
+	err     error // of the output
+}
+
+// print is the OnEvent hook: it is called for each event, one at a time. It
+// prints bodies as they are with the codec raw, and otherwise the lines of the
+// codec text, which are safe for a terminal.
+func (p *printer) print(c *tcproom.Conn, ev tcproom.Event) {
+	line, err := ev.Body, error(nil)
+	switch {
+	case ev.Kind == tcproom.Welcome:
+		fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Total)
+		return
+	case ev.Kind == tcproom.Goodbye:
+		p.goodbye = true
+	}
+	if !p.raw {
+		line, err = tcproom.Text{}.AppendEvent(nil, &ev)
+	}
+	if !p.chunks {
+		line = append(line, '\n')
+	}
+	if err == nil {
+		_, err = os.Stdout.Write(line)
+	}
+	p.err = cmp.Or(p.err, err)
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// config is what the flags say.
+type config struct {
+	addr       string
+	framing    tcproom.Framing
+	codec      tcproom.Codec
+	slow       tcproom.SlowPolicy
+	maxWait    time.Duration
+	backlog    int
+	maxMessage int
+	maxMembers int
+	askName    bool
+	tls        *tls.Config // nil: no TLS
+	logger     *slog.Logger
+}
+
+var (
+	framings = map[string]tcproom.Framing{
+		"lines":          tcproom.Lines{},
+		"length1":        tcproom.Length{Bytes: 1},
+		"length2":        tcproom.Length{Bytes: 2},
+		"length4":        tcproom.Length{Bytes: 4},
+		"length8":        tcproom.Length{Bytes: 8},
+		"varint":         tcproom.Varint{},
+		"netstring":      tcproom.Netstring{},
+		"content-length": tcproom.ContentLength{},
+		"chunks":         tcproom.Chunks{},
+	}
+	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
+	slows  = map[string]tcproom.SlowPolicy{"disconnect": tcproom.Disconnect, "skip": tcproom.Skip, "block": tcproom.Block}
+	logs   = map[string]slog.Handler{
+		"text": slog.NewTextHandler(os.Stderr, verbose),
+		"json": slog.NewJSONHandler(os.Stderr, verbose),
+		"off":  slog.DiscardHandler,
+	}
+	verbose = &slog.HandlerOptions{Level: slog.LevelDebug} // orderly leaves too
+)
+
+// parseFlags returns what args say, or an error of one line. It has printed
+// the help where the error is flag.ErrHelp.
+func parseFlags(args []string) (*config, error) {
+	cfg := &config{backlog: 4 << 20, maxMessage: 64 << 10}
+	framing, codec := choice[tcproom.Framing]{framings, "lines"}, choice[tcproom.Codec]{codecs, "text"}
+	slow, log := choice[tcproom.SlowPolicy]{slows, "disconnect"}, choice[slog.Handler]{logs, "text"}
+
+	fs := flag.NewFlagSet("server", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // main says what is wrong
+	fs.StringVar(&cfg.addr, "addr", "127.0.0.1:9000", "listen on `HOST:PORT`; port 0 is any free one")
+	fs.Var(&framing, "framing", "how messages are told apart: "+framing.names())
+	fs.Var(&codec, "codec", "what is written in a frame: "+codec.names()+"; chunks go with raw, which is their default")
+	fs.Var(&slow, "slow", "what happens to members that do not read: "+slow.names())
+	fs.DurationVar(&cfg.maxWait, "max-wait", 5*time.Second, "how long -slow block holds messages back")
+	fs.Var(&count{&cfg.backlog, 1 << 30}, "backlog", "how many `bytes` a member may lag behind")
+	fs.Var(&count{&cfg.maxMessage, 64 << 20}, "max-message", "the largest message, in `bytes`")
+	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
+	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name: the first line that they send; with -codec text only")
+	cert := fs.String("tls-cert", "", "speak TLS, with the certificate in this PEM `file`")
+	key := fs.String("tls-key", "", "the PEM `file` of the certificate's key")
+	fs.Var(&log, "log", "how to log to standard error: "+log.names())
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "usage: server [flags]")
+			fs.SetOutput(os.Stderr)
+			fs.PrintDefaults()
+		}
+		return nil, err
+	}
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if framing.name == "chunks" && !given["codec"] {
+		codec.name = "raw"
+	}
+	cfg.framing, cfg.codec, cfg.slow, cfg.logger = framing.value(), codec.value(), slow.value(), slog.New(log.value())
+
+	switch _, err := net.ResolveTCPAddr("tcp", cfg.addr); {
+	case fs.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q; there are only flags, see -help", fs.Arg(0))
+	case err != nil:
+		return nil, fmt.Errorf("-addr: %w", err)
+	case framing.name == "chunks" && codec.name != "raw":
+		return nil, fmt.Errorf("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
+	case cfg.askName && codec.name != "text":
+		return nil, fmt.Errorf("-ask-name goes with -codec text only")
+	case cfg.maxWait < 0:
+		return nil, fmt.Errorf("-max-wait %v is negative", cfg.maxWait)
+	case (*cert == "") != (*key == ""):
+		return nil, fmt.Errorf("-tls-cert and -tls-key go together")
+	}
+	if *cert != "" {
+		pair, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			return nil, fmt.Errorf("-tls-cert, -tls-key: %w", err)
+		}
+		cfg.tls = &tls.Config{Certificates: []tls.Certificate{pair}}
+	}
+	return cfg, nil
+}
+
+// A choice is a flag whose value is one of some names.
+type choice[T any] struct {
+	of   map[string]T
+	name string
+}
+
+func (c *choice[T]) String() string { return c.name }
+func (c *choice[T]) value() T       { return c.of[c.name] }
+func (c *choice[T]) names() string {
+	return strings.Join(slices.Sorted(maps.Keys(c.of)), ", ")
+}
+
+func (c *choice[T]) Set(name string) error {
+	if _, ok := c.of[name]; !ok {
+		return errors.New("want one of " + c.names())
+	}
+	c.name = name
+	return nil
+}
+
+// A count is a flag whose value is a number from 0 to most.
+type count struct {
+	n    *int
+	most int
+}
+
+func (c *count) String() string {
+	if c.n == nil {
+		return "0"
+	}
+	return fmt.Sprint(*c.n)
+}
+
+func (c *count) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > c.most {
+		return fmt.Errorf("want a number from 0 to %d", c.most)
+	}
+	*c.n = n
+	return nil
+}

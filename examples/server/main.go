@@ -1,0 +1,118 @@
+// Server runs a chat room over TCP: what one member sends goes to all others.
+//
+//	go run ./examples/server                                # then, in two terminals: nc localhost 9000
+//	go run ./examples/server -ask-name                      # asks members for their names
+//	go run ./examples/server -framing length4 -codec json   # for programs
+//	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
+//
+// The first line on standard error is "listening on HOST:PORT". Ctrl-C gives
+// the members up to ten seconds to take what was said before it, says how many
+// were cut, and ends with status 0; a second Ctrl-C ends at once with status 1.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// drainTimeout is how long members have to take their last messages.
+const drainTimeout = 10 * time.Second
+
+func main() {
+	cfg, err := parseFlags(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(2)
+	}
+	if err := run(cfg); err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves a room until a signal stops it.
+func run(cfg *config) error {
+	l, err := net.Listen("tcp", cfg.addr)
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+
+	room := tcproom.New(options(cfg)...)
+	fmt.Fprintln(os.Stderr, "listening on", l.Addr())
+	served := make(chan error, 1)
+	go func() { served <- room.Serve(l) }()
+
+	select {
+	case err := <-served: // the listener broke; a room is closed by nobody else
+		room.Close()
+		return err
+	case <-signals:
+	}
+	fmt.Fprintf(os.Stderr, "stopping, for at most %v; Ctrl-C again ends at once\n", drainTimeout)
+	go func() {
+		<-signals
+		os.Exit(1)
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	err = room.Shutdown(ctx)
+	cut := 0
+	if stop, ok := errors.AsType[*tcproom.StopError](err); ok {
+		cut = len(stop.Cut)
+		cfg.logger.Warn("not all members got everything", "error", err)
+	}
+	fmt.Fprintf(os.Stderr, "stopped, members cut: %d\n", cut)
+	return nil
+}
+
+// options makes a room's options of the flags.
+func options(cfg *config) []tcproom.RoomOption {
+	opts := []tcproom.RoomOption{
+		tcproom.WithFraming(cfg.framing),
+		tcproom.WithCodec(cfg.codec),
+		tcproom.WithSlowMembers(cfg.slow),
+		tcproom.WithMaxWait(cfg.maxWait),
+		tcproom.WithBacklog(cfg.backlog),
+		tcproom.WithMaxMessage(cfg.maxMessage),
+		tcproom.WithMaxMembers(cfg.maxMembers),
+		tcproom.WithTLS(cfg.tls),
+		tcproom.WithLogger(cfg.logger), // the room logs how each connection ends
+		tcproom.OnJoin(func(c *tcproom.Conn) error {
+			cfg.logger.Info("joining", "addr", c.RemoteAddr(), "id", c.ID(), "name", c.Name())
+			return nil
+		}),
+	}
+	if cfg.askName {
+		opts = append(opts, tcproom.Handshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
+	}
+	return opts
+}
+
+// askName is the Handshake hook of -ask-name: it talks with a connection
+// before it joins, and what it returns names the member. The room checks the
+// name, and says in words why it refuses one.
+func askName(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+	if err := c.Send(ctx, []byte("What is your name?")); err != nil {
+		return tcproom.Identity{}, err
+	}
+	ev, err := c.Receive(ctx)
+	if err != nil {
+		return tcproom.Identity{}, err
+	}
+	return tcproom.Identity{Name: strings.TrimSpace(string(ev.Body))}, nil
+}
