@@ -229,13 +229,11 @@ func (c *Conn) Events(ctx context.Context) iter.Seq2[Event, error] {
 
 // receiveShaking is Receive inside the handshake.
 func (c *Conn) receiveShaking(ctx context.Context) (Event, error) {
-	if !c.shaking || c.hook.Load() != hookHandshake {
+	if c.hook.Load() != hookHandshake {
 		return Event{}, ErrReceive
 	}
-	stop := context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
-	defer stop()
 	for {
-		frame, err := c.shakenFrame()
+		frame, err := c.shakenFrameUntil(ctx)
 		if err != nil {
 			return Event{}, err
 		}
@@ -248,6 +246,28 @@ func (c *Conn) receiveShaking(ctx context.Context) (Event, error) {
 		}
 		return Event{Kind: Message, From: c.member(), Time: time.Now(), Body: body}, nil
 	}
+}
+
+// shakenFrameUntil is shakenFrame until ctx ends, which leaves c as it is.
+func (c *Conn) shakenFrameUntil(ctx context.Context) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		c.setReadDeadline(past)
+	})
+	frame, err := c.shakenFrame()
+	if stop() {
+		return frame, err
+	}
+	<-fired
+	c.setReadDeadline(c.deadline)
+	if errors.Is(err, ErrHandshakeTimeout) {
+		err = context.Cause(ctx)
+	}
+	return frame, err
 }
 
 // receive reads the next event, whoever asks.

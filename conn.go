@@ -50,11 +50,11 @@ type Conn struct {
 
 	admitted chan error // for Join: told once whether it has joined
 
-	entered  bool // it has joined; its own goroutine's
-	welcomed bool // OnJoin let it in; its own goroutine's
-	shaking  bool // inside the handshake; its own goroutine's
-	shaken   int  // bytes that the handshake has consumed
-	unknown  bool // a frame of unknown type was logged
+	entered  bool      // it has joined; its own goroutine's
+	welcomed bool      // OnJoin let it in; its own goroutine's
+	deadline time.Time // of the handshake
+	shaken   int       // bytes that it has consumed
+	unknown  bool      // a frame of unknown type was logged
 }
 
 // ID returns what identifies the member: unique and never reused. At a
@@ -124,6 +124,9 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 	b, err := c.frame(body)
 	if err != nil {
 		return err
+	}
+	if c.hook.Load() == hookHandshake && len(b) > maxShaken {
+		return fmt.Errorf("%w: a frame of %d bytes, the limit before the join is %d", ErrFrameTooLarge, len(b), maxShaken)
 	}
 	for {
 		if err := ctx.Err(); err != nil {

@@ -97,7 +97,7 @@ func (c *Conn) say(in *inbox) error {
 	p := c.room.pass(context.Background(), c)
 	defer p.end()
 	for _, body := range in.bodies {
-		if _, err := p.order(&Event{Kind: Message, From: c.member(), Body: body}); err != nil {
+		if _, err := p.say(body); err != nil {
 			return err
 		}
 	}

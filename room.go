@@ -94,13 +94,9 @@ func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, er
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
 	}
-	ev := Event{Kind: Message, Body: body}
-	if from != nil {
-		ev.From = from.member()
-	}
 	p := r.pass(ctx, from)
 	defer p.end()
-	return p.order(&ev)
+	return p.say(body)
 }
 
 // Kick removes c: its leave is ordered when Kick returns, and c is told
@@ -377,24 +373,35 @@ func (p *pass) leave(c *Conn) {
 	c.lane.members--
 }
 
+// say orders a message.
+func (p *pass) say(body []byte) (seq uint64, err error) {
+	p.ev = Event{Kind: Message, From: p.speaker, Body: body}
+	return p.order(&p.ev)
+}
+
 // A pass is one run through the sequencer: it holds the room's lock between
 // pass and end, but for the times in which a message is held back.
 type pass struct {
-	r      *Room
-	ctx    context.Context
-	from   *Conn // nil: the room itself
-	owner  *Conn // who does not get the event
-	now    time.Time
-	enc    *encoder
-	events bool
-	broken []*Conn // members whose framing or codec failed for an event
+	r       *Room
+	ctx     context.Context
+	from    *Conn // nil: the room itself
+	speaker Member
+	owner   *Conn // who does not get the event
+	now     time.Time
+	ev      Event // of say
+	enc     *encoder
+	events  bool
+	broken  []*Conn // members whose framing or codec failed for an event
 }
 
 func (r *Room) pass(ctx context.Context, from *Conn) *pass {
 	p := passPool.Get().(*pass)
 	p.r, p.ctx, p.from, p.now = r, ctx, from, time.Now()
-	if from != nil && !from.cfg.echo {
-		p.owner = from
+	if from != nil {
+		p.speaker = from.member()
+		if !from.cfg.echo {
+			p.owner = from
+		}
 	}
 	r.mu.Lock()
 	return p
@@ -541,7 +548,8 @@ func (e *kickError) Error() string { return fmt.Sprintf("%v: %q", ErrKicked, e.r
 func (e *kickError) Unwrap() error { return ErrKicked }
 
 // codes are the short names of causes: those of Refused on the wire, and
-// the keys of Stats.Left. The first that matches counts.
+// the keys of Stats.Left. The first that matches counts; what matches none is
+// the error of a hook, "denied".
 var codes = []struct {
 	err  error
 	code string
@@ -563,6 +571,7 @@ var codes = []struct {
 	{ErrHook, "hook"},
 	{ErrReset, "reset"},
 	{io.ErrUnexpectedEOF, "cut-off"},
+	{io.EOF, "left"},
 	{net.ErrClosed, "ended"},
 }
 
@@ -572,5 +581,5 @@ func codeOf(cause error) string {
 			return c.code
 		}
 	}
-	return "left"
+	return "denied"
 }

@@ -312,8 +312,8 @@ func (c *Conn) tellAdmitted(err error) {
 
 // letIn takes c through handshake, name and OnJoin to its join.
 func (r *Room) letIn(c *Conn, started func()) error {
-	deadline := time.Now().Add(c.cfg.handshakeTimeout)
-	id, err := r.handshake(c, deadline, started)
+	c.deadline = time.Now().Add(c.cfg.handshakeTimeout)
+	id, err := r.handshake(c, started)
 	if err != nil {
 		return err
 	}
@@ -339,7 +339,6 @@ func (r *Room) letIn(c *Conn, started func()) error {
 	if err := c.Err(); err != nil {
 		return err
 	}
-	c.setReadDeadline(time.Time{})
 	return r.join(c)
 }
 
@@ -358,17 +357,16 @@ func (r *Room) checkName(name string) (err error) {
 }
 
 // handshake does what comes before the name is known: TLS, hello, hook.
-func (r *Room) handshake(c *Conn, deadline time.Time, started func()) (id Identity, err error) {
+func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 	c.prepareSocket()
 	if c.cfg.tls != nil {
 		if _, ok := c.nc.(*tls.Conn); !ok {
 			c.setTransport(tls.Server(c.nc, c.cfg.tls))
 		}
 	}
-	c.setReadDeadline(deadline)
 	if tc, ok := c.nc.(*tls.Conn); ok {
 		started()
-		if err := c.shakeTLS(tc, deadline); err != nil {
+		if err := c.shakeTLS(tc); err != nil {
 			return id, err
 		}
 	}
@@ -376,10 +374,14 @@ func (r *Room) handshake(c *Conn, deadline time.Time, started func()) (id Identi
 	if r.full() {
 		return id, ErrRoomFull
 	}
-	c.shaking = true
-	defer func() { c.shaking = false }()
-	if g, ok := c.cfg.codec.(Greeter); ok {
-		started()
+	g, greets := c.cfg.codec.(Greeter)
+	if !greets && c.cfg.handshake == nil {
+		return id, nil
+	}
+	started()
+	c.setReadDeadline(c.deadline)
+	defer c.setReadDeadline(time.Time{})
+	if greets {
 		if err := c.readHello(g); err != nil {
 			return id, err
 		}
@@ -387,8 +389,12 @@ func (r *Room) handshake(c *Conn, deadline time.Time, started func()) (id Identi
 	if c.cfg.handshake == nil {
 		return id, nil
 	}
-	started()
-	ctx, cancel := context.WithDeadlineCause(c.Context(), deadline, ErrHandshakeTimeout)
+	return r.callHandshake(c)
+}
+
+// callHandshake calls the user's hook.
+func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
+	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
 	defer cancel()
 	err = c.call(hookHandshake, func() (err error) {
 		id, err = c.cfg.handshake(ctx, c)
@@ -445,8 +451,8 @@ func (c *Conn) prepareSocket() {
 	}
 }
 
-func (c *Conn) shakeTLS(tc *tls.Conn, deadline time.Time) error {
-	ctx, cancel := context.WithDeadlineCause(c.Context(), deadline, ErrHandshakeTimeout)
+func (c *Conn) shakeTLS(tc *tls.Conn) error {
+	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
 	defer cancel()
 	err := tc.HandshakeContext(ctx)
 	switch {

@@ -215,16 +215,21 @@ func (c *Conn) abort() {
 	if sink != nil {
 		sink.Close()
 	}
-	switch nc := nc.(type) {
+	switch beneath(nc).(type) {
 	case *net.TCPConn, *net.UnixConn:
 		c.reset()
-	case *tls.Conn:
-		// Its own Close may wait to say so to the peer.
-		reset(nc.NetConn())
-		nc.NetConn().Close()
 	default:
-		go c.drop() // the user's Close; c's own goroutine waits for it
+		go c.reset() // the user's Close; c's own goroutine waits for it
 	}
+}
+
+// beneath returns what a TLS connection runs over: its own Close may wait to
+// say so to the peer.
+func beneath(nc net.Conn) net.Conn {
+	if tc, ok := nc.(*tls.Conn); ok {
+		return tc.NetConn()
+	}
+	return nc
 }
 
 // drop closes the transport. All callers return when that is done.
@@ -235,15 +240,12 @@ func (c *Conn) drop() {
 // reset closes the transport so that the kernel keeps nothing of it.
 func (c *Conn) reset() {
 	c.dropped.Do(func() {
-		reset(c.nc)
-		c.nc.Close()
+		nc := beneath(c.nc)
+		if tc, ok := nc.(*net.TCPConn); ok {
+			tc.SetLinger(0)
+		}
+		nc.Close()
 	})
-}
-
-func reset(nc net.Conn) {
-	if tc, ok := nc.(*net.TCPConn); ok {
-		tc.SetLinger(0)
-	}
 }
 
 // farewell writes what c has still to get and the reason of its end, as far
