@@ -67,19 +67,19 @@ func run(cfg *config) error {
 	case err = <-said:
 	case <-c.Context().Done(): // the input may never end
 	}
-	roomEnded := c.Err() != nil
+	cause := c.Err() // the room, or the network, ended it first
 	// Close ends the sending half, and the connection when the room has ended
 	// its half too. What the room says until then goes to out.
 	closeErr := c.Close()
-	switch cause := c.Err(); {
+	switch {
 	case out.goodbye:
 		return errors.New("the room ended the connection, as it said")
-	case roomEnded && cause == io.EOF:
+	case cause == io.EOF:
 		return errors.New("the room ended the connection")
-	case cause != io.EOF:
-		return fmt.Errorf("the room may not have taken everything: %w", cmp.Or(closeErr, cause))
+	case cause != nil:
+		return fmt.Errorf("the room is gone: %w", cause)
 	}
-	return cmp.Or(err, out.err)
+	return cmp.Or(closeErr, err, out.err)
 }
 
 // say sends the input to the room, line by line or, with chunks, as it comes.
@@ -94,6 +94,9 @@ func say(c *tcproom.Conn, cfg *config) error {
 	in.Buffer(nil, cfg.maxMessage+len("\r\n")+1)
 	if cfg.chunks {
 		in.Split(func(data []byte, _ bool) (int, []byte, error) {
+			if len(data) == 0 {
+				return 0, nil, nil
+			}
 			n := min(len(data), cfg.maxMessage)
 			return n, data[:n], nil
 		})

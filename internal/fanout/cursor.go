@@ -37,8 +37,8 @@ type Cursor struct {
 	inserted   int // bytes of inserts
 	gapFrom    uint64
 	gapTo      uint64 // 0: there is no gap to tell
-	detached   bool
-	lost       bool
+	endAt      uint64 // frames before end, once that is set
+	lost       bool   // overrun or detached; then pos is beyond everything
 	lostAt     uint64 // frames before its position when it was lost
 }
 
@@ -67,7 +67,7 @@ func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 func (c *Cursor) Insert(b []byte, limit int) bool {
 	l := c.log
 	l.mu.Lock()
-	if c.detached || c.inserted+len(b) > limit {
+	if c.lost || c.inserted+len(b) > limit {
 		l.mu.Unlock()
 		return false
 	}
@@ -84,7 +84,14 @@ func (c *Cursor) Insert(b []byte, limit int) bool {
 func (c *Cursor) End() {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	c.end.Store(c.stop(c.log.head.Load()))
+	c.endLocked()
+}
+
+func (c *Cursor) endLocked() {
+	if c.end.Load() == math.MaxInt64 {
+		c.endAt = c.log.frames
+		c.end.Store(c.log.head.Load())
+	}
 }
 
 // stop returns the lower of c's end and pos.
@@ -95,14 +102,31 @@ func (c *Cursor) Missed() uint64 {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := c.lostAt
+	at, end := c.lostAt, l.frames
 	if !c.lost {
-		at = l.frameLocked(c.pos.Load())
+		at = c.frameLocked()
 	}
-	if end := l.frameLocked(c.stop(l.head.Load())); end > at {
-		return end - at
+	if c.end.Load() != math.MaxInt64 {
+		end = c.endAt
 	}
-	return 0
+	return end - at
+}
+
+// frameLocked returns how many frames begin before c's position.
+func (c *Cursor) frameLocked() uint64 {
+	pos := c.pos.Load()
+	if pos >= c.end.Load() {
+		return c.endAt // its position may have left the window
+	}
+	return c.log.frameLocked(pos)
+}
+
+// loseLocked takes c, which is in no list, out of the race: it needs nothing
+// of the log any more.
+func (c *Cursor) loseLocked() {
+	c.lostAt, c.lost = c.frameLocked(), true
+	c.inserts, c.inserted = nil, 0
+	c.pos.Store(math.MaxInt64)
 }
 
 // ownLocked notes that the frame [lo, hi) is c's own.
@@ -147,7 +171,7 @@ func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.detached || c.lost {
+	if c.lost {
 		return dst, false
 	}
 	pos := c.pos.Load()
@@ -221,12 +245,28 @@ func (c *Cursor) moveLocked(pos int64) {
 	}
 }
 
-// park hangs c into the segment where it stands: its sink is waiting.
+// park hangs c into the segment where it stands: its sink is waiting. The
+// caller holds the token.
 func (c *Cursor) park() {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.parkLocked()
+}
+
+// parkStalled is park for those who do not hold the token: it parks c unless
+// the write that began at the given time has ended. The writer unparks c only
+// after that, so c is not parked behind its back.
+func (c *Cursor) parkStalled(began int64) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	if c.sink.began.Load() == began {
+		c.parkLocked()
+	}
+}
+
+func (c *Cursor) parkLocked() {
 	l := c.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.detached || c.lost || c.parked.Load() {
+	if c.lost || c.parked.Load() {
 		return
 	}
 	if l.first == nil {
@@ -242,7 +282,7 @@ func (c *Cursor) unpark() bool {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.detached || c.lost {
+	if c.lost {
 		return true
 	}
 	if c.pos.Load() < c.stop(l.head.Load()) || c.gapTo != 0 || len(c.inserts) > 0 {
@@ -259,24 +299,20 @@ func (c *Cursor) unpark() bool {
 func (c *Cursor) done() bool {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	return c.detached || c.lost || c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0
+	return c.lost || c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0
 }
 
 // detach takes c out of its log.
 func (c *Cursor) detach() {
-	l := c.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.detached {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.endLocked()
+	if c.lost {
 		return
 	}
-	if !c.lost {
-		c.lostAt, c.lost = l.frameLocked(c.pos.Load()), true
-	}
-	c.detached = true
 	if c.seg != nil {
 		c.seg.unpark(c)
 	}
-	c.inserts, c.inserted = nil, 0
+	c.loseLocked()
 	c.parked.Store(true) // counts for nobody any more
 }

@@ -7,7 +7,7 @@
 // sockets; what the bytes mean is its caller's business.
 //
 // Locks: Log.mu and Sink.mu are leaves, never held together, nor during I/O
-// or a call out, LogConfig.Gap excepted. Whoever appends to a log serialises its
+// or a call out, LogConfig.Gap excepted; Fan.mu is taken before Log.mu. Whoever appends to a log serialises its
 // appends with a lock of its own, which is taken before these.
 package fanout
 
@@ -38,6 +38,7 @@ type Fan struct {
 	mu    sync.Mutex // guards what follows
 	logs  []*Log     // by slot; nil where a log was dropped
 	sinks int
+	ended bool // Wait was called: no flusher starts any more
 
 	ids      atomic.Uint32 // of cursors
 	progress progress
@@ -63,9 +64,14 @@ func (f *Fan) Flush() {
 	}
 }
 
-// Wait returns when every goroutine of the Fan has ended. All sinks must have
-// been closed and nothing may be appended any more.
-func (f *Fan) Wait() { f.wg.Wait() }
+// Wait returns when every goroutine of the Fan has ended, and none starts
+// after it. All sinks must have been closed.
+func (f *Fan) Wait() {
+	f.mu.Lock()
+	f.ended = true
+	f.mu.Unlock()
+	f.wg.Wait()
+}
 
 // Progress returns a channel that is closed when flushers or readers of the
 // sinks have made room in a log, or [Fan.Wake] was called. Take it before the
@@ -80,8 +86,6 @@ func (f *Fan) Wake() { f.progress.wake() }
 // waits, transports that cannot tell whether they would block are looked at
 // again, so that a stalled one counts as waiting in time.
 func (f *Fan) Await(ctx context.Context, ch <-chan struct{}, limit time.Duration) error {
-	f.progress.waiting.Add(1)
-	defer f.progress.waiting.Add(-1)
 	f.Flush()
 	tick := patience
 	if limit > 0 {
@@ -110,6 +114,14 @@ func (f *Fan) place() *shard {
 		}
 	}
 	f.sinks++
+	if best.open.Load() == 0 {
+		// Nobody kept count of what this shard was served.
+		for _, l := range f.logs {
+			if l != nil {
+				l.serveNew(best.num)
+			}
+		}
+	}
 	best.open.Add(1)
 	return best
 }
@@ -134,9 +146,9 @@ func (f *Fan) dropLog(l *Log) {
 
 // progress is a broadcast: everybody who took the channel is woken at once.
 type progress struct {
-	waiting atomic.Int32 // those in Await; spares flushers the lock
-	mu      sync.Mutex   // guards ch
-	ch      chan struct{}
+	wanted atomic.Bool // somebody took ch; spares flushers the lock
+	mu     sync.Mutex  // guards ch
+	ch     chan struct{}
 }
 
 func (p *progress) wait() <-chan struct{} {
@@ -144,15 +156,20 @@ func (p *progress) wait() <-chan struct{} {
 	defer p.mu.Unlock()
 	if p.ch == nil {
 		p.ch = make(chan struct{})
+		p.wanted.Store(true)
 	}
 	return p.ch
 }
 
 func (p *progress) wake() {
+	if !p.wanted.Load() {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ch != nil {
 		close(p.ch)
 		p.ch = nil
+		p.wanted.Store(false)
 	}
 }

@@ -1,7 +1,9 @@
 package fanout
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -38,7 +40,6 @@ type Log struct {
 	burst       int64      // charge at head when the window was last empty
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
-	seq         uint64 // of the last frame
 	served      [maxShards]served
 	lost        []*Cursor // overrun by appends, until TakeLost
 	skipped     uint64    // frames that cursors jumped over
@@ -115,7 +116,7 @@ func (l *Log) Admit(n int, urgent, force bool) Verdict {
 // overruns reports whether dropping s would overrun a waiting cursor.
 func (s *segment) overruns() bool {
 	for c := s.parked; c != nil; c = c.next {
-		if c.pos.Load() < s.end() {
+		if c.pos.Load() < c.stop(s.end()) {
 			return true
 		}
 	}
@@ -148,8 +149,8 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 	}
 	s.index = append(s.index, f)
 	l.frames++
-	l.seq = seq
 	l.head.Store(s.end())
+	l.trimLocked() // at once where there are no sinks, for no flusher will
 }
 
 // headLocked is the charge at the head.
@@ -184,11 +185,11 @@ func (l *Log) servedLocked() (pos, charge int64) {
 func (l *Log) growLocked(n int) {
 	if l.last == nil {
 		l.burst = l.base
-		l.first = newSegment(l.classLocked(l.class), n)
+		l.first = l.newSegmentLocked(l.class, n)
 		l.last = l.first
 		l.last.startCharge = l.base
 	} else {
-		s := newSegment(l.classLocked(len(segmentSizes)-1), n)
+		s := l.newSegmentLocked(len(segmentSizes)-1, n)
 		s.startCharge = l.sealedLocked()
 		l.last.next = s
 		l.last = s
@@ -196,12 +197,23 @@ func (l *Log) growLocked(n int) {
 	l.last.start, l.last.startFrame = l.head.Load(), l.frames
 }
 
-// classLocked bounds a class of segments so that eight fit the backlog.
-func (l *Log) classLocked(class int) int {
-	for class > 0 && segmentSizes[class] > l.cfg.Backlog/8 {
+// newSegmentLocked returns an empty segment with room for n bytes, of the
+// given class or a larger one. A segment that is larger than its frame takes no
+// more than an eighth of the backlog, so that the last one, which is never
+// evicted, cannot exceed it.
+func (l *Log) newSegmentLocked(class, n int) *segment {
+	limit := l.cfg.Backlog / 8
+	for class < len(segmentSizes)-1 && segmentSizes[class] < n {
+		class++
+	}
+	for class > 0 && segmentSizes[class] > limit {
 		class--
 	}
-	return class
+	size := segmentSizes[class]
+	if n > size || size > limit {
+		return &segment{buf: make([]byte, 0, max(n, min(size, limit)))}
+	}
+	return newSegment(class)
 }
 
 // evictLocked drops the first of several segments, and moves or loses the
@@ -211,14 +223,13 @@ func (l *Log) evictLocked() {
 	for c := s.parked; c != nil; c = s.parked {
 		s.unpark(c)
 		switch {
-		case c.pos.Load() >= s.end():
+		case c.pos.Load() >= c.stop(s.end()):
 			s.next.park(c)
 		case c.skip:
 			c.jumpLocked()
 			l.last.park(c)
 		default:
-			c.lostAt = l.frameLocked(c.pos.Load())
-			c.lost = true
+			c.loseLocked()
 			l.lost = append(l.lost, c)
 		}
 	}
@@ -247,6 +258,7 @@ func (l *Log) TakeLost() []*Sink {
 	if l.lost == nil {
 		return nil
 	}
+	slices.SortFunc(l.lost, func(a, b *Cursor) int { return cmp.Compare(a.lostAt, b.lostAt) })
 	sinks := make([]*Sink, 0, len(l.lost))
 	for _, c := range l.lost {
 		sinks = append(sinks, c.sink)
@@ -345,8 +357,8 @@ func (v *view) reckon(c *Cursor, pos int64) {
 }
 
 // close says that the sinks of a shard are served up to v.min, and lets go of
-// what nobody needs any more.
-func (v *view) close(shard int) {
+// what nobody needs any more. It reports whether that made room in the log.
+func (v *view) close(shard int) (progress bool) {
 	l := v.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -359,15 +371,32 @@ func (v *view) close(shard int) {
 	}
 	v.spans, v.log = v.spans[:0], nil
 	if v.min >= l.served[shard].pos {
+		progress = v.min > l.served[shard].pos
 		l.served[shard] = served{v.min, l.chargeLocked(v.min)}
 	}
+	return l.trimLocked() || progress
+}
+
+// serveNew notes that a shard which had no sinks is served up to the head.
+func (l *Log) serveNew(shard int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.served[shard] = served{l.head.Load(), l.headLocked()}
+}
+
+// trimLocked lets go of what is served and nobody waits for, and reports
+// whether there was any.
+func (l *Log) trimLocked() (trimmed bool) {
 	pos, _ := l.servedLocked()
 	for l.first != nil && l.first.parked == nil && (l.first.end() < pos || l.first.end() == pos && l.first != l.last) {
 		l.dropFirst()
+		trimmed = true
 	}
 	if l.first != nil && l.first == l.last && l.first.parked == nil && pos == l.head.Load() {
 		l.emptyLocked()
+		trimmed = true
 	}
+	return trimmed
 }
 
 // emptyLocked lets go of the only segment, and remembers what size the burst

@@ -37,25 +37,21 @@ var (
 	segmentPools [len(segmentSizes)]sync.Pool
 )
 
-const maxSegment = 64 << 10
-
-// newSegment returns an empty segment with room for n bytes: one of the given
-// class, or of its own size where n is more than that holds.
-func newSegment(class, n int) *segment {
-	for class < len(segmentSizes)-1 && segmentSizes[class] < n {
-		class++
-	}
-	if n > segmentSizes[class] {
-		return &segment{buf: make([]byte, 0, n)}
-	}
+// newSegment returns an empty segment of the given class.
+func newSegment(class int) *segment {
 	if s, _ := segmentPools[class].Get().(*segment); s != nil {
 		return s
 	}
 	return &segment{buf: make([]byte, 0, segmentSizes[class])}
 }
 
+// scrub is given all memory that is about to be used again, so that the tests
+// can poison it.
+var scrub = func([]byte) {}
+
 // recycle gives s, which nobody reads any more, to be used by any log.
 func (s *segment) recycle() {
+	scrub(s.buf[:cap(s.buf)])
 	for class, size := range segmentSizes {
 		if cap(s.buf) == size {
 			*s = segment{buf: s.buf[:0], index: s.index[:0]}

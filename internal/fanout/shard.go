@@ -41,7 +41,18 @@ func (sh *shard) add(s *Sink) {
 // kick makes sure that the shard's sinks are visited after this call.
 func (sh *shard) kick() {
 	if sh.open.Load() > 0 && sh.word.Swap(dirty) == idle {
-		sh.fan.wg.Add(1)
+		sh.start()
+	}
+}
+
+// start starts the flusher, unless Wait was called: then there is nothing to
+// flush, and Wait's count must not rise from zero.
+func (sh *shard) start() {
+	f := sh.fan
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended {
+		f.wg.Add(1)
 		go sh.flush()
 	}
 }
@@ -64,8 +75,8 @@ func (sh *shard) flush() {
 // walk visits every sink once, and reports whether some of them could take
 // more at once.
 func (sh *shard) walk(w *walk) (more bool) {
-	sh.adopt()
 	w.open(sh)
+	sh.adopt() // after the views: who is missed here stands at their heads or behind
 	for i := 0; i < len(sh.sinks); i++ {
 		s := sh.sinks[i]
 		if s.dead.Load() {
@@ -82,8 +93,7 @@ func (sh *shard) walk(w *walk) (more bool) {
 			runtime.Gosched()
 		}
 	}
-	w.close(sh)
-	if sh.fan.progress.waiting.Load() > 0 {
+	if w.close(sh) {
 		sh.fan.progress.wake()
 	}
 	return more
@@ -129,13 +139,14 @@ func (w *walk) open(sh *shard) {
 	}
 }
 
-// close says what was served.
-func (w *walk) close(sh *shard) {
+// close says what was served, and reports whether that made room in a log.
+func (w *walk) close(sh *shard) (progress bool) {
 	for i := range w.views {
 		if w.views[i].log != nil {
-			w.views[i].close(sh.num)
+			progress = w.views[i].close(sh.num) || progress
 		}
 	}
+	return progress
 }
 
 // of returns the view of c's log, or nil for a log that is newer than the walk.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,8 @@ var (
 // An Owner hears of the end of its sink.
 type Owner interface {
 	// SinkFailed is called once when a write failed, on a goroutine of the
-	// engine's with no lock held. It must not block.
+	// engine's or that which called [Sink.Flush], with no lock held. It must
+	// not block.
 	SinkFailed(err error)
 }
 
@@ -42,9 +44,9 @@ type Sink struct {
 	// looks again after it has let go.
 	token   atomic.Bool
 	special atomic.Bool // there is more to say than plain log bytes
-	dead    atomic.Bool // failed or closed
+	dead    atomic.Bool // failed or closed, and its cursors detached
 	one     atomic.Pointer[Cursor]
-	began   atomic.Int64 // when the writer's present write began; 0: none, or raw
+	began   atomic.Int64 // when the writer's present write began; 0: none
 	written atomic.Int64 // bytes, by writers
 
 	out []byte // the token holder's: bytes taken, which must be written next
@@ -74,7 +76,8 @@ const (
 const writerRest = time.Second
 
 // NewSink returns the sink for nc, to be closed by the caller. Nobody else may
-// write to nc or set its write deadline.
+// write to nc or set its write deadline. It fails when nc takes no bytes for
+// writeTimeout; zero or less is no timeout.
 func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sink {
 	return f.newSink(nc, rawWriter(nc), owner, writeTimeout)
 }
@@ -91,10 +94,12 @@ func (s *Sink) attach(c *Cursor) {
 	if s.one.Store(nil); len(s.cursors) == 1 {
 		s.one.Store(c)
 	}
-	ended := s.err != nil
+	ended, ending := s.err != nil, s.ending
 	s.mu.Unlock()
 	if ended {
 		c.detach()
+	} else if ending {
+		c.End()
 	}
 }
 
@@ -181,11 +186,11 @@ func (s *Sink) Close() {
 		return
 	}
 	s.end(ErrClosed)
+	s.shard.kick() // so that the flusher forgets it
 	f := s.shard.fan
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.sinks--
-	f.mu.Unlock()
-	s.shard.kick() // so that the flusher forgets it
 	s.shard.open.Add(-1)
 }
 
@@ -232,6 +237,10 @@ func (s *Sink) visit(w *walk) (more bool) {
 		s.reckon(w)
 		return false
 	}
+	if s.dead.Load() { // its cursors stand nowhere
+		s.token.Store(false)
+		return false
+	}
 	c := s.one.Load()
 	if s.special.Load() || s.raw == nil || c == nil {
 		return s.visitSpecial(w, c)
@@ -253,6 +262,7 @@ func (s *Sink) visit(w *walk) (more bool) {
 	switch {
 	case err != nil:
 		s.fail(err)
+		s.reckon(w) // if Close was first, it may not have detached c yet
 		s.token.Store(false)
 		return false
 	case again || n < int(to-off):
@@ -302,10 +312,10 @@ func (s *Sink) visitSpecial(w *walk, c *Cursor) (more bool) {
 		return false
 	}
 	wrote, held := s.gather(w)
+	more = s.reckon(w) || wrote && s.special.Load()
 	if !held {
 		return false
 	}
-	more = s.reckon(w) || wrote && s.special.Load()
 	s.token.Store(false)
 	return more
 }
@@ -352,41 +362,42 @@ func (s *Sink) take(b []byte) []byte {
 	s.special.Store(false)
 	s.mu.Lock()
 	b = append(b, s.queue...)
-	s.queue = s.queue[:0]
-	if cap(s.queue) > maxFill {
-		s.queue = nil
-	}
+	s.queue = nil // it is seldom used again
 	special := s.ending && !s.isDone
 	cursors := s.cursors
 	s.mu.Unlock()
 	for i, c := range cursors {
 		var more bool
-		// Each has its share, so that none starves the next.
-		share := len(b) + max(maxFill-len(b), 0)/(len(cursors)-i)
+		// Each has its share, one frame at least, so that none starves the next.
+		share := len(b) + max((maxFill-len(b))/(len(cursors)-i), 1)
 		b, more = c.fill(b, share)
 		special = special || more
 	}
 	if special {
 		s.special.Store(true)
 	}
+	if len(b) > 0 {
+		s.shard.fan.progress.wake()
+	}
 	return b
 }
 
-// settle closes done if Finish was called and nothing is left.
+// settle closes done if Finish was called and nothing is left. What was taken
+// has been written.
 func (s *Sink) settle() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.ending || s.isDone || len(s.queue) > 0 || len(s.out) > 0 {
+	open := s.ending && !s.isDone && len(s.queue) == 0
+	cursors := s.cursors
+	s.mu.Unlock()
+	if !open || slices.ContainsFunc(cursors, func(c *Cursor) bool { return !c.done() }) {
 		return
 	}
-	for _, c := range s.cursors {
-		if !c.done() {
-			return
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.isDone {
+		s.isDone = true
+		close(s.done)
 	}
-	s.isDone = true
-	close(s.done)
-	s.special.Store(false)
 }
 
 // reckon counts the positions of s in the walk, unless it is waiting, and
@@ -404,9 +415,13 @@ func (s *Sink) reckonCursor(w *walk, c *Cursor) (behind bool) {
 	if v == nil || c.parked.Load() {
 		return false
 	}
-	if at := s.began.Load(); at != 0 && monotonic()-at > int64(patience) {
-		c.park()
-		return false
+	// With raw, a writer is at work only because the connection would block;
+	// c is not parked if it came since.
+	if at := s.began.Load(); at != 0 && (s.raw != nil || monotonic()-at > int64(patience)) {
+		c.parkStalled(at)
+		if c.parked.Load() {
+			return false
+		}
 	}
 	pos := c.pos.Load()
 	v.reckon(c, pos)
@@ -430,6 +445,10 @@ func (s *Sink) each(f func(*Cursor)) {
 func (s *Sink) startWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.err != nil { // nothing may start after Close
+		s.token.Store(false)
+		return
+	}
 	s.shard.busy.Add(1)
 	if s.writer == resting {
 		s.writer = writing
@@ -454,8 +473,8 @@ func (s *Sink) write() {
 			s.fail(err)
 		}
 		s.token.Store(false)
-		if s.shard.busy.Add(-1) == 0 || s.behind() {
-			s.shard.kick()
+		if s.shard.busy.Add(-1) == 0 || s.behind() || s.shard.fan.progress.wanted.Load() {
+			s.shard.kick() // also to let go of what it held in the logs
 		}
 		if !again || !s.rest() {
 			return
@@ -500,8 +519,12 @@ func (s *Sink) rest() bool {
 
 // catchUp writes until nothing is left.
 func (s *Sink) catchUp() error {
-	buf := fillPool.Get().(*[]byte)
-	defer fillPool.Put(buf)
+	var buf *[]byte // borrowed when needed: what stalls at once holds none
+	defer func() {
+		if buf != nil {
+			fillPool.Put(buf)
+		}
+	}()
 	defer s.nc.SetWriteDeadline(time.Time{})
 	defer s.began.Store(0)
 	for {
@@ -509,6 +532,9 @@ func (s *Sink) catchUp() error {
 			return nil
 		}
 		if len(s.out) == 0 {
+			if buf == nil {
+				buf = fillPool.Get().(*[]byte)
+			}
 			s.out = s.take((*buf)[:0])
 			if cap(s.out) <= 2*maxWrite {
 				*buf = s.out[:0]
@@ -526,10 +552,6 @@ func (s *Sink) catchUp() error {
 		if err := s.writeOut(); err != nil {
 			return err
 		}
-		if s.shard.fan.progress.waiting.Load() > 0 {
-			s.shard.kick()
-			s.shard.fan.progress.wake()
-		}
 	}
 }
 
@@ -537,10 +559,10 @@ func (s *Sink) catchUp() error {
 // the write timeout.
 func (s *Sink) writeOut() error {
 	for len(s.out) > 0 {
-		s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
-		if s.raw == nil {
-			s.began.Store(monotonic())
+		if s.timeout > 0 {
+			s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
 		}
+		s.began.Store(monotonic())
 		n, err := s.nc.Write(s.out)
 		s.began.Store(0)
 		n = min(max(n, 0), len(s.out))

@@ -48,15 +48,16 @@ func (s *Source) Consume(n int) {
 	if len(s.held) == 0 {
 		s.held = nil
 		s.giveBack()
-		if s.raw != nil {
+		if s.raw != nil || len(s.part) > readBuffer {
 			s.part = nil
 		}
 	}
 }
 
-// own moves what is held out of a borrowed buffer.
+// own moves what is held out of a borrowed buffer, or out of one that a big
+// frame has left.
 func (s *Source) own() {
-	if s.lent != nil {
+	if s.lent != nil || len(s.part) > readBuffer && len(s.held) < readBuffer/2 {
 		s.held = append([]byte(nil), s.held...)
 		s.part = s.held
 		s.giveBack()
@@ -65,6 +66,7 @@ func (s *Source) own() {
 
 func (s *Source) giveBack() {
 	if s.lent != nil {
+		scrub(*s.lent)
 		returnBuffer(s.lent)
 		s.lent = nil
 	}
