@@ -130,6 +130,7 @@ type dialer struct {
 
 	reading chan struct{} // holds a token while somebody reads; guards what follows
 	first   []Event       // read by greet
+	parsed  Event         // of parseEvent
 	watched <-chan struct{}
 	unwatch func() bool
 	fired   chan struct{} // closed when the context that is watched has ended and was heeded
@@ -345,14 +346,13 @@ func (c *Conn) nextEvent(limit int) (Event, error) {
 }
 
 // parseEvent decodes a frame into an event that owns its bytes.
-func (c *Conn) parseEvent(frame []byte) (ev Event, err error) {
-	if _, ok := c.cfg.codec.(Raw); ok {
-		ev = Event{Kind: Message, Body: append(make([]byte, 0, len(frame)), frame...)}
-		return ev, nil
-	}
-	if err := c.cfg.codec.ParseEvent(append(make([]byte, 0, len(frame)), frame...), &ev); err != nil {
+func (c *Conn) parseEvent(frame []byte) (Event, error) {
+	d := c.dial
+	d.parsed = Event{}
+	if err := c.cfg.codec.ParseEvent(append(make([]byte, 0, len(frame)), frame...), &d.parsed); err != nil {
 		return Event{}, err
 	}
+	ev := d.parsed
 	if ev.Kind == Welcome {
 		c.mu.Lock()
 		c.id, c.name = ev.From.ID, ev.From.Name

@@ -101,7 +101,7 @@ type encoder struct {
 
 type encoded struct {
 	b      []byte
-	failed bool // in a lane whose framing does not bind the sender
+	failed bool // in a lane that cannot say it, and whose members end for that
 }
 
 func (e *encoder) frame(lane int) []byte { return e.frames[lane].b }
@@ -120,8 +120,8 @@ func (e *encoder) trim() {
 	}
 }
 
-// encode makes the frames of ev. An error says that a configured lane cannot
-// carry it.
+// encode makes the frames of ev. An error says that ev is a message which a
+// configured lane cannot carry.
 func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	for len(e.frames) < len(lanes) {
 		e.frames = append(e.frames, encoded{})
@@ -129,7 +129,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	for i, l := range lanes {
 		f := &e.frames[i]
 		f.b, f.failed = f.b[:0], false
-		if l.members == 0 && (l.configured == 0 || len(lanes) == 1) && ev.Kind != Message {
+		if l.members == 0 && (l.configured == 0 || ev.Kind != Message) {
 			continue
 		}
 		b, err := e.encodeLane(l, f.b, ev)
@@ -137,7 +137,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 			f.b = b
 			continue
 		}
-		if l.configured > 0 {
+		if l.configured > 0 && ev.Kind == Message {
 			return err
 		}
 		f.failed = true
