@@ -85,12 +85,13 @@ func NewConn(nc net.Conn, opts ...DialOption) *Conn {
 // hook are not used, [OnJoin] is. It returns when the member has joined, or why
 // it was refused. The member must be read from like any other, or it is slow.
 func (r *Room) Join(opts ...DialOption) (*Conn, error) {
-	room := r.cfg.conn.limits
-	cfg := newDialConfig(append([]DialOption{WithFraming(room.framing), WithCodec(room.codec), WithMaxMessage(room.maxMessage)}, opts...))
+	like := option(func(l *limits) { l.speakLike(&r.cfg.conn.limits) })
+	cfg := newDialConfig(append([]DialOption{like, WithMaxMessage(r.cfg.conn.maxMessage)}, opts...))
 	here, there := net.Pipe()
 
 	side := r.cfg.conn
-	side.framing, side.codec, side.tls, side.handshake = cfg.framing, cfg.codec, nil, nil
+	side.speakLike(&cfg.limits)
+	side.tls, side.handshake = nil, nil
 	in := r.newConn(there, &side)
 	in.name = cfg.name
 	admitted := make(chan error, 1)
@@ -283,7 +284,7 @@ func (c *Conn) receive(ctx context.Context) (Event, error) {
 		d.first = nil
 		return ev, nil
 	}
-	_, limit := c.cfg.codec.MaxFrame(c.cfg.maxMessage)
+	_, limit := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	for {
 		ev, err := c.nextEvent(limit)
 		if err == nil && ev.Kind == Refused {

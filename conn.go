@@ -317,12 +317,20 @@ func (c *Conn) split(data []byte, limit int) (n int, frame []byte, err error) {
 	}
 	n, frame, err = c.cfg.framing.SplitFrame(data, limit)
 	if err != nil {
-		return 0, nil, fmt.Errorf("tcproom: read frame: %w", err)
+		return 0, nil, badInput(fmt.Errorf("tcproom: read frame: %w", err))
 	}
 	if n < 0 || n > len(data) {
 		return 0, nil, fmt.Errorf("%w: framing %T returned a frame of %d bytes out of %d", ErrMalformed, c.cfg.framing, n, len(data))
 	}
-	return n, frame, nil
+	return n, frame[:len(frame):len(frame)], nil
+}
+
+// badInput makes of a Framing's or Codec's error a cause of the closed set.
+func badInput(err error) error {
+	if errors.Is(err, ErrMalformed) || errors.Is(err, ErrFrameTooLarge) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
 }
 
 // The hooks of a conn, as Conn.hook counts them.

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 
 	"example.com/tcproom/internal/fanout"
@@ -16,6 +17,8 @@ const maxLanes = 16
 type lane struct {
 	framing    Framing
 	codec      Codec
+	framingID  *byte // of the options, see same
+	codecID    *byte
 	log        *fanout.Log
 	members    int // those who get its events
 	conns      int // those with a cursor: members, and some that have left and still read
@@ -25,9 +28,13 @@ type lane struct {
 }
 
 func (r *Room) newLane(cfg *limits) *lane {
-	_, toMember := cfg.codec.MaxFrame(r.cfg.conn.maxMessage)
-	l := &lane{framing: cfg.framing, codec: cfg.codec, maxFrame: toMember + frameOverhead}
-	b, err := l.codec.AppendEvent(nil, &Event{Kind: Gap, GapFrom: 1, GapTo: 2})
+	_, toMember := frameLimits(cfg.codec, r.cfg.conn.maxMessage)
+	l := &lane{
+		framing: cfg.framing, framingID: cfg.framingID,
+		codec: cfg.codec, codecID: cfg.codecID,
+		maxFrame: toMember + frameOverhead,
+	}
+	b, err := encode(cfg, &Event{Kind: Gap, GapFrom: 1, GapTo: 2})
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.fan.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
@@ -48,10 +55,23 @@ const (
 	eventCharge = 16
 )
 
+// frameLimits returns what the codec's MaxFrame says, as far as it is a size
+// and sums with it do not overflow.
+func frameLimits(c Codec, maxMessage int) (toRoom, toMember int) {
+	defer func() {
+		if recover() != nil {
+			toRoom, toMember = 0, 0
+		}
+	}()
+	toRoom, toMember = c.MaxFrame(maxMessage)
+	const most = math.MaxInt/4 - 64<<10
+	return min(max(toRoom, 0), most), min(max(toMember, 0), most)
+}
+
 // laneLocked returns the lane for cfg, a new one if there is none yet.
 func (r *Room) laneLocked(cfg *limits) (*lane, error) {
 	for _, l := range r.lanes {
-		if same(l.framing, cfg.framing) && same(l.codec, cfg.codec) {
+		if same(l.framing, cfg.framing, l.framingID, cfg.framingID) && same(l.codec, cfg.codec, l.codecID, cfg.codecID) {
 			return l, nil
 		}
 	}
@@ -63,10 +83,13 @@ func (r *Room) laneLocked(cfg *limits) (*lane, error) {
 	return l, nil
 }
 
-// same reports whether a and b are one value, so that their conns can share a lane.
-func same(a, b any) bool {
-	v := reflect.ValueOf(a)
-	return reflect.TypeOf(a) == reflect.TypeOf(b) && v.Comparable() && a == b
+// same reports whether a and b are one value, so that their conns can share a
+// lane: equal or, where they cannot be compared, of one option.
+func same(a, b any, optionA, optionB *byte) bool {
+	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
+		return a == b
+	}
+	return optionA != nil && optionA == optionB
 }
 
 // leaveLane says that c needs nothing more of its lane.
@@ -86,6 +109,7 @@ func (r *Room) tidyLanesLocked() {
 		if l.members > 0 || l.conns > 0 || l.configured > 0 {
 			kept = append(kept, l)
 		} else {
+			r.stats.Skipped += l.log.Skipped()
 			l.log.Drop()
 		}
 	}
@@ -151,18 +175,33 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 			err = fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, l.framing, l.codec, fmt.Sprint(v))
 		}
 	}()
-	e.payload, err = l.codec.AppendEvent(e.payload[:0], ev)
+	payload, err := l.codec.AppendEvent(e.payload[:0], ev)
 	if errors.Is(err, ErrNoFrame) {
 		return dst, nil
 	}
 	if err != nil {
 		return dst, err
 	}
-	dst, err = l.framing.AppendFrame(dst, e.payload)
-	if err == nil && len(dst) > l.maxFrame {
+	e.payload = owned(e.payload, payload)
+	frame, err := l.framing.AppendFrame(dst, e.payload)
+	if err != nil {
+		return dst, err
+	}
+	dst = owned(dst, frame)
+	if len(dst) > l.maxFrame {
 		err = fmt.Errorf("%w: a frame of %d bytes, but MaxFrame of codec %T allows %d", ErrUnframeable, len(dst), l.codec, l.maxFrame)
 	}
 	return dst, err
+}
+
+// owned returns got in memory of its own. A user's codec or framing appends
+// to dst, or should: if it returns its argument instead, that is the caller's
+// body or a buffer of ours.
+func owned(dst, got []byte) []byte {
+	if cap(dst) > 0 && cap(got) > 0 && &dst[:1][0] == &got[:1][0] {
+		return got
+	}
+	return append(dst[:0], got...)
 }
 
 // encode returns the frame of an event for one conn, or nil where its codec
@@ -180,5 +219,9 @@ func encode(cfg *limits, ev *Event) (b []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return cfg.framing.AppendFrame(nil, payload)
+	dst := make([]byte, 0, len(payload)+16)
+	if b, err = cfg.framing.AppendFrame(dst, payload); err != nil {
+		return nil, err
+	}
+	return owned(dst, b), nil
 }

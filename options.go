@@ -80,7 +80,9 @@ const (
 // limits is what both ends of a connection can be configured with.
 type limits struct {
 	framing          Framing
+	framingID        *byte // of the option that set it
 	codec            Codec
+	codecID          *byte
 	maxMessage       int
 	handshakeTimeout time.Duration
 	writeTimeout     time.Duration
@@ -164,6 +166,12 @@ func newDialConfig(opts []DialOption) dialConfig {
 	return cfg
 }
 
+// speakLike makes l speak as other does.
+func (l *limits) speakLike(other *limits) {
+	l.framing, l.framingID = other.framing, other.framingID
+	l.codec, l.codecID = other.codec, other.codecID
+}
+
 func (l *limits) setDefaults() {
 	if l.framing == nil {
 		l.framing = Lines{}
@@ -214,11 +222,17 @@ func (o option) applyDial(c *dialConfig) { o(&c.limits) }
 
 // WithFraming sets how messages are told apart on the wire. Both ends must
 // agree. The default, and nil, is [Lines].
-func WithFraming(f Framing) Option { return option(func(l *limits) { l.framing = f }) }
+func WithFraming(f Framing) Option {
+	id := new(byte)
+	return option(func(l *limits) { l.framing, l.framingID = f, id })
+}
 
 // WithCodec sets what is written inside a frame. Both ends must agree. The
 // default, and nil, is [Text].
-func WithCodec(c Codec) Option { return option(func(l *limits) { l.codec = c }) }
+func WithCodec(c Codec) Option {
+	id := new(byte)
+	return option(func(l *limits) { l.codec, l.codecID = c, id })
+}
 
 // WithMaxMessage bounds the body of a message, in bytes, in both directions;
 // the limit of a frame follows from it by the codec's MaxFrame. A peer that

@@ -14,7 +14,7 @@ const maxHeader = 16 << 10
 
 // readLoop reads what a member says until it, or the conn, ends, and returns why.
 func (c *Conn) readLoop() error {
-	limit, _ := c.cfg.codec.MaxFrame(c.cfg.maxMessage)
+	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	for {
 		if err := c.hear(limit); err != nil {
 			return err
@@ -66,7 +66,7 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 		}
 		return nil
 	case err != nil:
-		return err
+		return badInput(err)
 	case len(body) > c.cfg.maxMessage:
 		return ErrFrameTooLarge
 	}

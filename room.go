@@ -341,16 +341,16 @@ func (r *Room) welcomeLocked(p *pass, c *Conn) error {
 
 // leave ends c with cause and orders its leave, if it is a member. It reports
 // whether it was.
-func (r *Room) leave(c *Conn, cause error) bool {
+func (r *Room) leave(c *Conn, cause error) (left bool) {
 	p := r.pass(context.Background(), nil)
-	left := c.joined && !c.leaving
-	if left {
+	defer func() {
+		if p.end(); left {
+			c.unblock()
+		}
+	}()
+	if left = c.joined && !c.leaving; left {
 		c.setCause(cause)
 		p.leave(c)
-	}
-	p.end()
-	if left {
-		c.unblock()
 	}
 	return left
 }
@@ -360,14 +360,16 @@ func (r *Room) leave(c *Conn, cause error) bool {
 func (p *pass) leave(c *Conn) {
 	r := p.r
 	c.leaving = true
+	defer func() { // also where a codec ends the goroutine
+		r.removeMemberLocked(c)
+		c.cur.End()
+		c.lane.members--
+	}()
 	if r.cfg.notices && r.state == roomOpen {
 		p.owner = c
 		p.order(&Event{Kind: Leave, From: c.member()}) // fails only when the room stops
 		p.owner = nil
 	}
-	r.removeMemberLocked(c)
-	c.cur.End()
-	c.lane.members--
 }
 
 // say orders a message.
@@ -413,7 +415,7 @@ func (p *pass) end() {
 	*p = pass{enc: p.enc}
 	passPool.Put(p)
 	for _, c := range broken {
-		c.end(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable))
+		c.unblock()
 	}
 	for _, s := range slow {
 		s.Owner().SinkFailed(ErrSlow)
@@ -518,7 +520,11 @@ func (p *pass) commit(ev *Event) uint64 {
 		}
 		if p.enc.failed(i) {
 			for c := r.first; c != nil; c = c.next {
-				if c.lane == l {
+				if c.lane != l {
+					continue
+				}
+				c.cur.End() // what comes after the hole is not for it
+				if c.setCause(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable)) {
 					p.broken = append(p.broken, c)
 				}
 			}

@@ -335,7 +335,7 @@ func (r *Room) letIn(c *Conn, started func()) error {
 			return err
 		}
 	}
-	c.welcomed = true
+	c.welcomed = r.cfg.onJoin != nil
 	if err := c.Err(); err != nil {
 		return err
 	}
@@ -474,7 +474,7 @@ func (c *Conn) readHello(g Greeter) error {
 	}
 	var h Hello
 	if err := g.ParseHello(frame, &h); err != nil {
-		return fmt.Errorf("tcproom: hello: %w", err)
+		return badInput(fmt.Errorf("tcproom: hello: %w", err))
 	}
 	c.setName(h.Name)
 	return nil
@@ -483,7 +483,7 @@ func (c *Conn) readHello(g Greeter) error {
 // shakenFrame reads a frame before c has joined, when all that it may consume
 // is 4 KiB.
 func (c *Conn) shakenFrame() ([]byte, error) {
-	limit, _ := c.cfg.codec.MaxFrame(c.cfg.maxMessage)
+	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	limit = min(limit, maxShaken-c.shaken)
 	for {
 		n, frame, err := c.split(c.src.Held(), limit)
@@ -523,6 +523,7 @@ func (r *Room) seeOut(c *Conn) {
 	r.mu.Lock()
 	r.unreserveLocked(c)
 	joined := c.cur != nil
+	c.welcomed = c.welcomed || joined
 	r.mu.Unlock()
 	c.logEnd(cause, joined)
 	switch {

@@ -9,7 +9,7 @@ import (
 )
 
 // direct switches the direct path on; the tests also run without it.
-var direct = true
+var direct = !portable
 
 // rawOf returns nc's descriptor for direct use. That is allowed for exactly
 // these types: a wrapper that embeds one has methods of its own, which must

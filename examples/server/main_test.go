@@ -1,0 +1,456 @@
+//go:build unix
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom/examples/internal/program"
+)
+
+func TestMain(m *testing.M) { program.Main(m, ".") }
+
+// serve starts the server and returns its address, which its first line says.
+func serve(t *testing.T, args ...string) (*program.Process, string) {
+	t.Helper()
+	p := program.Start(t, program.Path("server"), append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+	addr, ok := strings.CutPrefix(p.Err.Line(t), "listening on ")
+	require.True(t, ok, "the first line says where the server listens")
+	return p, addr
+}
+
+// nc connects netcat.
+func nc(t *testing.T, addr string, args ...string) *program.Process {
+	t.Helper()
+	host, port := program.Split(t, addr)
+	return program.Start(t, program.Installed(t, "nc"), append(args, host, port)...)
+}
+
+func TestTwoNetcatsChat(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t)
+	ada, bob := nc(t, addr), nc(t, addr)
+	program.Meet(t, ada, bob)
+	ada.Say(t, "hello\n")
+	require.Regexp(t, `^guest-[12]: hello$`, bob.Out.Line(t))
+	bob.Say(t, "hello yourself\r\n")
+	require.Regexp(t, `^guest-[12]: hello yourself$`, ada.Out.Line(t))
+	bob.Say(t, "\x1b[2J\xff\n")
+	require.Regexp(t, `^guest-[12]: \\x1b\[2J\\xff$`, ada.Out.Line(t))
+	eve := nc(t, addr)
+	require.Equal(t, "* guest-3 joined", ada.Out.Line(t))
+	eve.Signal(t, os.Kill)
+	require.Equal(t, "* guest-3 left", ada.Out.Line(t))
+	require.NotContains(t, ada.Out.Text(), "hello\n", "no echo")
+}
+
+func TestLineThroughAPipe(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t)
+	watch := nc(t, addr)
+	program.Meet(t, watch, nc(t, addr))
+	for i := range 20 {
+		peer := nc(t, addr, "-N")
+		peer.Say(t, "x\n")
+		peer.End()
+		name := fmt.Sprintf("guest-%d", i+3)
+		require.Equal(t, "* "+name+" joined", watch.Out.Line(t))
+		require.Equal(t, name+": x", watch.Out.Line(t))
+		require.Equal(t, "* "+name+" left", watch.Out.Line(t))
+		require.Zero(t, peer.Status(t))
+	}
+}
+
+func TestSocatChats(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t)
+	socat := program.Installed(t, "socat")
+	ada, bob := program.Start(t, socat, "-", "TCP:"+addr), program.Start(t, socat, "-t30", "-", "TCP:"+addr+",crlf")
+	program.Meet(t, ada, bob)
+	bob.Say(t, "from socat\n")
+	bob.End()
+	require.Regexp(t, `^guest-[12]: from socat$`, ada.Out.Line(t))
+	require.Regexp(t, `^\* guest-[12] left$`, ada.Out.Line(t))
+	require.Zero(t, bob.Status(t))
+}
+
+// beginner is what the first tutorial on sockets in Node says.
+const beginner = `
+const net = require('net')
+const socket = net.connect(Number(process.argv.at(-1)), '127.0.0.1')
+socket.on('data', (data) => process.stdout.write(data))
+socket.on('end', () => process.exit(0))
+process.stdin.on('data', (data) => socket.write(data))
+process.stdin.on('end', () => socket.end())
+`
+
+func TestNodeChats(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // of what ada hears when bob says hi
+	}{
+		{"lines of text", nil, ": hi\n"},
+		{"chunks", []string{"-framing", "chunks", "-codec", "raw"}, "hi\n"},
+		{"chunks by default raw", []string{"-framing", "chunks"}, "hi\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, addr := serve(t, tt.args...)
+			_, port := program.Split(t, addr)
+			node := program.Installed(t, "node")
+			ada := program.Start(t, node, "-e", beginner, port)
+			bob := nc(t, addr)
+			program.Meet(t, ada, bob)
+			bob.Say(t, "hi\n")
+			ada.Out.Expect(t, tt.want)
+			ada.Say(t, "hi\n")
+			bob.Out.Expect(t, tt.want)
+			ada.End()
+			require.Zero(t, ada.Status(t))
+		})
+	}
+}
+
+func TestEveryFraming(t *testing.T) {
+	for _, framing := range []string{"lines", "length1", "length2", "length4", "length8", "varint", "netstring", "content-length"} {
+		for _, codec := range []string{"text", "raw", "json"} {
+			t.Run(framing+"/"+codec, func(t *testing.T) {
+				t.Parallel()
+				_, addr := serve(t, "-framing", framing, "-codec", codec)
+				if codec == "json" {
+					programsChat(t, addr, framing)
+					return
+				}
+				ada, bob := program.Peer(t, addr, framing), program.Peer(t, addr, framing)
+				program.Meet(t, ada, bob)
+				says := map[string]string{"text": "guest-", "raw": ""}[codec]
+				long := strings.Repeat("0123456789", 20) // takes two bytes of a varint
+				ada.Say(t, long+" a\n")
+				bob.Out.Expect(t, says)
+				bob.Out.Expect(t, long+" a\n")
+				bob.Say(t, long+" b\n")
+				ada.Out.Expect(t, says)
+				ada.Out.Expect(t, long+" b\n")
+			})
+		}
+	}
+}
+
+// programsChat has two peers in Node speak JSON.
+func programsChat(t *testing.T, addr, framing string) {
+	ada := program.Peer(t, addr, framing)
+	ada.Say(t, `{"type":"hello","name":"ada"}`+"\n")
+	require.Contains(t, ada.Out.Line(t), `{"type":"welcome",`)
+	bob := program.Peer(t, addr, framing)
+	bob.Say(t, `{"type":"hello","name":"bob"}`+"\n")
+	welcome := bob.Out.Line(t)
+	require.Contains(t, welcome, `"name":"ada"`)
+	require.Contains(t, welcome, `"total":2`)
+	require.Regexp(t, `^{"type":"join".*"name":"bob"`, ada.Out.Line(t))
+	ada.Say(t, `{"type":"message","body":"hi"}`+"\n")
+	require.Regexp(t, `^{"type":"message".*"name":"ada".*"body":"hi"}$`, bob.Out.Line(t))
+	bob.End()
+	require.Zero(t, bob.Status(t))
+	require.Regexp(t, `^{"type":"leave".*"name":"bob"`, ada.Out.Line(t))
+}
+
+func TestAskName(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t, "-ask-name")
+	const prompt = "*: What is your name?\n"
+	ada := nc(t, addr)
+	ada.Out.Expect(t, prompt)
+	ada.Say(t, "ada\n")
+	bob := nc(t, addr)
+	bob.Out.Expect(t, prompt)
+	bob.Say(t, " bob \r\nhi\n") // the second line is a message already
+	ada.Out.Expect(t, "* bob joined\nbob: hi\n")
+	ada.Say(t, "hi\n")
+	bob.Out.Expect(t, "ada: hi\n")
+
+	nameless := nc(t, addr)
+	nameless.Out.Expect(t, prompt)
+	nameless.Say(t, "\n")
+	ada.Out.Expect(t, "* guest-1 joined\n")
+	rude := nc(t, addr, "-N")
+	rude.Out.Expect(t, prompt)
+	rude.Say(t, "*: a b\n")
+	rude.Out.Expect(t, "* goodbye: invalid name")
+	rude.End()
+	rude.Status(t)
+	silent := nc(t, addr, "-N")
+	silent.End() // before it has said anything
+	silent.Status(t)
+	bob.Say(t, "still here\n")
+	require.Equal(t, "bob: still here", ada.Out.Line(t), "no one else was in the room")
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	cert, key := program.Certificate(t)
+	p, addr := serve(t, "-tls-cert", cert, "-tls-key", key)
+	openssl := program.Installed(t, "openssl")
+	dial := func() *program.Process {
+		return program.Start(t, openssl, "s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-CAfile", cert, "-connect", addr)
+	}
+	ada := dial()
+	bob := dial()
+	program.Meet(t, ada, bob)
+	ada.Say(t, "hi\n")
+	bob.Out.Expect(t, ": hi\n")
+
+	plain := nc(t, addr, "-N")
+	plain.Say(t, "hello?\r\n\r\n")
+	plain.End()
+	plain.Status(t)
+	p.Err.Expect(t, "connection refused")
+	p.Err.Expect(t, "TLS handshake")
+	bob.Say(t, "still here\n")
+	require.Regexp(t, `^guest-\d: still here$`, ada.Out.Line(t), "nobody heard of it")
+	bob.End()
+	ada.Out.Expect(t, " left\n")
+}
+
+func TestWrongProtocol(t *testing.T) {
+	for _, tt := range []struct{ name, framing, codec string }{
+		{"lines", "lines", "json"},
+		{"sizes", "length4", "json"},
+		{"digits", "netstring", "json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, addr := serve(t, "-framing", tt.framing, "-codec", tt.codec)
+			ada, bob := program.Peer(t, addr, tt.framing), program.Peer(t, addr, tt.framing)
+			ada.Say(t, `{"type":"hello"}`+"\n")
+			ada.Out.Expect(t, `"welcome"`)
+			bob.Say(t, `{"type":"hello"}`+"\n")
+			ada.Out.Expect(t, `"join"`)
+			ada.Out.Expect(t, "\n")
+
+			http := nc(t, addr, "-N")
+			http.Say(t, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			http.Out.Expect(t, `"type":"refused"`)
+			http.End()
+			http.Status(t)
+			p.Err.Expect(t, "connection refused")
+
+			if tt.framing != "lines" { // a TLS hello need not hold the end of a line
+				tls := program.Start(t, program.Installed(t, "openssl"), "s_client", "-connect", addr)
+				require.NotZero(t, tls.Status(t))
+				p.Err.Expect(t, "connection refused")
+			}
+			bob.Say(t, `{"type":"message","body":"still here"}`+"\n")
+			require.Contains(t, ada.Out.Line(t), "still here", "nobody heard of it")
+		})
+	}
+}
+
+func TestTooLongAMessage(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t, "-max-message", "10")
+	ada, bob := nc(t, addr), nc(t, addr, "-N")
+	program.Meet(t, ada, bob)
+	bob.Say(t, "0123456789\n0123456789A\nnever heard\n")
+	bob.Out.Expect(t, "* goodbye: ")
+	p.Err.Expect(t, "too large")
+	require.Contains(t, ada.Out.Line(t), ": 0123456789")
+	require.Contains(t, ada.Out.Line(t), " left")
+}
+
+func TestFullRoom(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t, "-max-members", "1")
+	ada := nc(t, addr, "-N")
+	p.Err.Expect(t, "msg=joining")
+	bob := nc(t, addr, "-N")
+	bob.Out.Expect(t, "* goodbye: room is full\n")
+	bob.End()
+	bob.Status(t)
+	p.Err.Expect(t, "room is full")
+	ada.End()
+	require.Zero(t, ada.Status(t))
+	p.Err.Expect(t, "member left")
+	eve := nc(t, addr)
+	p.Err.Expect(t, "name=guest-2")
+	eve.Signal(t, os.Kill)
+	require.Empty(t, eve.Out.Text())
+}
+
+func TestListeningWhateverLogSays(t *testing.T) {
+	for _, tt := range []struct{ log, want string }{
+		{"text", ` msg=joining .* name=guest-1`},
+		{"json", `^{.*"msg":"joining".*"name":"guest-1"`},
+		{"off", "^stopping"},
+	} {
+		t.Run(tt.log, func(t *testing.T) {
+			t.Parallel()
+			p, addr := serve(t, "-log", tt.log)
+			ada, bob := nc(t, addr), nc(t, addr)
+			program.Meet(t, ada, bob)
+			p.Signal(t, os.Interrupt)
+			require.Regexp(t, tt.want, p.Err.Line(t))
+			require.Zero(t, p.Status(t))
+		})
+	}
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t)
+	ada, bob := nc(t, addr), nc(t, addr)
+	program.Meet(t, ada, bob)
+	var lines strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&lines, "line %d\n", i)
+	}
+	ada.Say(t, lines.String()+"the last\n")
+	bob.Out.Expect(t, ": the last\n")
+	p.Signal(t, os.Interrupt)
+	ada.Out.Expect(t, "* goodbye: room closed\n")
+	bob.Out.Expect(t, "* goodbye: room closed\n")
+	p.Err.Expect(t, "stopped, members cut: 0\n")
+	require.Zero(t, p.Status(t))
+	_, err := net.Dial("tcp", addr)
+	require.Error(t, err)
+}
+
+// lag connects a member whose connection takes next to nothing, and has so
+// much said that it cannot have taken it.
+func lag(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	// The buffer must be small from the start, so that what the member takes
+	// shows at the other end at once.
+	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var setErr error
+		err := raw.Control(func(fd uintptr) {
+			setErr = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10)
+		})
+		return cmp.Or(err, setErr)
+	}}
+	slow, err := small.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { slow.Close() })
+	ada, bob := nc(t, addr), nc(t, addr)
+	program.Meet(t, ada, bob)
+	line := strings.Repeat("x", 60_000) + "\n"
+	for range 300 {
+		ada.Say(t, line)
+	}
+	ada.Say(t, "the last\n")
+	bob.Out.Expect(t, ": the last\n")
+	return slow
+}
+
+// trickle reads a little at a time, until the end.
+func trickle(conn net.Conn) {
+	buf := make([]byte, 2<<10)
+	for {
+		if _, err := conn.Read(buf); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // a peer's slowness: nothing waits for it
+	}
+}
+
+const bigBacklog = "67108864"
+
+func TestDrainCutsWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t, "-backlog", bigBacklog)
+	lag(t, addr)
+	p.Signal(t, os.Interrupt)
+	p.Err.Expect(t, "stopped, members cut: 1\n")
+	require.Zero(t, p.Status(t))
+}
+
+func TestDrainEndsAfterTenSeconds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	t.Parallel()
+	p, addr := serve(t, "-backlog", bigBacklog)
+	slow := lag(t, addr)
+	go trickle(slow)
+	began := time.Now()
+	p.Signal(t, os.Interrupt)
+	p.Err.Expect(t, "stopped, members cut: 1\n")
+	require.Zero(t, p.Status(t))
+	require.Greater(t, time.Since(began), 9*time.Second, "who reads is waited for")
+}
+
+func TestSecondInterruptEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t, "-backlog", bigBacklog)
+	slow := lag(t, addr)
+	go trickle(slow)
+	p.Signal(t, os.Interrupt)
+	p.Err.Expect(t, "stopping, ")
+	p.Signal(t, os.Interrupt)
+	require.Equal(t, 1, p.Status(t))
+	require.NotContains(t, p.Err.Text(), "stopped")
+}
+
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t)
+	p := program.Start(t, program.Path("server"), "-addr", addr)
+	require.Equal(t, 1, p.Status(t))
+	require.Equal(t, fmt.Sprintf("server: listen tcp %s: bind: address already in use\n", addr), p.Err.Text())
+}
+
+func TestBadFlags(t *testing.T) {
+	cert, key := program.Certificate(t)
+	for _, tt := range []struct {
+		name string
+		args string
+		want string
+	}{
+		{"unknown flag", "-port 9000", "flag provided but not defined: -port"},
+		{"argument", "localhost:9000", `unexpected argument "localhost:9000"`},
+		{"address without port", "-addr localhost", "-addr: address localhost: missing port in address"},
+		{"address with a bad port", "-addr localhost:99999", "-addr: address 99999: invalid port"},
+		{"framing", "-framing length3", `invalid value "length3" for flag -framing: want one of chunks, content-length, length1, `},
+		{"codec", "-codec xml", `invalid value "xml" for flag -codec: want one of json, raw, text`},
+		{"slow", "-slow drop", `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
+		{"log", "-log loud", `invalid value "loud" for flag -log: want one of json, off, text`},
+		{"chunks of text", "-framing chunks -codec text", "-framing chunks goes with -codec raw only"},
+		{"names in raw", "-codec raw -ask-name", "-ask-name goes with -codec text only"},
+		{"negative wait", "-max-wait -1s", "-max-wait -1s is negative"},
+		{"wait without unit", "-max-wait 5", `invalid value "5" for flag -max-wait`},
+		{"negative backlog", "-backlog -1", `invalid value "-1" for flag -backlog: want a number from 0 to `},
+		{"huge message", "-max-message 99999999999", `invalid value "99999999999" for flag -max-message`},
+		{"members in words", "-max-members many", `invalid value "many" for flag -max-members`},
+		{"certificate alone", "-tls-cert " + cert, "-tls-cert and -tls-key go together"},
+		{"key alone", "-tls-key " + key, "-tls-cert and -tls-key go together"},
+		{"no such file", "-tls-cert nosuch.pem -tls-key " + key, "-tls-cert, -tls-key: open nosuch.pem: no such file"},
+		{"key for certificate", "-tls-cert " + key + " -tls-key " + key, "-tls-cert, -tls-key: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := program.Start(t, program.Path("server"), strings.Fields(tt.args)...)
+			require.Equal(t, 2, p.Status(t))
+			require.True(t, strings.HasPrefix(p.Err.Text(), "server: "+tt.want), "got %q, want %q", p.Err.Text(), tt.want)
+			require.Equal(t, 1, strings.Count(p.Err.Text(), "\n"), "one line: %q", p.Err.Text())
+			require.Empty(t, p.Out.Text())
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	p := program.Start(t, program.Path("server"), "-help")
+	require.Zero(t, p.Status(t))
+	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name tls-cert tls-key log") {
+		require.Contains(t, p.Err.Text(), "\n  -"+name)
+	}
+}

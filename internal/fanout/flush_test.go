@@ -1,0 +1,508 @@
+package fanout
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A bare connection takes bytes without any synchronisation of its own, so
+// that the race detector sees whether the token orders its writers.
+type bare struct {
+	net.Conn
+	rnd *rand.Rand
+	got []byte
+}
+
+func newBare(seed uint64) *bare { return &bare{rnd: rand.New(rand.NewPCG(seed, 5))} }
+
+func (b *bare) tryWrite(_ *op, p []byte) (n int, again bool, err error) {
+	switch b.rnd.IntN(8) {
+	case 0:
+		return 0, true, nil
+	case 1:
+		p = p[:1+b.rnd.IntN(len(p))]
+	}
+	b.got = append(b.got, p...)
+	return len(p), false, nil
+}
+
+func (b *bare) Write(p []byte) (int, error) {
+	for range b.rnd.IntN(3) {
+		runtime.Gosched()
+	}
+	b.got = append(b.got, p...)
+	return len(p), nil
+}
+
+func (b *bare) SetWriteDeadline(time.Time) error { return nil }
+func (b *bare) Close() error                     { return nil }
+
+// Each round appends while flushers and writers of the round before end.
+// Whatever was appended arrives without anybody's further help.
+func TestE5NoWakeUpIsLost(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	var conns []*bare
+	var ms []*member
+	for i := range 12 {
+		b := newBare(uint64(i))
+		var raw nonblocking = b
+		if i%4 == 3 {
+			raw = nil
+		}
+		conns = append(conns, b)
+		ms = append(ms, h.join(t, b, raw, false))
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var own, direct [12]int
+	for range 400 {
+		var wg sync.WaitGroup
+		for range 3 {
+			i, yields := rnd.IntN(len(ms)), rnd.IntN(20)
+			own[i]++
+			direct[i]++
+			num := uint64(direct[i])
+			wg.Go(func() {
+				for range yields {
+					runtime.Gosched()
+				}
+				h.post(ms[i].cur, 50)
+			})
+			ms[i].cur.Insert(appendFrame(nil, kindDirect, num, 30), 1<<20)
+		}
+		wg.Wait()
+		for i, m := range ms {
+			for !caughtUp(m) {
+				if m.sink.raw != nil && h.asleep() && !caughtUp(m) {
+					t.Fatalf("sink %d has %d frames to get, and nobody is at work", i, m.cur.Missed())
+				}
+				runtime.Gosched()
+			}
+		}
+	}
+	for _, m := range ms {
+		<-m.sink.Finish()
+		m.sink.Close()
+	}
+	h.quiet()
+	for i, b := range conns {
+		require.Len(t, items(t, b.got), 1200-own[i]+direct[i], "sink %d", i)
+	}
+	require.Empty(t, h.lost)
+}
+
+// caughtUp reports whether m has nothing to get.
+func caughtUp(m *member) bool { return m.cur.Missed() == 0 && !m.sink.behind() }
+
+// asleep reports whether all of the fan was at rest at some instant.
+func (h *hub) asleep() bool {
+	for i := range h.fan.shards {
+		if sh := &h.fan.shards[i]; sh.word.Load() != idle || sh.busy.Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// The windows at the end of a visit: appends while a system call is held must
+// be written although everybody else has gone by then.
+func TestE5AppendsDuringHeldCalls(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	f := newFake(plenty)
+	m := h.join(t, f, f, false)
+	for i := range 200 {
+		held, letGo := f.hold()
+		if i%2 == 0 {
+			h.post(nil, 50)
+		} else { // a caller of Flush holds the token
+			m.sink.Queue(appendFrame(nil, kindDirect, uint64(i), 20), 100)
+			go m.sink.Flush()
+		}
+		<-held
+		h.post(nil, 50)
+		m.cur.Insert(appendFrame(nil, kindDirect, uint64(i), 20), 1000)
+		letGo()
+		for !caughtUp(m) {
+			runtime.Gosched()
+		}
+		h.quiet()
+	}
+	require.Len(t, items(t, f.received()), 600)
+	h.idle(t)
+}
+
+// Sinks come and go, and are failed and closed at once, while flushers walk.
+func TestE5CloseDuringWalks(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 32 << 10})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				h.post(nil, 200)
+			}
+		}
+	})
+	var churn sync.WaitGroup
+	for g := range 4 {
+		churn.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(g), 9))
+			for range 500 {
+				f := newFake(rnd.IntN(3000))
+				m := &member{failed: make(chan error, 1)}
+				var raw nonblocking = f
+				if rnd.IntN(4) == 0 {
+					raw = nil
+				}
+				m.sink = h.fan.newSink(f, raw, m, time.Minute)
+				h.mu.Lock()
+				m.cur = h.log.Attach(m.sink, rnd.IntN(2) == 0)
+				h.mu.Unlock()
+				for range rnd.IntN(30) {
+					runtime.Gosched()
+				}
+				if rnd.IntN(2) == 0 {
+					m.sink.Queue([]byte("x"), 10)
+					m.sink.Flush()
+				}
+				f.Close()
+				m.sink.Close()
+				m.cur.Missed()
+			}
+		})
+	}
+	churn.Wait()
+	close(stop)
+	wg.Wait()
+	h.quiet()
+	h.post(nil, 10)
+	h.idle(t)
+}
+
+func TestNothingStartsAfterWait(t *testing.T) {
+	for range 300 {
+		h := newHub(t, LogConfig{Backlog: 32 << 10})
+		f := newFake(plenty)
+		m := &member{failed: make(chan error, 1)}
+		m.sink = h.fan.newSink(f, f, m, time.Minute)
+		m.cur = h.log.Attach(m.sink, false)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			m.cur.Insert([]byte("x"), 10)
+			h.fan.Flush()
+			m.sink.Queue([]byte("x"), 10)
+			m.sink.Flush()
+		})
+		f.Close()
+		m.sink.Close()
+		h.fan.Wait()
+		wg.Wait()
+	}
+}
+
+func TestNoAllocationPerDelivery(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	for range 100 {
+		f := &sinkhole{}
+		h.join(t, f, f, false)
+	}
+	h.post(nil, 64)
+	h.quiet()
+	allocs := testing.AllocsPerRun(200, func() {
+		h.post(nil, 64)
+		h.quiet()
+	})
+	require.LessOrEqual(t, allocs, 12.0, "for a message to 100 sinks")
+}
+
+// A sinkhole takes everything.
+type sinkhole struct{ net.Conn }
+
+func (*sinkhole) tryWrite(_ *op, b []byte) (int, bool, error) { return len(b), false, nil }
+func (*sinkhole) Close() error                                { return nil }
+
+func BenchmarkFanOut(b *testing.B) {
+	h := newHub(b, LogConfig{Backlog: 4 << 20})
+	for range 1000 {
+		f := &sinkhole{}
+		h.join(b, f, f, false)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		h.post(nil, 64)
+	}
+	h.quiet()
+}
+
+// A party is a member of the stress test: a receiver that is checked against
+// the history of the log.
+type party struct {
+	*member
+	here, there net.Conn
+	from        uint64 // seq before its first
+	to          uint64 // its last, where it finished
+	finished    bool
+	skip        bool
+	mu          sync.Mutex
+	directs     []uint64 // seq at which each was inserted
+	read        chan struct{}
+	got         []byte
+}
+
+func TestStress(t *testing.T) {
+	for _, policy := range []string{"disconnect", "skip", "block"} {
+		t.Run(policy, func(t *testing.T) {
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			stress(t, policy, seed)
+		})
+	}
+}
+
+func stress(t *testing.T, policy string, seed uint64) {
+	h := newHub(t, LogConfig{Backlog: 96 << 10, Block: policy == "block"})
+	var history sync.Map // seq -> *party
+	var parties []*party
+	var mu sync.Mutex
+	enter := func(kind int, rnd *rand.Rand) *party {
+		p := &party{skip: policy == "skip", read: make(chan struct{})}
+		p.member = &member{failed: make(chan error, 1)}
+		quick := rnd.IntN(3) > 0
+		if kind == 2 {
+			f := newFake(plenty)
+			p.here, p.there = f, f
+			p.sink = h.fan.newSink(f, f, p, time.Minute)
+			close(p.read)
+		} else {
+			if kind == 0 {
+				here, there := tcpPair(t)
+				here.SetWriteBuffer(16 << 10)
+				there.SetReadBuffer(16 << 10)
+				p.here, p.there = here, there
+			} else {
+				p.here, p.there = net.Pipe()
+			}
+			p.sink = h.fan.NewSink(p.here, p, time.Minute)
+			r := rand.New(rand.NewPCG(seed, rnd.Uint64()))
+			go func() {
+				defer close(p.read)
+				b := make([]byte, 4<<10)
+				for {
+					if !quick && r.IntN(40) == 0 {
+						<-time.After(time.Duration(r.IntN(20)) * time.Millisecond) // a stall
+					}
+					n, err := p.there.Read(b)
+					p.got = append(p.got, b[:n]...)
+					if err != nil {
+						return
+					}
+				}
+			}()
+		}
+		h.mu.Lock()
+		p.from = h.seq
+		p.cur = h.log.Attach(p.sink, p.skip)
+		h.mu.Unlock()
+		mu.Lock()
+		parties = append(parties, p)
+		mu.Unlock()
+		return p
+	}
+	post := func(p *party, size int) bool {
+		var cur *Cursor
+		if p != nil {
+			cur = p.cur
+		}
+		for {
+			h.mu.Lock()
+			ch := h.fan.Progress()
+			v := h.tryLocked(cur, size, false, false)
+			if v == Fits && p != nil {
+				history.Store(h.seq, p)
+			}
+			lost := h.lost
+			h.lost = nil
+			h.mu.Unlock()
+			for _, s := range lost {
+				s.Close()
+				s.owner.(*party).here.Close()
+			}
+			if v == Fits {
+				return true
+			}
+			h.fan.Await(t.Context(), ch, 0)
+		}
+	}
+	leave := func(p *party) {
+		h.mu.Lock()
+		done := p.sink.Finish()
+		p.to = h.seq
+		h.mu.Unlock()
+		<-done
+		p.finished = p.sink.Err() == nil
+		p.here.Close()
+		p.sink.Close()
+	}
+
+	setup := rand.New(rand.NewPCG(seed, 77))
+	var first []*party
+	for i := range 70 {
+		kind := 0
+		if i >= 60 {
+			kind = 2
+		} else if i >= 30 {
+			kind = 1
+		}
+		first = append(first, enter(kind, setup))
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(g)))
+			mine := first[g*17 : g*17+17]
+			for range 500 {
+				p := mine[rnd.IntN(len(mine))]
+				size := 20 + rnd.IntN(300)
+				if rnd.IntN(50) == 0 {
+					size = rnd.IntN(20 << 10)
+				}
+				switch rnd.IntN(20) {
+				case 0:
+					i := rnd.IntN(len(mine))
+					leaver := mine[i]
+					wg.Go(func() { leave(leaver) })
+					mine[i] = enter(rnd.IntN(3), rnd)
+				case 1:
+					mine[0].here.Close()
+					mine[0].sink.Close()
+					mine[0] = enter(rnd.IntN(3), rnd)
+				case 2, 3:
+					h.mu.Lock()
+					p.mu.Lock()
+					if p.cur.Insert(appendFrame(nil, kindDirect, uint64(len(p.directs)), 40), 4<<10) {
+						p.directs = append(p.directs, h.seq)
+					}
+					p.mu.Unlock()
+					h.mu.Unlock()
+				case 4, 5, 6:
+					post(nil, size)
+				default:
+					post(p, size)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	mu.Lock()
+	all := append([]*party(nil), parties...)
+	mu.Unlock()
+	for _, p := range all {
+		if p.sink.Err() == nil {
+			wg.Go(func() { leave(p) })
+		}
+	}
+	wg.Wait()
+	finished := 0
+	for i, p := range all {
+		p.here.Close()
+		<-p.read
+		p.there.Close()
+		if f, ok := p.here.(*fake); ok {
+			p.got = f.received()
+		}
+		if p.finished {
+			finished++
+		}
+		if err := p.check(&history); err != nil {
+			t.Errorf("party %d (%T, from %d to %d, finished %v): %v", i, p.here, p.from, p.to, p.finished, err)
+		}
+	}
+	require.Greater(t, finished, len(all)/4)
+	h.quiet()
+	h.idle(t)
+}
+
+// check compares what p received with the history: exactly once, in order, its
+// own frames left out, holes announced exactly.
+func (p *party) check(history *sync.Map) error {
+	own := func(seq uint64) bool {
+		o, ok := history.Load(seq)
+		return ok && o == p
+	}
+	next := p.from + 1
+	skipOwn := func(to uint64) {
+		for next <= to && own(next) {
+			next++
+		}
+	}
+	directs := 0
+	for b := p.got; len(b) > 0; {
+		it, n, err := cutItem(b)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if p.finished {
+				return errors.New("the stream ends in the middle of a frame")
+			}
+			break
+		}
+		b = b[n:]
+		switch it.kind {
+		case kindGap:
+			if !p.skip {
+				return fmt.Errorf("%v without skipping", it)
+			}
+			if next < it.num {
+				skipOwn(it.num - 1)
+			}
+			if it.num != next || it.to < it.num {
+				// own frames before the hole may be left out or part of it
+				return fmt.Errorf("%v where %d was next", it, next)
+			}
+			next = it.to + 1
+		case kindDirect:
+			if it.num != uint64(directs) {
+				return fmt.Errorf("%v where d%d was next", it, directs)
+			}
+			at := p.directs[directs]
+			directs++
+			skipOwn(at)
+			if next <= at {
+				return fmt.Errorf("%v stands before m%d, it was put after m%d", it, next, at)
+			}
+		default:
+			if own(it.num) {
+				return fmt.Errorf("its own %v", it)
+			}
+			skipOwn(it.num)
+			if it.num != next {
+				return fmt.Errorf("%v where m%d was next", it, next)
+			}
+			next++
+		}
+		if p.to > 0 && next > p.to+1 {
+			return fmt.Errorf("%v after its end at %d", it, p.to)
+		}
+	}
+	if p.finished {
+		skipOwn(p.to)
+		if next != p.to+1 {
+			return fmt.Errorf("ends before m%d, its end is m%d", next, p.to)
+		}
+		if directs < len(p.directs) {
+			return fmt.Errorf("got %d inserts of %d", directs, len(p.directs))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,420 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+const small = 4 << 10 // of socket buffers
+
+// dialSmall connects without the library and with the smallest buffers, and says hello.
+func dialSmall(t testing.TB, addr, hello string) *net.TCPConn {
+	t.Helper()
+	nc := dialRaw(t, addr)
+	require.NoError(t, nc.SetReadBuffer(small))
+	_, err := io.WriteString(nc, hello)
+	require.NoError(t, err)
+	return nc
+}
+
+func kib(i int) []byte { return fmt.Appendf(nil, "%08d%s", i, strings.Repeat(".", 1<<10-8)) }
+
+func broadcast(t testing.TB, room *tcproom.Room, body []byte) uint64 {
+	t.Helper()
+	seq, err := room.Broadcast(testContext(t), body)
+	require.NoError(t, err)
+	return seq
+}
+
+// flood has the room say n bodies of 1 KiB while w reads them, and checks that
+// w gets them all.
+func flood(t testing.TB, room *tcproom.Room, w *tcproom.Conn, from, n int) {
+	t.Helper()
+	failed := make(chan error, 1)
+	go func() {
+		for i := range n {
+			if _, err := room.Broadcast(context.Background(), kib(from+i)); err != nil {
+				failed <- err
+				return
+			}
+		}
+		failed <- nil
+	}()
+	for i := range n {
+		if got := nextMessage(t, w); got != string(kib(from+i)) {
+			t.Fatalf("got %.20q at %d", got, i)
+		}
+	}
+	require.NoError(t, <-failed)
+}
+
+func slowRoom(opts ...tcproom.RoomOption) *tcproom.Room {
+	return tcproom.New(append([]tcproom.RoomOption{
+		tcproom.WithMaxMessage(4 << 10), tcproom.WithBacklog(64 << 10), tcproom.WithSocketBuffers(0, small),
+	}, opts...)...)
+}
+
+// TestSlowIsDisconnected: a member that stops reading ends with ErrSlow and a
+// reset; nobody else notices.
+func TestSlowIsDisconnected(t *testing.T) {
+	for _, codec := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}} {
+		for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, 77} {
+			if _, isRaw := codec.(tcproom.Raw); policy == tcproom.Skip && !isRaw {
+				continue // Skip means Disconnect only where the codec has no gaps
+			}
+			t.Run(fmt.Sprintf("%T %v", codec, policy), func(t *testing.T) {
+				checkGoroutines(t)
+				left := newCauses()
+				room := slowRoom(tcproom.WithSlowMembers(policy), tcproom.WithCodec(codec), tcproom.OnLeave(left.left), tcproom.WithNotices(false))
+				addr := serveTCP(t, room)
+				w := dial(t, addr, tcproom.WithCodec(codec))
+				nc := dialSmall(t, addr, "")
+				waitLen(t, room, 2)
+				flood(t, room, w, 0, 1000)
+				require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+				waitLen(t, room, 1)
+				require.EqualValues(t, map[string]uint64{"slow": 1}, room.Stats().Left)
+				_, err := io.Copy(io.Discard, nc)
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+				flood(t, room, w, 1000, 100)
+			})
+		}
+	}
+}
+
+const helloLine = `{"type":"hello","name":"slow"}` + "\n"
+
+// TestSlowSkips: with Skip a member that reads again gets what was before, a
+// gap that names exactly what is missing, and then everything live (P6).
+func TestSlowSkips(t *testing.T) {
+	room := slowRoom(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(tcproom.JSON{}))
+	addr := serveTCP(t, room)
+	w := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	nc := dialSmall(t, addr, helloLine)
+	waitLen(t, room, 2)
+	m := memberOf(t, room, 1)
+	slow := tcproom.NewConn(&preread{Conn: nc}, tcproom.WithCodec(tcproom.JSON{}))
+	defer slow.Close()
+
+	var events, gaps, missed uint64
+	at := uint64(0)
+	until := func(last uint64) { // reads until last, and holds it against P6
+		t.Helper()
+		for at < last {
+			switch ev := next(t, slow); ev.Kind {
+			case tcproom.Welcome:
+				at = ev.Seq
+			case tcproom.Gap:
+				require.Equal(t, at+1, ev.GapFrom)
+				require.GreaterOrEqual(t, ev.GapTo, ev.GapFrom)
+				gaps++
+				missed += ev.GapTo - ev.GapFrom + 1
+				at = ev.GapTo
+			case tcproom.Message:
+				at++
+				require.Equal(t, at, ev.Seq)
+				events++
+			case tcproom.Direct:
+				require.Equal(t, "never skipped", string(ev.Body))
+			default:
+				t.Fatalf("got %v", ev)
+			}
+		}
+	}
+	for round := range 3 {
+		flood(t, room, w, 2000*round, 2000)
+		require.NoError(t, m.Send(testContext(t), []byte("never skipped")))
+		last := broadcast(t, room, []byte("last"))
+		require.Equal(t, "last", nextMessage(t, w))
+		until(last)
+	}
+	require.GreaterOrEqual(t, gaps, uint64(3))
+	require.Equal(t, room.Stats().Messages, events+missed)
+	require.Equal(t, missed, room.Stats().Skipped)
+	slow.Close()
+	waitLen(t, room, 1)
+	require.Equal(t, missed, room.Stats().Skipped)
+}
+
+// preread drops the hello that NewConn would say a second time.
+type preread struct {
+	net.Conn
+	once sync.Once
+}
+
+func (p *preread) Write(b []byte) (n int, err error) {
+	said := false
+	p.once.Do(func() { said = true })
+	if said {
+		return len(b), nil
+	}
+	return p.Conn.Write(b)
+}
+
+// TestBlockHoldsMessages: with Block messages wait for a member that does not
+// read, and nothing is lost; the context of who speaks ends the wait; joins and
+// leaves are not held back and cut nobody.
+func TestBlockHoldsMessages(t *testing.T) {
+	left := newCauses()
+	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour),
+		tcproom.WithCodec(tcproom.JSON{}), tcproom.OnLeave(left.left))
+	addr := serveTCP(t, room)
+	nc := dialSmall(t, addr, helloLine)
+	waitLen(t, room, 1)
+	said := 0
+	block := func() {
+		t.Helper()
+		for {
+			ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond, io.ErrNoProgress)
+			_, err := room.Broadcast(ctx, kib(said))
+			cancel()
+			if err != nil {
+				require.ErrorIs(t, err, io.ErrNoProgress)
+				return
+			}
+			said++
+		}
+	}
+	block()
+	require.Greater(t, said, 32, "the backlog is there to be used")
+	const churn = 15
+	for range churn {
+		c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+		require.NoError(t, c.Close())
+		require.ErrorIs(t, left.next(t), io.EOF)
+	}
+	require.Equal(t, 1, room.Len(), "who holds messages up is still there")
+	block()
+
+	slow := tcproom.NewConn(&preread{Conn: nc}, tcproom.WithCodec(tcproom.JSON{}))
+	defer slow.Close()
+	at := next(t, slow).Seq
+	notices := 0
+	for got := 0; got < said; {
+		ev := next(t, slow)
+		at++
+		require.Equal(t, at, ev.Seq)
+		if ev.Kind == tcproom.Message {
+			require.Equal(t, string(kib(got)), string(ev.Body))
+			got++
+		} else {
+			notices++
+		}
+	}
+	require.Equal(t, 2*churn, notices)
+	broadcast(t, room, []byte("goes on"))
+	require.Equal(t, "goes on", nextMessage(t, slow))
+}
+
+// TestBlockCutsAfterMaxWait: exactly then the member that holds everybody up
+// goes, and not the one who speaks.
+func TestBlockCutsAfterMaxWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := newCauses()
+		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(3*time.Second), tcproom.OnLeave(left.left), tcproom.WithNotices(false))
+		stalled, w := join(t, room), join(t, room)
+		speaker := join(t, room)
+		var got []string
+		reading := make(chan struct{})
+		go func() {
+			defer close(reading)
+			for ev, err := range w.Events(context.Background()) {
+				if err != nil {
+					return
+				}
+				got = append(got, string(ev.Body[:8]))
+			}
+		}()
+		start := time.Now()
+		for i := range 100 {
+			send(t, speaker, string(kib(i)))
+		}
+		synctest.Wait()
+		held := len(got)
+		require.Less(t, held, 100)
+		require.Equal(t, 3, room.Len())
+		time.Sleep(2900 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, 3, room.Len())
+		require.LessOrEqual(t, len(got), held+2)
+		require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+		require.InDelta(t, 3, time.Since(start).Seconds(), 0.1)
+		synctest.Wait()
+		require.Equal(t, 2, room.Len())
+		require.Len(t, got, 100)
+		stalled.Close()
+		speaker.Close()
+		w.Close()
+		room.Close()
+		<-reading
+		<-room.Done()
+	})
+}
+
+// TestBlockMutual: two members that flood and never read end within a bounded
+// time (F65), and a third loses nothing that was ordered.
+func TestBlockMutual(t *testing.T) {
+	left := newCauses()
+	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(100*time.Millisecond), tcproom.OnLeave(left.left))
+	addr := serveTCP(t, room)
+	w := dial(t, addr)
+	go func() {
+		for range w.Events(context.Background()) {
+		}
+	}()
+	waitLen(t, room, 1)
+	a, b := dialSmall(t, addr, ""), dialSmall(t, addr, "")
+	waitLen(t, room, 3)
+	for _, nc := range []net.Conn{a, b} {
+		go func() {
+			line := append(kib(0), '\n')
+			for {
+				if _, err := nc.Write(line); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+	a.Close()
+	b.Close()
+	left.next(t)
+	waitLen(t, room, 1)
+	require.NoError(t, w.Err())
+}
+
+// TestP12StalledMembersDelayNobody: whatever the transport of one that stops
+// reading, two others chat on at full speed while it is overrun.
+func TestP12StalledMembersDelayNobody(t *testing.T) {
+	server, client := testTLS()
+	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip} {
+		for _, transport := range []string{"tcp", "tls", "pipe"} {
+			t.Run(policy.String()+" "+transport, func(t *testing.T) {
+				room := slowRoom(tcproom.WithSlowMembers(policy), tcproom.WithNotices(false), tcproom.WithWriteTimeout(time.Hour))
+				addr := serveTCP(t, room)
+				a, b := dial(t, addr), dial(t, addr)
+				opts := []tcproom.DialOption{tcproom.WithSocketBuffers(small, small)}
+				var stalled *tcproom.Conn
+				switch transport {
+				case "tcp":
+					stalled = dial(t, addr, opts...)
+				case "tls":
+					stalled = dial(t, serveTCP(t, room, tcproom.WithTLS(server)), append(opts, tcproom.WithTLS(client))...)
+				case "pipe":
+					stalled = join(t, room)
+				}
+				waitLen(t, room, 3)
+				start := time.Now()
+				for i := range 500 {
+					send(t, a, string(kib(i)))
+					require.Equal(t, string(kib(i)), nextMessage(t, b))
+				}
+				if d := time.Since(start); d > 10*time.Second {
+					t.Fatalf("500 messages took %v", d)
+				}
+				if policy == tcproom.Disconnect {
+					waitLen(t, room, 2)
+				} else {
+					eventually(t, "it skips", func() bool { return room.Stats().Skipped > 0 })
+				}
+				room.Close()
+				stalled.Close()
+			})
+		}
+	}
+}
+
+// TestP14StalledReaders: two thousand readers that have stopped cost one
+// backlog and a constant each.
+func TestP14StalledReaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("2,000 connections")
+	}
+	const n, backlog = 2000, 4 << 20
+	room := tcproom.New(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithBacklog(backlog),
+		tcproom.WithSocketBuffers(small, small), tcproom.WithNotices(false), tcproom.WithWriteTimeout(time.Hour))
+	addr := serveTCP(t, room)
+	w := dial(t, addr)
+	for range n {
+		dialSmall(t, addr, "")
+	}
+	waitLen(t, room, n+1)
+	before := memory()
+	flood(t, room, w, 0, 16<<10)
+	eventually(t, "all skip", func() bool { return room.Stats().Skipped > n*4<<10 })
+	grown := memory() - before
+	// The backlog in segments, and for each conn a goroutine that waits and
+	// at most 16 KiB that it has taken, in a buffer of at most twice that.
+	if limit := int64(2*backlog + n*(32<<10+8<<10) + 16<<20); grown > limit && !raceEnabled {
+		t.Fatalf("memory grew by %d bytes, the limit is %d", grown, limit)
+	}
+	t.Logf("%d bytes a stalled reader", grown/n)
+	require.Equal(t, n+1, room.Len())
+}
+
+func memory() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// TestE1FastSender: whoever reads is not cut, however fast one sends and
+// however small the backlog is.
+func TestE1FastSender(t *testing.T) {
+	size, total := 1<<10, 64<<20
+	if raceEnabled || testing.Short() {
+		total = 8 << 20
+	}
+	server, client := testTLS()
+	left := newCauses()
+	raw := tcproom.WithCodec(tcproom.Raw{})
+	room := tcproom.New(raw, tcproom.WithBacklog(1), tcproom.WithMaxMessage(size), tcproom.OnLeave(left.left))
+	addr := serveTCP(t, room)
+	secure := serveTCP(t, room, tcproom.WithTLS(server))
+	var wg sync.WaitGroup
+	readers := []*tcproom.Conn{dial(t, addr, raw), dial(t, addr, raw), dial(t, addr, raw), dial(t, secure, raw, tcproom.WithTLS(client)), join(t, room)}
+	waitLen(t, room, len(readers))
+	n := total / size
+	for _, c := range readers {
+		wg.Go(func() {
+			for i := range n {
+				ev, err := c.Receive(context.Background())
+				if err != nil {
+					t.Errorf("after %d: %v", i, err)
+					return
+				}
+				if string(ev.Body[:8]) != fmt.Sprintf("%08d", i) {
+					t.Errorf("got %q at %d", ev.Body[:8], i)
+					return
+				}
+			}
+		})
+	}
+	nc := dialRaw(t, addr)
+	go io.Copy(io.Discard, nc)
+	out := bufio.NewWriterSize(nc, 64<<10)
+	filler := bytes.Repeat([]byte("x"), size-8)
+	for i := range n {
+		fmt.Fprintf(out, "%08d%s\n", i, filler)
+	}
+	require.NoError(t, out.Flush())
+	wg.Wait()
+	require.Empty(t, left.ch)
+	require.Equal(t, len(readers)+1, room.Len())
+}
