@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
@@ -18,7 +19,7 @@ import (
 // Dial connects to the room at the TCP address addr, such as
 // "localhost:9000". With a codec that is a [Greeter] it returns when the room
 // has welcomed the conn, or a [*RefusedError]; the [Welcome] is then the first
-// event. ctx bounds the dialling and the handshake; when it ends later, nothing happens.
+// event, but for what the room's hooks said to this conn before it. ctx bounds the dialling and the handshake; when it ends later, nothing happens.
 func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 	cfg := newDialConfig(opts)
 	nc, err := cfg.dial(ctx, "tcp", addr)
@@ -129,8 +130,10 @@ type dialer struct {
 	once sync.Once      // of Close
 	err  error          // of Close
 
+	closing atomic.Bool   // CloseWrite was called
 	reading chan struct{} // holds a token while somebody reads; guards what follows
 	first   []Event       // read by greet
+	ended   bool          // Receive has said why
 	parsed  Event         // of parseEvent
 	watched <-chan struct{}
 	unwatch func() bool
@@ -163,15 +166,21 @@ func (c *Conn) greet(ctx context.Context) error {
 	if _, ok := c.cfg.codec.(Greeter); !ok {
 		return nil
 	}
-	ev, err := c.receive(ctx)
-	if err != nil {
-		return err
+	var first []Event
+	for size := 0; ; {
+		ev, err := c.receive(ctx)
+		if err != nil {
+			return err
+		}
+		first, size = append(first, ev), size+len(ev.Body)
+		switch {
+		case ev.Kind == Welcome:
+			c.dial.first = first
+			return nil
+		case ev.Kind != Direct || size > maxQueued:
+			return fmt.Errorf("%w: the room says a %v before its Welcome", ErrMalformed, ev.Kind)
+		}
 	}
-	if ev.Kind != Welcome {
-		return fmt.Errorf("%w: the room's first event is a %v, want a Welcome", ErrMalformed, ev.Kind)
-	}
-	c.dial.first = append(c.dial.first, ev)
-	return nil
 }
 
 func (c *Conn) start() {
@@ -184,6 +193,7 @@ func (c *Conn) start() {
 // hearEvents hands each event to OnEvent. It ends when the conn has.
 func (c *Conn) hearEvents() {
 	defer c.dial.wg.Done()
+	defer c.contain()
 	for {
 		ev, err := c.receive(context.Background())
 		if err != nil {
@@ -281,8 +291,11 @@ func (c *Conn) receive(ctx context.Context) (Event, error) {
 	defer d.unlock()
 	if len(d.first) > 0 {
 		ev := d.first[0]
-		d.first = nil
+		d.first = d.first[1:]
 		return ev, nil
+	}
+	if d.ended {
+		return Event{}, c.Err()
 	}
 	_, limit := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	for {
@@ -295,9 +308,11 @@ func (c *Conn) receive(ctx context.Context) (Event, error) {
 			return ev, nil
 		case err != nil:
 			c.end(err)
+			d.ended = true
 			return Event{}, c.Err()
 		}
 		if err := c.readMore(ctx, limit); err != nil {
+			d.ended = c.Err() != nil
 			return Event{}, err
 		}
 	}
@@ -350,8 +365,10 @@ func (c *Conn) nextEvent(limit int) (Event, error) {
 func (c *Conn) parseEvent(frame []byte) (Event, error) {
 	d := c.dial
 	d.parsed = Event{}
-	if err := c.cfg.codec.ParseEvent(append(make([]byte, 0, len(frame)), frame...), &d.parsed); err != nil {
+	if err := c.cfg.codec.ParseEvent(append(make([]byte, 0, len(frame)), frame...), &d.parsed); errors.Is(err, ErrNoFrame) {
 		return Event{}, err
+	} else if err != nil {
+		return Event{}, badInput(err)
 	}
 	ev := d.parsed
 	if ev.Kind == Welcome {
@@ -432,6 +449,35 @@ func (c *Conn) giveUp() {
 	c.dial.fan.Wait()
 }
 
+// CloseWrite ends the sending half of a dialling end: it waits until what Send
+// has taken is written, or ctx ends, and closes that half. Receive, Events and
+// [OnEvent] go on with what the room still says; when they come to [io.EOF] the
+// room has taken everything and closed too. Send returns [net.ErrClosed] from
+// then on. It returns the cause of ctx, after which it may be called again, or
+// that of c's end, and [errors.ErrUnsupported] at the room's end and where the
+// transport cannot close one half.
+func (c *Conn) CloseWrite(ctx context.Context) error {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if c.dial == nil || !ok {
+		return errors.ErrUnsupported
+	}
+	c.dial.closing.Store(true)
+	done := c.sink.Finish()
+	c.fan().Wake() // who waits in Send
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if err := half.CloseWrite(); err != nil {
+		return cmpErr(c.Err(), fmt.Errorf("%w: %w", ErrReset, err))
+	}
+	return nil
+}
+
 // closeDialled is Close at the dialling end.
 func (c *Conn) closeDialled() error {
 	c.dial.once.Do(func() { c.dial.err = c.closeOnce() })
@@ -454,6 +500,7 @@ func (c *Conn) closeOnce() (err error) {
 		d.wg.Wait()
 	}
 	if d.lock(context.Background()) == nil {
+		d.first, d.ended = nil, true
 		if d.unwatch != nil {
 			d.unwatch()
 		}

@@ -135,6 +135,9 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 		if err := c.Err(); err != nil {
 			return err
 		}
+		if c.dial != nil && c.dial.closing.Load() {
+			return net.ErrClosed
+		}
 		if c.put(b) {
 			return nil
 		}

@@ -398,21 +398,15 @@ func TestCloseInHooks(t *testing.T) {
 }
 
 // TestCloseInOnRejectWithoutSlot is the same for conns that found no slot, of
-// a listener and of ServeConn.
+// a listener, of ServeConn and of Join.
 func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 	for _, how := range []string{"Serve", "ServeConn"} {
 		t.Run(how, func(t *testing.T) {
 			checkGoroutines(t)
 			took := make(chan time.Duration, 10)
-			shaking := make(chan struct{})
 			var room *tcproom.Room
 			room = tcproom.New(
-				tcproom.WithMaxPending(1),
-				tcproom.Handshake(func(ctx context.Context, _ *tcproom.Conn) (tcproom.Identity, error) {
-					close(shaking)
-					<-ctx.Done()
-					return tcproom.Identity{}, ctx.Err()
-				}),
+				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
 				tcproom.OnReject(func(_ net.Addr, cause error) {
 					if errors.Is(cause, tcproom.ErrTooManyPending) {
 						start := time.Now()
@@ -422,8 +416,8 @@ func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 				}),
 			)
 			addr := serveTCP(t, room)
-			dialRaw(t, addr)
-			<-shaking
+			dialRaw(t, addr) // says no hello
+			waitPending(t, room, 1)
 			if how == "Serve" {
 				dialRaw(t, addr)
 			} else {
@@ -437,38 +431,52 @@ func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 	}
 }
 
+func waitPending(t testing.TB, room *tcproom.Room, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d pending", n), func() bool { return room.Stats().Pending == n })
+}
+
 // TestBlockedOnRejectIsNamed: also where the conn found no slot.
 func TestBlockedOnRejectIsNamed(t *testing.T) {
-	checkGoroutines(t)
-	shaking, inside, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	room := tcproom.New(
-		tcproom.WithMaxPending(1),
-		tcproom.Handshake(func(ctx context.Context, _ *tcproom.Conn) (tcproom.Identity, error) {
-			close(shaking)
-			<-ctx.Done()
-			return tcproom.Identity{}, ctx.Err()
-		}),
-		tcproom.OnReject(func(_ net.Addr, cause error) {
-			if errors.Is(cause, tcproom.ErrTooManyPending) {
-				close(inside)
-				<-release
+	for _, how := range []string{"Serve", "ServeConn"} {
+		t.Run(how, func(t *testing.T) {
+			checkGoroutines(t)
+			inside, release := make(chan struct{}), make(chan struct{})
+			room := tcproom.New(
+				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
+				tcproom.OnReject(func(_ net.Addr, cause error) {
+					if errors.Is(cause, tcproom.ErrTooManyPending) {
+						close(inside)
+						<-release
+					}
+				}),
+			)
+			free := sync.OnceFunc(func() { close(release) })
+			addr := serveTCP(t, room)
+			defer free()
+			first := dialRaw(t, addr)
+			waitPending(t, room, 1)
+			want := "pipe"
+			if how == "Serve" {
+				want = dialRaw(t, addr).LocalAddr().String()
+			} else {
+				here, there := net.Pipe()
+				defer here.Close()
+				go room.ServeConn(there)
 			}
-		}),
-	)
-	addr := serveTCP(t, room)
-	first := dialRaw(t, addr)
-	<-shaking
-	second := dialRaw(t, addr)
-	<-inside
-	first.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	var stop *tcproom.StopError
-	require.ErrorAs(t, room.Shutdown(ctx), &stop)
-	require.Equal(t, []tcproom.StuckConn{{Addr: second.LocalAddr().String(), Hook: "OnReject"}}, stop.Stuck)
-	close(release)
-	waitDone(t, room)
-	require.NoError(t, room.Shutdown(context.Background()))
+			<-inside
+			first.Close()
+			waitPending(t, room, 0)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			defer cancel()
+			var stop *tcproom.StopError
+			require.ErrorAs(t, room.Shutdown(ctx), &stop)
+			require.Equal(t, []tcproom.StuckConn{{Addr: want, Hook: "OnReject"}}, stop.Stuck)
+			free()
+			waitDone(t, room)
+			require.NoError(t, room.Shutdown(context.Background()))
+		})
+	}
 }
 
 // TestOnMessageMayWriteToBody: what a hook does to its argument changes
@@ -619,16 +627,16 @@ func TestP4SilenceAfterLeave(t *testing.T) {
 	for _, stalled := range []bool{false, true} {
 		t.Run(fmt.Sprint("stalled=", stalled), func(t *testing.T) {
 			checkGoroutines(t)
-			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(8<<10, 8<<10))
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(64<<10, 64<<10))
 			addr := serveTCP(t, room)
-			for i := range 50 {
-				c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(8<<10, 8<<10))
+			for i := range 20 {
+				c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(64<<10, 64<<10))
 				m, ok := room.Member(c.ID())
 				require.True(t, ok)
 				bulk := bytes.Repeat([]byte("x"), 1000)
 				n := 10
 				if stalled {
-					n = 100
+					n = 400
 				}
 				for range n {
 					_, err := room.Broadcast(testContext(t), bulk)

@@ -42,7 +42,8 @@ const (
 	Skip
 	// Block holds messages back, before they are ordered, until the member
 	// has read, for at most [WithMaxWait]; then those furthest behind end as
-	// with Disconnect. Joins and leaves are never held back for it.
+	// with Disconnect. Joins and leaves are never held back for it, and
+	// have an eighth of the backlog for themselves.
 	Block
 )
 

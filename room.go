@@ -41,8 +41,9 @@ type Room struct {
 	conns     map[*Conn]struct{} // all that are served, members or not
 	pending   int                // of them, those that have not joined
 	acceptors map[*acceptor]struct{}
-	released  chan struct{} // closed when a conn or acceptor is gone; nil until somebody waits
-	cut       []CutMember   // while stopping
+	rejects   map[*reject]struct{} // OnReject runs for conns that have no slot
+	released  chan struct{}        // closed when a conn or acceptor is gone; nil until somebody waits
+	cut       []CutMember          // while stopping
 	stats     Stats
 }
 
@@ -351,6 +352,9 @@ func (r *Room) leave(c *Conn, cause error) (left bool) {
 	if left = c.joined && !c.leaving; left {
 		c.setCause(cause)
 		p.leave(c)
+	}
+	for c.joined { // until the leave that another call orders has its place
+		p.await(r.fan.Progress(), time.Time{})
 	}
 	return left
 }

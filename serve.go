@@ -67,7 +67,7 @@ func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 	c := r.newConn(nc, r.connConfig(opts))
 	if err := r.begin(c); err != nil {
 		c.drop()
-		r.rejectUnserved(nc.RemoteAddr(), err)
+		r.rejectUnserved(nil, nc.RemoteAddr(), err)
 		return err
 	}
 	return r.serve(c)
@@ -84,7 +84,6 @@ type acceptor struct {
 	cfg      *connConfig
 	lane     *lane
 	starting chan struct{} // a token for each conn that has not come to wait for its peer
-	inHook   bool          // guarded by the room's lock
 }
 
 func (r *Room) addAcceptor(a *acceptor) error {
@@ -143,20 +142,11 @@ func (a *acceptor) accepted(nc net.Conn) {
 	c := a.room.newConn(nc, a.cfg)
 	if err := a.room.begin(c); err != nil {
 		c.drop()
-		a.room.setInHook(a, true)
-		a.room.rejectUnserved(nc.RemoteAddr(), err)
-		a.room.setInHook(a, false)
+		a.room.rejectUnserved(a, nc.RemoteAddr(), err)
 		return
 	}
 	a.starting <- struct{}{}
 	go a.room.serveAccepted(c, a.starting)
-}
-
-func (r *Room) setInHook(a *acceptor, on bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a.inHook = on
-	r.releasedLocked()
 }
 
 // passes reports whether an error of accepting concerns one connection or a
@@ -519,9 +509,12 @@ func (r *Room) seeOut(c *Conn) {
 	}
 	c.tellAdmitted(cause)
 	r.leave(c, cause)
-	r.farewell(c, cause)
+	c.unblock() // where somebody else noted the cause, too
 	r.mu.Lock()
 	r.unreserveLocked(c)
+	r.mu.Unlock()
+	r.farewell(c, cause)
+	r.mu.Lock()
 	joined := c.cur != nil
 	c.welcomed = c.welcomed || joined
 	r.mu.Unlock()
@@ -547,34 +540,49 @@ func (c *Conn) logEnd(cause error, joined bool) {
 	if !joined {
 		msg = "tcproom: connection refused"
 	}
-	c.logger().Log(context.Background(), level, msg, "addr", addrString(c.nc), "id", c.id, "name", c.Name(), "cause", cause)
+	c.logger().Log(context.Background(), level, msg, "addr", addrString(c.nc.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
 }
 
 func (c *Conn) logger() *slog.Logger { return c.cfg.logger }
 
-func addrString(nc net.Conn) string {
-	if a := nc.RemoteAddr(); a != nil {
+func addrString(a net.Addr) string {
+	if a != nil {
 		return a.String()
 	}
 	return ""
 }
 
+// A reject is a call of OnReject for a connection that found no slot.
+type reject struct {
+	a    *acceptor // which waits for it, or nil
+	addr net.Addr
+}
+
 // rejectUnserved tells of a connection that found no slot.
-func (r *Room) rejectUnserved(addr net.Addr, cause error) {
+func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
+	rej := &reject{a, addr}
 	r.mu.Lock()
 	r.stats.Refused++
 	tell := r.cfg.onReject != nil && r.state == roomOpen
 	if tell {
 		r.wg.Add(1)
+		if r.rejects == nil {
+			r.rejects = make(map[*reject]struct{})
+		}
+		r.rejects[rej] = struct{}{}
 	}
 	r.mu.Unlock()
 	if !tell {
 		return
 	}
-	defer r.wg.Done()
 	done := make(chan struct{})
 	go r.callReject(addr, cause, done)
 	<-done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.rejects, rej)
+	r.releasedLocked()
+	r.wg.Done()
 }
 
 // callReject is a goroutine of its own because of runtime.Goexit in the hook.

@@ -129,7 +129,7 @@ func (r *Room) await(d time.Duration, enough func() bool) bool {
 	}
 }
 
-// inHooks returns the conns and acceptors that are in a hook now.
+// inHooks returns the conns, acceptors and rejects that are in a hook now.
 func (r *Room) inHooks() map[any]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,9 +139,10 @@ func (r *Room) inHooks() map[any]bool {
 			in[c] = true
 		}
 	}
-	for a := range r.acceptors {
-		if a.inHook {
-			in[a] = true
+	for rej := range r.rejects {
+		in[rej] = true
+		if rej.a != nil {
+			in[rej.a] = true
 		}
 	}
 	return in
@@ -162,6 +163,11 @@ func (r *Room) onlyLocked(ignored map[any]bool) bool {
 			return false
 		}
 	}
+	for rej := range r.rejects {
+		if !ignored[rej] {
+			return false
+		}
+	}
 	return true
 }
 
@@ -176,9 +182,20 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	for c := range r.conns {
 		stuck = append(stuck, c)
 	}
+	accepting := make(map[*acceptor]bool)
+	for a := range r.acceptors {
+		accepting[a] = true
+	}
+	for rej := range r.rejects {
+		delete(accepting, rej.a)
+		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(rej.addr), Hook: hookNames[hookOnReject]})
+	}
 	r.mu.Unlock()
+	for a := range accepting {
+		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})
+	}
 	for _, c := range stuck {
-		e.Stuck = append(e.Stuck, StuckConn{Member: c.member(), Addr: addrString(c.nc), Hook: hookNames[c.hook.Load()]})
+		e.Stuck = append(e.Stuck, StuckConn{Member: c.member(), Addr: addrString(c.nc.RemoteAddr()), Hook: hookNames[c.hook.Load()]})
 	}
 	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 {
 		return nil

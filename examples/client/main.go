@@ -19,7 +19,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -48,38 +47,35 @@ func main() {
 func run(cfg *config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
-	out := &printer{raw: cfg.raw, chunks: cfg.chunks}
 	c, err := tcproom.Dial(ctx, cfg.addr,
 		tcproom.WithFraming(cfg.framing),
 		tcproom.WithCodec(cfg.codec),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithTLS(cfg.tls),
 		tcproom.WithName(cfg.name), // in the hello, where the codec has one
-		tcproom.OnEvent(out.print),
 	)
 	if err != nil {
 		return fmt.Errorf("cannot join %s: %w", cfg.addr, err)
 	}
 
+	defer c.Close()
+
 	said := make(chan error, 1)
-	go func() { said <- say(c, cfg) }()
+	go func() {
+		said <- say(c, cfg)
+		// Then the room hears that this was all, and what it still says comes to
+		// listen. Where this fails, listen hears why.
+		c.CloseWrite(context.Background())
+	}()
+	if err := listen(c, cfg); err != nil {
+		return err
+	}
 	select {
-	case err = <-said:
-	case <-c.Context().Done(): // the input may never end
-	}
-	cause := c.Err() // the room, or the network, ended it first
-	// Close ends the sending half, and the connection when the room has ended
-	// its half too. What the room says until then goes to out.
-	closeErr := c.Close()
-	switch {
-	case out.goodbye:
-		return errors.New("the room ended the connection, as it said")
-	case cause == io.EOF:
+	case err := <-said:
+		return err
+	default:
 		return errors.New("the room ended the connection")
-	case cause != nil:
-		return fmt.Errorf("the room is gone: %w", cause)
 	}
-	return cmp.Or(closeErr, err, out.err)
 }
 
 // say sends the input to the room, line by line or, with chunks, as it comes.
@@ -120,35 +116,35 @@ func say(c *tcproom.Conn, cfg *config) error {
 	return cmp.Or(in.Err(), unsent)
 }
 
-// A printer prints what the room says.
-type printer struct {
-	raw, chunks bool
-
-	// Set by print, to be read when the conn has ended.
-	goodbye bool  // the room said that it ends the connection
-	err     error // of the output
-}
-
-// print is the OnEvent hook: it is called for each event, one at a time. It
-// prints bodies as they are with the codec raw, and otherwise the lines of the
-// codec text, which are safe for a terminal.
-func (p *printer) print(c *tcproom.Conn, ev tcproom.Event) {
-	line, err := ev.Body, error(nil)
-	switch {
-	case ev.Kind == tcproom.Welcome:
-		fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Total)
-		return
-	case ev.Kind == tcproom.Goodbye:
-		p.goodbye = true
+// listen prints what the room says, until the end of its stream: bodies as
+// they are with the codec raw, and otherwise the lines of the codec text, which
+// are safe for a terminal.
+func listen(c *tcproom.Conn, cfg *config) error {
+	goodbye := false
+	for ev, err := range c.Events(context.Background()) {
+		if err != nil {
+			return fmt.Errorf("the room is gone: %w", err)
+		}
+		if ev.Kind == tcproom.Welcome {
+			fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Total)
+			continue
+		}
+		goodbye = goodbye || ev.Kind == tcproom.Goodbye
+		line := ev.Body
+		if !cfg.raw {
+			if line, err = (tcproom.Text{}).AppendEvent(nil, &ev); err != nil {
+				return err
+			}
+		}
+		if !cfg.chunks {
+			line = append(line, '\n')
+		}
+		if _, err := os.Stdout.Write(line); err != nil {
+			return err
+		}
 	}
-	if !p.raw {
-		line, err = tcproom.Text{}.AppendEvent(nil, &ev)
+	if goodbye {
+		return errors.New("the room ended the connection, as it said")
 	}
-	if !p.chunks {
-		line = append(line, '\n')
-	}
-	if err == nil {
-		_, err = os.Stdout.Write(line)
-	}
-	p.err = cmp.Or(p.err, err)
+	return nil
 }

@@ -214,7 +214,7 @@ func TestCannotJoin(t *testing.T) {
 }
 
 func TestFullRoom(t *testing.T) {
-	for _, codec := range []string{"json"} {
+	for _, codec := range []string{"text", "json"} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
 			server, addr := serve(t, "-max-members", "1", "-codec", codec)
@@ -227,6 +227,32 @@ func TestFullRoom(t *testing.T) {
 			require.Contains(t, c.Out.Text()+c.Err.Text(), "room is full")
 		})
 	}
+}
+
+// late is a server that begins to speak when the client has stopped.
+const late = `
+const server = require('net').createServer({ allowHalfOpen: true }, (socket) => {
+  let heard = ''
+  socket.on('data', (data) => { heard += data })
+  socket.on('end', () => {
+    for (let i = 0; i < 20000; i++) socket.write('late: line ' + i + '\n')
+    socket.end('late: you said ' + JSON.stringify(heard) + '\n')
+  })
+})
+server.listen(0, '127.0.0.1', () => console.log('127.0.0.1:' + server.address().port))
+`
+
+func TestPrintsUntilTheRoomEnds(t *testing.T) {
+	t.Parallel()
+	server := program.Start(t, program.Installed(t, "node"), "-e", late)
+	c := client(t, server.Out.Line(t))
+	c.Say(t, "hi\n")
+	c.End()
+	for i := range 20000 {
+		require.Equal(t, fmt.Sprintf("late: line %d", i), c.Out.Line(t))
+	}
+	require.Equal(t, `late: you said "hi\n"`, c.Out.Line(t))
+	require.Zero(t, c.Status(t))
 }
 
 func TestRoomEndsFirst(t *testing.T) {

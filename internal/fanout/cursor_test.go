@@ -127,7 +127,7 @@ func TestOneSinkWithCursorsInTwoLogs(t *testing.T) {
 				require.Equal(t, nb, it.num)
 			}
 			if na < 60 {
-				require.LessOrEqual(t, na, nb+15, "one log must not starve the other")
+				require.LessOrEqual(t, na, nb+3, "one log must not starve the other")
 			}
 		}
 		require.Equal(t, uint64(60), na)

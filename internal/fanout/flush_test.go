@@ -118,20 +118,29 @@ func TestE5AppendsDuringHeldCalls(t *testing.T) {
 	f := newFake(plenty)
 	m := h.join(t, f, f, false)
 	for i := range 200 {
+		var flushing sync.WaitGroup
+		began := time.Now()
 		held, letGo := f.hold()
 		if i%2 == 0 {
 			h.post(nil, 50)
 		} else { // a caller of Flush holds the token
 			m.sink.Queue(appendFrame(nil, kindDirect, uint64(i), 20), 100)
-			go m.sink.Flush()
+			flushing.Go(m.sink.Flush)
 		}
 		<-held
 		h.post(nil, 50)
 		m.cur.Insert(appendFrame(nil, kindDirect, uint64(i), 20), 1000)
+		if i%2 == 1 {
+			h.quiet() // the flushers came, could not take the token, and went
+		}
 		letGo()
 		for !caughtUp(m) {
+			if i%2 == 1 && time.Since(began) > 5*time.Second {
+				t.Fatal("nobody is at work")
+			}
 			runtime.Gosched()
 		}
+		flushing.Wait()
 		h.quiet()
 	}
 	require.Len(t, items(t, f.received()), 600)

@@ -38,6 +38,7 @@ type Log struct {
 	first, last *segment   // the window; nil when nothing is kept
 	base        int64      // charge at head when nothing is kept
 	burst       int64      // charge at head when the window was last empty
+	limit       int64      // of the charge kept, for the append that was admitted
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
 	served      [maxShards]served
@@ -51,7 +52,7 @@ type served struct{ pos, charge int64 }
 
 // NewLog returns an empty log.
 func (f *Fan) NewLog(cfg LogConfig) *Log {
-	l := &Log{fan: f, cfg: cfg}
+	l := &Log{fan: f, cfg: cfg, limit: int64(cfg.Backlog)}
 	f.addLog(l)
 	return l
 }
@@ -83,8 +84,9 @@ const (
 // append that follows must be under one lock of the caller's.
 //
 // Ordinary frames leave half of the backlog free between the sinks that are
-// served and the head; urgent ones use that half as well, and are not held
-// back by waiting cursors; neither is a forced one.
+// served and the head, and an eighth between waiting cursors that block and the
+// head; urgent ones use that as well, and are not held back by waiting cursors;
+// neither is a forced one.
 func (l *Log) Admit(n int, urgent, force bool) Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +104,11 @@ func (l *Log) Admit(n int, urgent, force bool) Verdict {
 	if !urgent && next-charge > backlog/2 && pos != l.head.Load() {
 		return Unserved
 	}
-	for s := l.first; s != nil && next-s.startCharge > backlog && (s != l.last || !fits); s = s.next {
+	l.limit = backlog
+	if l.cfg.Block && !urgent {
+		l.limit -= backlog / 8
+	}
+	for s := l.first; s != nil && next-s.startCharge > l.limit && (s != l.last || !fits); s = s.next {
 		if s.end() > pos {
 			return Unserved
 		}
@@ -136,7 +142,7 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 		l.growLocked(len(b))
 	}
 	next := l.headLocked() + int64(len(b)+frameCharge)
-	for l.first != l.last && next-l.first.startCharge > int64(l.cfg.Backlog) {
+	for l.first != l.last && next-l.first.startCharge > l.limit {
 		l.evictLocked()
 	}
 	s := l.last

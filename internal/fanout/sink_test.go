@@ -82,8 +82,8 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 		require.NoError(t, here.SetWriteBuffer(64<<10))
 		trickling, peer = join(here), there
 	}
-	for range 100 {
-		h.post(nil, 64<<10)
+	for range 30 {
+		h.post(nil, 400<<10) // takes several timeouts to get through
 	}
 	if !direct {
 		require.Equal(t, ErrWriteTimeout, <-stuck.failed)
@@ -91,9 +91,9 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	}
 	// It reads a little and much too slowly to keep up, but within the timeout.
 	b := make([]byte, 48<<10)
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 15 {
+	for range 30 {
 		_, err := io.ReadFull(peer, b)
 		require.NoError(t, err)
 		<-tick.C

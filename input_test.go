@@ -1,0 +1,415 @@
+package tcproom_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// logged is a log that a test reads.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logged) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(l.b.String(), "\n"), "\n")
+}
+
+// messages is a slog handler that keeps what is no attribute, and every error
+// attribute's text: nothing of a peer may stand there as it came.
+type messages struct {
+	slog.Handler
+	check func(string)
+}
+
+func (m messages) Handle(ctx context.Context, r slog.Record) error {
+	m.check(r.Message)
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok {
+			m.check(err.Error())
+		}
+		return true
+	})
+	return m.Handler.Handle(ctx, r)
+}
+
+func newLog(t testing.TB) (*logged, *slog.Logger) {
+	l := new(logged)
+	return l, slog.New(messages{slog.NewTextHandler(l, nil), func(s string) {
+		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) {
+			t.Errorf("a control character in %q", s)
+		}
+	}})
+}
+
+// badRoom is a room in which a pair of witnesses talks, while others say what
+// they should not.
+type badRoom struct {
+	*tcproom.Room
+	log        *logged
+	left, gone *causes
+	a, b       *tcproom.Conn
+	n          int
+}
+
+func newBadRoom(t testing.TB, opts ...tcproom.RoomOption) *badRoom {
+	r := &badRoom{left: newCauses(), gone: newCauses()}
+	var logger *slog.Logger
+	r.log, logger = newLog(t)
+	r.Room = tcproom.New(append([]tcproom.RoomOption{
+		tcproom.WithNotices(false), tcproom.WithMaxMessage(1 << 10), tcproom.WithLogger(logger),
+		tcproom.WithFraming(tcproom.Length{Bytes: 8}), tcproom.WithCodec(tcproom.Raw{}),
+		tcproom.OnLeave(r.left.left), tcproom.OnReject(r.gone.rejected),
+	}, opts...)...)
+	t.Cleanup(func() { r.Close() })
+	r.a, r.b = join(t, r.Room), join(t, r.Room)
+	return r
+}
+
+// chat checks that the witnesses hear each other, and before that what bad
+// peers said that was good.
+func (r *badRoom) chat(t testing.TB, before ...string) {
+	t.Helper()
+	for _, body := range before {
+		require.Equal(t, body, string(next(t, r.a).Body))
+		require.Equal(t, body, string(next(t, r.b).Body))
+	}
+	r.n++
+	send(t, r.a, fmt.Sprint("a", r.n))
+	require.Equal(t, fmt.Sprint("a", r.n), string(next(t, r.b).Body))
+	send(t, r.b, fmt.Sprint("b", r.n))
+	require.Equal(t, fmt.Sprint("b", r.n), string(next(t, r.a).Body))
+}
+
+const (
+	httpRequest = "GET /\x1b[31m HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n"
+	tlsHello    = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\x9b\x00\x00\x7f\n"
+)
+
+// TestBadInput: what bad bytes get is a clear cause, a goodbye where there is
+// one, and the end of that one connection.
+func TestBadInput(t *testing.T) {
+	type fault struct {
+		name, bytes string
+		cause       error
+		end         func(t *testing.T, nc *net.TCPConn) // nil: the peer goes on reading
+	}
+	halfClose := func(t *testing.T, nc *net.TCPConn) { require.NoError(t, nc.CloseWrite()) }
+	reset := func(t *testing.T, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() }
+	long := strings.Repeat("x", 64<<10)
+	tests := []struct {
+		name    string
+		framing tcproom.Framing
+		partial string
+		faults  []fault
+	}{
+		{"lines", tcproom.Lines{}, "half", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
+		{"delimiter", tcproom.Delimiter("\x00\x00"), "half\x00", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
+		{"length1", tcproom.Length{Bytes: 1}, "\xff.", nil},
+		{"length4", tcproom.Length{}, "\x00\x00\x00\x05half", []fault{
+			{"oversized", "\x00\x00\x40\x01", tcproom.ErrFrameTooLarge, nil},
+			{"http", httpRequest, tcproom.ErrFrameTooLarge, nil},
+			{"tls", tlsHello, tcproom.ErrFrameTooLarge, nil},
+		}},
+		{"length8", tcproom.Length{Bytes: 8, LittleEndian: true}, "\x05\x00\x00\x00\x00\x00\x00\x00half", []fault{
+			{"oversized", "\xff\xff\xff\xff\xff\xff\xff\xff", tcproom.ErrFrameTooLarge, nil},
+		}},
+		{"varint", tcproom.Varint{}, "\x05half", []fault{
+			{"oversized", "\xff\xff\xff\xff\x7f", tcproom.ErrFrameTooLarge, nil},
+			{"malformed", strings.Repeat("\xff", 10), tcproom.ErrMalformed, nil},
+		}},
+		{"netstring", tcproom.Netstring{}, "5:half", []fault{
+			{"oversized", "99999999", tcproom.ErrFrameTooLarge, nil},
+			{"malformed", "2:hi\x1b", tcproom.ErrMalformed, nil},
+			{"http", httpRequest, tcproom.ErrMalformed, nil},
+			{"tls", tlsHello, tcproom.ErrMalformed, nil},
+		}},
+		{"content-length", tcproom.ContentLength{}, "Content-Length: 5\r\n\r\nhalf", []fault{
+			{"oversized", "Content-Length: 99999999", tcproom.ErrFrameTooLarge, nil},
+			{"malformed", "Content-Length: +5\r\n\r\nhello", tcproom.ErrMalformed, nil},
+			{"endless", "X-X: " + long, tcproom.ErrMalformed, nil},
+			{"http", httpRequest, tcproom.ErrMalformed, nil},
+			{"tls", tlsHello, tcproom.ErrMalformed, nil},
+		}},
+	}
+	for _, codec := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, tcproom.JSON{}} {
+		r := newBadRoom(t)
+		for _, tt := range tests {
+			if codec == (tcproom.JSON{}) && tt.name == "length1" {
+				continue // its objects are longer than that
+			}
+			addr := serveTCP(t, r.Room, tcproom.WithFraming(tt.framing), tcproom.WithCodec(codec))
+			faults := append(tt.faults,
+				fault{"EOF in mid-frame", tt.partial, io.ErrUnexpectedEOF, halfClose},
+				fault{"reset in mid-frame", tt.partial, tcproom.ErrReset, reset})
+			for _, f := range faults {
+				t.Run(fmt.Sprintf("%T %s %s", codec, tt.name, f.name), func(t *testing.T) {
+					nc := dialRaw(t, addr)
+					good := "good\x1b"
+					_, greets := codec.(tcproom.Greeter)
+					bad := f.bytes
+					if greets && strings.HasPrefix(tt.name, "li") && f.name == "oversized" {
+						bad = strings.Repeat("x", 9<<10)
+					}
+					if greets {
+						hello, err := tcproom.JSON{}.AppendHello(nil, &tcproom.Hello{Name: "bad"})
+						require.NoError(t, err)
+						hello, err = tt.framing.AppendFrame(nil, hello)
+						require.NoError(t, err)
+						_, err = nc.Write(hello)
+						require.NoError(t, err)
+					}
+					waitLen(t, r.Room, 3)
+					msg, err := codec.AppendMessage(nil, []byte(good))
+					require.NoError(t, err)
+					msg, err = tt.framing.AppendFrame(nil, msg)
+					require.NoError(t, err)
+					_, err = nc.Write(append(msg, bad...))
+					require.NoError(t, err)
+					r.chat(t, good) // it has been read
+					if f.end != nil {
+						f.end(t, nc)
+					}
+					cause := r.left.next(t)
+					require.ErrorIs(t, cause, f.cause)
+					require.Less(t, len(cause.Error()), 512)
+					waitLen(t, r.Room, 2)
+					if f.end == nil {
+						said, err := io.ReadAll(nc)
+						require.NoError(t, err, "a FIN and not a RST")
+						if _, isRaw := codec.(tcproom.Raw); !isRaw {
+							require.Contains(t, string(said), "goodbye")
+							require.NotContains(t, string(said), "\x1b")
+						}
+					}
+					r.chat(t)
+				})
+			}
+		}
+		require.Empty(t, r.gone.ch)
+		log := strings.Join(r.log.lines(), "\n")
+		require.NotContains(t, log, "\x1b")
+		require.Contains(t, log, "malformed")
+	}
+}
+
+// TestBadHello: with a codec that begins with a hello, everything else on the
+// port is refused in words, before it has joined.
+func TestBadHello(t *testing.T) {
+	tests := []struct {
+		name, bytes string
+		cause       error
+		code        string
+	}{
+		{"http", httpRequest, tcproom.ErrMalformed, "malformed"},
+		{"tls", tlsHello, tcproom.ErrMalformed, "malformed"},
+		{"empty line", "\n", tcproom.ErrMalformed, "malformed"},
+		{"no hello", `{"type":"message","body":"hi"}` + "\n", tcproom.ErrMalformed, "malformed"},
+		{"missing type", `{"name":"ada"}` + "\n", tcproom.ErrMalformed, "malformed"},
+		{"unknown type", `{"type":"wat\u001b"}` + "\n", tcproom.ErrMalformed, "malformed"},
+		{"bad name", `{"type":"hello","name":"a\u001b[31m"}` + "\n", tcproom.ErrNameInvalid, "name-invalid"},
+		{"huge", `{"type":"hello","x":"` + strings.Repeat("x", 4<<10) + `"}` + "\n", tcproom.ErrFrameTooLarge, "too-large"},
+		{"endless", strings.Repeat("x", 64<<10), tcproom.ErrFrameTooLarge, "too-large"},
+		{"half, then EOF", `{"type":"hel`, io.ErrUnexpectedEOF, ""},
+		{"nothing, then EOF", "", io.EOF, ""},
+	}
+	r := newBadRoom(t)
+	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}))
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			nc := dialRaw(t, addr)
+			_, err := io.WriteString(nc, tt.bytes)
+			require.NoError(t, err)
+			if tt.code == "" {
+				require.NoError(t, nc.CloseWrite())
+			}
+			said, err := io.ReadAll(nc)
+			require.NoError(t, err)
+			require.ErrorIs(t, r.gone.next(t), tt.cause)
+			if tt.code != "" {
+				require.Contains(t, string(said), `{"type":"refused","code":"`+tt.code+`"`)
+			}
+			require.Less(t, len(said), 1<<10)
+			r.chat(t)
+		})
+	}
+	require.Equal(t, uint64(len(tests)), r.Stats().Refused)
+	require.Zero(t, r.Stats().Pending)
+	require.Empty(t, r.left.ch)
+}
+
+// TestBadJSON: unknown types are ignored and logged once; a message without a
+// type and a second hello are malformed.
+func TestBadJSON(t *testing.T) {
+	r := newBadRoom(t)
+	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}))
+	for _, tt := range []struct {
+		name, bytes string
+		cause       error
+	}{
+		{"missing type", `{"body":"hi"}` + "\n", tcproom.ErrMalformed},
+		{"second hello", `{"type":"hello"}` + "\n", tcproom.ErrMalformed},
+		{"no object", "[1]\n", tcproom.ErrMalformed},
+		{"no body", `{"type":"message"}` + "\n", tcproom.ErrMalformed},
+		{"a body above the limit", `{"type":"message","body":"` + strings.Repeat("x", 1<<10+1) + `"}` + "\n", tcproom.ErrFrameTooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nc := dialRaw(t, addr)
+			_, err := io.WriteString(nc, `{"type":"hello"}`+"\n")
+			require.NoError(t, err)
+			waitLen(t, r.Room, 3)
+			before := len(r.log.lines())
+			for i := range 100 {
+				fmt.Fprintf(nc, `{"type":"unknown\u001b %d"}`+"\n", i)
+			}
+			_, err = io.WriteString(nc, `{"type":"message","body":"good"}`+"\n"+tt.bytes+`{"type":"message","body":"late"}`+"\n")
+			require.NoError(t, err)
+			require.ErrorIs(t, r.left.next(t), tt.cause)
+			said, err := io.ReadAll(nc)
+			require.NoError(t, err)
+			require.Contains(t, string(said), `"goodbye"`)
+			r.chat(t, "good")
+			ignored := 0
+			for _, line := range r.log.lines()[before:] {
+				if strings.Contains(line, "ignored") {
+					ignored++
+					require.Contains(t, line, "unknown")
+				}
+			}
+			require.Equal(t, 1, ignored)
+		})
+	}
+}
+
+// TestSlowHello: the deadline of a handshake is one, however often a byte comes.
+func TestSlowHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := newCauses()
+		room := jsonRoom(tcproom.WithHandshakeTimeout(10*time.Second), tcproom.OnReject(gone.rejected))
+		here, there := net.Pipe()
+		done := make(chan error, 1)
+		go func() { done <- room.ServeConn(there) }()
+		start := time.Now()
+		go func() {
+			for i := range 100 {
+				if _, err := here.Write([]byte(`{"type":"hello","name":"slow but steady"}`[i : i+1])); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		said, err := io.ReadAll(here)
+		require.NoError(t, err)
+		require.Contains(t, string(said), `"handshake-timeout"`)
+		require.ErrorIs(t, <-done, tcproom.ErrHandshakeTimeout)
+		require.InDelta(t, 10, time.Since(start).Seconds(), 0.6)
+		require.ErrorIs(t, gone.next(t), tcproom.ErrHandshakeTimeout)
+		here.Close()
+		room.Close()
+		synctest.Wait()
+	})
+}
+
+// TestBytesBeforeTheJoin: a conn that has not joined gets at most 4 KiB read.
+func TestBytesBeforeTheJoin(t *testing.T) {
+	r := newBadRoom(t)
+	frames := 0
+	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}),
+		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			for {
+				if _, err := c.Receive(ctx); err != nil {
+					return tcproom.Identity{}, err
+				}
+				frames++
+			}
+		}))
+	nc := dialRaw(t, addr)
+	go io.WriteString(nc, strings.Repeat(strings.Repeat("x", 99)+"\n", 1000))
+	require.ErrorIs(t, r.gone.next(t), tcproom.ErrFrameTooLarge)
+	require.Equal(t, 40, frames)
+	r.chat(t)
+}
+
+// TestFloodOfEmptyFrames: they cost what they cost, and memory stays flat (F16).
+func TestFloodOfEmptyFrames(t *testing.T) {
+	r := newBadRoom(t, tcproom.WithBacklog(256<<10))
+	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}))
+	nc := dialRaw(t, addr)
+	waitLen(t, r.Room, 3)
+	const n = 1 << 18
+	go func() {
+		nc.Write(bytes.Repeat([]byte("\n"), n))
+		nc.CloseWrite()
+	}()
+	before := memory()
+	var wg sync.WaitGroup
+	for _, c := range []*tcproom.Conn{r.a, r.b} {
+		wg.Go(func() {
+			for i := range n {
+				ev, err := c.Receive(context.Background())
+				if err != nil || len(ev.Body) != 0 {
+					t.Errorf("got %q, %v at %d", ev.Body, err, i)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.ErrorIs(t, r.left.next(t), io.EOF)
+	if grown := memory() - before; grown > 16<<20 && !raceEnabled {
+		t.Fatalf("memory grew by %d", grown)
+	}
+	r.chat(t)
+}
+
+// TestResetWhileOthersTalk: resets at every moment of a connection's life leave
+// nothing behind and disturb nobody.
+func TestResetWhileOthersTalk(t *testing.T) {
+	checkGoroutines(t)
+	r := newBadRoom(t)
+	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Netstring{}), tcproom.WithCodec(tcproom.JSON{}))
+	whole := `16:{"type":"hello"},` + `30:{"type":"message","body":"hi"},`
+	for at := range len(whole) {
+		nc := dialRaw(t, addr)
+		_, err := io.WriteString(nc, whole[:at])
+		require.NoError(t, err)
+		nc.SetLinger(0)
+		nc.Close()
+		r.chat(t)
+	}
+	eventually(t, "all are gone", func() bool {
+		s := r.Stats()
+		return s.Pending == 0 && s.Members == 2 && len(r.left.ch)+len(r.gone.ch) == len(whole)
+	})
+}
+
+// TestPortInUse: an error that says so, and no panic.
+func TestPortInUse(t *testing.T) {
+	l := listen(t, "tcp")
+	defer l.Close()
+	room := tcproom.New()
+	require.ErrorContains(t, room.ListenAndServe(l.Addr().String()), "in use")
+	require.NoError(t, room.Close())
+	require.NoError(t, room.Close())
+	waitDone(t, room)
+}

@@ -1,0 +1,461 @@
+package tcproom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+func jsonRoom(opts ...tcproom.RoomOption) *tcproom.Room {
+	return tcproom.New(append([]tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, opts...)...)
+}
+
+// joined joins and takes the welcome.
+func joined(t testing.TB, room *tcproom.Room, name string) (c, member *tcproom.Conn) {
+	t.Helper()
+	c = join(t, room, tcproom.WithName(name))
+	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
+	member, ok := room.Member(c.ID())
+	require.True(t, ok)
+	return c, member
+}
+
+func requireEvent(t testing.TB, c *tcproom.Conn, kind tcproom.Kind, from, body string) tcproom.Event {
+	t.Helper()
+	ev := next(t, c)
+	require.Equal(t, []string{kind.String(), from, body}, []string{ev.Kind.String(), ev.From.Name, string(ev.Body)})
+	return ev
+}
+
+func TestMemberList(t *testing.T) {
+	room := jsonRoom()
+	defer room.Close()
+	var names []string
+	for i := range 20 {
+		c, m := joined(t, room, fmt.Sprintf("m%d", i))
+		require.Equal(t, c.ID(), m.ID())
+		require.Equal(t, c.Name(), m.Name())
+		require.Same(t, room, m.Room())
+		require.Nil(t, c.Room())
+		names = append(names, m.Name())
+	}
+	list := func() (got []string) {
+		for m := range room.Members() {
+			got = append(got, m.Name())
+		}
+		return got
+	}
+	require.Equal(t, names, list(), "in join order")
+	snapshot := room.Members()
+	var kicked []string
+	for m := range snapshot {
+		if len(kicked) < 10 {
+			require.NoError(t, room.Kick(m, ""))
+			kicked = append(kicked, m.Name())
+			require.Equal(t, 20-len(kicked), room.Len())
+		}
+	}
+	require.Equal(t, names[:10], kicked)
+	require.Equal(t, names[10:], list())
+	require.Len(t, slices.Collect(snapshot), 20, "a snapshot does not change")
+	for range snapshot {
+		break // and may be left early
+	}
+	_, ok := room.Member("nobody")
+	require.False(t, ok)
+
+	broadcast(t, room, []byte("four"))
+	s := room.Stats()
+	require.Equal(t, tcproom.Stats{Members: 10, Joined: 20, Messages: 1, Bytes: 4, Seq: 31, Left: map[string]uint64{"kicked": 10}}, s)
+}
+
+func TestNoticesGoToAllOthers(t *testing.T) {
+	room := jsonRoom()
+	defer room.Close()
+	a, _ := joined(t, room, "a")
+	b, _ := joined(t, room, "b")
+	c, _ := joined(t, room, "c")
+	require.EqualValues(t, 2, requireEvent(t, a, tcproom.Join, "b", "").Seq)
+	requireEvent(t, a, tcproom.Join, "c", "")
+	requireEvent(t, b, tcproom.Join, "c", "")
+	c.Close()
+	require.EqualValues(t, 4, requireEvent(t, a, tcproom.Leave, "c", "").Seq)
+	require.EqualValues(t, 4, requireEvent(t, b, tcproom.Leave, "c", "").Seq)
+	send(t, a, "hi")
+	require.EqualValues(t, 5, requireEvent(t, b, tcproom.Message, "a", "hi").Seq)
+	send(t, b, "ho")
+	requireEvent(t, a, tcproom.Message, "b", "ho") // and not its own
+}
+
+func TestNoticesOff(t *testing.T) {
+	room := jsonRoom(tcproom.WithNotices(false))
+	defer room.Close()
+	a, _ := joined(t, room, "a")
+	b, m := joined(t, room, "b")
+	require.Zero(t, room.Stats().Seq)
+	send(t, a, "one")
+	require.EqualValues(t, 1, requireEvent(t, b, tcproom.Message, "a", "one").Seq)
+	require.NoError(t, room.Kick(m, "bye"))
+	require.EqualValues(t, 2, broadcast(t, room, []byte("two")))
+	require.EqualValues(t, 2, requireEvent(t, a, tcproom.Message, "", "two").Seq)
+	require.Equal(t, "bye", next(t, b).Text)
+}
+
+func TestP5Echo(t *testing.T) {
+	room := jsonRoom()
+	defer room.Close()
+	a := dial(t, serveTCP(t, room), tcproom.WithCodec(tcproom.JSON{}))
+	b := dial(t, serveTCP(t, room, tcproom.WithEcho(true)), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("b"))
+	require.Equal(t, tcproom.Welcome, next(t, a).Kind)
+	require.Equal(t, tcproom.Welcome, next(t, b).Kind)
+	requireEvent(t, a, tcproom.Join, "b", "")
+	for i := range 100 {
+		send(t, b, fmt.Sprint(i))
+		there := requireEvent(t, a, tcproom.Message, "b", fmt.Sprint(i))
+		here := requireEvent(t, b, tcproom.Message, "b", fmt.Sprint(i))
+		require.Equal(t, there, here)
+		send(t, a, "own")
+		requireEvent(t, b, tcproom.Message, a.Name(), "own")
+	}
+}
+
+func TestBroadcastAndPostErrors(t *testing.T) {
+	room, other := jsonRoom(tcproom.WithMaxMessage(10)), jsonRoom()
+	defer other.Close()
+	a, ma := joined(t, room, "a")
+	b, mb := joined(t, room, "b")
+	_, stranger := joined(t, other, "stranger")
+	requireEvent(t, a, tcproom.Join, "b", "")
+	ctx := testContext(t)
+	over, cancel := context.WithCancelCause(context.Background())
+	cancel(io.ErrNoProgress)
+	_, err := room.Broadcast(over, []byte("x"))
+	require.ErrorIs(t, err, io.ErrNoProgress)
+	_, err = room.Broadcast(ctx, make([]byte, 11))
+	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
+	_, err = room.Post(ctx, ma, make([]byte, 11))
+	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
+	for _, c := range []*tcproom.Conn{nil, a, stranger} {
+		_, err = room.Post(ctx, c, []byte("x"))
+		require.ErrorIs(t, err, tcproom.ErrNotMember)
+		require.ErrorIs(t, room.Kick(c, ""), tcproom.ErrNotMember)
+	}
+	require.EqualValues(t, 2, room.Stats().Seq)
+	seq, err := room.Post(ctx, mb, []byte("0123456789"))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, seq)
+	requireEvent(t, a, tcproom.Message, "b", "0123456789")
+	b.Close()
+	requireEvent(t, a, tcproom.Leave, "b", "")
+	_, err = room.Post(ctx, mb, []byte("x"))
+	require.ErrorIs(t, err, tcproom.ErrNotMember)
+	require.ErrorIs(t, room.Kick(mb, ""), tcproom.ErrNotMember)
+	require.ErrorIs(t, mb.Send(ctx, []byte("x")), io.EOF)
+	room.Close()
+	_, err = room.Broadcast(ctx, []byte("x"))
+	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
+	_, err = room.Post(ctx, ma, []byte("x"))
+	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
+	_, err = room.Join()
+	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
+}
+
+// TestP4Kick: the leave is ordered when Kick returns; the member gets what was
+// before it, the reason, and nothing after.
+func TestP4Kick(t *testing.T) {
+	left := newCauses()
+	room := jsonRoom(tcproom.OnLeave(left.left))
+	defer room.Close()
+	a, _ := joined(t, room, "a")
+	b, m := joined(t, room, "b")
+	requireEvent(t, a, tcproom.Join, "b", "")
+	broadcast(t, room, []byte("before"))
+	require.NoError(t, room.Kick(m, "spam \x1b[31m"))
+	seq := broadcast(t, room, []byte("after"))
+	require.Equal(t, []string{"a"}, []string{memberOf(t, room, 0).Name()})
+	require.EqualValues(t, 5, seq)
+	requireEvent(t, a, tcproom.Message, "", "before")
+	require.EqualValues(t, 4, requireEvent(t, a, tcproom.Leave, "b", "").Seq)
+	requireEvent(t, a, tcproom.Message, "", "after")
+	requireEvent(t, b, tcproom.Message, "", "before")
+	require.Equal(t, "spam \x1b[31m", requireEvent(t, b, tcproom.Goodbye, "", "").Text)
+	_, err := b.Receive(testContext(t))
+	require.ErrorIs(t, err, io.EOF)
+	err = left.next(t)
+	require.ErrorIs(t, err, tcproom.ErrKicked)
+	require.Contains(t, err.Error(), `"spam \x1b[31m"`)
+	require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
+	require.ErrorIs(t, m.Send(testContext(t), []byte("x")), tcproom.ErrKicked)
+}
+
+// TestP1OneOrderAcrossLanes: members of different framings and codecs see one
+// order, and those that are told seqs the same ones.
+func TestP1OneOrderAcrossLanes(t *testing.T) {
+	room := jsonRoom(tcproom.WithNotices(false))
+	defer room.Close()
+	type lane struct {
+		framing tcproom.Framing
+		codec   tcproom.Codec
+	}
+	lanes := []lane{
+		{tcproom.Lines{}, tcproom.JSON{}}, {tcproom.Netstring{}, tcproom.JSON{}}, {tcproom.Lines{}, tcproom.Text{}},
+		{tcproom.Lines{}, tcproom.Raw{}}, {tcproom.Length{}, tcproom.Raw{}}, {tcproom.ContentLength{}, tcproom.Text{}},
+	}
+	const each = 500
+	var observers, senders []*tcproom.Conn
+	for _, l := range lanes {
+		addr := serveTCP(t, room, tcproom.WithFraming(l.framing), tcproom.WithCodec(l.codec))
+		opts := []tcproom.DialOption{tcproom.WithFraming(l.framing), tcproom.WithCodec(l.codec)}
+		observers = append(observers, dial(t, addr, opts...))
+		senders = append(senders, dial(t, addr, opts...))
+	}
+	waitLen(t, room, 2*len(lanes))
+	var wg sync.WaitGroup
+	for i, c := range senders {
+		wg.Go(func() {
+			for n := range each {
+				if err := c.Send(context.Background(), fmt.Appendf(nil, "%d.%d", i, n)); err != nil {
+					t.Errorf("send: %v", err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range c.Events(context.Background()) {
+			}
+		})
+	}
+	bodies, seqs := make([][]string, len(lanes)), make([][]uint64, len(lanes))
+	var reading sync.WaitGroup
+	for i, c := range observers {
+		reading.Go(func() {
+			for len(bodies[i]) < each*len(lanes) {
+				ev, err := c.Receive(context.Background())
+				if err != nil {
+					t.Errorf("receive: %v", err)
+					return
+				}
+				if ev.Kind == tcproom.Message {
+					bodies[i], seqs[i] = append(bodies[i], string(ev.Body)), append(seqs[i], ev.Seq)
+				}
+			}
+		})
+	}
+	reading.Wait()
+	room.Close()
+	wg.Wait()
+	for i := range lanes {
+		require.Equal(t, bodies[0], bodies[i], "lane %d", i)
+	}
+	require.Equal(t, seqs[0], seqs[1])
+	for i, seq := range seqs[0] {
+		require.EqualValues(t, i+1, seq)
+	}
+	from := map[byte]int{}
+	for _, body := range bodies[0] { // P2: what comes over one socket keeps its order
+		require.Equal(t, fmt.Sprintf("%c.%d", body[0], from[body[0]]), body)
+		from[body[0]]++
+	}
+}
+
+// TestP3JoinCut: who joins amid a flood gets every event after its welcome's
+// seq, and none before.
+func TestP3JoinCut(t *testing.T) {
+	room := jsonRoom()
+	addr := serveTCP(t, room)
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				room.Broadcast(ctx, []byte("flood"))
+			}
+		})
+	}
+	for i := range 60 {
+		var c *tcproom.Conn
+		if i%2 == 0 {
+			c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+		} else {
+			c = join(t, room)
+		}
+		welcome := next(t, c)
+		require.Equal(t, tcproom.Welcome, welcome.Kind)
+		require.Equal(t, c.ID(), welcome.Members[len(welcome.Members)-1].ID, "its own join is the last before")
+		require.Equal(t, len(welcome.Members), welcome.Total)
+		for n := range uint64(50) {
+			ev := next(t, c)
+			require.Equal(t, welcome.Seq+1+n, ev.Seq)
+			require.NotEqual(t, c.ID(), ev.From.ID)
+		}
+		c.Close()
+	}
+}
+
+// TestDirect: a direct message stands where the order was when it was sent,
+// and goes to one member only; before the join, before everything.
+func TestDirect(t *testing.T) {
+	ctx := testContext(t)
+	room := tcproom.New(
+		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			return tcproom.Identity{}, c.Send(ctx, []byte("in the handshake"))
+		}),
+		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
+	)
+	addr := serveTCP(t, room)
+	a, b := dial(t, addr), dial(t, addr)
+	waitLen(t, room, 2)
+	for _, c := range []*tcproom.Conn{a, b} {
+		requireEvent(t, c, tcproom.Message, "", "in the handshake")
+		requireEvent(t, c, tcproom.Message, "", "in OnJoin")
+	}
+	m := memberOf(t, room, 1) // which of the two it is does not matter
+	other := memberOf(t, room, 0)
+	for i := range 200 {
+		broadcast(t, room, fmt.Appendf(nil, "%d", i))
+		require.NoError(t, m.Send(ctx, fmt.Appendf(nil, "direct %d", i)))
+	}
+	require.NoError(t, other.Send(ctx, []byte("end")))
+	require.NoError(t, m.Send(ctx, []byte("end")))
+	var got [2][]string
+	for i, c := range []*tcproom.Conn{a, b} {
+		for {
+			ev := next(t, c)
+			if ev.Kind != tcproom.Message {
+				continue
+			}
+			if string(ev.Body) == "end" {
+				break
+			}
+			got[i] = append(got[i], string(ev.Body))
+		}
+	}
+	if len(got[0]) > len(got[1]) {
+		got[0], got[1] = got[1], got[0]
+	}
+	require.Len(t, got[0], 200)
+	require.Len(t, got[1], 400)
+	for i := range 200 {
+		require.Equal(t, fmt.Sprint(i), got[0][i])
+		require.Equal(t, []string{fmt.Sprint(i), fmt.Sprintf("direct %d", i)}, got[1][2*i:2*i+2])
+	}
+}
+
+// TestDirectBeforeTheWelcome: the library's own client is let in by a room that
+// greets it in its hooks.
+func TestDirectBeforeTheWelcome(t *testing.T) {
+	ctx := testContext(t)
+	room := jsonRoom(
+		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			return tcproom.Identity{}, c.Send(ctx, []byte("in the handshake"))
+		}),
+		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
+	)
+	addr := serveTCP(t, room)
+	c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	require.NotEmpty(t, c.ID())
+	requireEvent(t, c, tcproom.Direct, "", "in the handshake")
+	requireEvent(t, c, tcproom.Direct, "", "in OnJoin")
+	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
+	j := join(t, room)
+	requireEvent(t, j, tcproom.Direct, "", "in OnJoin")
+	require.Equal(t, tcproom.Welcome, next(t, j).Kind)
+}
+
+type key struct{}
+
+// TestConnContext: it carries the handshake's values, and ends with the cause.
+func TestConnContext(t *testing.T) {
+	left := newCauses()
+	early := make(chan context.Context, 1)
+	parent, cancelParent := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
+	room := tcproom.New(tcproom.OnLeave(left.left), tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		early <- c.Context()
+		return tcproom.Identity{Name: "ada", Context: parent}, nil
+	}))
+	addr := serveTCP(t, room)
+	c := dial(t, addr)
+	waitLen(t, room, 1)
+	m := memberOf(t, room, 0)
+	require.Equal(t, "ada", m.Name())
+	ctx := m.Context()
+	require.Equal(t, "value", ctx.Value(key{}))
+	cancelParent()
+	require.NoError(t, ctx.Err(), "the values and nothing else")
+	require.NoError(t, m.Err())
+	derived, cancel := context.WithCancel(ctx)
+	defer cancel()
+	require.NoError(t, room.Kick(m, "why"))
+	for _, ctx := range []context.Context{ctx, derived, <-early, m.Context()} {
+		<-ctx.Done()
+		require.ErrorIs(t, context.Cause(ctx), tcproom.ErrKicked)
+	}
+	require.Equal(t, m.Err(), context.Cause(ctx))
+	require.ErrorIs(t, left.next(t), tcproom.ErrKicked)
+	require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
+	require.True(t, errors.Is(context.Cause(m.Context()), tcproom.ErrKicked))
+
+	require.NoError(t, c.Context().Err())
+	c.Close()
+	<-c.Context().Done()
+}
+
+// TestMembersClose: Close at the room's end ends that member with net.ErrClosed.
+func TestMembersClose(t *testing.T) {
+	left := newCauses()
+	room := jsonRoom(tcproom.OnLeave(left.left))
+	defer room.Close()
+	a, _ := joined(t, room, "a")
+	b, m := joined(t, room, "b")
+	requireEvent(t, a, tcproom.Join, "b", "")
+	require.NoError(t, m.Close())
+	require.NoError(t, m.Close())
+	require.Equal(t, tcproom.Goodbye, next(t, b).Kind)
+	require.ErrorIs(t, left.next(t), net.ErrClosed)
+	requireEvent(t, a, tcproom.Leave, "b", "")
+	_, err := m.Receive(testContext(t))
+	require.ErrorIs(t, err, tcproom.ErrReceive)
+}
+
+// TestFullRoom: one more than fits is refused in words, and the bound holds
+// against a crowd (P15).
+func TestFullRoom(t *testing.T) {
+	const most = 10
+	room := jsonRoom(tcproom.WithMaxMembers(most))
+	addr := serveTCP(t, room)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	let := 0
+	for range 5 * most {
+		wg.Go(func() {
+			c, err := tcproom.Dial(testContext(t), addr, tcproom.WithCodec(tcproom.JSON{}))
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				let++
+				t.Cleanup(func() { c.Close() })
+				return
+			}
+			var refused *tcproom.RefusedError
+			if !errors.As(err, &refused) || refused.Code != "full" {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, most, let)
+	require.Equal(t, most, room.Len())
+	nc := dialRaw(t, addr)
+	line, err := io.ReadAll(nc)
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"refused","code":"full","message":"room is full"}`+"\n", string(line))
+}
