@@ -9,7 +9,6 @@ import (
 	"iter"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -124,13 +123,12 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 
 // A dialer is what a Conn has at the dialling end only.
 type dialer struct {
-	cfg  dialConfig
-	fan  *fanout.Fan
-	wg   sync.WaitGroup // the goroutine of OnEvent
-	once sync.Once      // of Close
-	err  error          // of Close
+	cfg   dialConfig
+	fan   *fanout.Fan
+	heard chan struct{} // closed when OnEvent has heard its last event; nil without OnEvent
 
-	closing atomic.Bool   // CloseWrite was called
+	closing atomic.Bool   // CloseWrite or Close was called
+	closed  atomic.Bool   // Close was
 	reading chan struct{} // holds a token while somebody reads; guards what follows
 	first   []Event       // read by greet
 	ended   bool          // Receive has said why
@@ -185,14 +183,14 @@ func (c *Conn) greet(ctx context.Context) error {
 
 func (c *Conn) start() {
 	if c.dial.cfg.onEvent != nil {
-		c.dial.wg.Add(1)
+		c.dial.heard = make(chan struct{})
 		go c.hearEvents()
 	}
 }
 
 // hearEvents hands each event to OnEvent. It ends when the conn has.
 func (c *Conn) hearEvents() {
-	defer c.dial.wg.Done()
+	defer close(c.dial.heard)
 	defer c.contain()
 	for {
 		ev, err := c.receive(context.Background())
@@ -479,25 +477,26 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 }
 
 // closeDialled is Close at the dialling end.
-func (c *Conn) closeDialled() error {
-	c.dial.once.Do(func() { c.dial.err = c.closeOnce() })
-	return c.dial.err
-}
-
-func (c *Conn) closeOnce() (err error) {
+func (c *Conn) closeDialled() (err error) {
 	d := c.dial
-	inHook := c.hook.Load() == hookOnEvent
+	if d.closed.Swap(true) {
+		return nil
+	}
+	// Whether it is the hook that calls cannot be known; that hook cannot be waited for.
+	hears := d.heard != nil && c.hook.Load() != hookOnEvent
 	if c.Err() == nil {
+		d.closing.Store(true)
+		c.fan().Wake() // who waits in Send
 		if !c.drain(lingers, lingers) {
 			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
 		} else if c.closeWrite() {
-			c.readAway()
+			c.readAway(hears)
 		}
 	}
 	c.end(net.ErrClosed)
 	c.giveUp()
-	if !inHook {
-		d.wg.Wait()
+	if hears {
+		d.awaitHeard()
 	}
 	if d.lock(context.Background()) == nil {
 		d.first, d.ended = nil, true
@@ -509,17 +508,30 @@ func (c *Conn) closeOnce() (err error) {
 	return err
 }
 
-// readAway waits until the room has closed its half too: by reading, or
-// until the one who reads has seen the end.
-func (c *Conn) readAway() {
+// readAway waits until the room has closed its half too: until OnEvent has
+// heard the end, where it hears, or else by reading.
+func (c *Conn) readAway(hears bool) {
 	d := c.dial
+	if hears {
+		d.awaitHeard()
+		return
+	}
 	t := time.NewTimer(lingers)
 	defer t.Stop()
 	select {
 	case d.reading <- struct{}{}:
 		c.discard(lingers, lingers)
 		d.unlock()
-	case <-c.Context().Done():
+	case <-t.C:
+	}
+}
+
+// awaitHeard waits, not for ever, until OnEvent has heard its last event.
+func (d *dialer) awaitHeard() {
+	t := time.NewTimer(lingers)
+	defer t.Stop()
+	select {
+	case <-d.heard:
 	case <-t.C:
 	}
 }

@@ -213,14 +213,17 @@ func (c *Conn) fan() *fanout.Fan {
 // Close ends c.
 //
 // At a dialling end it writes what Send has taken, closes the sending half,
-// reads what the room still sends until the room closes too, and closes; so the
-// last messages arrive. It waits at most half a second for each further bit
-// of progress and five seconds in all. Events that arrive meanwhile go to a
-// Receive that is waiting or to [OnEvent], and are dropped otherwise.
+// waits until the room has read that and closes too, and closes; so the last
+// messages arrive. What the room still says meanwhile is handed to [OnEvent],
+// unless that hook is running when Close is called, and is dropped where there
+// is none: to hear it, use [Conn.CloseWrite] and read on. Close gives up on
+// writing when the room takes nothing for five seconds, which it reports, and on
+// the room's end after as long. A hook that runs for longer than that is not waited for.
 //
 // At the room's end it ends the member with [net.ErrClosed], without waiting.
 //
-// After Close all methods return [net.ErrClosed]. A second Close does nothing.
+// Once c has ended, Send, Receive and Err report why: [net.ErrClosed] where
+// nothing came before Close. A second Close does nothing, and waits for nothing.
 func (c *Conn) Close() error {
 	if c.room != nil {
 		c.end(net.ErrClosed)

@@ -32,7 +32,7 @@ func (l *logged) Write(b []byte) (int, error) {
 func (l *logged) lines() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Split(strings.TrimSuffix(l.b.String(), "\n"), "\n")
+	return strings.SplitAfter(l.b.String(), "\n") // the last is empty
 }
 
 // messages is a slog handler that keeps what is no attribute, and every error
@@ -187,16 +187,19 @@ func TestBadInput(t *testing.T) {
 					_, err = nc.Write(append(msg, bad...))
 					require.NoError(t, err)
 					r.chat(t, good) // it has been read
+					var said []byte
 					if f.end != nil {
 						f.end(t, nc)
+					} else {
+						said, err = io.ReadAll(nc)
+						require.NoError(t, err, "a FIN and not a RST")
+						nc.Close()
 					}
 					cause := r.left.next(t)
 					require.ErrorIs(t, cause, f.cause)
 					require.Less(t, len(cause.Error()), 512)
 					waitLen(t, r.Room, 2)
 					if f.end == nil {
-						said, err := io.ReadAll(nc)
-						require.NoError(t, err, "a FIN and not a RST")
 						if _, isRaw := codec.(tcproom.Raw); !isRaw {
 							require.Contains(t, string(said), "goodbye")
 							require.NotContains(t, string(said), "\x1b")
@@ -245,6 +248,7 @@ func TestBadHello(t *testing.T) {
 			}
 			said, err := io.ReadAll(nc)
 			require.NoError(t, err)
+			nc.Close()
 			require.ErrorIs(t, r.gone.next(t), tt.cause)
 			if tt.code != "" {
 				require.Contains(t, string(said), `{"type":"refused","code":"`+tt.code+`"`)
@@ -284,13 +288,14 @@ func TestBadJSON(t *testing.T) {
 			}
 			_, err = io.WriteString(nc, `{"type":"message","body":"good"}`+"\n"+tt.bytes+`{"type":"message","body":"late"}`+"\n")
 			require.NoError(t, err)
-			require.ErrorIs(t, r.left.next(t), tt.cause)
 			said, err := io.ReadAll(nc)
 			require.NoError(t, err)
+			nc.Close()
 			require.Contains(t, string(said), `"goodbye"`)
+			require.ErrorIs(t, r.left.next(t), tt.cause)
 			r.chat(t, "good")
 			ignored := 0
-			for _, line := range r.log.lines()[before:] {
+			for _, line := range r.log.lines()[before-1:] {
 				if strings.Contains(line, "ignored") {
 					ignored++
 					require.Contains(t, line, "unknown")
@@ -310,14 +315,15 @@ func TestSlowHello(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- room.ServeConn(there) }()
 		start := time.Now()
-		go func() {
+		var wg sync.WaitGroup
+		wg.Go(func() {
 			for i := range 100 {
 				if _, err := here.Write([]byte(`{"type":"hello","name":"slow but steady"}`[i : i+1])); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		said, err := io.ReadAll(here)
 		require.NoError(t, err)
 		require.Contains(t, string(said), `"handshake-timeout"`)
@@ -326,7 +332,7 @@ func TestSlowHello(t *testing.T) {
 		require.ErrorIs(t, gone.next(t), tcproom.ErrHandshakeTimeout)
 		here.Close()
 		room.Close()
-		synctest.Wait()
+		wg.Wait()
 	})
 }
 

@@ -1,0 +1,605 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// acceptOne listens for one conn, and hands it over.
+func acceptOne(t testing.TB) (addr string, accepted <-chan *net.TCPConn) {
+	t.Helper()
+	l := listen(t, "tcp")
+	t.Cleanup(func() { l.Close() })
+	ch := make(chan *net.TCPConn, 1)
+	go func() {
+		if nc, err := l.Accept(); err == nil {
+			ch <- nc.(*net.TCPConn)
+		}
+	}()
+	return l.Addr().String(), ch
+}
+
+func accepted(t testing.TB, ch <-chan *net.TCPConn) *net.TCPConn {
+	t.Helper()
+	select {
+	case nc := <-ch:
+		t.Cleanup(func() { nc.Close() })
+		return nc
+	case <-time.After(within):
+		t.Fatal("nobody has dialled")
+		return nil
+	}
+}
+
+func soon(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
+
+// TestDialErrors: each says what happened, and ctx and timeout bound the wait.
+func TestDialErrors(t *testing.T) {
+	checkGoroutines(t)
+	l := listen(t, "tcp")
+	l.Close()
+	_, err := tcproom.Dial(testContext(t), l.Addr().String())
+	var op *net.OpError
+	require.ErrorAs(t, err, &op)
+
+	json := tcproom.WithCodec(tcproom.JSON{})
+	silent, ch := acceptOne(t)
+	ctx, cancel := soon(20 * time.Millisecond)
+	defer cancel()
+	_, err = tcproom.Dial(ctx, silent, json)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = io.Copy(io.Discard, accepted(t, ch))
+	require.NoError(t, err)
+
+	silent, ch = acceptOne(t)
+	_, err = tcproom.Dial(testContext(t), silent, json, tcproom.WithHandshakeTimeout(20*time.Millisecond))
+	require.ErrorIs(t, err, tcproom.ErrHandshakeTimeout)
+	accepted(t, ch)
+
+	for said, want := range map[string]error{
+		"":                                     io.EOF,
+		`{"type":"wel`:                         io.ErrUnexpectedEOF,
+		"HTTP/1.1 400 Bad Request\r\n":         tcproom.ErrMalformed,
+		`{"type":"goodbye"}` + "\n":            tcproom.ErrMalformed,
+		`{"type":"message","body":"x"}` + "\n": tcproom.ErrMalformed,
+	} {
+		addr, ch := acceptOne(t)
+		go func() {
+			nc := <-ch
+			io.WriteString(nc, said)
+			nc.CloseWrite()
+			io.Copy(io.Discard, nc)
+			nc.Close()
+		}()
+		_, err = tcproom.Dial(testContext(t), addr, json)
+		require.ErrorIs(t, err, want, "%q", said)
+	}
+	_, err = tcproom.Dial(testContext(t), silent, json, tcproom.WithName("a b"))
+	require.ErrorIs(t, err, tcproom.ErrNameInvalid)
+}
+
+// TestRefused: a refusal is a *RefusedError, from Dial and from Receive, the
+// same at every call.
+func TestRefused(t *testing.T) {
+	errPassword := errors.New("wrong password")
+	room := jsonRoom(tcproom.WithUniqueNames(true), tcproom.OnJoin(func(c *tcproom.Conn) error {
+		if c.Name() == "eve" {
+			return errPassword
+		}
+		return nil
+	}))
+	addr := serveTCP(t, room)
+	json := tcproom.WithCodec(tcproom.JSON{})
+	dial(t, addr, json, tcproom.WithName("ada"))
+	for name, want := range map[string]tcproom.RefusedError{
+		"ada": {Code: "name-taken", Message: `name is taken: "ada"`},
+		"eve": {Code: "denied", Message: "wrong password"},
+	} {
+		_, err := tcproom.Dial(testContext(t), addr, json, tcproom.WithName(name))
+		var refused *tcproom.RefusedError
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, want, *refused)
+
+		c := tcproom.NewConn(dialRaw(t, addr), json, tcproom.WithName(name))
+		for range 3 {
+			_, err := c.Receive(testContext(t))
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, want, *refused)
+		}
+		require.ErrorAs(t, c.Send(testContext(t), nil), &refused)
+		require.NoError(t, c.Close())
+	}
+	_, err := room.Join(tcproom.WithName("eve"))
+	require.ErrorIs(t, err, errPassword)
+}
+
+// TestReceiveKeepsItsPlace: a context that ends in mid-frame costs no byte.
+func TestReceiveKeepsItsPlace(t *testing.T) {
+	server, client := testTLS()
+	frame := []byte("a line that comes byte by byte\n")
+	for _, secure := range []bool{false, true} {
+		here, there := net.Conn(nil), net.Conn(nil)
+		if !secure {
+			addr, ch := acceptOne(t)
+			here, there = dialRaw(t, addr), accepted(t, ch)
+		} else {
+			here, there = net.Pipe()
+		}
+		var opts []tcproom.DialOption
+		if secure {
+			there = tls.Server(there, server)
+			cfg := client.Clone()
+			cfg.ServerName = "localhost"
+			opts = append(opts, tcproom.WithTLS(cfg))
+		}
+		c := tcproom.NewConn(here, append(opts, tcproom.WithCodec(tcproom.Raw{}))...)
+		next := make(chan struct{})
+		go func() {
+			for i := range frame {
+				there.Write(frame[i : i+1])
+				<-next
+			}
+		}()
+		for i := range frame {
+			ctx, cancel := soon(time.Millisecond)
+			ev, err := c.Receive(ctx)
+			if i < len(frame)-1 {
+				require.ErrorIs(t, err, context.DeadlineExceeded, "after %d bytes", i)
+				if i%3 == 0 {
+					_, err = c.Receive(ctx)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+				next <- struct{}{}
+				cancel()
+				continue
+			}
+			cancel()
+			if err != nil {
+				ev, err = c.Receive(testContext(t))
+			}
+			require.NoError(t, err)
+			require.Equal(t, string(frame[:len(frame)-1]), string(ev.Body))
+			close(next)
+		}
+		there.Close()
+		for range 3 {
+			_, err := c.Receive(testContext(t))
+			require.Error(t, err)
+			_, again := c.Receive(testContext(t))
+			require.Equal(t, err, again)
+		}
+		c.Close()
+	}
+}
+
+// TestSendIsWholeOrNotAtAll: a context that ends while the peer does not read
+// refuses the message; those that were taken arrive, whole and in order.
+func TestSendIsWholeOrNotAtAll(t *testing.T) {
+	addr, ch := acceptOne(t)
+	c := dial(t, addr, tcproom.WithCodec(tcproom.Raw{}), tcproom.WithSocketBuffers(small, small))
+	nc := accepted(t, ch)
+	require.NoError(t, nc.SetReadBuffer(small))
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 200 {
+				body := fmt.Appendf(nil, "%d.%d.%s", i, n, bytes.Repeat([]byte("x"), 2000))
+				ctx, cancel := soon(2 * time.Millisecond)
+				err := c.Send(ctx, body)
+				cancel()
+				if err == nil {
+					mu.Lock()
+					taken[string(body)] = true
+					mu.Unlock()
+				} else if refused.Add(1); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.NotZero(t, refused.Load())
+	require.NotEmpty(t, taken)
+	got := make(chan map[string]bool)
+	go func() {
+		lines := map[string]bool{}
+		for s := bufio.NewScanner(nc); s.Scan(); {
+			lines[s.Text()] = true
+		}
+		nc.CloseWrite()
+		got <- lines
+	}()
+	require.NoError(t, c.Close())
+	require.Equal(t, taken, <-got)
+	require.ErrorIs(t, c.Send(testContext(t), []byte("x")), net.ErrClosed)
+}
+
+// TestCloseBringsTheLastLines: what Send has taken arrives, however soon Close comes.
+func TestCloseBringsTheLastLines(t *testing.T) {
+	rounds, lines := 200, 10000
+	if raceEnabled || testing.Short() {
+		rounds, lines = 20, 2000
+	}
+	var n atomic.Int64
+	left := newCauses()
+	room := tcproom.New(tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+		n.Add(1)
+		return nil
+	}), tcproom.OnLeave(left.left))
+	addr := serveTCP(t, room)
+	ctx := testContext(t)
+	for i := range rounds {
+		n.Store(0)
+		var c *tcproom.Conn
+		if i%10 == 0 {
+			c = join(t, room)
+		} else {
+			c = dial(t, addr)
+		}
+		for range lines {
+			require.NoError(t, c.Send(ctx, []byte("a line")))
+		}
+		require.NoError(t, c.Close())
+		require.ErrorIs(t, left.next(t), io.EOF)
+		require.EqualValues(t, lines, n.Load())
+	}
+}
+
+// TestEndOfStream: io.EOF, at every later call, and Events ends without an error.
+func TestEndOfStream(t *testing.T) {
+	room := tcproom.New()
+	c, d := dial(t, serveTCP(t, room)), join(t, room)
+	waitLen(t, room, 2)
+	for m := range room.Members() {
+		room.Kick(m, "enough")
+	}
+	for _, c := range []*tcproom.Conn{c, d} {
+		var last tcproom.Event
+		for ev, err := range c.Events(testContext(t)) {
+			require.NoError(t, err)
+			last = ev
+		}
+		require.Equal(t, tcproom.Goodbye, last.Kind)
+		require.Equal(t, "enough", last.Text)
+		for range 3 {
+			_, err := c.Receive(testContext(t))
+			require.Equal(t, io.EOF, err)
+		}
+		require.ErrorIs(t, c.Send(testContext(t), []byte("x")), io.EOF)
+		require.Equal(t, io.EOF, c.Err())
+		require.Equal(t, io.EOF, context.Cause(c.Context()))
+		require.NoError(t, c.Close())
+	}
+}
+
+// TestErrorsStay: after a frame that is none nothing more comes, though more is there.
+func TestErrorsStay(t *testing.T) {
+	addr, ch := acceptOne(t)
+	go func() {
+		nc := <-ch
+		io.WriteString(nc, `{"type":"welcome","id":"x","name":"ada"}`+"\n"+`{"type":1}`+"\n"+`{"type":"message","body":"late"}`+"\n")
+	}()
+	c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
+	_, err := c.Receive(testContext(t))
+	require.ErrorIs(t, err, tcproom.ErrMalformed)
+	for range 3 {
+		_, again := c.Receive(testContext(t))
+		require.Equal(t, err, again)
+	}
+	seen := 0
+	for _, again := range c.Events(testContext(t)) {
+		require.Equal(t, err, again)
+		seen++
+	}
+	require.Equal(t, 1, seen)
+	require.Equal(t, err, c.Err())
+}
+
+// TestEventsContext: Events yields the context's error and leaves the conn as it is.
+func TestEventsContext(t *testing.T) {
+	room := tcproom.New()
+	c := dial(t, serveTCP(t, room))
+	waitLen(t, room, 1)
+	ctx, cancel := soon(10 * time.Millisecond)
+	defer cancel()
+	n := 0
+	for _, err := range c.Events(ctx) {
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		n++
+	}
+	require.Equal(t, 1, n)
+	broadcast(t, room, []byte("still here"))
+	for ev, err := range c.Events(testContext(t)) {
+		require.NoError(t, err)
+		require.Equal(t, "still here", string(ev.Body))
+		break
+	}
+	require.NoError(t, c.Err())
+}
+
+func TestTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		c := tcproom.NewConn(here, tcproom.WithIdleTimeout(time.Minute))
+		start := time.Now()
+		go func() {
+			time.Sleep(50 * time.Second)
+			io.WriteString(there, "awake")
+		}()
+		_, err := c.Receive(t.Context())
+		require.ErrorIs(t, err, tcproom.ErrIdleTimeout)
+		require.Equal(t, 110*time.Second, time.Since(start))
+		require.NoError(t, c.Close())
+		there.Close()
+
+		here, there = net.Pipe()
+		c = tcproom.NewConn(here, tcproom.WithWriteTimeout(time.Minute))
+		start = time.Now()
+		require.NoError(t, c.Send(t.Context(), []byte("nobody reads this")))
+		_, err = c.Receive(t.Context())
+		require.ErrorIs(t, err, tcproom.ErrWriteTimeout)
+		require.Equal(t, time.Minute, time.Since(start))
+		require.ErrorIs(t, c.Send(t.Context(), nil), tcproom.ErrWriteTimeout)
+		c.Close()
+		there.Close()
+
+		// Close of a peer that takes nothing is bounded.
+		here, there = net.Pipe()
+		c = tcproom.NewConn(here)
+		start = time.Now()
+		require.NoError(t, c.Send(t.Context(), []byte("nobody reads this")))
+		require.Error(t, c.Close())
+		require.LessOrEqual(t, time.Since(start), 6*time.Second)
+		there.Close()
+		synctest.Wait()
+
+		// The room's end.
+		left := newCauses()
+		room := tcproom.New(tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(left.left))
+		c, err = room.Join()
+		require.NoError(t, err)
+		start = time.Now()
+		require.ErrorIs(t, left.next2(), tcproom.ErrIdleTimeout)
+		require.LessOrEqual(t, time.Since(start), 62*time.Second)
+		c.Close()
+		room.Close()
+		<-room.Done()
+	})
+}
+
+// next2 is next in a bubble, where waiting takes no time.
+func (cs *causes) next2() error { return <-cs.ch }
+
+// TestConcurrentUse: Send, Receive and Close from many goroutines.
+func TestConcurrentUse(t *testing.T) {
+	checkGoroutines(t)
+	room := tcproom.New(tcproom.WithEcho(true), tcproom.WithNotices(false), tcproom.WithCodec(tcproom.Raw{}))
+	addr := serveTCP(t, room)
+	for _, c := range []*tcproom.Conn{dial(t, addr, tcproom.WithCodec(tcproom.Raw{})), join(t, room)} {
+		const senders, each = 8, 300
+		var mu sync.Mutex
+		got := map[string]int{}
+		var receiving, sending sync.WaitGroup
+		ctx, cancel := context.WithCancel(context.Background())
+		for range 4 {
+			receiving.Go(func() {
+				for ctx.Err() == nil {
+					short, stop := soon(time.Millisecond)
+					ev, err := c.Receive(short)
+					stop()
+					if err == nil {
+						mu.Lock()
+						if got[string(ev.Body)]++; len(got) == senders*each {
+							cancel()
+						}
+						mu.Unlock()
+					} else if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("got %v", err)
+						return
+					}
+				}
+			})
+		}
+		for i := range senders {
+			sending.Go(func() {
+				for n := range each {
+					if err := c.Send(context.Background(), fmt.Appendf(nil, "%d.%d", i, n)); err != nil {
+						t.Errorf("got %v", err)
+					}
+				}
+			})
+		}
+		sending.Wait()
+		receiving.Wait()
+		cancel()
+		require.Len(t, got, senders*each)
+		for body, n := range got {
+			require.Equal(t, 1, n, body)
+		}
+		for range 8 {
+			sending.Go(func() {
+				c.Close()
+				if _, err := c.Receive(context.Background()); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		sending.Wait()
+	}
+}
+
+// TestCloseWakesReceive: Close ends a Receive and a Send that wait.
+func TestCloseWakesReceive(t *testing.T) {
+	checkGoroutines(t)
+	room := tcproom.New()
+	for _, c := range []*tcproom.Conn{dial(t, serveTCP(t, room)), join(t, room)} {
+		errs := make(chan error)
+		go func() {
+			for {
+				if _, err := c.Receive(context.Background()); err != nil {
+					errs <- err
+					return
+				}
+			}
+		}()
+		require.NoError(t, c.Close())
+		err := <-errs
+		require.True(t, errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF), "%v", err)
+		require.NoError(t, c.Close())
+	}
+}
+
+// TestOnEventInOrder: the hook hears all events in order, and may close the conn.
+func TestOnEventInOrder(t *testing.T) {
+	checkGoroutines(t)
+	room := jsonRoom()
+	addr := serveTCP(t, room)
+	for _, how := range []string{"dial", "join"} {
+		events := make(chan tcproom.Event, 1000)
+		closed := make(chan error, 1)
+		hook := tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) {
+			events <- ev
+			switch {
+			case string(ev.Body) == "close":
+				closed <- c.Close()
+			case ev.Kind == tcproom.Message:
+				if err := c.Send(context.Background(), ev.Body); err != nil {
+					t.Errorf("send: %v", err)
+				}
+			}
+		})
+		var c *tcproom.Conn
+		if how == "dial" {
+			c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), hook)
+		} else {
+			c = join(t, room, hook)
+		}
+		require.Equal(t, tcproom.Welcome, (<-events).Kind)
+		_, err := c.Receive(testContext(t))
+		require.ErrorIs(t, err, tcproom.ErrReceive)
+		for i := range 100 {
+			broadcast(t, room, fmt.Append(nil, i))
+		}
+		broadcast(t, room, []byte("close"))
+		for i := range 100 {
+			require.Equal(t, fmt.Sprint(i), string((<-events).Body))
+		}
+		require.Equal(t, "close", string((<-events).Body))
+		require.NoError(t, <-closed)
+		require.NoError(t, c.Close())
+		waitLen(t, room, 0)
+		require.ErrorIs(t, c.Err(), net.ErrClosed)
+	}
+}
+
+// TestOnEventPanics: that conn ends, with what happened as the cause.
+func TestOnEventPanics(t *testing.T) {
+	checkGoroutines(t)
+	room := tcproom.New()
+	c := join(t, room, tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) { panic("boom") }))
+	broadcast(t, room, []byte("x"))
+	<-c.Context().Done()
+	var he *tcproom.HookError
+	require.ErrorAs(t, c.Err(), &he)
+	require.Equal(t, "OnEvent", he.Hook)
+	c.Close()
+
+	o := &odd{}
+	d := join(t, room, tcproom.WithCodec(parsePanics{o}), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+	broadcast(t, room, []byte("x"))
+	<-d.Context().Done()
+	require.ErrorIs(t, d.Err(), tcproom.ErrHook)
+	d.Close()
+	room.Close()
+}
+
+type parsePanics struct{ *odd }
+
+func (parsePanics) ParseEvent([]byte, *tcproom.Event) error { panic(errOdd) }
+
+// TestAllocations: at most two a received message on the raw path, at both
+// ends, and none for a delivery.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	raw := tcproom.WithCodec(tcproom.Raw{})
+	const receivers, batch = 50, 64
+	room := tcproom.New(raw, tcproom.WithNotices(false))
+	addr := serveTCP(t, room)
+	sender, nc := dial(t, addr, raw), make([]*net.TCPConn, receivers)
+	for i := range nc {
+		nc[i] = dialRaw(t, addr)
+	}
+	waitLen(t, room, receivers+1)
+	body, buf := bytes.Repeat([]byte("x"), 63), make([]byte, 64*batch)
+	ctx := context.Background()
+	perBatch := testing.AllocsPerRun(100, func() {
+		for range batch {
+			sender.Send(ctx, body)
+		}
+		for _, nc := range nc {
+			io.ReadFull(nc, buf)
+		}
+	})
+	send := testing.AllocsPerRun(100, func() { room.Broadcast(ctx, body) }) // no receiver keeps up with that for long
+	t.Logf("%.2f a message sent, received and delivered to %d, %.2f a Broadcast", perBatch/batch, receivers, send)
+	require.LessOrEqual(t, perBatch/batch, 2.0+2.0, "two to send, two to receive, none to deliver")
+
+	addr, ch := acceptOne(t)
+	c := dial(t, addr, raw)
+	peer := accepted(t, ch)
+	lines := bytes.Repeat([]byte("0123456\n"), batch)
+	perBatch = testing.AllocsPerRun(100, func() {
+		peer.Write(lines)
+		for range batch {
+			if _, err := c.Receive(ctx); err != nil {
+				panic(err)
+			}
+		}
+	})
+	t.Logf("%.2f a Receive", perBatch/batch)
+	require.LessOrEqual(t, perBatch/batch, 2.0)
+}
+
+// TestSocketBuffersUnderTLS: the option reaches the socket beneath.
+func TestSocketBuffersUnderTLS(t *testing.T) {
+	server, client := testTLS()
+	room := tcproom.New(tcproom.WithTLS(server))
+	addr := serveTCP(t, room)
+	var asked []int
+	dialer := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &buffered{nc, &asked}, err
+	}
+	dial(t, addr, tcproom.WithTLS(client), tcproom.WithDialer(dialer), tcproom.WithSocketBuffers(11111, 22222))
+	require.Equal(t, []int{11111, 22222}, asked)
+}
+
+type buffered struct {
+	net.Conn
+	asked *[]int
+}
+
+func (b *buffered) SetReadBuffer(n int) error  { *b.asked = append(*b.asked, n); return nil }
+func (b *buffered) SetWriteBuffer(n int) error { *b.asked = append(*b.asked, n); return nil }
