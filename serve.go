@@ -390,11 +390,11 @@ func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
 		id, err = c.cfg.handshake(ctx, c)
 		return err
 	})
+	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return id, err
-	}
-	if ctx.Err() != nil {
-		return id, context.Cause(ctx)
 	}
 	if id.Context != nil {
 		c.setValues(id.Context)

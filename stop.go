@@ -350,22 +350,27 @@ type tide struct {
 	mark           [3]int64
 }
 
-func newTide(quiet, limit time.Duration) *tide {
+func newTide(c *Conn, quiet, limit time.Duration) *tide {
 	now := time.Now()
-	return &tide{quiet: quiet, limit: limit, started: now, since: now}
+	return &tide{quiet: quiet, limit: limit, started: now, since: now, mark: c.tideMark()}
 }
 
 func (t *tide) over(c *Conn) bool {
 	now := time.Now()
+	if mark := c.tideMark(); mark != t.mark {
+		t.mark, t.since = mark, now
+	}
+	return now.Sub(t.since) >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
+}
+
+// tideMark is different when c has moved.
+func (c *Conn) tideMark() [3]int64 {
 	unsent, _ := fanout.Unsent(c.nc)
 	mark := [3]int64{c.sink.Written(), int64(unsent), 0}
 	if c.cur != nil {
 		mark[2] = int64(c.cur.Missed())
 	}
-	if mark != t.mark {
-		t.mark, t.since = mark, now
-	}
-	return now.Sub(t.since) >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
+	return mark
 }
 
 // drain waits until everything is written and reports whether it was. It gives
@@ -377,7 +382,7 @@ func (c *Conn) drain(quiet, limit time.Duration) bool {
 		return c.sink.Err() == nil
 	default:
 	}
-	tide := newTide(quiet, limit)
+	tide := newTide(c, quiet, limit)
 	t := time.NewTicker(glance)
 	defer t.Stop()
 	for {
@@ -401,7 +406,7 @@ func (c *Conn) closeWrite() bool {
 // discard reads away until the peer closes too, so that the close that follows
 // does not destroy what is on its way. It gives up as drain does.
 func (c *Conn) discard(quiet, limit time.Duration) {
-	tide := newTide(quiet, limit)
+	tide := newTide(c, quiet, limit)
 	for {
 		c.nc.SetReadDeadline(time.Now().Add(glance))
 		_, err := c.src.Read(len(c.src.Held()) + 4<<10)
