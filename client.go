@@ -96,19 +96,22 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 	in.name = cfg.name
 	admitted := make(chan error, 1)
 	in.admitted = admitted
-	if err := r.begin(in); err != nil {
+	c := newDialled(here, cfg)
+	err := c.Err() // of the hello
+	if err == nil {
+		err = r.begin(in)
+	}
+	if err != nil {
 		there.Close()
-		here.Close()
+		c.giveUp()
 		return nil, err
 	}
 	go r.serve(in)
 
-	c := newDialled(here, cfg)
 	ctx, cancel := context.WithTimeoutCause(context.Background(), cfg.handshakeTimeout, ErrHandshakeTimeout)
 	defer cancel()
-	err := c.greet(ctx)
-	if refused := <-admitted; refused != nil {
-		err = refused
+	if err = c.greet(ctx); !errors.Is(err, ErrHandshakeTimeout) { // OnJoin may block still
+		err = cmpErr(<-admitted, err)
 	}
 	if err != nil {
 		c.giveUp()
@@ -123,9 +126,10 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 
 // A dialer is what a Conn has at the dialling end only.
 type dialer struct {
-	cfg   dialConfig
-	fan   *fanout.Fan
-	heard chan struct{} // closed when OnEvent has heard its last event; nil without OnEvent
+	cfg    dialConfig
+	fan    *fanout.Fan
+	shaken chan struct{} // closed after a TLS handshake of NewConn's; nil where there is none
+	heard  chan struct{} // closed when OnEvent has heard its last event; nil without OnEvent
 
 	closing atomic.Bool   // CloseWrite or Close was called
 	closed  atomic.Bool   // Close was
@@ -144,6 +148,11 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 	c := &Conn{cfg: &connConfig{limits: cfg.limits}, dial: d, nc: nc, name: cfg.name}
 	c.prepareSocket()
 	c.connect(d.fan)
+	if tc, ok := nc.(*tls.Conn); ok && !tc.ConnectionState().HandshakeComplete {
+		c.deadline = time.Now().Add(cfg.handshakeTimeout)
+		d.shaken = make(chan struct{})
+		go c.shakeDialled(tc)
+	}
 	if g, ok := cfg.codec.(Greeter); ok {
 		b, err := g.AppendHello(nil, &Hello{Name: cfg.name})
 		if err == nil {
@@ -157,6 +166,16 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 		c.sink.Flush()
 	}
 	return c
+}
+
+// shakeDialled negotiates TLS on a conn that [NewConn] was given. It has a
+// goroutine because no context of a Receive may cut it short: a handshake that
+// was interrupted cannot go on. It ends with the handshake.
+func (c *Conn) shakeDialled(tc *tls.Conn) {
+	defer close(c.dial.shaken)
+	if err := c.shakeTLS(tc); err != nil {
+		c.end(err)
+	}
 }
 
 // greet waits for the welcome, where the codec has one.
@@ -380,6 +399,13 @@ func (c *Conn) parseEvent(frame []byte) (Event, error) {
 // readMore waits for more bytes. A ctx that ends while it waits ends the wait
 // and nothing else.
 func (c *Conn) readMore(ctx context.Context, limit int) error {
+	if c.dial.shaken != nil {
+		select {
+		case <-c.dial.shaken:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	c.watch(ctx)
 	if idle := c.cfg.idleTimeout; idle > 0 {
 		c.setIdleDeadline(time.Now().Add(idle))
@@ -445,6 +471,9 @@ func (c *Conn) giveUp() {
 	c.sink.Close()
 	c.drop()
 	c.dial.fan.Wait()
+	if c.dial.shaken != nil {
+		<-c.dial.shaken
+	}
 }
 
 // CloseWrite ends the sending half of a dialling end: it waits until what Send

@@ -134,13 +134,8 @@ func TestReceiveKeepsItsPlace(t *testing.T) {
 	server, client := testTLS()
 	frame := []byte("a line that comes byte by byte\n")
 	for _, secure := range []bool{false, true} {
-		here, there := net.Conn(nil), net.Conn(nil)
-		if !secure {
-			addr, ch := acceptOne(t)
-			here, there = dialRaw(t, addr), accepted(t, ch)
-		} else {
-			here, there = net.Pipe()
-		}
+		addr, ch := acceptOne(t)
+		here, there := net.Conn(dialRaw(t, addr)), net.Conn(accepted(t, ch))
 		var opts []tcproom.DialOption
 		if secure {
 			there = tls.Server(there, server)
@@ -186,6 +181,31 @@ func TestReceiveKeepsItsPlace(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+// TestReceiveInATLSHandshake: a context that ends while TLS is still being
+// negotiated ends the wait and not the conn.
+func TestReceiveInATLSHandshake(t *testing.T) {
+	server, client := testTLS()
+	cfg := client.Clone()
+	cfg.ServerName = "localhost"
+	addr, ch := acceptOne(t)
+	c := tcproom.NewConn(dialRaw(t, addr), tcproom.WithTLS(cfg))
+	defer c.Close()
+	for range 2 {
+		ctx, cancel := soon(10 * time.Millisecond)
+		_, err := c.Receive(ctx)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
+	there := tls.Server(accepted(t, ch), server)
+	go io.WriteString(there, "at last\n")
+	require.Equal(t, "at last", string(next(t, c).Body))
+	send(t, c, "hi")
+	line, err := bufio.NewReader(there).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "hi\n", line)
+	there.Close()
 }
 
 // TestSendIsWholeOrNotAtAll: a context that ends while the peer does not read
@@ -395,7 +415,13 @@ func TestConcurrentUse(t *testing.T) {
 	checkGoroutines(t)
 	room := tcproom.New(tcproom.WithEcho(true), tcproom.WithNotices(false), tcproom.WithCodec(tcproom.Raw{}))
 	addr := serveTCP(t, room)
-	for _, c := range []*tcproom.Conn{dial(t, addr, tcproom.WithCodec(tcproom.Raw{})), join(t, room)} {
+	connect := []func() *tcproom.Conn{
+		func() *tcproom.Conn { return dial(t, addr, tcproom.WithCodec(tcproom.Raw{})) },
+		func() *tcproom.Conn { return join(t, room) },
+	}
+	for _, connect := range connect {
+		waitLen(t, room, 0)
+		c := connect()
 		const senders, each = 8, 300
 		var mu sync.Mutex
 		got := map[string]int{}
@@ -439,7 +465,8 @@ func TestConcurrentUse(t *testing.T) {
 		for range 8 {
 			sending.Go(func() {
 				c.Close()
-				if _, err := c.Receive(context.Background()); !errors.Is(err, net.ErrClosed) {
+				// io.EOF: it came before the Close that was first had ended.
+				if _, err := c.Receive(context.Background()); !errors.Is(err, net.ErrClosed) && err != io.EOF {
 					t.Errorf("got %v", err)
 				}
 			})

@@ -35,8 +35,7 @@ type Conn struct {
 	cancel  context.CancelCauseFunc
 	values  context.Context // from the handshake
 	aborted bool            // cut: nothing more is to be written
-
-	dropped sync.Once // closes nc
+	dropped chan struct{}   // made by the one who closes nc; closed when that is done
 
 	hook atomic.Uint32 // the hook of this conn that runs, or noHook
 
@@ -182,20 +181,22 @@ func (c *Conn) put(b []byte) bool {
 		c.sink.Flush()
 		return true
 	}
-	c.room.mu.Lock()
-	cur, joined := c.cur, c.joined
-	c.room.mu.Unlock()
-	switch {
-	case joined:
-		return cur.Insert(b, max(maxQueued, len(b)))
-	case cur != nil:
-		return false
+	if joined, ok := c.insert(b); joined {
+		return ok
 	}
 	if !c.sink.Queue(b, maxShaken) {
 		return false
 	}
 	c.sink.Flush()
 	return true
+}
+
+// insert is put for one who has joined. It holds the room's lock, so that
+// nothing comes behind a goodbye.
+func (c *Conn) insert(b []byte) (joined, ok bool) {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	return c.cur != nil, c.joined && c.cur.Insert(b, max(maxQueued, len(b)))
 }
 
 const (

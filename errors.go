@@ -122,7 +122,7 @@ type CutMember struct {
 	Missed uint64 // events ordered before the stop that were not handed to its kernel
 }
 
-// A StuckConn is a connection that did not end when its room stopped.
+// A StuckConn is a connection, or a listener, that did not end when its room stopped.
 type StuckConn struct {
 	Member Member // zero where it had not joined
 	Addr   string
@@ -152,7 +152,7 @@ func (e *StopError) Error() string {
 		if s.Hook != "" {
 			fmt.Fprintf(&b, "; conn %q of %q is still in hook %s: make it return", s.Addr, s.Member.Name, s.Hook)
 		} else {
-			fmt.Fprintf(&b, "; conn %q of %q is still in its net.Conn: make Close unblock Read and Write", s.Addr, s.Member.Name)
+			fmt.Fprintf(&b, "; conn %q of %q is still in its net.Conn or net.Listener: make Close unblock its other methods", s.Addr, s.Member.Name)
 		}
 	}
 	return b.String()

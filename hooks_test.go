@@ -104,6 +104,8 @@ func (st *stage) enterVictim(t testing.TB) <-chan *tcproom.Conn {
 		}
 		if st.hook == "OnMessage" {
 			c.Send(ctx, []byte("provocation"))
+			for range c.Events(ctx) { // hears the goodbye
+			}
 		}
 		if st.hook == "OnLeave" {
 			c.Close()
@@ -398,7 +400,7 @@ func TestCloseInHooks(t *testing.T) {
 }
 
 // TestCloseInOnRejectWithoutSlot is the same for conns that found no slot, of
-// a listener, of ServeConn and of Join.
+// a listener and of ServeConn.
 func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 	for _, how := range []string{"Serve", "ServeConn"} {
 		t.Run(how, func(t *testing.T) {

@@ -358,7 +358,7 @@ func TestBytesBeforeTheJoin(t *testing.T) {
 
 // TestFloodOfEmptyFrames: they cost what they cost, and memory stays flat (F16).
 func TestFloodOfEmptyFrames(t *testing.T) {
-	r := newBadRoom(t, tcproom.WithBacklog(256<<10))
+	r := newBadRoom(t, tcproom.WithBacklog(256<<10), tcproom.WithSlowMembers(tcproom.Block)) // the witnesses may be slower
 	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}))
 	nc := dialRaw(t, addr)
 	waitLen(t, r.Room, 3)

@@ -190,7 +190,12 @@ func (r *Room) isStopping() bool {
 }
 
 func (r *Room) newConn(nc net.Conn, cfg *connConfig) *Conn {
-	return &Conn{cfg: cfg, room: r, nc: nc, id: rand.Text()}
+	c := &Conn{cfg: cfg, room: r, nc: nc, id: rand.Text()}
+	c.prepareSocket()
+	if _, ok := nc.(*tls.Conn); !ok && cfg.tls != nil {
+		c.nc = tls.Server(nc, cfg.tls) // here, for others may look at it from now on
+	}
+	return c
 }
 
 // begin gives c a slot, before anything is read from it.
@@ -214,6 +219,9 @@ func (r *Room) begin(c *Conn) error {
 
 // release takes back what begin gave. It is the last that is heard of c.
 func (r *Room) release(c *Conn) {
+	if c.sink != nil {
+		c.sink.Wait()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, c)
@@ -348,12 +356,6 @@ func (r *Room) checkName(name string) (err error) {
 
 // handshake does what comes before the name is known: TLS, hello, hook.
 func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
-	c.prepareSocket()
-	if c.cfg.tls != nil {
-		if _, ok := c.nc.(*tls.Conn); !ok {
-			c.setTransport(tls.Server(c.nc, c.cfg.tls))
-		}
-	}
 	if tc, ok := c.nc.(*tls.Conn); ok {
 		started()
 		if err := c.shakeTLS(tc); err != nil {
@@ -431,7 +433,7 @@ func (c *Conn) prepareSocket() {
 		SetReadBuffer(int) error
 		SetWriteBuffer(int) error
 	}
-	if nc, ok := c.nc.(buffers); ok {
+	if nc, ok := beneath(c.nc).(buffers); ok {
 		if c.cfg.readBuffer > 0 {
 			nc.SetReadBuffer(c.cfg.readBuffer)
 		}
@@ -452,6 +454,8 @@ func (c *Conn) shakeTLS(tc *tls.Conn) error {
 		return context.Cause(ctx)
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
+	case errors.As(err, new(syscall.Errno)):
+		return fmt.Errorf("%w: TLS handshake: %w", ErrReset, err)
 	}
 	return fmt.Errorf("%w: TLS handshake: %w", ErrMalformed, err)
 }

@@ -216,23 +216,17 @@ func (c *Conn) connect(f *fanout.Fan) {
 	}
 }
 
-func (c *Conn) setTransport(nc net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nc = nc
-}
-
 // abort cuts c, which has ended: nothing more is written, and the connection
 // is closed without waiting. Its own goroutine does the rest.
 func (c *Conn) abort() {
 	c.mu.Lock()
 	c.aborted = true
-	nc, sink := c.nc, c.sink
+	sink := c.sink
 	c.mu.Unlock()
 	if sink != nil {
 		sink.Close()
 	}
-	switch beneath(nc).(type) {
+	switch beneath(c.nc).(type) {
 	case *net.TCPConn, *net.UnixConn:
 		c.reset()
 	default:
@@ -251,12 +245,30 @@ func beneath(nc net.Conn) net.Conn {
 
 // drop closes the transport. All callers return when that is done.
 func (c *Conn) drop() {
-	c.dropped.Do(func() { c.nc.Close() })
+	c.dropOnce(func() { c.nc.Close() })
+}
+
+// dropOnce closes the transport by the function of the first call. It is no
+// sync.Once, under whose lock it would be a user's Close that runs.
+func (c *Conn) dropOnce(closeIt func()) {
+	c.mu.Lock()
+	first := c.dropped == nil
+	if first {
+		c.dropped = make(chan struct{})
+	}
+	dropped := c.dropped
+	c.mu.Unlock()
+	if !first {
+		<-dropped
+		return
+	}
+	defer close(dropped)
+	closeIt()
 }
 
 // reset closes the transport so that the kernel keeps nothing of it.
 func (c *Conn) reset() {
-	c.dropped.Do(func() {
+	c.dropOnce(func() {
 		nc := beneath(c.nc)
 		if tc, ok := nc.(*net.TCPConn); ok {
 			tc.SetLinger(0)
@@ -275,7 +287,6 @@ func (r *Room) farewell(c *Conn, cause error) {
 	defer r.leaveLane(c)
 	defer c.sink.Close()
 	if errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset) {
-		r.noteCut(c)
 		c.sink.Close()
 		c.reset()
 		return
@@ -289,7 +300,7 @@ func (r *Room) farewell(c *Conn, cause error) {
 		limit = 0 // Shutdown's context bounds it
 	}
 	if !c.drain(quiet, limit) {
-		r.noteCut(c)
+		r.noteCut(c, cause)
 		c.sink.Close()
 		c.reset()
 		return
@@ -299,11 +310,12 @@ func (r *Room) farewell(c *Conn, cause error) {
 	}
 }
 
-// noteCut notes, while the room stops, what c did not get.
-func (r *Room) noteCut(c *Conn) {
+// noteCut notes what c, which was a member when the room began to stop, did
+// not get.
+func (r *Room) noteCut(c *Conn, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state == roomOpen || c.cur == nil {
+	if cause != ErrRoomClosed || c.cur == nil {
 		return
 	}
 	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed()})

@@ -159,6 +159,7 @@ func TestE5CloseDuringWalks(t *testing.T) {
 				return
 			default:
 				h.post(nil, 200)
+				runtime.Gosched() // or the others get a turn every 10 ms only, on one processor
 			}
 		}
 	})

@@ -37,6 +37,7 @@ type Sink struct {
 	raw     nonblocking // nil: only nc.Write, by a writer of its own
 	owner   Owner
 	timeout time.Duration
+	blind   bool // what nc has taken shows only when a write returns
 	shard   *shard
 
 	// token is taken by whoever writes, by a try that is never repeated in
@@ -61,6 +62,7 @@ type Sink struct {
 	isDone  bool
 	writer  writerState
 	wake    chan struct{} // to the resting writer; closed by nobody
+	ended   chan struct{} // closed when the writer is not at work any more; made by Wait
 }
 
 // writerState is that of the goroutine that writes where a flusher cannot.
@@ -84,6 +86,10 @@ func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sin
 
 func (f *Fan) newSink(nc net.Conn, raw nonblocking, owner Owner, writeTimeout time.Duration) *Sink {
 	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, shard: f.place()}
+	if raw == nil {
+		_, tells := Unsent(nc)
+		s.blind = !tells
+	}
 	s.shard.add(s)
 	return s
 }
@@ -192,6 +198,22 @@ func (s *Sink) Close() {
 	defer f.mu.Unlock()
 	f.sinks--
 	s.shard.open.Add(-1)
+}
+
+// Wait returns when no writer of a sink that was closed is in its connection
+// any more.
+func (s *Sink) Wait() {
+	s.mu.Lock()
+	if s.writer != writing {
+		s.mu.Unlock()
+		return
+	}
+	if s.ended == nil {
+		s.ended = make(chan struct{})
+	}
+	ended := s.ended
+	s.mu.Unlock()
+	<-ended
 }
 
 // fail ends the sink because of err and tells its owner.
@@ -487,6 +509,10 @@ func (s *Sink) nextWriterState(err error) (again bool) {
 	defer s.mu.Unlock()
 	if s.raw != nil || err != nil || s.err != nil {
 		s.writer = noWriter
+		if s.ended != nil {
+			close(s.ended)
+			s.ended = nil
+		}
 		return false
 	}
 	if s.wake == nil {
@@ -563,7 +589,7 @@ func (s *Sink) writeOut() error {
 			s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
 		}
 		s.began.Store(monotonic())
-		n, err := s.nc.Write(s.out)
+		n, err := s.nc.Write(s.piece())
 		s.began.Store(0)
 		n = min(max(n, 0), len(s.out))
 		s.out = s.out[n:]
@@ -582,6 +608,18 @@ func (s *Sink) writeOut() error {
 	}
 	return nil
 }
+
+// piece returns what is written next. Whoever waits for an end looks whether
+// the connection still takes bytes, so where that shows only when a write
+// returns, writes are small.
+func (s *Sink) piece() []byte {
+	if s.blind {
+		return s.out[:min(len(s.out), blindWrite)]
+	}
+	return s.out
+}
+
+const blindWrite = 4 << 10
 
 var fillPool = sync.Pool{New: func() any { b := make([]byte, 0, maxFill); return &b }}
 
