@@ -221,13 +221,7 @@ func connect(rng *rand.Rand, room *tcproom.Room, addr, secure string, client any
 
 // liveOnce is one member's life: it writes, and reads all, nothing or a while.
 func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, window chan struct{}, name string) {
-	defer func() {
-		st := time.Now()
-		err := c.Close()
-		if d := time.Since(st); d > time.Second {
-			fmt.Println("CLOSE", d, err, c.Err(), c.RemoteAddr())
-		}
-	}()
+	defer c.Close()
 	reading := make(chan struct{})
 	stalls := rng.IntN(4) == 0
 	if stalls {

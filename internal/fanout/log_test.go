@@ -311,7 +311,11 @@ func TestBlockUrgentIsNotHeldBack(t *testing.T) {
 		for h.try(nil, 1000, false, false) == Fits {
 			synctest.Wait()
 		}
-		require.Equal(t, Fits, h.try(nil, 1000, true, false))
+		// An eighth of the backlog is theirs; behind it the sink is lost.
+		for n := 0; len(h.lost) == 0; n++ {
+			require.Less(t, n, 16)
+			require.Equal(t, Fits, h.try(nil, 1000, true, false))
+		}
 		requireSinks(t, h.lost, m.sink)
 	})
 }
