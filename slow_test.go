@@ -274,7 +274,7 @@ func TestBlockCutsAfterMaxWait(t *testing.T) {
 // time (F65), and a third loses nothing that was ordered.
 func TestBlockMutual(t *testing.T) {
 	left := newCauses()
-	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(100*time.Millisecond), tcproom.OnLeave(left.left))
+	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Second), tcproom.OnLeave(left.left))
 	addr := serveTCP(t, room)
 	w := dial(t, addr)
 	go func() {
