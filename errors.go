@@ -111,7 +111,7 @@ func (e *HookError) Unwrap() []error {
 // A StopError says what [Room.Shutdown] or [Room.Close] had to cut, and what
 // did not end although it was cut. It wraps the context's error, if that is why.
 type StopError struct {
-	Cut   []CutMember // members that did not get all that was ordered before the stop
+	Cut   []CutMember // of Shutdown: members that did not get all that was ordered before it
 	Stuck []StuckConn // conns that are still there
 	Err   error       // the context's error, or nil
 }

@@ -243,19 +243,20 @@ func WithCodec(c Codec) Option {
 // by the value given to [New].
 func WithMaxMessage(n int) Option { return option(func(l *limits) { l.maxMessage = n }) }
 
-// WithHandshakeTimeout bounds the time from the first byte, or the accept,
-// until a conn has joined: TLS, hello and the [Handshake] hook together. At the
-// dialling end it bounds the same, beside the context. The default, and zero
-// and negative values, is 10 seconds.
+// WithHandshakeTimeout bounds what a conn may take, from its accept on, before
+// its name is known: TLS, hello and the [Handshake] hook together. At the
+// dialling end it bounds, from the moment that the transport is connected, TLS
+// and the wait for the welcome, beside the context; for a conn of [NewConn], TLS
+// alone. The default, and zero and negative values, is 10 seconds.
 func WithHandshakeTimeout(d time.Duration) Option {
 	return option(func(l *limits) { l.handshakeTimeout = d })
 }
 
 // WithWriteTimeout ends a conn with [ErrWriteTimeout] whose kernel took no
 // byte for d while bytes waited. Where the transport cannot tell (TLS, pipes,
-// anything but TCP and unix sockets on unix) it must take each piece of at
-// most 16 KiB, or one frame, within d. The default, and zero and negative
-// values, is 30 seconds.
+// anything but TCP and unix sockets on unix) it must take each piece, of at most
+// 16 KiB or one frame, at a dialling end of at most 64 KiB or one message, within
+// d. The default, and zero and negative values, is 30 seconds.
 func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { l.writeTimeout = d }) }
 
 // WithIdleTimeout ends a conn with [ErrIdleTimeout] from which no byte came
@@ -375,9 +376,10 @@ func OnMessage(fn func(c *Conn, body []byte) error) RoomOption {
 
 // OnLeave sets the hook that hears of each end, with its cause.
 //
-// It is called exactly once for each conn that [OnJoin] let in, after its leave
-// was ordered and the last OnMessage for it returned; on that conn's
-// goroutine; calls for different conns overlap. It may block, which holds up
+// It is called exactly once for each conn that [OnJoin] let in, or would have
+// where that is not set, after the last OnMessage for it returned and its leave
+// was ordered; while the room stops no leaves are ordered, and there is none
+// for a conn whose join failed after OnJoin. It is called on that conn's goroutine; calls for different conns overlap. It may block, which holds up
 // the release of that conn alone. It may call anything but Shutdown of the
 // room; the conn is not a member any more.
 func OnLeave(fn func(c *Conn, cause error)) RoomOption {
@@ -388,9 +390,9 @@ func OnLeave(fn func(c *Conn, cause error)) RoomOption {
 // the cause.
 //
 // It is called once for each, on its own goroutine or, where there is no slot
-// for it ([WithMaxPending]) or none of the room's conns may begin any more,
-// while Serve waits for it: then it holds up accepting, so it should be brief.
-// Calls overlap. It may call anything but Shutdown of the room.
+// for it ([WithMaxPending]), while Serve waits for it: then it holds up
+// accepting, so it should be brief. It does not hear of connections that come
+// when the room has begun to stop. Calls overlap. It may call anything but Shutdown of the room.
 func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.onReject = fn })
 }

@@ -347,12 +347,18 @@ func reasonOf(cause error) string {
 	var hook *HookError
 	if errors.As(cause, &hook) {
 		if hook.Err != nil {
-			return strings.TrimPrefix(hook.Err.Error(), "tcproom: ")
+			return plain(hook.Err)
 		}
 		return "internal error"
 	}
-	return strings.TrimPrefix(cause.Error(), "tcproom: ")
+	if cause == net.ErrClosed {
+		return "closed by the room"
+	}
+	return plain(cause)
 }
+
+// plain is an error's text without the package's name.
+func plain(err error) string { return strings.ReplaceAll(err.Error(), "tcproom: ", "") }
 
 // A tide tells whether a conn still moves: it is over when nothing has
 // changed for quiet, or all of limit is used up.
