@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -522,10 +523,10 @@ func (aliasing) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 }
 func (aliasing) AppendFrame(_, body []byte) ([]byte, error) { return body, nil }
 func (aliasing) SplitFrame(data []byte, _ int) (int, []byte, error) {
-	if len(data) < 8 {
+	if len(data) < 64 {
 		return 0, nil, nil
 	}
-	return 8, data[:8], nil // bodies of eight bytes
+	return 64, data[:64], nil // bodies of one size
 }
 
 // TestAliasingCodec: a user's codec that returns its arguments corrupts neither
@@ -543,45 +544,43 @@ func TestAliasingCodec(t *testing.T) {
 	const n = 2000
 	var all []byte
 	for i := range n {
-		all = fmt.Appendf(all, "%08d", i)
+		all = fmt.Appendf(all, "%064d", i)
 	}
 	want := bytes.Clone(all)
 	go nc.Write(all)
-	got := make([]byte, len(all))
 	go func() {
 		for i := range n {
-			body := fmt.Appendf(nil, "%08d", i)
+			body := fmt.Appendf(nil, "%064d", i)
 			if m := memberByAddr(room, witness.LocalAddr()); m != nil && i%10 == 0 {
 				m.Send(context.Background(), body) // a direct message
 			}
 		}
 	}()
 	for i := range n {
-		body := fmt.Sprintf("%08d", i)
+		body := fmt.Sprintf("%064d", i)
 		require.Equal(t, body, nextMessage(t, b))
 		require.Equal(t, body, nextMessage(t, j))
 	}
 	require.Equal(t, want, all)
-	_ = got
 	seen := map[string]int{}
-	buf := make([]byte, 8)
+	buf := make([]byte, 64)
 	for len(seen) < n {
 		_, err := io.ReadFull(witness, buf)
 		require.NoError(t, err)
 		seen[string(buf)]++
 	}
 	for i := range n {
-		require.NotZero(t, seen[fmt.Sprintf("%08d", i)])
+		require.NotZero(t, seen[fmt.Sprintf("%064d", i)])
 	}
-	body := []byte("12345678")
+	body := []byte(strings.Repeat(strings.Repeat("12345678", 8), 8))
 	_, err := room.Broadcast(testContext(t), body)
 	require.NoError(t, err)
-	send(t, b, "87654321")
-	require.Equal(t, "12345678", nextMessage(t, b))
-	require.Equal(t, "12345678", string(body), "the caller's memory")
-	require.Equal(t, "12345678", nextMessage(t, j))
-	require.Equal(t, "87654321", nextMessage(t, j))
-	require.Equal(t, "12345678", string(body), "the caller's memory")
+	send(t, b, strings.Repeat(strings.Repeat("87654321", 8), 8))
+	require.Equal(t, strings.Repeat("12345678", 8), nextMessage(t, b))
+	require.Equal(t, strings.Repeat("12345678", 8), string(body), "the caller's memory")
+	require.Equal(t, strings.Repeat("12345678", 8), nextMessage(t, j))
+	require.Equal(t, strings.Repeat("87654321", 8), nextMessage(t, j))
+	require.Equal(t, strings.Repeat("12345678", 8), string(body), "the caller's memory")
 }
 
 func memberByAddr(room *tcproom.Room, addr net.Addr) *tcproom.Conn {

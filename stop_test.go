@@ -360,9 +360,10 @@ func TestP10LastWords(t *testing.T) {
 				}
 				wg.Go(func() {
 					for {
-						if _, err := nc.Write([]byte("I talk and talk and talk\n")); err != nil {
+						if _, err := nc.Write(bytes.Repeat([]byte("I talk and talk and talk\n"), 10)); err != nil {
 							return
 						}
+						time.Sleep(100 * time.Microsecond) // lets the readers run, who would be cut if they stalled
 					}
 				})
 				wg.Go(func() {
