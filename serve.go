@@ -11,40 +11,8 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 )
-
-// ListenAndServe listens on the TCP address addr, such as ":9000", and serves
-// with the room's own options until the room is closed; then it returns
-// [ErrRoomClosed]. Any other error is that of listening or accepting.
-func (r *Room) ListenAndServe(addr string) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("tcproom: %w", err)
-	}
-	return r.Serve(l)
-}
-
-// Serve accepts connections from l and serves each on a goroutine of its own,
-// until the room is closed; then it returns [ErrRoomClosed]. It closes l
-// before it returns. A room serves any number of listeners at once, each with
-// its options, which change those of [New] for its connections; a message
-// limit above the room's means the room's.
-//
-// It waits out errors of accepting that pass, such as running out of
-// descriptors, for 5 ms at first and 1 s at most; others it returns, while the
-// members stay. It returns [ErrTooManyLanes] at once.
-func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
-	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), starting: make(chan struct{}, maxStarting)}
-	if err := r.addAcceptor(a); err != nil {
-		l.Close()
-		return err
-	}
-	defer r.removeAcceptor(a)
-	defer l.Close()
-	return a.run()
-}
 
 func (r *Room) connConfig(opts []ConnOption) *connConfig {
 	if len(opts) == 0 {
@@ -71,116 +39,6 @@ func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 		return err
 	}
 	return r.serve(c)
-}
-
-// maxStarting bounds how many accepted conns an acceptor runs ahead of. They
-// do not wait for their peers, so this passes by itself.
-const maxStarting = 64
-
-// An acceptor is one running Serve.
-type acceptor struct {
-	room     *Room
-	l        net.Listener
-	cfg      *connConfig
-	lane     *lane
-	starting chan struct{} // a token for each conn that has not come to wait for its peer
-}
-
-func (r *Room) addAcceptor(a *acceptor) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != roomOpen {
-		return ErrRoomClosed
-	}
-	lane, err := r.laneLocked(&a.cfg.limits)
-	if err != nil {
-		return err
-	}
-	lane.configured++
-	a.lane = lane
-	if r.acceptors == nil {
-		r.acceptors = make(map[*acceptor]struct{})
-	}
-	r.acceptors[a] = struct{}{}
-	r.wg.Add(1)
-	return nil
-}
-
-func (r *Room) removeAcceptor(a *acceptor) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.acceptors, a)
-	a.lane.configured--
-	r.tidyLanesLocked()
-	r.releasedLocked()
-	r.wg.Done()
-}
-
-func (a *acceptor) run() error {
-	var delay time.Duration
-	for {
-		nc, err := a.l.Accept()
-		if err != nil {
-			if a.room.isStopping() {
-				return ErrRoomClosed
-			}
-			if !passes(err) {
-				return fmt.Errorf("tcproom: accept: %w", err)
-			}
-			if delay = min(max(2*delay, 5*time.Millisecond), time.Second); delay == 5*time.Millisecond || delay == time.Second {
-				a.cfg.logger.Error("tcproom: accept failed, trying again", "error", err, "delay", delay)
-			}
-			a.room.sleep(delay)
-			continue
-		}
-		delay = 0
-		a.accepted(nc)
-	}
-}
-
-func (a *acceptor) accepted(nc net.Conn) {
-	c := a.room.newConn(nc, a.cfg)
-	if err := a.room.begin(c); err != nil {
-		c.drop()
-		a.room.rejectUnserved(a, nc.RemoteAddr(), err)
-		return
-	}
-	a.starting <- struct{}{}
-	go a.room.serveAccepted(c, a.starting)
-}
-
-// passes reports whether an error of accepting concerns one connection or a
-// shortage, and not the listener.
-func passes(err error) bool {
-	for _, e := range []error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
-}
-
-// sleep waits for d, or until the room stops.
-func (r *Room) sleep(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	for {
-		r.mu.Lock()
-		stopping, ch := r.state != roomOpen, r.releaseLocked()
-		r.mu.Unlock()
-		if stopping {
-			return
-		}
-		select {
-		case <-t.C:
-			return
-		case <-ch:
-		}
-	}
 }
 
 func (r *Room) isStopping() bool {
@@ -340,94 +198,6 @@ func (r *Room) letIn(c *Conn, started func()) error {
 	return r.join(c)
 }
 
-// checkName applies the hard rule for names and the user's.
-func (r *Room) checkName(name string) (err error) {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if err := r.cfg.validName(name); err != nil {
-		if errors.Is(err, ErrNameInvalid) {
-			return err
-		}
-		return fmt.Errorf("%w: %q: %w", ErrNameInvalid, name, err)
-	}
-	return nil
-}
-
-// handshake does what comes before the name is known: TLS, hello, hook.
-func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
-	if tc, ok := c.nc.(*tls.Conn); ok {
-		started()
-		if err := c.shakeTLS(tc); err != nil {
-			return id, err
-		}
-	}
-	c.connect(r.fan)
-	if r.full() {
-		return id, ErrRoomFull
-	}
-	g, greets := c.cfg.codec.(Greeter)
-	if !greets && c.cfg.handshake == nil {
-		return id, nil
-	}
-	started()
-	c.setReadDeadline(c.deadline)
-	defer c.setReadDeadline(time.Time{})
-	if greets {
-		if err := c.readHello(g); err != nil {
-			return id, err
-		}
-	}
-	if c.cfg.handshake == nil {
-		return id, nil
-	}
-	return r.callHandshake(c)
-}
-
-// callHandshake calls the user's hook.
-func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
-	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
-	defer cancel()
-	err = c.call(hookHandshake, func() (err error) {
-		id, err = c.cfg.handshake(ctx, c)
-		return err
-	})
-	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		return id, err
-	}
-	if id.Context != nil {
-		c.setValues(id.Context)
-	}
-	return id, nil
-}
-
-// setValues makes the conn's context carry ctx's values.
-func (c *Conn) setValues(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.values = ctx
-	if c.ctx != nil {
-		parent := c.ctx
-		c.ctx = valuesFrom{parent, ctx}
-	}
-}
-
-// valuesFrom is a context with another's values before its own.
-type valuesFrom struct {
-	context.Context
-	values context.Context
-}
-
-func (v valuesFrom) Value(key any) any {
-	if x := v.Context.Value(key); x != nil {
-		return x
-	}
-	return v.values.Value(key)
-}
-
 func (c *Conn) prepareSocket() {
 	type buffers interface {
 		SetReadBuffer(int) error
@@ -439,62 +209,6 @@ func (c *Conn) prepareSocket() {
 		}
 		if c.cfg.writeBuffer > 0 {
 			nc.SetWriteBuffer(c.cfg.writeBuffer)
-		}
-	}
-}
-
-func (c *Conn) shakeTLS(tc *tls.Conn) error {
-	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
-	defer cancel()
-	err := tc.HandshakeContext(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
-	case errors.As(err, new(syscall.Errno)):
-		return fmt.Errorf("%w: TLS handshake: %w", ErrReset, err)
-	}
-	return fmt.Errorf("%w: TLS handshake: %w", ErrMalformed, err)
-}
-
-// readHello reads the hello, with which the conns of some codecs begin.
-func (c *Conn) readHello(g Greeter) error {
-	frame, err := c.shakenFrame()
-	if err != nil {
-		return err
-	}
-	var h Hello
-	if err := g.ParseHello(frame, &h); err != nil {
-		return badInput(fmt.Errorf("tcproom: hello: %w", err))
-	}
-	c.setName(h.Name)
-	return nil
-}
-
-// shakenFrame reads a frame before c has joined, when all that it may consume
-// is 4 KiB.
-func (c *Conn) shakenFrame() ([]byte, error) {
-	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
-	limit = min(limit, maxShaken-c.shaken)
-	for {
-		n, frame, err := c.split(c.src.Held(), limit)
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			c.shaken += n
-			frame = append([]byte(nil), frame...)
-			c.src.Consume(n)
-			return frame, nil
-		}
-		if len(c.src.Held()) >= maxShaken-c.shaken {
-			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
-		}
-		if _, err := c.src.Read(maxShaken - c.shaken); err != nil {
-			return nil, c.readCause(err, ErrHandshakeTimeout)
 		}
 	}
 }
@@ -554,50 +268,6 @@ func addrString(a net.Addr) string {
 		return a.String()
 	}
 	return ""
-}
-
-// A reject is a call of OnReject for a connection that found no slot.
-type reject struct {
-	a    *acceptor // which waits for it, or nil
-	addr net.Addr
-}
-
-// rejectUnserved tells of a connection that found no slot.
-func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
-	rej := &reject{a, addr}
-	r.mu.Lock()
-	r.stats.Refused++
-	tell := r.cfg.onReject != nil && r.state == roomOpen
-	if tell {
-		r.wg.Add(1)
-		if r.rejects == nil {
-			r.rejects = make(map[*reject]struct{})
-		}
-		r.rejects[rej] = struct{}{}
-	}
-	r.mu.Unlock()
-	if !tell {
-		return
-	}
-	done := make(chan struct{})
-	go r.callReject(addr, cause, done)
-	<-done
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.rejects, rej)
-	r.releasedLocked()
-	r.wg.Done()
-}
-
-// callReject is a goroutine of its own because of runtime.Goexit in the hook.
-func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
-	defer close(done)
-	defer func() {
-		if v := recover(); v != nil {
-			r.cfg.conn.logger.Error("tcproom: a hook failed", "hook", "OnReject", "panic", fmt.Sprint(v), "stack", string(stack()))
-		}
-	}()
-	r.cfg.onReject(addr, cause)
 }
 
 // stack returns the stack of a panic that was just recovered, not too long.

@@ -295,11 +295,15 @@ func (c *Cursor) unpark() bool {
 	return true
 }
 
-// done reports whether c has nothing more to say, ever.
-func (c *Cursor) done() bool {
+// done reports whether c has nothing more to say, ever, and whether that is
+// because it was lost.
+func (c *Cursor) done() (done, lost bool) {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	return c.lost || c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0
+	if c.lost {
+		return true, true
+	}
+	return c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0, false
 }
 
 // detach takes c out of its log.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,8 @@ var (
 	ErrWriteTimeout = errors.New("fanout: write timeout")
 	// ErrClosed: the sink was closed.
 	ErrClosed = errors.New("fanout: sink closed")
+	// ErrOverrun: appends overran a cursor before its stream was finished.
+	ErrOverrun = errors.New("fanout: cursor overrun")
 )
 
 // An Owner hears of the end of its sink.
@@ -411,7 +412,19 @@ func (s *Sink) settle() {
 	open := s.ending && !s.isDone && len(s.queue) == 0
 	cursors := s.cursors
 	s.mu.Unlock()
-	if !open || slices.ContainsFunc(cursors, func(c *Cursor) bool { return !c.done() }) {
+	if !open {
+		return
+	}
+	overrun := false
+	for _, c := range cursors {
+		done, lost := c.done()
+		if !done {
+			return
+		}
+		overrun = overrun || lost
+	}
+	if overrun {
+		s.end(ErrOverrun) // not all was written; the owner hears of it from TakeLost
 		return
 	}
 	s.mu.Lock()

@@ -428,6 +428,23 @@ func TestFinish(t *testing.T) {
 			require.Equal(t, "bye", string(f.received()))
 			m.sink.Close()
 		})
+		run("after an overrun", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+			m := h.join(t, f, raw, false)
+			for range 100 {
+				h.post(nil, 1000)
+			}
+			done := m.sink.Finish()
+			for range 100 {
+				h.post(nil, 1000)
+			}
+			requireSinks(t, h.lost, m.sink)
+			f.take(plenty)
+			require.False(t, isOpen(done))
+			require.Equal(t, ErrOverrun, m.sink.Err())
+			h.idle(t)
+			require.NotZero(t, m.cur.Missed())
+			require.Empty(t, m.failed)
+		})
 		run("on failure", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
 			m := h.join(t, f, raw, false)
 			h.post(nil, 100)
@@ -527,7 +544,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 }
 
 func TestSinkOnRealSockets(t *testing.T) {
-	h := newHub(t, LogConfig{Backlog: 64 << 20})
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
 	here, there := tcpPair(t)
 	m := &member{failed: make(chan error, 1)}
 	m.sink = h.fan.NewSink(here, m, time.Minute)

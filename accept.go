@@ -1,0 +1,194 @@
+package tcproom
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// ListenAndServe listens on the TCP address addr, such as ":9000", and serves
+// with the room's own options until the room is closed; then it returns
+// [ErrRoomClosed]. Any other error is that of listening or accepting.
+func (r *Room) ListenAndServe(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("tcproom: %w", err)
+	}
+	return r.Serve(l)
+}
+
+// Serve accepts connections from l and serves each on a goroutine of its own,
+// until the room is closed; then it returns [ErrRoomClosed]. It closes l
+// before it returns. A room serves any number of listeners at once, each with
+// its options, which change those of [New] for its connections; a message
+// limit above the room's means the room's.
+//
+// It waits out errors of accepting that pass, such as running out of
+// descriptors, for 5 ms at first and 1 s at most; others it returns, while the
+// members stay. It returns [ErrTooManyLanes] at once.
+func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
+	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), starting: make(chan struct{}, maxStarting)}
+	if err := r.addAcceptor(a); err != nil {
+		l.Close()
+		return err
+	}
+	defer r.removeAcceptor(a)
+	defer l.Close()
+	return a.run()
+}
+
+// maxStarting bounds how many accepted conns an acceptor runs ahead of. They
+// do not wait for their peers, so this passes by itself.
+const maxStarting = 64
+
+// An acceptor is one running Serve.
+type acceptor struct {
+	room     *Room
+	l        net.Listener
+	cfg      *connConfig
+	lane     *lane
+	starting chan struct{} // a token for each conn that has not come to wait for its peer
+}
+
+func (r *Room) addAcceptor(a *acceptor) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return ErrRoomClosed
+	}
+	lane, err := r.laneLocked(&a.cfg.limits)
+	if err != nil {
+		return err
+	}
+	lane.configured++
+	a.lane = lane
+	if r.acceptors == nil {
+		r.acceptors = make(map[*acceptor]struct{})
+	}
+	r.acceptors[a] = struct{}{}
+	r.wg.Add(1)
+	return nil
+}
+
+func (r *Room) removeAcceptor(a *acceptor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.acceptors, a)
+	a.lane.configured--
+	r.tidyLanesLocked()
+	r.releasedLocked()
+	r.wg.Done()
+}
+
+func (a *acceptor) run() error {
+	var delay time.Duration
+	for {
+		nc, err := a.l.Accept()
+		if err != nil {
+			if a.room.isStopping() {
+				return ErrRoomClosed
+			}
+			if !passes(err) {
+				return fmt.Errorf("tcproom: accept: %w", err)
+			}
+			if delay = min(max(2*delay, 5*time.Millisecond), time.Second); delay == 5*time.Millisecond || delay == time.Second {
+				a.cfg.logger.Error("tcproom: accept failed, trying again", "error", err, "delay", delay)
+			}
+			a.room.sleep(delay)
+			continue
+		}
+		delay = 0
+		a.accepted(nc)
+	}
+}
+
+func (a *acceptor) accepted(nc net.Conn) {
+	c := a.room.newConn(nc, a.cfg)
+	if err := a.room.begin(c); err != nil {
+		c.drop()
+		a.room.rejectUnserved(a, nc.RemoteAddr(), err)
+		return
+	}
+	a.starting <- struct{}{}
+	go a.room.serveAccepted(c, a.starting)
+}
+
+// passes reports whether an error of accepting concerns one connection or a
+// shortage, and not the listener.
+func passes(err error) bool {
+	for _, e := range []error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// sleep waits for d, or until the room stops.
+func (r *Room) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		r.mu.Lock()
+		stopping, ch := r.state != roomOpen, r.releaseLocked()
+		r.mu.Unlock()
+		if stopping {
+			return
+		}
+		select {
+		case <-t.C:
+			return
+		case <-ch:
+		}
+	}
+}
+
+// A reject is a call of OnReject for a connection that found no slot.
+type reject struct {
+	a    *acceptor // which waits for it, or nil
+	addr net.Addr
+}
+
+// rejectUnserved tells of a connection that found no slot.
+func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
+	rej := &reject{a, addr}
+	r.mu.Lock()
+	r.stats.Refused++
+	tell := r.cfg.onReject != nil && r.state == roomOpen
+	if tell {
+		r.wg.Add(1)
+		if r.rejects == nil {
+			r.rejects = make(map[*reject]struct{})
+		}
+		r.rejects[rej] = struct{}{}
+	}
+	r.mu.Unlock()
+	if !tell {
+		return
+	}
+	done := make(chan struct{})
+	go r.callReject(addr, cause, done)
+	<-done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.rejects, rej)
+	r.releasedLocked()
+	r.wg.Done()
+}
+
+// callReject is a goroutine of its own because of runtime.Goexit in the hook.
+func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
+	defer close(done)
+	defer func() {
+		if v := recover(); v != nil {
+			r.cfg.conn.logger.Error("tcproom: a hook failed", "hook", "OnReject", "panic", fmt.Sprint(v), "stack", string(stack()))
+		}
+	}()
+	r.cfg.onReject(addr, cause)
+}

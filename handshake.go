@@ -1,0 +1,155 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+	"time"
+)
+
+// checkName applies the hard rule for names and the user's.
+func (r *Room) checkName(name string) (err error) {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := r.cfg.validName(name); err != nil {
+		if errors.Is(err, ErrNameInvalid) {
+			return err
+		}
+		return fmt.Errorf("%w: %q: %w", ErrNameInvalid, name, err)
+	}
+	return nil
+}
+
+// handshake does what comes before the name is known: TLS, hello, hook.
+func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
+	if tc, ok := c.nc.(*tls.Conn); ok {
+		started()
+		if err := c.shakeTLS(tc); err != nil {
+			return id, err
+		}
+	}
+	c.connect(r.fan)
+	if r.full() {
+		return id, ErrRoomFull
+	}
+	g, greets := c.cfg.codec.(Greeter)
+	if !greets && c.cfg.handshake == nil {
+		return id, nil
+	}
+	started()
+	c.setReadDeadline(c.deadline)
+	defer c.setReadDeadline(time.Time{})
+	if greets {
+		if err := c.readHello(g); err != nil {
+			return id, err
+		}
+	}
+	if c.cfg.handshake == nil {
+		return id, nil
+	}
+	return r.callHandshake(c)
+}
+
+// callHandshake calls the user's hook.
+func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
+	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
+	defer cancel()
+	err = c.call(hookHandshake, func() (err error) {
+		id, err = c.cfg.handshake(ctx, c)
+		return err
+	})
+	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return id, err
+	}
+	if id.Context != nil {
+		c.setValues(id.Context)
+	}
+	return id, nil
+}
+
+// setValues makes the conn's context carry ctx's values.
+func (c *Conn) setValues(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.values = ctx
+	if c.ctx != nil {
+		parent := c.ctx
+		c.ctx = valuesFrom{parent, ctx}
+	}
+}
+
+// valuesFrom is a context with another's values before its own.
+type valuesFrom struct {
+	context.Context
+	values context.Context
+}
+
+func (v valuesFrom) Value(key any) any {
+	if x := v.Context.Value(key); x != nil {
+		return x
+	}
+	return v.values.Value(key)
+}
+
+func (c *Conn) shakeTLS(tc *tls.Conn) error {
+	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
+	defer cancel()
+	err := tc.HandshakeContext(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	case errors.As(err, new(syscall.Errno)):
+		return fmt.Errorf("%w: TLS handshake: %w", ErrReset, err)
+	}
+	return fmt.Errorf("%w: TLS handshake: %w", ErrMalformed, err)
+}
+
+// readHello reads the hello, with which the conns of some codecs begin.
+func (c *Conn) readHello(g Greeter) error {
+	frame, err := c.shakenFrame()
+	if err != nil {
+		return err
+	}
+	var h Hello
+	if err := g.ParseHello(frame, &h); err != nil {
+		return badInput(fmt.Errorf("tcproom: hello: %w", err))
+	}
+	c.setName(h.Name)
+	return nil
+}
+
+// shakenFrame reads a frame before c has joined, when all that it may consume
+// is 4 KiB.
+func (c *Conn) shakenFrame() ([]byte, error) {
+	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
+	limit = min(limit, maxShaken-c.shaken)
+	for {
+		n, frame, err := c.split(c.src.Held(), limit)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			c.shaken += n
+			frame = append([]byte(nil), frame...)
+			c.src.Consume(n)
+			return frame, nil
+		}
+		if len(c.src.Held()) >= maxShaken-c.shaken {
+			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
+		}
+		if _, err := c.src.Read(maxShaken - c.shaken); err != nil {
+			return nil, c.readCause(err, ErrHandshakeTimeout)
+		}
+	}
+}

@@ -1,0 +1,199 @@
+package tcproom
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// A pass is one run through the sequencer: it holds the room's lock between
+// pass and end, but for the times in which a message is held back.
+type pass struct {
+	r       *Room
+	ctx     context.Context
+	from    *Conn // nil: the room itself
+	speaker Member
+	owner   *Conn // who does not get the event
+	now     time.Time
+	ev      Event // of say
+	enc     *encoder
+	events  bool
+	broken  []*Conn // members whose framing or codec failed for an event
+}
+
+var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
+
+func (r *Room) pass(ctx context.Context, from *Conn) *pass {
+	p := passPool.Get().(*pass)
+	p.r, p.ctx, p.from, p.now = r, ctx, from, time.Now()
+	if from != nil {
+		p.speaker = from.member()
+		if !from.cfg.echo {
+			p.owner = from
+		}
+	}
+	r.mu.Lock()
+	return p
+}
+
+// say orders a message.
+func (p *pass) say(body []byte) (seq uint64, err error) {
+	p.ev = Event{Kind: Message, From: p.speaker, Body: body}
+	return p.order(&p.ev)
+}
+
+// leave takes c, which has a cause, out of the room, and orders its leave.
+// Until that has its place, c is a member like any other.
+func (p *pass) leave(c *Conn) {
+	r := p.r
+	c.leaving = true
+	defer func() { // also where a codec ends the goroutine
+		r.removeMemberLocked(c)
+		c.cur.End()
+		c.lane.members--
+	}()
+	if r.cfg.notices && r.state == roomOpen {
+		p.owner = c
+		p.order(&Event{Kind: Leave, From: c.member()}) // fails only when the room stops
+		p.owner = nil
+	}
+}
+
+// end lets go of the lock, gets the flushers going and then ends the members
+// that the pass has overrun.
+func (p *pass) end() {
+	slow := p.letGo()
+	broken := p.broken
+	p.enc.trim()
+	*p = pass{enc: p.enc}
+	passPool.Put(p)
+	for _, c := range broken {
+		c.unblock()
+	}
+	for _, s := range slow {
+		s.Owner().SinkFailed(ErrSlow)
+	}
+}
+
+// letGo unlocks, and returns the sinks that were overrun.
+func (p *pass) letGo() (slow []*fanout.Sink) {
+	r := p.r
+	if p.events {
+		p.events = false
+		for _, l := range r.lanes {
+			slow = append(slow, l.log.TakeLost()...)
+		}
+		r.fan.Flush()
+	}
+	r.mu.Unlock()
+	return slow
+}
+
+// order gives ev its place and appends it to every lane. Messages may be held
+// back before that: then the lock is let go of for a while.
+func (p *pass) order(ev *Event) (seq uint64, err error) {
+	r := p.r
+	if ev.Kind == Message {
+		if len(ev.Body) > r.cfg.conn.maxMessage {
+			return 0, fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(ev.Body), r.cfg.conn.maxMessage)
+		}
+	}
+	var blockedSince time.Time
+	for {
+		if err := p.may(ev); err != nil {
+			return 0, err
+		}
+		ev.Seq, ev.Time = r.seq+1, p.now
+		if err := p.enc.encode(r.lanes, ev); err != nil {
+			return 0, err
+		}
+		switch p.admit(ev, false) {
+		case fanout.Fits:
+			return p.commit(ev), nil
+		case fanout.Blocked:
+			if blockedSince.IsZero() {
+				blockedSince = time.Now()
+			}
+		}
+		force := !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.maxWait
+		ch := r.fan.Progress()
+		if p.admit(ev, force) == fanout.Fits {
+			return p.commit(ev), nil
+		}
+		if err := p.await(ch, blockedSince); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// may says whether ev may be ordered, as things are now.
+func (p *pass) may(ev *Event) error {
+	switch {
+	case p.r.state != roomOpen:
+		return ErrRoomClosed
+	case p.from != nil && (!p.from.joined || p.from.leaving):
+		return ErrNotMember
+	}
+	return nil
+}
+
+// await lets go of the lock until there may be room.
+func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
+	limit := time.Duration(0)
+	if !blockedSince.IsZero() {
+		limit = max(p.r.cfg.maxWait-time.Since(blockedSince), time.Millisecond)
+	}
+	for _, s := range p.letGo() {
+		s.Owner().SinkFailed(ErrSlow)
+	}
+	err := p.r.fan.Await(p.ctx, ch, limit)
+	p.r.mu.Lock()
+	p.now = time.Now()
+	return err
+}
+
+func (p *pass) admit(ev *Event, force bool) fanout.Verdict {
+	verdict := fanout.Fits
+	for i, l := range p.r.lanes {
+		if b := p.enc.frame(i); l.members > 0 && len(b) > 0 {
+			verdict = max(verdict, l.log.Admit(len(b), ev.Kind != Message, force))
+		}
+	}
+	return verdict
+}
+
+func (p *pass) commit(ev *Event) uint64 {
+	r := p.r
+	r.seq++
+	for i, l := range r.lanes {
+		if l.members == 0 {
+			continue
+		}
+		if p.enc.failed(i) {
+			for c := r.first; c != nil; c = c.next {
+				if c.lane != l {
+					continue
+				}
+				c.cur.End() // what comes after the hole is not for it
+				if c.setCause(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable)) {
+					p.broken = append(p.broken, c)
+				}
+			}
+			continue
+		}
+		var owner *fanout.Cursor
+		if p.owner != nil && p.owner.lane == l {
+			owner = p.owner.cur
+		}
+		l.log.Append(p.enc.frame(i), r.seq, owner)
+	}
+	p.events = true
+	if ev.Kind == Message {
+		r.stats.Messages++
+		r.stats.Bytes += uint64(len(ev.Body))
+	}
+	return r.seq
+}
