@@ -29,7 +29,7 @@ type stage struct {
 	joined atomic.Int64                           // OnJoin returned nil
 	left   sync.Map                               // ID to *atomic.Int64: calls of OnLeave
 	ends   chan error                             // of the victim
-	other  string                                 // ID of a bystander that hooks may kick
+	other  atomic.Value                           // string: ID of a bystander that hooks may kick
 }
 
 const victim = "victim"
@@ -171,7 +171,7 @@ func callEverything(st *stage, c *tcproom.Conn) error {
 	for m := range r.Members() {
 		m.ID()
 	}
-	other, ok := r.Member(st.other)
+	other, ok := r.Member(st.other.Load().(string))
 	if !ok || other.Name() != "other" {
 		return errors.New("a bystander is not there")
 	}
@@ -297,7 +297,7 @@ func TestHooksContained(t *testing.T) {
 				checkGoroutines(t)
 				st := newStage(t, hook, test.act)
 				a, b, other := st.dial(t, "ada"), st.dial(t, "bob"), st.dial(t, "other")
-				st.other = other.ID()
+				st.other.Store(other.ID())
 				chat(t, a, b, "before")
 				v := st.enterVictim(t)
 				got, want := st.end(t), test.want(hook)
