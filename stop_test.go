@@ -583,11 +583,14 @@ func TestStopFromEverywhere(t *testing.T) {
 		name string
 		stop func(*tcproom.Room, int) error
 	}{
-		{"Close", func(r *tcproom.Room, _ int) error { return r.Close() }},
+		// A Close that comes while another runs OnLeave does not wait for that.
+		{"Close", func(r *tcproom.Room, _ int) error { err := r.Close(); <-r.Done(); return err }},
 		{"Shutdown", func(r *tcproom.Room, _ int) error { return r.Shutdown(context.Background()) }},
 		{"both", func(r *tcproom.Room, i int) error {
 			if i%2 == 0 {
-				return r.Close()
+				err := r.Close()
+				<-r.Done()
+				return err
 			}
 			r.Shutdown(context.Background()) // Close may cut what it drains
 			return nil

@@ -174,9 +174,7 @@ func TestE6VisitsAreFair(t *testing.T) {
 	letGo()
 	for range 5 {
 		held, letGo = b.hold()
-		select {
-		case <-held:
-		}
+		<-held
 		a.mu.Lock()
 		ahead := len(a.got)
 		a.mu.Unlock()
