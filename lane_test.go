@@ -342,7 +342,7 @@ func TestOddReaders(t *testing.T) {
 		{"ParseMessage panics", odd{parseMessage: func([]byte) ([]byte, error) { panic(errOdd) }}, tcproom.ErrHook},
 		{"ParseMessage exits", odd{parseMessage: func([]byte) ([]byte, error) { runtime.Goexit(); return nil, nil }}, tcproom.ErrHook},
 		{"ParseMessage errs", odd{parseMessage: func([]byte) ([]byte, error) { return nil, errOdd }}, tcproom.ErrMalformed},
-		{"MaxFrame is negative", odd{maxFrame: func(int) (int, int) { return math.MinInt, -1 << 40 }}, tcproom.ErrFrameTooLarge},
+		{"MaxFrame is negative", odd{maxFrame: func(int) (int, int) { return math.MinInt, math.MinInt }}, tcproom.ErrFrameTooLarge},
 		{"MaxFrame is the largest int", odd{maxFrame: func(int) (int, int) { return math.MaxInt, math.MaxInt }}, io.EOF},
 	}
 	for _, tt := range tests {

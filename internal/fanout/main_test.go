@@ -244,7 +244,7 @@ func newFake(room int) *fake {
 	return f
 }
 
-const plenty = 1 << 40
+const plenty = 1 << 30
 
 // hold makes the next tryWrite wait for the release of what it returns.
 func (f *fake) hold() (held <-chan struct{}, release func()) {
