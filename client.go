@@ -186,7 +186,7 @@ func (c *Conn) greet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		first, size = append(first, ev), size+len(ev.Body)
+		first, size = append(first, ev), size+len(ev.Body)+256
 		switch {
 		case ev.Kind == Welcome:
 			c.dial.first = first
@@ -249,6 +249,10 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	if err := c.sink.Err(); err != nil {
+		c.SinkFailed(err)
+		return cmpErr(c.Err(), net.ErrClosed)
 	}
 	if err := c.Err(); err != nil {
 		return err

@@ -30,7 +30,8 @@ type Conn struct {
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
 	name    string
-	cause   error // why it ended, once it has
+	cause   error  // why it ended, once it has
+	code    string // of the cause
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	values  context.Context // from the handshake
@@ -49,11 +50,12 @@ type Conn struct {
 
 	admitted chan error // for Join: told once whether it has joined
 
-	entered  bool      // it has joined; its own goroutine's
-	welcomed bool      // OnJoin let it in; its own goroutine's
-	deadline time.Time // of the handshake
-	shaken   int       // bytes that it has consumed
-	unknown  bool      // a frame of unknown type was logged
+	entered  bool          // it has joined; its own goroutine's
+	welcomed bool          // OnJoin let it in; its own goroutine's
+	deadline time.Time     // of the handshake
+	turn     chan struct{} // holds a token while Receive reads in the Handshake hook
+	shaken   int           // bytes that it has consumed
+	unknown  bool          // a frame of unknown type was logged
 }
 
 // ID returns what identifies the member: unique and never reused. At a
@@ -243,13 +245,24 @@ func (c *Conn) setName(name string) {
 
 // setCause notes why c ends. The first cause counts.
 func (c *Conn) setCause(cause error) bool {
+	if c.Err() != nil {
+		return false
+	}
+	code := codeOf(cause) // a hook's error has methods of its own: no lock is held
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
 		return false
 	}
-	c.cause = cause
+	c.cause, c.code = cause, code
 	return true
+}
+
+// ended returns the code of the cause.
+func (c *Conn) ended() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.code
 }
 
 // unblock wakes what waits for c, which has a cause: its reader, its context
@@ -349,9 +362,10 @@ const (
 	hookOnLeave
 	hookOnReject
 	hookOnEvent
+	hookValidator
 )
 
-var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent"}
+var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent", "NameValidator"}
 
 // call calls a hook of the user's. A panic becomes the error; a
 // runtime.Goexit cannot be stopped, so it ends c and then runs on.
@@ -371,7 +385,10 @@ func (c *Conn) call(hook uint32, fn func() error) (err error) {
 		c.logger().Error("tcproom: a hook failed", "hook", e.Hook, "name", c.Name(), "error", e, "stack", string(e.Stack))
 		c.end(e)
 	}()
-	err = fn()
+	if err = fn(); err != nil {
+		// An error whose methods panic does so here, as the hook's doing.
+		_, _ = err.Error(), codeOf(err)
+	}
 	returned = true
 	return err
 }

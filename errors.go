@@ -12,9 +12,9 @@ import (
 // below, [io.EOF] (the peer left), [io.ErrUnexpectedEOF] (it left in the middle
 // of a frame) or [net.ErrClosed] ([Conn.Close] was called at this end).
 var (
-	// ErrRoomClosed is returned by every method of a room that was shut down
-	// or closed, by Serve when that happens, and is the cause with which its
-	// members leave.
+	// ErrRoomClosed is returned by Serve, ServeConn, Join, Broadcast and Post
+	// of a room that was shut down or closed, by Serve when that happens, and is
+	// the cause with which its members leave.
 	ErrRoomClosed = errors.New("tcproom: room closed")
 
 	// ErrKicked is the cause of a member that [Room.Kick] removed; the reason

@@ -11,11 +11,15 @@ import (
 )
 
 // checkName applies the hard rule for names and the user's.
-func (r *Room) checkName(name string) (err error) {
+func (r *Room) checkName(c *Conn, name string) (err error) {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if err := r.cfg.validName(name); err != nil {
+	err = c.call(hookValidator, func() error { return r.cfg.validName(name) })
+	if _, ok := err.(*HookError); ok {
+		return err
+	}
+	if err != nil {
 		if errors.Is(err, ErrNameInvalid) {
 			return err
 		}
@@ -58,6 +62,8 @@ func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
 	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
 	defer cancel()
+	c.turn = make(chan struct{}, 1)
+	defer c.endShaking()
 	err = c.call(hookHandshake, func() (err error) {
 		id, err = c.cfg.handshake(ctx, c)
 		return err
@@ -66,12 +72,32 @@ func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return id, err
+		return id, refuse(err)
 	}
 	if id.Context != nil {
 		c.setValues(id.Context)
 	}
 	return id, nil
+}
+
+// endShaking waits for a Receive that outlives the hook, which is not to read
+// what comes after it.
+func (c *Conn) endShaking() {
+	c.setReadDeadline(past)
+	c.turn <- struct{}{}
+	<-c.turn
+}
+
+// refuse marks the error of a hook as that.
+func refuse(err error) error {
+	switch {
+	case err == nil, err == ErrHandshakeTimeout:
+		return err
+	}
+	if _, ok := err.(*HookError); ok {
+		return err
+	}
+	return &refusal{err}
 }
 
 // setValues makes the conn's context carry ctx's values.

@@ -28,7 +28,7 @@ var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
 
 func (r *Room) pass(ctx context.Context, from *Conn) *pass {
 	p := passPool.Get().(*pass)
-	p.r, p.ctx, p.from, p.now = r, ctx, from, time.Now()
+	p.r, p.ctx, p.from = r, ctx, from
 	if from != nil {
 		p.speaker = from.member()
 		if !from.cfg.echo {
@@ -36,6 +36,7 @@ func (r *Room) pass(ctx context.Context, from *Conn) *pass {
 		}
 	}
 	r.mu.Lock()
+	p.now = time.Now() // with the lock, so that it rises with seq
 	return p
 }
 

@@ -114,6 +114,9 @@ func (c *Conn) sayToHook(in *inbox) error {
 			if errors.As(err, &he) && he.Hook == hookNames[hookOnMessage] {
 				return err
 			}
+			if errors.Is(err, ErrRoomClosed) && c.room.isStopping() {
+				return ErrRoomClosed // what Post said is why c ends as well
+			}
 			return &HookError{Hook: hookNames[hookOnMessage], Err: err}
 		}
 	}

@@ -48,6 +48,15 @@ func (c *Conn) receiveShaking(ctx context.Context) (Event, error) {
 	if c.hook.Load() != hookHandshake {
 		return Event{}, ErrReceive
 	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return Event{}, context.Cause(ctx)
+	}
+	if c.hook.Load() != hookHandshake {
+		return Event{}, ErrReceive // while it waited for its turn
+	}
 	for {
 		frame, err := c.shakenFrameUntil(ctx)
 		if err != nil {

@@ -321,7 +321,7 @@ func (r *Room) removeMemberLocked(c *Conn) {
 	if r.stats.Left == nil {
 		r.stats.Left = make(map[string]uint64)
 	}
-	r.stats.Left[codeOf(c.Err())]++
+	r.stats.Left[c.ended()]++
 }
 
 // welcomeLocked says to c who it is and who is there, where its codec does.
@@ -359,6 +359,11 @@ func (r *Room) leave(c *Conn, cause error) (left bool) {
 	return left
 }
 
+// A refusal is the error with which a Handshake or OnJoin hook refused a conn.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
+
 // kickError is ErrKicked with the reason.
 type kickError struct{ reason string }
 
@@ -373,6 +378,7 @@ var codes = []struct {
 	err  error
 	code string
 }{
+	{ErrHook, "hook"},
 	{ErrKicked, "kicked"},
 	{ErrSlow, "slow"},
 	{ErrWriteTimeout, "write-timeout"},
@@ -387,7 +393,6 @@ var codes = []struct {
 	{ErrFrameTooLarge, "too-large"},
 	{ErrMalformed, "malformed"},
 	{ErrUnframeable, "unframeable"},
-	{ErrHook, "hook"},
 	{ErrReset, "reset"},
 	{io.ErrUnexpectedEOF, "cut-off"},
 	{io.EOF, "left"},
@@ -395,6 +400,14 @@ var codes = []struct {
 }
 
 func codeOf(cause error) string {
+	if r, ok := cause.(*refusal); ok {
+		// What happened to another conn of the hook's is not this one's end.
+		switch code := codeOf(r.error); code {
+		case "full", "busy", "name-taken", "name-invalid", "too-many-lanes", "closed", "handshake-timeout":
+			return code
+		}
+		return "denied"
+	}
 	for _, c := range codes {
 		if errors.Is(cause, c.err) {
 			return c.code

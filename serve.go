@@ -91,8 +91,8 @@ func (r *Room) release(c *Conn) {
 	r.wg.Done()
 }
 
-// releaseLocked returns a channel that is closed when a conn or an acceptor is
-// gone, has come out of a hook, or the room begins to stop.
+// releaseLocked returns a channel that is closed when a conn, an acceptor or a
+// call of OnReject is gone, or the room begins to stop.
 func (r *Room) releaseLocked() <-chan struct{} {
 	if r.released == nil {
 		r.released = make(chan struct{})
@@ -178,7 +178,7 @@ func (r *Room) letIn(c *Conn, started func()) error {
 		name = c.Name()
 	}
 	if name != "" {
-		if err := r.checkName(name); err != nil {
+		if err := r.checkName(c, name); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (r *Room) letIn(c *Conn, started func()) error {
 	if r.cfg.onJoin != nil {
 		started()
 		if err := c.call(hookOnJoin, func() error { return r.cfg.onJoin(c) }); err != nil {
-			return err
+			return refuse(err)
 		}
 	}
 	c.welcomed = r.cfg.onJoin != nil

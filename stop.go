@@ -42,6 +42,11 @@ func (r *Room) Shutdown(ctx context.Context) error {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
+		select {
+		case <-r.done: // before it, or with it
+			return r.stopError(nil, true)
+		default:
+		}
 		cause = context.Cause(ctx)
 		r.stop(roomClosed)
 		r.await(glance, func() bool { return false })
@@ -178,9 +183,8 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
 	}
-	stuck := make([]*Conn, 0, len(r.conns))
 	for c := range r.conns {
-		stuck = append(stuck, c)
+		e.Stuck = append(e.Stuck, c.stuckLocked())
 	}
 	accepting := make(map[*acceptor]bool)
 	for a := range r.acceptors {
@@ -194,13 +198,19 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	for a := range accepting {
 		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})
 	}
-	for _, c := range stuck {
-		e.Stuck = append(e.Stuck, StuckConn{Member: c.member(), Addr: addrString(c.nc.RemoteAddr()), Hook: hookNames[c.hook.Load()]})
-	}
 	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 {
 		return nil
 	}
 	return e
+}
+
+// stuckLocked says where c is stuck.
+func (c *Conn) stuckLocked() StuckConn {
+	s := StuckConn{Addr: addrString(c.nc.RemoteAddr()), Hook: hookNames[c.hook.Load()]}
+	if c.cur != nil {
+		s.Member = c.member()
+	}
+	return s
 }
 
 // connect makes the two halves of c, over the transport as it is now.
@@ -286,7 +296,7 @@ func (r *Room) farewell(c *Conn, cause error) {
 	}
 	defer r.leaveLane(c)
 	defer c.sink.Close()
-	if errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset) {
+	if c.sink.Err() != nil || broke(cause) {
 		c.sink.Close()
 		c.reset()
 		return
@@ -310,12 +320,22 @@ func (r *Room) farewell(c *Conn, cause error) {
 	}
 }
 
+// broke reports whether cause says that nothing can be written any more. What
+// a hook returned says so only of conns of its own.
+func broke(cause error) bool {
+	switch cause.(type) {
+	case *HookError, *refusal:
+		return false
+	}
+	return errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset)
+}
+
 // noteCut notes what c, which was a member when the room began to stop, did
 // not get.
 func (r *Room) noteCut(c *Conn, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if cause != ErrRoomClosed || c.cur == nil {
+	if !errors.Is(cause, ErrRoomClosed) || c.cur == nil {
 		return
 	}
 	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed()})

@@ -87,10 +87,7 @@ func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sin
 
 func (f *Fan) newSink(nc net.Conn, raw nonblocking, owner Owner, writeTimeout time.Duration) *Sink {
 	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, shard: f.place()}
-	if raw == nil {
-		_, tells := Unsent(nc)
-		s.blind = !tells
-	}
+	s.blind = !tellsUnsent(nc)
 	s.shard.add(s)
 	return s
 }

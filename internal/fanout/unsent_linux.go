@@ -9,11 +9,8 @@ import (
 // Unsent returns how many bytes the kernel holds that nc's peer has not
 // acknowledged, looking through TLS; ok is false where that is not known.
 func Unsent(nc net.Conn) (n int, ok bool) {
-	if t, isTLS := nc.(interface{ NetConn() net.Conn }); isTLS {
-		nc = t.NetConn()
-	}
-	tc, isTCP := nc.(*net.TCPConn)
-	if !isTCP {
+	tc := socketOf(nc)
+	if tc == nil {
 		return 0, false
 	}
 	rc, err := tc.SyscallConn()
@@ -27,3 +24,15 @@ func Unsent(nc net.Conn) (n int, ok bool) {
 	})
 	return int(v), ok && err == nil
 }
+
+// socketOf returns the TCP socket of nc, or of what is beneath its TLS, or nil.
+func socketOf(nc net.Conn) *net.TCPConn {
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = t.NetConn()
+	}
+	tc, _ := nc.(*net.TCPConn)
+	return tc
+}
+
+// tellsUnsent reports whether Unsent knows.
+func tellsUnsent(nc net.Conn) bool { return socketOf(nc) != nil }
