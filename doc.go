@@ -131,7 +131,8 @@
 // cuts its members off. Wait for Shutdown, or [Room.Done], before that.
 //
 // [Conn.Close] at the dialling end writes what Send has taken and waits a while
-// for the room to read it and to close too. At the room's end use [Room.Kick] to remove a member with a
+// for the room to read it and to close too; [Conn.CloseWrite] does the first half
+// of that and lets you hear the room out. At the room's end use [Room.Kick] to remove a member with a
 // reason.
 //
 // # Options
