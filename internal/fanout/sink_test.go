@@ -542,7 +542,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 }
 
 func TestSinkOnRealSockets(t *testing.T) {
-	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	here, there := tcpPair(t)
 	m := &member{failed: make(chan error, 1)}
 	m.sink = h.fan.NewSink(here, m, time.Minute)
