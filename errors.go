@@ -119,7 +119,10 @@ type StopError struct {
 // A CutMember is a member that was cut while the room stopped.
 type CutMember struct {
 	Member Member
-	Missed uint64 // events ordered before the stop that were not handed to its kernel
+	// Missed counts the events ordered before the stop that it did not get, as
+	// far as that is known: what its writer had taken and could not write, at most
+	// 16 KiB or one event, is not among them.
+	Missed uint64
 }
 
 // A StuckConn is a connection, or a listener, that did not end when its room stopped.

@@ -164,7 +164,7 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 		})
 	})
 
-	const writers = 30
+	const writers = 100
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
