@@ -121,6 +121,52 @@ func checkWitnesses(t *testing.T, ws []*witness) {
 	}
 }
 
+// A window keeps writers from running ahead of the observer by more than a
+// part of the backlog, so that it sees everything. What a member sent and the
+// room never ordered is given back when the observer sees the member leave.
+type window struct {
+	slots chan struct{}
+
+	mu   sync.Mutex
+	held map[string]int // by id; -1: has left
+}
+
+func newWindow(n int) *window {
+	return &window{slots: make(chan struct{}, n), held: map[string]int{}}
+}
+
+// take takes a slot for a message of id; false when ctx ended or id has left.
+func (w *window) take(ctx context.Context, id string) bool {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held[id] < 0 {
+		<-w.slots
+		return false
+	}
+	w.held[id]++
+	return true
+}
+
+func (w *window) seen(ev tcproom.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch ev.Kind {
+	case tcproom.Message:
+		w.held[ev.From.ID]--
+		<-w.slots
+	case tcproom.Leave:
+		for range w.held[ev.From.ID] {
+			<-w.slots
+		}
+		w.held[ev.From.ID] = -1
+	}
+}
+
 // TestPromisesUnderChurn has members that write, join, leave, stall and are
 // cut, over three transports, and holds what all of them saw against P1 to P8.
 func TestPromisesUnderChurn(t *testing.T) {
@@ -150,19 +196,8 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 	oc := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
 	ws := []*witness{observer}
 	var watchers sync.WaitGroup
-	// Writers run ahead of the observer by no more than a part of the
-	// backlog, so that it sees everything.
-	window := make(chan struct{}, 100)
-	watchers.Go(func() {
-		watch(oc, observer, func(ev tcproom.Event) {
-			if ev.Kind == tcproom.Message {
-				select {
-				case <-window:
-				default:
-				}
-			}
-		})
-	})
+	window := newWindow(100)
+	watchers.Go(func() { watch(oc, observer, window.seen) })
 
 	const writers = 100
 	var mu sync.Mutex
@@ -220,7 +255,7 @@ func connect(rng *rand.Rand, room *tcproom.Room, addr, secure string, client any
 }
 
 // liveOnce is one member's life: it writes, and reads all, nothing or a while.
-func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, window chan struct{}, name string) {
+func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, win *window, name string) {
 	defer c.Close()
 	reading := make(chan struct{})
 	stalls := rng.IntN(4) == 0
@@ -236,16 +271,8 @@ func liveOnce(rng *rand.Rand, room *tcproom.Room, c *tcproom.Conn, w *witness, w
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(50+rng.IntN(300))*time.Millisecond)
 	defer cancel()
 	for n := 0; ctx.Err() == nil; n++ {
-		select {
-		case window <- struct{}{}:
-		case <-ctx.Done():
-			continue
-		case <-time.After(10 * time.Millisecond): // one that was sent was never ordered
-			select {
-			case <-window:
-			default:
-			}
-			continue
+		if !win.take(ctx, c.ID()) {
+			break
 		}
 		body := fmt.Appendf(nil, "%s.%d %0*d", name, n, rng.IntN(900), 0)
 		if err := c.Send(ctx, body); err != nil {
