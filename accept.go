@@ -185,10 +185,18 @@ func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 // callReject is a goroutine of its own because of runtime.Goexit in the hook.
 func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
 	defer close(done)
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			r.cfg.conn.logger.Error("tcproom: a hook failed", "hook", "OnReject", "panic", fmt.Sprint(v), "stack", string(stack()))
+		if returned {
+			return
 		}
+		e := &HookError{Hook: hookNames[hookOnReject]}
+		if v := recover(); v != nil {
+			e.Panic, e.Stack = v, stack()
+		}
+		r.cfg.conn.logger.Error("tcproom: a hook failed", "hook", e.Hook, "error", e, "stack", string(e.Stack))
+		r.cfg.probe.Failed(e, "")
 	}()
 	r.cfg.onReject(addr, cause)
+	returned = true
 }

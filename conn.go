@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/probe"
 )
 
 // A Conn is one framed message connection. It is the same type at both ends:
@@ -367,6 +368,13 @@ const (
 
 var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent", "NameValidator"}
 
+func (c *Conn) probe() *probe.Probe {
+	if c.room != nil {
+		return &c.room.cfg.probe
+	}
+	return &c.dial.cfg.probe
+}
+
 // call calls a hook of the user's. A panic becomes the error; a
 // runtime.Goexit cannot be stopped, so it ends c and then runs on.
 func (c *Conn) call(hook uint32, fn func() error) (err error) {
@@ -383,6 +391,7 @@ func (c *Conn) call(hook uint32, fn func() error) (err error) {
 		}
 		err = e
 		c.logger().Error("tcproom: a hook failed", "hook", e.Hook, "name", c.Name(), "error", e, "stack", string(e.Stack))
+		c.probe().Failed(e, c.Name())
 		c.end(e)
 	}()
 	if err = fn(); err != nil {

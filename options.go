@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"example.com/tcproom/internal/probe"
 )
 
 // A RoomOption configures a [Room]; [New] accepts it. The constructors of
@@ -115,6 +117,7 @@ type roomConfig struct {
 	onMessage  func(*Conn, []byte) error
 	onLeave    func(*Conn, error)
 	onReject   func(net.Addr, error)
+	probe      probe.Probe // of package roomtest
 }
 
 type dialConfig struct {
@@ -122,6 +125,7 @@ type dialConfig struct {
 	name    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	onEvent func(*Conn, Event)
+	probe   probe.Probe // of package roomtest
 }
 
 func newRoomConfig(opts []RoomOption) roomConfig {
@@ -305,6 +309,14 @@ func Handshake(fn func(ctx context.Context, c *Conn) (Identity, error)) ConnOpti
 
 // Options of a room.
 
+// A probeOption is what package roomtest puts into both ends.
+type probeOption struct{ probe.Probe }
+
+func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
+func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
+
+func init() { probe.Option = func(p probe.Probe) any { return probeOption{p} } }
+
 // WithBacklog sets how many bytes of the room's encoded events are kept for
 // members who lag, for each pair of framing and codec in use. A member that
 // lags further is slow, see [WithSlowMembers]. An event is charged its bytes
@@ -368,8 +380,9 @@ func OnJoin(fn func(c *Conn) error) RoomOption {
 // It may block, which holds up reading from c alone. It may call anything but
 // Shutdown of the room. What it posts is ordered where it calls Post: without
 // a call the message is dropped, with other bytes it is changed. body is valid
-// until it returns and may be written to. An error ends the conn with a
-// [*HookError] that wraps it.
+// until it returns and may be written to; in race builds, and under package
+// roomtest, what was read is overwritten then, so that keeping it shows. An error
+// ends the conn with a [*HookError] that wraps it.
 func OnMessage(fn func(c *Conn, body []byte) error) RoomOption {
 	return roomOption(func(c *roomConfig) { c.onMessage = fn })
 }

@@ -192,6 +192,9 @@ func (p *pass) commit(ev *Event) uint64 {
 		l.log.Append(p.enc.frame(i), r.seq, owner)
 	}
 	p.events = true
+	if r.cfg.probe.Ordered != nil {
+		r.cfg.probe.Ordered(ev)
+	}
 	if ev.Kind == Message {
 		r.stats.Messages++
 		r.stats.Bytes += uint64(len(ev.Body))

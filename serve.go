@@ -143,8 +143,16 @@ func (r *Room) enter(c *Conn, started func()) {
 // contain ends c when its Framing or Codec panics.
 func (c *Conn) contain() {
 	if v := recover(); v != nil {
-		c.end(&HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack()})
+		c.endCodec(v, stack())
 	}
+}
+
+// endCodec ends c, whose Framing or Codec panicked with v or, if that is nil,
+// called runtime.Goexit.
+func (c *Conn) endCodec(v any, stack []byte) {
+	e := &HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack}
+	c.probe().Failed(e, c.Name())
+	c.end(e)
 }
 
 // attend reads from c, if it was let in, until it ends, and sees it out. It is
@@ -217,14 +225,12 @@ func (c *Conn) prepareSocket() {
 // still possible, closes the connection, and calls OnLeave or OnReject.
 func (r *Room) seeOut(c *Conn) {
 	if v := recover(); v != nil {
-		c.end(&HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack()})
+		c.endCodec(v, stack())
+	}
+	if c.Err() == nil {
+		c.endCodec(nil, nil) // a Goexit
 	}
 	cause := c.Err()
-	if cause == nil {
-		// A Goexit in a Framing or a Codec.
-		cause = &HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec)}
-		c.end(cause)
-	}
 	c.tellAdmitted(cause)
 	r.leave(c, cause)
 	c.unblock() // where somebody else noted the cause, too

@@ -280,8 +280,8 @@ func (c *Conn) dropOnce(closeIt func()) {
 func (c *Conn) reset() {
 	c.dropOnce(func() {
 		nc := beneath(c.nc)
-		if tc, ok := nc.(*net.TCPConn); ok {
-			tc.SetLinger(0)
+		if l, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+			l.SetLinger(0)
 		}
 		nc.Close()
 	})

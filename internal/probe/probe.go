@@ -1,0 +1,26 @@
+// Package probe lets package roomtest hear what happens in a room without a
+// name in the exported API.
+package probe
+
+// A Probe hears what a room does. Its functions must not block and not call
+// the room; each may be nil.
+type Probe struct {
+	// Ordered hears each event that gets a place in the room's order, a
+	// *tcproom.Event that is valid until it returns. It is called under the
+	// room's lock.
+	Ordered func(ev any)
+	// HookFailed hears of each panic and runtime.Goexit in a hook, with the
+	// *tcproom.HookError and the name of the connection, on the hook's goroutine.
+	HookFailed func(err error, name string)
+}
+
+// Failed calls HookFailed, if it is there.
+func (p *Probe) Failed(err error, name string) {
+	if p.HookFailed != nil {
+		p.HookFailed(err, name)
+	}
+}
+
+// Option returns what is a tcproom.RoomOption and a tcproom.DialOption and
+// sets the probe. Package tcproom sets it when it is initialized.
+var Option func(Probe) any
