@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"example.com/tcproom/internal/scribble"
 )
 
 // maxHeader is more than what a framing puts before a body: the header block
@@ -71,17 +73,24 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 		return ErrFrameTooLarge
 	}
 	in.bodies = append(in.bodies, body)
+	if c.room.cfg.onMessage != nil && scribble.On() {
+		in.frames = append(in.frames, frame)
+	}
 	return nil
 }
 
 // An inbox is the messages of one read.
-type inbox struct{ bodies [][]byte }
+type inbox struct {
+	bodies [][]byte
+	frames [][]byte // those of bodies, where what a hook has returned is overwritten
+}
 
 var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
 
 func (in *inbox) free() {
 	clear(in.bodies)
-	in.bodies = in.bodies[:0]
+	clear(in.frames)
+	in.bodies, in.frames = in.bodies[:0], in.frames[:0]
 	inboxPool.Put(in)
 }
 
@@ -105,11 +114,15 @@ func (c *Conn) say(in *inbox) error {
 }
 
 func (c *Conn) sayToHook(in *inbox) error {
-	for _, body := range in.bodies {
+	for i, body := range in.bodies {
 		if err := c.Err(); err != nil {
 			return err
 		}
-		if err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) }); err != nil {
+		err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) })
+		if i < len(in.frames) {
+			scribble.Over(in.frames[i])
+		}
+		if err != nil {
 			var he *HookError
 			if errors.As(err, &he) && he.Hook == hookNames[hookOnMessage] {
 				return err

@@ -1,0 +1,5 @@
+//go:build race
+
+package scribble
+
+const race = true
