@@ -91,6 +91,7 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 	side.tls, side.handshake = nil, nil
 	in := r.newConn(there, &side)
 	in.name = cfg.name
+	in.hello.History = cfg.replay
 	admitted := make(chan error, 1)
 	in.admitted = admitted
 	c := newDialled(here, cfg)
@@ -151,7 +152,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 		go c.shakeDialled(tc)
 	}
 	if g, ok := cfg.codec.(Greeter); ok {
-		b, err := g.AppendHello(nil, &Hello{Name: cfg.name})
+		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, History: cfg.replay})
 		if err == nil {
 			b, err = cfg.framing.AppendFrame(nil, b)
 		}

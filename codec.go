@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 )
 
 // A Codec says what is written inside a frame, in each direction: events from
@@ -48,7 +49,8 @@ type Greeter interface {
 
 // Hello is what a conn says first, where its codec is a [Greeter].
 type Hello struct {
-	Name string // the name that it wishes for; empty: the room chooses
+	Name    string // the name that it wishes for; empty: the room chooses
+	History int    // how many messages of history it wants at most; 0: all, negative: none
 }
 
 // Text is the default codec, for people: what a room says is a line to read,
@@ -56,6 +58,8 @@ type Hello struct {
 //
 //	ada: hi                  a message of the member ada
 //	*: hi                    a message of the room itself, or a Direct
+//	- 2026-05-01 12:00 ada: hi
+//	                         the same as history, with its time in UTC
 //	* ada joined
 //	* ada left
 //	* 12 messages skipped    a Gap; "* 1 message skipped" for one
@@ -90,6 +94,9 @@ const maxReasonBytes = 512
 func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	switch ev.Kind {
 	case Message:
+		if ev.History {
+			dst = ev.Time.UTC().AppendFormat(dst, historyTime)
+		}
 		if ev.From == (Member{}) {
 			return appendSafe(append(dst, "*: "...), ev.Body), nil
 		}
@@ -129,6 +136,10 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	return dst, ErrNoFrame
 }
 
+// historyTime is what stands before a message of the past, as a layout of
+// package time. No live line begins so, for no name holds a space.
+const historyTime = "- 2006-01-02 15:04 "
+
 const (
 	oneSkipped  = " message skipped"
 	manySkipped = " messages skipped"
@@ -147,21 +158,37 @@ func (Text) ParseEvent(frame []byte, ev *Event) error {
 	if len(frame) == 0 {
 		return ErrNoFrame
 	}
-	if notice, ok := bytes.CutPrefix(frame, []byte("* ")); ok {
-		if parseNotice(notice, ev) {
+	if len(frame) > len(historyTime) && frame[0] == '-' {
+		if at, err := time.Parse(historyTime, string(frame[:len(historyTime)])); err == nil && parseSaid(frame[len(historyTime):], ev) {
+			ev.Time, ev.History = at, true
 			return nil
 		}
-	} else if body, ok := bytes.CutPrefix(frame, []byte("*: ")); ok {
-		*ev = Event{Kind: Message, Body: body}
+	}
+	if parseSaid(frame, ev) {
 		return nil
-	} else if i := bytes.Index(frame[:min(len(frame), maxNameBytes+2)], []byte(": ")); i > 0 {
-		if name := string(frame[:i]); checkName(name) == nil {
-			*ev = Event{Kind: Message, From: Member{Name: name}, Body: frame[i+2:]}
+	}
+	if notice, ok := bytes.CutPrefix(frame, []byte("* ")); ok {
+		if parseNotice(notice, ev) {
 			return nil
 		}
 	}
 	*ev = Event{Kind: Message, Body: frame}
 	return nil
+}
+
+// parseSaid decodes a line that says who said what, and reports whether it is one.
+func parseSaid(line []byte, ev *Event) bool {
+	if body, ok := bytes.CutPrefix(line, []byte("*: ")); ok {
+		*ev = Event{Kind: Message, Body: body}
+		return true
+	}
+	if i := bytes.Index(line[:min(len(line), maxNameBytes+2)], []byte(": ")); i > 0 {
+		if name := string(line[:i]); checkName(name) == nil {
+			*ev = Event{Kind: Message, From: Member{Name: name}, Body: line[i+2:]}
+			return true
+		}
+	}
+	return false
 }
 
 // parseNotice decodes a line without its "* ", and says whether it is a notice.
@@ -221,7 +248,7 @@ func (Text) ParseMessage(frame []byte) ([]byte, error) { return frame, nil }
 // MaxFrame returns maxBody towards the room. Towards a member a body takes up
 // to four times as much, for its escapes, and the name 256 bytes.
 func (Text) MaxFrame(maxBody int) (toRoom, toMember int) {
-	message := grown(maxBody, maxSafe, maxNameBytes+len(": "))
+	message := grown(maxBody, maxSafe, len(historyTime)+maxNameBytes+len(": "))
 	notice := len("* goodbye: ") + maxSafe*maxReasonBytes // the longest one
 	return max(maxBody, 0), max(message, notice)
 }
@@ -237,7 +264,7 @@ func grown(n, factor, extra int) int {
 
 // Raw is the codec that says bodies, byte for byte, and nothing else: what is
 // said by a member, by the room or to this member alone looks the same, and
-// joins, leaves and gaps are not told. A member that speaks Raw therefore gets
+// joins, leaves, gaps and history are not told. A member that speaks Raw therefore gets
 // no Skip policy. At the dialling end each frame is a [Message] with a Body only.
 type Raw struct{}
 
@@ -246,7 +273,7 @@ var _ Codec = Raw{}
 // AppendEvent appends the body of a Message or Direct. It returns [ErrNoFrame]
 // for any other event.
 func (Raw) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
-	if ev.Kind != Message && ev.Kind != Direct {
+	if ev.Kind != Message && ev.Kind != Direct || ev.History {
 		return dst, ErrNoFrame
 	}
 	return append(dst, ev.Body...), nil

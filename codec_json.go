@@ -51,6 +51,9 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	switch ev.Kind {
 	case Message, Direct:
 		if out, err = appendHead(dst, ev); err == nil {
+			if ev.History {
+				out = append(out, `,"history":true`...)
+			}
 			out = append(appendBody(append(out, ','), ev.Body), '}')
 		}
 	case Join, Leave:
@@ -205,13 +208,17 @@ func (JSON) AppendMessage(dst, body []byte) ([]byte, error) {
 // AppendHello appends the object that a conn begins with. It returns an error
 // that wraps [ErrNameInvalid] for a name that no room allows.
 func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
-	if h.Name == "" {
-		return append(dst, `{"type":"hello"}`...), nil
+	out := append(dst, `{"type":"hello"`...)
+	if h.Name != "" {
+		if err := checkName(h.Name); err != nil {
+			return dst, err
+		}
+		out = appendToken(append(out, `,"name":`...), h.Name)
 	}
-	if err := checkName(h.Name); err != nil {
-		return dst, err
+	if h.History != 0 {
+		out = strconv.AppendUint(append(out, `,"history":`...), uint64(max(h.History, 0)), 10)
 	}
-	return append(appendToken(append(dst, `{"type":"hello","name":`...), h.Name), '}'), nil
+	return append(out, '}'), nil
 }
 
 // MaxFrame counts six bytes for each of a body, for its escapes. Towards the
@@ -223,7 +230,7 @@ func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 		seq     = len("18446744073709551615")
 		id      = 2 * maxIDBytes // each a quote
 		member  = len(`"id":"","name":""`) + id + 2*maxNameBytes
-		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","body":""}`) + seq + member
+		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","history":true,"body":""}`) + seq + member
 		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":}`) + id + seq + member + seq +
 			maxWelcomeMembers*(len(`{},`)+member) - len(",")
 	)
@@ -289,11 +296,7 @@ func (JSON) ParseHello(frame []byte, h *Hello) error {
 	}
 	switch string(typ) {
 	case "hello":
-		name, err := obj.text(fieldName)
-		if err == nil {
-			h.Name = name
-		}
-		return err
+		return obj.hello(h)
 	case "message":
 		return malformed("a message before the hello")
 	}
@@ -333,11 +336,12 @@ const (
 	fieldName
 	fieldMembers
 	fieldTotal
+	fieldHistory
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
-	"code", "message", "epoch", "id", "name", "members", "total"}
+	"code", "message", "epoch", "id", "name", "members", "total", "history"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // where a field is absent or null.
@@ -408,7 +412,9 @@ func (o *object) event(e *Event) (err error) {
 	}
 	switch e.Kind {
 	case Message, Direct:
-		e.Body, err = o.body()
+		if e.Body, err = o.body(); err == nil && e.Kind == Message {
+			e.History, err = o.flag(fieldHistory)
+		}
 	case Leave:
 		e.Text, err = o.text(fieldReason)
 	}
@@ -525,6 +531,34 @@ func (o *object) time() (t time.Time, err error) {
 		return time.Time{}, malformed("time is not one of RFC 3339: %s", quotePeer(text))
 	}
 	return t.UTC(), nil
+}
+
+func (o *object) hello(h *Hello) error {
+	name, err := o.text(fieldName)
+	if err != nil {
+		return err
+	}
+	history, err := o.uint(fieldHistory)
+	if err != nil {
+		return err
+	}
+	h.Name = name
+	if h.History = int(min(history, math.MaxInt)); history == 0 && o.values[fieldHistory] != nil {
+		h.History = -1
+	}
+	return nil
+}
+
+// flag decodes true or false, false where the field is absent.
+func (o *object) flag(f field) (bool, error) {
+	switch v := o.values[f]; string(v) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, malformed("%s is neither true nor false: %s", fieldNames[f], quotePeer(v))
+	}
 }
 
 // uint decodes a whole number, 0 where the field is absent.

@@ -313,7 +313,7 @@ func TestMaxFrame(t *testing.T) {
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
 				for _, kind := range []Kind{Message, Direct} {
-					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body})
+					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: true})
 				}
 				reason := strings.Repeat(b, 2000)
 				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Text: reason})
@@ -330,7 +330,7 @@ func TestMaxFrame(t *testing.T) {
 			}
 			member(welcome)
 			if g, ok := c.(Greeter); ok {
-				frame, err := g.AppendHello(nil, &Hello{Name: worstMember().Name})
+				frame, err := g.AppendHello(nil, &Hello{Name: worstMember().Name, History: math.MaxInt})
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))

@@ -64,7 +64,7 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 		require.NoError(t, err)
 		require.Equal(t, string(left.event.Body), string(body))
 	case "hello":
-		hello := Hello{Name: left.event.From.Name}
+		hello := left.hello
 		frame, err := c.(Greeter).AppendHello(nil, &hello)
 		require.NoError(t, err)
 		require.Equal(t, string(ex.bytes), string(frame))
@@ -80,7 +80,7 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 		case what == "message":
 			require.Equal(t, string(left.event.Body), string(body))
 		default:
-			require.Equal(t, left.event.From.Name, hello.Name)
+			require.Equal(t, left.hello, hello)
 		}
 	case "ignore", "malformed":
 		want := map[string]error{"ignore": ErrNoFrame, "malformed": ErrMalformed}[verb]
@@ -112,6 +112,7 @@ func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hel
 type wireLeft struct {
 	what  string
 	event Event
+	hello Hello
 }
 
 // parseWireLeft reads words and then fields, key=number or key="string".
@@ -138,7 +139,7 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 			return left, err
 		}
 		s = strings.TrimLeft(s[1+len(value):], " ")
-		if err := setWireField(ev, word, text); err != nil {
+		if err := left.set(word, text); err != nil {
 			return left, err
 		}
 	}
@@ -158,7 +159,8 @@ func cutWireValue(s string) (value, text string, err error) {
 	return value, value, nil
 }
 
-func setWireField(ev *Event, key, text string) (err error) {
+func (left *wireLeft) set(key, text string) (err error) {
+	ev := &left.event
 	number := func(n *uint64) { *n, err = strconv.ParseUint(text, 10, 64) }
 	switch key {
 	case "seq":
@@ -166,7 +168,7 @@ func setWireField(ev *Event, key, text string) (err error) {
 	case "id":
 		ev.From.ID = text
 	case "name":
-		ev.From.Name = text
+		ev.From.Name, left.hello.Name = text, text
 	case "time":
 		ev.Time, err = time.Parse(time.RFC3339Nano, text)
 	case "body":
@@ -184,6 +186,10 @@ func setWireField(ev *Event, key, text string) (err error) {
 	case "member":
 		id, name, _ := strings.Cut(text, " ")
 		ev.Members = append(ev.Members, Member{ID: id, Name: name})
+	case "history": // true of an event, a number of a hello
+		if ev.History = text == "true"; !ev.History {
+			left.hello.History, err = strconv.Atoi(text)
+		}
 	case "total":
 		ev.Total, err = strconv.Atoi(text)
 	default:

@@ -53,6 +53,7 @@ type Conn struct {
 
 	entered  bool          // it has joined; its own goroutine's
 	welcomed bool          // OnJoin let it in; its own goroutine's
+	hello    Hello         // what it said first; its own goroutine's
 	deadline time.Time     // of the handshake
 	turn     chan struct{} // holds a token while Receive reads in the Handshake hook
 	shaken   int           // bytes that it has consumed

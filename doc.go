@@ -64,11 +64,19 @@
 // have not come round to its members; that passes by itself, and no member is cut
 // for it.
 //
+// # History
+//
+// With [WithHistory] a room keeps the last messages, and those who join get them
+// first, marked as [Event].History. Member list, history and live stream are cut
+// at one instant: no message is in two of them or in none. Joins and leaves are
+// not history, and direct messages neither.
+//
 // # Memory
 //
 // What a room holds is bounded, whatever senders and readers do. It is at most
 //
 //	lanes × (backlog + segment)  +  connections × (constant + reading + writing + private)
+//	  + history × (1 + lanes)
 //
 // beside what pools keep until the next garbage collection, and what Go's append
 // adds when a slice grows.
@@ -81,6 +89,10 @@
 //     below 664 KiB, because of the Welcome.
 //   - segment is 64 KiB, or one frame where that is longer: the part of the
 //     window that is being filled. A lane whose members have everything holds none.
+//   - history is that of [WithHistory]: bodies and 128 bytes each, once as they
+//     are and, in each lane that somebody joined who was given it, once encoded. Those who
+//     are still being given it share these bytes, and keep what they have not read
+//     of them until they have read it or have ended.
 //   - reading: a TCP or unix socket on a unix system holds no buffer while it is
 //     quiet. It borrows one of 16 KiB, or of 64 KiB after one that was filled,
 //     until the messages in it have been dealt with. A frame that is longer, or has
@@ -159,6 +171,7 @@
 //	WithMaxWait           room   5 s          the default  the default
 //	WithMaxMembers        room   no bound     no bound     no bound
 //	WithMaxPending        room   256          the default  the default
+//	WithHistory           room   none         the backlog (3)
 //	WithNameValidator     room   ValidName    the default
 //	WithUniqueNames       room   false
 //	WithNotices           room   true
@@ -167,6 +180,7 @@
 //	OnLeave               room   none         none
 //	OnReject              room   none         none
 //	WithName              dial   the room's   the room's
+//	WithReplay            dial   all          all          no history
 //	WithDialer            dial   net.Dialer   the default
 //	OnEvent               dial   none         none
 //
@@ -174,4 +188,6 @@
 //	    means New's. Join has the room's framing, codec and message limit as its
 //	    defaults.
 //	(2) Less than four of the largest frames means four of the largest frames.
+//	(3) The zero History: of its bounds, zero and negative ones do not bind, but Bytes
+//	    are then those of WithBacklog.
 package tcproom

@@ -67,6 +67,8 @@ type Event struct {
 	Time time.Time
 	// Body is what was said, in a Message or a Direct.
 	Body []byte
+	// History marks a Message that was said before this member joined.
+	History bool
 
 	// GapFrom and GapTo are the first and last Seq of what a Gap skipped.
 	GapFrom, GapTo uint64

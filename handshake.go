@@ -147,11 +147,10 @@ func (c *Conn) readHello(g Greeter) error {
 	if err != nil {
 		return err
 	}
-	var h Hello
-	if err := g.ParseHello(frame, &h); err != nil {
+	if err := g.ParseHello(frame, &c.hello); err != nil {
 		return badInput(fmt.Errorf("tcproom: hello: %w", err))
 	}
-	c.setName(h.Name)
+	c.setName(c.hello.Name)
 	return nil
 }
 

@@ -25,6 +25,7 @@ type lane struct {
 	configured int // New and running Serves that named it: their framings bind all senders
 	maxFrame   int // of an event
 	saysGap    bool
+	history    *replay // nil until somebody joins who gets history
 }
 
 func (r *Room) newLane(cfg *limits) *lane {
@@ -121,6 +122,7 @@ func (r *Room) tidyLanesLocked() {
 type encoder struct {
 	payload []byte
 	frames  []encoded
+	past    []byte // a frame of the past
 }
 
 type encoded struct {
@@ -136,6 +138,9 @@ func (e *encoder) trim() {
 	const keep = 64 << 10
 	if cap(e.payload) > keep {
 		e.payload = nil
+	}
+	if cap(e.past) > keep {
+		e.past = nil
 	}
 	for i := range e.frames {
 		if cap(e.frames[i].b) > keep {

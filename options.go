@@ -117,6 +117,7 @@ type roomConfig struct {
 	onMessage  func(*Conn, []byte) error
 	onLeave    func(*Conn, error)
 	onReject   func(net.Addr, error)
+	history    *History
 	probe      probe.Probe // of package roomtest
 }
 
@@ -125,6 +126,7 @@ type dialConfig struct {
 	name    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	onEvent func(*Conn, Event)
+	replay  int
 	probe   probe.Probe // of package roomtest
 }
 
@@ -324,6 +326,13 @@ func init() { probe.Option = func(p probe.Probe) any { return probeOption{p} } }
 // four of the largest frames means four of the largest frames.
 func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) { c.backlog = bytes }) }
 
+// WithHistory gives those who join the last messages, those of the room itself
+// included, before their live stream: after the [Welcome], where their codec has one, and
+// marked as history ([Event].History). The room keeps them once, whatever its
+// members speak, and encodes them once for all who join with one framing and
+// codec. [JSON] and [Text] say them, [Raw] does not. The default is no history.
+func WithHistory(h History) RoomOption { return roomOption(func(c *roomConfig) { c.history = &h }) }
+
 // WithSlowMembers sets the policy for members that lag behind more than the
 // backlog. The default is [Disconnect]; other values than the three mean that too.
 func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
@@ -415,6 +424,11 @@ func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
 // WithName sets the name that a hello asks for. Codecs without a hello ([Text],
 // [Raw]) do not send it. The default, and the empty name, lets the room choose.
 func WithName(name string) DialOption { return dialOption(func(c *dialConfig) { c.name = name }) }
+
+// WithReplay asks for at most n messages of the room's history, see
+// [WithHistory]. A hello says so, and [Room.Join] does; members with other codecs
+// get all of it. Zero, the default, asks for all, and a negative n for none.
+func WithReplay(n int) DialOption { return dialOption(func(c *dialConfig) { c.replay = n }) }
 
 // WithDialer sets how [Dial] makes its connection; network is "tcp". The
 // default, and nil, is a zero [net.Dialer].

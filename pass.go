@@ -198,6 +198,9 @@ func (p *pass) commit(ev *Event) uint64 {
 	if ev.Kind == Message {
 		r.stats.Messages++
 		r.stats.Bytes += uint64(len(ev.Body))
+		if r.history != nil {
+			r.history.add(ev)
+		}
 	}
 	return r.seq
 }

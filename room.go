@@ -32,6 +32,7 @@ type Room struct {
 	state     roomState
 	seq       uint64
 	lanes     []*lane
+	history   *ring            // of messages, for those who join; nil without WithHistory
 	members   map[string]*Conn // by ID
 	first     *Conn            // of the members, in join order
 	last      *Conn
@@ -65,6 +66,7 @@ func New(opts ...RoomOption) *Room {
 		fan:   fanout.New(),
 		done:  make(chan struct{}),
 	}
+	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits))
 	r.lanes[0].configured = 1
 	return r
@@ -231,7 +233,7 @@ func (r *Room) freeNameLocked(c *Conn) {
 }
 
 // join orders c's join, gives it a cursor behind it, and welcomes it: member
-// list and live stream are cut at one instant.
+// list, history and live stream are cut at one instant.
 func (r *Room) join(c *Conn) error {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
@@ -255,6 +257,11 @@ func (r *Room) join(c *Conn) error {
 		r.abandonJoin(p, c, lane)
 		return cmpErr(err, ErrRoomClosed)
 	}
+	past, err := r.historyLocked(p, c, lane)
+	if err != nil {
+		r.abandonJoin(p, c, lane)
+		return err
+	}
 	lane.conns++
 	c.lane = lane
 	c.cur = lane.log.Attach(c.sink, r.cfg.slow == Skip && lane.saysGap)
@@ -264,6 +271,7 @@ func (r *Room) join(c *Conn) error {
 		p.leave(c)
 		return err
 	}
+	c.cur.InsertShared(past)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"math"
+	"slices"
 	"sync/atomic"
 )
 
@@ -44,8 +45,9 @@ type Cursor struct {
 
 // An insert is bytes for one cursor, which stand before the frame at pos.
 type insert struct {
-	pos int64
-	b   []byte
+	pos    int64
+	b      []byte
+	shared bool // with other cursors; it does not count in inserted
 }
 
 // Attach returns a cursor at l's head, from which s is served from now on.
@@ -71,12 +73,34 @@ func (c *Cursor) Insert(b []byte, limit int) bool {
 		l.mu.Unlock()
 		return false
 	}
-	c.inserts = append(c.inserts, insert{c.stop(l.head.Load()), b})
+	c.inserts = append(c.inserts, insert{pos: c.stop(l.head.Load()), b: b})
 	c.inserted += len(b)
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
 	c.sink.shard.kick()
 	return true
+}
+
+// InsertShared puts each of bs, whole frames, where the head is now. Cursors may
+// share their memory, which must not change; no limit counts them. Each should be no longer than
+// a gathered write, 16 KiB, for it is copied at once.
+func (c *Cursor) InsertShared(bs [][]byte) {
+	if len(bs) == 0 {
+		return
+	}
+	l := c.log
+	l.mu.Lock()
+	if c.lost {
+		l.mu.Unlock()
+		return
+	}
+	c.inserts = slices.Grow(c.inserts, len(bs))
+	for _, b := range bs {
+		c.inserts = append(c.inserts, insert{pos: c.stop(l.head.Load()), b: b, shared: true})
+	}
+	c.sink.special.Store(true)
+	l.mu.Unlock()
+	c.sink.shard.kick()
 }
 
 // End makes the head, as it is now, the end of c's stream, inserts that
@@ -201,7 +225,9 @@ func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool) {
 }
 
 func (c *Cursor) popInsert() {
-	c.inserted -= len(c.inserts[0].b)
+	if !c.inserts[0].shared {
+		c.inserted -= len(c.inserts[0].b)
+	}
 	c.inserts[0].b = nil
 	if c.inserts = c.inserts[1:]; len(c.inserts) == 0 {
 		c.inserts = nil

@@ -1,0 +1,346 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+func announce(t testing.TB, room *tcproom.Room, format string, args ...any) uint64 {
+	t.Helper()
+	seq, err := room.Broadcast(t.Context(), fmt.Appendf(nil, format, args...))
+	require.NoError(t, err)
+	return seq
+}
+
+// history joins room, which is quiet, and returns what is replayed to it.
+func history(t testing.TB, room *tcproom.Room, opts ...tcproom.DialOption) (bodies []string) {
+	t.Helper()
+	c := join(t, room, append([]tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{})}, opts...)...)
+	defer c.Close()
+	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
+	end := announce(t, room, "end")
+	for {
+		ev, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, tcproom.Message, ev.Kind)
+		require.Equal(t, ev.Seq < end, ev.History)
+		if ev.Seq == end {
+			return bodies
+		}
+		bodies = append(bodies, string(ev.Body))
+	}
+}
+
+func TestHistoryBounds(t *testing.T) {
+	const charge = 128
+	for _, tt := range []struct {
+		name string
+		h    tcproom.History
+		say  []string
+		ask  int
+		want []string
+	}{
+		{"all", tcproom.History{}, []string{"a", "b", "c"}, 0, []string{"a", "b", "c"}},
+		{"negative bounds are none", tcproom.History{Messages: -1, Bytes: -1, Age: -1}, []string{"a", "b", "c"}, 0, []string{"a", "b", "c"}},
+		{"messages", tcproom.History{Messages: 2}, []string{"a", "b", "c"}, 0, []string{"b", "c"}},
+		{"bytes", tcproom.History{Bytes: 2*charge + 2}, []string{"a", "b", "c"}, 0, []string{"b", "c"}},
+		{"one byte less", tcproom.History{Bytes: 2*charge + 1}, []string{"a", "b", "c"}, 0, []string{"c"}},
+		{"too large to be kept", tcproom.History{Bytes: charge + 1}, []string{"a", "bb"}, 0, nil},
+		{"fewer asked for", tcproom.History{}, []string{"a", "b", "c"}, 2, []string{"b", "c"}},
+		{"more asked for", tcproom.History{}, []string{"a", "b", "c"}, 9, []string{"a", "b", "c"}},
+		{"none asked for", tcproom.History{}, []string{"a", "b", "c"}, -1, nil},
+		{"nothing said", tcproom.History{}, nil, 0, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			room := tcproom.New(tcproom.WithHistory(tt.h))
+			defer room.Close()
+			for _, body := range tt.say {
+				announce(t, room, "%s", body)
+			}
+			require.Equal(t, tt.want, history(t, room, tcproom.WithReplay(tt.ask)))
+		})
+	}
+}
+
+// TestHistoryGoesOn: what was encoded for some is continued for the next.
+func TestHistoryGoesOn(t *testing.T) {
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{Messages: 3}))
+	defer room.Close()
+	announce(t, room, "a")
+	require.Equal(t, []string{"a"}, history(t, room))
+	require.Equal(t, []string{"a", "end"}, history(t, room))
+	announce(t, room, "b")
+	require.Equal(t, []string{"end", "end", "b"}, history(t, room))
+}
+
+func TestHistoryAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithHistory(tcproom.History{Age: time.Hour}))
+		defer room.Close()
+		announce(t, room, "a")
+		time.Sleep(time.Second)
+		announce(t, room, "b")
+		time.Sleep(time.Hour - time.Second)
+		require.Equal(t, []string{"a", "b"}, history(t, room))
+		time.Sleep(1)
+		require.Equal(t, []string{"b", "end"}, history(t, room))
+	})
+}
+
+// TestHistoryOfAllThatIsSaid: messages of members and of the room, by those who
+// have left too, in lanes that appear later; joins and leaves are no history.
+func TestHistoryOfAllThatIsSaid(t *testing.T) {
+	room := tcproom.New(tcproom.WithHistory(tcproom.History{}))
+	addr := serveTCP(t, room)
+	ada := join(t, room, tcproom.WithName("ada"))
+	send(t, ada, "\x1b[31mhi")
+	require.NoError(t, ada.Close())
+	waitLen(t, room, 0)
+	announce(t, room, "there")
+
+	nc := bufio.NewReader(dialRaw(t, addr))
+	for _, want := range []string{`ada: \x1b[31mhi`, `*: there`} {
+		line, err := nc.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "- "+time.Now().UTC().Format("2006-01-02"), line[:12])
+		require.Equal(t, want+"\n", line[19:])
+		var ev tcproom.Event
+		require.NoError(t, tcproom.Text{}.ParseEvent([]byte(strings.TrimSuffix(line, "\n")), &ev))
+		require.True(t, ev.History)
+		require.WithinDuration(t, time.Now(), ev.Time, 2*time.Minute)
+	}
+
+	require.Equal(t, []string{"\x1b[31mhi", "there"}, history(t, room, tcproom.WithFraming(tcproom.Varint{})))
+
+	raw := join(t, room, tcproom.WithCodec(tcproom.Raw{}))
+	announce(t, room, "now")
+	require.Equal(t, "now", string(next(t, raw).Body), "Raw gets no history")
+}
+
+// TestP3HistoryCut: what is replayed and what is live neither overlap nor miss
+// a message, while many join and others talk.
+func TestP3HistoryCut(t *testing.T) {
+	checkGoroutines(t)
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}))
+	addr := serveTCP(t, room)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var talkers, joiners sync.WaitGroup
+	for talker := range 2 {
+		talkers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if _, err := room.Broadcast(ctx, fmt.Append(nil, talker, n)); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		joiners.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 5))
+			for range 20 {
+				if err := checkCut(room, addr, rng); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	joiners.Wait()
+	cancel()
+	talkers.Wait()
+}
+
+// checkCut joins, reads on for a while, and looks for holes: in the live
+// stream by the numbers of events, in history, which holds messages only, by
+// what the talkers count.
+func checkCut(room *tcproom.Room, addr string, rng *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	ask := rng.IntN(600)
+	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithReplay(ask)}
+	dialer := func() (*tcproom.Conn, error) { return tcproom.Dial(ctx, addr, opts...) }
+	if rng.IntN(2) == 0 {
+		dialer = func() (*tcproom.Conn, error) { return room.Join(opts...) }
+	}
+	c, err := dialer()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	welcome, err := c.Receive(ctx)
+	if err != nil {
+		return err
+	}
+	past, last := 0, uint64(0)
+	said := map[int]int{} // the last number of each talker
+	for live := uint64(0); live < 50; {
+		ev, err := c.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		switch {
+		case ev.History && (live > 0 || ev.Seq <= last || ev.Seq > welcome.Seq):
+			return fmt.Errorf("history %d after %d, %d live, welcome at %d", ev.Seq, last, live, welcome.Seq)
+		case ev.History:
+			past++
+		default:
+			if live++; ev.Seq != welcome.Seq+live {
+				return fmt.Errorf("live %d, want %d", ev.Seq, welcome.Seq+live)
+			}
+		}
+		last = ev.Seq
+		if ev.Kind != tcproom.Message {
+			continue
+		}
+		var talker, n int
+		if _, err := fmt.Sscan(string(ev.Body), &talker, &n); err != nil {
+			return err
+		}
+		if before, ok := said[talker]; ok && n != before+1 {
+			return fmt.Errorf("%d says %d after %d, at %d", talker, n, before, ev.Seq)
+		}
+		said[talker] = n
+	}
+	if want := min(500, ask); ask > 0 && past > want {
+		return fmt.Errorf("%d messages of history, asked for %d", past, want)
+	}
+	return nil
+}
+
+// TestHistoryIsShared: those who join and do not read hold the room's bytes,
+// not copies of them.
+func TestHistoryIsShared(t *testing.T) {
+	const newcomers, size = 1000, 1 << 20
+	room := tcproom.New(tcproom.WithMaxPending(newcomers), tcproom.WithHistory(tcproom.History{Bytes: 2 * size}))
+	defer room.Close()
+	body := make([]byte, 4<<10)
+	for range size / len(body) {
+		announce(t, room, "%x", body[:len(body)/2])
+	}
+	before := heapInUse()
+	for range newcomers {
+		here, there := net.Pipe()
+		go room.ServeConn(there)
+		t.Cleanup(func() { here.Close() })
+	}
+	waitLen(t, room, newcomers)
+	each := (heapInUse() - before) / newcomers
+	t.Logf("%d bytes each, of %d that they are given", each, size)
+	require.Less(t, each, uint64(64<<10))
+}
+
+// TestP14History: what is kept and what was encoded of it stays within the
+// bound, however much was said and however often somebody joined.
+func TestP14History(t *testing.T) {
+	const size = 1 << 20
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Bytes: size}))
+	defer room.Close()
+	before := heapInUse()
+	body := strings.Repeat("x", 1<<10)
+	for range 32 {
+		for range size / len(body) {
+			announce(t, room, "%s", body)
+		}
+		require.NotEmpty(t, history(t, room))
+	}
+	grown := int64(heapInUse()) - int64(before)
+	t.Logf("%d bytes, for a history of %d in one lane", grown, size)
+	require.Less(t, grown, int64(4*size))
+	require.NoError(t, room.Close())
+}
+
+func heapInUse() uint64 {
+	runtime.GC() // twice: what pools keep goes with the second
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// TestHistoryThatACodecCannotSay: a codec that fails for an event of
+// the past refuses that conn, and nobody else.
+func TestHistoryThatACodecCannotSay(t *testing.T) {
+	room := tcproom.New(tcproom.WithHistory(tcproom.History{}))
+	defer room.Close()
+	announce(t, room, "a\\b")
+	for name, codec := range map[string]tcproom.Codec{"error": noHistory{}, "panic": noHistory{panics: true}} {
+		_, err := room.Join(tcproom.WithCodec(codec))
+		require.Error(t, err, name)
+	}
+	require.Zero(t, room.Len())
+	require.Equal(t, []string{"a\\b"}, history(t, room))
+}
+
+type noHistory struct {
+	tcproom.Text
+	panics bool
+}
+
+func (c noHistory) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.History && c.panics {
+		panic("no history")
+	} else if ev.History {
+		return dst, tcproom.ErrUnframeable
+	}
+	return c.Text.AppendEvent(dst, ev)
+}
+
+// BenchmarkHistory replays 10,000 messages to a newcomer over loopback, who
+// counts bytes.
+func BenchmarkHistory(b *testing.B) {
+	const messages = 10000
+	for _, bench := range []struct {
+		name  string
+		codec tcproom.Codec
+		hello string
+	}{
+		{"Text", tcproom.Text{}, ""},
+		{"JSON", tcproom.JSON{}, "{\"type\":\"hello\"}\n"},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			room := tcproom.New(tcproom.WithCodec(bench.codec), tcproom.WithHistory(tcproom.History{}), tcproom.WithNotices(false))
+			addr := serveTCP(b, room)
+			for range messages {
+				announce(b, room, "%s", strings.Repeat("x", 50))
+			}
+			want := 0 // bytes
+			buf := make([]byte, 1<<20)
+			b.ResetTimer()
+			for range b.N {
+				nc, err := net.Dial("tcp", addr)
+				require.NoError(b, err)
+				_, err = io.WriteString(nc, bench.hello)
+				require.NoError(b, err)
+				got := 0
+				for lines := 0; want > 0 && got < want || want == 0 && lines < messages; {
+					n, err := nc.Read(buf)
+					require.NoError(b, err)
+					got += n
+					if want == 0 {
+						lines += strings.Count(string(buf[:n]), "xx\n") + strings.Count(string(buf[:n]), "xx\"}\n")
+					}
+				}
+				if want == 0 {
+					want = got - 100 // a welcome varies by the digits of numbers
+				}
+				nc.Close()
+			}
+			b.ReportMetric(float64(messages)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
