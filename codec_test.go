@@ -313,7 +313,7 @@ func TestMaxFrame(t *testing.T) {
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
 				for _, kind := range []Kind{Message, Direct} {
-					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: true})
+					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: c != Codec(Raw{})})
 				}
 				reason := strings.Repeat(b, 2000)
 				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Text: reason})
