@@ -176,11 +176,13 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 		}
 		now := time.Now()
 		p.advance(now)
-		n += p.put(b[n:], now)
-		if n == len(b) {
+		took := p.put(b[n:], now)
+		if n += took; n == len(b) {
 			return n, nil
 		}
-		p.wait(&p.writable, now)
+		if took == 0 {
+			p.wait(&p.writable, now)
+		}
 	}
 }
 

@@ -1,10 +1,14 @@
 package roomtest_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,5 +120,332 @@ func TestPipeIsBounded(t *testing.T) {
 		require.Equal(t, 5, fill(t, a))
 		require.NoError(t, a.SetWriteBuffer(0))
 		require.Equal(t, 64<<10-10, fill(t, a))
+	})
+}
+
+func TestPipeHalfClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "last words")
+		require.NoError(t, a.CloseWrite())
+		require.NoError(t, a.CloseWrite())
+		require.ErrorIs(t, writeErr(a), syscall.EPIPE)
+		mustRead(t, b, "last words")
+		require.Equal(t, io.EOF, readErr(b))
+		require.Equal(t, io.EOF, readErr(b))
+		mustWrite(t, b, "and still heard")
+		mustRead(t, a, "and still heard")
+		require.NoError(t, b.Close())
+		require.Equal(t, io.EOF, readErr(a))
+		require.NoError(t, a.Close())
+		require.ErrorIs(t, a.CloseWrite(), net.ErrClosed)
+	})
+}
+
+// What was written before Close arrives; what the peer writes after it fails.
+func TestPipeClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "last words")
+		require.NoError(t, a.Close())
+		require.ErrorIs(t, writeErr(b), syscall.EPIPE)
+		mustRead(t, b, "last words")
+		require.Equal(t, io.EOF, readErr(b))
+		require.ErrorIs(t, writeErr(b), syscall.EPIPE)
+
+		var op *net.OpError
+		for name, err := range map[string]error{
+			"read": readErr(a), "write": writeErr(a), "close": a.Close(), "set": a.SetDeadline(time.Now()),
+		} {
+			require.ErrorIs(t, err, net.ErrClosed, name)
+			require.ErrorAs(t, err, &op)
+			require.Equal(t, name, op.Op)
+			require.Equal(t, "tcp", op.Net)
+		}
+		_, err := a.Read(nil)
+		require.ErrorIs(t, err, net.ErrClosed)
+		require.ErrorIs(t, a.SetReadBuffer(1), net.ErrClosed)
+		require.ErrorIs(t, a.SetWriteBuffer(1), net.ErrClosed)
+		require.ErrorIs(t, a.SetLinger(0), net.ErrClosed)
+	})
+}
+
+func TestPipeCloseEndsWhatWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, _ := pipePair(t)
+		fill(t, a)
+		reads := later(func() error { return readErr(a) })
+		writes := later(func() error { return writeErr(a) })
+		second := later(func() error { return writeErr(a) })
+		blocked(t, reads)
+		blocked(t, writes)
+		blocked(t, second)
+		require.NoError(t, a.Close())
+		require.ErrorIs(t, <-reads, net.ErrClosed)
+		require.ErrorIs(t, <-writes, net.ErrClosed)
+		require.ErrorIs(t, <-second, net.ErrClosed)
+
+		// And at the peer.
+		a, b := pipePair(t)
+		fill(t, a)
+		reads = later(func() error { return readErr(a) })
+		writes = later(func() error { return writeErr(a) })
+		blocked(t, reads)
+		blocked(t, writes)
+		require.NoError(t, b.Close()) // with unread data
+		require.ErrorIs(t, <-reads, syscall.ECONNRESET)
+		require.ErrorIs(t, <-writes, syscall.ECONNRESET)
+	})
+}
+
+func TestPipeReset(t *testing.T) {
+	tests := []struct {
+		name  string
+		reset func(a, b *roomtest.Conn)
+		alive bool // a is not closed, and hears of it too
+	}{
+		{"Reset", func(a, b *roomtest.Conn) { a.Reset() }, true},
+		{"Reset of the peer", func(a, b *roomtest.Conn) { b.Reset() }, true},
+		{"Close without linger", func(a, b *roomtest.Conn) { a.SetLinger(0); a.Close() }, false},
+		{"Close with unread data", func(a, b *roomtest.Conn) { b.Write([]byte("unread")); a.Close() }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := pipePair(t)
+				mustWrite(t, a, "lost")
+				tt.reset(a, b)
+				require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
+				require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
+				require.ErrorIs(t, writeErr(b), syscall.ECONNRESET)
+				require.ErrorIs(t, b.CloseWrite(), syscall.ECONNRESET)
+				if tt.alive {
+					require.ErrorIs(t, readErr(a), syscall.ECONNRESET)
+					require.ErrorIs(t, writeErr(a), syscall.ECONNRESET)
+					require.NoError(t, a.Close())
+				}
+				require.NoError(t, b.Close())
+				require.ErrorIs(t, readErr(b), net.ErrClosed)
+			})
+		})
+	}
+}
+
+func TestPipeLingerAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		require.NoError(t, a.SetLinger(0))
+		require.NoError(t, a.SetLinger(-1))
+		mustWrite(t, a, "x")
+		require.NoError(t, a.Close())
+		mustRead(t, b, "x")
+		require.Equal(t, io.EOF, readErr(b))
+	})
+}
+
+func TestPipeDeadlines(t *testing.T) {
+	ops := []struct {
+		name string
+		set  func(c *roomtest.Conn, at time.Time) error
+		do   func(c net.Conn) error
+	}{
+		{"read", (*roomtest.Conn).SetReadDeadline, readErr},
+		{"write", (*roomtest.Conn).SetWriteDeadline, writeErr},
+		{"both, read", (*roomtest.Conn).SetDeadline, readErr},
+		{"both, write", (*roomtest.Conn).SetDeadline, writeErr},
+	}
+	for _, tt := range ops {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := pipePair(t)
+				fill(t, a)
+				start := time.Now()
+				do := func() <-chan error { return later(func() error { return tt.do(a) }) }
+				timedOut := func(err error, after time.Duration) {
+					t.Helper()
+					require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+					var ne net.Error
+					require.ErrorAs(t, err, &ne)
+					require.True(t, ne.Timeout())
+					require.Equal(t, after, time.Since(start))
+				}
+				require.NoError(t, tt.set(a, start.Add(time.Second)))
+				timedOut(tt.do(a), time.Second)
+				timedOut(tt.do(a), time.Second)
+				require.NoError(t, tt.set(a, start.Add(time.Minute))) // extended before
+				op := do()
+				blocked(t, op)
+				require.NoError(t, tt.set(a, start.Add(time.Hour))) // and while it waits
+				timedOut(<-op, time.Hour)
+				require.NoError(t, tt.set(a, start.Add(3*time.Hour)))
+				op = do()
+				blocked(t, op)
+				require.NoError(t, tt.set(a, start.Add(2*time.Hour))) // brought forward
+				timedOut(<-op, 2*time.Hour)
+				require.NoError(t, tt.set(a, time.Time{}))
+				op = do()
+				time.Sleep(24 * time.Hour)
+				blocked(t, op)
+				require.NoError(t, tt.set(a, time.Unix(1, 0)))
+				timedOut(<-op, 26*time.Hour)
+				// What is there does not matter after the deadline.
+				mustWrite(t, b, "x")
+				mustRead(t, b, "\x00")
+				timedOut(tt.do(a), 26*time.Hour)
+				require.NoError(t, tt.set(a, time.Time{}))
+				require.NotErrorIs(t, tt.do(a), os.ErrDeadlineExceeded)
+			})
+		})
+	}
+}
+
+// A deadline that expires in the middle of a Write says how much was taken.
+func TestPipeWriteDeadlineCounts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.SetWriteBuffer(10)
+		a.SetWriteDeadline(time.Now().Add(time.Second))
+		n, err := a.Write([]byte("0123456789abc"))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.Equal(t, 10, n)
+		a.SetWriteDeadline(time.Time{})
+		mustRead(t, b, "0123456789")
+		mustWrite(t, a, "abc")
+		mustRead(t, b, "abc")
+	})
+}
+
+// Writes that overlap do not mix, and nothing is lost, whatever the reader does.
+func TestPipeConcurrentWrites(t *testing.T) {
+	t.Parallel()
+	a, b := pipePair(t)
+	a.SetWriteBuffer(100)
+	b.In(roomtest.ChopRandom(77, 1))
+	const writers, each, size = 8, 50, 300
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for range each {
+				a.Write(bytes.Repeat([]byte{byte('a' + w)}, size))
+			}
+		})
+	}
+	go func() { wg.Wait(); a.Close() }()
+	all, err := io.ReadAll(b)
+	require.NoError(t, err)
+	require.Len(t, all, writers*each*size)
+	for i := 0; i < len(all); i += size {
+		require.Equal(t, bytes.Repeat(all[i:i+1], size), all[i:i+size])
+	}
+}
+
+// Both directions at once, with random sizes: every byte in its place.
+func TestPipeIsExact(t *testing.T) {
+	t.Parallel()
+	a, b := pipePair(t)
+	exchange(t, a, b)
+}
+
+// exchange sends 1 MiB both ways between two conns, closes both halves, and
+// checks that every byte arrived in its place.
+func exchange(t testing.TB, a, b net.Conn) {
+	t.Helper()
+	const size = 1 << 20
+	type half interface{ CloseWrite() error }
+	send := func(c net.Conn, seed uint64) error {
+		r := rand.New(rand.NewPCG(seed, 1))
+		data := sample(size, seed)
+		for len(data) > 0 {
+			n := min(len(data), 1+r.IntN(5000))
+			if _, err := c.Write(data[:n]); err != nil {
+				return err
+			}
+			data = data[n:]
+		}
+		return c.(half).CloseWrite()
+	}
+	receive := func(c net.Conn, seed uint64) error {
+		got, err := io.ReadAll(c)
+		if err == nil && !bytes.Equal(got, sample(size, seed)) {
+			err = fmt.Errorf("%d bytes, and not those that were sent", len(got))
+		}
+		return err
+	}
+	results := []<-chan error{
+		later(func() error { return send(a, 1) }), later(func() error { return receive(b, 1) }),
+		later(func() error { return send(b, 2) }), later(func() error { return receive(a, 2) }),
+	}
+	for i, ch := range results {
+		require.NoError(t, <-ch, i)
+	}
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
+}
+
+func sample(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(seed)})
+	r.Read(b)
+	return b
+}
+
+// Everything at once from many goroutines ends when both ends are closed.
+func TestPipeRaces(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for seed := range uint64(20) {
+			a, b := roomtest.Pipe()
+			var wg sync.WaitGroup
+			for _, c := range []*roomtest.Conn{a, b} {
+				wg.Go(func() { io.Copy(io.Discard, c) })
+				wg.Go(func() { io.Copy(io.Discard, c) })
+				wg.Go(func() {
+					for writeErr(c) == nil {
+						time.Sleep(time.Millisecond)
+					}
+				})
+				wg.Go(func() {
+					for c.SetDeadline(time.Now().Add(time.Hour)) == nil {
+						c.In(roomtest.Latency(3*time.Millisecond), roomtest.Jitter(time.Millisecond, seed), roomtest.Bandwidth(1000))
+						c.Out(roomtest.ChopRandom(3, seed))
+						c.SetReadBuffer(5)
+						time.Sleep(time.Millisecond)
+					}
+				})
+			}
+			wg.Go(func() { time.Sleep(20 * time.Millisecond); a.CloseWrite() })
+			wg.Go(func() {
+				time.Sleep(50 * time.Millisecond)
+				if seed%2 == 0 {
+					b.Reset()
+				}
+				b.Close()
+			})
+			wg.Go(func() { time.Sleep(50 * time.Millisecond); a.Close() })
+			wg.Wait()
+		}
+	})
+}
+
+func TestPipeAddrs(t *testing.T) {
+	a, b := pipePair(t)
+	require.Equal(t, a.LocalAddr(), b.RemoteAddr())
+	require.Equal(t, b.LocalAddr(), a.RemoteAddr())
+	require.NotEqual(t, a.LocalAddr(), b.LocalAddr())
+	require.IsType(t, &net.TCPAddr{}, a.LocalAddr())
+}
+
+// Conns of the length of an hour of silence do not hold a bubble up, and no
+// timer, goroutine or lock is left by those that are closed: the bubble ends.
+func TestPipeInBubbleEnds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := roomtest.Pipe()
+		a.SetDeadline(time.Now().Add(time.Hour))
+		b.In(roomtest.Latency(time.Hour))
+		mustWrite(t, a, "x")
+		start := time.Now()
+		mustRead(t, b, "x")
+		require.Equal(t, time.Hour, time.Since(start))
+		require.NoError(t, a.Close())
+		require.NoError(t, b.Close())
 	})
 }

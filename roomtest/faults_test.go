@@ -1,0 +1,356 @@
+package roomtest_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// clock says how much time has passed in the bubble since it was made.
+type clock struct{ start time.Time }
+
+func startClock() clock { return clock{time.Now()} }
+
+func (c clock) shows(t testing.TB, want time.Duration) {
+	t.Helper()
+	require.Equal(t, want, time.Since(c.start))
+}
+
+// readSizes reads until n bytes were read and returns how they came.
+func readSizes(t testing.TB, c net.Conn, n int) (sizes []int) {
+	t.Helper()
+	b := make([]byte, 1<<20)
+	for n > 0 {
+		k, err := c.Read(b)
+		require.NoError(t, err)
+		sizes = append(sizes, k)
+		n -= k
+	}
+	return sizes
+}
+
+func TestFaultStall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "before")
+		b.In(roomtest.Stall())
+		read := later(func() error { mustRead(t, b, "before, and after"); return readErr(b) })
+		mustWrite(t, a, ", and after")
+		require.NoError(t, a.CloseWrite())
+		time.Sleep(time.Hour)
+		blocked(t, read)
+		mustWrite(t, b, "the other way is well")
+		mustRead(t, a, "the other way is well")
+		b.In()
+		require.Equal(t, io.EOF, <-read)
+	})
+}
+
+func TestFaultStallFillsTheBuffer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Stall())
+		go io.Copy(io.Discard, b)
+		require.Equal(t, 64<<10, fill(t, a))
+		write := later(func() error { return writeErr(a) })
+		time.Sleep(time.Hour)
+		blocked(t, write)
+		a.Out()
+		require.NoError(t, <-write)
+	})
+}
+
+func TestFaultLatency(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Latency(100 * time.Millisecond))
+		clock := startClock()
+		mustWrite(t, a, "one")
+		time.Sleep(30 * time.Millisecond)
+		mustWrite(t, a, "two")
+		time.Sleep(30 * time.Millisecond)
+		require.NoError(t, a.CloseWrite())
+		clock.shows(t, 60*time.Millisecond)
+		mustRead(t, b, "one")
+		clock.shows(t, 100*time.Millisecond)
+		mustRead(t, b, "two")
+		clock.shows(t, 130*time.Millisecond)
+		require.Equal(t, io.EOF, readErr(b))
+		clock.shows(t, 160*time.Millisecond)
+		mustWrite(t, b, "back")
+		mustRead(t, a, "back")
+		clock.shows(t, 160*time.Millisecond)
+	})
+}
+
+// Latency is no bound on the throughput, but what is on its way is bounded.
+func TestFaultLatencyThroughput(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Latency(time.Second))
+		clock := startClock()
+		const size = 10 << 20
+		mustWrite(t, a, string(sample(size, 1)))
+		clock.shows(t, 0)
+		mustRead(t, b, string(sample(size, 1)))
+		clock.shows(t, time.Second)
+		require.Equal(t, 16<<20, fill(t, a))
+		time.Sleep(time.Second)
+		require.Zero(t, fill(t, a)) // the buffer is full of what has arrived
+	})
+}
+
+// A lower latency holds for what is on its way, too.
+func TestFaultLatencyHeals(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Latency(time.Hour))
+		clock := startClock()
+		mustWrite(t, a, "one")
+		a.Out(roomtest.Latency(time.Second))
+		mustWrite(t, a, "two")
+		mustRead(t, b, "onetwo")
+		clock.shows(t, time.Second)
+		a.Out(roomtest.Latency(time.Hour))
+		mustWrite(t, a, "three")
+		read := later(func() error { mustRead(t, b, "three"); return nil })
+		blocked(t, read)
+		a.Out()
+		<-read
+		clock.shows(t, time.Second)
+	})
+}
+
+// Close does not cut short what is on its way, nor does the end overtake it.
+func TestFaultLatencyAfterClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Latency(time.Minute), roomtest.Bandwidth(10))
+		clock := startClock()
+		mustWrite(t, a, strings.Repeat("x", 100))
+		require.NoError(t, a.Close())
+		clock.shows(t, 0)
+		mustRead(t, b, strings.Repeat("x", 100))
+		clock.shows(t, 70*time.Second)
+		require.Equal(t, io.EOF, readErr(b))
+		clock.shows(t, 70*time.Second)
+	})
+}
+
+func TestFaultJitter(t *testing.T) {
+	run := func(seed uint64) (at []time.Duration) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Latency(time.Second), roomtest.Jitter(time.Second, seed))
+		start := time.Now()
+		for i := range 20 {
+			mustWrite(t, a, string(rune('a'+i)))
+			time.Sleep(100 * time.Millisecond)
+		}
+		// In order, so each needs at least as long as the one before it.
+		start2 := time.Now()
+		for i := range 20 {
+			mustRead(t, b, string(rune('a'+i)))
+			at = append(at, time.Since(start))
+			written := time.Duration(i) * 100 * time.Millisecond
+			if time.Now().After(start2) {
+				require.GreaterOrEqual(t, at[i], written+time.Second)
+				require.Less(t, at[i], written+2*time.Second)
+			}
+		}
+		return at
+	}
+	bubble(t, func(t *testing.T) {
+		first := run(1)
+		require.Equal(t, first, run(1))
+		require.NotEqual(t, first, run(2))
+	})
+}
+
+func TestFaultBandwidth(t *testing.T) {
+	tests := []struct {
+		name  string
+		rate  int
+		bytes int
+		want  time.Duration
+		reads int // as pieces of 10 ms, or of one byte
+	}{
+		{"one byte", 1000, 1, time.Millisecond, 1},
+		{"a piece", 1000, 10, 10 * time.Millisecond, 1},
+		{"pieces", 1000, 3005, 3005 * time.Millisecond, 301},
+		{"slow", 3, 10, 3333333333, 10},
+		{"fast", 100_000_000, 3_000_000, 30 * time.Millisecond, 0},
+		{"no limit", 0, 1 << 20, 0, 0},
+		{"negative", -1, 1 << 20, 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				a, b := pipePair(t)
+				a.Out(roomtest.Bandwidth(tt.rate))
+				time.Sleep(time.Hour) // what was not used is not saved up
+				clock := startClock()
+				go a.Write(make([]byte, tt.bytes))
+				sizes := readSizes(t, b, tt.bytes)
+				clock.shows(t, tt.want)
+				if tt.reads > 0 {
+					require.Len(t, sizes, tt.reads)
+				}
+			})
+		})
+	}
+}
+
+// The writer is held up as soon as the buffer is full.
+func TestFaultBandwidthHoldsWriter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Bandwidth(1000))
+		a.SetWriteBuffer(500)
+		go io.Copy(io.Discard, b)
+		clock := startClock()
+		mustWrite(t, a, strings.Repeat("x", 2000))
+		clock.shows(t, 1500*time.Millisecond)
+		mustWrite(t, a, strings.Repeat("x", 100))
+		clock.shows(t, 1600*time.Millisecond)
+	})
+}
+
+func TestFaultBandwidthChanges(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.Bandwidth(100))
+		clock := startClock()
+		mustWrite(t, a, strings.Repeat("x", 1000))
+		mustRead(t, b, strings.Repeat("x", 300))
+		clock.shows(t, 3*time.Second)
+		a.Out(roomtest.Bandwidth(700), roomtest.Latency(time.Minute))
+		mustRead(t, b, strings.Repeat("x", 700))
+		clock.shows(t, 64*time.Second)
+	})
+}
+
+func TestFaultChop(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		b.In(roomtest.Chop(3))
+		mustWrite(t, a, "0123456789")
+		require.Equal(t, []int{3, 3, 3, 1}, readSizes(t, b, 10))
+		b.In(roomtest.Chop(3), roomtest.Chop(0))
+		mustWrite(t, a, "0123456789")
+		require.Equal(t, []int{10}, readSizes(t, b, 10))
+
+		random := func(seed uint64) []int {
+			b.In(roomtest.ChopRandom(5, seed))
+			mustWrite(t, a, strings.Repeat("x", 1000))
+			return readSizes(t, b, 1000)
+		}
+		first := random(1)
+		require.Equal(t, first, random(1))
+		require.NotEqual(t, first, random(2))
+		for n := 1; n <= 5; n++ {
+			require.Contains(t, first, n)
+		}
+		require.NotContains(t, first, 6)
+	})
+}
+
+func TestFaultCutAfter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "before ")
+		a.Out(roomtest.CutAfter(10))
+		mustWrite(t, a, "and after")
+		mustRead(t, b, "before and")
+		require.Equal(t, io.EOF, readErr(b))
+		mustWrite(t, a, strings.Repeat("x", 1<<20)) // vanishes
+		a.Out()
+		require.Equal(t, io.EOF, readErr(b))
+		mustWrite(t, b, "the other way is well")
+		mustRead(t, a, "the other way is well")
+
+		a, b = pipePair(t)
+		read := later(func() error { return readErr(b) })
+		blocked(t, read)
+		b.In(roomtest.CutAfter(-1))
+		require.Equal(t, io.EOF, <-read)
+	})
+}
+
+func TestFaultResetAfter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(roomtest.ResetAfter(3))
+		mustWrite(t, a, "ab")
+		mustRead(t, b, "ab")
+		mustWrite(t, a, "cd")
+		mustWrite(t, b, "x")
+		mustRead(t, b, "c")
+		for _, c := range []*roomtest.Conn{a, b} {
+			require.ErrorIs(t, readErr(c), syscall.ECONNRESET)
+			require.ErrorIs(t, writeErr(c), syscall.ECONNRESET)
+		}
+
+		a, b = pipePair(t)
+		read := later(func() error { return readErr(a) })
+		blocked(t, read)
+		b.In(roomtest.ResetAfter(0))
+		require.ErrorIs(t, <-read, syscall.ECONNRESET)
+		require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
+	})
+}
+
+func TestFaultBlackHole(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "before")
+		a.Out(roomtest.BlackHole())
+		mustWrite(t, a, strings.Repeat("x", 1<<20))
+		mustRead(t, b, "before")
+		read := later(func() error { return readErr(b) })
+		blocked(t, read)
+		mustWrite(t, b, "the other way is well")
+		mustRead(t, a, "the other way is well")
+		require.NoError(t, a.Close())
+		mustWrite(t, b, strings.Repeat("x", 1<<20)) // nobody says that a is closed
+		time.Sleep(time.Hour)
+		blocked(t, read)
+		a.Out()
+		require.ErrorIs(t, writeErr(b), syscall.EPIPE)
+		blocked(t, read)
+		b.SetReadDeadline(time.Now())
+		require.ErrorIs(t, <-read, os.ErrDeadlineExceeded)
+	})
+}
+
+// A close that would reset is not heard of in a black hole either.
+func TestFaultBlackHoleSwallowsResets(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		mustWrite(t, a, "before")
+		mustWrite(t, b, "unread")
+		a.Out(roomtest.BlackHole())
+		require.NoError(t, a.Close())
+		mustRead(t, b, "before")
+		b.SetReadDeadline(time.Now().Add(time.Hour))
+		require.ErrorIs(t, readErr(b), os.ErrDeadlineExceeded)
+		mustWrite(t, b, "x")
+	})
+}
+
+func TestFaultNil(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.Out(nil, roomtest.Latency(time.Second), nil, roomtest.Jitter(0, 1), roomtest.ChopRandom(0, 1))
+		clock := startClock()
+		mustWrite(t, a, "x")
+		mustRead(t, b, "x")
+		clock.shows(t, time.Second)
+	})
+}
