@@ -145,31 +145,29 @@ func TestFaultLatencyAfterClose(t *testing.T) {
 }
 
 func TestFaultJitter(t *testing.T) {
-	run := func(seed uint64) (at []time.Duration) {
+	run := func(t *testing.T, seed uint64) (at []time.Duration) {
 		a, b := pipePair(t)
 		a.Out(roomtest.Latency(time.Second), roomtest.Jitter(time.Second, seed))
-		start := time.Now()
-		for i := range 20 {
-			mustWrite(t, a, string(rune('a'+i)))
-			time.Sleep(100 * time.Millisecond)
-		}
-		// In order, so each needs at least as long as the one before it.
-		start2 := time.Now()
+		clock := startClock()
+		go func() {
+			for i := range 20 {
+				a.Write([]byte{byte('a' + i)})
+				time.Sleep(100 * time.Millisecond)
+			}
+		}()
 		for i := range 20 {
 			mustRead(t, b, string(rune('a'+i)))
-			at = append(at, time.Since(start))
+			at = append(at, time.Since(clock.start))
 			written := time.Duration(i) * 100 * time.Millisecond
-			if time.Now().After(start2) {
-				require.GreaterOrEqual(t, at[i], written+time.Second)
-				require.Less(t, at[i], written+2*time.Second)
-			}
+			require.GreaterOrEqual(t, at[i], written+time.Second)
+			require.Less(t, at[i], written+2*time.Second)
 		}
 		return at
 	}
 	bubble(t, func(t *testing.T) {
-		first := run(1)
-		require.Equal(t, first, run(1))
-		require.NotEqual(t, first, run(2))
+		first := run(t, 1)
+		require.Equal(t, first, run(t, 1))
+		require.NotEqual(t, first, run(t, 2))
 	})
 }
 

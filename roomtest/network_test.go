@@ -196,7 +196,13 @@ func listeners(t *testing.T, test func(t *testing.T, l *roomtest.Listener, dial 
 
 func TestListenerFailAccept(t *testing.T) {
 	listeners(t, func(t *testing.T, l *roomtest.Listener, dial func() (net.Conn, error)) {
-		accept := func() error { _, err := l.Accept(); return err }
+		accept := func() error {
+			nc, err := l.Accept()
+			if err == nil {
+				nc.Close()
+			}
+			return err
+		}
 		l.FailAccept(syscall.EMFILE, 2)
 		nc, err := dial()
 		require.NoError(t, err)
