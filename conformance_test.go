@@ -1,7 +1,12 @@
 package tcproom_test
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"net"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,5 +39,54 @@ func TestCodecsConform(t *testing.T) {
 			t.Parallel()
 			require.NoError(t, roomtest.TestCodec(c))
 		})
+	}
+}
+
+func TestConnsConform(t *testing.T) {
+	tcp := func() (a, b net.Conn, err error) { return connected(t, "tcp") }
+	unix := func() (a, b net.Conn, err error) { return connected(t, "unix") }
+	pipe := func() (a, b net.Conn, err error) {
+		a, b = net.Pipe()
+		return a, b, nil
+	}
+	for name, mk := range map[string]func() (a, b net.Conn, err error){
+		"pipe": pipe, "tcp": tcp, "unix": unix, "tls": overTLS(tcp), "tls over unix": overTLS(unix),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if strings.Contains(name, "unix") && runtime.GOOS == "windows" {
+				t.Skip("no unix sockets to rely on")
+			}
+			require.NoError(t, roomtest.TestConn(mk))
+		})
+	}
+}
+
+// connected returns the two ends of a connection.
+func connected(t testing.TB, network string) (a, b net.Conn, err error) {
+	l := listen(t, network)
+	defer l.Close()
+	if a, err = net.Dial(network, l.Addr().String()); err != nil {
+		return nil, nil, err
+	}
+	b, err = l.Accept()
+	return a, b, err
+}
+
+// overTLS returns mk with TLS over it, negotiated.
+func overTLS(mk func() (a, b net.Conn, err error)) func() (a, b net.Conn, err error) {
+	server, client := testTLS()
+	client = client.Clone()
+	client.ServerName = "localhost"
+	return func() (net.Conn, net.Conn, error) {
+		a, b, err := mk()
+		if err != nil {
+			return nil, nil, err
+		}
+		s, c := tls.Server(a, server), tls.Client(b, client)
+		shaken := make(chan error, 1)
+		go func() { shaken <- s.Handshake() }()
+		err = c.Handshake()
+		return s, c, errors.Join(<-shaken, err)
 	}
 }
