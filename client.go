@@ -208,6 +208,7 @@ func (c *Conn) start() {
 // hearEvents hands each event to OnEvent. It ends when the conn has.
 func (c *Conn) hearEvents() {
 	defer close(c.dial.heard)
+	defer c.endForExit()
 	defer c.contain()
 	for {
 		ev, err := c.receive(context.Background())

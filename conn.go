@@ -296,7 +296,7 @@ func (c *Conn) SinkFailed(err error) {
 		return
 	case errors.Is(err, fanout.ErrWriteTimeout):
 		err = ErrWriteTimeout
-	case !errors.Is(err, ErrSlow):
+	case !errors.Is(err, ErrSlow) && !errors.Is(err, ErrUnframeable):
 		err = fmt.Errorf("%w: %w", ErrReset, err)
 	}
 	c.end(err)

@@ -159,7 +159,7 @@ func (p *replay) extend(enc *encoder, l *lane, g *ring) error {
 	for i := range records {
 		rec := &records[i]
 		ev := Event{Kind: rec.kind, Seq: rec.seq, From: rec.from, Time: rec.time, Body: rec.body, History: p.history}
-		b, err := enc.encodeLane(l, enc.past[:0], &ev)
+		b, err := enc.encodeContained(l, enc.past[:0], &ev)
 		if err != nil {
 			return err
 		}

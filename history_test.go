@@ -278,23 +278,29 @@ func TestHistoryThatACodecCannotSay(t *testing.T) {
 	room := tcproom.New(tcproom.WithHistory(tcproom.History{}))
 	defer room.Close()
 	announce(t, room, "a\\b")
-	for name, codec := range map[string]tcproom.Codec{"error": noHistory{}, "panic": noHistory{panics: true}} {
-		_, err := room.Join(tcproom.WithCodec(codec))
-		require.Error(t, err, name)
+	for _, how := range []string{"error", "panic", "Goexit", "Goexit"} {
+		_, err := room.Join(tcproom.WithCodec(noHistory{how: how}))
+		require.Error(t, err, how)
 	}
 	require.Zero(t, room.Len())
+	seq := room.Stats().Seq
+	require.EqualValues(t, 1+2*4, seq, "each join has its leave")
 	require.Equal(t, []string{"a\\b"}, history(t, room))
 }
 
 type noHistory struct {
 	tcproom.Text
-	panics bool
+	how string
 }
 
 func (c noHistory) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
-	if ev.History && c.panics {
-		panic("no history")
-	} else if ev.History {
+	if ev.History {
+		switch c.how {
+		case "panic":
+			panic("no history")
+		case "Goexit":
+			runtime.Goexit()
+		}
 		return dst, tcproom.ErrUnframeable
 	}
 	return c.Text.AppendEvent(dst, ev)

@@ -26,6 +26,7 @@ type lane struct {
 	maxFrame   int // of an event
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history
+	exits      bool    // its framing or codec has ended a goroutine: it gets one of its own
 }
 
 func (r *Room) newLane(cfg *limits) *lane {
@@ -40,9 +41,15 @@ func (r *Room) newLane(cfg *limits) *lane {
 	l.log = r.fan.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
 		Block:   r.cfg.slow == Block,
-		Gap: func(dst []byte, from, to uint64) []byte {
-			b, _ := encode(cfg, &Event{Kind: Gap, GapFrom: from, GapTo: to})
-			return append(dst, b...)
+		Gap: func(dst []byte, from, to uint64) ([]byte, error) {
+			b, err := encodeApart(cfg, &Event{Kind: Gap, GapFrom: from, GapTo: to})
+			if err == nil && len(b) == 0 {
+				err = ErrNoFrame
+			}
+			if err != nil {
+				err = fmt.Errorf("%w: the gap %d-%d: %w", ErrUnframeable, from, to, err)
+			}
+			return append(dst, b...), err
 		},
 	})
 	return l
@@ -123,6 +130,7 @@ type encoder struct {
 	payload []byte
 	frames  []encoded
 	past    []byte // a frame of the past
+	exited  bool   // a framing or codec has ended the goroutine that encoded
 }
 
 type encoded struct {
@@ -161,7 +169,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 		if l.members == 0 && (l.configured == 0 || ev.Kind != Message) {
 			continue
 		}
-		b, err := e.encodeLane(l, f.b, ev)
+		b, err := e.encodeContained(l, f.b, ev)
 		if err == nil {
 			f.b = b
 			continue
@@ -174,12 +182,38 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	return nil
 }
 
+// encodeContained makes the frame for one lane. Where its framing or codec
+// calls runtime.Goexit, that ends the caller the first time, since nothing can
+// stop it; from then on the lane's are called on goroutines of their own.
+func (e *encoder) encodeContained(l *lane, dst []byte, ev *Event) (b []byte, err error) {
+	if !l.exits {
+		return e.encodeLane(l, dst, ev)
+	}
+	err = exited(l.framing, l.codec)
+	apart(func() { b, err = e.encodeLane(l, dst, ev) })
+	return b, err
+}
+
 func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
+	returned := false
 	defer func() {
+		if returned {
+			return
+		}
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, l.framing, l.codec, fmt.Sprint(v))
+			err = panicked(l.framing, l.codec, v)
+			return
+		}
+		if !l.exits {
+			l.exits, e.exited = true, true
 		}
 	}()
+	dst, err = e.encodeFrame(l, dst, ev)
+	returned = true
+	return dst, err
+}
+
+func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
 	payload, err := l.codec.AppendEvent(e.payload[:0], ev)
 	if errors.Is(err, ErrNoFrame) {
 		return dst, nil
@@ -214,7 +248,7 @@ func owned(dst, got []byte) []byte {
 func encode(cfg *limits, ev *Event) (b []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			b, err = nil, fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, cfg.framing, cfg.codec, fmt.Sprint(v))
+			b, err = nil, panicked(cfg.framing, cfg.codec, v)
 		}
 	}()
 	payload, err := cfg.codec.AppendEvent(nil, ev)
@@ -229,4 +263,33 @@ func encode(cfg *limits, ev *Event) (b []byte, err error) {
 		return nil, err
 	}
 	return owned(dst, b), nil
+}
+
+// encodeApart is encode for callers that a runtime.Goexit of the user's must
+// not end.
+func encodeApart(cfg *limits, ev *Event) (b []byte, err error) {
+	err = exited(cfg.framing, cfg.codec)
+	apart(func() { b, err = encode(cfg, ev) })
+	return b, err
+}
+
+// apart calls fn on a goroutine of its own and waits for its end.
+func apart(fn func()) {
+	done := make(chan struct{})
+	go callAndClose(fn, done)
+	<-done
+}
+
+// callAndClose is the goroutine of apart. It ends with fn.
+func callAndClose(fn func(), done chan<- struct{}) {
+	defer close(done)
+	fn()
+}
+
+func panicked(f Framing, c Codec, v any) error {
+	return fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, f, c, fmt.Sprint(v))
+}
+
+func exited(f Framing, c Codec) error {
+	return fmt.Errorf("%w: framing %T or codec %T called runtime.Goexit", ErrUnframeable, f, c)
 }

@@ -56,11 +56,24 @@ func (p *pass) leave(c *Conn) {
 		c.cur.End()
 		c.lane.members--
 	}()
-	if r.cfg.notices && r.state == roomOpen {
-		p.owner = c
-		p.order(&Event{Kind: Leave, From: c.member()}) // fails only when the room stops
-		p.owner = nil
+	p.owner = c
+	p.orderLeave(c)
+	p.owner = nil
+}
+
+// orderLeave orders c's leave, also where a codec ends the goroutine: then the
+// room knows that codec, and does so once more.
+func (p *pass) orderLeave(c *Conn) {
+	if !p.r.cfg.notices || p.r.state != roomOpen {
+		return
 	}
+	p.enc.exited = false
+	defer func() {
+		if p.enc.exited {
+			p.orderLeave(c)
+		}
+	}()
+	p.order(&Event{Kind: Leave, From: c.member()}) // fails only when the room stops
 }
 
 // end lets go of the lock, gets the flushers going and then ends the members

@@ -218,7 +218,9 @@ func (r *Room) full() bool {
 	return r.fullLocked()
 }
 
-func (r *Room) unreserveLocked(c *Conn) {
+func (r *Room) unreserve(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if c.reserved {
 		c.reserved = false
 		r.reserved--
@@ -245,23 +247,32 @@ func (r *Room) join(c *Conn) error {
 		return err
 	}
 	lane.members++ // stays, while order lets go of the lock
+	ordered, attached := false, false
+	defer func() { // also where a codec ends the goroutine
+		if attached {
+			return
+		}
+		lane.members--
+		r.tidyLanesLocked()
+		if ordered {
+			p.orderLeave(c)
+		}
+	}()
 	if r.cfg.notices {
 		if _, err := p.order(&Event{Kind: Join, From: c.member()}); err != nil {
-			lane.members--
-			r.tidyLanesLocked()
 			return err
 		}
+		ordered = true
 	}
 	if err := c.Err(); err != nil || r.state != roomOpen {
 		// It ended, or the room did, while its join waited for a place.
-		r.abandonJoin(p, c, lane)
 		return cmpErr(err, ErrRoomClosed)
 	}
 	past, err := r.historyLocked(p, c, lane)
 	if err != nil {
-		r.abandonJoin(p, c, lane)
 		return err
 	}
+	attached = true
 	lane.conns++
 	c.lane = lane
 	c.cur = lane.log.Attach(c.sink, r.cfg.slow == Skip && lane.saysGap)
@@ -273,15 +284,6 @@ func (r *Room) join(c *Conn) error {
 	}
 	c.cur.InsertShared(past)
 	return nil
-}
-
-// abandonJoin orders the leave that undoes an ordered join.
-func (r *Room) abandonJoin(p *pass, c *Conn, l *lane) {
-	l.members--
-	r.tidyLanesLocked()
-	if r.cfg.notices && r.state == roomOpen {
-		p.order(&Event{Kind: Leave, From: c.member()})
-	}
 }
 
 func cmpErr(err, otherwise error) error {

@@ -147,12 +147,24 @@ func (c *Conn) contain() {
 	}
 }
 
+// endForExit ends c, unless it has ended, at the end of a goroutine that only
+// a runtime.Goexit in its Framing or Codec ends before c.
+func (c *Conn) endForExit() {
+	if c.Err() == nil {
+		c.endCodec(nil, nil)
+	}
+}
+
 // endCodec ends c, whose Framing or Codec panicked with v or, if that is nil,
 // called runtime.Goexit.
 func (c *Conn) endCodec(v any, stack []byte) {
-	e := &HookError{Hook: fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec), Panic: v, Stack: stack}
+	e := &HookError{Hook: c.codecHook(), Panic: v, Stack: stack}
 	c.probe().Failed(e, c.Name())
 	c.end(e)
+}
+
+func (c *Conn) codecHook() string {
+	return fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec)
 }
 
 // attend reads from c, if it was let in, until it ends, and sees it out. It is
@@ -227,17 +239,19 @@ func (r *Room) seeOut(c *Conn) {
 	if v := recover(); v != nil {
 		c.endCodec(v, stack())
 	}
-	if c.Err() == nil {
-		c.endCodec(nil, nil) // a Goexit
-	}
+	c.endForExit()
 	cause := c.Err()
 	c.tellAdmitted(cause)
+	// Deferred, because a codec may end the goroutine as it says the leave.
+	defer r.tellEnd(c, cause)
+	defer r.farewell(c, cause)
+	defer r.unreserve(c)
+	defer c.unblock() // where somebody else noted the cause, too
 	r.leave(c, cause)
-	c.unblock() // where somebody else noted the cause, too
-	r.mu.Lock()
-	r.unreserveLocked(c)
-	r.mu.Unlock()
-	r.farewell(c, cause)
+}
+
+// tellEnd logs c's end and calls OnLeave or OnReject.
+func (r *Room) tellEnd(c *Conn, cause error) {
 	r.mu.Lock()
 	joined := c.cur != nil
 	c.welcomed = c.welcomed || joined

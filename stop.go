@@ -347,7 +347,7 @@ func (c *Conn) sayLast(cause error) {
 	if c.cur == nil {
 		ev.Kind, ev.Code = Refused, codeOf(cause)
 	}
-	b, err := encode(&c.cfg.limits, &ev)
+	b, err := encodeApart(&c.cfg.limits, &ev)
 	if err != nil || len(b) == 0 {
 		return
 	}

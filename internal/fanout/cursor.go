@@ -190,21 +190,22 @@ func (c *Cursor) clearOwnLocked() {
 
 // fill appends to dst what comes next in c's stream, whole frames of about
 // limit bytes in all, and moves c behind it. The sink's token must be held.
-// It reports whether something is left that plain log bytes do not say.
-func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool) {
+// It reports whether something is left that plain log bytes do not say. An
+// error says that a gap could not be announced; then nothing may follow.
+func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool, err error) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for c.gapTo != 0 && len(dst) < limit { // may have grown meanwhile
+		if dst, err = c.sayGapLocked(dst); err != nil {
+			return dst, false, err
+		}
+	}
 	if c.lost {
-		return dst, false
+		return dst, false, nil
 	}
 	pos := c.pos.Load()
 	for len(dst) < limit {
-		if c.gapTo != 0 {
-			dst = l.cfg.Gap(dst, c.gapFrom, c.gapTo)
-			c.gapFrom, c.gapTo = 0, 0
-			continue
-		}
 		stop := c.stop(l.head.Load())
 		if len(c.inserts) > 0 {
 			if in := c.inserts[0]; in.pos <= pos {
@@ -221,7 +222,17 @@ func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool) {
 	}
 	c.moveLocked(pos)
 	c.clearOwnLocked()
-	return dst, c.ownHi != 0 || len(c.inserts) > 0 || c.gapTo != 0
+	return dst, c.ownHi != 0 || len(c.inserts) > 0 || c.gapTo != 0, nil
+}
+
+// sayGapLocked appends the announcement of the gap, for which it lets go of
+// the lock: then appends may overrun c again.
+func (c *Cursor) sayGapLocked(dst []byte) ([]byte, error) {
+	l, from, to := c.log, c.gapFrom, c.gapTo
+	c.gapFrom, c.gapTo = 0, 0
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	return l.cfg.Gap(dst, from, to)
 }
 
 func (c *Cursor) popInsert() {

@@ -7,8 +7,8 @@
 // sockets; what the bytes mean is its caller's business.
 //
 // Locks: Log.mu and Sink.mu are leaves, never held together, nor during I/O
-// or a call out, LogConfig.Gap excepted; Fan.mu is taken before Log.mu. Whoever appends to a log serialises its
-// appends with a lock of its own, which is taken before these.
+// or a call out; Fan.mu is taken before Log.mu. Whoever appends to a log
+// serialises its appends with a lock of its own, which is taken before these.
 package fanout
 
 import (

@@ -17,8 +17,9 @@ type LogConfig struct {
 	// a waiting cursor.
 	Block bool
 	// Gap appends to dst the frame that announces the hole from..to to a
-	// cursor that skips. It is called with the log's lock held and must be pure.
-	Gap func(dst []byte, from, to uint64) []byte
+	// cursor that skips. It is called with no lock held, by whoever writes, so it
+	// must be quick and return. An error ends the sink.
+	Gap func(dst []byte, from, to uint64) ([]byte, error)
 }
 
 // A Log is a stream of frames, of which a window [tail, head) is kept.

@@ -70,11 +70,11 @@ func appendFrame(dst []byte, kind byte, num uint64, size int) []byte {
 	return dst
 }
 
-func appendGap(dst []byte, from, to uint64) []byte {
+func appendGap(dst []byte, from, to uint64) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, frameHead+8)
 	dst = append(dst, kindGap)
 	dst = binary.BigEndian.AppendUint64(dst, from)
-	return binary.BigEndian.AppendUint64(dst, to)
+	return binary.BigEndian.AppendUint64(dst, to), nil
 }
 
 // An item is a frame that was received.

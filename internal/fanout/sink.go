@@ -17,6 +17,8 @@ var (
 	ErrClosed = errors.New("fanout: sink closed")
 	// ErrOverrun: appends overran a cursor before its stream was finished.
 	ErrOverrun = errors.New("fanout: cursor overrun")
+	// ErrExited: a method of the connection's called runtime.Goexit.
+	ErrExited = errors.New("fanout: a method of the net.Conn called runtime.Goexit")
 )
 
 // An Owner hears of the end of its sink.
@@ -350,7 +352,12 @@ func (s *Sink) idle() bool {
 // gather writes once what is next, copied together. It reports whether there
 // was anything, and whether the token is still the caller's.
 func (s *Sink) gather(w *walk) (wrote, held bool) {
-	b := s.take(w.scratch[:0])
+	b, err := s.take(w.scratch[:0])
+	if err != nil {
+		s.fail(err)
+		s.token.Store(false)
+		return true, false
+	}
 	if cap(b) <= 2*maxWrite {
 		w.scratch = b[:0]
 	}
@@ -377,8 +384,9 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 }
 
 // take appends to b the next bytes to be written: what was queued, then about
-// maxFill bytes of the cursors. The token must be held.
-func (s *Sink) take(b []byte) []byte {
+// maxFill bytes of the cursors. The token must be held. After an error what
+// was taken is not written.
+func (s *Sink) take(b []byte) (_ []byte, err error) {
 	s.special.Store(false)
 	s.mu.Lock()
 	b = append(b, s.queue...)
@@ -390,7 +398,9 @@ func (s *Sink) take(b []byte) []byte {
 		var more bool
 		// Each has its share, one frame at least, so that none starves the next.
 		share := len(b) + max((maxFill-len(b))/(len(cursors)-i), 1)
-		b, more = c.fill(b, share)
+		if b, more, err = c.fill(b, share); err != nil {
+			return nil, err
+		}
 		special = special || more
 	}
 	if special {
@@ -399,7 +409,7 @@ func (s *Sink) take(b []byte) []byte {
 	if len(b) > 0 {
 		s.shard.fan.progress.wake()
 	}
-	return b
+	return b, nil
 }
 
 // settle closes done if Finish was called and nothing is left. What was taken
@@ -497,21 +507,35 @@ func (s *Sink) startWriter() {
 // for every write rests first, in case there is more.
 func (s *Sink) write() {
 	defer s.shard.fan.wg.Done()
+	working := true
+	defer func() {
+		if working { // a method of the connection's has ended the goroutine
+			s.caughtUp(ErrExited)
+		}
+	}()
 	for {
 		err := s.catchUp()
-		s.out = nil
-		again := s.nextWriterState(err)
-		if err != nil {
-			s.fail(err)
-		}
-		s.token.Store(false)
-		if s.shard.busy.Add(-1) == 0 || s.behind() || s.shard.fan.progress.wanted.Load() {
-			s.shard.kick() // also to let go of what it held in the logs
-		}
-		if !again || !s.rest() {
+		working = false
+		if !s.caughtUp(err) || !s.rest() {
 			return
 		}
+		working = true
 	}
+}
+
+// caughtUp gives the token back after catchUp, and reports whether the writer
+// rests.
+func (s *Sink) caughtUp(err error) (rests bool) {
+	s.out = nil
+	rests = s.nextWriterState(err)
+	if err != nil {
+		s.fail(err)
+	}
+	s.token.Store(false)
+	if s.shard.busy.Add(-1) == 0 || s.behind() || s.shard.fan.progress.wanted.Load() {
+		s.shard.kick() // also to let go of what it held in the logs
+	}
+	return rests
 }
 
 func (s *Sink) nextWriterState(err error) (again bool) {
@@ -571,7 +595,11 @@ func (s *Sink) catchUp() error {
 			if buf == nil {
 				buf = fillPool.Get().(*[]byte)
 			}
-			s.out = s.take((*buf)[:0])
+			out, err := s.take((*buf)[:0])
+			if err != nil {
+				return err
+			}
+			s.out = out
 			if cap(s.out) <= 2*maxWrite {
 				*buf = s.out[:0]
 			}
