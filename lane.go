@@ -185,10 +185,14 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 // encodeContained makes the frame for one lane. Where its framing or codec
 // calls runtime.Goexit, that ends the caller the first time, since nothing can
 // stop it; from then on the lane's are called on goroutines of their own.
-func (e *encoder) encodeContained(l *lane, dst []byte, ev *Event) (b []byte, err error) {
-	if !l.exits {
-		return e.encodeLane(l, dst, ev)
+func (e *encoder) encodeContained(l *lane, dst []byte, ev *Event) ([]byte, error) {
+	if l.exits {
+		return e.encodeApart(l, dst, ev)
 	}
+	return e.encodeLane(l, dst, ev)
+}
+
+func (e *encoder) encodeApart(l *lane, dst []byte, ev *Event) (b []byte, err error) {
 	err = exited(l.framing, l.codec)
 	apart(func() { b, err = e.encodeLane(l, dst, ev) })
 	return b, err
