@@ -103,7 +103,8 @@
 //     for each lane.
 //   - writing: nothing while a socket keeps up. A connection that has stalled, and
 //     one that is no such socket while it is written to, holds the rest of the
-//     frame that it has begun, and up to 16 KiB or one frame that follows it.
+//     frame that it has begun, and up to 16 KiB or one frame that follows it, and
+//     a byte or two for each event in that.
 //   - private: what [Conn.Send] has taken, which is for this conn alone: at most
 //     64 KiB or one message, at the room's end with 40 bytes more for each, at the
 //     dialling end with as much again that is being written. At the room's end the

@@ -119,9 +119,9 @@ type StopError struct {
 // A CutMember is a member that was cut while the room stopped.
 type CutMember struct {
 	Member Member
-	// Missed counts the events ordered before the stop that it did not get, as
-	// far as that is known: what its writer had taken and could not write, at most
-	// 16 KiB or one event, is not among them.
+	// Missed counts the events ordered before the stop of which not every byte
+	// was handed to its transport. What the transport had taken, and the member
+	// may not have read, is not among them.
 	Missed uint64
 }
 

@@ -310,8 +310,8 @@ func (r *Room) farewell(c *Conn, cause error) {
 		limit = 0 // Shutdown's context bounds it
 	}
 	if !c.drain(quiet, limit) {
-		r.noteCut(c, cause)
 		c.sink.Close()
+		r.noteCut(c, cause) // when nothing more is taken
 		c.reset()
 		return
 	}
@@ -338,7 +338,7 @@ func (r *Room) noteCut(c *Conn, cause error) {
 	if !errors.Is(cause, ErrRoomClosed) || c.cur == nil {
 		return
 	}
-	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed()})
+	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed() + c.sink.Unwritten()})
 }
 
 // sayLast gives c its last event, where its codec has one.

@@ -34,6 +34,7 @@ type Cursor struct {
 	prev, next *Cursor  // in seg's list
 	ownLo      int64    // its own frames lie in [ownLo, ownHi)
 	ownHi      int64
+	owns       uint64 // how many
 	inserts    []insert
 	inserted   int // bytes of inserts
 	gapFrom    uint64
@@ -121,7 +122,8 @@ func (c *Cursor) endLocked() {
 // stop returns the lower of c's end and pos.
 func (c *Cursor) stop(pos int64) int64 { return min(pos, c.end.Load()) }
 
-// Missed returns how many frames up to its end c has not taken yet.
+// Missed returns how many frames up to its end c has not taken yet, its own
+// aside; of those that it has taken, [Sink.Unwritten] are not written.
 func (c *Cursor) Missed() uint64 {
 	l := c.log
 	l.mu.Lock()
@@ -133,7 +135,7 @@ func (c *Cursor) Missed() uint64 {
 	if c.end.Load() != math.MaxInt64 {
 		end = c.endAt
 	}
-	return end - at
+	return end - at - c.owns
 }
 
 // frameLocked returns how many frames begin before c's position.
@@ -159,6 +161,9 @@ func (c *Cursor) ownLocked(lo, hi int64) {
 		c.ownLo = lo
 	}
 	c.ownHi = hi
+	if c.end.Load() == math.MaxInt64 {
+		c.owns++
+	}
 	c.sink.special.Store(true)
 }
 
@@ -184,22 +189,25 @@ func (c *Cursor) jumpLocked() {
 
 func (c *Cursor) clearOwnLocked() {
 	if c.pos.Load() >= c.ownHi {
-		c.ownLo, c.ownHi = 0, 0
+		c.ownLo, c.ownHi, c.owns = 0, 0, 0
 	}
 }
 
 // fill appends to dst what comes next in c's stream, whole frames of about
 // limit bytes in all, and moves c behind it. The sink's token must be held.
-// It reports whether something is left that plain log bytes do not say. An
-// error says that a gap could not be announced; then nothing may follow.
-func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool, err error) {
+// It notes in e where frames end, and reports whether something is left that
+// plain log bytes do not say. An error says that a gap could not be announced;
+// then nothing may follow.
+func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, err error) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c.gapTo != 0 && len(dst) < limit { // may have grown meanwhile
+		n := len(dst)
 		if dst, err = c.sayGapLocked(dst); err != nil {
 			return dst, false, err
 		}
+		e.pass(len(dst) - n)
 	}
 	if c.lost {
 		return dst, false, nil
@@ -210,6 +218,7 @@ func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool, err error)
 		if len(c.inserts) > 0 {
 			if in := c.inserts[0]; in.pos <= pos {
 				dst = append(dst, in.b...)
+				e.pass(len(in.b))
 				c.popInsert()
 				continue
 			}
@@ -218,7 +227,7 @@ func (c *Cursor) fill(dst []byte, limit int) (_ []byte, special bool, err error)
 		if pos >= stop {
 			break
 		}
-		dst, pos = c.copyLocked(dst, pos, stop, limit)
+		dst, pos = c.copyLocked(dst, e, pos, stop, limit)
 	}
 	c.moveLocked(pos)
 	c.clearOwnLocked()
@@ -247,7 +256,7 @@ func (c *Cursor) popInsert() {
 
 // copyLocked appends to dst a run of frames from one segment, c's own left
 // out, and returns the position behind it.
-func (c *Cursor) copyLocked(dst []byte, pos, stop int64, limit int) ([]byte, int64) {
+func (c *Cursor) copyLocked(dst []byte, e *ends, pos, stop int64, limit int) ([]byte, int64) {
 	s := c.seg
 	if s == nil || pos >= s.end() {
 		s = c.log.findLocked(pos)
@@ -256,17 +265,31 @@ func (c *Cursor) copyLocked(dst []byte, pos, stop int64, limit int) ([]byte, int
 	off, to := uint32(pos-s.start), uint32(stop-s.start)
 	if stop <= c.ownLo || pos >= c.ownHi {
 		to = cut(s.index, off, to, limit-len(dst))
-		return append(dst, s.buf[off:to]...), s.start + int64(to)
+		dst = append(dst, s.buf[off:to]...)
+		taken := 0
+		for i := frameAt(s.index, off); off < to; i++ {
+			end := s.index[i].end
+			e.add(int(end - off))
+			off = end
+			taken++
+		}
+		c.sink.unwritten.Add(int64(taken))
+		return dst, s.start + int64(to)
 	}
-	run := off
+	run, taken := off, 0
 	for i := frameAt(s.index, off); off < to && len(dst)+int(off-run) < limit; i++ {
 		f := s.index[i]
 		if f.owner == c.id {
 			dst = append(dst, s.buf[run:off]...)
 			run = f.end
+			c.owns--
+		} else {
+			e.add(int(f.end - off))
+			taken++
 		}
 		off = f.end
 	}
+	c.sink.unwritten.Add(int64(taken))
 	return append(dst, s.buf[run:off]...), s.start + int64(off)
 }
 

@@ -336,6 +336,7 @@ func TestLostOnceAndMissedExactly(t *testing.T) {
 		// One frame more is taken, and waits to be written.
 		require.Equal(t, uint64(n-1), a.cur.Missed())
 		require.Equal(t, uint64(n-11), b.cur.Missed())
+		require.Equal(t, uint64(1), a.sink.Unwritten())
 		for range 100 {
 			h.post(nil, size)
 		}

@@ -116,6 +116,7 @@ type walk struct {
 	views   []view // by the slot of their log
 	op      op
 	scratch []byte
+	ends    ends // of what is in scratch
 }
 
 var walkPool = sync.Pool{New: func() any {

@@ -52,8 +52,13 @@ type Sink struct {
 	one     atomic.Pointer[Cursor]
 	began   atomic.Int64 // when the writer's present write began; 0: none
 	written atomic.Int64 // bytes, by writers
+	// unwritten counts the frames that were taken from logs and not written
+	// whole. It rises under the log's lock, with the cursor's position.
+	unwritten atomic.Int64
 
-	out []byte // the token holder's: bytes taken, which must be written next
+	// The token holder's: bytes taken, which must be written next.
+	out     []byte
+	outEnds ends
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
@@ -166,6 +171,10 @@ func (s *Sink) Owner() Owner { return s.owner }
 // Written returns a number that rises while a connection that would block
 // takes bytes.
 func (s *Sink) Written() int64 { return s.written.Load() }
+
+// Unwritten returns how many frames were taken from the logs and have not been
+// written to their last byte. After Close it only falls.
+func (s *Sink) Unwritten() uint64 { return uint64(s.unwritten.Load()) }
 
 // Err returns why the sink ended, or nil.
 func (s *Sink) Err() error {
@@ -310,6 +319,9 @@ func (s *Sink) stall(c *Cursor, span *span, off uint32) {
 	if off > begin {
 		end := span.index[i].end
 		s.out = append(s.out[:0], span.buf[off:end]...)
+		s.outEnds.reset()
+		s.outEnds.add(int(end - off))
+		s.unwritten.Add(1)
 		off = end
 	}
 	c.pos.Store(span.start + int64(off))
@@ -352,7 +364,8 @@ func (s *Sink) idle() bool {
 // gather writes once what is next, copied together. It reports whether there
 // was anything, and whether the token is still the caller's.
 func (s *Sink) gather(w *walk) (wrote, held bool) {
-	b, err := s.take(w.scratch[:0])
+	w.ends.reset()
+	b, err := s.take(w.scratch[:0], &w.ends)
 	if err != nil {
 		s.fail(err)
 		s.token.Store(false)
@@ -366,6 +379,7 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 		return false, true
 	}
 	n, again, err := s.raw.tryWrite(&w.op, b)
+	s.unwritten.Add(-int64(w.ends.drop(n)))
 	switch {
 	case err != nil:
 		s.fail(err)
@@ -373,6 +387,8 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 		return true, false
 	case again || n < len(b):
 		s.out = append(s.out[:0], b[n:]...)
+		s.outEnds = w.ends
+		s.outEnds.gaps = append([]byte(nil), w.ends.gaps...)
 		s.each((*Cursor).park)
 		s.startWriter()
 		return true, false
@@ -383,13 +399,14 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 	return true, true
 }
 
-// take appends to b the next bytes to be written: what was queued, then about
-// maxFill bytes of the cursors. The token must be held. After an error what
+// take appends to b the next bytes to be written, and to e where they end
+// frames: what was queued, then about maxFill bytes of the cursors. The token must be held. After an error what
 // was taken is not written.
-func (s *Sink) take(b []byte) (_ []byte, err error) {
+func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	s.special.Store(false)
 	s.mu.Lock()
 	b = append(b, s.queue...)
+	e.pass(len(s.queue))
 	s.queue = nil // it is seldom used again
 	special := s.ending && !s.isDone
 	cursors := s.cursors
@@ -398,7 +415,7 @@ func (s *Sink) take(b []byte) (_ []byte, err error) {
 		var more bool
 		// Each has its share, one frame at least, so that none starves the next.
 		share := len(b) + max((maxFill-len(b))/(len(cursors)-i), 1)
-		if b, more, err = c.fill(b, share); err != nil {
+		if b, more, err = c.fill(b, e, share); err != nil {
 			return nil, err
 		}
 		special = special || more
@@ -526,7 +543,7 @@ func (s *Sink) write() {
 // caughtUp gives the token back after catchUp, and reports whether the writer
 // rests.
 func (s *Sink) caughtUp(err error) (rests bool) {
-	s.out = nil
+	s.out, s.outEnds = nil, ends{}
 	rests = s.nextWriterState(err)
 	if err != nil {
 		s.fail(err)
@@ -579,7 +596,7 @@ func (s *Sink) rest() bool {
 
 // catchUp writes until nothing is left.
 func (s *Sink) catchUp() error {
-	var buf *[]byte // borrowed when needed: what stalls at once holds none
+	var buf *batch // borrowed when needed: what stalls at once holds none
 	defer func() {
 		if buf != nil {
 			fillPool.Put(buf)
@@ -593,15 +610,10 @@ func (s *Sink) catchUp() error {
 		}
 		if len(s.out) == 0 {
 			if buf == nil {
-				buf = fillPool.Get().(*[]byte)
+				buf = fillPool.Get().(*batch)
 			}
-			out, err := s.take((*buf)[:0])
-			if err != nil {
+			if err := s.takeInto(buf); err != nil {
 				return err
-			}
-			s.out = out
-			if cap(s.out) <= 2*maxWrite {
-				*buf = s.out[:0]
 			}
 		}
 		if len(s.out) == 0 {
@@ -619,6 +631,19 @@ func (s *Sink) catchUp() error {
 	}
 }
 
+// takeInto takes what is to be written next into buf, which it may grow.
+func (s *Sink) takeInto(buf *batch) (err error) {
+	s.outEnds = ends{gaps: buf.gaps[:0]}
+	if s.out, err = s.take(buf.b[:0], &s.outEnds); err != nil {
+		return err
+	}
+	if cap(s.out) <= 2*maxWrite {
+		buf.b = s.out[:0]
+	}
+	buf.gaps = s.outEnds.gaps[:0]
+	return nil
+}
+
 // writeOut writes s.out, and gives up when the connection took nothing for
 // the write timeout.
 func (s *Sink) writeOut() error {
@@ -631,6 +656,7 @@ func (s *Sink) writeOut() error {
 		s.began.Store(0)
 		n = min(max(n, 0), len(s.out))
 		s.out = s.out[n:]
+		s.unwritten.Add(-int64(s.outEnds.drop(n)))
 		s.written.Add(int64(n))
 		if err == nil {
 			continue
@@ -659,7 +685,10 @@ func (s *Sink) piece() []byte {
 
 const blindWrite = 4 << 10
 
-var fillPool = sync.Pool{New: func() any { b := make([]byte, 0, maxFill); return &b }}
+// A batch is the memory of what a writer takes at once.
+type batch struct{ b, gaps []byte }
+
+var fillPool = sync.Pool{New: func() any { return &batch{b: make([]byte, 0, maxFill)} }}
 
 // behind reports whether there is something to write.
 func (s *Sink) behind() (behind bool) {
