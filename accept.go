@@ -3,6 +3,7 @@ package tcproom
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"syscall"
 	"time"
@@ -26,8 +27,13 @@ func (r *Room) ListenAndServe(addr string) error {
 // limit above the room's means the room's.
 //
 // It waits out errors of accepting that pass, such as running out of
-// descriptors, for 5 ms at first and 1 s at most; others it returns, while the
-// members stay. It returns [ErrTooManyLanes] at once.
+// descriptors, for 5 ms at first and 1 s at most, and logs them once a second;
+// others it returns, while the members stay. It returns [ErrTooManyLanes] at once.
+//
+// It waits for no peer: TLS, and a RemoteAddr that blocks, are the business of
+// the conn's own goroutine. Behind a proxy that speaks the PROXY protocol, wrap
+// l by a listener that understands it and trusts nobody else; the conn's
+// RemoteAddr, which the room takes as the address of the peer, is then the one that the proxy names.
 func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), starting: make(chan struct{}, maxStarting)}
 	if err := r.addAcceptor(a); err != nil {
@@ -93,9 +99,8 @@ func (a *acceptor) run() error {
 			if !passes(err) {
 				return fmt.Errorf("tcproom: accept: %w", err)
 			}
-			if delay = min(max(2*delay, 5*time.Millisecond), time.Second); delay == 5*time.Millisecond || delay == time.Second {
-				a.cfg.logger.Error("tcproom: accept failed, trying again", "error", err, "delay", delay)
-			}
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			a.room.report(a.cfg.logger, slog.LevelError, "accept", 1, "tcproom: accept failed, trying again", "error", err, "delay", delay)
 			a.room.sleep(delay)
 			continue
 		}
@@ -158,6 +163,11 @@ type reject struct {
 // rejectUnserved tells of a connection that found no slot.
 func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 	rej := &reject{a, addr}
+	logger := r.cfg.conn.logger
+	if a != nil {
+		logger = a.cfg.logger
+	}
+	r.report(logger, endLevel(cause), "refused "+codeOf(cause), logBurst, "tcproom: connection refused", "addr", addrString(addr), "cause", cause)
 	r.mu.Lock()
 	r.stats.Refused++
 	tell := r.cfg.onReject != nil && r.state == roomOpen
@@ -194,7 +204,7 @@ func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
 		if v := recover(); v != nil {
 			e.Panic, e.Stack = v, stack()
 		}
-		r.cfg.conn.logger.Error("tcproom: a hook failed", "hook", e.Hook, "error", e, "stack", string(e.Stack))
+		r.report(r.cfg.conn.logger, slog.LevelError, e.Hook, logBurst, "tcproom: a hook failed", "hook", e.Hook, "error", e, "stack", string(e.Stack))
 		r.cfg.probe.Failed(e, "")
 	}()
 	r.cfg.onReject(addr, cause)

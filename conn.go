@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -31,8 +33,9 @@ type Conn struct {
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
 	name    string
-	cause   error  // why it ended, once it has
-	code    string // of the cause
+	addr    net.Addr // at the room's end, once it is known
+	cause   error    // why it ended, once it has
+	code    string   // of the cause
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	values  context.Context // from the handshake
@@ -48,6 +51,7 @@ type Conn struct {
 	reserved   bool
 	joined     bool
 	leaving    bool
+	counted    netip.Prefix // in the room's addresses, if valid
 
 	admitted chan error // for Join: told once whether it has joined
 
@@ -82,7 +86,14 @@ func (c *Conn) Name() string {
 
 // RemoteAddr returns the address of the peer; nil only where the net.Conn
 // that the user gave says so.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.room == nil {
+		return c.nc.RemoteAddr()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addr
+}
 
 // Room returns the room whose end this is, or nil at a dialling end.
 func (c *Conn) Room() *Room { return c.room }
@@ -391,7 +402,7 @@ func (c *Conn) call(hook uint32, fn func() error) (err error) {
 			e.Panic, e.Stack = v, stack()
 		}
 		err = e
-		c.logger().Error("tcproom: a hook failed", "hook", e.Hook, "name", c.Name(), "error", e, "stack", string(e.Stack))
+		c.report(slog.LevelError, e.Hook, "tcproom: a hook failed", "hook", e.Hook, "name", c.Name(), "error", e, "stack", string(e.Stack))
 		c.probe().Failed(e, c.Name())
 		c.end(e)
 	}()

@@ -112,7 +112,7 @@
 //
 // Before it has joined, at most 4 KiB are read of what a conn sends, and
 // [WithMaxPending] bounds how many there are. The number of members is not
-// bounded by default, see [WithMaxMembers]. The kernel's socket buffers, which
+// bounded by default, see [WithMaxMembers] and [WithMaxPerAddress]. The kernel's socket buffers, which
 // [WithSocketBuffers] sets, and those of crypto/tls come on top.
 //
 // # Concurrency
@@ -173,6 +173,7 @@
 //	WithMaxMembers        room   no bound     no bound     no bound
 //	WithMaxPending        room   256          the default  the default
 //	WithHistory           room   none         the backlog (3)
+//	WithMaxPerAddress     room   no bound     no bound     no bound
 //	WithNameValidator     room   ValidName    the default
 //	WithUniqueNames       room   false
 //	WithNotices           room   true

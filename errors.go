@@ -45,6 +45,8 @@ var (
 	ErrRoomFull = errors.New("tcproom: room is full")
 	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].
 	ErrTooManyPending = errors.New("tcproom: too many connections wait to join")
+	// ErrTooManyFromAddress is the cause of a refusal because of [WithMaxPerAddress].
+	ErrTooManyFromAddress = errors.New("tcproom: too many connections from one address")
 	// ErrHandshakeTimeout is the cause of a refusal because TLS, hello and
 	// the Handshake hook together took longer than [WithHandshakeTimeout].
 	ErrHandshakeTimeout = errors.New("tcproom: handshake timeout")

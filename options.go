@@ -104,21 +104,22 @@ type connConfig struct {
 }
 
 type roomConfig struct {
-	conn       connConfig
-	backlog    int
-	slow       SlowPolicy
-	maxWait    time.Duration
-	maxMembers int
-	maxPending int
-	validName  func(string) error
-	unique     bool
-	notices    bool
-	onJoin     func(*Conn) error
-	onMessage  func(*Conn, []byte) error
-	onLeave    func(*Conn, error)
-	onReject   func(net.Addr, error)
-	history    *History
-	probe      probe.Probe // of package roomtest
+	conn          connConfig
+	backlog       int
+	slow          SlowPolicy
+	maxWait       time.Duration
+	maxMembers    int
+	maxPending    int
+	maxPerAddress int
+	validName     func(string) error
+	unique        bool
+	notices       bool
+	onJoin        func(*Conn) error
+	onMessage     func(*Conn, []byte) error
+	onLeave       func(*Conn, error)
+	onReject      func(net.Addr, error)
+	history       *History
+	probe         probe.Probe // of package roomtest
 }
 
 type dialConfig struct {
@@ -142,6 +143,7 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	setDefault(&cfg.maxWait, defaultMaxWait)
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
+	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
 	if cfg.validName == nil {
 		cfg.validName = ValidName
 	}
@@ -270,8 +272,10 @@ func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { 
 // zero and negative values mean off.
 func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
 
-// WithLogger sets where connections that end badly are logged, one record
-// each, with what a peer sent in attributes only. The default, and nil, is silence.
+// WithLogger sets where connections that end badly are logged, with what a
+// peer sent in attributes only. After ten records of one kind, such as members
+// that leave for one cause, a room logs one a second, with the number of those
+// in between as "unlogged". The default, and nil, is silence.
 func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logger = l }) }
 
 // WithTLS makes connections speak TLS: as a server at the room's end, as a
@@ -351,6 +355,18 @@ func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 // others are closed at once. The default, and zero and negative values, is 256.
 func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
 
+// WithMaxPerAddress bounds the number of connections, members and those that
+// have not joined yet, from one IPv4 address or one /64 network of IPv6
+// addresses; an IPv4 address mapped into IPv6 counts as IPv4. Others are closed at
+// once, with [ErrTooManyFromAddress] for [OnReject] and without a word, which
+// would need a slot that [WithMaxPending] keeps for all addresses. A connection
+// counts, before anything is read from it, until it is closed; one without an IP
+// address does not. Where many people share an address (NAT, proxies), they share
+// the bound. Zero and negative values, and the default, mean no bound.
+func WithMaxPerAddress(n int) RoomOption {
+	return roomOption(func(c *roomConfig) { c.maxPerAddress = n })
+}
+
 // WithNameValidator sets the check of members' names. It is called before a
 // conn joins, from many goroutines at once; an error refuses the conn with
 // [ErrNameInvalid]. Whatever it allows, a name is never empty nor "*", at most
@@ -412,7 +428,7 @@ func OnLeave(fn func(c *Conn, cause error)) RoomOption {
 // the cause.
 //
 // It is called once for each, on its own goroutine or, where there is no slot
-// for it ([WithMaxPending]), while Serve waits for it: then it holds up
+// for it ([WithMaxPending], [WithMaxPerAddress]), while Serve waits for it: then it holds up
 // accepting, so it should be brief. It does not hear of connections that come
 // when the room has begun to stop. Calls overlap. It may call anything but Shutdown of the room.
 func OnReject(fn func(addr net.Addr, cause error)) RoomOption {

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 	case errors.Is(err, ErrNoFrame):
 		if !c.unknown {
 			c.unknown = true
-			c.logger().Info("tcproom: a frame was ignored, and more like it will be", "name", c.Name(), "why", err)
+			c.report(slog.LevelInfo, "ignored", "tcproom: a frame was ignored, and more like it will be", "name", c.Name(), "why", err)
 		}
 		return nil
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Room struct {
 	fan   *fanout.Fan
 	done  chan struct{} // closed by reap
 	wg    sync.WaitGroup
+	logs  logLimit
 
 	// mu is the sequencer: whoever holds it gives events their place. It is
 	// never held during I/O or a hook; framings and codecs run under it.
@@ -39,8 +41,9 @@ type Room struct {
 	reserved  int                 // slots of conns whose OnJoin runs
 	names     map[string]struct{} // taken, where names are unique
 	guests    uint64
-	conns     map[*Conn]struct{} // all that are served, members or not
-	pending   int                // of them, those that have not joined
+	conns     map[*Conn]struct{}   // all that are served, members or not
+	pending   int                  // of them, those that have not joined
+	addresses map[netip.Prefix]int // conns by what addressOf returns
 	acceptors map[*acceptor]struct{}
 	rejects   map[*reject]struct{} // OnReject runs for conns that have no slot
 	released  chan struct{}        // closed when a conn or acceptor is gone; nil until somebody waits
@@ -397,6 +400,7 @@ var codes = []struct {
 	{ErrRoomClosed, "closed"},
 	{ErrRoomFull, "full"},
 	{ErrTooManyPending, "busy"},
+	{ErrTooManyFromAddress, "too-many-from-address"},
 	{ErrTooManyLanes, "too-many-lanes"},
 	{ErrNameTaken, "name-taken"},
 	{ErrNameInvalid, "name-invalid"},
@@ -413,7 +417,7 @@ func codeOf(cause error) string {
 	if r, ok := cause.(*refusal); ok {
 		// What happened to another conn of the hook's is not this one's end.
 		switch code := codeOf(r.error); code {
-		case "full", "busy", "name-taken", "name-invalid", "too-many-lanes", "closed", "handshake-timeout":
+		case "full", "busy", "too-many-from-address", "name-taken", "name-invalid", "too-many-lanes", "closed", "handshake-timeout":
 			return code
 		}
 		return "denied"

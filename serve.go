@@ -1,7 +1,6 @@
 package tcproom
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -50,6 +49,9 @@ func (r *Room) isStopping() bool {
 func (r *Room) newConn(nc net.Conn, cfg *connConfig) *Conn {
 	c := &Conn{cfg: cfg, room: r, nc: nc, id: rand.Text()}
 	c.prepareSocket()
+	if knowsAddr(nc) {
+		c.addr = nc.RemoteAddr()
+	}
 	if _, ok := nc.(*tls.Conn); !ok && cfg.tls != nil {
 		c.nc = tls.Server(nc, cfg.tls) // here, for others may look at it from now on
 	}
@@ -65,6 +67,9 @@ func (r *Room) begin(c *Conn) error {
 	}
 	if r.pending >= r.cfg.maxPending {
 		return ErrTooManyPending
+	}
+	if err := r.countAddressLocked(c); err != nil {
+		return err
 	}
 	r.pending++
 	if r.conns == nil {
@@ -83,6 +88,7 @@ func (r *Room) release(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, c)
+	r.uncountAddressLocked(c)
 	if c.cur == nil {
 		r.pending--
 		r.stats.Refused++
@@ -189,6 +195,9 @@ func (c *Conn) tellAdmitted(err error) {
 // letIn takes c through handshake, name and OnJoin to its join.
 func (r *Room) letIn(c *Conn, started func()) error {
 	c.deadline = time.Now().Add(c.cfg.handshakeTimeout)
+	if err := r.awaitAddr(c, started); err != nil {
+		return err
+	}
 	id, err := r.handshake(c, started)
 	if err != nil {
 		return err
@@ -261,24 +270,28 @@ func (r *Room) tellEnd(c *Conn, cause error) {
 	case c.welcomed && r.cfg.onLeave != nil:
 		c.call(hookOnLeave, func() error { r.cfg.onLeave(c, cause); return nil })
 	case !c.welcomed && r.cfg.onReject != nil:
-		c.call(hookOnReject, func() error { r.cfg.onReject(c.nc.RemoteAddr(), cause); return nil })
+		c.call(hookOnReject, func() error { r.cfg.onReject(c.RemoteAddr(), cause); return nil })
 	}
 }
 
-// logEnd logs an end that was not in order.
-func (c *Conn) logEnd(cause error, joined bool) {
-	level := slog.LevelInfo
+// endLevel is that of the record of an end; only one in order is for debugging.
+func endLevel(cause error) slog.Level {
 	switch {
 	case cause == io.EOF, errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	case errors.Is(cause, ErrHook):
-		level = slog.LevelWarn
+		return slog.LevelWarn
 	}
-	msg := "tcproom: member left"
+	return slog.LevelInfo
+}
+
+// logEnd logs how c ended.
+func (c *Conn) logEnd(cause error, joined bool) {
+	msg, kind := "tcproom: member left", "left "
 	if !joined {
-		msg = "tcproom: connection refused"
+		msg, kind = "tcproom: connection refused", "refused "
 	}
-	c.logger().Log(context.Background(), level, msg, "addr", addrString(c.nc.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
+	c.report(endLevel(cause), kind+c.ended(), msg, "addr", addrString(c.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
 }
 
 func (c *Conn) logger() *slog.Logger { return c.cfg.logger }

@@ -206,7 +206,7 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 
 // stuckLocked says where c is stuck.
 func (c *Conn) stuckLocked() StuckConn {
-	s := StuckConn{Addr: addrString(c.nc.RemoteAddr()), Hook: hookNames[c.hook.Load()]}
+	s := StuckConn{Addr: addrString(c.RemoteAddr()), Hook: hookNames[c.hook.Load()]}
 	if c.cur != nil {
 		s.Member = c.member()
 	}

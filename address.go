@@ -1,0 +1,99 @@
+package tcproom
+
+import (
+	"net"
+	"net/netip"
+	"time"
+)
+
+// addressOf returns what counts as one address: an IPv4 address, one mapped
+// into IPv6 included, or the /64 network of an IPv6 address, which is what one
+// customer gets. It returns false for what has no IP.
+func addressOf(a net.Addr) (netip.Prefix, bool) {
+	var ip netip.Addr
+	switch a := a.(type) {
+	case nil:
+		return netip.Prefix{}, false
+	case *net.TCPAddr:
+		ip = a.AddrPort().Addr()
+	default: // of a proxied or tunnelled connection
+		s := a.String()
+		if ap, err := netip.ParseAddrPort(s); err == nil {
+			ip = ap.Addr()
+		} else if ip, err = netip.ParseAddr(s); err != nil {
+			return netip.Prefix{}, false
+		}
+	}
+	if ip = ip.Unmap(); !ip.IsValid() {
+		return netip.Prefix{}, false
+	}
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, err := ip.Prefix(bits)
+	return p, err == nil
+}
+
+// knowsAddr reports whether RemoteAddr of nc cannot block. That of a listener
+// for the PROXY protocol, for one, waits for the peer to send it.
+func knowsAddr(nc net.Conn) bool {
+	switch beneath(nc).(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// learnAddr asks the transport for the address of the peer.
+func (c *Conn) learnAddr() {
+	addr := c.nc.RemoteAddr()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.addr = addr
+}
+
+// awaitAddr learns an address that the transport may not know yet, and counts
+// c for it, which begin could not.
+func (r *Room) awaitAddr(c *Conn, started func()) error {
+	if knowsAddr(c.nc) {
+		return nil
+	}
+	started()
+	c.setReadDeadline(c.deadline)
+	c.learnAddr()
+	c.setReadDeadline(time.Time{})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.countAddressLocked(c)
+}
+
+// countAddressLocked counts c for its address, unless there are too many of that.
+func (r *Room) countAddressLocked(c *Conn) error {
+	if r.cfg.maxPerAddress == 0 {
+		return nil
+	}
+	p, ok := addressOf(c.RemoteAddr())
+	if !ok {
+		return nil
+	}
+	if r.addresses[p] >= r.cfg.maxPerAddress {
+		return ErrTooManyFromAddress
+	}
+	if r.addresses == nil {
+		r.addresses = make(map[netip.Prefix]int)
+	}
+	r.addresses[p]++
+	c.counted = p
+	return nil
+}
+
+func (r *Room) uncountAddressLocked(c *Conn) {
+	if !c.counted.IsValid() {
+		return
+	}
+	if r.addresses[c.counted]--; r.addresses[c.counted] == 0 {
+		delete(r.addresses, c.counted)
+	}
+	c.counted = netip.Prefix{}
+}

@@ -1,0 +1,75 @@
+package tcproom
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// logBurst is how many records of one kind are logged at once; then there is
+// one a second, which says how many were not. So bad peers cannot fill a disk.
+const logBurst = 10
+
+// A logLimit thins out the records of a room. Its kinds are words of ours,
+// never of a peer: there are few of them.
+type logLimit struct {
+	mu    sync.Mutex // guards kinds; not held while a record is handled
+	kinds map[string]*logKind
+}
+
+type logKind struct {
+	next     time.Time // when a record would be logged if there were no burst
+	unlogged int       // since the last one that was logged
+}
+
+// allow reports whether a record of the kind is to be logged now, and how many
+// before it were not.
+func (l *logLimit) allow(kind string, burst int) (unlogged int, ok bool) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := l.kinds[kind]
+	if k == nil {
+		if l.kinds == nil {
+			l.kinds = make(map[string]*logKind)
+		}
+		k = &logKind{next: now}
+		l.kinds[kind] = k
+	}
+	if k.next.Sub(now) > time.Duration(burst-1)*time.Second {
+		k.unlogged++
+		return 0, false
+	}
+	if k.next.Before(now) {
+		k.next = now
+	}
+	k.next = k.next.Add(time.Second)
+	unlogged, k.unlogged = k.unlogged, 0
+	return unlogged, true
+}
+
+// report logs a record of the kind, unless there were too many of it.
+func (r *Room) report(l *slog.Logger, level slog.Level, kind string, burst int, msg string, args ...any) {
+	ctx := context.Background()
+	if !l.Enabled(ctx, level) {
+		return
+	}
+	unlogged, ok := r.logs.allow(kind, burst)
+	if !ok {
+		return
+	}
+	if unlogged > 0 {
+		args = append(args, "unlogged", unlogged)
+	}
+	l.Log(ctx, level, msg, args...)
+}
+
+// report is that of the conn's room; at a dialling end, all is logged.
+func (c *Conn) report(level slog.Level, kind, msg string, args ...any) {
+	if c.room == nil {
+		c.logger().Log(context.Background(), level, msg, args...)
+		return
+	}
+	c.room.report(c.logger(), level, kind, logBurst, msg, args...)
+}
