@@ -1,0 +1,13 @@
+module example.com/tcproom/internal/itest
+
+go 1.26.0
+
+require (
+	example.com/tcproom v0.0.0
+	github.com/stretchr/testify v1.12.1
+	google.golang.org/protobuf v1.36.12
+)
+
+require go.yaml.in/yaml/v3 v3.0.5 // indirect
+
+replace example.com/tcproom => ../..

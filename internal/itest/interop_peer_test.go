@@ -1,0 +1,229 @@
+package itest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"example.com/tcproom"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// A peer is somebody else's implementation of a framing.
+//
+// The programs in testdata/interop are called as PROGRAM HOST PORT MODE COUNT
+// LAST. They connect; they say each body that they hear again and print it as a
+// line in hex; after COUNT bodies they say one more of LAST bytes and wait for
+// the end of the connection or, where LAST is 0, leave.
+type peer struct {
+	name    string
+	dialect dialect
+	find    func(testing.TB) starter
+}
+
+// A starter starts a peer and returns a function that waits for its end and
+// returns what it printed.
+type starter func(ctx context.Context, addr string, count, last int) (wait func() (string, error))
+
+var (
+	length1  = upTo(1<<8-1, tcproom.Length{Bytes: 1})
+	length2  = upTo(1<<16-1, tcproom.Length{Bytes: 2})
+	length2l = upTo(1<<16-1, tcproom.Length{Bytes: 2, LittleEndian: true})
+)
+
+var peers = []peer{
+	{"erlang/packet-1", length1, escript("1")},
+	{"erlang/packet-2", length2, escript("2")},
+	{"erlang/packet-4", dialect{framing: tcproom.Length{}}, escript("4")},
+	{"erlang/packet-line", lines, escript("line")},
+	{"twisted/Int8StringReceiver", length1, twisted("int8")},
+	{"twisted/Int16StringReceiver", length2, twisted("int16")},
+	{"twisted/Int32StringReceiver", dialect{framing: tcproom.Length{}}, twisted("int32")},
+	{"twisted/NetstringReceiver", dialect{framing: tcproom.Netstring{}}, twisted("netstring")},
+	{"twisted/LineReceiver", crlf, twisted("crlf")},
+	{"twisted/LineReceiver-to-Lines", lines, twisted("line")},
+	{"python/struct-2-little", length2l, python("<H")},
+	{"python/struct-4-little", dialect{framing: tcproom.Length{LittleEndian: true}}, python("<I")},
+	{"python/struct-8", dialect{framing: tcproom.Length{Bytes: 8}}, python(">Q")},
+	{"python/struct-8-little", dialect{framing: tcproom.Length{Bytes: 8, LittleEndian: true}}, python("<Q")},
+	{"vscode-jsonrpc/bytes", dialect{framing: tcproom.ContentLength{}}, jsonrpc("bytes")},
+	{"vscode-jsonrpc/json", dialect{framing: tcproom.ContentLength{}, fit: notification}, jsonrpc("json")},
+	{"protodelim", dialect{framing: tcproom.Varint{}, fit: bytesValue}, func(testing.TB) starter { return startProtodelim }},
+	{"node/text", text, node("text")},
+	{"node/json", dialect{framing: tcproom.Lines{}, codec: tcproom.JSON{}}, node("json")},
+	{"node/nul", nul, node("nul")},
+}
+
+// missing ends the test: a peer that is not there is one not tested, which where
+// all peers have been installed is a failure.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("TCPROOM_ALL_PEERS") != "" {
+		t.Fatalf("%s is not installed, and TCPROOM_ALL_PEERS is set", what)
+	}
+	t.Skipf("%s is not installed", what)
+}
+
+func escript(mode string) func(testing.TB) starter {
+	return func(t testing.TB) starter {
+		path, err := exec.LookPath("escript")
+		if err != nil {
+			missing(t, "escript (Debian: erlang-base)")
+		}
+		return program(path, "erlang_peer.escript", mode)
+	}
+}
+
+func node(mode string) func(testing.TB) starter {
+	return func(t testing.TB) starter {
+		path, err := exec.LookPath("node")
+		if err != nil {
+			missing(t, "node")
+		}
+		return program(path, "node_peer.js", mode)
+	}
+}
+
+func jsonrpc(mode string) func(testing.TB) starter {
+	return func(t testing.TB) starter {
+		path, err := exec.LookPath("node")
+		if err != nil || exec.Command(path, "-e", "require.resolve('vscode-jsonrpc/node')").Run() != nil {
+			missing(t, "vscode-jsonrpc (npm, found by NODE_PATH)")
+		}
+		return program(path, "jsonrpc_peer.js", mode)
+	}
+}
+
+func python(mode string) func(testing.TB) starter {
+	return func(t testing.TB) starter { return program(findPython(t, "struct"), "struct_peer.py", mode) }
+}
+
+func twisted(mode string) func(testing.TB) starter {
+	return func(t testing.TB) starter {
+		return program(findPython(t, "twisted.protocols.basic"), "twisted_peer.py", mode)
+	}
+}
+
+// findPython returns a Python that has the module: Debian's packages are those
+// of its own, which need not be the first in PATH.
+func findPython(t testing.TB, module string) string {
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		if path, err := exec.LookPath(name); err == nil && exec.Command(path, "-c", "import "+module).Run() == nil {
+			return path
+		}
+	}
+	missing(t, "Python 3 with "+module+" (Debian: python3-twisted)")
+	return ""
+}
+
+// program starts a script in testdata/interop.
+func program(interpreter, script, mode string) starter {
+	return func(ctx context.Context, addr string, count, last int) func() (string, error) {
+		host, port, _ := net.SplitHostPort(addr)
+		args := []string{filepath.Join("testdata", "interop", script), host, port, mode, strconv.Itoa(count), strconv.Itoa(last)}
+		cmd := exec.CommandContext(ctx, interpreter, args...)
+		var out, problems bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &problems
+		err := cmd.Start()
+		return func() (string, error) {
+			if err == nil {
+				err = cmd.Wait()
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, problems.Bytes())
+			}
+			return out.String(), err
+		}
+	}
+}
+
+// startProtodelim is the peer of Varint: Go's own reader and writer of protobuf's
+// delimited streams.
+func startProtodelim(ctx context.Context, addr string, count, last int) func() (string, error) {
+	var out string
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		out, err = protodelimPeer(ctx, addr, count, last)
+		done <- err
+	}()
+	return func() (string, error) { err := <-done; return out, err }
+}
+
+func protodelimPeer(ctx context.Context, addr string, count, last int) (string, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	var out strings.Builder
+	r := bufio.NewReader(nc)
+	for range count {
+		var m wrapperspb.BytesValue
+		if err := protodelim.UnmarshalFrom(r, &m); err != nil {
+			return "", err
+		}
+		body, err := proto.Marshal(&m)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&out, hex.EncodeToString(body))
+		if _, err := protodelim.MarshalTo(nc, &m); err != nil {
+			return "", err
+		}
+	}
+	if last > 0 {
+		var m wrapperspb.BytesValue
+		if err := proto.Unmarshal(bytesValue(make([]byte, last)), &m); err != nil {
+			return "", err
+		}
+		protodelim.MarshalTo(nc, &m) // the room may close while this is being sent
+		if _, err := r.ReadByte(); err == nil {
+			return "", errors.New("there is more than an end")
+		}
+	}
+	return out.String(), nil
+}
+
+// bytesValue returns a protobuf message as long as body, where there is one. It
+// holds as much of body as fits.
+func bytesValue(body []byte) []byte {
+	for n := len(body); n > 0; n-- {
+		m, err := proto.Marshal(wrapperspb.Bytes(body[:n]))
+		if err == nil && len(m) <= len(body) {
+			return m
+		}
+	}
+	return nil
+}
+
+// notification returns a JSON-RPC notification as long as body, if that is long
+// enough, with text made of body.
+func notification(body []byte) []byte {
+	const head, tail = `{"jsonrpc":"2.0","method":"say","params":["`, `"]}`
+	text := printable(body)
+	for i, b := range text {
+		if b == '"' || b == '\\' {
+			text[i] = 'q' // JSON would need another byte for it
+		}
+	}
+	n := max(0, len(body)-len(head)-len(tail))
+	for n > 0 && !utf8.Valid(text[:n]) {
+		text[n-1] = '.' // where an é was cut in two
+	}
+	return []byte(head + string(text[:n]) + tail)
+}

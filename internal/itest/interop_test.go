@@ -1,0 +1,297 @@
+package itest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// within bounds what a test waits for: long, for it only says that a test has failed.
+const within = 30 * time.Second
+
+const (
+	limit  = 64 << 10 // of messages, in the rooms of these tests
+	random = 200      // payloads of random bytes and lengths
+)
+
+// sizes are where lengths come to need another byte, another digit or another
+// read, and the limit.
+var sizes = []int{0, 1, 127, 128, 255, 256, 16383, 16384, 65535, limit}
+
+// payloads returns what every peer is to be told: random bytes of each size, and
+// of random lengths. It is the same at every call.
+func payloads() [][]byte {
+	rnd := rand.New(rand.NewPCG(4, 36))
+	all := make([][]byte, 0, len(sizes)+random)
+	for i := range len(sizes) + random {
+		size := rnd.IntN(1000)
+		if i < len(sizes) {
+			size = sizes[i]
+		}
+		body := make([]byte, size)
+		for i := range body {
+			body[i] = byte(rnd.Uint32())
+		}
+		all = append(all, body)
+	}
+	return all
+}
+
+func TestPayloadsHoldEveryByte(t *testing.T) {
+	all := payloads()
+	require.Len(t, all, len(sizes)+random)
+	joined := bytes.Join(all[len(sizes):], nil)
+	for b := range 256 {
+		require.Contains(t, string(joined), string([]byte{byte(b)}))
+	}
+	require.Equal(t, all, payloads())
+}
+
+// A dialect is what a peer speaks, and which bodies that can carry.
+type dialect struct {
+	framing tcproom.Framing
+	codec   tcproom.Codec // nil: Raw
+	// carries says whether the framing can carry body; nil: any. It is the
+	// test's own judgement.
+	carries func(body []byte) bool
+	// fit makes of body one that it can carry, of the same size where there is one.
+	fit func(body []byte) []byte
+	// most is the largest body that it can carry, 0: any.
+	most int
+}
+
+func anyBody(body []byte) []byte { return body }
+
+func replace(old, with string) func([]byte) []byte {
+	return func(body []byte) []byte { return bytes.ReplaceAll(body, []byte(old), []byte(with)) }
+}
+
+func without(what string) func([]byte) bool {
+	return func(body []byte) bool { return !bytes.Contains(body, []byte(what)) }
+}
+
+// upTo is a dialect that cannot carry bodies of more than most bytes.
+func upTo(most int, framing tcproom.Framing) dialect {
+	return dialect{
+		framing: framing,
+		carries: func(body []byte) bool { return len(body) <= most },
+		fit:     func(body []byte) []byte { return body[:min(len(body), most)] },
+		most:    most,
+	}
+}
+
+var (
+	lines = dialect{
+		framing: tcproom.Lines{},
+		carries: func(body []byte) bool { return !bytes.ContainsRune(body, '\n') && !bytes.HasSuffix(body, []byte("\r")) },
+		fit: func(body []byte) []byte {
+			body = replace("\n", "\v")(body)
+			if bytes.HasSuffix(body, []byte("\r")) {
+				body[len(body)-1] = '.'
+			}
+			return body
+		},
+	}
+	crlf = dialect{framing: tcproom.Delimiter("\r\n"), carries: without("\r\n"), fit: replace("\r\n", "\n\r")}
+	nul  = dialect{framing: tcproom.Delimiter("\x00"), carries: without("\x00"), fit: replace("\x00", "0")}
+	// What is written in lines for people, and is no forgery, is theirs as it is.
+	text = dialect{framing: tcproom.Lines{}, codec: tcproom.Text{}, fit: printable}
+)
+
+func printable(body []byte) []byte {
+	out := make([]byte, 0, len(body))
+	for _, b := range body {
+		if b < 32 && len(out)+2 <= len(body) {
+			out = append(out, "é"...)
+		} else if len(out) < len(body) {
+			out = append(out, ' '+b%95)
+		}
+	}
+	return out
+}
+
+// A meeting is one peer in one room: it is told bodies, says each of them again,
+// and then, if last is not 0, a body of last bytes.
+type meeting struct {
+	limit  int
+	bodies [][]byte
+	last   int
+}
+
+// meetings returns what a peer that speaks d is to go through: all payloads,
+// and a body one byte above the limit.
+func (d *dialect) meetings() []meeting {
+	all := payloads()
+	for i, body := range all {
+		if d.fit != nil {
+			all[i] = d.fit(body)
+		}
+	}
+	if d.most == 0 {
+		return []meeting{{limit: limit, bodies: all, last: limit + 1}}
+	}
+	// No peer can say more than the limit here, unless that is lower.
+	return []meeting{
+		{limit: limit, bodies: all},
+		{limit: d.most - 1, bodies: [][]byte{bytes.Repeat([]byte("y"), d.most-1)}, last: d.most},
+	}
+}
+
+func TestInterop(t *testing.T) {
+	for _, p := range peers {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			start := p.find(t)
+			for _, m := range p.dialect.meetings() {
+				t.Run(fmt.Sprintf("limit=%d", m.limit), func(t *testing.T) { meet(t, &p.dialect, start, m) })
+			}
+		})
+	}
+}
+
+// meet brings a peer and a witness, a member in the room's own process, into one
+// room. What the witness says must come to the peer, and what the peer says to
+// the witness.
+func meet(t *testing.T, d *dialect, start starter, m meeting) {
+	codec := d.codec
+	if codec == nil {
+		codec = tcproom.Raw{}
+	}
+	ctx, stop := context.WithTimeout(t.Context(), within)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	left := make(chan error, 10)
+	room := tcproom.New(
+		tcproom.WithFraming(d.framing), tcproom.WithCodec(codec), tcproom.WithMaxMessage(m.limit),
+		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { left <- cause }),
+	)
+	addr := serve(t, room)
+	witness, err := room.Join(tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.Raw{}))
+	require.NoError(t, err)
+	defer witness.Close()
+
+	refusals(t, ctx, room, d, m.limit)
+	peer := sync.OnceValues(start(ctx, addr, len(m.bodies), m.last))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if _, err := peer(); err != nil {
+			cancel(err) // nobody waits for it in vain
+		}
+	}()
+	defer func() { cancel(nil); <-ended }()
+	waitLen(t, ctx, room, 2)
+	for _, body := range m.bodies {
+		require.NoError(t, witness.Send(ctx, body))
+	}
+	for i, want := range m.bodies {
+		ev, err := witness.Receive(ctx)
+		require.NoError(t, err, "message %d of %d", i, len(m.bodies))
+		requireSame(t, want, ev.Body, "what the peer said, message %d", i)
+	}
+
+	select {
+	case cause := <-left:
+		if m.last == 0 {
+			require.ErrorContains(t, cause, "EOF")
+		} else {
+			require.ErrorIs(t, cause, tcproom.ErrFrameTooLarge)
+		}
+	case <-ctx.Done():
+		t.Fatalf("the peer has not left: %v", context.Cause(ctx))
+	}
+	out, err := peer()
+	require.NoError(t, err)
+	heard := strings.Fields(strings.ReplaceAll("\n"+out, "\n", " ."))
+	if n := len(heard); n > 0 && heard[n-1] == "." {
+		heard = heard[:n-1] // behind the last line
+	}
+	require.Len(t, heard, len(m.bodies), "what the peer heard")
+	for i, want := range m.bodies {
+		got, err := hex.DecodeString(heard[i][1:])
+		require.NoError(t, err)
+		requireSame(t, want, got, "what the peer heard, message %d", i)
+	}
+
+	// That was the peer's end, and nobody else's.
+	_, err = room.Broadcast(ctx, []byte("on we go"))
+	require.NoError(t, err)
+	ev, err := witness.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "on we go", string(ev.Body))
+	require.Empty(t, left)
+}
+
+// refusals checks that what the framing cannot carry, or is above the limit, is
+// refused to whoever wants to say it.
+func refusals(t *testing.T, ctx context.Context, room *tcproom.Room, d *dialect, limit int) {
+	t.Helper()
+	unframeable := 0
+	for _, body := range payloads() {
+		if len(body) > limit || d.carries == nil || d.carries(body) {
+			continue
+		}
+		unframeable++
+		_, err := room.Broadcast(ctx, body)
+		require.ErrorIs(t, err, tcproom.ErrUnframeable)
+	}
+	require.Equal(t, d.carries != nil && d.most <= limit, unframeable > 0, "bodies that cannot be carried")
+	_, err := room.Broadcast(ctx, make([]byte, limit+1))
+	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
+}
+
+func requireSame(t *testing.T, want, got []byte, format string, args ...any) {
+	t.Helper()
+	if sha256.Sum256(want) != sha256.Sum256(got) {
+		at := 0
+		for at < min(len(want), len(got)) && want[at] == got[at] {
+			at++
+		}
+		t.Fatalf("%s: want %d bytes, got %d that differ from byte %d on: %.40q", fmt.Sprintf(format, args...), len(want), len(got), at, got[at:])
+	}
+}
+
+// serve starts room on loopback and returns its address.
+func serve(t *testing.T, room *tcproom.Room) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return serveOn(t, room, l)
+}
+
+func serveOn(t *testing.T, room *tcproom.Room, l net.Listener) string {
+	t.Helper()
+	addr := l.Addr().String()
+	done := make(chan error, 1)
+	go func() { done <- room.Serve(l) }()
+	t.Cleanup(func() {
+		room.Close()
+		require.ErrorIs(t, <-done, tcproom.ErrRoomClosed)
+		select {
+		case <-room.Done():
+		case <-time.After(within):
+			t.Error("the room has not stopped")
+		}
+	})
+	return addr
+}
+
+// waitLen waits until room has n members, looking again and again.
+func waitLen(t *testing.T, ctx context.Context, room *tcproom.Room, n int) {
+	t.Helper()
+	for ; room.Len() != n; time.Sleep(time.Millisecond) { // polls; nothing depends on how long
+		require.NoError(t, context.Cause(ctx), "still not %d members", n)
+	}
+}
