@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	example.com/tcproom v0.0.0
+	github.com/pires/go-proxyproto v0.15.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/protobuf v1.36.12
 )

@@ -1,0 +1,112 @@
+package itest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os/exec"
+	"testing"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// Programs that pass bytes on and know no frames: what is written to them are
+// frames, and what they print are frames.
+func TestInteropPipes(t *testing.T) {
+	programs := []struct {
+		name    string
+		command func(host, port string) []string
+	}{
+		{"nc", func(host, port string) []string { return []string{"nc", "-N", host, port} }},
+		{"socat", func(host, port string) []string { return []string{"socat", "-t30", "-", "TCP:" + host + ":" + port} }},
+	}
+	anyBody := func(body []byte) []byte { return body }
+	framings := []struct {
+		name    string
+		framing tcproom.Framing
+		fit     func([]byte) []byte
+		end     string
+	}{
+		{"Lines", tcproom.Lines{}, lines.fit, "\n"},
+		{"Chunks", tcproom.Chunks{}, anyBody, ""},
+	}
+	for _, p := range programs {
+		for _, f := range framings {
+			t.Run(p.name+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				if _, err := exec.LookPath(p.name); err != nil {
+					missing(t, p.name)
+				}
+				var said [][]byte // Chunks have nothing to show for an empty body
+				for _, body := range payloads() {
+					if body = f.fit(body); len(body)+len(f.end) > 0 {
+						said = append(said, append(body, f.end...))
+					}
+				}
+				meetPipe(t, p.command, f.framing, said, f.end)
+			})
+		}
+	}
+}
+
+// meetPipe lets a witness say to a program, and the program to the witness, what
+// is said, of which each element ends in end.
+func meetPipe(t *testing.T, command func(host, port string) []string, framing tcproom.Framing, said [][]byte, end string) {
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	left := make(chan error, 10)
+	room := tcproom.New(
+		tcproom.WithFraming(framing), tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(limit),
+		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { left <- cause }),
+	)
+	host, port, _ := net.SplitHostPort(serve(t, room))
+	witness, err := room.Join(tcproom.WithFraming(tcproom.Length{}))
+	require.NoError(t, err)
+	defer witness.Close()
+	if end == "" {
+		_, err := room.Broadcast(ctx, nil)
+		require.ErrorIs(t, err, tcproom.ErrUnframeable)
+	}
+
+	args := command(host, port)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() { cancel(); cmd.Wait() }()
+	waitLen(t, ctx, room, 2)
+
+	all := bytes.Join(said, nil)
+	for _, body := range said {
+		require.NoError(t, witness.Send(ctx, bytes.TrimSuffix(body, []byte(end))))
+	}
+	heard := make([]byte, len(all))
+	_, err = io.ReadFull(stdout, heard)
+	require.NoError(t, err)
+	requireSame(t, all, heard, "what the program heard")
+
+	_, err = stdin.Write(all)
+	require.NoError(t, err)
+	for heard = heard[:0]; len(heard) < len(all); {
+		ev, err := witness.Receive(ctx)
+		require.NoError(t, err)
+		heard = append(append(heard, ev.Body...), end...)
+	}
+	requireSame(t, all, heard, "what the program said")
+
+	require.NoError(t, stdin.Close())
+	rest, err := io.ReadAll(stdout)
+	require.NoError(t, err)
+	require.Empty(t, rest)
+	require.NoError(t, cmd.Wait())
+	select {
+	case cause := <-left:
+		require.Equal(t, io.EOF, cause)
+	case <-ctx.Done():
+		t.Fatal("the program has not left")
+	}
+}
