@@ -1,0 +1,162 @@
+package roomtest
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+
+	"example.com/tcproom"
+)
+
+// An inbox is what a member has received. It is always read, so that no member
+// is slow by accident, but for the time between pause and resume.
+type inbox struct {
+	conn *tcproom.Conn
+	mark string        // what the bodies of barriers begin with
+	done chan struct{} // closed when nothing is read any more
+
+	mu      sync.Mutex // guards what follows; never held while anything waits
+	events  []tcproom.Event
+	taken   int           // of them, those that expectations have dealt with
+	barrier uint64        // the last that came
+	err     error         // why the stream ended
+	changed chan struct{} // closed when one of the above changes; nil until somebody waits
+	ctx     context.Context
+	cancel  context.CancelCauseFunc // of ctx: pauses
+	resumed chan struct{}           // closed by resume; nil: not paused
+	parked  chan struct{}           // closed when nothing is read in this pause
+}
+
+var errPaused = errors.New("roomtest: paused")
+
+func newInbox(c *tcproom.Conn, mark string) *inbox {
+	in := &inbox{conn: c, mark: mark, done: make(chan struct{})}
+	in.ctx, in.cancel = context.WithCancelCause(context.Background())
+	return in
+}
+
+// collect ends with the connection.
+func (in *inbox) collect() {
+	defer close(in.done)
+	for {
+		ev, err := in.conn.Receive(in.turn())
+		switch {
+		case err == nil:
+			in.put(ev)
+		case !errors.Is(err, errPaused):
+			in.end(err)
+			return
+		}
+	}
+}
+
+// turn waits while there is a pause, and returns the context to read with.
+func (in *inbox) turn() context.Context {
+	in.mu.Lock()
+	resumed := in.resumed
+	if resumed != nil {
+		close(in.parked)
+	}
+	ctx := in.ctx
+	in.mu.Unlock()
+	if resumed == nil {
+		return ctx
+	}
+	select {
+	case <-resumed:
+	case <-in.conn.Context().Done():
+		in.resume()
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ctx
+}
+
+// pause returns when nothing is read any more.
+func (in *inbox) pause() {
+	in.mu.Lock()
+	if in.resumed == nil {
+		in.resumed, in.parked = make(chan struct{}), make(chan struct{})
+		in.cancel(errPaused)
+	}
+	parked := in.parked
+	in.mu.Unlock()
+	select {
+	case <-parked:
+	case <-in.done:
+	}
+}
+
+func (in *inbox) resume() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.resumed != nil {
+		in.ctx, in.cancel = context.WithCancelCause(context.Background())
+		close(in.resumed)
+		in.resumed = nil
+	}
+}
+
+func (in *inbox) put(ev tcproom.Event) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if number, ok := strings.CutPrefix(string(ev.Body), in.mark); ok && (ev.Kind == tcproom.Direct || ev.Kind == tcproom.Message) {
+		if n, err := strconv.ParseUint(number, 10, 64); err == nil {
+			in.barrier = max(in.barrier, n)
+			in.changedLocked()
+			return
+		}
+	}
+	in.events = append(in.events, ev)
+	in.changedLocked()
+}
+
+func (in *inbox) end(err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.err = err
+	in.changedLocked()
+}
+
+func (in *inbox) changedLocked() {
+	if in.changed != nil {
+		close(in.changed)
+		in.changed = nil
+	}
+}
+
+// A look is what is in an inbox at one moment.
+type look struct {
+	events  []tcproom.Event // all that came
+	fresh   []tcproom.Event // of them, those that no expectation has dealt with
+	barrier uint64
+	err     error           // why the stream ended
+	changed <-chan struct{} // closed when this is not all any more
+}
+
+func (in *inbox) look() look {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.changed == nil {
+		in.changed = make(chan struct{})
+	}
+	n := len(in.events)
+	return look{in.events[:n:n], in.events[in.taken:n:n], in.barrier, in.err, in.changed}
+}
+
+// take returns the next event, if there is one that is told to expectations:
+// a Welcome is not.
+func (in *inbox) take() (tcproom.Event, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.taken < len(in.events) {
+		ev := in.events[in.taken]
+		in.taken++
+		if ev.Kind != tcproom.Welcome {
+			return ev, true
+		}
+	}
+	return tcproom.Event{}, false
+}

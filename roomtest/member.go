@@ -1,0 +1,470 @@
+package roomtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// A Member is a client that a test speaks through and has expectations of.
+//
+// What it receives is collected from the start, so that it is never slow by
+// accident; [Member.Pause] and the faults of Link make it so. Expectations look
+// at the events in the order in which they came, each event once, and fail the
+// test at once when the connection has ended, or a hook has failed, and what
+// they wait for can no longer come. Whatever fails shows what came instead, and
+// the room's order.
+//
+// Its methods are for the test's own goroutine, as [testing.T.FailNow] is.
+type Member struct {
+	// Conn is the client itself. Its Receive and Events are not to be used,
+	// and [Member.Send] is to be preferred to its Send, for which it says why.
+	Conn *tcproom.Conn
+	// Link is the client's end of the connection in memory, for faults:
+	// Link.In(Stall()) stops it from reading. nil where it is not in memory.
+	Link *Conn
+	// Welcome is what the room said to it first; zero where [Server.Watch]
+	// made the Member.
+	Welcome tcproom.Event
+
+	s      *Server
+	in     *inbox
+	cl     *client
+	out    *sending
+	within time.Duration // 0: the server's
+}
+
+// A sending counts what a member has said, for all copies of the member.
+type sending struct {
+	served *served // the room's end; nil where that is unknown
+	lines  uint64
+}
+
+// Join connects a member with this name, or ends the test. The member is in
+// the room when Join returns, and its own stream begins there: it hears of who
+// comes later, not of itself.
+//
+// It goes in through [tcproom.Room.ServeConn], over memory and whatever the
+// server's network is, with [tcproom.Lines] and [tcproom.JSON], which carry
+// every body and every field. So it meets the room's limits and hooks as a
+// connection from outside does, where [tcproom.Room.Join] leaves the Handshake
+// hook out. A Handshake hook sees the name as its Conn.Name; where it talks
+// with the client, use [Server.Dial] and [Server.Watch].
+//
+// opts may set anything but name, framing, codec, TLS, dialer and OnEvent. The
+// message limit is the largest that there is.
+func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
+	s.watch.use("Server.Join")
+	s.watch.t.Helper()
+	m, err := s.join(name, opts)
+	if err != nil {
+		s.watch.t.Fatalf("roomtest: %s cannot join: %v", safe([]byte(name)), err)
+	}
+	return m
+}
+
+// join is Join from any goroutine.
+func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
+	var room *served
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		here, there := Pipe()
+		room = s.serving(there, fmt.Sprintf("of the member %q", name))
+		s.running.Add(1)
+		go s.serveConn(room)
+		return here, nil
+	}
+	all := append([]tcproom.DialOption{tcproom.WithMaxMessage(1 << 30)}, opts...)
+	all = append(all, tcproom.WithName(name), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
+		tcproom.WithTLS(nil), tcproom.OnEvent(nil))
+	c, cl, err := s.connect("", dial, all)
+	if err != nil {
+		return nil, err
+	}
+	m := s.member(c, cl)
+	m.out.served, m.out.lines = room, 1 // its hello
+	m.Link = cl.link
+	for m.Welcome.Kind == 0 { // Dial has read it
+		for _, ev := range m.in.look().events {
+			if ev.Kind == tcproom.Welcome {
+				m.Welcome = ev
+			}
+		}
+		if m.Welcome.Kind == 0 {
+			<-m.in.look().changed
+		}
+	}
+	return m, nil
+}
+
+// serveConn ends when the member has left.
+func (s *Server) serveConn(nc *served) {
+	defer s.running.Done()
+	s.watch.label()
+	s.Room.ServeConn(nc, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithTLS(nil))
+}
+
+// Watch makes a Member of any dialling end that has no OnEvent hook, and whose
+// Receive and Events nobody else calls. At the end of the test it closes c.
+//
+// For [Member.Send], and [Member.Sync] and [Member.Refute], see there what
+// holds for such a Member.
+func (s *Server) Watch(c *tcproom.Conn) *Member {
+	s.watch.use("Server.Watch")
+	return s.member(c, s.clientOf(c))
+}
+
+// clientOf returns what is known of c.
+func (s *Server) clientOf(c *tcproom.Conn) *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cl := range s.clients {
+		if cl.conn == c {
+			return cl
+		}
+	}
+	cl := &client{conn: c, who: "given to Watch"}
+	s.clients = append(s.clients, cl)
+	return cl
+}
+
+// member begins to read from c, once.
+func (s *Server) member(c *tcproom.Conn, cl *client) *Member {
+	s.mu.Lock()
+	fresh := cl.in == nil
+	if fresh {
+		cl.in = newInbox(c, "roomtest-barrier-"+rand.Text()+"-")
+	}
+	s.mu.Unlock()
+	if fresh {
+		go cl.in.collect()
+	}
+	return &Member{Conn: c, Link: cl.link, s: s, in: cl.in, cl: cl, out: new(sending)}
+}
+
+// Name returns the member's name; without a codec that tells it, it is empty.
+func (m *Member) Name() string {
+	m.s.watch.use("Member.Name")
+	return m.Conn.Name()
+}
+
+// Within returns the same member with expectations that wait for d before they
+// fail; zero and negative values mean as long as [Server.Within] says.
+func (m *Member) Within(d time.Duration) *Member {
+	m.s.watch.use("Member.Within")
+	patient := *m
+	patient.within = max(d, 0)
+	return &patient
+}
+
+func (m *Member) patience() time.Duration {
+	if m.within > 0 {
+		return m.within
+	}
+	return m.s.patience()
+}
+
+// Send sends body and waits until the room has dealt with it: until it is
+// ordered, or OnMessage has returned, or the room has ended the connection for
+// it. So what is sent by one member after another is ordered so. To send while
+// the room cannot deal with it, as when a hook waits for the test, use
+// [Member.SendAsync].
+//
+// It ends the test when that takes too long or the connection has ended. A
+// Member of [Server.Watch] does not wait for the room.
+func (m *Member) Send(body string) {
+	m.s.watch.use("Member.Send")
+	m.s.watch.t.Helper()
+	m.send("Send", body)
+	if m.out.served == nil {
+		return
+	}
+	t := time.NewTimer(m.patience())
+	defer t.Stop()
+	for {
+		ok, changed := m.out.served.dealtWith(m.out.lines)
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-m.in.done:
+			return
+		case <-t.C:
+			m.fail("sent %s, which the room has not dealt with within %v: is a hook busy, a fault on the link, or the room blocked? To go on without waiting, use SendAsync",
+				short(safe([]byte(body))), m.patience())
+		}
+	}
+}
+
+// SendAsync sends body without waiting for the room. It blocks, and at last
+// ends the test, while 64 KiB that the room has not read are waiting. A later
+// Send waits for this message too; for one that went through Conn.Send it does not.
+func (m *Member) SendAsync(body string) {
+	m.s.watch.use("Member.SendAsync")
+	m.s.watch.t.Helper()
+	m.send("SendAsync", body)
+}
+
+func (m *Member) send(method, body string) {
+	m.s.watch.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
+	defer cancel()
+	if err := m.Conn.Send(ctx, []byte(body)); err != nil {
+		m.fail("cannot %s %s: %v", method, short(safe([]byte(body))), err)
+	}
+	m.out.lines++
+}
+
+// Pause stops the member from reading, from when it returns: it becomes slow
+// as soon as the room has sent more than the connection and the backlog hold.
+// What it had received before, at most 64 KiB, may still come to light after
+// Resume only. It is no fault, and needs no memory connection.
+func (m *Member) Pause() {
+	m.s.watch.use("Member.Pause")
+	m.in.pause()
+}
+
+// Resume makes a paused member read again.
+func (m *Member) Resume() {
+	m.s.watch.use("Member.Resume")
+	m.in.resume()
+}
+
+// Leave closes the client's end and returns when the room has let the member
+// go: its leave is ordered. It ends the test when closing fails.
+func (m *Member) Leave() {
+	m.s.watch.use("Member.Leave")
+	m.s.watch.t.Helper()
+	if err := m.Conn.Close(); err != nil {
+		m.fail("cannot leave: %v", err)
+	}
+}
+
+// Events returns all that came so far, a Welcome included, whether or not an
+// expectation has dealt with it. They must not be changed.
+func (m *Member) Events() []tcproom.Event {
+	m.s.watch.use("Member.Events")
+	return m.in.look().events
+}
+
+// Expect waits until the next events are these, in this order and with nothing
+// in between, returns them, and ends the test when another comes first or none
+// does. Joins and leaves count; only a Welcome is passed over. To pass over
+// what does not matter, use [Member.Await].
+func (m *Member) Expect(want ...Match) []tcproom.Event {
+	m.s.watch.use("Member.Expect")
+	m.s.watch.t.Helper()
+	t := time.NewTimer(m.patience())
+	defer t.Stop()
+	var got []tcproom.Event
+	for i, w := range want {
+		ev, why := m.next(t)
+		if why != "" {
+			m.fail("%s%s", wanted(want, got), why)
+		}
+		if !w.Matches(ev) {
+			m.fail("%sbut then came:\n%s", wanted(want, got), indent(line(&ev)))
+		}
+		got = append(got, ev)
+		_ = i
+	}
+	return got
+}
+
+// Await waits for an event that matches, passing over others, and returns it.
+// It ends the test when none comes.
+func (m *Member) Await(want Match) tcproom.Event {
+	m.s.watch.use("Member.Await")
+	m.s.watch.t.Helper()
+	t := time.NewTimer(m.patience())
+	defer t.Stop()
+	var passed []tcproom.Event
+	for {
+		ev, why := m.next(t)
+		if why != "" {
+			m.fail("waited for:\n%s\n%s%s", indent(want.String()), passedOver(passed), why)
+		}
+		if want.Matches(ev) {
+			return ev
+		}
+		passed = append(passed, ev)
+	}
+}
+
+// AwaitEnd waits until the stream has ended, passing over what comes before,
+// and returns why: io.EOF when the room ended it in good order. It ends the test
+// when the stream does not end.
+func (m *Member) AwaitEnd() error {
+	m.s.watch.use("Member.AwaitEnd")
+	m.s.watch.t.Helper()
+	t := time.NewTimer(m.patience())
+	defer t.Stop()
+	for {
+		l := m.in.look()
+		if l.err != nil {
+			for _, ok := m.in.take(); ok; _, ok = m.in.take() {
+			}
+			return l.err
+		}
+		select {
+		case <-l.changed:
+		case <-t.C:
+			m.fail("waited for the end of its stream, which did not come within %v", m.patience())
+		}
+	}
+}
+
+// Sync waits until the member has received everything that was ordered, or
+// sent to it alone, before the call; or its stream has ended. It ends the
+// test when that takes too long, as it does for a member that does not read.
+//
+// For that the room sends a message to this member alone, which the Member
+// keeps to itself. A framing that does not keep messages apart, or a codec
+// without direct messages, cannot do this; nor can it be done for a Member of
+// Watch whose codec does not tell its ID, unless [Server.Dial] connected it.
+func (m *Member) Sync() {
+	m.s.watch.use("Member.Sync")
+	m.s.watch.t.Helper()
+	m.sync()
+}
+
+func (m *Member) sync() {
+	m.s.watch.t.Helper()
+	t := time.NewTimer(m.patience())
+	defer t.Stop()
+	n := m.sendBarrier(t)
+	for {
+		l := m.in.look()
+		if l.barrier >= n || l.err != nil {
+			return
+		}
+		select {
+		case <-l.changed:
+		case <-t.C:
+			m.fail("has not received everything within %v: it does not read, or the link is slow", m.patience())
+		}
+	}
+}
+
+// sendBarrier returns the number of the barrier that was sent to the member.
+func (m *Member) sendBarrier(t *time.Timer) uint64 {
+	m.s.watch.t.Helper()
+	m.s.mu.Lock()
+	m.s.barriers++
+	n := m.s.barriers
+	m.s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
+	defer cancel()
+	for {
+		if c := m.roomEnd(); c != nil {
+			err := c.Send(ctx, fmt.Appendf(nil, "%s%d", m.in.mark, n))
+			if err == nil || c.Err() != nil {
+				return n // or its end is on its way
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				m.fail("takes nothing that the room sends it, within %v", m.patience())
+			}
+			m.fail("cannot find out whether it has received everything: %v", err)
+		}
+		if m.ended() {
+			return n
+		}
+		select {
+		case <-t.C:
+			m.fail("is not in the room, and its stream has not ended: a Member of Watch must have an ID, or come from Server.Dial")
+		case <-time.After(time.Millisecond): // it joins or ends just now
+		}
+	}
+}
+
+func (m *Member) ended() bool { return m.in.look().err != nil }
+
+// roomEnd returns the room's end of the member, or nil.
+func (m *Member) roomEnd() *tcproom.Conn {
+	if id := m.Conn.ID(); id != "" {
+		c, _ := m.s.Room.Member(id)
+		return c
+	}
+	if m.cl.local == "" {
+		return nil
+	}
+	for c := range m.s.Room.Members() {
+		if a := c.RemoteAddr(); a != nil && a.String() == m.cl.local {
+			return c
+		}
+	}
+	return nil
+}
+
+// Refute ends the test when one of the events that have come to this member
+// matches: of all that the room ordered, or sent to it, before the call, and
+// that no Expect or Await has dealt with yet. It does not guess by waiting, see
+// [Member.Sync]. To look at what may come later, use [Member.RefuteFor].
+func (m *Member) Refute(not ...Match) {
+	m.s.watch.use("Member.Refute")
+	m.s.watch.t.Helper()
+	m.sync()
+	m.refute(m.in.look().fresh, not)
+}
+
+// RefuteFor is Refute of what comes within d too. It takes that long.
+func (m *Member) RefuteFor(d time.Duration, not ...Match) {
+	m.s.watch.use("Member.RefuteFor")
+	m.s.watch.t.Helper()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for over := false; !over; {
+		l := m.in.look()
+		m.refute(l.fresh, not)
+		if l.err != nil {
+			return
+		}
+		select {
+		case <-l.changed:
+		case <-t.C:
+			over = true
+		}
+	}
+	m.Refute(not...)
+}
+
+func (m *Member) refute(events []tcproom.Event, not []Match) {
+	m.s.watch.t.Helper()
+	for i := range events {
+		for _, n := range not {
+			if events[i].Kind != tcproom.Welcome && n.Matches(events[i]) {
+				m.fail("was not to receive:\n%s\nbut did:\n%s", indent(n.String()), indent(line(&events[i])))
+			}
+		}
+	}
+}
+
+// next returns the next event, or why there is none.
+func (m *Member) next(t *time.Timer) (ev tcproom.Event, why string) {
+	for {
+		l := m.in.look()
+		if ev, ok := m.in.take(); ok {
+			return ev, ""
+		}
+		if l.err != nil {
+			return ev, fmt.Sprintf("but its connection has ended: %v", l.err)
+		}
+		select {
+		case <-l.changed:
+			continue
+		default:
+		}
+		select {
+		case <-l.changed:
+		case <-m.s.watch.failed:
+			return ev, fmt.Sprintf("but nothing came, and %s has failed", m.s.watch.firstHook())
+		case <-t.C:
+			return ev, fmt.Sprintf("but nothing came within %v", m.patience())
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package roomtest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// An acceptor is a listener whose connections the server keeps an eye on.
+type acceptor struct {
+	*Listener
+	s         *Server
+	accepting chan struct{} // closed when the room begins to accept, or does not
+	once      sync.Once
+}
+
+func (a *acceptor) accepts() { a.once.Do(func() { close(a.accepting) }) }
+
+// Accept implements net.Listener.
+func (a *acceptor) Accept() (net.Conn, error) {
+	a.accepts()
+	nc, err := a.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return a.s.serving(nc.(*Conn), fmt.Sprintf("accepted from %s", nc.RemoteAddr())), nil
+}
+
+// A served conn is the room's end of a connection. It knows whether the room
+// has closed it, and how many lines the room has dealt with.
+type served struct {
+	*Conn
+	s   *Server
+	who string
+
+	mu      sync.Mutex // guards what follows
+	read    uint64     // lines that the room was given
+	handled uint64     // lines that it had dealt with when it last came to read
+	closed  bool
+	changed chan struct{} // closed when handled or closed changes; nil until somebody waits
+}
+
+func (s *Server) serving(nc *Conn, who string) *served {
+	c := &served{Conn: nc, s: s, who: who}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.served[c] = struct{}{}
+	return c
+}
+
+// Read hands the room what came. The room reads on only when it has dealt with
+// all whole messages that it was given before.
+func (c *served) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	if c.handled != c.read {
+		c.handled = c.read
+		c.changedLocked()
+	}
+	c.mu.Unlock()
+	n, err := c.Conn.Read(b)
+	if lines := bytes.Count(b[:n], []byte("\n")); lines > 0 {
+		c.mu.Lock()
+		c.read += uint64(lines)
+		c.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *served) Close() error {
+	err := c.Conn.Close()
+	c.mu.Lock()
+	c.closed = true
+	c.changedLocked()
+	c.mu.Unlock()
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	delete(c.s.served, c)
+	return err
+}
+
+func (c *served) changedLocked() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+// dealtWith reports whether the room has dealt with n lines, or reads no more;
+// if not, the channel is closed when to ask again.
+func (c *served) dealtWith(n uint64) (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.handled >= n {
+		return true, nil
+	}
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return false, c.changed
+}

@@ -1,0 +1,284 @@
+package roomtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/internal/probe"
+	"example.com/tcproom/internal/scribble"
+)
+
+// What a hook has returned is overwritten wherever this package is linked in.
+func init() { scribble.Turn() }
+
+const (
+	defaultWithin = 10 * time.Second
+	defaultGrace  = 5 * time.Second
+)
+
+// A Server is a room that lives as long as a test, and serves connections.
+//
+// Its methods may be called from many goroutines, but for those that end the
+// test when they fail: these are for the test's own goroutine, as
+// [testing.T.FailNow] is. Once the test has ended, they panic and name the
+// caller's line.
+type Server struct {
+	// Room is the room, to be used like any other.
+	Room *tcproom.Room
+	// Addr is where clients connect to: "127.0.0.1:port", or an address on Net.
+	Addr string
+	// Listener is what listens at Addr. Use it to refuse connections, to make
+	// accepting fail, or to put faults on what it accepts.
+	Listener *Listener
+	// Net is the network of a server in memory, nil of one on loopback.
+	Net *Network
+
+	watch *watch
+	rec   recorder
+
+	mu        sync.Mutex // guards what follows; never held while anything waits
+	within    time.Duration
+	grace     time.Duration
+	dialling  map[string][]tcproom.DialOption // how to speak at an address
+	clients   []*client
+	served    map[*served]struct{} // not closed yet
+	barriers  uint64
+	listeners int
+	running   sync.WaitGroup // serving goroutines; added to only before cleanup
+}
+
+// NewServer starts a room on a free port of 127.0.0.1. It ends with the test,
+// see [Server] for what then fails it. Or it ends the test, when it cannot listen.
+//
+// opts are those of [tcproom.New]. Unless they set a logger, what the room logs
+// at level Warn and above goes to the test's log.
+//
+// At the end of the test the clients of Dial, Join and Watch are closed, which a
+// test may forget, and the room is. What then has not ended within five seconds,
+// or [Server.Grace], fails the test by name: hooks that have not returned,
+// connections that were not closed, clients whose Close hangs, goroutines of
+// the room. So does, at any time, a hook that panics or calls runtime.Goexit, as
+// a require in a hook does.
+func NewServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
+	t.Helper()
+	return newServer(t, nil, opts)
+}
+
+// NewMemServer is NewServer on a network of its own, in memory: it needs no
+// port, and works inside a bubble of testing/synctest, where its time is the
+// bubble's. Create it inside the bubble.
+func NewMemServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
+	t.Helper()
+	return newServer(t, new(Network), opts)
+}
+
+func newServer(t testing.TB, n *Network, opts []tcproom.RoomOption) *Server {
+	t.Helper()
+	s := &Server{
+		Net:      n,
+		watch:    newWatch(t),
+		within:   defaultWithin,
+		grace:    defaultGrace,
+		dialling: make(map[string][]tcproom.DialOption),
+		served:   make(map[*served]struct{}),
+	}
+	all := []tcproom.RoomOption{tcproom.WithLogger(s.watch.logger())}
+	all = append(all, opts...)
+	all = append(all, s.probe().(tcproom.RoomOption))
+	s.Room = tcproom.New(all...)
+	t.Cleanup(s.cleanup)
+	s.Listener = s.listen(nil, shared(opts))
+	s.Addr = s.Listener.Addr().String()
+	return s
+}
+
+func (s *Server) probe() any {
+	return probe.Option(probe.Probe{Ordered: s.rec.ordered, HookFailed: s.watch.hookFailed})
+}
+
+// shared returns those of a room's options that a dialling end has too, but
+// for those that concern one end alone.
+func shared[T any](opts []T) []tcproom.DialOption {
+	var both []tcproom.DialOption
+	for _, o := range opts {
+		if d, ok := any(o).(tcproom.DialOption); ok {
+			both = append(both, d)
+		}
+	}
+	return append(both,
+		tcproom.WithTLS(nil), tcproom.WithIdleTimeout(0), tcproom.WithWriteTimeout(0),
+		tcproom.WithSocketBuffers(0, 0), tcproom.WithLogger(nil))
+}
+
+// Within sets how long expectations, Dial and Join wait before they fail. The
+// default, and zero and negative values, is 10 seconds: of the bubble's clock
+// in a bubble.
+func (s *Server) Within(d time.Duration) {
+	s.watch.use("Server.Within")
+	if d <= 0 {
+		d = defaultWithin
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.within = d
+}
+
+func (s *Server) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.within
+}
+
+// Grace sets how long the end of the test waits for what has to end. The
+// default, and zero and negative values, is 5 seconds.
+func (s *Server) Grace(d time.Duration) {
+	s.watch.use("Server.Grace")
+	if d <= 0 {
+		d = defaultGrace
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grace = d
+}
+
+// Listen opens one more listener of the room, on the same network, and returns
+// its address. Its connections have the room's options as opts change them.
+func (s *Server) Listen(opts ...tcproom.ConnOption) (addr string) {
+	s.watch.use("Server.Listen")
+	s.watch.t.Helper()
+	s.mu.Lock()
+	speak := s.dialling[s.Addr]
+	s.mu.Unlock()
+	l := s.listen(opts, append(speak[:len(speak):len(speak)], shared(opts)...))
+	return l.Addr().String()
+}
+
+// listen returns when the room accepts from the new listener.
+func (s *Server) listen(opts []tcproom.ConnOption, speak []tcproom.DialOption) *Listener {
+	t := s.watch.t
+	t.Helper()
+	l, err := s.newListener()
+	if err != nil {
+		t.Fatalf("roomtest: cannot listen: %v", err)
+	}
+	s.mu.Lock()
+	s.dialling[l.Addr().String()] = speak
+	s.mu.Unlock()
+	a := &acceptor{Listener: l, s: s, accepting: make(chan struct{})}
+	s.running.Add(1)
+	go s.serve(a, opts)
+	<-a.accepting
+	return l
+}
+
+func (s *Server) newListener() (*Listener, error) {
+	if s.Net != nil {
+		return s.Net.Listen("")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return WrapListener(l), nil
+}
+
+// serve ends when the room does, or when the listener fails for good.
+func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
+	defer s.running.Done()
+	defer a.accepts()
+	s.watch.label()
+	s.watch.serveEnded(s.Room.Serve(a, opts...))
+}
+
+// Dial connects a client to the server, or ends the test. With a codec that is
+// a [tcproom.Greeter] the room has let the client in when Dial returns; with
+// another it may not have.
+//
+// Framing, codec and message limit are those that the server was given, unless
+// opts say otherwise; the other options of the server are not a client's. The
+// client is closed at the end of the test.
+func (s *Server) Dial(opts ...tcproom.DialOption) *tcproom.Conn {
+	s.watch.use("Server.Dial")
+	s.watch.t.Helper()
+	return s.dial(s.Addr, opts)
+}
+
+// DialAddr is Dial to an address that Listen returned.
+func (s *Server) DialAddr(addr string, opts ...tcproom.DialOption) *tcproom.Conn {
+	s.watch.use("Server.DialAddr")
+	s.watch.t.Helper()
+	return s.dial(addr, opts)
+}
+
+func (s *Server) dial(addr string, opts []tcproom.DialOption) *tcproom.Conn {
+	s.watch.t.Helper()
+	c, _, err := s.connect(addr, s.dialler(), opts)
+	if err != nil {
+		s.watch.t.Fatalf("roomtest: Dial %s: %v", addr, err)
+	}
+	return c
+}
+
+// A dialler makes the transport of a client.
+type dialler func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (s *Server) dialler() dialler {
+	if s.Net != nil {
+		return s.Net.Dial
+	}
+	return new(net.Dialer).DialContext
+}
+
+// connect dials, from any goroutine, and sees to it that the client is closed.
+func (s *Server) connect(addr string, dial dialler, opts []tcproom.DialOption) (*tcproom.Conn, *client, error) {
+	cl := &client{who: fmt.Sprintf("dialled to %s", addr)}
+	s.mu.Lock()
+	all := append([]tcproom.DialOption(nil), s.dialling[addr]...)
+	s.mu.Unlock()
+	all = append(all, tcproom.WithHandshakeTimeout(s.patience()), tcproom.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := dial(ctx, network, addr)
+		if err == nil {
+			cl.local = nc.LocalAddr().String()
+			cl.link, _ = nc.(*Conn)
+		}
+		return nc, err
+	}))
+	all = append(all, opts...)
+	all = append(all, s.probe().(tcproom.DialOption))
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience())
+	defer cancel()
+	c, err := tcproom.Dial(ctx, addr, all...)
+	if err != nil {
+		return nil, nil, err
+	}
+	cl.conn = c
+	s.addClient(cl)
+	return c, cl, nil
+}
+
+// A client is a dialling end that the end of the test closes.
+type client struct {
+	conn  *tcproom.Conn
+	link  *Conn  // nil where it is not in memory
+	local string // its address; empty where another dialled
+	who   string
+	in    *inbox // nil unless it is a Member
+}
+
+func (s *Server) addClient(cl *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients = append(s.clients, cl)
+}
+
+// Transcript returns the room's order so far: of all messages, joins and
+// leaves, whoever saw them. They are all kept until the test ends.
+func (s *Server) Transcript() *Transcript {
+	s.watch.use("Server.Transcript")
+	return s.rec.transcript()
+}

@@ -1,0 +1,68 @@
+package roomtest_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// servers are the two kinds of Server.
+var servers = []struct {
+	name string
+	make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server
+}{
+	{"loopback", roomtest.NewServer},
+	{"memory", roomtest.NewMemServer},
+}
+
+func onBoth(t *testing.T, fn func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server)) {
+	for _, s := range servers {
+		t.Run(s.name, func(t *testing.T) { fn(t, s.make) })
+	}
+}
+
+func TestServerIsARoom(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		srv := make(t)
+		ada := srv.Join("ada")
+		bob := srv.Join("bob")
+		bob.Send("hi")
+		ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "hi"))
+		c := srv.Dial()
+		bob.Expect(roomtest.Joined("guest-1"))
+		require.NoError(t, c.Send(t.Context(), []byte("hello")))
+		bob.Expect(roomtest.Message("guest-1", "hello"))
+		_, err := srv.Room.Broadcast(t.Context(), []byte("all"))
+		require.NoError(t, err)
+		bob.Refute(roomtest.Left(""), roomtest.Message("ada", ""))
+		bob.Leave()
+		require.Equal(t, "   1  * ada joined\n"+
+			"   2  * bob joined\n"+
+			"   3  bob: hi\n"+
+			"   4  * guest-1 joined\n"+
+			"   5  guest-1: hello\n"+
+			"   6  *: all\n"+
+			"   7  * bob left\n", srv.Transcript().String())
+	})
+}
+
+func TestServerInABubble(t *testing.T) {
+	start := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithIdleTimeout(time.Hour))
+		ada := srv.Join("ada")
+		began := time.Now()
+		ada.Within(2 * time.Hour).Await(roomtest.Goodbye())
+		require.Equal(t, time.Hour, time.Since(began))
+		bob := srv.Join("bob")
+		bob.RefuteFor(time.Minute, roomtest.Any())
+		srv.Room.Broadcast(context.Background(), []byte("x"))
+		bob.Expect(roomtest.Message("*", "x"))
+	})
+	require.Less(t, time.Since(start), 10*time.Second)
+}

@@ -1,0 +1,140 @@
+package roomtest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"example.com/tcproom"
+)
+
+// A Transcript is a room's one order up to some moment: its messages, joins
+// and leaves, as they got their places. It does not change.
+type Transcript struct{ events []tcproom.Event }
+
+// Len returns the number of events.
+func (tr *Transcript) Len() int { return len(tr.events) }
+
+// Events returns the events, which are the caller's to keep and change.
+func (tr *Transcript) Events() []tcproom.Event {
+	events := make([]tcproom.Event, len(tr.events))
+	for i := range tr.events {
+		events[i] = clone(&tr.events[i])
+	}
+	return events
+}
+
+// String returns a line for each event, with its sequence number:
+//
+//	1  * ada joined
+//	2  ada: hi
+//	3  *: said by the room itself
+//
+// It holds no times and no IDs, so that it can be compared with a golden file.
+// A body of printable text that neither is empty, nor begins with a quote, nor
+// begins or ends with a space stands as it is; any other is a Go string literal.
+func (tr *Transcript) String() string {
+	var b strings.Builder
+	for i := range tr.events {
+		fmt.Fprintf(&b, "%4d  %s\n", tr.events[i].Seq, line(&tr.events[i]))
+	}
+	return b.String()
+}
+
+// A recorder hears of each event that gets its place.
+type recorder struct {
+	mu     sync.Mutex // guards events; held for an append only
+	events []tcproom.Event
+}
+
+// ordered runs under the room's lock.
+func (r *recorder) ordered(ev any) {
+	kept := clone(ev.(*tcproom.Event))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, kept)
+}
+
+// transcript shares what has been recorded, which is only appended to.
+func (r *recorder) transcript() *Transcript {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &Transcript{r.events[:len(r.events):len(r.events)]}
+}
+
+func clone(ev *tcproom.Event) tcproom.Event {
+	c := *ev
+	c.Body = append([]byte(nil), ev.Body...)
+	c.Members = append([]tcproom.Member(nil), ev.Members...)
+	return c
+}
+
+// line is an event for people to read. Nothing that a peer said can look like
+// something else in it.
+func line(ev *tcproom.Event) string {
+	name := safe([]byte(ev.From.Name))
+	switch ev.Kind {
+	case tcproom.Message:
+		return said(ev.From.Name, ev.Body)
+	case tcproom.Direct:
+		return said("", ev.Body) + " (to this member alone)"
+	case tcproom.Join:
+		return "* " + name + " joined"
+	case tcproom.Leave:
+		return "* " + name + " left" + reason(ev.Text)
+	case tcproom.Welcome:
+		return "* welcome " + name
+	case tcproom.Gap:
+		return fmt.Sprintf("* gap from %d to %d", ev.GapFrom, ev.GapTo)
+	case tcproom.Goodbye:
+		return "* goodbye" + reason(ev.Text)
+	case tcproom.Refused:
+		return "* refused: " + strconv.Quote(ev.Code) + reason(ev.Text)
+	}
+	return "* " + ev.Kind.String()
+}
+
+func reason(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + safe([]byte(text))
+}
+
+// said is a message; without a name it is the room's.
+func said(name string, body []byte) string {
+	if name == "" {
+		return "*: " + safe(body)
+	}
+	return safe([]byte(name)) + ": " + safe(body)
+}
+
+// safe returns b as it is, if that is safe and exact to read, or quoted.
+func safe(b []byte) string {
+	s := string(b)
+	plain := s != "" && s[0] != '"' && s[0] != ' ' && s[len(s)-1] != ' ' && utf8.ValidString(s)
+	if plain {
+		for _, r := range s {
+			plain = plain && strconv.IsPrint(r)
+		}
+	}
+	if plain {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// short is a line for failures, where what matters comes first.
+func short(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	n := most
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", s[:n], len(s))
+}

@@ -1,0 +1,194 @@
+package roomtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"example.com/tcproom"
+)
+
+// A watch stands between a server and its test: goroutines in the background
+// report through it, and nothing gets through once the test has ended.
+type watch struct {
+	t      testing.TB
+	id     string        // labels the server's goroutines in profiles
+	failed chan struct{} // closed when the first hook has failed
+
+	mu        sync.Mutex // guards what follows; not held while t is called
+	ending    bool       // the test's function has returned
+	ended     bool       // so has the cleanup
+	hooks     []string   // that failed
+	reporting sync.WaitGroup
+}
+
+var servers atomic.Uint64
+
+func newWatch(t testing.TB) *watch {
+	return &watch{t: t, id: fmt.Sprintf("%s server %d", t.Name(), servers.Add(1)), failed: make(chan struct{})}
+}
+
+// report calls fn unless the test has ended, which waits for it.
+func (w *watch) report(fn func()) {
+	w.mu.Lock()
+	if w.ended {
+		w.mu.Unlock()
+		return
+	}
+	w.reporting.Add(1)
+	w.mu.Unlock()
+	defer w.reporting.Done()
+	fn()
+}
+
+func (w *watch) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ending = true
+}
+
+func (w *watch) end() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	w.reporting.Wait()
+}
+
+var packagePath = reflect.TypeFor[Server]().PkgPath() + "."
+
+// use panics when the test has ended. Each exported method begins with it.
+func (w *watch) use(method string) {
+	w.mu.Lock()
+	ending := w.ending
+	w.mu.Unlock()
+	if !ending {
+		return
+	}
+	panic(fmt.Sprintf("roomtest: %s: %s was called after its test %s had ended; end or wait for what uses a server before the test returns",
+		caller(), method, w.t.Name()))
+}
+
+// caller returns the file and line outside of this package that called it.
+func caller() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, packagePath) {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if !more {
+			return "unknown caller"
+		}
+	}
+}
+
+// hookFailed hears of panics and Goexits in hooks, on their goroutines.
+func (w *watch) hookFailed(err error, name string) {
+	var he *tcproom.HookError
+	if !errors.As(err, &he) {
+		return
+	}
+	what := fmt.Sprintf("hook %s of %q", he.Hook, name)
+	w.report(func() {
+		w.noteHook(what)
+		switch {
+		case he.Panic != nil:
+			w.t.Errorf("roomtest: %s panicked: %s\n%s", what, safe([]byte(fmt.Sprint(he.Panic))), he.Stack)
+		case w.t.Failed():
+			w.t.Errorf("roomtest: %s ended its goroutine, as a require that fails in it does", what)
+		default:
+			w.t.Errorf("roomtest: %s called runtime.Goexit; return an error instead", what)
+		}
+	})
+}
+
+func (w *watch) noteHook(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.hooks) == 0 {
+		close(w.failed)
+	}
+	w.hooks = append(w.hooks, what)
+}
+
+// firstHook says which hook failed first.
+func (w *watch) firstHook() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.hooks) == 0 {
+		return ""
+	}
+	return w.hooks[0]
+}
+
+func (w *watch) serveEnded(err error) {
+	switch {
+	case errors.Is(err, tcproom.ErrRoomClosed):
+	case errors.Is(err, tcproom.ErrTooManyLanes):
+		w.report(func() { w.t.Errorf("roomtest: the room does not serve this listener: %v", err) })
+	default: // a test may have asked for it
+		w.report(func() { w.t.Logf("roomtest: a listener ended: %v", err) })
+	}
+}
+
+const label = "roomtest"
+
+// label marks this goroutine, and those that it starts, as the server's.
+func (w *watch) label() {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(label, w.id)))
+}
+
+// goroutines returns what stands in the server's goroutines that run the
+// room's code.
+func (w *watch) goroutines() string {
+	var all strings.Builder
+	pprof.Lookup("goroutine").WriteTo(&all, 1)
+	var own strings.Builder
+	for _, block := range strings.Split(all.String(), "\n\n") {
+		if strings.Contains(block, fmt.Sprintf("%q:%q", label, w.id)) && strings.Contains(block, "/tcproom.") {
+			own.WriteString(stackLines(block))
+		}
+	}
+	return own.String()
+}
+
+// stackLines leaves out of a profile's block what is not for people.
+func stackLines(block string) string {
+	var b strings.Builder
+	for _, l := range strings.Split(block, "\n") {
+		if rest, ok := strings.CutPrefix(l, "#\t"); ok {
+			_, fn, _ := strings.Cut(rest, "\t")
+			fmt.Fprintf(&b, "\t%s\n", fn)
+		}
+	}
+	return b.String() + "\n"
+}
+
+// logger returns where the room logs to unless the user says otherwise.
+func (w *watch) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(logWriter{w}, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey || a.Key == "stack" {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
+
+type logWriter struct{ w *watch }
+
+func (l logWriter) Write(b []byte) (int, error) {
+	l.w.report(func() { l.w.t.Logf("the room logs: %s", strings.TrimSuffix(string(b), "\n")) })
+	return len(b), nil
+}
