@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"example.com/tcproom"
@@ -21,6 +21,7 @@ func (s *Server) cleanup() {
 	s.watch.begin()
 	defer s.watch.end()
 	s.mu.Lock()
+	s.closing = true
 	clients, grace := s.clients, s.grace
 	s.mu.Unlock()
 	deadline := time.Now().Add(grace)
@@ -35,16 +36,23 @@ func (s *Server) cleanup() {
 	for _, ch := range closed {
 		waitUntil(soon, ch)
 	}
-	s.stopRoom(deadline)
+	stopped := s.stopRoom(deadline)
 	for i, ch := range closed {
 		if !waitUntil(deadline, ch) {
-			t.Errorf("roomtest: the client %s hangs in Close: a hook of it, or its net.Conn, does not return", clients[i].name())
+			t.Errorf("roomtest: the client %s hangs in Close: its net.Conn does not return from Read, Write or Close although it was closed", clients[i].name())
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.served {
-		t.Errorf("roomtest: the room has not closed a connection: %s", c.who)
+	s.endHearing(clients, deadline)
+	if stopped {
+		s.mu.Lock()
+		var open []*served
+		for c := range s.served {
+			open = append(open, c)
+		}
+		s.mu.Unlock()
+		for _, c := range open {
+			t.Errorf("roomtest: the room has ended and not closed a connection, %s", c.who)
+		}
 	}
 }
 
@@ -68,7 +76,7 @@ func (cl *client) name() string {
 	if name := cl.conn.Name(); name != "" {
 		return fmt.Sprintf("%q, %s,", name, cl.who)
 	}
-	return cl.who
+	return cl.who + ","
 }
 
 // close closes the client, and waits until nobody reads from it.
@@ -80,30 +88,63 @@ func (cl *client) close(done chan<- struct{}) {
 	}
 }
 
-// stopRoom cuts what is left of the room.
-func (s *Server) stopRoom(deadline time.Time) {
+// endHearing waits for the OnEvent hooks of clients: Close does not, where the
+// hook was running.
+func (s *Server) endHearing(clients []*client, deadline time.Time) {
+	if !slices.ContainsFunc(clients, (*client).hears) {
+		return
+	}
+	stacks := s.watch.goroutines(").hearEvents+")
+	for stacks != "" && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+		stacks = s.watch.goroutines(").hearEvents+")
+	}
+	if stacks != "" {
+		s.watch.t.Errorf("roomtest: a client is still in its hook OnEvent: make the hook return before the test ends\n%s", stacks)
+	}
+}
+
+// hears reports whether the client has an OnEvent hook.
+func (cl *client) hears() bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := cl.conn.Receive(ctx)
+	return errors.Is(err, tcproom.ErrReceive)
+}
+
+// stopRoom cuts what is left of the room, and reports whether it has ended.
+func (s *Server) stopRoom(deadline time.Time) bool {
 	t := s.watch.t
 	t.Helper()
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	s.Room.Shutdown(now)
-	served := make(chan struct{})
 	if waitUntil(deadline, s.Room.Done()) {
-		s.running.Wait()
-		return
+		ran := make(chan struct{})
+		go s.awaitRunning(ran)
+		if !waitUntil(deadline, ran) {
+			t.Errorf("roomtest: the test has ended, and a Dial, Join or Accept of it still runs:\n%s", s.watch.goroutines(").run+"))
+		}
+		return true
 	}
-	close(served)
 	var stop *tcproom.StopError
 	if errors.As(s.Room.Shutdown(now), &stop) {
 		for _, c := range stop.Stuck {
 			t.Errorf("roomtest: %s", stuck(c))
 		}
 	}
-	if stacks := s.watch.goroutines(); stacks != "" {
-		t.Errorf("roomtest: goroutines of the room have not ended:\n%s", strings.TrimRight(stacks, "\n"))
+	if stacks := s.watch.goroutines("/tcproom.", "/fanout."); stacks != "" {
+		t.Errorf("roomtest: goroutines of the room have not ended:\n%s", stacks)
 	} else {
 		t.Errorf("roomtest: the room has not ended")
 	}
+	return false
+}
+
+// awaitRunning ends when what start began has.
+func (s *Server) awaitRunning(ran chan<- struct{}) {
+	s.running.Wait()
+	close(ran)
 }
 
 func stuck(c tcproom.StuckConn) string {

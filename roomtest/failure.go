@@ -14,6 +14,7 @@ const shownLines = 30
 func (m *Member) fail(format string, args ...any) {
 	t := m.s.watch.t
 	t.Helper()
+	m.s.watch.use("an expectation") // while it waited
 	name := "a member"
 	if n := m.Conn.Name(); n != "" {
 		name = safe([]byte(n))

@@ -63,6 +63,7 @@ func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 	s.watch.t.Helper()
 	m, err := s.join(name, opts)
 	if err != nil {
+		s.watch.use("Server.Join") // while it waited
 		s.watch.t.Fatalf("roomtest: %s cannot join: %v", safe([]byte(name)), err)
 	}
 	return m
@@ -73,10 +74,8 @@ func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
 	var room *served
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		here, there := Pipe()
-		room = s.serving(there, fmt.Sprintf("of the member %q", name))
-		s.running.Add(1)
-		go s.serveConn(room)
-		return here, nil
+		room = s.serving(there, fmt.Sprintf("that of the member %q", name))
+		return here, s.start(func() { s.serveConn(room) })
 	}
 	all := append([]tcproom.DialOption{tcproom.WithMaxMessage(1 << 30)}, opts...)
 	all = append(all, tcproom.WithName(name), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
@@ -101,10 +100,8 @@ func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
 	return m, nil
 }
 
-// serveConn ends when the member has left.
+// serveConn returns when the member has left.
 func (s *Server) serveConn(nc *served) {
-	defer s.running.Done()
-	s.watch.label()
 	s.Room.ServeConn(nc, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithTLS(nil))
 }
 
@@ -115,10 +112,15 @@ func (s *Server) serveConn(nc *served) {
 // holds for such a Member.
 func (s *Server) Watch(c *tcproom.Conn) *Member {
 	s.watch.use("Server.Watch")
-	return s.member(c, s.clientOf(c))
+	cl := s.clientOf(c)
+	if cl == nil {
+		cl = &client{conn: c, who: "given to Watch"}
+		s.addClient(cl)
+	}
+	return s.member(c, cl)
 }
 
-// clientOf returns what is known of c.
+// clientOf returns what is known of c, or nil.
 func (s *Server) clientOf(c *tcproom.Conn) *client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,9 +129,7 @@ func (s *Server) clientOf(c *tcproom.Conn) *client {
 			return cl
 		}
 	}
-	cl := &client{conn: c, who: "given to Watch"}
-	s.clients = append(s.clients, cl)
-	return cl
+	return nil
 }
 
 // member begins to read from c, once.
@@ -262,7 +262,7 @@ func (m *Member) Expect(want ...Match) []tcproom.Event {
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	var got []tcproom.Event
-	for i, w := range want {
+	for _, w := range want {
 		ev, why := m.next(t)
 		if why != "" {
 			m.fail("%s%s", wanted(want, got), why)
@@ -271,7 +271,6 @@ func (m *Member) Expect(want ...Match) []tcproom.Event {
 			m.fail("%sbut then came:\n%s", wanted(want, got), indent(line(&ev)))
 		}
 		got = append(got, ev)
-		_ = i
 	}
 	return got
 }
@@ -444,8 +443,13 @@ func (m *Member) refute(events []tcproom.Event, not []Match) {
 	}
 }
 
+// afterFailure is how long an expectation waits when a hook has failed: for
+// what is on its way, but not for what the hook was to do.
+const afterFailure = time.Second
+
 // next returns the next event, or why there is none.
 func (m *Member) next(t *time.Timer) (ev tcproom.Event, why string) {
+	failed, hurry := m.s.watch.failed, (<-chan time.Time)(nil)
 	for {
 		l := m.in.look()
 		if ev, ok := m.in.take(); ok {
@@ -456,12 +460,9 @@ func (m *Member) next(t *time.Timer) (ev tcproom.Event, why string) {
 		}
 		select {
 		case <-l.changed:
-			continue
-		default:
-		}
-		select {
-		case <-l.changed:
-		case <-m.s.watch.failed:
+		case <-failed:
+			failed, hurry = nil, time.After(afterFailure)
+		case <-hurry:
 			return ev, fmt.Sprintf("but nothing came, and %s has failed", m.s.watch.firstHook())
 		case <-t.C:
 			return ev, fmt.Sprintf("but nothing came within %v", m.patience())

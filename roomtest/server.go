@@ -2,6 +2,7 @@ package roomtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -41,15 +42,15 @@ type Server struct {
 	watch *watch
 	rec   recorder
 
-	mu        sync.Mutex // guards what follows; never held while anything waits
-	within    time.Duration
-	grace     time.Duration
-	dialling  map[string][]tcproom.DialOption // how to speak at an address
-	clients   []*client
-	served    map[*served]struct{} // not closed yet
-	barriers  uint64
-	listeners int
-	running   sync.WaitGroup // serving goroutines; added to only before cleanup
+	mu       sync.Mutex // guards what follows; never held while anything waits
+	within   time.Duration
+	grace    time.Duration
+	dialling map[string][]tcproom.DialOption // how to speak at an address
+	clients  []*client
+	served   map[*served]struct{} // not closed yet
+	barriers uint64
+	closing  bool
+	running  sync.WaitGroup // goroutines of start, which adds to it unless closing
 }
 
 // NewServer starts a room on a free port of 127.0.0.1. It ends with the test,
@@ -170,10 +171,31 @@ func (s *Server) listen(opts []tcproom.ConnOption, speak []tcproom.DialOption) *
 	s.dialling[l.Addr().String()] = speak
 	s.mu.Unlock()
 	a := &acceptor{Listener: l, s: s, accepting: make(chan struct{})}
-	s.running.Add(1)
-	go s.serve(a, opts)
-	<-a.accepting
+	if s.start(func() { s.serve(a, opts) }) == nil {
+		<-a.accepting
+	}
 	return l
+}
+
+var errEnded = errors.New("roomtest: the test has ended")
+
+// start runs fn on a goroutine of the server's, which the cleanup waits for.
+func (s *Server) start(fn func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return errEnded
+	}
+	s.running.Add(1)
+	go s.run(fn)
+	return nil
+}
+
+// run ends with fn.
+func (s *Server) run(fn func()) {
+	defer s.running.Done()
+	s.watch.label()
+	fn()
 }
 
 func (s *Server) newListener() (*Listener, error) {
@@ -187,11 +209,9 @@ func (s *Server) newListener() (*Listener, error) {
 	return WrapListener(l), nil
 }
 
-// serve ends when the room does, or when the listener fails for good.
+// serve returns when the room ends, or when the listener fails for good.
 func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
-	defer s.running.Done()
 	defer a.accepts()
-	s.watch.label()
 	s.watch.serveEnded(s.Room.Serve(a, opts...))
 }
 
@@ -219,7 +239,8 @@ func (s *Server) dial(addr string, opts []tcproom.DialOption) *tcproom.Conn {
 	s.watch.t.Helper()
 	c, _, err := s.connect(addr, s.dialler(), opts)
 	if err != nil {
-		s.watch.t.Fatalf("roomtest: Dial %s: %v", addr, err)
+		s.watch.use("Server.Dial") // while it waited
+		s.watch.t.Fatalf("roomtest: cannot dial %s: %v", addr, err)
 	}
 	return c
 }
@@ -236,7 +257,10 @@ func (s *Server) dialler() dialler {
 
 // connect dials, from any goroutine, and sees to it that the client is closed.
 func (s *Server) connect(addr string, dial dialler, opts []tcproom.DialOption) (*tcproom.Conn, *client, error) {
-	cl := &client{who: fmt.Sprintf("dialled to %s", addr)}
+	cl := &client{who: "of Join"}
+	if addr != "" {
+		cl.who = fmt.Sprintf("of Dial to %s", addr)
+	}
 	s.mu.Lock()
 	all := append([]tcproom.DialOption(nil), s.dialling[addr]...)
 	s.mu.Unlock()
@@ -252,13 +276,20 @@ func (s *Server) connect(addr string, dial dialler, opts []tcproom.DialOption) (
 	all = append(all, s.probe().(tcproom.DialOption))
 	ctx, cancel := context.WithTimeout(context.Background(), s.patience())
 	defer cancel()
-	c, err := tcproom.Dial(ctx, addr, all...)
-	if err != nil {
-		return nil, nil, err
+	var err error
+	dialled := make(chan struct{})
+	// On a goroutine of the server's, so that what it starts bears the label.
+	if started := s.start(func() {
+		defer close(dialled)
+		cl.conn, err = tcproom.Dial(ctx, addr, all...)
+	}); started != nil {
+		return nil, nil, started
 	}
-	cl.conn = c
-	s.addClient(cl)
-	return c, cl, nil
+	<-dialled
+	if err == nil {
+		err = s.addClient(cl)
+	}
+	return cl.conn, cl, err
 }
 
 // A client is a dialling end that the end of the test closes.
@@ -270,10 +301,19 @@ type client struct {
 	in    *inbox // nil unless it is a Member
 }
 
-func (s *Server) addClient(cl *client) {
+// addClient hands the client to the cleanup, or closes it.
+func (s *Server) addClient(cl *client) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients = append(s.clients, cl)
+	ended := s.closing
+	if !ended {
+		s.clients = append(s.clients, cl)
+	}
+	s.mu.Unlock()
+	if ended {
+		cl.conn.Close()
+		return errEnded
+	}
+	return nil
 }
 
 // Transcript returns the room's order so far: of all messages, joins and

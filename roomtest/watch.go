@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,18 +148,18 @@ func (w *watch) label() {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(label, w.id)))
 }
 
-// goroutines returns what stands in the server's goroutines that run the
-// room's code.
-func (w *watch) goroutines() string {
-	var all strings.Builder
+// goroutines returns the stacks of the server's goroutines that have one of
+// these functions in them.
+func (w *watch) goroutines(functions ...string) string {
+	var all, own strings.Builder
 	pprof.Lookup("goroutine").WriteTo(&all, 1)
-	var own strings.Builder
+	mark := fmt.Sprintf("%q:%q", label, w.id)
 	for _, block := range strings.Split(all.String(), "\n\n") {
-		if strings.Contains(block, fmt.Sprintf("%q:%q", label, w.id)) && strings.Contains(block, "/tcproom.") {
+		if strings.Contains(block, mark) && slices.ContainsFunc(functions, func(fn string) bool { return strings.Contains(block, fn) }) {
 			own.WriteString(stackLines(block))
 		}
 	}
-	return own.String()
+	return strings.TrimRight(own.String(), "\n")
 }
 
 // stackLines leaves out of a profile's block what is not for people.
@@ -175,15 +176,25 @@ func stackLines(block string) string {
 
 // logger returns where the room logs to unless the user says otherwise.
 func (w *watch) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(logWriter{w}, &slog.HandlerOptions{
+	return slog.New(logHandler{slog.NewTextHandler(logWriter{w}, &slog.HandlerOptions{
 		Level: slog.LevelWarn,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey || a.Key == "stack" {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
 				return slog.Attr{}
 			}
 			return a
 		},
-	}))
+	})})
+}
+
+// A logHandler leaves out what hookFailed reports.
+type logHandler struct{ slog.Handler }
+
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "tcproom: a hook failed" {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
 }
 
 type logWriter struct{ w *watch }

@@ -1,0 +1,143 @@
+package roomtest_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestHookFailures(t *testing.T) {
+	tests := []struct {
+		name string
+		hook func(f *fakeTB)
+		want string
+	}{
+		{"panic", func(*fakeTB) { panic("oh\nno") }, `roomtest: hook OnMessage of "ada" panicked: "oh\nno"` + "\ngoroutine "},
+		{"panic of an error", func(*fakeTB) { panic(errors.New("oh no")) }, `roomtest: hook OnMessage of "ada" panicked: oh no` + "\ngoroutine "},
+		{"Goexit", func(*fakeTB) { runtime.Goexit() }, `roomtest: hook OnMessage of "ada" called runtime.Goexit; return an error instead`},
+		{"require", func(f *fakeTB) { require.Equal(f, 1, 2) }, `roomtest: hook OnMessage of "ada" ended its goroutine, as a require that fails in it does`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var f *fakeTB
+			f = runTest(func(f *fakeTB) {
+				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+					tt.hook(f)
+					return nil
+				}))
+				ada := srv.Join("ada")
+				ada.Send("x")
+				ada.Await(roomtest.Goodbye())
+			})
+			require.Equal(t, 1, strings.Count(f.said(), "hook OnMessage"), f.said())
+			require.Contains(t, f.said(), tt.want)
+			require.NotContains(t, strings.Join(f.logs, "\n"), "goroutine", "said twice")
+			require.Empty(t, f.late)
+		})
+	}
+}
+
+func TestHookFailuresOfOthers(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		f := runTest(func(f *fakeTB) {
+			srv := make(f, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnJoin(func(c *tcproom.Conn) error {
+				if c.Name() == "eve" {
+					panic("join")
+				}
+				return nil
+			}))
+			c := srv.Dial(tcproom.WithName("bob"), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+				if ev.Kind == tcproom.Message {
+					panic("event")
+				}
+			}))
+			ada := srv.Join("ada")
+			ada.Send("x")
+			<-c.Context().Done()
+			srv.Join("eve")
+		})
+		require.Contains(t, f.said(), `roomtest: hook OnEvent of "bob" panicked: event`)
+		require.Contains(t, f.said(), `roomtest: hook OnJoin of "eve" panicked: join`)
+		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: the room refused the connection: "internal error" (code "hook")`)
+	})
+}
+
+// TestHookFailureEndsWaiting: nobody waits ten seconds for what a failed hook
+// was to do.
+func TestHookFailureEndsWaiting(t *testing.T) {
+	began := time.Now()
+	f := runTest(func(f *fakeTB) {
+		srv := roomtest.NewMemServer(f, tcproom.WithNotices(false), tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("x") }))
+		ada, bob := srv.Join("ada"), srv.Join("bob")
+		ada.SendAsync("hi")
+		bob.Expect(roomtest.Message("ada", "hi"))
+	})
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.Contains(t, f.said(), `but nothing came, and hook OnMessage of "ada" has failed`)
+}
+
+// TestHookFailureAfterTheEnd: a hook that fails when its test has ended does
+// not touch the test.
+func TestHookFailureAfterTheEnd(t *testing.T) {
+	release, over := make(chan struct{}), make(chan struct{})
+	var room *tcproom.Room
+	f := runTest(func(f *fakeTB) {
+		srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+			<-release
+			defer close(over)
+			panic("late")
+		}))
+		srv.Grace(50 * time.Millisecond)
+		room = srv.Room
+		srv.Join("ada").SendAsync("x")
+		srv.Within(time.Second)
+		require.Eventually(t, func() bool { return room.Stats().Members == 1 }, time.Second, time.Millisecond)
+	})
+	close(release)
+	<-over
+	<-room.Done()
+	require.Contains(t, f.said(), "still in its hook OnMessage")
+	require.Empty(t, f.late)
+}
+
+func TestRoomLogsToTheTest(t *testing.T) {
+	fails := tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return errors.New("no such room") })
+	f := runTest(func(f *fakeTB) {
+		ada := roomtest.NewMemServer(f, fails).Join("ada")
+		ada.Send("x")
+		ada.Expect(roomtest.Goodbye())
+		require.Error(t, ada.AwaitEnd())
+	})
+	require.Empty(t, f.said())
+	require.Contains(t, strings.Join(f.logs, "\n"), "the room logs: level=WARN")
+	require.Contains(t, strings.Join(f.logs, "\n"), "no such room")
+
+	f = runTest(func(f *fakeTB) {
+		ada := roomtest.NewMemServer(f, fails, tcproom.WithLogger(slog.New(slog.DiscardHandler))).Join("ada")
+		ada.Send("x")
+		ada.AwaitEnd()
+	})
+	require.Empty(t, f.logs, "the test has a logger of its own")
+}
+
+func TestHandshakeHookSeesJoin(t *testing.T) {
+	f := runTest(func(f *fakeTB) {
+		srv := roomtest.NewMemServer(f, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			if c.Name() == "eve" {
+				return tcproom.Identity{}, errors.New("not you")
+			}
+			return tcproom.Identity{Name: "dr-" + c.Name()}, nil
+		}))
+		require.Equal(t, "dr-ada", srv.Join("ada").Name())
+		srv.Join("eve")
+	})
+	require.Equal(t, `roomtest: eve cannot join: tcproom: the room refused the connection: "not you" (code "denied")`, f.said())
+}

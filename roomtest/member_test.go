@@ -1,0 +1,392 @@
+package roomtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestJoin(t *testing.T) {
+	srv := roomtest.NewMemServer(t, tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(1<<20))
+	ada := srv.Join("ada")
+	bob := srv.Join("bob")
+	require.Equal(t, "bob", bob.Name())
+	require.Equal(t, bob.Conn.ID(), bob.Welcome.From.ID)
+	require.Len(t, bob.Welcome.Members, 2)
+	require.NotNil(t, bob.Link)
+	for _, body := range []string{"", "two\nlines", "\x00\xff", strings.Repeat("x", 1<<20)} {
+		ada.Send(body)
+		evs := bob.Expect(roomtest.Message("ada", body))
+		require.Equal(t, ada.Conn.ID(), evs[0].From.ID)
+	}
+	ada.Expect(roomtest.Joined("bob"))
+	bob.Leave()
+	require.Equal(t, 1, srv.Room.Len(), "the room has let bob go when Leave returns")
+	ada.Expect(roomtest.Left("bob"))
+}
+
+// TestSendIsOrdered: what is sent by one after another is ordered so, whatever
+// the links do.
+func TestSendIsOrdered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		members := []*roomtest.Member{srv.Join("ada"), srv.Join("bob"), srv.Join("cyd")}
+		members[0].Link.Out(roomtest.Chop(3), roomtest.Latency(time.Second))
+		members[1].Link.Out(roomtest.Bandwidth(100))
+		var want strings.Builder
+		for i := range 60 {
+			m := members[i%3]
+			if i%7 == 0 {
+				m.SendAsync(fmt.Sprint(i, "a"))
+				fmt.Fprintf(&want, "%4d  %s: %da\n", srv.Transcript().Len()+1, m.Name(), i)
+				m.Send(fmt.Sprint(i))
+				fmt.Fprintf(&want, "%4d  %s: %d\n", srv.Transcript().Len(), m.Name(), i)
+				continue
+			}
+			m.Send(fmt.Sprint(i))
+			fmt.Fprintf(&want, "%4d  %s: %d\n", srv.Transcript().Len(), m.Name(), i)
+		}
+		got := srv.Transcript().String()
+		require.Equal(t, want.String(), got[strings.Index(got, "   4  "):])
+	})
+}
+
+// TestSendWaitsForTheHook: Send returns when OnMessage has.
+func TestSendWaitsForTheHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dropped := 0
+		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+			time.Sleep(time.Second)
+			dropped++
+			return nil
+		}))
+		ada := srv.Join("ada")
+		for i := range 10 {
+			ada.Send("x")
+			require.Equal(t, i+1, dropped)
+		}
+	})
+}
+
+func TestExpectAndAwait(t *testing.T) {
+	srv := roomtest.NewMemServer(t)
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+	bob.Send("one")
+	bob.Send("two 2")
+	_, err := srv.Room.Broadcast(t.Context(), []byte("all"))
+	require.NoError(t, err)
+	c, ok := srv.Room.Member(ada.Conn.ID())
+	require.True(t, ok)
+	require.NoError(t, c.Send(t.Context(), []byte("psst")))
+	bob.Leave()
+	evs := ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "one"))
+	require.Len(t, evs, 2)
+	require.Equal(t, uint64(3), evs[1].Seq)
+	ada.Expect(roomtest.MessageLike("", `two (\d)$`), roomtest.Message("*", "all"), roomtest.Direct("psst"))
+	ada.Await(roomtest.Left(""))
+	require.NoError(t, srv.Room.Kick(c, "enough"))
+	ada.Expect(roomtest.Goodbye())
+	require.ErrorIs(t, ada.AwaitEnd(), io.EOF)
+	require.Equal(t, tcproom.Welcome, ada.Events()[0].Kind)
+	require.Len(t, ada.Events(), 8)
+}
+
+// TestRefuteIsExact: no message that the hook lets through gets past Refute,
+// and none that it drops is waited for.
+func TestRefuteIsExact(t *testing.T) {
+	for _, leaks := range []bool{false, true} {
+		for range 100 {
+			f := runTest(func(f *fakeTB) {
+				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+					for range 10 {
+						runtime.Gosched()
+					}
+					if !leaks {
+						return nil
+					}
+					_, err := c.Room().Post(c.Context(), c, body)
+					return err
+				}))
+				ada, bob := srv.Join("ada"), srv.Join("bob")
+				bob.Link.In(roomtest.Latency(time.Millisecond))
+				ada.Send("secret")
+				bob.Refute(roomtest.Message("ada", "secret"))
+			})
+			require.Equal(t, leaks, f.Failed(), f.said())
+		}
+	}
+}
+
+// TestRefuteIsPrivate: that Refute asks the room does not show.
+func TestRefuteIsPrivate(t *testing.T) {
+	srv := roomtest.NewMemServer(t)
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+	for range 10 {
+		ada.Sync()
+		ada.Refute(roomtest.Left(""))
+	}
+	require.Equal(t, 2, srv.Transcript().Len())
+	require.Len(t, ada.Events(), 2)
+	require.Len(t, bob.Events(), 1)
+	ada.Expect(roomtest.Joined("bob")) // Refute took nothing
+	ada.Leave()
+	ada.Refute(roomtest.Joined("")) // was dealt with; and nothing hangs
+}
+
+func TestRefuteFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var failed time.Duration
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f)
+			ada, bob := srv.Join("ada"), srv.Join("bob")
+			time.AfterFunc(time.Minute, func() { ada.SendAsync("hi") })
+			began := time.Now()
+			defer func() { failed = time.Since(began) }()
+			bob.RefuteFor(time.Minute-1, roomtest.Any())
+			bob.RefuteFor(time.Hour, roomtest.Left("ada"), roomtest.Message("ada", "hi"))
+		})
+		require.Contains(t, f.said(), "roomtest: bob was not to receive:\n\tmessage ada: hi\nbut did:\n\tada: hi\n")
+		require.Equal(t, time.Minute, failed)
+	})
+}
+
+// TestPause: a member that does not read is slow, and sees the gap.
+func TestPause(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		srv := make(t, tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithBacklog(1), tcproom.WithMaxMessage(4<<10))
+		ada, bob := srv.Join("ada"), srv.Join("bob")
+		bob.Pause()
+		bob.Pause()
+		body := strings.Repeat("x", 4<<10)
+		for range 500 {
+			ada.Send(body)
+		}
+		require.NotZero(t, srv.Room.Stats().Skipped)
+		bob.Resume()
+		bob.Resume()
+		gap := bob.Await(roomtest.Gap(0, 0))
+		next := bob.Expect(roomtest.Message("ada", body))
+		require.Equal(t, gap.GapTo+1, next[0].Seq)
+		bob.Sync()
+		bob.Pause()
+		bob.Resume()
+		ada.Send("over")
+		bob.Await(roomtest.Message("ada", "over"))
+	})
+}
+
+// TestStalledLink: so is one whose link is stalled.
+func TestStalledLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithWriteTimeout(time.Minute))
+		ada, bob := srv.Join("ada"), srv.Join("bob")
+		bob.Link.In(roomtest.Stall())
+		for range 20 {
+			ada.Send(strings.Repeat("x", 10<<10))
+		}
+		ada.Within(time.Hour).Expect(roomtest.Joined("bob"), roomtest.Left("bob"))
+		bob.Link.In()
+		err := bob.AwaitEnd()
+		require.True(t, errors.Is(err, tcproom.ErrReset) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+	})
+}
+
+func TestWatch(t *testing.T) {
+	codecs := []struct {
+		name  string
+		codec tcproom.Codec
+	}{{"Text", tcproom.Text{}}, {"Raw", tcproom.Raw{}}, {"JSON", tcproom.JSON{}}}
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		for _, tt := range codecs {
+			t.Run(tt.name, func(t *testing.T) {
+				srv := make(t, tcproom.WithFraming(tcproom.Netstring{}), tcproom.WithCodec(tt.codec))
+				ada := srv.Join("ada")
+				eve := srv.Watch(srv.Dial(tcproom.WithName("eve")))
+				ada.Await(roomtest.Any(tcproom.Join))
+				ada.Send("hi")
+				eve.Expect(roomtest.MessageLike("", "^hi$"))
+				eve.Send("ho")
+				ada.Expect(roomtest.MessageLike("", "^ho$"))
+				eve.Refute(roomtest.Any())
+				require.Same(t, eve.Conn, srv.Watch(eve.Conn).Conn)
+				eve.Leave()
+				ada.Expect(roomtest.Left(""))
+			})
+		}
+	})
+}
+
+// TestWatchForeign: a client that the server did not dial.
+func TestWatchForeign(t *testing.T) {
+	srv := roomtest.NewMemServer(t)
+	addr := srv.Listen(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithFraming(tcproom.Varint{}))
+	c, err := tcproom.Dial(t.Context(), addr, tcproom.WithDialer(srv.Net.Dial), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithFraming(tcproom.Varint{}))
+	require.NoError(t, err)
+	m := srv.Watch(c)
+	m.Refute(roomtest.Any())
+	d := srv.DialAddr(addr, tcproom.WithName("dan"))
+	require.Equal(t, "dan", d.Name())
+	m.Expect(roomtest.Joined("dan"))
+
+	f := runTest(func(f *fakeTB) {
+		srv := roomtest.NewMemServer(f)
+		srv.Within(50 * time.Millisecond)
+		c, err := tcproom.Dial(t.Context(), srv.Addr, tcproom.WithDialer(srv.Net.Dial))
+		require.NoError(t, err)
+		srv.Watch(c).Refute(roomtest.Any())
+	})
+	require.Contains(t, f.said(), "roomtest: a member is not in the room, and its stream has not ended: a Member of Watch must have an ID, or come from Server.Dial\n")
+}
+
+func TestFailures(t *testing.T) {
+	tests := []struct {
+		name string
+		fail func(srv *roomtest.Server, ada, bob *roomtest.Member)
+		want string
+	}{
+		{
+			"other event",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				bob.Send("x\ny")
+				ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "x"), roomtest.Left("bob"))
+			},
+			"roomtest: ada expected:\n\tbob joined  (came)\n\tmessage bob: x  (missing)\n\tbob left\n" +
+				"but then came:\n\tbob: \"x\\ny\"\n" +
+				"the room's order (> is what ada has received):\n\t     1  * ada joined\n\t>    2  * bob joined\n\t>    3  bob: \"x\\ny\"",
+		},
+		{
+			"nothing",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) { bob.Expect(roomtest.Direct("hi")) },
+			"roomtest: bob expected:\n\tdirect hi\nbut nothing came within 50ms\n" +
+				"the room's order (> is what bob has received):\n\t     1  * ada joined\n\t     2  * bob joined",
+		},
+		{
+			"ended",
+			func(srv *roomtest.Server, ada, bob *roomtest.Member) {
+				c, _ := srv.Room.Member(bob.Conn.ID())
+				srv.Room.Kick(c, "go")
+				bob.Expect(roomtest.Goodbye(), roomtest.Message("", "hi"))
+			},
+			"roomtest: bob expected:\n\tgoodbye  (came)\n\tmessage anybody: hi  (missing)\nbut its connection has ended: EOF\n",
+		},
+		{
+			"await",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				bob.Send("1")
+				ada.Await(roomtest.MessageLike("bob", "^2+"))
+			},
+			"roomtest: ada waited for:\n\tmessage of bob like \"^2+\"\npassed over:\n\t* bob joined\n\tbob: 1\nbut nothing came within 50ms\n",
+		},
+		{
+			"refute",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Refute(roomtest.Left(""), roomtest.Joined(""))
+			},
+			"roomtest: ada was not to receive:\n\tanybody joined\nbut did:\n\t* bob joined\n",
+		},
+		{
+			"refute of one who does not read",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Pause()
+				ada.Refute(roomtest.Left(""))
+			},
+			"roomtest: ada has not received everything within 50ms: it does not read, or the link is slow\n",
+		},
+		{
+			"no end",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) { ada.AwaitEnd() },
+			"roomtest: ada waited for the end of its stream, which did not come within 50ms\n",
+		},
+		{
+			"send to a busy room",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Link.Out(roomtest.Stall())
+				ada.Send("hi")
+			},
+			"roomtest: ada sent hi, which the room has not dealt with within 50ms: is a hook busy, a fault on the link, or the room blocked? To go on without waiting, use SendAsync\n",
+		},
+		{
+			"send after the end",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Leave()
+				ada.Send("hi")
+			},
+			"roomtest: ada cannot Send hi: use of closed network connection\n",
+		},
+		{
+			"long",
+			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				for i := range 40 {
+					bob.Send(fmt.Sprint(i, strings.Repeat("é", 1000)))
+				}
+				ada.Expect(roomtest.Left(""))
+			},
+			"\n\t… 12 before that\n\t>   13  bob: 10é",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := runTest(func(f *fakeTB) {
+				srv := roomtest.NewMemServer(f)
+				ada, bob := srv.Join("ada"), srv.Join("bob")
+				bob.Sync()
+				ada.Sync()
+				srv.Within(50 * time.Millisecond)
+				tt.fail(srv, ada, bob)
+				f.Logf("went on")
+			})
+			require.Len(t, f.errors, 1)
+			require.Contains(t, f.said(), tt.want)
+			require.Empty(t, f.logs)
+			require.Less(t, len(f.said()), 10000)
+		})
+	}
+}
+
+func TestWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f)
+			ada := srv.Join("ada")
+			time.AfterFunc(time.Hour, func() { srv.Room.Broadcast(context.Background(), []byte("hi")) })
+			began := time.Now()
+			ada.Within(2 * time.Hour).Expect(roomtest.Message("*", "hi"))
+			require.Equal(t, time.Hour, time.Since(began))
+			began = time.Now()
+			defer func() { require.Equal(t, 10*time.Second, time.Since(began)) }()
+			ada.Expect(roomtest.Any())
+		})
+		require.Contains(t, f.said(), "but nothing came within 10s")
+	})
+}
+
+// TestPauseAndResume at any moment lose nothing.
+func TestPauseAndResume(t *testing.T) {
+	srv := roomtest.NewMemServer(t)
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 500 {
+			bob.Pause()
+			bob.Resume()
+		}
+	})
+	for i := range 500 {
+		ada.SendAsync(fmt.Sprint(i))
+	}
+	wg.Wait()
+	for i := range 500 {
+		bob.Expect(roomtest.Message("ada", fmt.Sprint(i)))
+	}
+}
