@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// attend hears what c's room says and answers, until ctx ends, which is no
+// error, or c does.
+func attend(ctx context.Context, c *tcproom.Conn) error {
+	goodbye := ""
+	for {
+		ev, err := c.Receive(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("the room ended the connection%s", goodbye)
+		case err != nil:
+			return fmt.Errorf("the room is gone: %w", err)
+		}
+		if ev.Kind == tcproom.Goodbye {
+			goodbye = fmt.Sprintf(": %q", ev.Text)
+		}
+		if answer := answerTo(ev); answer != "" {
+			// An error concerns this answer alone, or Receive returns it too.
+			_ = c.Send(ctx, []byte(answer))
+		}
+	}
+}
+
+// answerTo returns what the bot says to an event; empty: nothing. No answer is
+// a command, but the rest of an echo, which is shorter: so two bots in one room
+// come to an end.
+func answerTo(ev tcproom.Event) string {
+	switch ev.Kind {
+	case tcproom.Join:
+		return "welcome, " + ev.From.Name
+	case tcproom.Message:
+		command, rest, _ := strings.Cut(string(ev.Body), " ")
+		switch command {
+		case "!help":
+			return "I know !help, !time and !echo"
+		case "!time":
+			return "it is " + time.Now().UTC().Format(time.RFC3339)
+		case "!echo":
+			return rest
+		}
+	}
+	return ""
+}
