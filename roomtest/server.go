@@ -41,6 +41,7 @@ type Server struct {
 
 	watch *watch
 	rec   recorder
+	bots  botNames
 
 	mu       sync.Mutex // guards what follows; never held while anything waits
 	within   time.Duration

@@ -45,8 +45,9 @@ func (tr *Transcript) String() string {
 
 // A recorder hears of each event that gets its place.
 type recorder struct {
-	mu     sync.Mutex // guards events; held for an append only
+	mu     sync.Mutex // guards what follows; held for an append only
 	events []tcproom.Event
+	more   chan struct{} // closed with the next event; nil until somebody waits
 }
 
 // ordered runs under the room's lock.
@@ -55,6 +56,10 @@ func (r *recorder) ordered(ev any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, kept)
+	if r.more != nil {
+		close(r.more)
+		r.more = nil
+	}
 }
 
 // transcript shares what has been recorded, which is only appended to.

@@ -1,0 +1,466 @@
+package roomtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// A Bot follows the rules that [Server.Bot] or [Server.Answer] gave it, one at a
+// time, on a goroutine of its own that ends with the test. What it hears, and
+// what falls due, while it is busy waits for its turn.
+//
+// The same rules and the same events make it do the same. Where several bots,
+// or a bot and a client, do something at the same time, it is the room that
+// orders it.
+type Bot struct {
+	s      *Server
+	name   string
+	rules  []Rule
+	isRoom bool // of Answer
+	ctx    context.Context
+	cancel context.CancelFunc
+	orders chan order
+	done   chan struct{} // closed when run has ended
+
+	// What follows belongs to run, once that has begun.
+	due    []time.Time // of each rule; zero: never
+	stay   *Member     // nil: outside of the room
+	silent bool
+	ear    int // how far it has heard the room's order, while it is not inside
+}
+
+// An order is a call of Do.
+type order struct {
+	do   []Action
+	done chan struct{} // closed when it is done
+}
+
+// Bot makes a member that follows rules, over a connection in memory like that
+// of [Server.Join], so that it works with any listener, framing and codec, and
+// in a testing/synctest bubble. When Bot returns, it has joined, unless a rule
+// says that it begins outside ([JoinOn], [JoinAfter]). Bot calls t.Fatal when
+// the room refuses it, so it must be called from the test's goroutine.
+//
+// A bot wants a name. By their names bots know each other, and do not hear each
+// other: give no client that of a bot.
+//
+// When the room ends the bot's stay, by a kick for example, it is outside, and
+// goes on following its rules there.
+func (s *Server) Bot(name string, rules ...Rule) *Bot {
+	s.watch.use("Server.Bot")
+	s.watch.t.Helper()
+	if name == "" {
+		s.watch.t.Fatalf("roomtest: a bot wants a name")
+	}
+	b := s.newBot(name, rules)
+	s.bots.add(name)
+	if !beginsOutside(rules) {
+		if err := b.join(); err != nil {
+			s.watch.t.Fatalf("roomtest: bot %q cannot join: %v", name, err)
+		}
+	}
+	b.start()
+	return b
+}
+
+// Answer makes the room itself follow rules: what it hears is each message,
+// join and leave, in the room's order, and what it says are messages of the
+// room, "*". It is no member, and nobody is told of it. It does not hear what
+// bots and the room itself do. Other messages may come between one and its answer.
+func (s *Server) Answer(rules ...Rule) *Bot {
+	s.watch.use("Server.Answer")
+	s.watch.t.Helper()
+	b := s.newBot("*", rules)
+	b.isRoom = true
+	b.start()
+	return b
+}
+
+func (s *Server) newBot(name string, rules []Rule) *Bot {
+	b := &Bot{
+		s:      s,
+		name:   name,
+		rules:  slices.Clone(rules),
+		orders: make(chan order),
+		done:   make(chan struct{}),
+		ear:    s.rec.transcript().Len(),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
+}
+
+// start makes the bot run until the test ends.
+func (b *Bot) start() {
+	began := time.Now()
+	b.due = make([]time.Time, len(b.rules))
+	for i, r := range b.rules {
+		switch r.kind {
+		case afterRule, everyRule:
+			b.due[i] = began.Add(max(r.delay, 0))
+		}
+	}
+	go b.run()
+	b.s.watch.t.Cleanup(b.end)
+}
+
+// end ends the bot with the test.
+func (b *Bot) end() {
+	b.cancel()
+	late := time.NewTimer(b.s.patience())
+	defer late.Stop()
+	select {
+	case <-b.done:
+	case <-late.C:
+		b.s.watch.t.Errorf("roomtest: bot %q has not ended: a Call has not returned", b.name)
+	}
+}
+
+// Name returns the name under which the bot joins, or "*".
+func (b *Bot) Name() string { return b.name }
+
+// Do has the bot do what a test tells it, after what it is doing, and returns
+// when that is done. It may be called from any goroutine but the bot's own, see [Call].
+func (b *Bot) Do(do ...Action) {
+	b.s.watch.use("Bot.Do")
+	o := order{do, make(chan struct{})}
+	select {
+	case b.orders <- o:
+	case <-b.done:
+		return
+	}
+	select {
+	case <-o.done:
+	case <-b.done:
+	}
+}
+
+// run is the bot's goroutine. It ends with the test.
+func (b *Bot) run() {
+	defer close(b.done)
+	defer b.hangUp()
+	for _, r := range b.rules {
+		if r.kind == startRule {
+			b.act(r.do, &turn{bot: b})
+		}
+	}
+	for b.ctx.Err() == nil {
+		if !b.obey() && !b.attendClock() && !b.attendRoom() {
+			b.await()
+		}
+	}
+}
+
+// obey does what a Do that waits wants.
+func (b *Bot) obey() bool {
+	select {
+	case o := <-b.orders:
+		b.carryOut(o)
+		return true
+	default:
+		return false
+	}
+}
+
+func (b *Bot) carryOut(o order) {
+	defer close(o.done)
+	b.act(o.do, &turn{bot: b})
+}
+
+// attendClock follows the rule that has been due longest, if there is one.
+func (b *Bot) attendClock() bool {
+	i := b.nextDue()
+	now := time.Now()
+	if i < 0 || b.due[i].After(now) {
+		return false
+	}
+	r := b.rules[i]
+	if r.kind == everyRule {
+		late := now.Sub(b.due[i])
+		b.due[i] = b.due[i].Add(late - late%r.delay + r.delay)
+	} else {
+		b.due[i] = time.Time{}
+	}
+	b.act(r.do, &turn{bot: b})
+	return true
+}
+
+// nextDue returns the index of the rule that is due next, or -1.
+func (b *Bot) nextDue() int {
+	next := -1
+	for i, t := range b.due {
+		if !t.IsZero() && (next < 0 || t.Before(b.due[next])) {
+			next = i
+		}
+	}
+	return next
+}
+
+// attendRoom looks at the next event, if there is one: of its stay, or, where
+// there is no stay, of the room's order.
+func (b *Bot) attendRoom() bool {
+	if b.stay == nil {
+		ev, ok := b.s.rec.at(b.ear)
+		if !ok {
+			return false
+		}
+		b.ear++
+		kind := returnRule
+		if b.isRoom {
+			kind = onRule
+		}
+		b.hear(kind, &ev)
+		return true
+	}
+	ended := b.stay.ended()
+	ev, ok := b.stay.in.take()
+	switch {
+	case ok:
+		b.hear(onRule, &ev)
+	case ended:
+		cause := b.stay.Conn.Err()
+		b.s.watch.report(func() { b.s.watch.t.Logf("roomtest: the room ended the stay of bot %q: %v", b.name, cause) })
+		b.goOut()
+	}
+	return ok || ended
+}
+
+// hear follows the first rule of a kind that matches ev.
+func (b *Bot) hear(kind ruleKind, ev *tcproom.Event) {
+	switch {
+	case b.isRoom && ev.From == tcproom.Member{}, b.s.bots.has(ev.From.Name):
+		return
+	}
+	for _, r := range b.rules {
+		if r.kind != kind {
+			continue
+		}
+		if groups, ok := r.match.match(ev); ok {
+			if groups == nil {
+				groups = []string{string(ev.Body)}
+			}
+			b.act(r.do, &turn{bot: b, ev: *ev, groups: groups})
+			return
+		}
+	}
+}
+
+// act does one thing after the other, until one fails or the test ends.
+func (b *Bot) act(do []Action, t *turn) {
+	for _, a := range do {
+		if a.do == nil {
+			continue
+		}
+		err := a.do(t)
+		if b.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			b.s.watch.report(func() { b.s.watch.t.Errorf("roomtest: bot %q: %s: %v", b.name, a.what, err) })
+			return
+		}
+	}
+}
+
+// await waits until there is something to do.
+func (b *Bot) await() {
+	var clock <-chan time.Time
+	if i := b.nextDue(); i >= 0 {
+		t := time.NewTimer(time.Until(b.due[i]))
+		defer t.Stop()
+		clock = t.C
+	}
+	more := b.s.rec.after(b.ear)
+	if b.stay != nil {
+		l := b.stay.in.look()
+		if len(l.fresh) > 0 || l.err != nil {
+			return
+		}
+		more = l.changed
+	}
+	select {
+	case <-b.ctx.Done():
+	case <-clock:
+	case <-more:
+	case o := <-b.orders:
+		b.carryOut(o)
+	}
+}
+
+// isHeard reports whether anybody hears what the bot says.
+func (b *Bot) isHeard() bool {
+	return b.isRoom || b.stay != nil && !b.silent && b.stay.Conn.Err() == nil
+}
+
+// say says body to everyone, where the bot is heard.
+func (b *Bot) say(body []byte) (err error) {
+	if !b.isHeard() {
+		return nil
+	}
+	ctx, cancel := b.patiently()
+	defer cancel()
+	if b.isRoom {
+		_, err = b.s.Room.Broadcast(ctx, body)
+	} else {
+		err = b.stay.Conn.Send(ctx, body)
+	}
+	if !b.isHeard() {
+		return nil
+	}
+	return b.undelivered(ctx, err)
+}
+
+// tell says body from the room to one member alone, where that is still there.
+func (b *Bot) tell(to tcproom.Member, body []byte) error {
+	c, ok, err := b.matched(to)
+	if !ok {
+		return err
+	}
+	ctx, cancel := b.patiently()
+	defer cancel()
+	err = c.Send(ctx, body)
+	if c.Err() != nil {
+		return nil
+	}
+	return b.undelivered(ctx, err)
+}
+
+func (b *Bot) kick(who tcproom.Member, reason string) error {
+	c, ok, err := b.matched(who)
+	if !ok {
+		return err
+	}
+	if err := b.s.Room.Kick(c, reason); !errors.Is(err, tcproom.ErrNotMember) {
+		return err
+	}
+	return nil
+}
+
+// matched returns the room's end of a member that a rule has matched, if that
+// is still there.
+func (b *Bot) matched(m tcproom.Member) (c *tcproom.Conn, ok bool, err error) {
+	if m.ID == "" {
+		return nil, false, errors.New("the rule matched nothing that a member did: there is nobody to do that to")
+	}
+	c, ok = b.s.Room.Member(m.ID)
+	return c, ok, nil
+}
+
+// patiently returns a context for what the room may not take at once.
+func (b *Bot) patiently() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.ctx, b.s.patience())
+}
+
+// undelivered makes of a sender's error that of an action.
+func (b *Bot) undelivered(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, tcproom.ErrRoomClosed):
+		return nil
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("the room has not taken it for %v", b.s.patience())
+	}
+	return err
+}
+
+func (b *Bot) pause(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-b.ctx.Done():
+	}
+	return nil
+}
+
+func (b *Bot) goSilent() error {
+	if b.stay != nil {
+		b.silent = true
+		b.stay.in.pause()
+	}
+	return nil
+}
+
+func (b *Bot) wakeUp() error {
+	if b.silent {
+		b.silent = false
+		b.stay.in.resume()
+	}
+	return nil
+}
+
+func (b *Bot) join() error {
+	if b.stay != nil {
+		return nil
+	}
+	m, err := b.s.join(b.name, nil)
+	if err != nil {
+		return err
+	}
+	b.s.bots.add(m.Conn.Name()) // which a hook may have changed
+	b.stay = m
+	return nil
+}
+
+func (b *Bot) leave() error {
+	if b.stay == nil {
+		return nil
+	}
+	b.wakeUp()
+	err := b.stay.Conn.Close()
+	b.goOut()
+	return err
+}
+
+func (b *Bot) vanish() error {
+	if b.stay == nil {
+		return nil
+	}
+	b.stay.Link.Reset()
+	b.stay.Conn.Close()
+	b.goOut()
+	return nil
+}
+
+// goOut is what comes after each stay.
+func (b *Bot) goOut() {
+	m := b.stay
+	m.Link.Close()
+	m.Conn.Close()
+	<-m.in.done
+	b.stay, b.silent = nil, false
+	b.ear = b.s.rec.pastLeave(m.Conn.ID())
+}
+
+// hangUp ends what stay there is at the end of the test.
+func (b *Bot) hangUp() {
+	if b.stay != nil {
+		b.stay.Link.Close() // at once, whatever state the room is in
+		b.goOut()
+	}
+}
+
+// botNames are those under which the bots of a server have joined.
+type botNames struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (b *botNames) add(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.names == nil {
+		b.names = make(map[string]bool)
+	}
+	b.names[name] = true
+}
+
+func (b *botNames) has(name string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.names[name]
+}

@@ -1,0 +1,211 @@
+package roomtest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// A Rule says when a [Bot] does what. [On], [Start], [After], [Every],
+// [JoinAfter], [JoinOn] and [ReturnOn] make one; the zero Rule does nothing.
+type Rule struct {
+	kind    ruleKind
+	match   Match
+	delay   time.Duration
+	do      []Action
+	outside bool // the bot does not join at once
+}
+
+type ruleKind uint8
+
+const (
+	noRule ruleKind = iota
+	onRule
+	startRule
+	afterRule
+	everyRule
+	returnRule
+)
+
+// On is followed when the bot hears an event that m matches: a message, a
+// join, a leave, a gap, a goodbye or a direct message. Of several such rules the
+// first that matches is followed, and no other. What bots do is not matched, so
+// that two of them do not talk with each other for ever.
+func On(m Match, do ...Action) Rule { return Rule{kind: onRule, match: m, do: do} }
+
+// Start is followed once, when the bot begins.
+func Start(do ...Action) Rule { return Rule{kind: startRule, do: do} }
+
+// After is followed once, d after the bot began. Zero and negative values mean
+// at once.
+func After(d time.Duration, do ...Action) Rule { return Rule{kind: afterRule, delay: d, do: do} }
+
+// Every is followed d after the bot began and each d from then on. What falls
+// due while the bot is busy is followed once, when it is not. With zero and
+// negative values it is never followed.
+func Every(d time.Duration, do ...Action) Rule {
+	if d <= 0 {
+		return Rule{}
+	}
+	return Rule{kind: everyRule, delay: d, do: do}
+}
+
+// JoinAfter makes the bot begin outside of the room. It joins d later, and does
+// the rest. Zero and negative values mean at once.
+func JoinAfter(d time.Duration, do ...Action) Rule {
+	return Rule{kind: afterRule, delay: d, do: joining(do), outside: true}
+}
+
+// JoinOn makes the bot begin outside of the room, and is a [ReturnOn].
+func JoinOn(m Match, do ...Action) Rule {
+	return Rule{kind: returnRule, match: m, do: joining(do), outside: true}
+}
+
+// ReturnOn is followed when an event that m matches is ordered while the bot is
+// outside of the room: it joins, and does the rest. What bots do is not matched.
+func ReturnOn(m Match, do ...Action) Rule {
+	return Rule{kind: returnRule, match: m, do: joining(do)}
+}
+
+func joining(do []Action) []Action { return append([]Action{Join()}, do...) }
+
+// beginsOutside reports whether a bot with these rules is not to join at once.
+func beginsOutside(rules []Rule) bool {
+	return slices.ContainsFunc(rules, func(r Rule) bool { return r.outside })
+}
+
+// An Action is what a [Bot] does. The zero Action does nothing.
+//
+// What a bot says while it is silent or outside of the room is lost. What the
+// room does not allow, because it is too large or because a framing in use cannot
+// carry it, ends the bot's stay, as it would a client's. An action that fails,
+// or waits for longer than [Server.Within] says, fails the test, and what comes
+// after it in its list is not done.
+type Action struct {
+	what string // for texts
+	do   func(*turn) error
+}
+
+// A turn is one run of a list of actions.
+type turn struct {
+	bot    *Bot
+	ev     tcproom.Event // what the rule matched; zero where it matched nothing
+	groups []string      // of the match, the whole body first
+	count  int           // of Flood
+}
+
+// Say says text to everyone. In it $1 to $9 stand for what the groups of a
+// [MessageLike] matched, $0 for all that it matched, with other matches for the
+// body, $from for the name of whoever the rule matched, and $$ for a dollar.
+func Say(text string) Action {
+	return Action{fmt.Sprintf("Say(%q)", text), func(t *turn) error { return t.bot.say([]byte(t.expand(text))) }}
+}
+
+// Echo says to everyone the body that the rule matched, byte for byte.
+func Echo() Action {
+	return Action{"Echo()", func(t *turn) error { return t.bot.say(t.ev.Body) }}
+}
+
+// Tell says text to the one whom the rule matched, alone: a direct message,
+// which comes from the room. Text is as with [Say]. Where that one has left it is lost.
+func Tell(text string) Action {
+	return Action{fmt.Sprintf("Tell(%q)", text), func(t *turn) error { return t.bot.tell(t.ev.From, []byte(t.expand(text))) }}
+}
+
+// Flood says text n times, as fast as the room takes it. Text is as with
+// [Say], and $n in it is 1, 2, 3, … With zero and negative n nothing is said.
+func Flood(n int, text string) Action {
+	return Action{fmt.Sprintf("Flood(%d, %q)", n, text), func(t *turn) error {
+		for t.count = 1; t.count <= n && t.bot.isHeard(); t.count++ {
+			if err := t.bot.say([]byte(t.expand(text))); err != nil {
+				return fmt.Errorf("message %d: %w", t.count, err)
+			}
+		}
+		return nil
+	}}
+}
+
+// Wait waits for d; zero and negative values do not wait. What the bot hears
+// meanwhile it attends to afterwards.
+func Wait(d time.Duration) Action {
+	return Action{fmt.Sprintf("Wait(%v)", d), func(t *turn) error { return t.bot.pause(d) }}
+}
+
+// GoSilent makes the bot a laptop that sleeps: it is connected, reads nothing
+// and says nothing, until [WakeUp] or [Leave].
+func GoSilent() Action { return Action{"GoSilent()", memberOnly((*Bot).goSilent)} }
+
+// WakeUp ends [GoSilent]. The bot then hears what its connection has kept for
+// it, or that the room has ended it meanwhile.
+func WakeUp() Action { return Action{"WakeUp()", memberOnly((*Bot).wakeUp)} }
+
+// Leave leaves the room in good order: when it is done, the leave is ordered.
+// Outside of the room it does nothing.
+func Leave() Action { return Action{"Leave()", memberOnly((*Bot).leave)} }
+
+// Vanish leaves without a word, by a reset of the connection, like a process
+// that was killed. It does not wait until the room has noticed. Outside of the room it does nothing.
+func Vanish() Action { return Action{"Vanish()", memberOnly((*Bot).vanish)} }
+
+// Join joins the room, or joins it again. Inside of it, it does nothing. A
+// refusal fails the test. Whatever the bot was, it is not silent then.
+func Join() Action { return Action{"Join()", memberOnly((*Bot).join)} }
+
+// Kick has the room remove the one whom the rule matched, see [tcproom.Room.Kick].
+// Where that one has left it does nothing.
+func Kick(reason string) Action {
+	return Action{fmt.Sprintf("Kick(%q)", reason), func(t *turn) error { return t.bot.kick(t.ev.From, reason) }}
+}
+
+// Call calls fn with the event that the rule matched, or a zero one, on the
+// bot's goroutine: fn may block, which holds up the bot, and may call anything
+// but t.FailNow and what calls it, such as Member.Expect. The bot ends with the
+// test only when fn has returned.
+func Call(fn func(ev tcproom.Event)) Action {
+	return Action{"Call", func(t *turn) error { fn(t.ev); return nil }}
+}
+
+// memberOnly makes an action of what the room itself cannot do.
+func memberOnly(do func(*Bot) error) func(*turn) error {
+	return func(t *turn) error {
+		if t.bot.isRoom {
+			return fmt.Errorf("that is for bots, and this is the room itself")
+		}
+		return do(t.bot)
+	}
+}
+
+// expand fills in what $ stands for.
+func (t *turn) expand(text string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(text, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		switch {
+		case strings.HasPrefix(after, "$"):
+			b.WriteByte('$')
+			text = after[1:]
+		case strings.HasPrefix(after, "from"):
+			b.WriteString(t.ev.From.Name)
+			text = after[len("from"):]
+		case strings.HasPrefix(after, "n"):
+			b.WriteString(strconv.Itoa(t.count))
+			text = after[1:]
+		case after != "" && after[0] >= '0' && after[0] <= '9':
+			if i := int(after[0] - '0'); i < len(t.groups) {
+				b.WriteString(t.groups[i])
+			}
+			text = after[1:]
+		default:
+			b.WriteByte('$')
+			text = after
+		}
+	}
+}
