@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+)
+
+// attending is the bot in the room of a fake backend. The channel tells how it ended.
+func attending(ctx context.Context, srv *roomtest.Server) <-chan error {
+	c := srv.Dial(tcproom.WithName("robo"))
+	ended := make(chan error, 1)
+	go func() { ended <- attend(ctx, c) }()
+	return ended
+}
+
+func TestAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // where it is midnight, 1 January 2000
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := attending(ctx, srv)
+		ada := srv.Join("ada")
+		ada.Expect(roomtest.Message("robo", "welcome, ada"))
+		for _, tt := range []struct{ command, answer string }{
+			{"!help", "I know !help, !time and !echo"},
+			{"!time", "it is 2000-01-01T00:00:00Z"},
+			{"!echo hi there", "hi there"},
+			{"!echo !time", "!time"},
+		} {
+			ada.Send(tt.command)
+			ada.Expect(roomtest.Message("robo", tt.answer))
+		}
+		for _, other := range []string{"hi", "", "!", "!echo", "!timer", "say !time"} {
+			ada.Send(other)
+		}
+		ada.RefuteFor(time.Hour, roomtest.Any())
+		stop()
+		require.NoError(t, <-ended)
+	})
+}
+
+func TestEndsWithTheRoom(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*roomtest.Server)
+		want string
+	}{
+		{"kicked", func(srv *roomtest.Server) { srv.Kick("robo", "enough") }, `the room ended the connection: "`},
+		{"closed", func(srv *roomtest.Server) { srv.Room.Shutdown(context.Background()) }, `the room ended the connection: "room closed"`},
+		{"reset", func(srv *roomtest.Server) { srv.Link("robo").Reset() }, "the room is gone: tcproom: connection broke"},
+		{"cut off", func(srv *roomtest.Server) {
+			srv.Link("robo").Out(roomtest.CutAfter(5))
+			srv.Room.Broadcast(context.Background(), []byte("hi"))
+		}, "the room is gone: " + io.ErrUnexpectedEOF.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+			ended := attending(t.Context(), srv)
+			tt.end(srv)
+			require.ErrorContains(t, <-ended, tt.want)
+		})
+	}
+}
+
+func TestCannotBeLetIn(t *testing.T) {
+	t.Parallel()
+	srv := roomtest.NewServer(t, tcproom.WithMaxMembers(1))
+	srv.Join("ada")
+	require.ErrorContains(t, run(t.Context(), &config{addr: srv.Addr}), `the room ended the connection: "room is full"`)
+	srv.Listener.Refuse(true)
+	require.Error(t, run(t.Context(), &config{addr: srv.Addr}))
+}
+
+// Two bots in a room, and an echo of an echo, come to an end.
+func TestTwoBots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+		attending(t.Context(), srv)
+		attending(t.Context(), srv)
+		ada := srv.Join("ada")
+		ada.Send("!echo !echo !echo hi")
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		echoes := len(ada.Events())
+		time.Sleep(time.Hour)
+		require.Len(t, ada.Events(), echoes)
+	})
+}
