@@ -324,6 +324,22 @@ func (c *Cursor) parkStalled(began int64) {
 	}
 }
 
+// parkDragging parks c when its sink drags still and, by now, a quarter of the
+// backlog is waiting for it. The writer says that it does not drag before it
+// unparks c.
+func (c *Cursor) parkDragging() {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pos := c.pos.Load()
+	if !c.sink.drags.Load() || c.lost || pos >= c.end.Load() { // at its end it holds up nobody
+		return
+	}
+	if l.headLocked()-l.chargeLocked(pos) > int64(l.cfg.Backlog/4) {
+		c.parkLocked()
+	}
+}
+
 func (c *Cursor) parkLocked() {
 	l := c.log
 	if c.lost || c.parked.Load() {

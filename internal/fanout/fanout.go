@@ -27,8 +27,14 @@ const (
 	maxFill       = 16 << 10 // of one gathered write, or one frame: what a stalled sink holds
 
 	// A transport that cannot say "would block" counts as waiting when one
-	// write took this long.
+	// write took this long,
 	patience = 20 * time.Millisecond
+	// or when it has dragged for this long, without catching up: at least half
+	// of that time went by in writes, and the mean of them was dragging. A
+	// transport that is not waiting takes a piece in the time that it takes to copy
+	// or to encrypt it, which is tens of microseconds.
+	dragWindow = 10 * patience
+	dragging   = time.Millisecond
 )
 
 // A Fan is a set of logs and sinks, and the flushers between them.

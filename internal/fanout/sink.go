@@ -51,6 +51,7 @@ type Sink struct {
 	dead    atomic.Bool // failed or closed, and its cursors detached
 	one     atomic.Pointer[Cursor]
 	began   atomic.Int64 // when the writer's present write began; 0: none
+	drags   atomic.Bool  // its writes take long; only without raw
 	written atomic.Int64 // bytes, by writers
 	// unwritten counts the frames that were taken from logs and not written
 	// whole. It rises under the log's lock, with the cursor's position.
@@ -59,6 +60,7 @@ type Sink struct {
 	// The token holder's: bytes taken, which must be written next.
 	out     []byte
 	outEnds ends
+	drag    drag // the writer's
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
@@ -482,6 +484,12 @@ func (s *Sink) reckonCursor(w *walk, c *Cursor) (behind bool) {
 			return false
 		}
 	}
+	if s.drags.Load() {
+		c.parkDragging()
+		if c.parked.Load() {
+			return false
+		}
+	}
 	pos := c.pos.Load()
 	v.reckon(c, pos)
 	return pos < c.stop(v.hi)
@@ -618,6 +626,8 @@ func (s *Sink) catchUp() error {
 		}
 		if len(s.out) == 0 {
 			s.settle()
+			s.drag = drag{}
+			s.drags.Store(false)
 			caught := true
 			s.each(func(c *Cursor) { caught = c.unpark() && caught })
 			if caught {
@@ -651,9 +661,13 @@ func (s *Sink) writeOut() error {
 		if s.timeout > 0 {
 			s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
 		}
-		s.began.Store(monotonic())
+		began := monotonic()
+		s.began.Store(began)
 		n, err := s.nc.Write(s.piece())
 		s.began.Store(0)
+		if s.raw == nil {
+			s.measure(began, monotonic())
+		}
 		n = min(max(n, 0), len(s.out))
 		s.out = s.out[n:]
 		s.unwritten.Add(-int64(s.outEnds.drop(n)))
@@ -671,6 +685,27 @@ func (s *Sink) writeOut() error {
 		}
 	}
 	return nil
+}
+
+// drag measures the writes of a transport that cannot say "would block".
+type drag struct {
+	since  int64 // the window's first write; 0: none
+	writes int64
+	inside int64 // nanoseconds in writes
+}
+
+// measure counts a write, and says at the end of a window whether s drags.
+func (s *Sink) measure(began, ended int64) {
+	d := &s.drag
+	if d.since == 0 {
+		d.since = began
+	}
+	d.writes++
+	d.inside += ended - began
+	if window := ended - d.since; window >= int64(dragWindow) {
+		s.drags.Store(d.inside >= window/2 && d.inside >= d.writes*int64(dragging))
+		*d = drag{since: ended}
+	}
 }
 
 // piece returns what is written next. Whoever waits for an end looks whether

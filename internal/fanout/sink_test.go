@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -285,13 +286,78 @@ func TestPortableSlowSinkIsNotOverrun(t *testing.T) {
 				}
 			}
 		}()
-		for range 1000 {
+		for range 400 {
 			h.post(nil, 1000)
 		}
 		<-m.sink.Finish()
 		close(stop)
 		require.Empty(t, h.lost)
-		require.Len(t, items(t, f.received()), 1000)
+		require.Len(t, items(t, f.received()), 400)
+	})
+}
+
+// A paced is a transport without a direct path each of whose writes takes as long.
+type paced struct {
+	*fake
+	each time.Duration
+}
+
+func (p paced) Write(b []byte) (int, error) {
+	time.Sleep(p.each)
+	return p.fake.Write(b)
+}
+
+// A transport that takes piece after piece, each in less than the patience,
+// holds senders up no longer than it takes to find out. It is overrun then.
+func TestPortableDraggingSinkCountsAsWaiting(t *testing.T) {
+	for _, each := range []time.Duration{patience - 1, 2 * dragging} {
+		for _, skip := range []bool{false, true} {
+			t.Run(fmt.Sprint(each, " skip=", skip), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHub(t, LogConfig{Backlog: 1 << 20})
+					slow, g := paced{newFake(plenty), each}, newFake(plenty)
+					m := h.join(t, slow, nil, skip)
+					h.join(t, g, g, false)
+					began := time.Now()
+					for range 20000 {
+						h.post(nil, 1000)
+					}
+					require.Less(t, time.Since(began), dragWindow+3*patience, "it must not hold senders back for longer")
+					require.GreaterOrEqual(t, time.Since(began), dragWindow, "it must be given that long")
+					synctest.Wait()
+					require.Len(t, items(t, g.received()), 20000)
+					if !skip {
+						requireSinks(t, h.lost, m.sink)
+						return
+					}
+					require.Empty(t, h.lost)
+					for !caughtUp(m) {
+						time.Sleep(time.Second)
+					}
+					require.False(t, m.cur.parked.Load(), "it has caught up")
+					require.False(t, m.sink.drags.Load())
+					h.idleButResting(t)
+				})
+			})
+		}
+	}
+}
+
+// A transport that is busy all the time, because the room's own work on its
+// bytes is, does hold senders back and is not overrun.
+func TestPortableBusySinkIsNotOverrun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 64 << 10})
+		busy := paced{newFake(plenty), dragging / 4}
+		m := h.join(t, busy, nil, false)
+		began := time.Now()
+		for range 20000 {
+			h.post(nil, 1000)
+		}
+		require.Greater(t, time.Since(began), 4*dragWindow)
+		<-m.sink.Finish()
+		require.Empty(t, h.lost)
+		require.Len(t, items(t, busy.received()), 20000)
 	})
 }
 
