@@ -98,9 +98,9 @@
 //     until the messages in it have been dealt with. A frame that is longer, or has
 //     not arrived whole, has a buffer of its own that grows with what arrives, to
 //     the limit of a frame and 16 KiB at most. Other transports keep a buffer like
-//     that, of 4 KiB at first, until they end. The messages of one read cost 24
-//     bytes each beside their bodies, and one that is held back its encoded form
-//     for each lane.
+//     that, of 4 KiB at first, until they end. While messages are dealt with, at
+//     most 256 of them cost 24 bytes each beside their bodies, and one that is held
+//     back its encoded form for each lane.
 //   - writing: nothing while a socket keeps up. A connection that has stalled, and
 //     one that is no such socket while it is written to, holds the rest of the
 //     frame that it has begun, and up to 16 KiB or one frame that follows it, and

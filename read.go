@@ -44,6 +44,12 @@ func (c *Conn) hear(limit int) error {
 		if err == nil && n > 0 {
 			err = c.accept(in, frame)
 		}
+		if err == nil && len(in.bodies) == maxInbox {
+			if err := c.say(in); err != nil {
+				return err
+			}
+			in.clear()
+		}
 		if err != nil {
 			return cmpErr(c.say(in), err)
 		}
@@ -80,7 +86,11 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 	return nil
 }
 
-// An inbox is the messages of one read.
+// maxInbox is how many messages go through the sequencer at once. It bounds
+// what is held of them beside their bytes: those of a read can be many, of a byte each.
+const maxInbox = 256
+
+// An inbox is messages of one read.
 type inbox struct {
 	bodies [][]byte
 	frames [][]byte // those of bodies, where what a hook has returned is overwritten
@@ -88,10 +98,14 @@ type inbox struct {
 
 var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
 
-func (in *inbox) free() {
+func (in *inbox) clear() {
 	clear(in.bodies)
 	clear(in.frames)
 	in.bodies, in.frames = in.bodies[:0], in.frames[:0]
+}
+
+func (in *inbox) free() {
+	in.clear()
 	inboxPool.Put(in)
 }
 
