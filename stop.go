@@ -382,23 +382,34 @@ func plain(err error) string { return strings.ReplaceAll(err.Error(), "tcproom: 
 
 // A tide tells whether a conn still moves: it is over when nothing has
 // changed for quiet, or all of limit is used up.
+//
+// A peer that reads looks no different from one that is dead as long as its
+// window is closed, which it opens when it has freed a good part of its buffer:
+// its kernel answers either way, so TCP_INFO says no more than the send queue.
 type tide struct {
-	quiet, limit   time.Duration
-	started, since time.Time
-	mark           [3]int64
+	quiet, limit  time.Duration
+	started, seen time.Time
+	still         time.Duration
+	mark          [3]int64
 }
 
 func newTide(c *Conn, quiet, limit time.Duration) *tide {
 	now := time.Now()
-	return &tide{quiet: quiet, limit: limit, started: now, since: now, mark: c.tideMark()}
+	return &tide{quiet: quiet, limit: limit, started: now, seen: now, mark: c.tideMark()}
 }
 
-func (t *tide) over(c *Conn) bool {
-	now := time.Now()
-	if mark := c.tideMark(); mark != t.mark {
-		t.mark, t.since = mark, now
+func (t *tide) over(c *Conn) bool { return t.look(time.Now(), c.tideMark()) }
+
+// look notes how c is now, and reports whether it is over. What went by since
+// the last look counts as no more than one glance: while this process did not
+// run, nobody can have moved as far as it knows.
+func (t *tide) look(now time.Time, mark [3]int64) bool {
+	t.still += min(now.Sub(t.seen), glance)
+	t.seen = now
+	if mark != t.mark {
+		t.mark, t.still = mark, 0
 	}
-	return now.Sub(t.since) >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
+	return t.still >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
 }
 
 // tideMark is different when c has moved.
