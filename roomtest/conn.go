@@ -118,7 +118,6 @@ func (c *Conn) shut() error {
 		c.in.reset()
 	}
 	c.out.finish(io.EOF)
-	c.out.wakeAll()
 	return nil
 }
 

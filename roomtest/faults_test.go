@@ -67,6 +67,19 @@ func TestFaultStallFillsTheBuffer(t *testing.T) {
 	})
 }
 
+// The end of the stream is held up like bytes are.
+func TestFaultStallHoldsTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		b.In(roomtest.Stall())
+		require.NoError(t, a.Close())
+		read := later(func() error { return readErr(b) })
+		blocked(t, read)
+		b.In()
+		require.Equal(t, io.EOF, <-read)
+	})
+}
+
 func TestFaultLatency(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pipePair(t)
@@ -231,6 +244,16 @@ func TestFaultBandwidthChanges(t *testing.T) {
 		a.Out(roomtest.Bandwidth(700), roomtest.Latency(time.Minute))
 		mustRead(t, b, strings.Repeat("x", 700))
 		clock.shows(t, 64*time.Second)
+
+		// What has passed before the change has passed, though nobody looked.
+		a, b = pipePair(t)
+		a.Out(roomtest.Bandwidth(100))
+		clock = startClock()
+		mustWrite(t, a, strings.Repeat("x", 1000))
+		time.Sleep(3 * time.Second)
+		a.Out(roomtest.Bandwidth(700))
+		mustRead(t, b, strings.Repeat("x", 1000))
+		clock.shows(t, 4*time.Second)
 	})
 }
 

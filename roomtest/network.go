@@ -55,7 +55,7 @@ func (n *Network) Listen(addr string) (*Listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: shownAddr(at), Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
 	}
 	l := newListener(shownAddr(at))
-	l.forget = func() { n.forget(at, l) }
+	l.forget = func() { n.forget(at) }
 	if n.listeners == nil {
 		n.listeners = make(map[netip.AddrPort]*Listener)
 	}
@@ -69,12 +69,10 @@ func (n *Network) takenLocked(at netip.AddrPort) bool {
 	return taken
 }
 
-func (n *Network) forget(at netip.AddrPort, l *Listener) {
+func (n *Network) forget(at netip.AddrPort) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.listeners[at] == l {
-		delete(n.listeners, at)
-	}
+	delete(n.listeners, at)
 }
 
 // Dial connects from 127.0.0.1 to what listens at addr; network is "tcp",

@@ -43,8 +43,7 @@ type pipe struct {
 	arrived  int64
 	departed int64
 	written  int64
-	marks    []mark    // of [arrived, departed), in order
-	lastDue  time.Time // of the mark before the next
+	marks    []mark // of [arrived, departed), in order
 
 	link struct {
 		began time.Time // when the first piece since it rested did; zero: it rests
@@ -69,7 +68,8 @@ type pipe struct {
 	timerAt         time.Time
 }
 
-// A mark says when the bytes before a position arrive.
+// A mark says when the bytes before a position arrive: when it is due, and
+// those before it have arrived.
 type mark struct {
 	pos int64
 	due time.Time
@@ -281,8 +281,7 @@ func (p *pipe) enterLink(now time.Time) {
 
 // send puts m, which departs when it says it is due, on its way.
 func (p *pipe) send(m mark) {
-	p.lastDue = later(p.lastDue, m.due.Add(p.faults.delay()))
-	m.due = p.lastDue
+	m.due = m.due.Add(p.faults.delay())
 	p.marks = append(p.marks, m)
 }
 
@@ -341,7 +340,6 @@ func (p *pipe) setFaults(fs []Fault) {
 	for i := range p.marks {
 		p.marks[i].due = earlier(p.marks[i].due, latest)
 	}
-	p.lastDue = earlier(p.lastDue, latest)
 	p.advance(now)
 	p.trip()
 	p.wakeAll()

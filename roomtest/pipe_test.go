@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -448,4 +449,55 @@ func TestPipeInBubbleEnds(t *testing.T) {
 		require.NoError(t, a.Close())
 		require.NoError(t, b.Close())
 	})
+}
+
+// A Write that waits for room is not split by another, even where that comes
+// at the moment at which there is room.
+func TestPipeWritesDoNotMix(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		a.SetWriteBuffer(100)
+		long := later(func() error { _, err := a.Write(bytes.Repeat([]byte("a"), 150)); return err })
+		blocked(t, long)
+		mustRead(t, b, strings.Repeat("a", 60))
+		mustWrite(t, a, strings.Repeat("b", 10))
+		require.NoError(t, <-long)
+		mustRead(t, b, strings.Repeat("a", 90)+strings.Repeat("b", 10))
+	})
+}
+
+func TestPipeLargerBufferUnblocks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		a, b := pipePair(t)
+		fill(t, a)
+		write := later(func() error { return writeErr(a) })
+		blocked(t, write)
+		require.NoError(t, b.SetReadBuffer(1<<20))
+		require.NoError(t, <-write)
+	})
+}
+
+// Only what has arrived counts as unread when an end is closed.
+func TestPipeCloseBeforeArrival(t *testing.T) {
+	for _, arrived := range []bool{false, true} {
+		bubbleIn(t, fmt.Sprint("arrived ", arrived), func(t *testing.T) {
+			a, b := pipePair(t)
+			b.Out(roomtest.Latency(time.Second))
+			mustWrite(t, b, "x")
+			time.Sleep(time.Second - 1)
+			if arrived {
+				time.Sleep(1)
+			}
+			require.NoError(t, a.Close())
+			if arrived {
+				require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
+			} else {
+				require.Equal(t, io.EOF, readErr(b))
+			}
+		})
+	}
+}
+
+func bubbleIn(t *testing.T, name string, fn func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { bubble(t, fn) })
 }

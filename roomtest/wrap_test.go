@@ -270,6 +270,19 @@ func TestWrapCloseGivesUp(t *testing.T) {
 	}
 }
 
+// Reset does not wait for a write to what is wrapped.
+func TestWrapResetDuringWrite(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := roomtest.Wrap(near)
+		mustWrite(t, c, "nobody reads this")
+		synctest.Wait()
+		c.Reset()
+		require.Equal(t, io.EOF, readErr(far))
+		require.NoError(t, c.Close())
+	})
+}
+
 // A deafConn's Close unblocks nothing.
 type deafConn struct {
 	net.Conn
