@@ -35,7 +35,7 @@ func (m *Member) room(name string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the room's order (> is what %s has received):\n", name)
 	if left := len(events) - shownLines; left > 0 {
-		fmt.Fprintf(&b, "\t  … %d before that\n", left)
+		fmt.Fprintf(&b, "\t       … %d before that\n", left)
 		events = events[left:]
 	}
 	for i := range events {

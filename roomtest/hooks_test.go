@@ -27,8 +27,7 @@ func TestHookFailures(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var f *fakeTB
-			f = runTest(func(f *fakeTB) {
+			f := runTest(func(f *fakeTB) {
 				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
 					tt.hook(f)
 					return nil

@@ -146,6 +146,22 @@ func (in *inbox) look() look {
 	return look{in.events[:n:n], in.events[in.taken:n:n], in.barrier, in.err, in.changed}
 }
 
+// welcome returns the Welcome, which Dial has read and hands out now.
+func (in *inbox) welcome() tcproom.Event {
+	for {
+		l := in.look()
+		for _, ev := range l.events {
+			if ev.Kind == tcproom.Welcome {
+				return ev
+			}
+		}
+		if l.err != nil {
+			return tcproom.Event{}
+		}
+		<-l.changed
+	}
+}
+
 // take returns the next event, if there is one that is told to expectations:
 // a Welcome is not.
 func (in *inbox) take() (tcproom.Event, bool) {

@@ -87,16 +87,7 @@ func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
 	m := s.member(c, cl)
 	m.out.served, m.out.lines = room, 1 // its hello
 	m.Link = cl.link
-	for m.Welcome.Kind == 0 { // Dial has read it
-		for _, ev := range m.in.look().events {
-			if ev.Kind == tcproom.Welcome {
-				m.Welcome = ev
-			}
-		}
-		if m.Welcome.Kind == 0 {
-			<-m.in.look().changed
-		}
-	}
+	m.Welcome = m.in.welcome()
 	return m, nil
 }
 
@@ -215,6 +206,9 @@ func (m *Member) send(method, body string) {
 	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
 	defer cancel()
 	if err := m.Conn.Send(ctx, []byte(body)); err != nil {
+		if end := m.Conn.Err(); end != nil {
+			err = fmt.Errorf("its connection has ended: %w", end)
+		}
 		m.fail("cannot %s %s: %v", method, short(safe([]byte(body))), err)
 	}
 	m.out.lines++
