@@ -1,3 +1,92 @@
-// Package roomtest is a chat backend for tests: rooms of package tcproom on
-// loopback or in memory, members with expectations, and faults on demand.
+// Package roomtest does for rooms of package tcproom what httptest does for
+// HTTP: a room for a test, members that speak and have expectations, and faults
+// on demand.
+//
+//	func TestPoliteRoom(t *testing.T) {
+//		srv := roomtest.NewServer(t, politeRoom()...) // what the service gives to tcproom.New
+//		ada, bob := srv.Join("ada"), srv.Join("bob")
+//
+//		ada.Send("darn, it rains")
+//		bob.Expect(roomtest.Message("ada", "****, it rains"))
+//		bob.Send("/whisper it does")
+//		ada.Expect(roomtest.Joined("bob"))
+//		ada.Refute(roomtest.Any(tcproom.Message))
+//	}
+//
+// Nothing has to be closed. The room ends with the test, and fails it by name
+// for what does not end with it: a hook that has not returned, a connection, a
+// client, a goroutine. A hook that panics, or in which a require fails, fails
+// its own test, whichever goroutine it runs on.
+//
+// # Servers
+//
+// [NewServer] listens on loopback, for clients in any language and of any
+// program. [NewMemServer] is the same room on a [Network] in memory. Every
+// server has its own room: tests may run in parallel. [Server.Dial] connects a
+// [tcproom.Conn] that speaks as the server does; [Server.Listen] adds a listener that
+// speaks otherwise.
+//
+// # Members
+//
+// [Server.Join] makes a [Member], in memory with either server, and
+// [Server.Watch] makes one of a client that is there. [Member.Send] returns when the
+// room has dealt with the message, so that what is sent by one after another has
+// that order. What a member receives is compared with a [Match]:
+//
+//   - [Member.Expect]: these events come next, and none in between.
+//   - [Member.Await]: such an event comes, whatever comes before it.
+//   - [Member.Refute]: no such event has come. It asks the room, and does not
+//     wait and hope. [Member.RefuteFor] does look at a time to come.
+//   - [Member.AwaitEnd]: the stream ends.
+//
+// They wait for ten seconds, or [Server.Within], or [Member.Within]. One that
+// fails ends the test and shows the room's order, in which > marks what this
+// member has received. What a peer said is quoted there unless it is plain text:
+//
+//	roomtest: bob expected:
+//		message ada: ****, it rains
+//	but then came:
+//		ada: darn, it rains
+//	the room's order (> is what bob has received):
+//		     1  * ada joined
+//		     2  * bob joined
+//		>    3  ada: darn, it rains
+//
+// [Server.Transcript] is the whole of that order, for golden files.
+//
+// # Faults
+//
+// A [Conn] is an end of a connection in memory, or by [Wrap] one of any other
+// net.Conn, and takes a [Fault] in each direction: [Stall], [Latency], [Jitter],
+// [Bandwidth], [Chop], [ChopRandom], [CutAfter], [ResetAfter] and [BlackHole].
+// Member.Link is the member's end, and Server.Listener hands out the room's:
+//
+//	bob.Link.In(roomtest.Stall())                             // bob stops reading
+//	srv.Listener.OnAccept(func(c *roomtest.Conn) {
+//		c.Out(roomtest.CutAfter(100))                     // clients lose the room
+//	})
+//	srv.Listener.Refuse(true)                                 // and cannot come back
+//	srv.Listener.FailAccept(syscall.EMFILE, 3)                // the process has no descriptors
+//
+// [Member.Pause] stops reading without a fault.
+//
+// # Virtual time
+//
+// A server in memory works in a bubble of testing/synctest, where an hour
+// passes as soon as nothing else is left to do:
+//
+//	func TestIdleMembersLeave(t *testing.T) {
+//		synctest.Test(t, func(t *testing.T) {
+//			srv := roomtest.NewMemServer(t, tcproom.WithIdleTimeout(time.Hour))
+//			bob := srv.Join("bob")
+//			began := time.Now()
+//			bob.Within(2 * time.Hour).Expect(roomtest.Goodbye())
+//			require.Equal(t, time.Hour, time.Since(began)) // exactly
+//		})
+//	}
+//
+// # Bodies on loan
+//
+// In a program that imports this package a room overwrites the body that
+// OnMessage had when the hook returns, so that a hook which keeps it shows.
 package roomtest

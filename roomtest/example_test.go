@@ -1,0 +1,100 @@
+package roomtest_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+)
+
+// politeRoom is the service that is tested: what it gives to tcproom.New. Its
+// room has no strong words, and nobody whispers.
+func politeRoom() []tcproom.RoomOption {
+	return []tcproom.RoomOption{
+		tcproom.WithUniqueNames(true),
+		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			if bytes.HasPrefix(body, []byte("/")) {
+				return c.Send(c.Context(), []byte("there are no commands here"))
+			}
+			body = bytes.ReplaceAll(body, []byte("darn"), []byte("****"))
+			_, err := c.Room().Post(c.Context(), c, body)
+			return err
+		}),
+	}
+}
+
+// A service is tested through what it gives to tcproom.New. A test has its own
+// *testing.T for t, and ends nothing by itself.
+func ExampleNewServer() {
+	t := new(exampleTB)
+	defer t.end()
+
+	srv := roomtest.NewServer(t, politeRoom()...)
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+	ada.Expect(roomtest.Joined("bob"))
+
+	ada.Send("darn, it rains")
+	bob.Expect(roomtest.Message("ada", "****, it rains"))
+
+	bob.Send("/whisper it does")
+	bob.Expect(roomtest.Direct("there are no commands here"))
+	ada.Refute(roomtest.Any(tcproom.Message))
+
+	bob.Leave()
+	fmt.Print(srv.Transcript())
+	// Output:
+	//    1  * ada joined
+	//    2  * bob joined
+	//    3  ada: ****, it rains
+	//    4  * bob left
+}
+
+// A member that does not read is slow. In a room that skips it hears of the
+// gap, and goes on behind it.
+func ExampleMember_Pause() {
+	t := new(exampleTB)
+	defer t.end()
+
+	srv := roomtest.NewMemServer(t,
+		tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithBacklog(1<<20), tcproom.WithMaxMessage(10_000))
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+
+	bob.Pause()
+	for range 200 { // 2 MB: more than the backlog and the connection hold
+		ada.Send(strings.Repeat("la", 5_000))
+	}
+	bob.Resume()
+
+	gap := bob.Await(roomtest.Gap(0, 0))
+	next := bob.Expect(roomtest.Any(tcproom.Message))[0]
+	fmt.Println("bob missed some:", gap.GapTo-gap.GapFrom+1 > 50)
+	fmt.Println("and goes on behind them:", next.Seq == gap.GapTo+1)
+	// Output:
+	// bob missed some: true
+	// and goes on behind them: true
+}
+
+// An exampleTB stands in for a *testing.T, which an example does not have:
+// failures are printed, where they spoil the output.
+type exampleTB struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (*exampleTB) Helper()              {}
+func (*exampleTB) Name() string         { return "Example" }
+func (*exampleTB) Failed() bool         { return false }
+func (*exampleTB) Logf(string, ...any)  {}
+func (t *exampleTB) Cleanup(end func()) { t.cleanups = append(t.cleanups, end) }
+
+func (*exampleTB) Errorf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+func (*exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (t *exampleTB) end() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}
