@@ -8,7 +8,6 @@ import (
 	"net"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,103 +295,87 @@ func TestKickAndLinkOfAClient(t *testing.T) {
 	require.ErrorContains(t, err, "reset")
 }
 
-// A report is a test that has failed, as the tests of failures see it.
-type report struct {
-	testing.TB
-	mu     sync.Mutex
-	errors []string
-}
-
-func (r *report) Errorf(format string, args ...any) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.errors = append(r.errors, fmt.Sprintf(format, args...))
-}
-
-func (r *report) Fatalf(format string, args ...any) {
-	r.Errorf(format, args...)
-	runtime.Goexit()
-}
-
-// fatal returns what the test that fn is has ended with.
-func (r *report) fatal(t *testing.T, fn func()) string {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		fn()
-	}()
-	<-done
-	return r.only(t)
-}
-
-// only returns the one error that there is, and forgets it.
-func (r *report) only(t *testing.T) string {
-	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	require.Len(t, r.errors, 1)
-	only := r.errors[0]
-	r.errors = nil
-	return only
-}
-
 func TestWhatABotCannotDoFailsTheTest(t *testing.T) {
 	t.Parallel()
-	r := &report{TB: t}
-	srv := NewMemServer(r, tcproom.WithMaxMembers(2))
-	b := srv.Bot("b")
-	srv.Join("ada")
-	b.Do(Tell("x"), Say("not done"))
-	require.Equal(t, `roomtest: bot "b": Tell("x"): the rule matched nothing that a member did: there is nobody to do that to`, r.only(t))
-	b.Do(Kick("x"))
-	require.Contains(t, r.only(t), "nobody")
-	room := srv.Answer()
-	for _, a := range []Action{Join(), Leave(), Vanish(), GoSilent(), WakeUp()} {
-		room.Do(a)
-		require.Contains(t, r.only(t), "is for bots, and this is the room itself")
+	fatal := []func(*Server){
+		func(s *Server) { s.Bot("c") },
+		func(s *Server) { s.Bot("") },
+		func(s *Server) { s.Kick("zoe", "") },
+		func(s *Server) { s.Link("ada") },
 	}
-	room.Do(Flood(3, strings.Repeat("x", 1<<20)))
-	require.Contains(t, r.only(t), "message 1: tcproom: message too large")
-	b.Do(Leave())
-	srv.Join("eve")
-	b.Do(Join())
-	require.Contains(t, r.only(t), "room is full")
-
-	require.Equal(t, `roomtest: bot "c" cannot join: `, r.fatal(t, func() { srv.Bot("c") })[:len(`roomtest: bot "c" cannot join: `)])
-	require.Contains(t, r.fatal(t, func() { srv.Bot("") }), "a bot wants a name")
-	require.Equal(t, `roomtest: Kick: no member is named "zoe"; there are: ada, eve`, r.fatal(t, func() { srv.Kick("zoe", "") }))
-	require.Contains(t, r.fatal(t, func() { srv.Link("ada") }), `that came through a listener is named "ada"; members are: ada, eve`)
+	f := runTest(func(f *fakeTB) {
+		srv := NewMemServer(f, tcproom.WithMaxMembers(2))
+		b := srv.Bot("b")
+		srv.Join("ada")
+		b.Do(Tell("x"), Say("not done"))
+		b.Do(Kick("x"))
+		room := srv.Answer()
+		for _, a := range []Action{Join(), Leave(), Vanish(), GoSilent(), WakeUp()} {
+			room.Do(a)
+		}
+		room.Do(Flood(3, strings.Repeat("x", 1<<20)))
+		b.Do(Leave())
+		srv.Join("eve")
+		b.Do(Join())
+		for _, do := range fatal {
+			f.run(func() { do(srv) })
+		}
+	})
+	want := []string{
+		`bot "b": Tell("x"): the rule matched nothing that a member did: there is nobody to do that to`,
+		`bot "b": Kick("x"): the rule matched nothing that a member did`,
+		`bot "*": Join(): that is for bots, and this is the room itself`,
+		`bot "*": Leave(): that is for bots`,
+		`bot "*": Vanish(): that is for bots`,
+		`bot "*": GoSilent(): that is for bots`,
+		`bot "*": WakeUp(): that is for bots`,
+		`bot "*": Flood(3, "xxx`,
+		`bot "b": Join(): tcproom: the room refused the connection: "room is full"`,
+		`bot "c" cannot join: tcproom: the room refused the connection: "room is full"`,
+		`a bot wants a name`,
+		`Kick: no member is named "zoe"; there are: ada, eve`,
+		`Link: no member that came through a listener is named "ada"; members are: ada, eve`,
+	}
+	require.Len(t, f.errors, len(want), f.said())
+	for i, text := range f.errors {
+		require.True(t, strings.HasPrefix(text, "roomtest: "+want[i]), "%.200s", text)
+	}
+	require.Contains(t, f.errors[7], "message 1: tcproom: message too large")
+	require.Less(t, len(f.errors[7]), 500)
+	require.Empty(t, f.late)
 }
 
 func TestRoomThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &report{TB: t}
-		stuck := make(chan struct{})
-		srv := NewMemServer(r, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { <-stuck; return nil }))
-		srv.Within(20 * time.Second)
-		b := srv.Bot("b")
-		began := time.Now()
-		b.Do(Flood(1_000_000, "$n"), Say("not done"))
-		require.Equal(t, 20*time.Second, time.Since(began))
-		require.Regexp(t, `^roomtest: bot "b": Flood\(1000000, "\$n"\): message \d+: the room has not taken it for 20s$`, r.only(t))
-		close(stuck)
+		var took time.Duration
+		f := runTest(func(f *fakeTB) {
+			stuck := make(chan struct{})
+			srv := NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { <-stuck; return nil }))
+			srv.Within(20 * time.Second)
+			b := srv.Bot("b")
+			began := time.Now()
+			b.Do(Flood(1_000_000, "$n"), Say("not done"))
+			took = time.Since(began)
+			close(stuck)
+		})
+		require.Equal(t, 20*time.Second, took)
+		require.Len(t, f.errors, 1, f.said())
+		require.Regexp(t, `^roomtest: bot "b": Flood\(1000000, "\$n"\): message \d+: the room has not taken it for 20s$`, f.errors[0])
 	})
 }
 
 func TestBotThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
-	r := &report{TB: t}
 	stuck := make(chan struct{})
-	t.Cleanup(func() {
-		require.Equal(t, `roomtest: bot "b" has not ended: a Call has not returned`, r.only(t))
-		close(stuck)
+	f := runTest(func(f *fakeTB) {
+		srv := NewMemServer(f)
+		srv.Within(10 * time.Millisecond)
+		called := make(chan struct{})
+		srv.Bot("b", Start(Call(func(tcproom.Event) { close(called); <-stuck })))
+		<-called
 	})
-	srv := NewMemServer(r)
-	srv.Within(10 * time.Millisecond)
-	called := make(chan struct{})
-	srv.Bot("b", Start(Call(func(tcproom.Event) { close(called); <-stuck })))
-	<-called
+	require.Equal(t, []string{`roomtest: bot "b" has not ended: a Call has not returned`}, f.errors)
+	close(stuck)
 }
 
 // A failed require in a Call ends the bot, and hangs nobody.

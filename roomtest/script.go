@@ -102,7 +102,7 @@ type turn struct {
 // [MessageLike] matched, $0 for all that it matched, with other matches for the
 // body, $from for the name of whoever the rule matched, and $$ for a dollar.
 func Say(text string) Action {
-	return Action{fmt.Sprintf("Say(%q)", text), func(t *turn) error { return t.bot.say([]byte(t.expand(text))) }}
+	return Action{fmt.Sprintf("Say(%q)", short(text)), func(t *turn) error { return t.bot.say([]byte(t.expand(text))) }}
 }
 
 // Echo says to everyone the body that the rule matched, byte for byte.
@@ -113,13 +113,13 @@ func Echo() Action {
 // Tell says text to the one whom the rule matched, alone: a direct message,
 // which comes from the room. Text is as with [Say]. Where that one has left it is lost.
 func Tell(text string) Action {
-	return Action{fmt.Sprintf("Tell(%q)", text), func(t *turn) error { return t.bot.tell(t.ev.From, []byte(t.expand(text))) }}
+	return Action{fmt.Sprintf("Tell(%q)", short(text)), func(t *turn) error { return t.bot.tell(t.ev.From, []byte(t.expand(text))) }}
 }
 
 // Flood says text n times, as fast as the room takes it. Text is as with
 // [Say], and $n in it is 1, 2, 3, … With zero and negative n nothing is said.
 func Flood(n int, text string) Action {
-	return Action{fmt.Sprintf("Flood(%d, %q)", n, text), func(t *turn) error {
+	return Action{fmt.Sprintf("Flood(%d, %q)", n, short(text)), func(t *turn) error {
 		for t.count = 1; t.count <= n && t.bot.isHeard(); t.count++ {
 			if err := t.bot.say([]byte(t.expand(text))); err != nil {
 				return fmt.Errorf("message %d: %w", t.count, err)
