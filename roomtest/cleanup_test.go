@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -48,6 +49,33 @@ func TestCleanupForgives(t *testing.T) {
 		}
 		nc.Close()
 	})
+}
+
+// TestCleanupIsQuick: what was stalled or does not read is not waited for.
+func TestCleanupIsQuick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ended time.Time
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f)
+			ada, bob := srv.Join("ada"), srv.Join("bob")
+			srv.Join("cyd").Pause()
+			bob.Link.In(roomtest.Stall())
+			bob.Link.Out(roomtest.Stall())
+			srv.Listener.OnAccept(func(c *roomtest.Conn) { c.In(roomtest.Stall()) })
+			srv.Dial()
+			for range 20 {
+				ada.Send(strings.Repeat("x", 10_000))
+			}
+			ended = time.Now()
+		})
+		require.Empty(t, f.said())
+		require.Less(t, time.Since(ended), 500*time.Millisecond)
+	})
+}
+
+func TestCleanupNamesOpenConns(t *testing.T) {
+	f := runTest(func(f *fakeTB) { roomtest.NewMemServer(f).LeakConn() })
+	require.Equal(t, "roomtest: the room has ended and not closed a connection, accepted from nowhere", f.said())
 }
 
 func TestCleanupNamesHooks(t *testing.T) {

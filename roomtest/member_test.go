@@ -72,10 +72,22 @@ func TestSendWaitsForTheHook(t *testing.T) {
 			return nil
 		}))
 		ada := srv.Join("ada")
-		for i := range 10 {
+		for i := range 50 {
+			ada.SendAsync("x")
 			ada.Send("x")
-			require.Equal(t, i+1, dropped)
+			require.Equal(t, 2*(i+1), dropped)
 		}
+	})
+}
+
+// TestSendEndsWithTheConnection, even if the member does not read.
+func TestSendEndsWithTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error { return c.Room().Close() }))
+		ada := srv.Join("ada")
+		ada.Pause()
+		ada.Send("x")
+		require.Empty(t, ada.Conn.Err(), "has not read the end")
 	})
 }
 
@@ -259,6 +271,7 @@ func TestFailures(t *testing.T) {
 			"other event",
 			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
 				bob.Send("x\ny")
+				ada.Sync()
 				ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "x"), roomtest.Left("bob"))
 			},
 			"roomtest: ada expected:\n\tbob joined  (came)\n\tmessage bob: x  (missing)\n\tbob left\n" +
@@ -330,6 +343,7 @@ func TestFailures(t *testing.T) {
 				for i := range 40 {
 					bob.Send(fmt.Sprint(i, strings.Repeat("é", 1000)))
 				}
+				ada.Sync()
 				ada.Expect(roomtest.Left(""))
 			},
 			":\n\t       … 12 before that\n\t>   13  bob: 10é",

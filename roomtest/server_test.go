@@ -2,6 +2,7 @@ package roomtest_test
 
 import (
 	"context"
+	"crypto/tls"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,38 @@ func TestServerIsARoom(t *testing.T) {
 			"   6  *: all\n"+
 			"   7  * bob left\n", srv.Transcript().String())
 	})
+}
+
+// TestDialSpeaksLikeTheServer, and takes nothing else from its options.
+func TestDialSpeaksLikeTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithFraming(tcproom.Length{}), tcproom.WithIdleTimeout(time.Minute))
+		eve := srv.Watch(srv.Dial(tcproom.WithName("eve")))
+		for range 10 {
+			time.Sleep(50 * time.Second)
+			eve.Send("still here")
+		}
+		require.Equal(t, "eve", eve.Name())
+		require.NoError(t, eve.Conn.Err(), "is not to find the room idle")
+	})
+}
+
+// TestJoinWithoutTLS: a member in memory joins whatever listeners ask for.
+func TestJoinWithoutTLS(t *testing.T) {
+	srv := roomtest.NewServer(t, tcproom.WithTLS(&tls.Config{MinVersion: tls.VersionTLS13}))
+	require.Equal(t, "ada", srv.Join("ada").Name())
+}
+
+// TestListenBinds: from when Listen returns, all are bound by its framing.
+func TestListenBinds(t *testing.T) {
+	for range 50 {
+		srv := roomtest.NewMemServer(t, tcproom.WithFraming(tcproom.Netstring{}), tcproom.WithCodec(tcproom.Raw{}))
+		_, err := srv.Room.Broadcast(t.Context(), []byte("two\nlines"))
+		require.NoError(t, err)
+		srv.Listen(tcproom.WithFraming(tcproom.Lines{}))
+		_, err = srv.Room.Broadcast(t.Context(), []byte("two\nlines"))
+		require.ErrorIs(t, err, tcproom.ErrUnframeable)
+	}
 }
 
 func TestServerInABubble(t *testing.T) {
