@@ -429,7 +429,6 @@ func (b *Bot) vanish() error {
 // goOut is what comes after each stay.
 func (b *Bot) goOut() {
 	m := b.stay
-	m.Link.Close()
 	m.Conn.Close()
 	<-m.in.done
 	b.stay, b.silent = nil, false

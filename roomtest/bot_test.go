@@ -271,28 +271,34 @@ func TestKickAndLinkOfAClient(t *testing.T) {
 	t.Parallel()
 	srv := NewServer(t)
 	watch := srv.Join("watch")
+	for i := range 3 { // who are left alone
+		dialPlain(t, srv.Addr)
+		watch.Expect(Joined(fmt.Sprintf("guest-%d", i+1)))
+	}
 	nc, in := dialPlain(t, srv.Addr)
-	watch.Expect(Joined("guest-1"))
-	srv.Kick("guest-1", "rude")
+	watch.Expect(Joined("guest-4"))
+	srv.Kick("guest-4", "rude")
 	require.Contains(t, line(t, in), "* goodbye: ")
 	_, err := in.ReadByte()
 	require.ErrorIs(t, err, io.EOF)
 	nc.Close()
-	watch.Expect(Left("guest-1"))
+	watch.Expect(Left("guest-4"))
 
 	_, in = dialPlain(t, srv.Addr)
-	watch.Expect(Joined("guest-2"))
-	srv.Link("guest-2").Out(CutAfter(9))
+	watch.Expect(Joined("guest-5"))
+	srv.Link("guest-5").Out(CutAfter(9))
 	watch.Send("hello there")
 	cut, err := io.ReadAll(in)
 	require.NoError(t, err)
 	require.Equal(t, "watch: he", string(cut), "in the middle of a frame")
 
 	_, in = dialPlain(t, srv.Addr)
-	watch.Await(Joined("guest-3"))
-	srv.Link("guest-3").Out(ResetAfter(0))
+	watch.Await(Joined("guest-6"))
+	srv.Link("guest-6").Out(ResetAfter(0))
 	_, err = io.ReadAll(in)
 	require.ErrorContains(t, err, "reset")
+	watch.Await(Left("guest-6"))
+	require.Equal(t, 4, srv.Room.Len())
 }
 
 func TestWhatABotCannotDoFailsTheTest(t *testing.T) {
