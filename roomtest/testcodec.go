@@ -56,7 +56,8 @@ var (
 //   - No frame is longer than MaxFrame says, for the worst of bodies, names and reasons.
 //   - Garbage is an error, or an event with a kind, and no panic.
 //   - Two members of a real room, in memory, hear each message as one message, in
-//     Lines and in Length.
+//     Length and, if it carries plain events, in Lines. This is tried where nothing
+//     else was found.
 //
 // It tests the same for the same c, takes about a second at most (ten times as
 // long under the race detector, which it needs to find data races), and
@@ -390,7 +391,7 @@ func (t *codecTest) testMessages() {
 // worstBodies are bodies of n bytes that codecs make the most of.
 func worstBodies(n int) (bodies [][]byte) {
 	for b := range 256 {
-		if n <= 1000 || b < ' ' || b == '"' || b == '\\' || b == 'a' || b >= 0xfe {
+		if n <= 100 || b == 0 || b == 0x1b || b == '"' || b == 'a' || b == 0xff {
 			bodies = append(bodies, bytes.Repeat([]byte{byte(b)}, n))
 		}
 	}
@@ -605,9 +606,16 @@ func (t *codecTest) testWelcome() {
 	}
 }
 
-// testRoom tests two members in a room.
+// testRoom tests two members in a room. What has been found already would only
+// show there again, by a message that does not come.
 func (t *codecTest) testRoom() {
+	if t.err() != nil {
+		return
+	}
 	for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Length{}} {
+		if !t.fits(f) {
+			continue
+		}
 		t.call("a room", []any{quoted(fmt.Sprintf("%T", f))}, func() {
 			if err := t.converse(f); err != nil {
 				t.add(lawRoom, "with the framing %T: %v", f, err)
@@ -616,21 +624,47 @@ func (t *codecTest) testRoom() {
 	}
 }
 
+// fits reports whether f carries all that the codec says of plain events: some
+// codecs need newlines.
+func (t *codecTest) fits(f tcproom.Framing) bool {
+	hi, _ := t.messageFrame([]byte("hi"))
+	frames := [][]byte{hi}
+	for _, ev := range roomEvents() {
+		frame, _ := t.event(ev)
+		frames = append(frames, frame)
+	}
+	if t.greeter != nil {
+		t.call("AppendHello", []any{"", "ada"}, func() {
+			frame, _ := t.greeter.AppendHello(nil, &tcproom.Hello{Name: "ada"})
+			frames = append(frames, frame)
+		})
+	}
+	return !slices.ContainsFunc(frames, func(frame []byte) bool {
+		_, err := f.AppendFrame(nil, frame)
+		return err != nil
+	})
+}
+
 // converse returns what does not work in a room.
 func (t *codecTest) converse(f tcproom.Framing) error {
 	const patience = tooLong / 2
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	room := tcproom.New(tcproom.WithFraming(f), tcproom.WithCodec(t.c), tcproom.WithHandshakeTimeout(patience))
-	defer room.Close()
+	defer func() {
+		room.Close()
+		<-room.Done()
+	}()
 	ada, err := room.Join(tcproom.WithName("ada"))
 	if err != nil {
 		return fmt.Errorf("ada cannot join: %w", err)
 	}
+	defer ada.Close()
 	bob, err := room.Join(tcproom.WithName("bob"))
 	if err != nil {
 		return fmt.Errorf("bob cannot join: %w", err)
 	}
+	defer bob.Close()
 	const end = "that was all"
 	var want []string // bodies as the codec shows them
 	for _, body := range append(oddBodies(), []byte(end)) {

@@ -59,13 +59,10 @@ var (
 func TestFraming(f tcproom.Framing) error {
 	t := &framingTest{findings: findings{what: fmt.Sprintf("framing %T", f)}, f: f}
 	_, t.chunks = f.(tcproom.Chunks)
-	checks := []func(){t.testAppend, t.testGarbage, t.testConcurrent}
 	if t.chunks {
-		checks = append(checks, t.testOrder)
-	} else {
-		checks = append(checks, t.testBodies, t.testStreams, t.testLimits, t.testEarly, t.testAnnounced)
+		return t.run(t.testAppend, t.testOrder, t.testGarbage, t.testConcurrent)
 	}
-	return t.run(checks...)
+	return t.run(t.testAppend, t.testBodies, t.testStreams, t.testLimits, t.testEarly, t.testAnnounced, t.testGarbage, t.testConcurrent)
 }
 
 type framingTest struct {
@@ -340,7 +337,7 @@ func (t *framingTest) testStreams() {
 		}
 		t.compare(lawCut, r, bodies, "in pieces of many sizes")
 	}
-	t.testInterleaved(bodies, stream)
+	t.testInterleaved(stream)
 	t.testBehind(bytes.Clone(stream))
 	t.testBodiesStay(bodies, stream)
 }
@@ -392,18 +389,22 @@ func (t *framingTest) testPrefixes(bodies, frames [][]byte, stream []byte) {
 	}
 }
 
-// testInterleaved reads two streams in turn.
-func (t *framingTest) testInterleaved(bodies [][]byte, stream []byte) {
-	a, b := &reader{t: t, max: 1 << 10}, &reader{t: t, max: 1 << 10}
+// testInterleaved reads two streams in turn, which must give what one gives alone.
+func (t *framingTest) testInterleaved(stream []byte) {
+	const behind = 3
+	alone, a, b := &reader{t: t, max: 1 << 10}, &reader{t: t, max: 1 << 10}, &reader{t: t, max: 1 << 10}
 	for i := range stream {
-		a.feed(stream[i : i+1])
-		if i >= 3 {
-			b.feed(stream[i-3 : i-2])
+		alone.feed(stream[i : i+1])
+	}
+	for i := range len(stream) + behind {
+		a.feed(stream[min(i, len(stream)):min(i+1, len(stream))])
+		b.feed(stream[max(i-behind, 0):max(i+1-behind, 0)])
+	}
+	for _, r := range []*reader{a, b} {
+		if fmt.Sprint(r.err) != fmt.Sprint(alone.err) || !slices.EqualFunc(r.bodies, alone.bodies, bytes.Equal) {
+			t.add(lawPure, "a stream of %d bytes, read byte by byte in turn with another, gave %d bodies and the error %v, and alone %d and the error %v", len(stream), len(r.bodies), r.err, len(alone.bodies), alone.err)
 		}
 	}
-	b.feed(stream[max(len(stream)-3, 0):])
-	t.compare(lawPure, a, bodies, "read byte by byte in turn with another")
-	t.compare(lawPure, b, bodies, "read byte by byte in turn with another")
 }
 
 // testBehind tests that SplitFrame does not look behind data, where a buffer
@@ -652,6 +653,10 @@ func broken(r *rand.Rand, b []byte) []byte {
 // testConcurrent does the same on several goroutines.
 func (t *framingTest) testConcurrent() {
 	bodies, frames := t.carried(smallBodies())
+	alone := make([]string, len(frames))
+	for i, frame := range frames {
+		alone[i] = t.outcome(frame, 1<<10)
+	}
 	concurrently(4, func(g int) {
 		for round := range 50 {
 			i := (round + g*5) % max(len(bodies), 1)
@@ -661,8 +666,8 @@ func (t *framingTest) testConcurrent() {
 			if got, ok := t.frame(bodies[i]); !ok || !bytes.Equal(got, frames[i]) {
 				t.add(lawPure, "AppendFrame(%s) gave %s on one goroutine, and %s on one of several", quoteAll([]any{"", bodies[i]}), quote(frames[i]), quote(got))
 			}
-			if n, got, err := t.split(frames[i], 1<<10); !t.chunks && (n != len(frames[i]) || !bytes.Equal(got, bodies[i])) {
-				t.add(lawPure, "SplitFrame(%s) on one of several goroutines returned n %d, the body %s and the error %v", quoteAll([]any{frames[i], 1 << 10}), n, quote(got), err)
+			if got := t.outcome(frames[i], 1<<10); got != alone[i] {
+				t.add(lawPure, "SplitFrame(%s) gave %s on one goroutine, and %s on one of several", quoteAll([]any{frames[i], 1 << 10}), alone[i], got)
 			}
 		}
 	})
