@@ -73,7 +73,12 @@ type inCall struct {
 	since time.Time
 }
 
-func (c *inCall) String() string { return c.name + "(" + quoteAll(c.args) + ")" }
+func (c *inCall) String() string {
+	if c.args == nil {
+		return c.name
+	}
+	return c.name + "(" + quoteAll(c.args) + ")"
+}
 
 // call runs fn, which calls the named method with args, and reports whether it
 // returned, rather than panicked.

@@ -150,10 +150,10 @@ func TestFramingViolations(t *testing.T) {
 			}
 			return tcproom.Varint{}.SplitFrame(data, max)
 		}}},
-		{name: "does not refuse the delimiter", law: "round trip", want: `of the body "a\nb"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+		{name: "does not refuse the delimiter", law: "round trip", want: `of the body "\n"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
 			return append(append(dst, body...), '\n'), nil
 		}, split: splitLine}},
-		{name: "strips what it does not refuse", law: "round trip", want: `of the body "a\r"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+		{name: "strips what it does not refuse", law: "round trip", want: `of the body "\r"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
 			if bytes.IndexByte(body, '\n') >= 0 {
 				return dst, tcproom.ErrUnframeable
 			}
