@@ -61,6 +61,7 @@ type Conn struct {
 	deadline time.Time     // of the handshake
 	turn     chan struct{} // holds a token while Receive reads in the Handshake hook
 	shaken   int           // bytes that it has consumed
+	limiter  Limiter       // nil: none
 	unknown  bool          // a frame of unknown type was logged
 }
 
@@ -376,9 +377,11 @@ const (
 	hookOnReject
 	hookOnEvent
 	hookValidator
+	hookRate
+	hookLimiter
 )
 
-var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent", "NameValidator"}
+var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent", "NameValidator", "WithRate", "Limiter"}
 
 func (c *Conn) probe() *probe.Probe {
 	if c.room != nil {

@@ -167,6 +167,7 @@
 //	WithSocketBuffers     all    the kernel's the kernel's the kernel's
 //	WithEcho              conn   false
 //	Handshake             conn   none         none
+//	WithRate              conn   none         none
 //	WithBacklog           room   4 MiB (2)    the default  the default
 //	WithSlowMembers       room   Disconnect   Disconnect
 //	WithMaxWait           room   5 s          the default  the default

@@ -28,6 +28,9 @@ var (
 	ErrWriteTimeout = errors.New("tcproom: write timeout: the peer's connection takes no more bytes")
 	// ErrIdleTimeout is the cause of a conn that sent nothing for the idle timeout.
 	ErrIdleTimeout = errors.New("tcproom: idle timeout: the peer sent nothing")
+	// ErrRateLimited is the cause of a member whose [Limiter] returned an
+	// error for a frame, such as one that is larger than the limiter's burst.
+	ErrRateLimited = errors.New("tcproom: rate limit")
 	// ErrReset is the cause of a conn whose transport broke, by a reset or
 	// another error, which is wrapped as well.
 	ErrReset = errors.New("tcproom: connection broke")

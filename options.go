@@ -101,6 +101,7 @@ type connConfig struct {
 	limits
 	echo      bool
 	handshake func(context.Context, *Conn) (Identity, error)
+	rate      func(*Conn) Limiter
 }
 
 type roomConfig struct {
@@ -311,6 +312,31 @@ func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.ec
 // to the peer and [OnReject] called with it.
 func Handshake(fn func(ctx context.Context, c *Conn) (Identity, error)) ConnOption {
 	return connOption(func(c *connConfig) { c.handshake = fn })
+}
+
+// WithRate bounds how fast members send, in bytes: fn returns the limiter of
+// c, or nil for none.
+//
+//	tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter {
+//		return rate.NewLimiter(64<<10, 512<<10) // of golang.org/x/time/rate
+//	})
+//
+// Each frame of a member, whatever it says, costs its bytes on the wire and
+// [FrameCharge] more. The room waits for the limiter before it parses the frame,
+// and reads nothing from that member meanwhile, so that TCP holds the sender
+// back; the wait ends at once when the conn does. When the limiter returns an
+// error, the member ends with [ErrRateLimited]; golang.org/x/time/rate does so for a
+// frame that costs more than its burst, so the burst must be above what
+// [WithMaxMessage] makes of a frame. What is said before the join costs nothing.
+//
+// fn is called once for each conn, when its name is known and before [OnJoin]; on
+// that conn's goroutine; calls for different conns overlap. It may return one
+// limiter for several conns, such as those of one identity or address, which then
+// outlives them. It may block, and call anything but Shutdown of the room. A
+// panic in it, or in the limiter, ends that conn with a [*HookError]. The default,
+// and nil, is no limit.
+func WithRate(fn func(c *Conn) Limiter) ConnOption {
+	return connOption(func(c *connConfig) { c.rate = fn })
 }
 
 // Options of a room.

@@ -41,6 +41,13 @@ func (c *Conn) hear(limit int) error {
 		if err == nil && n == 0 && len(data)-used >= limit+maxHeader {
 			err = ErrFrameTooLarge
 		}
+		if err == nil && n > 0 && c.limiter != nil {
+			// What came before it does not wait with it.
+			if err = c.say(in); err == nil {
+				in.clear()
+				err = c.pay(n)
+			}
+		}
 		if err == nil && n > 0 {
 			err = c.accept(in, frame)
 		}

@@ -393,6 +393,7 @@ var codes = []struct {
 }{
 	{ErrHook, "hook"},
 	{ErrKicked, "kicked"},
+	{ErrRateLimited, "rate-limited"},
 	{ErrSlow, "slow"},
 	{ErrWriteTimeout, "write-timeout"},
 	{ErrIdleTimeout, "idle-timeout"},

@@ -214,6 +214,12 @@ func (r *Room) letIn(c *Conn, started func()) error {
 	if err := r.reserve(c, name); err != nil {
 		return err
 	}
+	if c.cfg.rate != nil {
+		started()
+	}
+	if err := c.setLimiter(); err != nil {
+		return err
+	}
 	if r.cfg.onJoin != nil {
 		started()
 		if err := c.call(hookOnJoin, func() error { return r.cfg.onJoin(c) }); err != nil {

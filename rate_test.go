@@ -1,0 +1,250 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// bucket is a token bucket: perSecond come in each second, at most burst are kept.
+type bucket struct {
+	perSecond, burst int
+
+	mu    sync.Mutex
+	spent []int
+	debt  time.Time // when the bucket would be full again
+}
+
+func (b *bucket) WaitN(ctx context.Context, n int) error {
+	if n > b.burst {
+		return fmt.Errorf("%d exceeds the burst %d", n, b.burst)
+	}
+	b.mu.Lock()
+	b.spent = append(b.spent, n)
+	now := time.Now()
+	if b.debt.Before(now) {
+		b.debt = now
+	}
+	b.debt = b.debt.Add(time.Duration(n) * time.Second / time.Duration(b.perSecond))
+	wait := b.debt.Sub(now) - time.Duration(b.burst)*time.Second/time.Duration(b.perSecond)
+	b.mu.Unlock()
+	if wait <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// limited returns the option for one limiter.
+func limited(l tcproom.Limiter) tcproom.ConnOption {
+	return tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { return l })
+}
+
+// TestF16RateDelays: frames are heard exactly when the limiter lets them, empty
+// ones too, and what came before one that waits does not wait with it.
+func TestF16RateDelays(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		hook bool
+	}{{"to the sequencer", false}, {"to OnMessage", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const frame = 2 + tcproom.FrameCharge           // "x\n"
+				l := &bucket{perSecond: 1000, burst: 2 * frame} // a byte is a millisecond
+				var opts []tcproom.RoomOption
+				var heard []time.Duration
+				start := time.Now()
+				var room *tcproom.Room
+				if test.hook {
+					opts = append(opts, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+						_, err := room.Post(c.Context(), c, body)
+						return err
+					}))
+				}
+				room = tcproom.New(append(opts, tcproom.WithNotices(false), tcproom.WithFraming(tcproom.Lines{}))...)
+				listener, heardAll := pipe(room)
+				synctest.Wait()
+				nc, served := pipe(room, limited(l))
+				go nc.Write([]byte(strings.Repeat("x\n", 5) + "\n"))
+				lines := bufio.NewScanner(listener)
+				for range 6 {
+					require.True(t, lines.Scan())
+					heard = append(heard, time.Since(start))
+				}
+				const each = frame * time.Millisecond
+				require.Equal(t, []time.Duration{0, 0, each, 2 * each, 3 * each, 4*each - time.Millisecond}, heard)
+				require.Equal(t, []int{frame, frame, frame, frame, frame, frame - 1}, l.spent)
+				nc.Close()
+				require.NoError(t, <-served)
+				listener.Close()
+				<-heardAll
+				require.NoError(t, room.Close())
+			})
+		})
+	}
+}
+
+// TestF16AllFramesCost, also those that say nothing, and nothing before the join.
+func TestF16AllFramesCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &bucket{perSecond: 1 << 20, burst: 1 << 20}
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), limited(l))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		frames := []string{`{"type":"message","body":"hi"}`, `{"type":"what?"}`, `{"type":"ping"}`, `{"type":"pong"}`}
+		fmt.Fprint(nc, `{"type":"hello"}`+"\n"+strings.Join(frames, "\n")+"\n")
+		nc.Close()
+		<-served
+		var want []int
+		for _, f := range frames {
+			want = append(want, len(f)+1+tcproom.FrameCharge)
+		}
+		require.Equal(t, want, l.spent)
+		require.EqualValues(t, 1, room.Stats().Messages)
+		require.NoError(t, room.Close())
+	})
+}
+
+// TestRateLimited: a frame that can never be paid for ends the conn, and says so.
+func TestRateLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := newCauses()
+		room := tcproom.New(limited(&bucket{perSecond: 1, burst: 100}), tcproom.OnLeave(left.left))
+		nc, served := pipe(room)
+		fmt.Fprint(nc, "ok\n", strings.Repeat("x", 100), "\n", "after it\n")
+		said, err := io.ReadAll(nc)
+		require.NoError(t, err)
+		require.Equal(t, "* goodbye: rate limit: a frame of 101 bytes, charged as 133: 133 exceeds the burst 100\n", string(said))
+		err = <-served
+		require.ErrorIs(t, err, tcproom.ErrRateLimited)
+		require.ErrorIs(t, left.next(t), tcproom.ErrRateLimited)
+		require.EqualValues(t, 1, room.Stats().Messages)
+		require.EqualValues(t, 1, room.Stats().Left["rate-limited"])
+		require.NoError(t, room.Close())
+	})
+}
+
+// TestRateWaitEndsWithTheConn, at once.
+func TestRateWaitEndsWithTheConn(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(*tcproom.Room) error
+		want error
+	}{
+		{"kick", func(r *tcproom.Room) error { return r.Kick(only(r), "flood") }, tcproom.ErrKicked},
+		{"close of the conn", func(r *tcproom.Room) error { return only(r).Close() }, net.ErrClosed},
+		{"close of the room", func(r *tcproom.Room) error { return r.Close() }, tcproom.ErrRoomClosed},
+		{"shutdown", func(r *tcproom.Room) error { return r.Shutdown(context.Background()) }, tcproom.ErrRoomClosed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				room := tcproom.New(limited(&bucket{perSecond: 1, burst: 1000}))
+				nc, served := pipe(room)
+				for range 30 {
+					fmt.Fprint(nc, "hello\n")
+				}
+				go io.Copy(io.Discard, nc)
+				synctest.Wait()
+				start := time.Now()
+				require.NoError(t, test.end(room))
+				require.ErrorIs(t, <-served, test.want)
+				require.Zero(t, time.Since(start))
+				nc.Close()
+				require.NoError(t, room.Close())
+			})
+		})
+	}
+}
+
+// TestRateStopsTheIdleClock: whoever is held back is not idle.
+func TestRateStopsTheIdleClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(limited(&bucket{perSecond: 1, burst: 1000}), tcproom.WithIdleTimeout(5*time.Second))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		start := time.Now()
+		fmt.Fprint(nc, strings.Repeat("x", 900), "\n")
+		fmt.Fprint(nc, strings.Repeat("x", 200), "\n")
+		require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout)
+		held := 901 + 201 + 2*tcproom.FrameCharge - 1000
+		require.Equal(t, time.Duration(held+5)*time.Second, time.Since(start))
+		nc.Close()
+		require.NoError(t, room.Close())
+	})
+}
+
+// waitFunc is a Limiter.
+type waitFunc func(ctx context.Context, n int) error
+
+func (f waitFunc) WaitN(ctx context.Context, n int) error { return f(ctx, n) }
+
+// TestRateIsContained: what the option's function and the limiter do amiss ends
+// that conn alone; one that ignores its context is named.
+func TestRateIsContained(t *testing.T) {
+	blocked := make(chan struct{})
+	for _, test := range []struct {
+		name   string
+		rate   func(*tcproom.Conn) tcproom.Limiter
+		joined bool
+	}{
+		{"function panics", func(*tcproom.Conn) tcproom.Limiter { panic("boo") }, false},
+		{"limiter panics", func(*tcproom.Conn) tcproom.Limiter {
+			return waitFunc(func(context.Context, int) error { panic("boo") })
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gone := newCauses()
+				room := tcproom.New(tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
+				nc, served := pipe(room, tcproom.WithRate(test.rate))
+				go fmt.Fprint(nc, "hi\n")
+				go io.Copy(io.Discard, nc)
+				var he *tcproom.HookError
+				require.ErrorAs(t, <-served, &he)
+				require.Equal(t, "boo", he.Panic)
+				require.ErrorIs(t, gone.next(t), tcproom.ErrHook)
+				require.Equal(t, test.joined, room.Stats().Joined == 1)
+				nc.Close()
+				require.NoError(t, room.Close())
+			})
+		})
+	}
+	room := tcproom.New(limited(waitFunc(func(context.Context, int) error { <-blocked; return nil })))
+	nc, served := pipe(room)
+	fmt.Fprint(nc, "hi\n")
+	go io.Copy(io.Discard, nc)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := room.Shutdown(ctx)
+	var stop *tcproom.StopError
+	require.True(t, errors.As(err, &stop), "%v", err)
+	require.Equal(t, "Limiter", stop.Stuck[0].Hook)
+	close(blocked)
+	<-served
+	nc.Close()
+	waitDone(t, room)
+}
+
+// TestNoLimiter: a nil one means none.
+func TestNoLimiter(t *testing.T) {
+	room := tcproom.New(limited(nil))
+	a, b := join(t, room), join(t, room)
+	send(t, a, "hi")
+	require.Equal(t, "hi", nextMessage(t, b))
+	require.NoError(t, room.Close())
+}
