@@ -152,7 +152,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 		go c.shakeDialled(tc)
 	}
 	if g, ok := cfg.codec.(Greeter); ok {
-		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, History: cfg.replay})
+		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, Ping: cfg.heartbeat > 0, History: cfg.replay})
 		if err == nil {
 			b, err = cfg.framing.AppendFrame(nil, b)
 		}

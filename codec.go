@@ -50,7 +50,21 @@ type Greeter interface {
 // Hello is what a conn says first, where its codec is a [Greeter].
 type Hello struct {
 	Name    string // the name that it wishes for; empty: the room chooses
+	Ping    bool   // it wishes to be pinged while it is silent
 	History int    // how many messages of history it wants at most; 0: all, negative: none
+}
+
+// A Pinger is a [Codec] that has heartbeats, see [WithHeartbeat]: a ping, and
+// the pong that answers it, which are no events. They look the same in both
+// directions, and a framing must be able to carry them. [JSON] is one.
+//
+// ParseEvent and ParseMessage return [ErrPing] for a ping and [ErrPong] for a pong.
+type Pinger interface {
+	Codec
+	// AppendPing appends a ping to dst.
+	AppendPing(dst []byte) []byte
+	// AppendPong appends the answer to dst.
+	AppendPong(dst []byte) []byte
 }
 
 // Text is the default codec, for people: what a room says is a line to read,

@@ -31,7 +31,10 @@ import (
 //     for it, and a replacement would change the body.
 type JSON struct{}
 
-var _ Greeter = JSON{}
+var (
+	_ Greeter = JSON{}
+	_ Pinger  = JSON{}
+)
 
 const (
 	maxIDBytes        = 64  // of an ID and of an epoch
@@ -208,18 +211,29 @@ func (JSON) AppendMessage(dst, body []byte) ([]byte, error) {
 // AppendHello appends the object that a conn begins with. It returns an error
 // that wraps [ErrNameInvalid] for a name that no room allows.
 func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
-	out := append(dst, `{"type":"hello"`...)
 	if h.Name != "" {
 		if err := checkName(h.Name); err != nil {
 			return dst, err
 		}
-		out = appendToken(append(out, `,"name":`...), h.Name)
+	}
+	dst = append(dst, `{"type":"hello"`...)
+	if h.Name != "" {
+		dst = appendToken(append(dst, `,"name":`...), h.Name)
+	}
+	if h.Ping {
+		dst = append(dst, `,"ping":true`...)
 	}
 	if h.History != 0 {
-		out = strconv.AppendUint(append(out, `,"history":`...), uint64(max(h.History, 0)), 10)
+		dst = strconv.AppendUint(append(dst, `,"history":`...), uint64(max(h.History, 0)), 10)
 	}
-	return append(out, '}'), nil
+	return append(dst, '}'), nil
 }
+
+// AppendPing appends the object of a ping.
+func (JSON) AppendPing(dst []byte) []byte { return append(dst, `{"type":"ping"}`...) }
+
+// AppendPong appends the object of a pong.
+func (JSON) AppendPong(dst []byte) []byte { return append(dst, `{"type":"pong"}`...) }
 
 // MaxFrame counts six bytes for each of a body, for its escapes. Towards the
 // room it adds 1 KiB, for the rest of a message or hello and for what other
@@ -262,7 +276,7 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 	case "refused":
 		e.Kind = Refused
 	default:
-		return unknownType(typ)
+		return noEvent(typ)
 	}
 	if err := obj.event(&e); err != nil {
 		return err
@@ -283,7 +297,7 @@ func (JSON) ParseMessage(frame []byte) (body []byte, err error) {
 	case "hello":
 		return nil, malformed("a second hello")
 	}
-	return nil, unknownType(typ)
+	return nil, noEvent(typ)
 }
 
 // ParseHello decodes the object that a conn begins with. A message in its
@@ -305,6 +319,17 @@ func (JSON) ParseHello(frame []byte, h *Hello) error {
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: JSON: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// noEvent is the error for a type that says nothing.
+func noEvent(typ []byte) error {
+	switch string(typ) {
+	case "ping":
+		return ErrPing
+	case "pong":
+		return ErrPong
+	}
+	return unknownType(typ)
 }
 
 func unknownType(typ []byte) error {
@@ -337,11 +362,12 @@ const (
 	fieldMembers
 	fieldTotal
 	fieldHistory
+	fieldPing
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
-	"code", "message", "epoch", "id", "name", "members", "total", "history"}
+	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // where a field is absent or null.
@@ -413,7 +439,7 @@ func (o *object) event(e *Event) (err error) {
 	switch e.Kind {
 	case Message, Direct:
 		if e.Body, err = o.body(); err == nil && e.Kind == Message {
-			e.History, err = o.flag(fieldHistory)
+			e.History, err = o.bool(fieldHistory)
 		}
 	case Leave:
 		e.Text, err = o.text(fieldReason)
@@ -542,23 +568,15 @@ func (o *object) hello(h *Hello) error {
 	if err != nil {
 		return err
 	}
-	h.Name = name
+	ping, err := o.bool(fieldPing)
+	if err != nil {
+		return err
+	}
+	h.Name, h.Ping = name, ping
 	if h.History = int(min(history, math.MaxInt)); history == 0 && o.values[fieldHistory] != nil {
 		h.History = -1
 	}
 	return nil
-}
-
-// flag decodes true or false, false where the field is absent.
-func (o *object) flag(f field) (bool, error) {
-	switch v := o.values[f]; string(v) {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, malformed("%s is neither true nor false: %s", fieldNames[f], quotePeer(v))
-	}
 }
 
 // uint decodes a whole number, 0 where the field is absent.
@@ -572,6 +590,17 @@ func (o *object) uint(f field) (uint64, error) {
 		return 0, malformed("%s is not a whole number below 1<<64: %s", fieldNames[f], quotePeer(v))
 	}
 	return n, nil
+}
+
+// bool decodes true or false, which the scanner has read; false where the
+// field is absent.
+func (o *object) bool(f field) (bool, error) {
+	v := o.values[f]
+	switch string(v) {
+	case "true", "false", "":
+		return string(v) == "true", nil
+	}
+	return false, malformed("%s is not true or false: %s", fieldNames[f], quotePeer(v))
 }
 
 // text decodes a string, "" where the field is absent.

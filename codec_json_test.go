@@ -164,6 +164,8 @@ func TestJSONHello(t *testing.T) {
 		{"no name", Hello{}, `{"type":"hello"}`},
 		{"name", Hello{Name: "ada"}, `{"type":"hello","name":"ada"}`},
 		{"quotes", Hello{Name: `a"\é`}, `{"type":"hello","name":"a\"\\é"}`},
+		{"ping", Hello{Ping: true}, `{"type":"hello","ping":true}`},
+		{"both", Hello{Name: "ada", Ping: true}, `{"type":"hello","name":"ada","ping":true}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,6 +187,16 @@ func TestJSONHello(t *testing.T) {
 	require.Equal(t, "a b\n", h.Name)
 	require.NoError(t, JSON{}.ParseHello([]byte(`{"name":null,"type":"hello"}`), &h))
 	require.Empty(t, h.Name)
+	for _, ping := range []string{`1`, `"true"`, `[true]`, `{}`} {
+		h = Hello{}
+		requireMalformed(t, JSON{}.ParseHello([]byte(`{"type":"hello","name":"ada","ping":`+ping+`}`), &h))
+		require.Zero(t, h)
+	}
+	for _, ping := range []string{`false`, `null`} {
+		h = Hello{}
+		require.NoError(t, JSON{}.ParseHello([]byte(`{"ping":`+ping+`,"type":"hello","name":"ada"}`), &h))
+		require.Equal(t, Hello{Name: "ada"}, h)
+	}
 }
 
 // Frames that other programs write and that mean a message "hi".
@@ -405,7 +417,7 @@ func TestJSONUnknownTypes(t *testing.T) {
 	}
 	for name, parse := range parsers {
 		for _, frame := range []string{
-			`{"type":"ping"}`, `{"type":""}`, `{"type":"Message","body":"hi"}`, `{"type":"message ","body":"hi"}`,
+			`{"type":"Ping"}`, `{"type":""}`, `{"type":"Message","body":"hi"}`, `{"type":"message ","body":"hi"}`,
 			`{"type":"typing\u001b[2J","seq":"x","from":[1],"body":{"a":"b"}}`,
 			`{"type":"` + strings.Repeat("x", 5000) + `"}`,
 		} {
@@ -416,7 +428,7 @@ func TestJSONUnknownTypes(t *testing.T) {
 			requireSafe(t, []byte(err.Error()))
 		}
 	}
-	require.ErrorContains(t, parsers["message"]([]byte(`{"type":"ping"}`)), `"ping"`)
+	require.ErrorContains(t, parsers["message"]([]byte(`{"type":"Ping"}`)), `"Ping"`)
 	// What only the room says means nothing towards it, and the other way round.
 	require.ErrorIs(t, parsers["message"]([]byte(`{"type":"join"}`)), ErrNoFrame)
 	require.ErrorIs(t, parsers["hello"]([]byte(`{"type":"welcome"}`)), ErrNoFrame)

@@ -20,7 +20,7 @@ var wireSaid = map[string][]string{
 	"Raw": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
 		"event Welcome", "read event Message", "message"},
 	"JSON": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
-		"event Welcome", "read event Message", "message", "read message", "hello", "read hello",
+		"event Welcome", "read event Message", "message", "read message", "hello", "read hello", "ping", "pong",
 		"ignore event", "ignore message", "ignore hello", "malformed event", "malformed message", "malformed hello"},
 }
 
@@ -71,6 +71,16 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 		var back Hello
 		require.NoError(t, c.(Greeter).ParseHello(ex.bytes, &back))
 		require.Equal(t, hello, back)
+	case "ping", "pong":
+		p := c.(Pinger)
+		said, want := p.AppendPing(nil), ErrPing
+		if verb == "pong" {
+			said, want = p.AppendPong(nil), ErrPong
+		}
+		require.Equal(t, string(ex.bytes), string(said))
+		require.ErrorIs(t, c.ParseEvent(ex.bytes, new(Event)), want)
+		_, err := c.ParseMessage(ex.bytes)
+		require.ErrorIs(t, err, want)
 	case "read":
 		event, hello, body, err := readWire(t, c, what, ex.bytes)
 		require.NoError(t, err)
@@ -190,6 +200,8 @@ func (left *wireLeft) set(key, text string) (err error) {
 		if ev.History = text == "true"; !ev.History {
 			left.hello.History, err = strconv.Atoi(text)
 		}
+	case "ping":
+		left.hello.Ping = text == "true"
 	case "total":
 		ev.Total, err = strconv.Atoi(text)
 	default:

@@ -42,6 +42,10 @@ type Conn struct {
 	aborted bool            // cut: nothing more is to be written
 	dropped chan struct{}   // made by the one who closes nc; closed when that is done
 
+	// The reader's own.
+	silence silence
+	beats   bool // heartbeats are agreed on, and this end may begin with them
+
 	hook atomic.Uint32 // the hook of this conn that runs, or noHook
 
 	// At the room's end, guarded by the room's lock.
@@ -314,11 +318,12 @@ func (c *Conn) SinkFailed(err error) {
 	c.end(err)
 }
 
-// setReadDeadline sets until when the reader waits, unless c has ended.
+// setReadDeadline sets until when the reader waits, unless c has ended or,
+// at a dialling end, the context has for which it reads.
 func (c *Conn) setReadDeadline(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cause == nil {
+	if c.cause == nil && (c.dial == nil || !c.dial.expired) {
 		c.nc.SetReadDeadline(t)
 	}
 }

@@ -37,7 +37,7 @@
 // A [Codec] says what is written inside a frame. [Text], the default, is for
 // people: "ada: hi", "* ada joined". [Raw] is bodies and nothing else. [JSON] is
 // for programs: it carries every field of an [Event], it begins with a hello and
-// a [Welcome], and a client may ask for a name. With Text and Raw there is no
+// a [Welcome], and a client may ask for a name, and for heartbeats ([WithHeartbeat]). With Text and Raw there is no
 // hello: the room names its members guest-1, guest-2 and so on, unless a
 // [Handshake] hook does, [WithName] has no effect but in [Room.Join], and [Dial]
 // returns before the room has let the conn in. docs/wire.md fixes the bytes.
@@ -162,6 +162,7 @@
 //	WithHandshakeTimeout  all    10 s         the default  the default
 //	WithWriteTimeout      all    30 s         the default  the default
 //	WithIdleTimeout       all    off          off          off
+//	WithHeartbeat         all    off          off          off
 //	WithLogger            all    silent       silent
 //	WithTLS               all    no TLS       no TLS
 //	WithSocketBuffers     all    the kernel's the kernel's the kernel's

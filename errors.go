@@ -26,7 +26,8 @@ var (
 	// ErrWriteTimeout is the cause of a member whose connection took no byte
 	// for the write timeout while bytes waited.
 	ErrWriteTimeout = errors.New("tcproom: write timeout: the peer's connection takes no more bytes")
-	// ErrIdleTimeout is the cause of a conn that sent nothing for the idle timeout.
+	// ErrIdleTimeout is the cause of a conn that sent nothing for the idle
+	// timeout, or did not answer a heartbeat.
 	ErrIdleTimeout = errors.New("tcproom: idle timeout: the peer sent nothing")
 	// ErrRateLimited is the cause of a member whose [Limiter] returned an
 	// error for a frame, such as one that is larger than the limiter's burst.
@@ -67,6 +68,10 @@ var (
 	ErrUnframeable = errors.New("tcproom: body cannot be framed")
 	// ErrNoFrame is returned by a Codec that has nothing to say for an event.
 	ErrNoFrame = errors.New("tcproom: codec says nothing for this event")
+	// ErrPing and ErrPong, which wrap ErrNoFrame, are returned by a [Pinger]
+	// for a ping and a pong.
+	ErrPing = fmt.Errorf("%w: ping", ErrNoFrame)
+	ErrPong = fmt.Errorf("%w: pong", ErrNoFrame)
 	// ErrNotMember is returned by Post and Kick for a conn that is not, or no
 	// longer, a member of the room.
 	ErrNotMember = errors.New("tcproom: not a member of this room")

@@ -151,6 +151,8 @@ func (c *Conn) readHello(g Greeter) error {
 		return badInput(fmt.Errorf("tcproom: hello: %w", err))
 	}
 	c.setName(c.hello.Name)
+	_, pings := c.cfg.codec.(Pinger)
+	c.beats = pings && c.hello.Ping
 	return nil
 }
 

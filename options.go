@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 
@@ -90,6 +91,7 @@ type limits struct {
 	handshakeTimeout time.Duration
 	writeTimeout     time.Duration
 	idleTimeout      time.Duration
+	heartbeat        time.Duration
 	logger           *slog.Logger
 	tls              *tls.Config
 	readBuffer       int
@@ -197,11 +199,15 @@ func (l *limits) setDefaults() {
 	setDefault(&l.handshakeTimeout, defaultHandshakeTimeout)
 	setDefault(&l.writeTimeout, defaultWriteTimeout)
 	l.idleTimeout = max(l.idleTimeout, 0)
+	l.heartbeat = min(max(l.heartbeat, 0), maxHeartbeat)
 }
 
 // maxMaxMessage keeps frames, which codecs make larger than bodies, far from
 // where 32-bit sizes overflow.
 const maxMaxMessage = 64 << 20
+
+// maxHeartbeat keeps what is computed of a period within a Duration.
+const maxHeartbeat = math.MaxInt64 / 8
 
 func setDefault[T int | time.Duration](v *T, def T) {
 	if *v <= 0 {
@@ -269,9 +275,22 @@ func WithHandshakeTimeout(d time.Duration) Option {
 func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { l.writeTimeout = d }) }
 
 // WithIdleTimeout ends a conn with [ErrIdleTimeout] from which no byte came
-// for d. Whoever only reads is idle by this measure, so it is off by default;
-// zero and negative values mean off.
+// for d. The clock runs only while this end waits for bytes: not while a hook, a
+// limiter or the room holds its reader back, and at a dialling end not while
+// nobody calls Receive. Whoever only reads is idle by this measure, so it is off
+// by default; zero and negative values mean off.
 func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
+
+// WithHeartbeat makes this end say ping when no byte came for d, and end the
+// conn with [ErrIdleTimeout] when none came for as long again; d is made up to 20 %
+// longer or shorter each time. The clock is that of [WithIdleTimeout], and a ping
+// takes its place behind what was sent before. It needs a codec that is a [Pinger].
+//
+// A room does so to members that ask for it in their hello, as a dialling end
+// with this option does. Both ends answer pings whether or not they have the
+// option, a dialling end while it reads. Zero and negative values, and the
+// default, mean off.
+func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.heartbeat = d }) }
 
 // WithLogger sets where connections that end badly are logged, with what a
 // peer sent in attributes only. After ten records of one kind, such as members

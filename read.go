@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"time"
 
 	"example.com/tcproom/internal/scribble"
 )
@@ -22,10 +21,7 @@ func (c *Conn) readLoop() error {
 		if err := c.hear(limit); err != nil {
 			return err
 		}
-		if c.cfg.idleTimeout > 0 {
-			c.setReadDeadline(time.Now().Add(c.cfg.idleTimeout))
-		}
-		if _, err := c.src.Read(limit + maxHeader); err != nil {
+		if err := c.readAlive(limit + maxHeader); err != nil {
 			return c.readCause(err, ErrIdleTimeout)
 		}
 	}
@@ -68,6 +64,9 @@ func (c *Conn) hear(limit int) error {
 		return err
 	}
 	c.src.Consume(used)
+	if in.pinged {
+		c.sayBeat(Pinger.AppendPong)
+	}
 	return nil
 }
 
@@ -75,6 +74,11 @@ func (c *Conn) hear(limit int) error {
 func (c *Conn) accept(in *inbox, frame []byte) error {
 	body, err := c.cfg.codec.ParseMessage(frame)
 	switch {
+	case errors.Is(err, ErrPing):
+		in.pinged = true // one answer to all of them will do
+		return nil
+	case errors.Is(err, ErrPong):
+		return nil
 	case errors.Is(err, ErrNoFrame):
 		if !c.unknown {
 			c.unknown = true
@@ -101,6 +105,7 @@ const maxInbox = 256
 type inbox struct {
 	bodies [][]byte
 	frames [][]byte // those of bodies, where what a hook has returned is overwritten
+	pinged bool
 }
 
 var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
@@ -113,6 +118,7 @@ func (in *inbox) clear() {
 
 func (in *inbox) free() {
 	in.clear()
+	in.pinged = false
 	inboxPool.Put(in)
 }
 

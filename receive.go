@@ -167,6 +167,9 @@ func (c *Conn) nextEvent(limit int) (Event, error) {
 		}
 		ev, err := c.parseEvent(frame)
 		c.src.Consume(n)
+		if errors.Is(err, ErrPing) {
+			c.sayBeat(Pinger.AppendPong)
+		}
 		if errors.Is(err, ErrNoFrame) {
 			continue
 		}
@@ -188,6 +191,7 @@ func (c *Conn) parseEvent(frame []byte) (Event, error) {
 		c.mu.Lock()
 		c.id, c.name = ev.From.ID, ev.From.Name
 		c.mu.Unlock()
+		_, c.beats = c.cfg.codec.(Pinger)
 	}
 	return ev, nil
 }
@@ -203,10 +207,7 @@ func (c *Conn) readMore(ctx context.Context, limit int) error {
 		}
 	}
 	c.watch(ctx)
-	if idle := c.cfg.idleTimeout; idle > 0 {
-		c.setIdleDeadline(time.Now().Add(idle))
-	}
-	_, err := c.src.Read(limit + maxHeader)
+	err := c.readAlive(limit + maxHeader)
 	if err == nil {
 		return nil
 	}
@@ -250,13 +251,4 @@ func (c *Conn) watch(ctx context.Context) {
 		d.expired = true
 		c.nc.SetReadDeadline(past)
 	})
-}
-
-// setIdleDeadline sets the read deadline, unless reading is to end.
-func (c *Conn) setIdleDeadline(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause == nil && !c.dial.expired {
-		c.nc.SetReadDeadline(t)
-	}
 }
