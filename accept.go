@@ -196,7 +196,12 @@ func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
 	defer close(done)
 	returned := false
+	watch := newHookWatch(slowAfter, func() {
+		r.report(r.cfg.conn.logger, slog.LevelWarn, "slow "+hookNames[hookOnReject], logBurst, "tcproom: a hook is still running",
+			"hook", hookNames[hookOnReject], "addr", addrString(addr))
+	})
 	defer func() {
+		watch.stop()
 		if returned {
 			return
 		}

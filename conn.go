@@ -46,6 +46,8 @@ type Conn struct {
 	silence silence
 	beats   bool // heartbeats are agreed on, and this end may begin with them
 
+	slowHook *hookWatch // of the goroutine that calls hooks; nil until it has called one
+
 	hook atomic.Uint32 // the hook of this conn that runs, or noHook
 
 	// At the room's end, guarded by the room's lock.
@@ -399,8 +401,11 @@ func (c *Conn) probe() *probe.Probe {
 // runtime.Goexit cannot be stopped, so it ends c and then runs on.
 func (c *Conn) call(hook uint32, fn func() error) (err error) {
 	c.hook.Store(hook)
-	returned := false
+	returned, watched := false, c.watchHook(hook)
 	defer func() {
+		if watched {
+			c.slowHook.stop()
+		}
 		c.hook.Store(noHook)
 		if returned {
 			return

@@ -15,6 +15,9 @@ func (r *Room) checkName(c *Conn, name string) (err error) {
 	if err := checkName(name); err != nil {
 		return err
 	}
+	if r.cfg.validName == nil {
+		return ValidName(name)
+	}
 	err = c.call(hookValidator, func() error { return r.cfg.validName(name) })
 	if _, ok := err.(*HookError); ok {
 		return err

@@ -147,9 +147,6 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
-	if cfg.validName == nil {
-		cfg.validName = ValidName
-	}
 	return cfg
 }
 
@@ -295,7 +292,8 @@ func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.h
 // WithLogger sets where connections that end badly are logged, with what a
 // peer sent in attributes only. After ten records of one kind, such as members
 // that leave for one cause, a room logs one a second, with the number of those
-// in between as "unlogged". The default, and nil, is silence.
+// in between as "unlogged". A hook that runs for more than a second is named while
+// it runs; a [Handshake] hook, when it is a second past its deadline. The default, and nil, is silence.
 func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logger = l }) }
 
 // WithTLS makes connections speak TLS: as a server at the room's end, as a

@@ -180,6 +180,9 @@ func (r *Room) attend(c *Conn) {
 	defer r.seeOut(c)
 	if c.entered {
 		c.tellAdmitted(nil)
+		if r.cfg.onMessage == nil {
+			c.slowHook = nil // the next hook is OnLeave
+		}
 		c.end(c.readLoop())
 	}
 }

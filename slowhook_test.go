@@ -1,0 +1,180 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// slowIn returns the options of a room in which the named hook calls fn.
+func slowIn(hook string, fn func()) []tcproom.RoomOption {
+	switch hook {
+	case "Handshake":
+		return []tcproom.RoomOption{tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+			fn()
+			return tcproom.Identity{Name: "ada"}, nil
+		})}
+	case "NameValidator":
+		return []tcproom.RoomOption{tcproom.WithNameValidator(func(string) error { fn(); return nil })}
+	case "WithRate":
+		return []tcproom.RoomOption{tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { fn(); return nil })}
+	case "Limiter":
+		return []tcproom.RoomOption{limited(waitFunc(func(context.Context, int) error { fn(); return nil }))}
+	case "OnJoin":
+		return []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Conn) error { fn(); return nil })}
+	case "OnMessage":
+		return []tcproom.RoomOption{tcproom.OnMessage(func(*tcproom.Conn, []byte) error { fn(); return nil })}
+	case "OnLeave":
+		return []tcproom.RoomOption{tcproom.OnLeave(func(*tcproom.Conn, error) { fn() })}
+	case "OnReject":
+		return []tcproom.RoomOption{tcproom.WithMaxMembers(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
+	case "OnReject without a slot":
+		return []tcproom.RoomOption{tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
+	}
+	panic(hook)
+}
+
+// TestF36SlowHooksAreNamed: once, when a second is over, while they still run.
+func TestF36SlowHooksAreNamed(t *testing.T) {
+	for _, test := range []struct {
+		hook  string
+		after time.Duration // until it is named; 0: never
+	}{
+		{"Handshake", 8 * time.Second}, {"NameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter", 0},
+		{"OnJoin", time.Second}, {"OnMessage", time.Second}, {"OnLeave", time.Second},
+		{"OnReject", time.Second}, {"OnReject without a slot", time.Second},
+	} {
+		for _, takes := range []time.Duration{test.after - 1, test.after + 1, 3 * test.after, time.Hour} {
+			t.Run(fmt.Sprint(test.hook, takes), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var lines logLines
+					running := make(chan time.Time, 10)
+					opts := slowIn(test.hook, func() { running <- time.Now(); time.Sleep(takes) })
+					room := tcproom.New(append(opts, tcproom.WithLogger(lines.logger()), tcproom.WithCodec(tcproom.JSON{}),
+						tcproom.WithHandshakeTimeout(7*time.Second))...)
+					nc, served := pipeFrom(room, "192.0.2.1:1")
+					go io.Copy(io.Discard, nc)
+					go func() {
+						io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n"+`{"type":"message","body":"hi"}`+"\n")
+						if !strings.HasPrefix(test.hook, "OnReject") {
+							nc.Close()
+							return
+						}
+						synctest.Wait()
+						late, served := pipeFrom(room, "192.0.2.1:2")
+						io.Copy(io.Discard, late)
+						<-served
+						nc.Close()
+					}()
+					<-running
+					named := func() int { return len(lines.with("still running")) }
+					switch {
+					case test.after == 0, takes < test.after:
+						<-served
+						require.Zero(t, named())
+					default:
+						time.Sleep(test.after - 1)
+						synctest.Wait()
+						require.Zero(t, named())
+						time.Sleep(1)
+						synctest.Wait()
+						require.Equal(t, 1, named())
+						hook, _, _ := strings.Cut(test.hook, " ")
+						require.Contains(t, lines.with("still running")[0], "level=WARN")
+						require.Contains(t, lines.with("still running")[0], " hook="+hook+" addr=192.0.2.1:")
+						<-served
+						time.Sleep(time.Hour)
+						require.Equal(t, 1, named())
+					}
+					require.NoError(t, room.Close())
+				})
+			})
+		}
+	}
+}
+
+// TestF36SlowOnEventIsNamed, at the dialling end.
+func TestF36SlowOnEventIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines logLines
+		here, there := net.Pipe()
+		heard := make(chan string, 10)
+		c := tcproom.NewConn(here, tcproom.WithLogger(lines.logger()), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+			if string(ev.Body) == "slow" {
+				time.Sleep(2 * time.Second)
+			}
+			heard <- string(ev.Body)
+		}))
+		fmt.Fprint(there, strings.Repeat("quick\n", 3)+"slow\nquick\n")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Len(t, heard, 3)
+		require.Len(t, lines.with("hook=OnEvent"), 1)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Len(t, heard, 5)
+		require.Len(t, lines.with("hook=OnEvent"), 1)
+		there.Close()
+		c.Close()
+	})
+}
+
+// TestQuickHooksAreNotNamed, however many there are, and each slow one of a
+// conn is.
+func TestQuickHooksAreNotNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines logLines
+		room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+			d, err := time.ParseDuration(string(body))
+			time.Sleep(d)
+			return err
+		}))
+		nc, served := pipe(room)
+		go func() {
+			nc.Write([]byte(strings.Repeat("600ms\n", 100) + "2s\n" + strings.Repeat("0\n", 100) + "2s\n"))
+			nc.Close()
+		}()
+		<-served
+		require.Len(t, lines.with("still running"), 2)
+		require.NoError(t, room.Close())
+	})
+}
+
+// badHandler panics.
+type badHandler struct{ slog.Handler }
+
+func (badHandler) Enabled(context.Context, slog.Level) bool { return true }
+func (badHandler) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "still running") {
+		panic("a log handler")
+	}
+	return nil
+}
+
+// TestSlowHookAndBadHandler: a log handler that panics is not the end of the program.
+func TestSlowHookAndBadHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithLogger(slog.New(badHandler{})), tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
+			time.Sleep(2 * time.Second)
+			return c.Send(context.Background(), []byte("done"))
+		}))
+		nc, served := pipe(room)
+		fmt.Fprint(nc, "hi\n")
+		line, err := bufio.NewReader(nc).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "*: done\n", line)
+		nc.Close()
+		<-served
+		require.NoError(t, room.Close())
+	})
+}
