@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,7 @@ func slowIn(hook string, fn func()) []tcproom.RoomOption {
 	case "OnReject":
 		return []tcproom.RoomOption{tcproom.WithMaxMembers(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
 	case "OnReject without a slot":
-		return []tcproom.RoomOption{tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
+		return []tcproom.RoomOption{tcproom.WithMaxPending(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
 	}
 	panic(hook)
 }
@@ -59,13 +60,23 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var lines logLines
 					running := make(chan time.Time, 10)
-					opts := slowIn(test.hook, func() { running <- time.Now(); time.Sleep(takes) })
+					var calls atomic.Int64
+					opts := slowIn(test.hook, func() {
+						if calls.Add(1) == 1 {
+							running <- time.Now()
+							time.Sleep(takes)
+						}
+					})
 					room := tcproom.New(append(opts, tcproom.WithLogger(lines.logger()), tcproom.WithCodec(tcproom.JSON{}),
 						tcproom.WithHandshakeTimeout(7*time.Second))...)
 					nc, served := pipeFrom(room, "192.0.2.1:1")
 					go io.Copy(io.Discard, nc)
 					go func() {
-						io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n"+`{"type":"message","body":"hi"}`+"\n")
+						if strings.HasSuffix(test.hook, "slot") {
+							synctest.Wait() // and let it have the only one
+						} else {
+							io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n"+`{"type":"message","body":"hi"}`+"\n")
+						}
 						if !strings.HasPrefix(test.hook, "OnReject") {
 							nc.Close()
 							return
