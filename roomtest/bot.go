@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tcproom"
@@ -26,7 +27,8 @@ type Bot struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	orders chan order
-	done   chan struct{} // closed when run has ended
+	done   chan struct{}          // closed when run has ended
+	doing  atomic.Pointer[string] // the action that it is at, or was at last
 
 	// What follows belongs to run, once that has begun.
 	due    []time.Time // of each rule; zero: never
@@ -117,7 +119,11 @@ func (b *Bot) end() {
 	select {
 	case <-b.done:
 	case <-late.C:
-		b.s.watch.t.Errorf("roomtest: bot %q has not ended: a Call has not returned", b.name)
+		what := "waiting"
+		if doing := b.doing.Load(); doing != nil {
+			what = *doing
+		}
+		b.s.watch.t.Errorf("roomtest: bot %q has not ended: it is still at %s", b.name, what)
 	}
 }
 
@@ -256,6 +262,7 @@ func (b *Bot) act(do []Action, t *turn) {
 		if a.do == nil {
 			continue
 		}
+		b.doing.Store(&a.what)
 		err := a.do(t)
 		if b.ctx.Err() != nil {
 			return
