@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"testing"
 
 	"example.com/tcproom/roomtest"
 )
@@ -35,7 +34,7 @@ func price(addr, what string) (string, error) {
 // A chat client is tested against a room on loopback, in which a bot plays the
 // other side, well and then badly. A test has its own *testing.T for t.
 func ExampleServer_Bot() {
-	t := new(exampleT)
+	t := new(exampleTB)
 	defer t.end()
 
 	srv := roomtest.NewServer(t)
@@ -58,26 +57,4 @@ func ExampleServer_Bot() {
 	// a pear is 3 <nil>
 	// no answer: EOF
 	// refused: true
-}
-
-// An exampleT is what an example has instead of a *testing.T: failures are
-// printed, where they spoil the output.
-type exampleT struct {
-	testing.TB
-	cleanups []func()
-}
-
-func (*exampleT) Helper()              {}
-func (*exampleT) Name() string         { return "Example" }
-func (*exampleT) Failed() bool         { return false }
-func (*exampleT) Logf(string, ...any)  {}
-func (t *exampleT) Cleanup(end func()) { t.cleanups = append(t.cleanups, end) }
-
-func (*exampleT) Errorf(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-func (*exampleT) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
-
-func (t *exampleT) end() {
-	for i := len(t.cleanups) - 1; i >= 0; i-- {
-		t.cleanups[i]()
-	}
 }
