@@ -70,6 +70,21 @@
 //
 // [Member.Pause] stops reading without a fault.
 //
+// # Bots
+//
+// Who writes a chat client, in any language, tests it against a room in which
+// [Server.Bot] plays the others and [Server.Answer] lets the room itself speak.
+// Each follows rules, a [Rule] being when and the [Action]s what:
+//
+//	srv.Bot("broker",
+//		roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")),
+//		roomtest.Every(time.Minute, roomtest.Say("still here")))
+//	srv.Bot("crowd", roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
+//	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
+//
+// [Bot.Do] has a bot do something when the test says so. [Server.Kick] removes
+// a client, and [Server.Link] is the room's end of its connection, for faults.
+//
 // # Virtual time
 //
 // A server in memory works in a bubble of testing/synctest, where an hour
