@@ -206,7 +206,18 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 		requireSame(t, want, ev.Body, "what the peer said, message %d", i)
 	}
 
+	type received struct {
+		ev  tcproom.Event
+		err error
+	}
+	next := make(chan received, 1)
+	go func() {
+		ev, err := witness.Receive(ctx)
+		next <- received{ev, err}
+	}()
 	select {
+	case r := <-next:
+		t.Fatalf("the witness heard more than was said: %d bytes, error %v", len(r.ev.Body), r.err)
 	case cause := <-left:
 		if m.last == 0 {
 			require.Equal(t, io.EOF, cause)
@@ -229,9 +240,9 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	// That was the peer's end, and nobody else's.
 	_, err = room.Broadcast(ctx, []byte("on we go"))
 	require.NoError(t, err)
-	ev, err := witness.Receive(ctx)
-	require.NoError(t, err)
-	require.Equal(t, "on we go", string(ev.Body))
+	r := <-next
+	require.NoError(t, r.err)
+	require.Equal(t, "on we go", string(r.ev.Body))
 	require.Empty(t, left)
 }
 

@@ -6,13 +6,12 @@ from twisted.protocols import basic
 
 host, port, mode, count, last = sys.argv[1:]
 count, last = int(count), int(last)
-LIMIT = 1 << 20
 
 
 class Strings:
     """What the receivers of strings have in common."""
 
-    MAX_LENGTH = LIMIT
+    MAX_LENGTH = 1 << 20
     left = count
 
     def stringReceived(self, body):
@@ -31,9 +30,8 @@ class Strings:
             reactor.stop()
 
 
-class Lines(Strings, basic.LineOnlyReceiver):
+class Lines(Strings, basic.LineReceiver):
     lineReceived = Strings.stringReceived
-    delimiter = b"\r\n"
 
     def sendString(self, body):
         self.transport.write(body + b"\r\n")
