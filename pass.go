@@ -124,7 +124,7 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if err := p.enc.encode(r.lanes, ev); err != nil {
 			return 0, err
 		}
-		switch p.admit(ev, false) {
+		switch p.admit(ev, never) {
 		case fanout.Fits:
 			return p.commit(ev), nil
 		case fanout.Blocked:
@@ -132,10 +132,20 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 				blockedSince = time.Now()
 			}
 		}
-		force := !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.maxWait
+		force := never
+		if !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.maxWait {
+			force = r.cfg.maxWait
+		}
 		ch := r.fan.Progress()
-		if p.admit(ev, force) == fanout.Fits {
+		switch p.admit(ev, force) {
+		case fanout.Fits:
 			return p.commit(ev), nil
+		case fanout.Blocked:
+			if force != never {
+				// By one that keeps up, and could not take at once what others
+				// said when those before it were cut.
+				blockedSince = time.Now()
+			}
 		}
 		if err := p.await(ch, blockedSince); err != nil {
 			return 0, err
@@ -169,7 +179,10 @@ func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
 	return err
 }
 
-func (p *pass) admit(ev *Event, force bool) fanout.Verdict {
+// never is a wait after which no member is cut.
+const never time.Duration = -1
+
+func (p *pass) admit(ev *Event, force time.Duration) fanout.Verdict {
 	verdict := fanout.Fits
 	for i, l := range p.r.lanes {
 		if b := p.enc.frame(i); l.members > 0 && len(b) > 0 {

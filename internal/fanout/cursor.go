@@ -31,6 +31,7 @@ type Cursor struct {
 
 	// What follows is guarded by log.mu.
 	seg        *segment // where it is parked
+	parkedAt   int64    // since when
 	prev, next *Cursor  // in seg's list
 	ownLo      int64    // its own frames lie in [ownLo, ownHi)
 	ownHi      int64
@@ -350,6 +351,7 @@ func (c *Cursor) parkLocked() {
 	}
 	l.findLocked(c.pos.Load()).park(c)
 	c.parked.Store(true)
+	c.parkedAt = monotonic()
 }
 
 // unpark says that c's sink is not waiting any more, if c has reached the

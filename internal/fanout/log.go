@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // LogConfig configures a [Log].
@@ -86,9 +87,10 @@ const (
 //
 // Ordinary frames leave half of the backlog free between the sinks that are
 // served and the head, and an eighth between waiting cursors that block and the
-// head; urgent ones use that as well, and are not held back by waiting cursors;
-// neither is a forced one.
-func (l *Log) Admit(n int, urgent, force bool) Verdict {
+// head; urgent ones use that as well, and are not held back by waiting cursors.
+// An ordinary one is not held back either, if force is zero or more, by those
+// that have waited for as long.
+func (l *Log) Admit(n int, urgent bool, force time.Duration) Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	head, next, fits := l.headLocked(), int64(n+frameCharge), true
@@ -109,21 +111,26 @@ func (l *Log) Admit(n int, urgent, force bool) Verdict {
 	if l.cfg.Block && !urgent {
 		l.limit -= backlog / 8
 	}
+	since := int64(math.MinInt64)
+	if force >= 0 {
+		since = monotonic() - int64(force)
+	}
 	for s := l.first; s != nil && next-s.startCharge > l.limit && (s != l.last || !fits); s = s.next {
 		if s.end() > pos {
 			return Unserved
 		}
-		if l.cfg.Block && !urgent && !force && s.overruns() {
+		if l.cfg.Block && !urgent && s.overruns(since) {
 			return Blocked
 		}
 	}
 	return Fits
 }
 
-// overruns reports whether dropping s would overrun a waiting cursor.
-func (s *segment) overruns() bool {
+// overruns reports whether dropping s would overrun a cursor that has not
+// waited since then.
+func (s *segment) overruns(since int64) bool {
 	for c := s.parked; c != nil; c = c.next {
-		if c.pos.Load() < c.stop(s.end()) {
+		if c.parkedAt > since && c.pos.Load() < c.stop(s.end()) {
 			return true
 		}
 	}

@@ -303,6 +303,35 @@ func TestBlockSaysSoUnlessUrgentOrForced(t *testing.T) {
 	})
 }
 
+// Force overruns those who have waited for as long, and not one that has only
+// just come to wait.
+func TestBlockForceSparesWhoHasJustStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 64 << 10, Block: true})
+		h.patient = time.Second
+		f, g := newFake(0), newFake(plenty)
+		a, b := h.join(t, f, f, false), h.join(t, g, g, false)
+		fill := func() {
+			for ; h.try(nil, 1000, false, false) == Fits; synctest.Wait() {
+			}
+		}
+		fill()
+		time.Sleep(time.Second - 1)
+		require.Equal(t, Blocked, h.try(nil, 1000, false, true))
+		time.Sleep(1)
+		g.stop()
+		require.Equal(t, Fits, h.try(nil, 1000, false, true))
+		synctest.Wait()
+		requireSinks(t, h.lost, a.sink)
+		fill()
+		require.Equal(t, Blocked, h.try(nil, 1000, false, true))
+		requireSinks(t, h.lost, a.sink)
+		time.Sleep(time.Second)
+		require.Equal(t, Fits, h.try(nil, 1000, false, true))
+		requireSinks(t, h.lost, a.sink, b.sink)
+	})
+}
+
 func TestBlockUrgentIsNotHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10, Block: true})

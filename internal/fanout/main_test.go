@@ -139,8 +139,9 @@ func names(its []item) (s []string) {
 
 // A hub is as much of a room as the engine needs: a lock around the appends.
 type hub struct {
-	fan  *Fan
-	kind byte
+	fan     *Fan
+	kind    byte
+	patient time.Duration // of forced appends
 
 	mu   sync.Mutex // serialises appends and attaching
 	log  *Log
@@ -171,7 +172,11 @@ func (h *hub) try(owner *Cursor, size int, urgent, force bool) Verdict {
 
 func (h *hub) tryLocked(owner *Cursor, size int, urgent, force bool) Verdict {
 	h.buf = appendFrame(h.buf[:0], h.kind, h.seq+1, size)
-	if v := h.log.Admit(len(h.buf), urgent, force); v != Fits {
+	overrun := time.Duration(-1)
+	if force {
+		overrun = h.patient
+	}
+	if v := h.log.Admit(len(h.buf), urgent, overrun); v != Fits {
 		return v
 	}
 	h.seq++
@@ -261,6 +266,13 @@ func (f *fake) take(n int) {
 	defer f.mu.Unlock()
 	f.room += n
 	f.changed.Broadcast()
+}
+
+// stop lets nothing more in.
+func (f *fake) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.room = 0
 }
 
 func (f *fake) received() []byte {
