@@ -65,7 +65,7 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	join := func(nc net.Conn) *member {
 		m := &member{failed: make(chan error, 1)}
-		m.sink = h.fan.NewSink(nc, m, 300*time.Millisecond)
+		m.sink = h.fan.NewSink(nc, m, time.Second)
 		t.Cleanup(func() { nc.Close(); m.sink.Close() })
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -92,9 +92,10 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	}
 	// It reads a little and much too slowly to keep up, but within the timeout.
 	b := make([]byte, 48<<10)
-	tick := time.NewTicker(50 * time.Millisecond)
+	require.NoError(t, peer.SetReadDeadline(time.Now().Add(time.Minute))) // nobody closes it
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for range 30 {
+	for range 25 {
 		_, err := io.ReadFull(peer, b)
 		require.NoError(t, err)
 		<-tick.C
