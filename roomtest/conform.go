@@ -198,6 +198,11 @@ func quoteAll(args []any) string {
 	return strings.Join(quoted, ", ")
 }
 
+// lazy is a part of a message that is made when it is needed.
+type lazy func() string
+
+func (l lazy) String() string { return l() }
+
 // A lent slice is one that tested code gets and must not write to, with bytes
 // behind it that it could reach by append.
 type lent struct{ whole, b, was []byte }

@@ -455,6 +455,9 @@ func readsBehindTheDeadline(c *brokenConn, _ <-chan struct{}) net.Conn {
 }
 
 func TestConnKeepsWhatItWrites(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the conn is a data race")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
