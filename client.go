@@ -39,7 +39,7 @@ func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 }
 
 func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {
-	if _, ok := nc.(*tls.Conn); ok {
+	if _, ok := nc.(tlsConn); ok {
 		return nc, nil
 	}
 	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
@@ -67,7 +67,7 @@ func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (ne
 func NewConn(nc net.Conn, opts ...DialOption) *Conn {
 	cfg := newDialConfig(opts)
 	if cfg.tls != nil {
-		if _, ok := nc.(*tls.Conn); !ok {
+		if _, ok := nc.(tlsConn); !ok {
 			nc = tls.Client(nc, cfg.tls)
 		}
 	}
@@ -146,7 +146,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 	c := &Conn{cfg: &connConfig{limits: cfg.limits}, dial: d, nc: nc, name: cfg.name}
 	c.prepareSocket()
 	c.connect(d.fan)
-	if tc, ok := nc.(*tls.Conn); ok && !tc.ConnectionState().HandshakeComplete {
+	if tc, ok := nc.(tlsConn); ok && !tc.ConnectionState().HandshakeComplete {
 		c.deadline = time.Now().Add(cfg.handshakeTimeout)
 		d.shaken = make(chan struct{})
 		go c.shakeDialled(tc)
@@ -169,7 +169,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 // shakeDialled negotiates TLS on a conn that [NewConn] was given. It has a
 // goroutine because no context of a Receive may cut it short: a handshake that
 // was interrupted cannot go on. It ends with the handshake.
-func (c *Conn) shakeDialled(tc *tls.Conn) {
+func (c *Conn) shakeDialled(tc tlsConn) {
 	defer close(c.dial.shaken)
 	if err := c.shakeTLS(tc); err != nil {
 		c.end(err)

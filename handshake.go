@@ -2,7 +2,6 @@ package tcproom
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +32,7 @@ func (r *Room) checkName(c *Conn, name string) (err error) {
 
 // handshake does what comes before the name is known: TLS, hello, hook.
 func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
-	if tc, ok := c.nc.(*tls.Conn); ok {
+	if tc, ok := c.nc.(tlsConn); ok {
 		started()
 		if err := c.shakeTLS(tc); err != nil {
 			return id, err
@@ -127,7 +126,7 @@ func (v valuesFrom) Value(key any) any {
 	return v.values.Value(key)
 }
 
-func (c *Conn) shakeTLS(tc *tls.Conn) error {
+func (c *Conn) shakeTLS(tc tlsConn) error {
 	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
 	defer cancel()
 	err := tc.HandshakeContext(ctx)

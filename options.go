@@ -298,8 +298,10 @@ func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logge
 
 // WithTLS makes connections speak TLS: as a server at the room's end, as a
 // client at the dialling end, where an empty ServerName is taken from the
-// address. The config must not change afterwards. A conn that is a [*tls.Conn]
-// already is not wrapped again. The default, and nil, is no TLS.
+// address. The config is used as it is, with Go's defaults where it says nothing,
+// and must not change afterwards. A conn that is a [*tls.Conn] already, or embeds
+// one, is not wrapped again. See [Conn.TLS] for client certificates. The default,
+// and nil, is no TLS.
 func WithTLS(c *tls.Config) Option { return option(func(l *limits) { l.tls = c }) }
 
 // WithSocketBuffers sets the sizes in bytes of the kernel's buffers of TCP and
