@@ -83,7 +83,10 @@ func TestSendWaitsForTheHook(t *testing.T) {
 // TestSendEndsWithTheConnection, even if the member does not read.
 func TestSendEndsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error { return c.Room().Close() }))
+		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
+			c.Room().Close() // so that the room's end does not even read on
+			return errors.New("over")
+		}))
 		ada := srv.Join("ada")
 		ada.Pause()
 		ada.Send("x")
@@ -385,6 +388,25 @@ func TestWithin(t *testing.T) {
 			ada.Expect(roomtest.Any())
 		})
 		require.Contains(t, f.said(), "but nothing came within 10s")
+	})
+}
+
+// TestPauseIsAtOnce: nothing is read any more when Pause returns.
+func TestPauseIsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		ada, bob := srv.Join("ada"), srv.Join("bob")
+		for range 50 {
+			for range 20 {
+				ada.SendAsync("x")
+			}
+			ada.Send("x")
+			bob.Pause()
+			n := len(bob.Events())
+			synctest.Wait()
+			require.Len(t, bob.Events(), n)
+			bob.Resume()
+		}
 	})
 }
 
