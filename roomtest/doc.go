@@ -100,6 +100,18 @@
 //		})
 //	}
 //
+// # Bots
+//
+// For whoever writes a client, [Server.Bot] puts the others into the room, which
+// answer, flood, fall silent and come back by rules:
+//
+//	srv.Bot("broker", roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")))
+//
+// # Conformance
+//
+// [TestFraming], [TestCodec] and [TestConn] find out whether a framing, a codec
+// or a net.Conn of one's own keeps to what a room needs of it.
+//
 // # Bodies on loan
 //
 // In a program that imports this package a room overwrites the body that
