@@ -1,0 +1,206 @@
+package itest
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"example.com/tcproom"
+)
+
+// An op is what a record of a history tells.
+type op string
+
+const (
+	// What a client did. A send, of a client or of the room, is two records:
+	// one before the call and one after it.
+	opDial   op = "dial"   // it is about to connect
+	opInvoke op = "invoke" // it is about to send Sum
+	opOK     op = "ok"     // that was taken; Seq is its place, where the call says so
+	opFail   op = "fail"   // that was refused
+	opFault  op = "fault"  // its connection will lose bytes without a word
+	opEnd    op = "end"    // its stream ended; Cause is empty for a clean end
+
+	// What a client saw.
+	opWelcome op = "welcome" // From is its own ID
+	opRecv    op = "recv"
+	opGap     op = "gap" // from Seq to To
+	opGoodbye op = "goodbye"
+
+	// What the room's hooks saw of the member From.
+	opJoined op = "joined"
+	opLeft   op = "left" // with Cause
+)
+
+// A record is one line of a history. A history is in the order in which things
+// happened: what was recorded before a call began precedes what was recorded
+// after another had returned, if that was so.
+type record struct {
+	Client  int      `json:"client"` // one connection, counted from 1; 0: the room itself
+	Op      op       `json:"op"`
+	Kind    string   `json:"kind,omitempty"` // of recv: Message, Join, Leave
+	Epoch   string   `json:"epoch,omitempty"`
+	Seq     uint64   `json:"seq,omitempty"`
+	To      uint64   `json:"to,omitempty"`
+	From    string   `json:"from,omitempty"` // ID; empty: the room
+	Body    string   `json:"body,omitempty"` // its beginning
+	Sum     string   `json:"sum,omitempty"`  // of all of it; no two messages have one body
+	Past    bool     `json:"past,omitempty"` // from before the join
+	Members []string `json:"members,omitempty"`
+	Total   int      `json:"total,omitempty"`
+	Cause   string   `json:"cause,omitempty"`
+}
+
+// sum tells bodies apart.
+func sum(body []byte) string {
+	h := sha256.Sum256(body)
+	return hex.EncodeToString(h[:8])
+}
+
+// label returns a body's first word, for people.
+func label(body []byte) string {
+	word, _, _ := strings.Cut(string(body[:min(len(body), 24)]), " ")
+	return word
+}
+
+// seen makes the record of an event that client got. ok is false for those that
+// a history has nothing to say about.
+func seen(client int, ev *tcproom.Event) (rec record, ok bool) {
+	rec = record{Client: client, Op: opRecv, Kind: ev.Kind.String(), Seq: ev.Seq, From: ev.From.ID}
+	switch ev.Kind {
+	case tcproom.Message:
+		rec.Sum, rec.Body, rec.Past = sum(ev.Body), label(ev.Body), ev.History
+	case tcproom.Join, tcproom.Leave:
+	case tcproom.Welcome:
+		rec.Op, rec.Kind, rec.Epoch, rec.Total = opWelcome, "", ev.Epoch, ev.Total
+		for _, m := range ev.Members {
+			rec.Members = append(rec.Members, m.ID)
+		}
+	case tcproom.Gap:
+		rec.Op, rec.Kind, rec.Seq, rec.To = opGap, "", ev.GapFrom, ev.GapTo
+	case tcproom.Goodbye:
+		rec.Op, rec.Kind, rec.Cause = opGoodbye, "", ev.Text
+	default:
+		return record{}, false
+	}
+	return rec, true
+}
+
+// A recorder makes the history of a run. Its methods may be called from many
+// goroutines.
+type recorder struct {
+	mu      sync.Mutex
+	history []record
+	clients int
+}
+
+func (r *recorder) add(rec record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history = append(r.history, rec)
+}
+
+// event records what client got.
+func (r *recorder) event(client int, ev *tcproom.Event) {
+	if rec, ok := seen(client, ev); ok {
+		r.add(rec)
+	}
+}
+
+// dial records that a new client is about to connect, and numbers it.
+func (r *recorder) dial() (client int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clients++
+	r.history = append(r.history, record{Client: r.clients, Op: opDial})
+	return r.clients
+}
+
+// send records a send around the call that does it, which returns the seq where
+// it knows that.
+func (r *recorder) send(client int, body []byte, call func() (uint64, error)) error {
+	rec := record{Client: client, Op: opInvoke, Sum: sum(body), Body: label(body)}
+	r.add(rec)
+	seq, err := call()
+	if rec.Op, rec.Seq = opOK, seq; err != nil {
+		rec.Op, rec.Cause = opFail, err.Error()
+	}
+	r.add(rec)
+	return err
+}
+
+// end records how the stream of a client ended.
+func (r *recorder) end(client int, err error) {
+	rec := record{Client: client, Op: opEnd}
+	if err != nil {
+		rec.Cause = err.Error()
+	}
+	r.add(rec)
+}
+
+// A cause is one with which a member may leave; docs/wire.md has all codes.
+type cause struct {
+	err  error
+	code string
+}
+
+var causes = []cause{
+	{tcproom.ErrRoomClosed, "closed"}, {tcproom.ErrKicked, "kicked"}, {tcproom.ErrSlow, "slow"},
+	{tcproom.ErrWriteTimeout, "write-timeout"}, {tcproom.ErrIdleTimeout, "idle-timeout"},
+	{tcproom.ErrReset, "reset"}, {tcproom.ErrMalformed, "malformed"}, {tcproom.ErrFrameTooLarge, "too-large"},
+	{tcproom.ErrHook, "hook"}, {io.ErrUnexpectedEOF, "cut-off"}, {io.EOF, "left"},
+}
+
+// codeOf returns the code of a cause, or the error's text where it has none.
+func codeOf(cause error) string {
+	for _, c := range causes {
+		if errors.Is(cause, c.err) {
+			return c.code
+		}
+	}
+	return cause.Error()
+}
+
+// hooks returns the options with which a room tells r of joins and leaves.
+func (r *recorder) hooks() []tcproom.RoomOption {
+	return []tcproom.RoomOption{
+		tcproom.OnJoin(func(c *tcproom.Conn) error {
+			r.add(record{Op: opJoined, From: c.ID()})
+			return nil
+		}),
+		tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+			r.add(record{Op: opLeft, From: c.ID(), Cause: codeOf(cause)})
+		}),
+	}
+}
+
+// writeHistory writes one JSON object a line.
+func writeHistory(w io.Writer, history []record) error {
+	b := bufio.NewWriter(w)
+	enc := json.NewEncoder(b)
+	for i := range history {
+		if err := enc.Encode(&history[i]); err != nil {
+			return err
+		}
+	}
+	return b.Flush()
+}
+
+// readHistory reads what writeHistory wrote.
+func readHistory(r io.Reader) (history []record, err error) {
+	dec := json.NewDecoder(r)
+	for {
+		var rec record
+		if err := dec.Decode(&rec); errors.Is(err, io.EOF) {
+			return history, nil
+		} else if err != nil {
+			return nil, err
+		}
+		history = append(history, rec)
+	}
+}
