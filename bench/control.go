@@ -4,15 +4,16 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,39 +22,28 @@ import (
 // is measured. It is not for people: the benchmark starts its servers with it.
 const serverCommand = "measured-server"
 
-// servers are what can be measured, by name.
-var servers = map[string]func(*control) error{
-	"tcproom": serveTCPRoom,
-	"relay":   serveRelay,
-	"hub":     serveHub,
-	"lossy":   serveLossy,
-}
-
-func serverNames() []string {
-	var names []string
-	for n := range servers {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // serverMain runs a server until its standard input ends, which it does when
 // the benchmark ends, in whatever way.
 func serverMain(args []string) int {
 	flags := flag.NewFlagSet(serverCommand, flag.ExitOnError)
 	cpuList := flags.String("cpus", "", "CPUs to run on")
+	c := new(control)
+	flags.IntVar(&c.rooms, "rooms", 1, "rooms")
+	flags.IntVar(&c.perRoom, "per-room", 0, "connections to a room; 0: there is one room")
+	secure := flags.Bool("tls", false, "speak TLS")
 	_ = flags.Parse(args)
 	cpus, err := parseCPUs(*cpuList)
 	if err == nil {
 		err = startOn(cpus)
 	}
 	if err == nil {
-		serve := servers[flags.Arg(0)]
-		if serve == nil {
-			err = fmt.Errorf("no server %q", flags.Arg(0))
+		err = c.secure(*secure)
+	}
+	if err == nil {
+		if s := serverNamed(flags.Arg(0)); s != nil {
+			err = s.serve(c)
 		} else {
-			err = serve(&control{})
+			err = fmt.Errorf("no server %q", flags.Arg(0))
 		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -66,10 +56,34 @@ func serverMain(args []string) int {
 // control answers the benchmark's questions in a server: one line of standard
 // input each, answered by one line of standard output.
 type control struct {
-	members func() int
-	rooms   func(n int) (keep any) // makes n idle rooms; nil where there are none
+	rooms   int         // the server is to have
+	perRoom int         // connections to a room, in the order in which they are accepted; 0: there is one room
+	tls     *tls.Config // nil: no TLS
+
+	members   func() int
+	makeRooms func(n int) (keep any) // makes n idle rooms; nil where there are none
+	swallowed func() uint64          // messages received and not passed on; nil where there are none
 
 	kept any
+}
+
+func (c *control) roomCount() int { return max(c.rooms, 1) }
+
+// roomOf returns the room of the nth connection.
+func (c *control) roomOf(n int) int {
+	if c.perRoom == 0 {
+		return 0
+	}
+	return n / c.perRoom % c.roomCount()
+}
+
+// listen listens at a free port of 127.0.0.1, with TLS if it is asked for.
+func (c *control) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err == nil && c.tls != nil {
+		l = tls.NewListener(l, c.tls)
+	}
+	return l, err
 }
 
 // ready tells the benchmark where the server listens.
@@ -92,6 +106,7 @@ func (c *control) run() error {
 // answer answers one question.
 //
 //	members     how many connections there are
+//	swallowed   how many messages came that go to nobody
 //	memory      what the runtime says after two collections, as JSON
 //	release     collects, and gives free memory back to the system
 //	rooms N     memory before and after making N idle rooms, as JSON
@@ -100,6 +115,8 @@ func (c *control) answer(question string) string {
 	switch verb {
 	case "members":
 		return strconv.Itoa(c.members())
+	case "swallowed":
+		return strconv.FormatUint(c.swallowed(), 10)
 	case "memory":
 		return toJSON(readMemory())
 	case "release":
@@ -107,11 +124,11 @@ func (c *control) answer(question string) string {
 		return "ok"
 	case "rooms":
 		n, err := strconv.Atoi(arg)
-		if err != nil || c.rooms == nil {
+		if err != nil || c.makeRooms == nil {
 			return "null"
 		}
 		before := readMemory()
-		c.kept = c.rooms(n)
+		c.kept = c.makeRooms(n)
 		return toJSON([]memory{before, readMemory()})
 	}
 	return "unknown question " + strconv.Quote(question)

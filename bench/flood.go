@@ -9,12 +9,11 @@ import "time"
 type flood struct {
 	window   int
 	duration time.Duration
-	chat     bool // all members send, one message each in turn
 }
 
 func (f flood) measure(s *session) (metrics, error) {
 	s.load.watchLevels(uint64(f.window))
-	if err := f.run(s.load, min(f.duration/3, time.Second)); err != nil {
+	if err := f.warmUp(s.load, f.duration/3); err != nil {
 		return nil, err
 	}
 	s.load.resetLatency()
@@ -33,18 +32,32 @@ func (f flood) measure(s *session) (metrics, error) {
 	return m, s.load.finish()
 }
 
+// warmUp sends for about d in bursts that double up to the window, so that a
+// slow server is not busy for long.
+func (f flood) warmUp(l *load, d time.Duration) error {
+	for since, burst := l.now(), 1; l.now()-since < d; burst = min(2*burst, f.window) {
+		for i := range l.streams {
+			if err := f.send(l, &l.streams[i], burst); err != nil {
+				return err
+			}
+		}
+		if err := l.drain(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // run sends for d, and then waits until every receiver has everything.
 func (f flood) run(l *load, d time.Duration) error {
 	since := l.now()
-	batch := uint64(max(f.window/2, 1))
-	for turn := 0; ; {
-		now := l.now()
-		if now-since >= d {
-			return l.drain()
-		}
-		if l.inFlight()+batch <= uint64(f.window) {
-			if err := f.send(l, int(batch), now, &turn); err != nil {
-				return err
+	batch := max(f.window/2, 1)
+	for l.now()-since < d {
+		for i := range l.streams {
+			if s := &l.streams[i]; s.inFlight()+uint64(batch) <= uint64(f.window) {
+				if err := f.send(l, s, batch); err != nil {
+					return err
+				}
 			}
 		}
 		if err := l.poll(pollTimeout); err != nil {
@@ -54,17 +67,20 @@ func (f flood) run(l *load, d time.Duration) error {
 			return err
 		}
 	}
+	return l.drain()
 }
 
-func (f flood) send(l *load, n int, now time.Duration, turn *int) error {
-	if !f.chat {
-		return l.send(0, n, now)
+// send makes the senders of a room send n messages: one all of them, or all
+// one each in turn.
+func (f flood) send(l *load, s *stream, n int) error {
+	now := l.now()
+	if len(s.senders) == 1 {
+		return l.send(s.senders[0], n, now)
 	}
 	for range n {
-		if err := l.send(*turn, 1, now); err != nil {
+		if err := l.send(s.nextSender(), 1, now); err != nil {
 			return err
 		}
-		*turn = (*turn + 1) % len(l.peers)
 	}
 	return nil
 }

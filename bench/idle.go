@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math"
 	"strconv"
 	"time"
 )
@@ -28,7 +29,22 @@ const (
 // two collections, and resident after free memory was given back.
 type memoryReading struct {
 	rss, freed float64
-	runtime    memory
+	runtime    memory // zero from a server that is no Go program of ours
+}
+
+// heapAndStack is NaN where it is not known.
+func (r *memoryReading) heapAndStack() float64 {
+	if r.runtime == (memory{}) {
+		return math.NaN()
+	}
+	return r.runtime.inUse()
+}
+
+func (r *memoryReading) goroutines() float64 {
+	if r.runtime == (memory{}) {
+		return math.NaN()
+	}
+	return float64(r.runtime.Goroutines)
 }
 
 func readServerMemory(p *process) (r memoryReading, err error) {
@@ -46,7 +62,7 @@ func readServerMemory(p *process) (r memoryReading, err error) {
 }
 
 func (w idle) measure(server string, cpus []int, cfg loadConfig) (metrics, error) {
-	p, err := startServer(server, cpus)
+	p, err := startServer(server, cpus, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +98,9 @@ func (w idle) measure(server string, cpus []int, cfg loadConfig) (metrics, error
 		rssIdleFreed:     (quiet.freed - base.freed) / n,
 		rssBroadcast:     (after.rss - base.freed) / n,
 		rssBroadcastFree: (after.freed - base.freed) / n,
-		heapIdle:         (quiet.runtime.inUse() - base.runtime.inUse()) / n,
-		heapBroadcast:    (after.runtime.inUse() - base.runtime.inUse()) / n,
-		goroutines:       float64(quiet.runtime.Goroutines-base.runtime.Goroutines) / n,
+		heapIdle:         (quiet.heapAndStack() - base.heapAndStack()) / n,
+		heapBroadcast:    (after.heapAndStack() - base.heapAndStack()) / n,
+		goroutines:       (quiet.goroutines() - base.goroutines()) / n,
 	}, l.finish()
 }
 
@@ -100,7 +116,7 @@ func (w idle) settled(l *load, p *process) (memoryReading, error) {
 
 // measureRooms measures what an idle room costs.
 func measureRooms(server string, cpus []int, n int) (metrics, error) {
-	p, err := startServer(server, cpus)
+	p, err := startServer(server, cpus, loadConfig{})
 	if err != nil {
 		return nil, err
 	}

@@ -9,15 +9,15 @@ type levels struct {
 	low   uint64  // what the slowest receiver has
 }
 
-// newLevels is for receivers that have nothing yet, of which none is ever more
-// than span messages ahead of another.
-func newLevels(receivers int, span uint64) *levels {
+// newLevels is for receivers that all have base messages, of which none is ever
+// more than span messages ahead of another.
+func newLevels(receivers int, span, base uint64) *levels {
 	size := uint64(1)
 	for size <= span {
 		size *= 2
 	}
-	l := &levels{count: make([]int32, size)}
-	l.count[0] = int32(receivers)
+	l := &levels{count: make([]int32, size), low: base}
+	l.count[base&(size-1)] = int32(receivers)
 	return l
 }
 

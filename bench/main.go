@@ -99,7 +99,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	works := flags.String("work", strings.Join(allWorks, ","), "what to measure")
-	names := flags.String("servers", "tcproom,relay,hub", "whom to measure, of "+strings.Join(serverNames(), ", ")+" (lossy is there to fail)")
+	names := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure, of "+strings.Join(serverNames(), ", ")+" (lossy is there to fail)")
 	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
 	flags.IntVar(&o.reps, "reps", 5, "repetitions (of paced and chat at most 3)")
 	flags.DurationVar(&o.duration, "duration", 3*time.Second, "length of one flood or chat, after a warm-up")
@@ -152,7 +152,7 @@ func (o *options) check(rest []string) error {
 		}
 	}
 	for _, s := range o.servers {
-		if servers[s] == nil {
+		if serverNamed(s) == nil {
 			return fmt.Errorf("-servers %s: there is %s", s, strings.Join(serverNames(), ", "))
 		}
 	}

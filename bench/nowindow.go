@@ -13,15 +13,15 @@ func (w noWindow) measure(s *session) (metrics, error) {
 	l := s.load
 	const ahead = 256 << 10 // what the generator keeps ready beyond its socket
 	messages := uint64(w.mebibytes) << 20 / uint64(l.size)
-	total := int64(messages) * int64(l.size) * int64(l.receivers())
+	total := int64(messages) * int64(l.frame) * int64(l.receivers())
 	from, err := s.read()
 	if err != nil {
 		return nil, err
 	}
 	since := l.now()
 	for l.received < total {
-		for l.sent < messages && len(l.peers[0].out) < ahead {
-			n := min(messages-l.sent, uint64(max(32<<10/l.size, 1)))
+		for l.streams[0].sent < messages && len(l.peers[0].out) < ahead {
+			n := min(messages-l.streams[0].sent, uint64(max(32<<10/l.size, 1)))
 			if err := l.send(0, int(n), l.now()); err != nil {
 				return nil, err
 			}

@@ -32,7 +32,7 @@ func (w paced) measure(s *session) (metrics, error) {
 			last = append(last, ms(now-due(len(last))))
 		}
 	}
-	l.onLow = reach
+	l.onLow = func(s *stream) { reach(s.levels.low) }
 	defer func() { l.onLow = nil }()
 
 	from, err := s.read()
@@ -82,5 +82,3 @@ func (w paced) measure(s *session) (metrics, error) {
 type behindError string
 
 func (e behindError) Error() string { return string(e) }
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -170,7 +170,7 @@ func (r *runner) limits(s sample) (notes []string) {
 
 func (r *runner) flood(chat bool) measurement {
 	return func(server string, receivers int) (metrics, error) {
-		f := flood{window: r.window, duration: r.duration, chat: chat}
+		f := flood{window: r.window, duration: r.duration}
 		if chat {
 			f.window = max(r.window, receivers)
 		}

@@ -5,24 +5,29 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // A probe is a receiver that does not only count bytes: it parses what it
 // gets and finds loss, duplication, other orders and damaged lines.
 type probe struct {
-	size int
-	pad  []byte
+	size int    // of a delivery
+	head []byte // what stands before the line
+	tail []byte // padding, newline and what stands after the line
 
 	part    []byte                   // a line of which the end has not come yet
 	next    []uint64                 // by sender: the number expected next
 	missing map[missingLine]struct{} // passed over; it may still come, late
 
 	lines     uint64
-	latency   histogram // of one line in latencyEvery
-	lost      uint64    // passed over and, so far, not come
-	reordered uint64    // come after a later line of the same sender
-	twice     uint64    // come again
-	damaged   uint64    // not a line that any sender sent
+	latency   *hdr.Histogram // of one line in latencyEvery
+	lost      uint64         // passed over and, so far, not come
+	reordered uint64         // come after a later line of the same sender
+	twice     uint64         // come again
+	damaged   uint64         // not a line that any sender sent
 }
 
 type missingLine struct {
@@ -35,12 +40,16 @@ const (
 	maxMissing   = 1 << 16 // remembered one by one; enough to tell loss from another order
 )
 
-func newProbe(size, senders int) *probe {
+// newProbe is for lines of size bytes, by senders that are numbered below
+// senders, each delivered between before and after.
+func newProbe(size, senders int, before, after string) *probe {
 	return &probe{
-		size:    size,
-		pad:     append(bytes.Clone(padding[:size-padAt-1]), '\n'),
+		size:    len(before) + size + len(after),
+		head:    []byte(before),
+		tail:    slices.Concat(padding[:size-padAt-1], []byte("\n"), []byte(after)),
 		next:    make([]uint64, senders),
 		missing: make(map[missingLine]struct{}),
+		latency: newHistogram(),
 	}
 }
 
@@ -68,22 +77,30 @@ func (p *probe) feed(data []byte, now int64) {
 
 // take consumes the line that data begins with, and returns the rest.
 func (p *probe) take(data []byte, now int64) (rest []byte) {
-	line := data[:p.size]
+	line, headed := bytes.CutPrefix(data[:p.size], p.head)
+	if !headed || !bytes.HasSuffix(line, p.tail) {
+		return p.damage(data)
+	}
 	seq, err := parseHex(line[seqAt : seqAt+16])
 	sender, err2 := parseHex(line[senderAt : senderAt+4])
-	if err != nil || err2 != nil || sender >= uint64(len(p.next)) || !bytes.Equal(line[padAt:], p.pad) {
-		p.damaged++
-		if end := bytes.IndexByte(line, '\n'); end >= 0 {
-			return data[end+1:]
-		}
-		return data[p.size:]
+	sent, err3 := parseHex(line[timeAt : timeAt+16])
+	if err != nil || err2 != nil || err3 != nil || sender >= uint64(len(p.next)) {
+		return p.damage(data)
 	}
 	p.lines++
 	p.order(int(sender), seq)
 	if p.lines%latencyEvery == 0 {
-		if sent, err := parseHex(line[timeAt : timeAt+16]); err == nil {
-			p.latency.add(now - int64(sent))
-		}
+		record(p.latency, time.Duration(now-int64(sent)))
+	}
+	return data[p.size:]
+}
+
+// damage goes on after the newline, where the next line begins if none is
+// expected to stand between.
+func (p *probe) damage(data []byte) (rest []byte) {
+	p.damaged++
+	if end := bytes.IndexByte(data[:p.size], '\n'); end >= 0 {
+		return data[end+1:]
 	}
 	return data[p.size:]
 }

@@ -10,8 +10,8 @@ import (
 
 const testSize = 64
 
-// stream is what a probe receives: lines of one sender, by number.
-func stream(seqs ...uint64) (b []byte) {
+// linesOf is what a probe receives: lines of one sender, by number.
+func linesOf(seqs ...uint64) (b []byte) {
 	for _, s := range seqs {
 		b = appendLine(b, testSize, 0, s, 0)
 	}
@@ -37,22 +37,22 @@ func TestLine(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
-	damaged := stream(0, 1, 2)
+	damaged := linesOf(0, 1, 2)
 	damaged[testSize+padAt] = 'y'
-	cutShort := slices.Delete(stream(0, 1, 2, 3), testSize+20, testSize+30)
+	cutShort := slices.Delete(linesOf(0, 1, 2, 3), testSize+20, testSize+30)
 	type found struct{ lines, lost, reordered, twice, damaged uint64 }
 	tests := []struct {
 		name string
 		data []byte
 		want found
 	}{
-		{"in order", stream(0, 1, 2, 3), found{lines: 4}},
-		{"loss", stream(0, 1, 4, 5), found{lines: 4, lost: 2}},
-		{"loss at the start", stream(1, 2), found{lines: 2, lost: 1}},
-		{"another order", stream(0, 2, 1, 3), found{lines: 4, reordered: 1}},
-		{"twice", stream(0, 1, 1, 2), found{lines: 4, twice: 1}},
-		{"twice, later", stream(0, 1, 2, 3, 0), found{lines: 5, twice: 1}},
-		{"late and twice", stream(0, 2, 1, 1), found{lines: 4, reordered: 1, twice: 1}},
+		{"in order", linesOf(0, 1, 2, 3), found{lines: 4}},
+		{"loss", linesOf(0, 1, 4, 5), found{lines: 4, lost: 2}},
+		{"loss at the start", linesOf(1, 2), found{lines: 2, lost: 1}},
+		{"another order", linesOf(0, 2, 1, 3), found{lines: 4, reordered: 1}},
+		{"twice", linesOf(0, 1, 1, 2), found{lines: 4, twice: 1}},
+		{"twice, later", linesOf(0, 1, 2, 3, 0), found{lines: 5, twice: 1}},
+		{"late and twice", linesOf(0, 2, 1, 1), found{lines: 4, reordered: 1, twice: 1}},
 		{"damaged", damaged, found{lines: 2, lost: 1, damaged: 1}},
 		// The line that lacks bytes swallows the start of the next.
 		{"bytes missing", cutShort, found{lines: 3, lost: 1, damaged: 1}},
@@ -61,7 +61,7 @@ func TestProbe(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, cut := range []int{1, 7, testSize - 1, testSize, testSize + 1, len(tt.data)} {
-				p := newProbe(testSize, 1)
+				p := newProbe(testSize, 1, "", "")
 				for part := range slices.Chunk(tt.data, cut) {
 					p.feed(part, 0)
 				}
@@ -79,7 +79,7 @@ func TestProbe(t *testing.T) {
 
 func TestProbeOfManySenders(t *testing.T) {
 	const senders = 3
-	p := newProbe(testSize, senders)
+	p := newProbe(testSize, senders, "", "")
 	var next [senders]uint64
 	for range 1000 {
 		s := rand.IntN(senders)
@@ -97,7 +97,7 @@ func TestProbeOfManySenders(t *testing.T) {
 
 func TestLevels(t *testing.T) {
 	const receivers, span = 7, 10
-	l := newLevels(receivers, span)
+	l := newLevels(receivers, span, 0)
 	var has [receivers]uint64
 	for range 10_000 {
 		i := rand.IntN(receivers)

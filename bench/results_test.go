@@ -47,30 +47,6 @@ func TestMedianAndQuantile(t *testing.T) {
 	}
 }
 
-func TestHistogram(t *testing.T) {
-	var h, half histogram
-	var exact []float64
-	for v := int64(1); v < 1e12; v += v/7 + 1 {
-		half.add(v)
-		exact = append(exact, float64(v))
-	}
-	h.merge(&half)
-	for _, q := range []float64{0, 0.1, 0.5, 0.99, 1} {
-		got, want := h.quantile(q), quantile(exact, q)
-		if got < want || got > want*(1+1.0/32) {
-			t.Errorf("quantile %v: %v, exactly %v", q, got, want)
-		}
-	}
-	h.add(-5) // clocks may disagree
-	h.add(math.MaxInt64)
-	if got := h.quantile(1); got < math.MaxInt64 {
-		t.Errorf("the greatest is %v", got)
-	}
-	if !math.IsNaN(new(histogram).quantile(0.5)) {
-		t.Error("an empty histogram has a quantile")
-	}
-}
-
 // testSamples has one disturbed repetition, which the ratios must survive.
 func testSamples() []sample {
 	cpu := func(server string, rep int, v float64) sample {

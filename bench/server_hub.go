@@ -35,20 +35,37 @@ type hubLine struct {
 // hubQueue is how many lines wait for a member at most.
 const hubQueue = 256
 
-func serveHub(c *control) error {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+var hubServer = &server{
+	name:   "hub",
+	about:  "a hub as people write it by hand: a goroutine that copies each line into a channel (256) per member, and a writing goroutine per member",
+	speaks: plainLines,
+	serve:  serveHubs,
+	tls:    true,
+}
+
+// serveHubs serves as many hubs as there are rooms.
+func serveHubs(c *control) error {
+	l, err := c.listen()
 	if err != nil {
 		return err
 	}
-	h := &hub{
-		join:      make(chan *hubMember),
-		leave:     make(chan *hubMember),
-		broadcast: make(chan hubLine),
+	hubs := make([]*hub, c.roomCount())
+	for i := range hubs {
+		hubs[i] = &hub{
+			join:      make(chan *hubMember),
+			leave:     make(chan *hubMember),
+			broadcast: make(chan hubLine),
+		}
+		go hubs[i].run()
 	}
-	c.members = func() int { return int(h.count.Load()) }
-	go h.run()
+	c.members = func() (n int) {
+		for _, h := range hubs {
+			n += int(h.count.Load())
+		}
+		return n
+	}
 	failed := make(chan error, 1)
-	go func() { failed <- h.accept(l) }()
+	go func() { failed <- acceptToHubs(l, c, hubs) }()
 	c.ready(l.Addr().String())
 	go func() { failed <- c.run() }()
 	return <-failed
@@ -75,12 +92,13 @@ func (h *hub) run() {
 	}
 }
 
-func (h *hub) accept(l net.Listener) error {
-	for {
+func acceptToHubs(l net.Listener, c *control, hubs []*hub) error {
+	for i := 0; ; i++ {
 		nc, err := l.Accept()
 		if err != nil {
 			return err
 		}
+		h := hubs[c.roomOf(i)]
 		m := &hubMember{nc: nc, lines: make(chan []byte, hubQueue)}
 		go h.read(m)
 		go m.write()

@@ -14,7 +14,9 @@ import (
 type relay struct {
 	epfd, lfd int
 	byFD      []*relayConn
-	members   []*relayConn
+	rooms     [][]*relayConn
+	accepted  int
+	count     int
 	buf       []byte
 
 	dropEvery int // of about so many lines, one is lost; 0: none
@@ -23,19 +25,31 @@ type relay struct {
 
 type relayConn struct {
 	fd      int
-	at      int    // in members
+	room    int
+	at      int    // in its room
 	pending []byte // what its socket has not taken yet; it is waited for then
 	failed  bool
 }
 
-func serveRelay(c *control) error { return newRelay(0).serve(c) }
+var relayServer = &server{
+	name:   "relay",
+	about:  "the practical limit: one thread, epoll, system calls past Go's scheduler; writes each 64 KiB read to all others as it is",
+	speaks: plainLines,
+	serve:  func(c *control) error { return newRelay(c, 0).serve(c) },
+}
 
-// serveLossy is a relay that loses a line now and then, to see that the
+// lossyServer is a relay that loses a line now and then, to see that the
 // benchmark notices.
-func serveLossy(c *control) error { return newRelay(37).serve(c) }
+var lossyServer = &server{
+	name:    "lossy",
+	about:   "a relay that loses a line now and then; it is there to fail",
+	speaks:  plainLines,
+	serve:   func(c *control) error { return newRelay(c, 37).serve(c) },
+	special: true,
+}
 
-func newRelay(dropEvery int) *relay {
-	return &relay{buf: make([]byte, 64<<10), dropEvery: dropEvery}
+func newRelay(c *control, dropEvery int) *relay {
+	return &relay{rooms: make([][]*relayConn, c.roomCount()), buf: make([]byte, 64<<10), dropEvery: dropEvery}
 }
 
 func (r *relay) serve(c *control) error {
@@ -45,7 +59,7 @@ func (r *relay) serve(c *control) error {
 	if err != nil {
 		return err
 	}
-	c.members = func() int { return len(r.members) }
+	c.members = func() int { return r.count }
 	c.ready(addr)
 
 	const in = 0 // standard input, beside the sockets
@@ -63,7 +77,7 @@ func (r *relay) serve(c *control) error {
 			case in:
 				err = r.answer(c)
 			case r.lfd:
-				err = r.accept()
+				err = r.accept(c)
 			default:
 				if m := r.byFD[fd]; m != nil {
 					r.handle(m, events[i].Events)
@@ -114,7 +128,7 @@ func (r *relay) answer(c *control) error {
 	return nil
 }
 
-func (r *relay) accept() error {
+func (r *relay) accept(c *control) error {
 	for {
 		fd, _, err := syscall.Accept4(r.lfd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		if err == syscall.EAGAIN || err == syscall.ECONNABORTED || err == syscall.EINTR {
@@ -129,8 +143,11 @@ func (r *relay) accept() error {
 		if err := epollSet(r.epfd, syscall.EPOLL_CTL_ADD, fd, fd, syscall.EPOLLIN); err != nil {
 			return err
 		}
-		m := &relayConn{fd: fd, at: len(r.members)}
-		r.members = append(r.members, m)
+		m := &relayConn{fd: fd, room: c.roomOf(r.accepted)}
+		m.at = len(r.rooms[m.room])
+		r.rooms[m.room] = append(r.rooms[m.room], m)
+		r.accepted++
+		r.count++
 		for fd >= len(r.byFD) {
 			r.byFD = append(r.byFD, nil)
 		}
@@ -159,15 +176,15 @@ func (r *relay) handle(m *relayConn, events uint32) {
 
 func (r *relay) broadcast(from *relayConn, data []byte) {
 	failed := false
-	for _, m := range r.members {
+	for _, m := range r.rooms[from.room] {
 		if m != from {
 			r.send(m, data)
 			failed = failed || m.failed
 		}
 	}
 	if failed {
-		for i := len(r.members) - 1; i >= 0; i-- { // remove moves the last one here
-			if m := r.members[i]; m.failed && m != from {
+		for i := len(r.rooms[from.room]) - 1; i >= 0; i-- { // remove moves the last one here
+			if m := r.rooms[from.room][i]; m.failed && m != from {
 				r.remove(m)
 			}
 		}
@@ -210,10 +227,12 @@ func (r *relay) flush(m *relayConn) {
 }
 
 func (r *relay) remove(m *relayConn) {
-	last := r.members[len(r.members)-1]
-	r.members[m.at], last.at = last, m.at
-	r.members[len(r.members)-1] = nil
-	r.members = r.members[:len(r.members)-1]
+	room := r.rooms[m.room]
+	last := room[len(room)-1]
+	room[m.at], last.at = last, m.at
+	room[len(room)-1] = nil
+	r.rooms[m.room] = room[:len(room)-1]
+	r.count--
 	r.byFD[m.fd] = nil
 	syscall.Close(m.fd)
 }

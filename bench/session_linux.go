@@ -9,7 +9,7 @@ type session struct {
 }
 
 func openSession(server string, cpus []int, cfg loadConfig) (*session, error) {
-	p, err := startServer(server, cpus)
+	p, err := startServer(server, cpus, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *session) since(from reading) (metrics, error) {
 		return nil, err
 	}
 	wall := (to.wall - from.wall).Seconds()
-	deliveries := float64(to.received-from.received) / float64(s.load.size)
+	deliveries := float64(to.received-from.received) / float64(s.load.frame)
 	m := metrics{
 		seconds:        wall,
 		cpuPerDelivery: (to.server - from.server).Seconds() * 1e6 / deliveries,
@@ -90,6 +90,5 @@ func (s *session) since(from reading) (metrics, error) {
 // addLatency adds what the probes saw.
 func (s *session) addLatency(m metrics) {
 	h := s.load.latency()
-	m[latencyP50] = h.quantile(0.5) / 1e6
-	m[latencyP99] = h.quantile(0.99) / 1e6
+	m[latencyP50], m[latencyP99] = quantileMs(h, 0.5), quantileMs(h, 0.99)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -22,10 +23,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const shortly = 300 * time.Millisecond
+const shortly = 100 * time.Millisecond
 
-// honest are the servers that lose nothing.
-var honest = []string{"tcproom", "relay", "hub"}
+// honest are the servers that lose nothing and that there are here.
+var honest = slices.DeleteFunc(usualServers(), func(name string) bool { return serverNamed(name).missing() != "" })
 
 func oneCPU(t *testing.T) []int {
 	t.Helper()
@@ -48,13 +49,16 @@ func openTestSession(t *testing.T, server string, cfg loadConfig) *session {
 
 func TestServerRunsWhereItShould(t *testing.T) {
 	for _, server := range honest {
-		p, err := startServer(server, oneCPU(t))
+		p, err := startServer(server, oneCPU(t), loadConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		allowed, err := p.status("Cpus_allowed_list")
 		if err != nil || allowed != formatCPUs(oneCPU(t)) {
 			t.Errorf("%s runs on %s (%v), want %s", server, allowed, err, formatCPUs(oneCPU(t)))
+		}
+		if p.name != server {
+			t.Errorf("%s is called %s", server, p.name)
 		}
 		if rss, err := p.rss(); err != nil || rss < 1<<20 || rss > 1<<30 {
 			t.Errorf("%s: RSS of %v bytes, %v", server, rss, err)
@@ -80,7 +84,7 @@ func TestFlood(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(server+"/"+tt.name, func(t *testing.T) {
 				s := openTestSession(t, server, tt.cfg)
-				m, err := flood{window: 128, duration: shortly, chat: tt.cfg.chat}.measure(s)
+				m, err := flood{window: 128, duration: shortly}.measure(s)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -101,12 +105,12 @@ func TestPaced(t *testing.T) {
 	for _, server := range honest {
 		t.Run(server, func(t *testing.T) {
 			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
-			m, err := paced{rate: 100, duration: shortly, patience: 10 * time.Second}.measure(s)
+			m, err := paced{rate: 300, duration: shortly, patience: 10 * time.Second}.measure(s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s.load.sent != 30 {
-				t.Errorf("%d messages sent, want 30", s.load.sent)
+			if s.load.streams[0].sent != 30 {
+				t.Errorf("%d messages sent, want 30", s.load.streams[0].sent)
 			}
 			if !(m[lastP50] > 0) || m[lastP50] > m[lastP99] || m[lastP99] > m[lastMax] {
 				t.Errorf("times %v, %v, %v", m[lastP50], m[lastP99], m[lastMax])
@@ -117,7 +121,7 @@ func TestPaced(t *testing.T) {
 
 func TestNoWindow(t *testing.T) {
 	const mebibytes = 2
-	for _, server := range honest {
+	for _, server := range []string{"tcproom", "relay", "hub"} { // others drop
 		t.Run(server, func(t *testing.T) {
 			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
 			m, err := noWindow{mebibytes: mebibytes}.measure(s)
@@ -138,10 +142,18 @@ func TestIdle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if m[heapIdle] <= 0 || m[heapIdle] > 1<<20 {
+			if s := serverNamed(server); s.program != "" {
+				if !math.IsNaN(m[heapIdle]) || !math.IsNaN(m[goroutines]) {
+					t.Errorf("the heap of a program that is not ours is known: %v", m)
+				}
+				return
+			}
+			// A relay's connections are too small to be told from noise here.
+			if m[heapIdle] <= -1024 || m[heapIdle] > 1<<20 {
 				t.Errorf("%v bytes of heap and stack a connection", m[heapIdle])
 			}
-			if want := map[string]float64{"relay": 0, "hub": 2}; server != "tcproom" && m[goroutines] != want[server] {
+			want := map[string]float64{"relay": 0, "hub": 2, "gnet": 0, "nats": 2, "melody": 2, "mochi": 2}
+			if server != "tcproom" && m[goroutines] != want[server] {
 				t.Errorf("%v goroutines a connection, want %v", m[goroutines], want[server])
 			}
 		})

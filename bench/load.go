@@ -1,29 +1,35 @@
+//go:build linux
+
 package main
 
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"syscall"
 	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // A load is the load generator: connections to one server, driven by one
 // thread with epoll. Receivers count bytes; a few of them are probes.
 type load struct {
-	size  int // of a line
-	epfd  int
-	peers []peer
+	speaks dialect
+	size   int // of a line
+	frame  int // of a delivery
+	epfd   int
+	peers  []peer
 
 	buf     []byte
+	plain   []byte // of TLS
+	line    []byte
 	scratch []byte
 	events  [64]syscall.EpollEvent // few, so that senders are not late
 	start   time.Time
 
-	sent     uint64           // messages, by all senders
-	received int64            // bytes, by all receivers
-	levels   *levels          // what the slowest receiver has; nil: nobody asks
-	onLow    func(low uint64) // told when that grows; nil: nobody asks
+	streams  []stream        // by room
+	received int64           // bytes, by all receivers
+	onLow    func(s *stream) // told when a room's slowest receiver has more; nil: nobody asks
 
 	progress time.Duration // when bytes came last
 	suspect  time.Duration // when a probe first found something; 0: not yet
@@ -32,21 +38,22 @@ type load struct {
 // A peer is one connection.
 type peer struct {
 	fd       int
+	member   membership
+	room     int
 	receiver bool
 	got      int64  // bytes
 	level    uint64 // messages, its own included, that it has or needs not get
 	own      uint64 // messages that it has sent
 	probe    *probe // nil: it only counts
+	tls      *tlsLink
 
 	out     []byte // what its socket has not taken yet
 	waiting bool   // for its socket to take more
+	stalled bool   // it does not read, and nobody waits for it
+	cut     bool   // by the server, while it was stalled
 }
 
 const (
-	dialsInFlight = 100 // connections that the server has not counted as members
-	sources       = 8   // addresses from which connections come, so that ports suffice
-	probes        = 8
-
 	// stallTimeout is how long nothing may arrive while something is under way.
 	stallTimeout = 20 * time.Second
 	// verdictDelay is how long a probe that found something looks on, so that
@@ -54,107 +61,6 @@ const (
 	verdictDelay = 200 * time.Millisecond
 	pollTimeout  = 100 * time.Millisecond
 )
-
-// A loadConfig says which connections a load makes.
-type loadConfig struct {
-	size      int
-	receivers int
-	chat      bool // receivers send too; otherwise there is one sender beside them
-}
-
-// newLoad connects to p and returns when p counts all connections as members.
-func newLoad(p *process, cfg loadConfig) (*load, error) {
-	epfd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	l := &load{size: cfg.size, epfd: epfd, buf: make([]byte, 256<<10), start: time.Now()}
-	if err := l.connect(p, cfg); err != nil {
-		l.close()
-		return nil, err
-	}
-	return l, nil
-}
-
-func (l *load) connect(p *process, cfg loadConfig) error {
-	addr, err := netip.ParseAddrPort(p.addr)
-	if err != nil {
-		return err
-	}
-	total, senders := cfg.receivers, cfg.receivers
-	if !cfg.chat {
-		total, senders = total+1, 1
-	}
-	if err := enoughDescriptors(total); err != nil {
-		return err
-	}
-	first := total - cfg.receivers
-	for i := range total {
-		fd, err := dial(addr, i%sources)
-		if err != nil {
-			return fmt.Errorf("connection %d of %d: %w", i+1, total, err)
-		}
-		pr := peer{fd: fd, receiver: i >= first}
-		if pr.receiver && isProbe(i-first, cfg.receivers) {
-			pr.probe = newProbe(cfg.size, senders)
-		}
-		l.peers = append(l.peers, pr)
-		if err := epollSet(l.epfd, syscall.EPOLL_CTL_ADD, fd, i, syscall.EPOLLIN); err != nil {
-			return err
-		}
-		if n := i + 1; n%dialsInFlight == 0 || n == total {
-			if err := p.awaitMembers(n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// enoughDescriptors says whether server and generator, which have the same
-// limit, may each have so many connections. The runtime has raised the limit
-// as far as it goes.
-func enoughDescriptors(conns int) error {
-	var lim syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		return err
-	}
-	const others = 64
-	if uint64(conns+others) > uint64(lim.Cur) {
-		return fmt.Errorf("%d connections are more than the limit of %d descriptors allows: raise it (ulimit -n)", conns, lim.Cur)
-	}
-	return nil
-}
-
-// isProbe says whether receiver i of n is a probe: they are spread evenly.
-func isProbe(i, n int) bool { return (i+1)*probes/n > i*probes/n }
-
-func dial(addr netip.AddrPort, source int) (fd int, err error) {
-	fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if err != nil {
-			syscall.Close(fd)
-		}
-	}()
-	const ipBindAddressNoPort = 24 // the port is chosen by connect, which knows the peer
-	timeout := syscall.NsecToTimeval(int64(answerTimeout))
-	if err := errors.Join(
-		syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipBindAddressNoPort, 1),
-		syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1),
-		syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout),
-		// Ends with a reset, which leaves no port behind in TIME_WAIT.
-		syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}),
-		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + source)}}),
-		syscall.Connect(fd, &syscall.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())}),
-		syscall.SetNonblock(fd, true),
-	); err != nil {
-		return 0, err
-	}
-	return fd, nil
-}
 
 func (l *load) close() {
 	for i := range l.peers {
@@ -172,31 +78,31 @@ func (l *load) receivers() (n int) {
 	return n
 }
 
-// watchLevels keeps count from now on of what the slowest receiver has, while
-// at most span messages are in flight.
-func (l *load) watchLevels(span uint64) {
-	l.levels = newLevels(l.receivers(), span)
-}
-
 // now is the time since the load was made, by which lines are stamped.
 func (l *load) now() time.Duration { return time.Since(l.start) }
 
-// inFlight is the number of messages that the slowest receiver lacks.
-func (l *load) inFlight() uint64 { return l.sent - l.levels.low }
-
-// send makes peer i send n messages, stamped with the time at.
+// send makes connection i send n messages to its room, stamped with the time at.
 func (l *load) send(i, n int, at time.Duration) error {
 	p := &l.peers[i]
 	l.scratch = l.scratch[:0]
 	for range n {
-		l.scratch = appendLine(l.scratch, l.size, i, p.own, int64(at))
+		l.line = appendLine(l.line[:0], l.size, i, p.own, int64(at))
+		l.scratch = l.speaks.publish(l.scratch, p.room, l.line)
 		p.own++
 	}
-	l.sent += uint64(n)
-	if p.receiver && l.levels != nil {
-		l.raise(p)
+	s := &l.streams[p.room]
+	s.sent += uint64(n)
+	if p.receiver && s.levels != nil {
+		l.raise(p, s)
 	}
-	return l.write(p, i, l.scratch)
+	data := l.scratch
+	if p.tls != nil {
+		var err error
+		if data, err = p.tls.seal(data); err != nil {
+			return err
+		}
+	}
+	return l.write(p, i, data)
 }
 
 func (l *load) write(p *peer, i int, data []byte) error {
@@ -231,13 +137,21 @@ func (l *load) flush(p *peer, i int) error {
 func (l *load) await(p *peer, i int) error {
 	if want := len(p.out) > 0; want != p.waiting {
 		p.waiting = want
-		events := uint32(syscall.EPOLLIN)
-		if want {
-			events |= syscall.EPOLLOUT
-		}
-		return epollSet(l.epfd, syscall.EPOLL_CTL_MOD, p.fd, i, events)
+		return l.watch(p, i)
 	}
 	return nil
+}
+
+// watch tells the kernel what p waits for.
+func (l *load) watch(p *peer, i int) error {
+	var events uint32
+	if !p.stalled {
+		events |= syscall.EPOLLIN
+	}
+	if p.waiting {
+		events |= syscall.EPOLLOUT
+	}
+	return epollSet(l.epfd, syscall.EPOLL_CTL_MOD, p.fd, i, events)
 }
 
 // poll moves bytes once: it waits for at most timeout until some connection
@@ -276,6 +190,9 @@ func (l *load) read(p *peer, i int) error {
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
 		return nil
+	case p.stalled && (errno != 0 || n == 0):
+		p.cut = true
+		return epollSet(l.epfd, syscall.EPOLL_CTL_DEL, p.fd, i, 0)
 	case errno != 0:
 		return fmt.Errorf("connection %d was cut after %d bytes: %w", i, p.got, errno)
 	case n == 0:
@@ -283,35 +200,73 @@ func (l *load) read(p *peer, i int) error {
 	case !p.receiver:
 		return fmt.Errorf("the sender got %d bytes, %q first, although nobody else sends", n, l.buf[:min(n, l.size)])
 	}
+	plain := l.buf[:n]
+	if p.tls != nil {
+		var err error
+		if n, plain, err = p.tls.feed(plain, l.plainBuffer()); err != nil {
+			return fmt.Errorf("connection %d after %d bytes: %w", i, p.got, err)
+		}
+	}
+	return l.count(p, i, n, plain)
+}
+
+func (l *load) plainBuffer() []byte {
+	if l.plain == nil {
+		l.plain = make([]byte, 2*len(l.buf)) // more than can come out of what came in
+	}
+	return l.plain
+}
+
+// count takes note of n bytes; plain is what they are, for a probe.
+func (l *load) count(p *peer, i, n int, plain []byte) error {
 	p.got += int64(n)
 	l.received += int64(n)
 	if p.probe != nil {
-		p.probe.feed(l.buf[:n], int64(l.now()))
+		p.probe.feed(plain, int64(l.now()))
 		if l.suspect == 0 && p.probe.err() != nil {
 			l.suspect = l.now()
 		}
 	}
-	if l.levels == nil {
+	s := &l.streams[p.room]
+	if s.levels == nil || p.stalled {
 		return nil
 	}
-	if uint64(p.got)/uint64(l.size)+p.own > l.sent {
+	if l.has(p) > s.sent {
 		return fmt.Errorf("connection %d got %d bytes, more than was sent", i, p.got)
 	}
-	l.raise(p)
+	l.raise(p, s)
 	return nil
 }
 
+// has is the number of messages that p has, or needs not get.
+func (l *load) has(p *peer) uint64 {
+	n := uint64(p.got) / uint64(l.frame)
+	if !l.speaks.echo {
+		n += p.own
+	}
+	return n
+}
+
 // raise brings the levels up to date with what p has.
-func (l *load) raise(p *peer) {
-	to := uint64(p.got)/uint64(l.size) + p.own
+func (l *load) raise(p *peer, s *stream) {
+	to := l.has(p)
 	if to == p.level {
 		return
 	}
-	rose := l.levels.move(p.level, to)
+	rose := s.levels.move(p.level, to)
 	p.level = to
 	if rose && l.onLow != nil {
-		l.onLow(l.levels.low)
+		l.onLow(s)
 	}
+}
+
+// want is the number of bytes that p should have in the end.
+func (l *load) want(p *peer) int64 {
+	n := l.streams[p.room].sent
+	if !l.speaks.echo {
+		n -= p.own
+	}
+	return int64(n) * int64(l.frame)
 }
 
 // stalled returns an error if something is under way and nothing has come for
@@ -327,7 +282,7 @@ func (l *load) stalled(since time.Duration) error {
 // something.
 func (l *load) drain() error {
 	since := l.now()
-	for l.inFlight() > 0 {
+	for l.inFlight() {
 		if err := l.poll(pollTimeout); err != nil {
 			return err
 		}
@@ -365,7 +320,7 @@ func (l *load) complete() error {
 	var errs []error
 	for i := range l.peers {
 		p := &l.peers[i]
-		if want := int64(l.sent-p.own) * int64(l.size); p.receiver && p.got != want {
+		if want := l.want(p); p.receiver && !p.stalled && !p.cut && p.got != want {
 			errs = append(errs, fmt.Errorf("connection %d has %d bytes of %d", i, p.got, want))
 		}
 	}
@@ -373,20 +328,20 @@ func (l *load) complete() error {
 }
 
 // latency is what the probes saw of the time from sending to receiving.
-func (l *load) latency() *histogram {
-	var h histogram
+func (l *load) latency() *hdr.Histogram {
+	h := newHistogram()
 	for i := range l.peers {
 		if pr := l.peers[i].probe; pr != nil {
-			h.merge(&pr.latency)
+			h.Merge(pr.latency)
 		}
 	}
-	return &h
+	return h
 }
 
 func (l *load) resetLatency() {
 	for i := range l.peers {
 		if pr := l.peers[i].probe; pr != nil {
-			pr.latency = histogram{}
+			pr.latency.Reset()
 		}
 	}
 }

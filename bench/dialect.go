@@ -1,0 +1,35 @@
+//go:build linux
+
+package main
+
+// A dialect is what the load generator says to a server, and what it gets
+// back. All deliveries of one room and one size of line are equally long and
+// differ in the line only, so that a receiver needs only count bytes.
+type dialect struct {
+	// hello appends what a connection says first; nil: nothing.
+	hello func(dst []byte, m membership) []byte
+	// greeted says whether reply, all that came so far, is the whole answer;
+	// nil: there is none.
+	greeted func(reply []byte, m membership) (bool, error)
+	// publish appends a message to a room.
+	publish func(dst []byte, room int, line []byte) []byte
+	// around is what stands before and after the line in a delivery.
+	around func(room, size int) (before, after string)
+	// echo is set where who receives gets its own messages too.
+	echo bool
+}
+
+// A membership says what a connection is for.
+type membership struct {
+	conn     int // its number
+	room     int
+	receives bool
+	sends    bool
+}
+
+// plainLines is spoken by servers of the kind that this library is: what a
+// member writes is what the others read, and nothing is said before.
+var plainLines = dialect{
+	publish: func(dst []byte, _ int, line []byte) []byte { return append(dst, line...) },
+	around:  func(int, int) (string, string) { return "", "" },
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"os/exec"
+	"slices"
+)
+
+// A server is one of those that are measured, as the benchmark sees it.
+type server struct {
+	name   string
+	about  string // what it is, in the report
+	speaks dialect
+	serve  func(*control) error // is it, in a process of its own
+
+	program string // what must be installed; empty: nothing
+	mute    bool   // it is another program, which answers no questions
+	tls     bool   // it can speak TLS
+	special bool   // it is not compared with the others
+	guest   bool   // measured once, where the others are repeated
+	atMost  int    // receivers of a flood, unless asked for by number; 0: any
+}
+
+// servers are what can be measured, in the order of the report.
+var servers = []*server{
+	tcproomServer, relayServer, hubServer, gnetServer, natsServer,
+	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
+	swallowServer, lossyServer,
+}
+
+// serverNamed returns nil where there is none.
+func serverNamed(name string) *server {
+	i := slices.IndexFunc(servers, func(s *server) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return servers[i]
+}
+
+func serverNames() (names []string) {
+	for _, s := range servers {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// usualServers are those that are compared.
+func usualServers() (names []string) {
+	for _, s := range servers {
+		if !s.special {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// missing says what keeps the server from being measured here; empty: nothing.
+func (s *server) missing() string {
+	if s.program == "" {
+		return ""
+	}
+	if _, err := findProgram(s.program); err != nil {
+		return s.program + " is not installed"
+	}
+	return ""
+}
+
+// findProgram also looks where daemons are, which is not in every user's PATH.
+func findProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if path, other := exec.LookPath("/usr/sbin/" + name); other == nil {
+			return path, nil
+		}
+	}
+	return path, err
+}
