@@ -2,7 +2,109 @@
 
 package main
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+var floodColumns = []column{
+	{title: "server CPU, µs a delivery", metric: cpuPerDelivery, format: digits(3), spread: true},
+	ratioOf(cpuPerDelivery),
+	value("deliveries/s", deliveryRate, thousands),
+	value("probe p50, ms", latencyP50, digits(2)),
+	value("probe p99, ms", latencyP99, digits(2)),
+	value("server busy", serverBusy, percent),
+	value("generator busy", generatorBusy, percent),
+}
+
+const (
+	smallLine = 64
+	largeLine = 1024
+)
+
+var floodWork = &work{
+	name:    "flood",
+	title:   "Flood",
+	about:   "One sender of lines of 64 bytes, never more than the window in flight, which is what the slowest of all receivers lacks.",
+	counted: "receivers",
+	full:    []int{10, 100, 1000, 10_000},
+	quick:   []int{10, 1000},
+	slow:    true,
+	columns: floodColumns,
+	measure: func(r *runner, s step) (outcome, error) {
+		return r.flood(s, loadConfig{size: r.lineSize(smallLine), receivers: s.size})
+	},
+}
+
+var flood1kWork = &work{
+	name:    "flood1k",
+	title:   "Flood of larger lines",
+	about:   "The same with lines of 1 KiB.",
+	counted: "receivers",
+	full:    []int{10, 100, 1000, 10_000},
+	quick:   []int{100},
+	slow:    true,
+	columns: floodColumns,
+	measure: func(r *runner, s step) (outcome, error) {
+		return r.flood(s, loadConfig{size: r.lineSize(largeLine), receivers: s.size})
+	},
+}
+
+var chatWork = &work{
+	name:    "chat",
+	title:   "Chat",
+	about:   "All members send lines of 64 bytes, one each in turn, at most as many in flight in all as there are members (the window if that is more).",
+	counted: "members",
+	full:    []int{10, 100, 1000},
+	quick:   []int{100},
+	columns: floodColumns,
+	measure: func(r *runner, s step) (outcome, error) {
+		return r.flood(s, loadConfig{size: r.lineSize(smallLine), receivers: s.size, chat: true})
+	},
+}
+
+var tlsWork = &work{
+	name:    "tls",
+	title:   "Flood over TLS",
+	about:   "Flood of lines of 64 bytes over TLS 1.3, by the servers that speak it.",
+	counted: "receivers",
+	full:    []int{100, 1000},
+	quick:   []int{100},
+	columns: floodColumns,
+	takes:   func(s *server) bool { return s.tls },
+	measure: func(r *runner, s step) (outcome, error) {
+		return r.flood(s, loadConfig{size: r.lineSize(smallLine), receivers: s.size, tls: true})
+	},
+}
+
+var unpinnedWork = &work{
+	name:    "unpinned",
+	title:   "Flood, unpinned",
+	about:   "Flood of lines of 64 bytes with servers and generator free to run on all cores, and so to disturb each other; once.",
+	counted: "receivers",
+	full:    []int{1000},
+	quick:   []int{1000},
+	once:    true,
+	columns: floodColumns,
+	measure: func(r *runner, s step) (out outcome, err error) {
+		server, generator := r.server, r.generator
+		r.server, r.generator = r.all, r.all
+		defer func() { r.server, r.generator = server, generator }()
+		if err := pinProcess(r.all); err != nil {
+			return out, err
+		}
+		out, err = r.flood(s, loadConfig{size: r.lineSize(smallLine), receivers: s.size})
+		return out, errors.Join(err, pinProcess(generator))
+	},
+}
+
+func (r *runner) flood(s step, cfg loadConfig) (outcome, error) {
+	f := flood{window: r.window, duration: r.duration}
+	if cfg.chat {
+		f.window = max(r.window, cfg.receivers)
+	}
+	return r.session(s.server, cfg, f.measure)
+}
 
 // flood is the work in which senders send as fast as they may: never more than
 // window messages that some receiver lacks, sent half a window at a time.

@@ -4,9 +4,35 @@ package main
 
 import (
 	"math"
-	"strconv"
 	"time"
 )
+
+var idleWork = &work{
+	name:    "idle",
+	title:   "Idle",
+	about:   "Bytes a connection that does nothing: resident as it is, resident after free memory was given back, and heap and stack in use after two collections; before, straight after one line to all, and when it is quiet again.",
+	counted: "connections",
+	full:    []int{10_000},
+	quick:   []int{2000},
+	fixed:   true,
+	once:    true,
+	columns: []column{
+		value("RSS", rssIdle, digits(0)),
+		ratioOf(rssIdle),
+		value("RSS, freed", rssIdleFreed, digits(0)),
+		value("heap+stack", heapIdle, digits(0)),
+		value("goroutines", goroutines, digits(2)),
+		value("after a line: RSS", rssBroadcast, digits(0)),
+		value("quiet again: RSS", rssQuiet, digits(0)),
+		value("RSS, freed", rssQuietFreed, digits(0)),
+		value("heap+stack", heapQuiet, digits(0)),
+	},
+	measure: func(r *runner, s step) (outcome, error) {
+		w := idle{settle: r.shorter(2*time.Second, 300*time.Millisecond)}
+		m, err := w.measure(s.server.name, r.server, loadConfig{size: r.lineSize(smallLine), receivers: s.size - 1})
+		return outcome{metrics: m}, err
+	},
+}
 
 // idle is the work in which members do nothing: what does each of them cost?
 type idle struct {
@@ -14,15 +40,14 @@ type idle struct {
 }
 
 const (
-	rssIdle          = "rss_per_conn_idle"
-	rssIdleFreed     = "rss_per_conn_idle_freed"
-	rssBroadcast     = "rss_per_conn_after_broadcast"
-	rssBroadcastFree = "rss_per_conn_after_broadcast_freed"
-	heapIdle         = "heap_stack_per_conn_idle"
-	heapBroadcast    = "heap_stack_per_conn_after_broadcast"
-	goroutines       = "goroutines_per_conn"
-	roomAlloc        = "room_heap_alloc"
-	roomInUse        = "room_heap_stack_in_use"
+	rssIdle       = "rss_per_conn_idle"
+	rssIdleFreed  = "rss_per_conn_idle_freed"
+	heapIdle      = "heap_stack_per_conn_idle"
+	rssBroadcast  = "rss_per_conn_after_broadcast"
+	rssQuiet      = "rss_per_conn_quiet_again"
+	rssQuietFreed = "rss_per_conn_quiet_again_freed"
+	heapQuiet     = "heap_stack_per_conn_quiet_again"
+	goroutines    = "goroutines_per_conn"
 )
 
 // memoryReading is a server's memory: resident as it is, what its runtime says after
@@ -77,31 +102,34 @@ func (w idle) measure(server string, cpus []int, cfg loadConfig) (metrics, error
 	}
 	defer l.close()
 	n := float64(len(l.peers))
+	m := make(metrics)
 
-	quiet, err := w.settled(l, p)
+	idle, err := w.settled(l, p)
 	if err != nil {
 		return nil, err
 	}
+	m[rssIdle], m[rssIdleFreed] = (idle.rss-base.freed)/n, (idle.freed-base.freed)/n
+	m[heapIdle] = (idle.heapAndStack() - base.heapAndStack()) / n
+	m[goroutines] = (idle.goroutines() - base.goroutines()) / n
+
 	l.watchLevels(1)
-	if err := l.send(0, 1, l.now()); err != nil {
+	if err := l.send(l.streams[0].senders[0], 1, l.now()); err != nil {
 		return nil, err
 	}
 	if err := l.drain(); err != nil {
 		return nil, err
 	}
-	after, err := w.settled(l, p)
+	after, err := p.rss()
 	if err != nil {
 		return nil, err
 	}
-	return metrics{
-		rssIdle:          (quiet.rss - base.freed) / n,
-		rssIdleFreed:     (quiet.freed - base.freed) / n,
-		rssBroadcast:     (after.rss - base.freed) / n,
-		rssBroadcastFree: (after.freed - base.freed) / n,
-		heapIdle:         (quiet.heapAndStack() - base.heapAndStack()) / n,
-		heapBroadcast:    (after.heapAndStack() - base.heapAndStack()) / n,
-		goroutines:       (quiet.goroutines() - base.goroutines()) / n,
-	}, l.finish()
+	quiet, err := w.settled(l, p)
+	if err != nil {
+		return nil, err
+	}
+	m[rssBroadcast], m[rssQuiet], m[rssQuietFreed] = (after-base.freed)/n, (quiet.rss-base.freed)/n, (quiet.freed-base.freed)/n
+	m[heapQuiet] = (quiet.heapAndStack() - base.heapAndStack()) / n
+	return m, l.finish()
 }
 
 // settled lets the server come to rest and reads its memory.
@@ -112,22 +140,4 @@ func (w idle) settled(l *load, p *process) (memoryReading, error) {
 		}
 	}
 	return readServerMemory(p)
-}
-
-// measureRooms measures what an idle room costs.
-func measureRooms(server string, cpus []int, n int) (metrics, error) {
-	p, err := startServer(server, cpus, loadConfig{})
-	if err != nil {
-		return nil, err
-	}
-	defer p.stop()
-	var m [2]memory
-	if err := p.askJSON("rooms "+strconv.Itoa(n), &m); err != nil {
-		return nil, err
-	}
-	return metrics{
-		roomAlloc:  (float64(m[1].HeapAlloc) - float64(m[0].HeapAlloc)) / float64(n),
-		roomInUse:  (m[1].inUse() - m[0].inUse()) / float64(n),
-		goroutines: float64(m[1].Goroutines-m[0].Goroutines) / float64(n),
-	}, nil
 }

@@ -49,7 +49,8 @@ type peer struct {
 
 	out     []byte // what its socket has not taken yet
 	waiting bool   // for its socket to take more
-	stalled bool   // it does not read, and nobody waits for it
+	stalled bool   // nobody waits for it
+	paused  bool   // it does not read
 	cut     bool   // by the server, while it was stalled
 }
 
@@ -145,7 +146,7 @@ func (l *load) await(p *peer, i int) error {
 // watch tells the kernel what p waits for.
 func (l *load) watch(p *peer, i int) error {
 	var events uint32
-	if !p.stalled {
+	if !p.paused {
 		events |= syscall.EPOLLIN
 	}
 	if p.waiting {

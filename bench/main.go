@@ -6,11 +6,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -41,11 +44,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 1
 	}
+	started := time.Now()
 	r.run()
 	res := results{
 		Machine:   thisMachine(len(r.all)),
 		Command:   strings.Join(append([]string{"go -C bench run ."}, args...), " "),
+		Seconds:   time.Since(started).Seconds(),
 		Unpinned:  o.unpinned,
+		Missing:   r.missing,
 		Summaries: summarize(r.samples),
 		Samples:   r.samples,
 	}
@@ -62,7 +68,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // outputs says where results go.
 type outputs struct {
-	json, markdown string
+	json, markdown  string
+	document, plots string
 }
 
 func (o outputs) write(r *results, stdout io.Writer) error {
@@ -76,7 +83,10 @@ func (o outputs) write(r *results, stdout io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	return writeFile(o.markdown, r.writeMarkdown)
+	if err := writeFile(o.markdown, r.writeMarkdown); err != nil || o.document == "" {
+		return err
+	}
+	return r.writeDocument(o.document, cmp.Or(o.plots, filepath.Join(filepath.Dir(o.document), "plots")))
 }
 
 func writeFile(name string, write func(io.Writer) error) error {
@@ -98,19 +108,20 @@ func writeFile(name string, write func(io.Writer) error) error {
 func parseOptions(args []string, stderr io.Writer) (o options, out outputs, status int) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	works := flags.String("work", strings.Join(allWorks, ","), "what to measure")
-	names := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure, of "+strings.Join(serverNames(), ", ")+" (lossy is there to fail)")
+	names := flags.String("work", strings.Join(workNames(), ","), "what to measure")
+	peers := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure; lossy is there to fail")
 	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
-	flags.IntVar(&o.reps, "reps", 5, "repetitions (of paced and chat at most 3)")
-	flags.DurationVar(&o.duration, "duration", 3*time.Second, "length of one flood or chat, after a warm-up")
+	flags.IntVar(&o.reps, "reps", 3, "repetitions")
+	flags.DurationVar(&o.duration, "duration", time.Second, "length of one flood or chat, after a warm-up")
 	flags.IntVar(&o.window, "window", 128, "messages in flight at most, in a flood")
-	flags.IntVar(&o.size, "size", 64, "bytes of a line, its newline included")
+	flags.IntVar(&o.size, "size", 0, "bytes of a line, its newline included, instead of each work's own")
 	flags.IntVar(&o.mebibytes, "mib", 200, "MiB that the sender of nowindow sends; each receiver gets them all")
-	flags.IntVar(&o.idleConns, "idle", 9000, "connections of idle")
 	flags.BoolVar(&o.unpinned, "unpinned", false, "leave all processes free to run on all cores")
 	flags.BoolVar(&o.quick, "quick", false, "within a minute: fewer sizes, short runs, one repetition; rough figures")
 	flags.StringVar(&out.json, "o", "", "write all samples and summaries, as JSON, to this `file`")
 	flags.StringVar(&out.markdown, "markdown", "", "write the tables, as Markdown, to this `file`")
+	flags.StringVar(&out.document, "write", "", "write the whole report with plots to this `file`, such as ../BENCHMARKS.md")
+	flags.StringVar(&out.plots, "plots", "", "`folder` for the plots of -write (default plots, beside the file)")
 	if err := flags.Parse(args); err == flag.ErrHelp {
 		return o, out, 0
 	} else if err != nil {
@@ -119,9 +130,8 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 	if o.quick {
 		shorten(&o, flags)
 	}
-	var err error
-	if o.receivers, err = parseNumbers(*receivers); err == nil {
-		o.works, o.servers = splitList(*works), splitList(*names)
+	err := o.choose(*names, *peers, *receivers)
+	if err == nil {
 		err = o.check(flags.Args())
 	}
 	if err != nil {
@@ -135,9 +145,8 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 func shorten(o *options, flags *flag.FlagSet) {
 	quick := map[string]func(){
 		"reps":     func() { o.reps = 1 },
-		"duration": func() { o.duration = 700 * time.Millisecond },
+		"duration": func() { o.duration = 250 * time.Millisecond },
 		"mib":      func() { o.mebibytes = 16 },
-		"idle":     func() { o.idleConns = 2000 },
 	}
 	flags.Visit(func(f *flag.Flag) { delete(quick, f.Name) })
 	for _, set := range quick {
@@ -145,25 +154,35 @@ func shorten(o *options, flags *flag.FlagSet) {
 	}
 }
 
+// choose looks up what is asked for by name.
+func (o *options) choose(names, peers, receivers string) (err error) {
+	for _, name := range splitList(names) {
+		w := workNamed(name)
+		if w == nil {
+			return fmt.Errorf("-work %s: there is %s", name, strings.Join(workNames(), ", "))
+		}
+		o.works = append(o.works, w)
+	}
+	for _, name := range splitList(peers) {
+		s := serverNamed(name)
+		if s == nil || s == swallowServer {
+			return fmt.Errorf("-servers %s: there is %s, %s", name, strings.Join(usualServers(), ", "), lossyServer.name)
+		}
+		o.servers = append(o.servers, s)
+	}
+	o.receivers, err = parseNumbers(receivers)
+	return err
+}
+
 func (o *options) check(rest []string) error {
-	for _, w := range o.works {
-		if !slices.Contains(allWorks, w) {
-			return fmt.Errorf("-work %s: there is %s", w, strings.Join(allWorks, ", "))
-		}
-	}
-	for _, s := range o.servers {
-		if serverNamed(s) == nil {
-			return fmt.Errorf("-servers %s: there is %s", s, strings.Join(serverNames(), ", "))
-		}
-	}
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q is not a flag", rest[0])
 	case len(o.works) == 0 || len(o.servers) == 0:
-		return fmt.Errorf("nothing to measure")
-	case o.reps < 1 || o.duration <= 0 || o.window < 1 || o.mebibytes < 1 || o.idleConns < 2:
-		return fmt.Errorf("-reps, -duration, -window and -mib must be positive, -idle at least 2")
-	case o.size < minLine || o.size > maxLine:
+		return errors.New("nothing to measure")
+	case o.reps < 1 || o.duration <= 0 || o.window < 1 || o.mebibytes < 1:
+		return errors.New("-reps, -duration, -window and -mib must be positive")
+	case o.size != 0 && (o.size < minLine || o.size > maxLine):
 		return fmt.Errorf("-size %d: a line has %d to %d bytes", o.size, minLine, maxLine)
 	}
 	return nil

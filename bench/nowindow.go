@@ -2,6 +2,29 @@
 
 package main
 
+var noWindowWork = &work{
+	name:    "nowindow",
+	title:   "No window",
+	about:   "One sender that never waits; passes when every receiver got every byte and none was cut. This library alone: of the others, some would need unbounded memory, some drop, and one takes hours.",
+	counted: "receivers",
+	full:    []int{1000},
+	quick:   []int{1000},
+	takes:   onlyRoom,
+	once:    true,
+	columns: []column{
+		value("MiB sent", mebibytesSent, digits(0)),
+		value("seconds", seconds, digits(1)),
+		value("MiB/s received by all", mebibytesRate, digits(0)),
+		value("server CPU, µs a delivery", cpuPerDelivery, digits(4)),
+		value("server busy", serverBusy, percent),
+		value("generator busy", generatorBusy, percent),
+	},
+	measure: func(r *runner, s step) (outcome, error) {
+		cfg := loadConfig{size: r.lineSize(smallLine), receivers: s.size}
+		return r.session(s.server, cfg, noWindow{r.mebibytes}.measure)
+	},
+}
+
 // noWindow is the work in which one sender never waits: its socket always has
 // more to take, until it has sent all. It passes when every receiver got every
 // byte and none was cut.

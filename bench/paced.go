@@ -6,7 +6,55 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
+
+var pacedColumns = []column{
+	{title: "last has it, median ms", metric: lastP50, format: digits(2), spread: true},
+	ratioOf(lastP50),
+	{title: "p99 ms", metric: lastP99, format: digits(2), spread: true},
+	ratioOf(lastP99),
+	value("server CPU, µs a delivery", cpuPerDelivery, digits(2)),
+	value("sent late, p99 ms", lateP99, digits(2)),
+	value("server busy", serverBusy, percent),
+}
+
+var pacedWork = &work{
+	name:    "paced",
+	title:   "Paced",
+	about:   "100 lines of 64 bytes a second, at fixed times; the time from when one was due until the last receiver has it.",
+	counted: "receivers",
+	full:    []int{1000},
+	quick:   []int{1000},
+	columns: pacedColumns,
+	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 100, 3*time.Second) },
+}
+
+var paced10Work = &work{
+	name:    "paced10",
+	title:   "Paced, many receivers",
+	about:   "The same with 10 lines a second to more receivers.",
+	counted: "receivers",
+	full:    []int{10_000},
+	columns: pacedColumns,
+	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 10, 5*time.Second) },
+}
+
+var overloadWork = &work{
+	name:    "overload",
+	title:   "Overload",
+	about:   "100 lines a second to 10,000: a million deliveries a second, more than a core makes one by one.",
+	counted: "receivers",
+	full:    []int{10_000},
+	columns: pacedColumns,
+	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 100, 3*time.Second) },
+}
+
+func (r *runner) paced(s step, rate int, d time.Duration) (outcome, error) {
+	w := paced{rate: rate, duration: r.shorter(d, 500*time.Millisecond), patience: 6 * time.Second}
+	return r.session(s.server, loadConfig{size: r.lineSize(smallLine), receivers: s.size}, w.measure)
+}
 
 // paced is the work in which one sender sends at fixed times, whatever became
 // of the messages before. Each message's time counts from when it was due to
@@ -18,33 +66,61 @@ type paced struct {
 }
 
 func (w paced) measure(s *session) (metrics, error) {
-	l := s.load
-	interval := time.Second / time.Duration(w.rate)
-	total := max(int(w.duration/interval), 1)
-	last := make([]float64, 0, total) // milliseconds, by message
-	late := make([]float64, 0, total)
-
-	l.watchLevels(uint64(total))
-	start := l.now() + 100*time.Millisecond
-	due := func(k int) time.Duration { return start + time.Duration(k)*interval }
-	reach := func(low uint64) {
-		for now := l.now(); len(last) < int(low); {
-			last = append(last, ms(now-due(len(last))))
-		}
-	}
-	l.onLow = func(s *stream) { reach(s.levels.low) }
-	defer func() { l.onLow = nil }()
-
 	from, err := s.read()
 	if err != nil {
 		return nil, err
 	}
+	got, err := w.run(s.load)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.since(from)
+	if err != nil {
+		return nil, err
+	}
+	s.last = got.last
+	m[lastP50], m[lastP99], m[lastMax] = quantileMs(got.last, 0.5), quantileMs(got.last, 0.99), quantileMs(got.last, 1)
+	m[lateP99] = quantileMs(got.late, 0.99)
+	s.addLatency(m)
+	if got.missing > 0 {
+		return m, behindError(fmt.Sprintf("fell behind: the last receiver lacked messages %v after the last was due; times are lower bounds", w.patience))
+	}
+	return m, s.load.finish()
+}
+
+// paces is what became of messages that were sent at fixed times.
+type paces struct {
+	last    *hdr.Histogram // when the last receiver had them
+	late    *hdr.Histogram // when they were sent
+	missing int            // that the last receiver had not got when patience ended
+}
+
+// run sends, and returns when all have arrived or patience has ended; what is
+// missing then counts as arrived.
+func (w paced) run(l *load) (paces, error) {
+	got := paces{last: newHistogram(), late: newHistogram()}
+	interval := time.Second / time.Duration(w.rate)
+	total := max(int(w.duration/interval), 1)
+	l.watchLevels(uint64(total))
+	base, sender := l.streams[0].sent, l.streams[0].senders[0]
+	start := l.now() + 100*time.Millisecond
+	due := func(k int) time.Duration { return start + time.Duration(k)*interval }
+
+	arrived := 0
+	reach := func(n int) {
+		for now := l.now(); arrived < n; arrived++ {
+			record(got.last, now-due(arrived))
+		}
+	}
+	l.onLow = func(s *stream) { reach(int(s.levels.low - base)) }
+	defer func() { l.onLow = nil }()
+
 	giveUp := due(total) + w.patience
-	for sent := 0; len(last) < total && l.now() < giveUp; {
+	for sent := 0; arrived < total && l.now() < giveUp; {
 		for ; sent < total && l.now() >= due(sent); sent++ {
-			late = append(late, ms(l.now()-due(sent)))
-			if err := l.send(0, 1, due(sent)); err != nil {
-				return nil, err
+			record(got.late, l.now()-due(sent))
+			if err := l.send(sender, 1, due(sent)); err != nil {
+				return got, err
 			}
 		}
 		timeout := pollTimeout
@@ -52,33 +128,16 @@ func (w paced) measure(s *session) (metrics, error) {
 			timeout = max(min(timeout, due(sent)-l.now()), 0)
 		}
 		if err := l.poll(timeout); err != nil {
-			return nil, err
+			return got, err
 		}
 		if err := l.stalled(start); err != nil {
-			return nil, err
+			return got, err
 		}
 	}
-	m, err := s.since(from)
-	if err != nil {
-		return nil, err
+	got.missing = total - arrived
+	if quiet := l.now() - l.progress; got.missing > 0 && quiet > w.patience/2 {
+		return got, fmt.Errorf("nothing arrived for %v: %w", quiet, errors.Join(l.verdict(), l.complete()))
 	}
-	missing := total - len(last)
-	if quiet := l.now() - l.progress; missing > 0 && quiet > w.patience/2 {
-		return nil, fmt.Errorf("nothing arrived for %v: %w", quiet, errors.Join(l.verdict(), l.complete()))
-	}
-	reach(uint64(total)) // what has not arrived takes longer than until now
-	m[lastP50], m[lastP99], m[lastMax] = quantile(last, 0.5), quantile(last, 0.99), quantile(last, 1)
-	m[lateP99] = quantile(late, 0.99)
-	s.addLatency(m)
-	if missing > 0 {
-		return m, behindError(fmt.Sprintf("fell behind: the last receiver lacked %d of %d messages %v after the last was due; times are lower bounds",
-			missing, total, w.patience))
-	}
-	return m, l.finish()
+	reach(total)
+	return got, nil
 }
-
-// A behindError says that a server did not keep up, which is a result and not
-// a failure.
-type behindError string
-
-func (e behindError) Error() string { return string(e) }

@@ -10,30 +10,16 @@ import (
 	"time"
 )
 
-// The works, by the names under which they are chosen and reported.
-const (
-	workFlood    = "flood"
-	workChat     = "chat"
-	workUnpinned = "unpinned"
-	workNoWindow = "nowindow"
-	workPaced    = "paced"
-	workIdle     = "idle"
-	workRooms    = "rooms"
-)
-
-var allWorks = []string{workFlood, workNoWindow, workPaced, workIdle, workRooms, workChat, workUnpinned}
-
 // options is what a run is asked to do.
 type options struct {
-	works     []string
-	servers   []string
+	works     []*work
+	servers   []*server
 	receivers []int // instead of each work's own
 	reps      int
 	duration  time.Duration
 	window    int
-	size      int
+	size      int // of a line, instead of each work's own; 0: that
 	mebibytes int
-	idleConns int
 	unpinned  bool
 	quick     bool
 }
@@ -47,6 +33,7 @@ type runner struct {
 	server    []int // those of servers
 	generator []int // those of this process
 
+	missing []string
 	samples []sample
 }
 
@@ -56,11 +43,19 @@ func newRunner(o options, progress io.Writer) (*runner, error) {
 		return nil, err
 	}
 	r := &runner{options: o, progress: progress, all: all, server: all, generator: all}
+	r.servers = nil
+	for _, s := range o.servers {
+		if why := s.missing(); why != "" {
+			r.missing = append(r.missing, s.name+": "+why)
+		} else {
+			r.servers = append(r.servers, s)
+		}
+	}
 	if o.unpinned {
 		return r, nil
 	}
 	if len(all) < 2 {
-		return nil, errors.New("there is one CPU only, and server and load generator need one each; use -unpinned to measure all the same")
+		return nil, errNoCPU
 	}
 	r.server, r.generator = all[:1], all[len(all)-1:]
 	return r, pinProcess(r.generator)
@@ -68,85 +63,90 @@ func newRunner(o options, progress io.Writer) (*runner, error) {
 
 // run does all works that are asked for.
 func (r *runner) run() {
-	for _, work := range r.works {
-		switch work {
-		case workFlood:
-			r.repeat(work, r.sizes([]int{10, 100, 1000, 10_000}, []int{10, 1000}), r.reps, r.flood(false))
-		case workChat:
-			r.repeat(work, r.sizes([]int{10, 100, 1000}, []int{10, 100}), min(r.reps, 3), r.flood(true))
-		case workUnpinned:
-			r.runUnpinned()
-		case workNoWindow:
-			r.repeat(work, r.sizes([]int{1000}, []int{1000}), 1, r.noWindow)
-		case workPaced:
-			r.repeat(work, r.sizes([]int{1000, 10_000}, []int{1000}), min(r.reps, 3), r.paced)
-		case workIdle:
-			r.repeat(work, []int{r.idleConns}, 1, r.idle)
-		case workRooms:
-			r.repeat(work, []int{10_000}, 1, r.rooms)
-		}
+	for _, m := range r.missing {
+		fmt.Fprintln(r.progress, "missing:", m)
+	}
+	var steps []step
+	for _, w := range r.works {
+		steps = append(steps, r.steps(w)...)
+	}
+	started := time.Now()
+	for i, s := range steps {
+		fmt.Fprintf(r.progress, "%3d/%d %5s  %-10s %6d %d %-9s ", i+1, len(steps), time.Since(started).Round(time.Second), s.work.name, s.size, s.rep, s.server.name)
+		r.take(s)
 	}
 }
 
-// sizes returns the numbers of receivers to measure a work with: those asked
-// for, or the work's own.
-func (r *runner) sizes(full, quick []int) []int {
-	switch {
-	case len(r.receivers) > 0:
-		return r.receivers
-	case r.quick:
-		return quick
+// steps lists the measurements of a work. Within a repetition the servers take
+// turns, each time in another order, so that what disturbs the machine disturbs
+// them alike.
+func (r *runner) steps(w *work) (list []step) {
+	reps := r.reps
+	if !r.quick {
+		reps = max(reps, w.reps)
 	}
-	return full
-}
-
-// errNotMeasured says that a server is not measured with a work.
-var errNotMeasured = errors.New("not measured")
-
-type measurement func(server string, receivers int) (metrics, error)
-
-// repeat takes a measurement of all servers at all sizes, several times.
-// Within a repetition the servers take turns, each time in another order, so
-// that what disturbs the machine disturbs them alike.
-func (r *runner) repeat(work string, sizes []int, reps int, measure measurement) {
 	for rep := range reps {
-		for _, receivers := range sizes {
+		for _, size := range r.sizes(w) {
 			for i := range r.servers {
-				server := r.servers[(i+rep)%len(r.servers)]
-				r.take(sample{Work: work, Receivers: receivers, Server: server, Rep: rep + 1}, reps, measure)
+				s := step{work: w, size: size, rep: rep + 1, server: r.servers[(i+rep)%len(r.servers)]}
+				if r.does(s) {
+					list = append(list, s)
+				}
 			}
 		}
 	}
+	return list
 }
 
-func (r *runner) take(s sample, reps int, measure measurement) {
-	started := time.Now()
-	var (
-		err    error
-		behind behindError
-	)
-	s.Metrics, err = measure(s.Server, s.Receivers)
+// sizes returns the sizes to measure a work with: those asked for, or its own.
+func (r *runner) sizes(w *work) []int {
 	switch {
-	case errors.Is(err, errNotMeasured):
-		return
-	case errors.As(err, &behind):
-		s.Notes = append(s.Notes, err.Error())
-	case err != nil:
-		s.Error = err.Error()
+	case len(r.receivers) > 0 && !w.fixed:
+		return r.receivers
+	case r.quick:
+		return w.quick
 	}
-	s.Notes = append(s.Notes, r.limits(s)...)
-	r.samples = append(r.samples, s)
-	fmt.Fprintf(r.progress, "%-9s %6d  %d/%d  %-8s %s  (%.1f s)\n", s.Work, s.Receivers, s.Rep, reps, s.Server, progressText(s), time.Since(started).Seconds())
+	return w.full
 }
 
-func progressText(s sample) string {
+func (r *runner) does(s step) bool {
+	switch {
+	case s.work.takes != nil && !s.work.takes(s.server):
+		return false
+	case s.rep > 1 && (s.work.once || s.server.guest):
+		return false
+	case s.rep > r.reps && s.server != tcproomServer:
+		return false
+	case s.work.slow && s.server.atMost > 0 && s.size > s.server.atMost && len(r.receivers) == 0:
+		return false
+	}
+	return true
+}
+
+func (r *runner) take(s step) {
+	started := time.Now()
+	out, err := s.work.measure(r, s)
+	got := sample{Work: s.work.name, Size: s.size, Server: s.server.name, Rep: s.rep, Metrics: out.metrics, latency: out.latency}
+	var behind behindError
+	switch {
+	case errors.As(err, &behind):
+		got.Notes = append(got.Notes, err.Error())
+	case err != nil:
+		got.Error = err.Error()
+	}
+	got.Notes = append(got.Notes, r.limits(got)...)
+	r.samples = append(r.samples, got)
+	fmt.Fprintf(r.progress, "%s (%.1f s)\n", progressText(s.work, got), time.Since(started).Seconds())
+}
+
+func progressText(w *work, s sample) string {
 	if s.Error != "" {
 		return "FAILED: " + joinLines(s.Error)
 	}
 	var parts []string
-	for i, c := range pages[s.Work].columns {
-		if c.to == "" && i < 4 {
-			parts = append(parts, fmt.Sprintf("%s %s", c.title, c.format(s.Metrics[c.metric])))
+	for i, c := range w.columns {
+		if v, ok := s.Metrics[c.metric]; ok && !c.ratio && i < 4 {
+			parts = append(parts, fmt.Sprintf("%s %s", c.title, c.format(v)))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -159,7 +159,7 @@ func (r *runner) limits(s sample) (notes []string) {
 	if len(r.server) == 1 && m[coresBusy]-m[serverBusy] > others {
 		notes = append(notes, "more than a tenth of the server's core went to other processes or kernel threads")
 	}
-	if s.Work != workPaced && m[generatorBusy] > saturated && m[serverBusy] < idle*float64(len(r.server)) {
+	if _, paced := m[lastP99]; !paced && m[generatorBusy] > saturated && m[serverBusy] < idle*float64(len(r.server)) {
 		notes = append(notes, "the load generator was the limit of the rate")
 	}
 	if m[lateP99] > late*m[lastP99] {
@@ -168,68 +168,29 @@ func (r *runner) limits(s sample) (notes []string) {
 	return notes
 }
 
-func (r *runner) flood(chat bool) measurement {
-	return func(server string, receivers int) (metrics, error) {
-		f := flood{window: r.window, duration: r.duration}
-		if chat {
-			f.window = max(r.window, receivers)
-		}
-		return r.session(server, loadConfig{size: r.size, receivers: receivers, chat: chat}, f.measure)
-	}
-}
-
-func (r *runner) session(server string, cfg loadConfig, measure func(*session) (metrics, error)) (metrics, error) {
-	s, err := openSession(server, r.server, cfg)
+// session opens a session with the step's server for as long as measure takes.
+func (r *runner) session(server *server, cfg loadConfig, measure func(*session) (metrics, error)) (outcome, error) {
+	s, err := openSession(server.name, r.server, cfg)
 	if err != nil {
-		return nil, err
+		return outcome{}, err
 	}
 	defer s.close()
-	return measure(s)
+	m, err := measure(s)
+	return outcome{m, s.last}, err
 }
 
-// runUnpinned is flood at one size, once, free of cores.
-func (r *runner) runUnpinned() {
-	server, generator := r.server, r.generator
-	defer func() {
-		r.server, r.generator = server, generator
-		_ = pinProcess(generator)
-	}()
-	r.server, r.generator = r.all, r.all
-	if err := pinProcess(r.all); err != nil {
-		fmt.Fprintln(r.progress, "bench:", err)
-		return
+// lineSize is a work's own size of lines, unless another was asked for.
+func (r *runner) lineSize(own int) int {
+	if r.size > 0 {
+		return r.size
 	}
-	r.repeat(workUnpinned, r.sizes([]int{1000}, []int{1000}), 1, r.flood(false))
+	return own
 }
 
-// noWindow measures tcproom alone: of the others, one would need unbounded
-// memory, and one hours.
-func (r *runner) noWindow(server string, receivers int) (metrics, error) {
-	if server != "tcproom" {
-		return nil, errNotMeasured
-	}
-	return r.session(server, loadConfig{size: r.size, receivers: receivers}, noWindow{r.mebibytes}.measure)
-}
-
-func (r *runner) paced(server string, receivers int) (metrics, error) {
-	w := paced{rate: 100, duration: 5 * time.Second, patience: 15 * time.Second}
+// shorter is d, or less in a quick run.
+func (r *runner) shorter(d, quick time.Duration) time.Duration {
 	if r.quick {
-		w.duration = time.Second
+		return quick
 	}
-	return r.session(server, loadConfig{size: r.size, receivers: receivers}, w.measure)
-}
-
-func (r *runner) idle(server string, conns int) (metrics, error) {
-	w := idle{settle: 3 * time.Second}
-	if r.quick {
-		w.settle = time.Second
-	}
-	return w.measure(server, r.server, loadConfig{size: r.size, receivers: conns - 1})
-}
-
-func (r *runner) rooms(server string, n int) (metrics, error) {
-	if server != "tcproom" {
-		return nil, errNotMeasured
-	}
-	return measureRooms(server, r.server, n)
+	return d
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -21,11 +22,11 @@ type table struct {
 	notes []string
 }
 
-// A column of a table is a metric, or its ratio to that of another server.
+// A column of a table is a metric, or this library's value of it by this server's.
 type column struct {
 	title  string
 	metric string
-	to     string // a baseline; empty: the value itself
+	ratio  bool
 	format func(float64) string
 	spread bool // with the least and the greatest value
 }
@@ -34,64 +35,8 @@ func value(title, metric string, format func(float64) string) column {
 	return column{title: title, metric: metric, format: format}
 }
 
-func ratio(metric, to string) column {
-	return column{title: "÷ " + to, metric: metric, to: to, format: digits(2)}
-}
-
-// A page says how a work is shown.
-type page struct {
-	title, about string
-	columns      []column
-}
-
-var floodColumns = []column{
-	{title: "server CPU, µs a delivery", metric: cpuPerDelivery, format: digits(3), spread: true},
-	ratio(cpuPerDelivery, "relay"),
-	ratio(cpuPerDelivery, "hub"),
-	value("deliveries/s", deliveryRate, thousands),
-	value("probe p50, ms", latencyP50, digits(2)),
-	value("probe p99, ms", latencyP99, digits(2)),
-	value("server busy", serverBusy, percent),
-	value("generator busy", generatorBusy, percent),
-}
-
-var pages = map[string]page{
-	workFlood:    {"Flood", "One sender, never more than the window in flight, which is what the slowest of all receivers lacks.", floodColumns},
-	workChat:     {"Chat", "All members send, one message each in turn, at most as many in flight in all as there are members (the window if that is more).", floodColumns},
-	workUnpinned: {"Flood, unpinned", "The same with servers and generator free to run on all cores, and so to disturb each other; once.", floodColumns},
-	workNoWindow: {"No window", "One sender that never waits; passes when every receiver got every byte and none was cut.", []column{
-		value("MiB sent", mebibytesSent, digits(0)),
-		value("seconds", seconds, digits(1)),
-		value("MiB/s received by all", mebibytesRate, digits(0)),
-		value("server CPU, µs a delivery", cpuPerDelivery, digits(4)),
-		value("server busy", serverBusy, percent),
-		value("generator busy", generatorBusy, percent),
-	}},
-	workPaced: {"Paced", "Messages at fixed times; the time from when one was due until the last receiver has it.", []column{
-		{title: "last has it, median ms", metric: lastP50, format: digits(2), spread: true},
-		ratio(lastP50, "relay"),
-		ratio(lastP50, "hub"),
-		{title: "p99 ms", metric: lastP99, format: digits(2), spread: true},
-		ratio(lastP99, "relay"),
-		ratio(lastP99, "hub"),
-		value("server CPU, µs a delivery", cpuPerDelivery, digits(2)),
-		value("sent late, p99 ms", lateP99, digits(2)),
-		value("server busy", serverBusy, percent),
-	}},
-	workIdle: {"Idle", "Bytes a connection: resident as it is, resident after free memory was given back, and heap and stack in use after two collections.", []column{
-		value("RSS", rssIdle, digits(0)),
-		value("RSS, freed", rssIdleFreed, digits(0)),
-		value("heap+stack", heapIdle, digits(0)),
-		value("goroutines", goroutines, digits(2)),
-		value("after a broadcast: RSS", rssBroadcast, digits(0)),
-		value("RSS, freed", rssBroadcastFree, digits(0)),
-		value("heap+stack", heapBroadcast, digits(0)),
-	}},
-	workRooms: {"Idle rooms", "Bytes of an empty room; the first column counts rooms.", []column{
-		value("heap allocated", roomAlloc, digits(0)),
-		value("heap+stack in use", roomInUse, digits(0)),
-		value("goroutines", goroutines, digits(2)),
-	}},
+func ratioOf(metric string) column {
+	return column{title: "tcproom ÷ it", metric: metric, ratio: true, format: digits(2)}
 }
 
 func digits(n int) func(float64) string {
@@ -104,28 +49,40 @@ func thousands(v float64) string { return digits(0)(v/1000) + "k" }
 
 func (r *results) tables() []table {
 	var list []table
-	for _, work := range r.works() {
-		p := pages[work]
-		t := table{title: p.title, about: p.about, head: []string{"receivers", "server"}}
-		for _, c := range p.columns {
-			t.head = append(t.head, c.title)
-		}
-		var group []summary
-		for _, s := range r.Summaries {
-			if s.Work == work {
-				t.rows = append(t.rows, p.row(s))
-				group = append(group, s)
-			}
-		}
-		t.notes = remarks(group)
-		list = append(list, t)
+	for _, w := range r.works() {
+		list = append(list, r.table(w))
 	}
 	return list
 }
 
-func (p page) row(s summary) []string {
-	row := []string{strconv.Itoa(s.Receivers), s.Server}
-	for _, c := range p.columns {
+func (r *results) table(w *work) table {
+	t := table{title: w.title, about: w.about, head: []string{w.counted, "server"}}
+	for _, c := range w.columns {
+		t.head = append(t.head, c.title)
+	}
+	var group []summary
+	for _, s := range r.Summaries {
+		if s.Work == w.name {
+			group = append(group, s)
+		}
+	}
+	slices.SortStableFunc(group, func(a, b summary) int {
+		return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(rankOf(a.Server), rankOf(b.Server)))
+	})
+	for _, s := range group {
+		t.rows = append(t.rows, w.row(s))
+	}
+	t.notes = remarks(group)
+	return t
+}
+
+func rankOf(name string) int {
+	return slices.IndexFunc(servers, func(s *server) bool { return s.name == name })
+}
+
+func (w *work) row(s summary) []string {
+	row := []string{strconv.Itoa(s.Size), s.Server}
+	for _, c := range w.columns {
 		row = append(row, c.cell(s))
 	}
 	if len(s.Errors) > 0 && s.Samples == 0 {
@@ -136,8 +93,8 @@ func (p page) row(s summary) []string {
 
 func (c column) cell(s summary) string {
 	from := s.Median
-	if c.to != "" {
-		from = s.Ratios[c.to]
+	if c.ratio {
+		from = s.Ratio
 	}
 	v, ok := from[c.metric]
 	if !ok || math.IsNaN(v) {
@@ -159,11 +116,11 @@ func remarks(group []summary) []string {
 			if where[n.Text] == nil {
 				texts = append(texts, n.Text)
 			}
-			at := fmt.Sprintf("%d %s (%d of %d)", s.Receivers, s.Server, n.Samples, s.Samples+len(s.Errors))
+			at := fmt.Sprintf("%d %s (%d of %d)", s.Size, s.Server, n.Samples, s.Samples+len(s.Errors))
 			where[n.Text] = append(where[n.Text], at)
 		}
 		for _, e := range s.Errors {
-			failures = append(failures, fmt.Sprintf("FAILED: %d %s: %s", s.Receivers, s.Server, joinLines(e)))
+			failures = append(failures, fmt.Sprintf("FAILED: %d %s: %s", s.Size, s.Server, joinLines(e)))
 		}
 	}
 	for i, text := range texts {
@@ -178,44 +135,62 @@ func (r *results) heading() string {
 	if r.Unpinned {
 		pinned = "nothing pinned to cores"
 	}
-	return fmt.Sprintf("%s, %d CPUs, Linux %s, %s; %s; %s. Loopback TCP; medians (least–greatest) over repetitions; ratios within one repetition.",
-		cmp.Or(r.Machine.CPU, "unknown CPU"), r.Machine.CPUs, r.Machine.Kernel, r.Machine.Go, r.Machine.Date, pinned)
+	return fmt.Sprintf("%s, %d CPUs, Linux %s, %s; %s; %s. Loopback TCP; medians (least–greatest) over repetitions; ratios are medians of those within one repetition; %.0f minutes.",
+		cmp.Or(r.Machine.CPU, "unknown CPU"), r.Machine.CPUs, r.Machine.Kernel, r.Machine.Go, r.Machine.Date, pinned, math.Ceil(r.Seconds/60))
 }
 
 func (r *results) writeText(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n%s\n", r.Command, r.heading())
-	for _, t := range r.tables() {
-		fmt.Fprintf(w, "\n%s: %s\n", t.title, t.about)
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, strings.Join(t.head, "\t"))
-		for _, row := range t.rows {
-			fmt.Fprintln(tw, strings.Join(row, "\t"))
-		}
-		if err := tw.Flush(); err != nil {
+	for _, m := range r.Missing {
+		fmt.Fprintf(w, "missing: %s\n", m)
+	}
+	for _, t := range append(r.tables(), r.goalTable()...) {
+		if err := t.writeText(w); err != nil {
 			return err
-		}
-		for _, n := range t.notes {
-			fmt.Fprintf(w, "note: %s\n", n)
 		}
 	}
 	return nil
 }
 
+func (t *table) writeText(w io.Writer) error {
+	fmt.Fprintf(w, "\n%s: %s\n", t.title, t.about)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(t.head, "\t"))
+	for _, row := range t.rows {
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, n := range t.notes {
+		fmt.Fprintf(w, "note: %s\n", n)
+	}
+	return nil
+}
+
+// writeMarkdown writes the table alone, and its notes.
+func (t *table) writeMarkdown(b *strings.Builder) {
+	fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(t.head, " | "), strings.Repeat("---:|", len(t.head)))
+	for _, row := range t.rows {
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+	}
+	if len(t.notes) > 0 {
+		b.WriteString("\n")
+	}
+	for _, n := range t.notes {
+		fmt.Fprintf(b, "- %s\n", n)
+	}
+}
+
 func (r *results) writeMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s`\n\n%s\n", r.Command, r.heading())
-	for _, t := range r.tables() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| %s |\n|%s\n", t.title, t.about,
-			strings.Join(t.head, " | "), strings.Repeat("---:|", len(t.head)))
-		for _, row := range t.rows {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
-		}
-		if len(t.notes) > 0 {
-			b.WriteString("\n")
-		}
-		for _, n := range t.notes {
-			fmt.Fprintf(&b, "- %s\n", n)
-		}
+	for _, m := range r.Missing {
+		fmt.Fprintf(&b, "\n- missing: %s\n", m)
+	}
+	for _, t := range append(r.tables(), r.goalTable()...) {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", t.title, t.about)
+		t.writeMarkdown(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -50,7 +50,7 @@ func TestMedianAndQuantile(t *testing.T) {
 // testSamples has one disturbed repetition, which the ratios must survive.
 func testSamples() []sample {
 	cpu := func(server string, rep int, v float64) sample {
-		return sample{Work: workFlood, Receivers: 10, Server: server, Rep: rep, Metrics: metrics{cpuPerDelivery: v, latencyP50: math.NaN()}}
+		return sample{Work: floodWork.name, Size: 10, Server: server, Rep: rep, Metrics: metrics{cpuPerDelivery: v, latencyP50: math.NaN()}}
 	}
 	failed := cpu("hub", 3, 99)
 	failed.Error = "lost\na line"
@@ -72,10 +72,10 @@ func TestSummarize(t *testing.T) {
 	if room.Server != "tcproom" || room.Median[cpuPerDelivery] != 2.2 || room.Min[cpuPerDelivery] != 2 || room.Max[cpuPerDelivery] != 10 {
 		t.Errorf("tcproom: %+v", room)
 	}
-	if r := room.Ratios["relay"][cpuPerDelivery]; r != 2 {
+	if r := got[1].Ratio[cpuPerDelivery]; r != 2 {
 		t.Errorf("median of the ratios to relay is %v, want 2", r)
 	}
-	if r := room.Ratios["hub"][cpuPerDelivery]; r != 0.25 {
+	if r := hub.Ratio[cpuPerDelivery]; r != 0.25 {
 		t.Errorf("median of the ratios to hub is %v, want 0.25", r)
 	}
 	if !slices.Equal(room.Notes, []note{{"disturbed", 1}}) {
@@ -98,10 +98,10 @@ func TestReports(t *testing.T) {
 	if err := r.writeMarkdown(&markdown); err != nil {
 		t.Fatal(err)
 	}
-	if want := "| 10 | tcproom | 2.200 (2.000–10.000) | 2.00 | 0.25 |"; !strings.Contains(markdown.String(), want) {
+	if want := "| 10 | relay | 1.000 (1.000–5.000) | 2.00 |"; !strings.Contains(markdown.String(), want) {
 		t.Errorf("no %q in\n%s", want, &markdown)
 	}
-	for _, want := range []string{"2.200 (2.000–10.000)       2.00     0.25", "note: disturbed: 10 tcproom (1 of 3)", "note: FAILED: 10 hub: lost; a line"} {
+	for _, want := range []string{"2.200 (2.000–10.000)       –", "note: disturbed: 10 tcproom (1 of 3)", "note: FAILED: 10 hub: lost; a line"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
@@ -111,11 +111,24 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestPages finds columns that no work would fill because of a slip.
-func TestPages(t *testing.T) {
-	for _, w := range allWorks {
-		if p := pages[w]; p.title == "" || len(p.columns) < 2 {
-			t.Errorf("work %s has no page", w)
+// TestWorks finds works that lack something because of a slip.
+func TestWorks(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, w := range works {
+		if w.name == "" || w.title == "" || w.about == "" || w.counted == "" || len(w.full) == 0 || len(w.columns) < 2 || w.measure == nil {
+			t.Errorf("work %q lacks something", w.name)
+		}
+		if seen[w.name] {
+			t.Errorf("there are two works %s", w.name)
+		}
+		seen[w.name] = true
+	}
+	for _, g := range goals {
+		if !slices.Contains(g.work.full, g.size) {
+			t.Errorf("goal for %s of %d, which is not measured", g.work.name, g.size)
+		}
+		if !slices.ContainsFunc(g.work.columns, func(c column) bool { return c.metric == g.metric }) {
+			t.Errorf("goal for %s of %s, which is not shown", g.metric, g.work.name)
 		}
 	}
 }

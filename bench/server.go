@@ -38,13 +38,6 @@ func serverNamed(name string) *server {
 	return servers[i]
 }
 
-func serverNames() (names []string) {
-	for _, s := range servers {
-		names = append(names, s.name)
-	}
-	return names
-}
-
 // usualServers are those that are compared.
 func usualServers() (names []string) {
 	for _, s := range servers {

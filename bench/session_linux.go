@@ -1,11 +1,16 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
 
 // A session is one server with a load connected to it.
 type session struct {
 	server *process
 	load   *load
+	last   *hdr.Histogram // times until the last receiver had a message, if they were measured
 }
 
 func openSession(server string, cpus []int, cfg loadConfig) (*session, error) {

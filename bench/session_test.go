@@ -161,12 +161,12 @@ func TestIdle(t *testing.T) {
 }
 
 func TestIdleRooms(t *testing.T) {
-	m, err := measureRooms("tcproom", oneCPU(t), 1000)
+	m, err := measureEmptyRooms("tcproom", oneCPU(t), 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m[roomAlloc] <= 0 || m[goroutines] != 0 {
-		t.Errorf("an idle room has %v bytes and %v goroutines", m[roomAlloc], m[goroutines])
+	if m[roomAlloc] <= 0 || m[roomGoroutine] != 0 {
+		t.Errorf("an idle room has %v bytes and %v goroutines", m[roomAlloc], m[roomGoroutine])
 	}
 }
 
@@ -229,7 +229,7 @@ func TestRun(t *testing.T) {
 	if err == nil {
 		err = json.Unmarshal(b, &res)
 	}
-	if err != nil || len(res.Summaries) != 6 || res.Summaries[0].Ratios["hub"][cpuPerDelivery] <= 0 {
+	if err != nil || len(res.Summaries) != 6 || res.Summaries[0].Median[cpuPerDelivery] <= 0 {
 		t.Errorf("JSON: %v\n%s", err, b)
 	}
 	if md, err := os.ReadFile(filepath.Join(dir, "r.md")); err != nil || strings.Count(string(md), "\n## ") != 3 {

@@ -2,6 +2,8 @@
 
 package main
 
+import "errors"
+
 // A stream is what is said in one room.
 type stream struct {
 	sent      uint64  // messages, by all of its senders
@@ -43,3 +45,41 @@ func (l *load) inFlight() bool {
 	}
 	return false
 }
+
+// stall makes receiver i, which must have everything, stop reading; nobody
+// waits for it from now on.
+func (l *load) stall(i int) error {
+	p := &l.peers[i]
+	p.stalled, p.paused = true, true
+	l.streams[p.room].receivers--
+	return l.watch(p, i)
+}
+
+// resume makes it read again, and returns when it has everything. It is an
+// error if the server has cut it.
+func (l *load) resume(i int) error {
+	p := &l.peers[i]
+	if !p.cut {
+		p.paused = false
+		if err := l.watch(p, i); err != nil {
+			return err
+		}
+	}
+	for since := l.now(); !p.cut && p.got < l.want(p); {
+		if err := l.poll(pollTimeout); err != nil {
+			return err
+		}
+		if err := l.stalled(since); err != nil {
+			return err
+		}
+	}
+	if p.cut {
+		return errStalledCut
+	}
+	p.stalled = false
+	p.level = l.has(p)
+	l.streams[p.room].receivers++
+	return nil
+}
+
+var errStalledCut = errors.New("the reader that had stalled was cut")

@@ -1,0 +1,75 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"slices"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// A work is something that servers are measured with.
+type work struct {
+	name    string
+	title   string // in the report
+	about   string
+	counted string // what its sizes are numbers of
+	full    []int  // sizes
+	quick   []int
+	reps    int // repetitions by this library, if more than usual
+	columns []column
+
+	fixed   bool               // its sizes are not numbers of receivers, and are what they are
+	takes   func(*server) bool // whom it is done with; nil: all
+	once    bool               // nobody repeats it
+	slow    bool               // leave out servers that are not for so many receivers
+	measure func(r *runner, s step) (outcome, error)
+}
+
+// works are all that there is, in the order in which they are done.
+var works = []*work{
+	floodWork, flood1kWork, chatWork, pacedWork, paced10Work, overloadWork, stallWork,
+	idleWork, stormWork, roomsWork, receiveWork, emptyRoomsWork, tlsWork, noWindowWork, unpinnedWork,
+}
+
+// workNamed returns nil where there is none.
+func workNamed(name string) *work {
+	i := slices.IndexFunc(works, func(w *work) bool { return w.name == name })
+	if i < 0 {
+		return nil
+	}
+	return works[i]
+}
+
+func workNames() (names []string) {
+	for _, w := range works {
+		names = append(names, w.name)
+	}
+	return names
+}
+
+// onlyRoom is for works that are about this library alone.
+func onlyRoom(s *server) bool { return s == tcproomServer }
+
+// A step is one measurement that is to be made.
+type step struct {
+	work   *work
+	size   int // receivers, or what the work counts
+	rep    int // from 1
+	server *server
+}
+
+// An outcome is what a measurement yields.
+type outcome struct {
+	metrics metrics
+	latency *hdr.Histogram // nil where there is none to show
+}
+
+// A behindError says that a server did not keep up, which is a result and not
+// a failure.
+type behindError string
+
+func (e behindError) Error() string { return string(e) }
+
+var errNoCPU = errors.New("there is one CPU only, and server and load generator need one each; use -unpinned to measure all the same")
