@@ -1,19 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 const (
-	// dialsInFlight is how many connections the server may not have counted as
-	// members yet; some servers let no more than a hundred wait.
-	dialsInFlight = 100
-	sources       = 8 // addresses from which connections come, so that ports suffice
-	probes        = 8
+	// greetingsInFlight is how many connections wait for the answer to their
+	// hello at most; some servers let no more than a hundred wait.
+	greetingsInFlight = 100
+	// uncountedInFlight is how many connections a server that says nothing may
+	// not have counted yet: few questions disturb it little.
+	uncountedInFlight = 2000
+	sources           = 8 // addresses from which connections come, so that ports suffice
+	probes            = 8
 )
 
 // A loadConfig says which connections a load makes.
@@ -23,7 +29,7 @@ type loadConfig struct {
 	chat      bool // receivers send too; otherwise there is one sender beside them
 	rooms     int  // each with so many receivers; 0: one
 	tls       bool
-	stalled   bool // the last receiver stops reading when asked to
+	inFlight  int // messages that a server may have to keep for one receiver
 }
 
 func (c loadConfig) roomCount() int { return max(c.rooms, 1) }
@@ -64,8 +70,6 @@ func newLoad(p *process, cfg loadConfig) (*load, error) {
 	return l, nil
 }
 
-// connect keeps at most dialsInFlight connections waiting for their greeting,
-// or for the server to count them.
 func (l *load) connect(p *process, cfg loadConfig) error {
 	addr, err := netip.ParseAddrPort(p.addr)
 	if err != nil {
@@ -75,25 +79,43 @@ func (l *load) connect(p *process, cfg loadConfig) error {
 	if err := enoughDescriptors(total); err != nil {
 		return err
 	}
+	uncounted, err := acceptQueue()
+	if err != nil {
+		return err
+	}
 	l.peers = make([]peer, 0, total)
-	for i := range total + dialsInFlight {
-		if i < total {
-			if err := l.open(addr, cfg, cfg.membership(i)); err != nil {
-				return fmt.Errorf("connection %d of %d: %w", i+1, total, err)
-			}
+	greeted := 0
+	for i := range total {
+		if err := l.open(addr, cfg, cfg.membership(i)); err != nil {
+			return fmt.Errorf("connection %d of %d: %w", i+1, total, err)
 		}
-		if earlier := i - dialsInFlight; earlier >= 0 {
-			if err := l.awaitGreeting(earlier); err != nil {
-				return fmt.Errorf("connection %d of %d: %w", earlier+1, total, err)
-			}
-		}
-		if n := min(i+1, total) - dialsInFlight/2; i < total && n > 0 && n%(dialsInFlight/2) == 0 {
-			if err := p.awaitMembers(n); err != nil {
+		if l.speaks.greeted == nil && i%(uncounted/2) == 0 {
+			if err := p.awaitMembers(i - uncounted/2); err != nil {
 				return err
 			}
 		}
+		for ; l.speaks.greeted != nil && i-greeted > greetingsInFlight; greeted++ {
+			if err := l.awaitGreeting(greeted); err != nil {
+				return fmt.Errorf("connection %d of %d: %w", greeted+1, total, err)
+			}
+		}
+	}
+	for ; greeted < total; greeted++ {
+		if err := l.awaitGreeting(greeted); err != nil {
+			return fmt.Errorf("connection %d of %d: %w", greeted+1, total, err)
+		}
 	}
 	return p.awaitMembers(total)
+}
+
+// acceptQueue returns how many connections may wait to be accepted.
+func acceptQueue() (int, error) {
+	b, err := os.ReadFile("/proc/sys/net/core/somaxconn")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(string(bytes.TrimSpace(b)))
+	return max(min(n*3/4, uncountedInFlight), 2), err
 }
 
 // open makes a connection, says hello and files it.

@@ -30,6 +30,7 @@ func serverMain(args []string) int {
 	c := new(control)
 	flags.IntVar(&c.rooms, "rooms", 1, "rooms")
 	flags.IntVar(&c.perRoom, "per-room", 0, "connections to a room; 0: there is one room")
+	flags.IntVar(&c.inFlight, "in-flight", 0, "messages to keep for a member")
 	secure := flags.Bool("tls", false, "speak TLS")
 	_ = flags.Parse(args)
 	cpus, err := parseCPUs(*cpuList)
@@ -56,9 +57,10 @@ func serverMain(args []string) int {
 // control answers the benchmark's questions in a server: one line of standard
 // input each, answered by one line of standard output.
 type control struct {
-	rooms   int         // the server is to have
-	perRoom int         // connections to a room, in the order in which they are accepted; 0: there is one room
-	tls     *tls.Config // nil: no TLS
+	rooms    int         // the server is to have
+	perRoom  int         // connections to a room, in the order in which they are accepted; 0: there is one room
+	inFlight int         // messages it may have to keep for a member, for those who must say
+	tls      *tls.Config // nil: no TLS
 
 	members   func() int
 	makeRooms func(n int) (keep any) // makes n idle rooms; nil where there are none

@@ -103,6 +103,7 @@ func (r *runner) flood(s step, cfg loadConfig) (outcome, error) {
 	if cfg.chat {
 		f.window = max(r.window, cfg.receivers)
 	}
+	cfg.inFlight = f.window
 	return r.session(s.server, cfg, f.measure)
 }
 

@@ -53,7 +53,8 @@ var overloadWork = &work{
 
 func (r *runner) paced(s step, rate int, d time.Duration) (outcome, error) {
 	w := paced{rate: rate, duration: r.shorter(d, 500*time.Millisecond), patience: 6 * time.Second}
-	return r.session(s.server, loadConfig{size: r.lineSize(smallLine), receivers: s.size}, w.measure)
+	cfg := loadConfig{size: r.lineSize(smallLine), receivers: s.size, inFlight: w.total()}
+	return r.session(s.server, cfg, w.measure)
 }
 
 // paced is the work in which one sender sends at fixed times, whatever became
@@ -88,6 +89,8 @@ func (w paced) measure(s *session) (metrics, error) {
 	return m, s.load.finish()
 }
 
+func (w paced) total() int { return max(int(w.duration*time.Duration(w.rate)/time.Second), 1) }
+
 // paces is what became of messages that were sent at fixed times.
 type paces struct {
 	last    *hdr.Histogram // when the last receiver had them
@@ -100,7 +103,7 @@ type paces struct {
 func (w paced) run(l *load) (paces, error) {
 	got := paces{last: newHistogram(), late: newHistogram()}
 	interval := time.Second / time.Duration(w.rate)
-	total := max(int(w.duration/interval), 1)
+	total := w.total()
 	l.watchLevels(uint64(total))
 	base, sender := l.streams[0].sent, l.streams[0].senders[0]
 	start := l.now() + 100*time.Millisecond

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 )
@@ -145,7 +146,7 @@ func progressText(w *work, s sample) string {
 	}
 	var parts []string
 	for i, c := range w.columns {
-		if v, ok := s.Metrics[c.metric]; ok && !c.ratio && i < 4 {
+		if v, ok := s.Metrics[c.metric]; ok && !c.ratio && i < 4 && !math.IsNaN(v) {
 			parts = append(parts, fmt.Sprintf("%s %s", c.title, c.format(v)))
 		}
 	}

@@ -50,6 +50,9 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 	if n := cfg.roomCount(); n > 1 {
 		args = append(args, "-rooms", strconv.Itoa(n), "-per-room", strconv.Itoa(cfg.perRoom()))
 	}
+	if cfg.inFlight > 0 {
+		args = append(args, "-in-flight", strconv.Itoa(cfg.inFlight))
+	}
 	if cfg.tls {
 		args = append(args, "-tls")
 	}
@@ -170,7 +173,7 @@ func (p *process) memberCount() (int, error) {
 // awaitMembers waits until the server has n members or more. What a mute server
 // has is known from its greetings alone.
 func (p *process) awaitMembers(n int) error {
-	if p.mute {
+	if p.mute || n <= 0 {
 		return nil
 	}
 	for deadline := time.Now().Add(answerTimeout); ; {

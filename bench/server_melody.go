@@ -16,7 +16,7 @@ import (
 // melodyServer is the WebSocket hub melody; a room is one of its instances.
 var melodyServer = &server{
 	name:   "melody",
-	about:  "olahol/melody, a WebSocket hub with a channel (of 4,096 here, it drops what does not fit) and a writing goroutine per session",
+	about:  "olahol/melody, a WebSocket hub with a channel (large enough here: it drops what does not fit) and a writing goroutine per session",
 	speaks: webSocket,
 	serve:  serveMelody,
 	tls:    true,
@@ -30,7 +30,7 @@ func serveMelody(c *control) error {
 	}
 	rooms := make(map[string]*melody.Melody)
 	for i := range c.roomCount() {
-		rooms[webSocketPath(i)] = newMelody()
+		rooms[webSocketPath(i)] = newMelody(c.inFlight)
 	}
 	c.members = func() (n int) {
 		for _, m := range rooms {
@@ -51,10 +51,10 @@ func serveMelody(c *control) error {
 	return <-failed
 }
 
-func newMelody() *melody.Melody {
+func newMelody(inFlight int) *melody.Melody {
 	m := melody.New()
 	m.Config.MaxMessageSize = 64 << 10
-	m.Config.MessageBufferSize = 4096
+	m.Config.MessageBufferSize = max(m.Config.MessageBufferSize, 2*inFlight)
 	m.Config.WriteWait = time.Minute
 	m.Config.PingPeriod, m.Config.PongWait = time.Hour, 2*time.Hour
 	m.HandleMessageBinary(func(s *melody.Session, b []byte) { _ = m.BroadcastBinaryOthers(b, s) })

@@ -82,14 +82,17 @@ func (t *tlsLink) Read(b []byte) (int, error) {
 		t.in = append(t.in[:0], t.in[n:]...)
 		return n, nil
 	}
-	n, errno := rawRead(t.fd, b)
-	if errno != 0 {
-		return 0, errno
+	for {
+		switch n, errno := rawRead(t.fd, b); {
+		case errno == syscall.EINTR:
+		case errno != 0:
+			return 0, errno
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
 	}
-	if n == 0 {
-		return 0, io.EOF
-	}
-	return n, nil
 }
 
 func (t *tlsLink) Write(b []byte) (int, error) {
