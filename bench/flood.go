@@ -28,7 +28,7 @@ var floodWork = &work{
 	about:   "One sender of lines of 64 bytes, never more than the window in flight, which is what the slowest of all receivers lacks.",
 	counted: "receivers",
 	full:    []int{10, 100, 1000, 10_000},
-	quick:   []int{10, 1000},
+	quick:   []int{10, 100, 1000},
 	slow:    true,
 	columns: floodColumns,
 	measure: func(r *runner, s step) (outcome, error) {
@@ -83,7 +83,7 @@ var unpinnedWork = &work{
 	about:   "Flood of lines of 64 bytes with servers and generator free to run on all cores, and so to disturb each other; once.",
 	counted: "receivers",
 	full:    []int{1000},
-	quick:   []int{1000},
+	quick:   []int{100},
 	once:    true,
 	columns: floodColumns,
 	measure: func(r *runner, s step) (out outcome, err error) {

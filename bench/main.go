@@ -146,7 +146,7 @@ func shorten(o *options, flags *flag.FlagSet) {
 	quick := map[string]func(){
 		"reps":     func() { o.reps = 1 },
 		"duration": func() { o.duration = 250 * time.Millisecond },
-		"mib":      func() { o.mebibytes = 16 },
+		"mib":      func() { o.mebibytes = 4 },
 	}
 	flags.Visit(func(f *flag.Flag) { delete(quick, f.Name) })
 	for _, set := range quick {

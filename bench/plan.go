@@ -118,6 +118,8 @@ func (r *runner) does(s step) bool {
 		return false
 	case s.rep > r.reps && s.server != tcproomServer:
 		return false
+	case r.quick && s.server.guest && s.size > 100 && s.work != idleWork && len(r.receivers) == 0:
+		return false
 	case s.work.slow && s.server.atMost > 0 && s.size > s.server.atMost && len(r.receivers) == 0:
 		return false
 	}

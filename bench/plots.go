@@ -4,6 +4,7 @@ package main
 
 import (
 	"image/color"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,17 +12,19 @@ import (
 	"strconv"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	_ "gonum.org/v1/plot/vg/vgsvg"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
 // A picture is a plot with the name of its file and what it shows.
 type picture struct {
-	file  string
-	about string
-	plot  *plot.Plot
+	file   string
+	about  string
+	plot   *plot.Plot
+	legend *plot.Legend // nil: none
 }
 
 // pictures are those for which r has enough.
@@ -54,11 +57,29 @@ func savePictures(list []picture, dir string) error {
 		return err
 	}
 	for _, p := range list {
-		if err := p.plot.Save(18*vg.Centimeter, 11*vg.Centimeter, filepath.Join(dir, p.file)); err != nil {
+		if err := writeFile(filepath.Join(dir, p.file), p.write); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// write draws the plot with its legend beside it. There are margins, for a
+// browser may lack the font and take a wider one.
+func (p picture) write(w io.Writer) error {
+	const width, height, beside, margin = 21 * vg.Centimeter, 11 * vg.Centimeter, 5.2 * vg.Centimeter, 0.4 * vg.Centimeter
+	c := vgsvg.New(width, height)
+	all := draw.New(c)
+	all.SetColor(color.White)
+	all.Fill(all.Rectangle.Path())
+	right := -margin
+	if p.legend != nil {
+		right = -beside
+		p.legend.Draw(draw.Crop(all, width-beside+margin, 0, 0, -1.5*vg.Centimeter))
+	}
+	p.plot.Draw(draw.Crop(all, margin, right, margin, -margin))
+	_, err := c.WriteTo(w)
+	return err
 }
 
 // A curve is what a server, or a work, has in a plot.
@@ -72,18 +93,23 @@ func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = vg.Points(6)
-	p.Legend.Top, p.Legend.Left = true, false
-	p.Legend.Padding = vg.Points(2)
+	for _, f := range []*font.Font{&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font} {
+		f.Variant = "Sans"
+	}
 	p.Add(plotter.NewGrid())
 	return p
 }
 
-// draw adds curves, and room at the right for their names.
-func drawCurves(p *plot.Plot, curves []curve) error {
+// addCurves adds them to a plot, and returns a legend of their names.
+func addCurves(p *plot.Plot, curves []curve) (*plot.Legend, error) {
+	legend := plot.NewLegend()
+	legend.Left, legend.Top = true, true
+	legend.TextStyle.Font.Variant = "Sans"
+	legend.Padding = vg.Points(3)
 	for _, c := range curves {
 		line, points, err := plotter.NewLinePoints(c.points)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		line.Color, points.Color = colorOf(c.at), colorOf(c.at)
 		line.Width = vg.Points(1.2)
@@ -92,9 +118,9 @@ func drawCurves(p *plot.Plot, curves []curve) error {
 		}
 		points.Shape, points.Radius = shapes[c.at%len(shapes)], vg.Points(2.2)
 		p.Add(line, points)
-		p.Legend.Add(c.name, line, points)
+		legend.Add(c.name, line, points)
 	}
-	return nil
+	return &legend, nil
 }
 
 var shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}, draw.RingGlyph{}, draw.PlusGlyph{}}
@@ -107,13 +133,43 @@ func colorOf(i int) color.Color {
 	return color.RGBA{R: uint8(c >> 16), G: uint8(c >> 8), B: uint8(c), A: 255}
 }
 
-// logAxis makes an axis logarithmic if everything on it is above zero, with
-// ticks at the values given, or at powers of ten.
+// logAxis makes an axis logarithmic; all of it must be above zero. It has ticks
+// where they are given, or at powers of ten.
 func logAxis(a *plot.Axis, ticks []plot.Tick) {
-	a.Scale, a.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	a.Scale, a.Tick.Marker = plot.LogScale{}, plot.TickerFunc(decades)
 	if ticks != nil {
 		a.Tick.Marker = plot.ConstantTicks(ticks)
+		return
 	}
+	a.Min, a.Max = math.Pow(10, math.Floor(math.Log10(a.Min))), math.Pow(10, math.Ceil(math.Log10(a.Max)))
+	if a.Min == a.Max { // which plot would widen to zero
+		a.Max *= 10
+	}
+}
+
+// decades are labelled at powers of ten, up to a few of which nobody needs to
+// count the zeros.
+func decades(least, most float64) (ticks []plot.Tick) {
+	for v := math.Pow(10, math.Round(math.Log10(least))); v <= most*1.001; v *= 10 {
+		for k := 1.0; k < 10 && v*k <= most*1.001; k++ {
+			t := plot.Tick{Value: v * k}
+			if k == 1 {
+				t.Label = shortNumber(v)
+			}
+			ticks = append(ticks, t)
+		}
+	}
+	return ticks
+}
+
+func shortNumber(v float64) string {
+	switch {
+	case v > 0.999e6:
+		return strconv.FormatFloat(math.Round(v/1e6), 'f', -1, 64) + " M"
+	case v > 0.999e4:
+		return strconv.FormatFloat(math.Round(v/1e3), 'f', -1, 64) + " k"
+	}
+	return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64)
 }
 
 // fanOut shows deliveries per server CPU-second against receivers.
@@ -134,9 +190,10 @@ func (r *results) fanOut(w *work, file string) (picture, error) {
 	if len(curves) == 0 || len(r.sizesOf(w)) < 2 {
 		return picture{}, nil
 	}
+	legend, err := addCurves(p, curves)
 	logAxis(&p.X, sizeTicks(r.sizesOf(w)))
 	logAxis(&p.Y, nil)
-	return picture{file, "deliveries per second of server CPU; more is better", p}, drawCurves(p, curves)
+	return picture{file, "deliveries per second of server CPU; more is better", p, legend}, err
 }
 
 func sizeTicks(sizes []int) (ticks []plot.Tick) {
@@ -182,22 +239,26 @@ func (r *results) quantiles(w *work, file string) (picture, error) {
 	if len(curves) == 0 {
 		return picture{}, nil
 	}
+	legend, err := addCurves(p, curves)
 	logAxis(&p.X, shareTicks)
 	logAxis(&p.Y, nil)
-	return picture{file, "the time until the last receiver has a message, by the share of messages that took no longer; less is better", p}, drawCurves(p, curves)
+	return picture{file, "the time until the last receiver has a message, by the share of messages that took no longer; less is better", p, legend}, err
 }
 
-var shares = []float64{0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999}
+var shares = []float64{0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999}
 
 var shareTicks = []plot.Tick{
-	{Value: 1, Label: "0"}, {Value: 2, Label: "50 %"}, {Value: 10, Label: "90 %"}, {Value: 100, Label: "99 %"}, {Value: 1000, Label: "99.9 %"},
+	{Value: 2, Label: "50 %"}, {Value: 10, Label: "90 %"}, {Value: 100, Label: "99 %"}, {Value: 1000, Label: "99.9 %"},
 }
 
 // idleMemory shows memory per idle connection.
 func (r *results) idleMemory() (picture, error) {
-	var values plotter.Values
-	var names []string
-	var bars []plot.Plotter
+	var (
+		names  []string
+		bars   []plot.Plotter
+		at     plotter.XYs
+		values []string
+	)
 	p := newPlot("Idle: resident memory of the server a connection", "bytes", "")
 	for i, s := range r.servers() {
 		for _, size := range r.sizesOf(idleWork) {
@@ -209,40 +270,47 @@ func (r *results) idleMemory() (picture, error) {
 				bar.Horizontal, bar.Color, bar.XMin = true, colorOf(i), float64(len(names))
 				bar.LineStyle.Width = 0
 				bars = append(bars, bar)
-				values = append(values, m.Median[rssIdle])
-				names = append(names, s.name+" "+digits(0)(m.Median[rssIdle]))
+				at = append(at, plotter.XY{X: max(m.Median[rssIdle], 0), Y: float64(len(names))})
+				values = append(values, " "+digits(0)(m.Median[rssIdle]))
+				names = append(names, s.name)
 			}
 		}
 	}
-	if len(values) == 0 {
+	if len(names) == 0 {
 		return picture{}, nil
 	}
-	p.Add(bars...)
+	labels, err := plotter.NewLabels(plotter.XYLabels{XYs: at, Labels: values})
+	if err != nil {
+		return picture{}, err
+	}
+	labels.Offset = vg.Point{X: vg.Points(3), Y: -vg.Points(3)}
+	for i := range labels.TextStyle {
+		labels.TextStyle[i].Font.Variant = "Sans"
+	}
+	p.Add(append(bars, labels)...)
 	p.NominalY(names...)
-	p.X.Min = 0
-	return picture{"idle.svg", "resident memory of the server per idle connection; less is better", p}, nil
+	p.X.Min, p.X.Max = 0, 1.1*p.X.Max // for the number at the longest bar
+	return picture{"idle.svg", "resident memory of the server per idle connection; less is better", p, nil}, nil
 }
 
 // growth shows what this library's costs do when a room, or their number, grows.
 func (r *results) growth() (picture, error) {
-	p := newPlot("tcproom: does the cost grow?", "receivers, members or rooms", "server CPU, µs")
+	p := newPlot("tcproom: a delivery by receivers and rooms, a message by members", "receivers, rooms, members", "server CPU, µs")
 	var curves []curve
-	most := 0.0
 	for i, g := range []struct {
 		name   string
 		work   *work
 		metric string
 	}{
-		{"a delivery of 64 bytes, by receivers", floodWork, cpuPerDelivery},
-		{"a delivery of 1 KiB, by receivers", flood1kWork, cpuPerDelivery},
-		{"a delivery, by rooms of 10 that all talk", roomsWork, cpuPerDelivery},
-		{"receiving a message, by members", receiveWork, cpuPerMessage},
+		{"64 B, by receivers", floodWork, cpuPerDelivery},
+		{"1 KiB, by receivers", flood1kWork, cpuPerDelivery},
+		{"64 B, by rooms of 10", roomsWork, cpuPerDelivery},
+		{"received, by members", receiveWork, cpuPerMessage},
 	} {
 		c := curve{name: g.name, at: i}
 		for _, size := range r.sizesOf(g.work) {
 			if m := r.find(g.work.name, size, tcproomServer.name); m != nil && m.Median[g.metric] > 0 {
 				c.points = append(c.points, plotter.XY{X: float64(size), Y: m.Median[g.metric]})
-				most = math.Max(most, m.Median[g.metric])
 			}
 		}
 		if len(c.points) > 1 {
@@ -252,7 +320,8 @@ func (r *results) growth() (picture, error) {
 	if len(curves) == 0 {
 		return picture{}, nil
 	}
+	legend, err := addCurves(p, curves)
 	logAxis(&p.X, nil)
-	p.Y.Min, p.Y.Max = 0, 1.6*most // room for the legend
-	return picture{"growth.svg", "what a delivery costs this library as a room or the number of rooms grows, and what receiving costs as members grow", p}, drawCurves(p, curves)
+	logAxis(&p.Y, nil)
+	return picture{"growth.svg", "what a delivery costs this library as a room or the number of rooms grows, and what receiving costs as members grow", p, legend}, err
 }

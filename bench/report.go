@@ -116,17 +116,29 @@ func remarks(group []summary) []string {
 			if where[n.Text] == nil {
 				texts = append(texts, n.Text)
 			}
-			at := fmt.Sprintf("%d %s (%d of %d)", s.Size, s.Server, n.Samples, s.Samples+len(s.Errors))
-			where[n.Text] = append(where[n.Text], at)
+			where[n.Text] = append(where[n.Text], s.where(n.Samples))
 		}
 		for _, e := range s.Errors {
 			failures = append(failures, fmt.Sprintf("FAILED: %d %s: %s", s.Size, s.Server, joinLines(e)))
 		}
 	}
 	for i, text := range texts {
-		texts[i] = text + ": " + strings.Join(where[text], ", ")
+		if at := where[text]; len(at) > 2 && len(at) == len(group) {
+			texts[i] = text + ": everywhere"
+		} else {
+			texts[i] = text + ": " + strings.Join(at, ", ")
+		}
 	}
 	return append(texts, failures...)
+}
+
+// where names a row, and how many of its samples if not all.
+func (s *summary) where(samples int) string {
+	at := fmt.Sprintf("%d %s", s.Size, s.Server)
+	if all := s.Samples + len(s.Errors); samples < all {
+		at += fmt.Sprintf(" (%d of %d)", samples, all)
+	}
+	return at
 }
 
 // heading says where and how the figures came about.

@@ -18,7 +18,7 @@ var stallWork = &work{
 	about:   "100 lines of 1 KiB a second; the time until the last receiver has one, when all read, and when one has stopped reading and 4.5 MiB beyond that have been sent, so that its socket is full. The stalled one is not waited for; afterwards it reads again, and must get everything.",
 	counted: "receivers",
 	full:    []int{1000},
-	quick:   []int{1000},
+	quick:   []int{100},
 	reps:    7,
 	takes:   func(s *server) bool { return !s.guest },
 	columns: []column{
@@ -29,7 +29,7 @@ var stallWork = &work{
 	},
 	measure: func(r *runner, s step) (outcome, error) {
 		w := stall{
-			paced: paced{rate: 100, duration: r.shorter(2*time.Second, 500*time.Millisecond), patience: 3 * time.Second},
+			paced: paced{rate: 100, duration: r.shorter(2*time.Second, 500*time.Millisecond), patience: r.shorter(3*time.Second, time.Second)},
 			fill:  4<<20 + 512<<10,
 			first: s.rep%2 == 0,
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gonum.org/v1/plot"
 )
 
 func TestTLS(t *testing.T) {
@@ -215,6 +217,35 @@ func TestDocument(t *testing.T) {
 	}
 	if err := r.writeDocument(foreign, plots); err == nil || readText(t, foreign) != "mine" {
 		t.Errorf("overwrote a file of somebody else: %v", err)
+	}
+}
+
+func TestDecades(t *testing.T) {
+	label := func(ticks []plot.Tick) (s string) {
+		for _, tick := range ticks {
+			if tick.Label != "" {
+				s += tick.Label + ","
+			}
+		}
+		return s
+	}
+	for _, tt := range []struct {
+		least, most float64
+		want        string
+	}{
+		{0.001, 10, "0.001,0.01,0.1,1,10,"},
+		{1000, 1e7, "1000,10 k,100 k,1 M,10 M,"},
+		{5, 5, ""},
+	} {
+		if got := label(decades(tt.least, tt.most)); got != tt.want {
+			t.Errorf("from %v to %v: %s, want %s", tt.least, tt.most, got, tt.want)
+		}
+	}
+	for _, v := range []float64{0.3, 1, 7, 1000} {
+		a := plot.Axis{Min: v, Max: v}
+		if logAxis(&a, nil); !(0 < a.Min && a.Min < a.Max && a.Min <= v && v <= a.Max) {
+			t.Errorf("an axis for %v alone goes from %v to %v", v, a.Min, a.Max)
+		}
 	}
 }
 
