@@ -17,6 +17,7 @@ var mosquittoServer = &server{
 	program: "mosquitto",
 	mute:    true,
 	guest:   true,
+	atMost:  1000, // a window to 10,000 takes it a quarter of a minute or more
 	serve: func(c *control) error {
 		return c.become("mosquitto", func(port string) []string {
 			return []string{"-c", memoryFile("mosquitto.conf", fmt.Sprintf(mosquittoConfig, port))}
