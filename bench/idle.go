@@ -28,7 +28,7 @@ var idleWork = &work{
 		value("heap+stack", heapQuiet, digits(0)),
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		w := idle{settle: r.shorter(2*time.Second, 300*time.Millisecond)}
+		w := idle{settle: r.shorter(1500*time.Millisecond, 300*time.Millisecond)}
 		m, err := w.measure(s.server.name, r.server, loadConfig{size: r.lineSize(smallLine), receivers: s.size - 1})
 		return outcome{metrics: m}, err
 	},

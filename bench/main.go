@@ -112,7 +112,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 	peers := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure; lossy is there to fail")
 	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
 	flags.IntVar(&o.reps, "reps", 3, "repetitions")
-	flags.DurationVar(&o.duration, "duration", time.Second, "length of one flood or chat, after a warm-up")
+	flags.DurationVar(&o.duration, "duration", 700*time.Millisecond, "length of one flood or chat, after a warm-up")
 	flags.IntVar(&o.window, "window", 128, "messages in flight at most, in a flood")
 	flags.IntVar(&o.size, "size", 0, "bytes of a line, its newline included, instead of each work's own")
 	flags.IntVar(&o.mebibytes, "mib", 200, "MiB that the sender of nowindow sends; each receiver gets them all")

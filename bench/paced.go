@@ -37,8 +37,9 @@ var paced10Work = &work{
 	about:   "The same with 10 lines a second to more receivers.",
 	counted: "receivers",
 	full:    []int{10_000},
+	slow:    true,
 	columns: pacedColumns,
-	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 10, 5*time.Second) },
+	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 10, 4*time.Second) },
 }
 
 var overloadWork = &work{
@@ -47,12 +48,13 @@ var overloadWork = &work{
 	about:   "100 lines a second to 10,000: a million deliveries a second, more than a core makes one by one.",
 	counted: "receivers",
 	full:    []int{10_000},
+	slow:    true,
 	columns: pacedColumns,
 	measure: func(r *runner, s step) (outcome, error) { return r.paced(s, 100, 3*time.Second) },
 }
 
 func (r *runner) paced(s step, rate int, d time.Duration) (outcome, error) {
-	w := paced{rate: rate, duration: r.shorter(d, 500*time.Millisecond), patience: 6 * time.Second}
+	w := paced{rate: rate, duration: r.shorter(d, 500*time.Millisecond), patience: 4 * time.Second}
 	cfg := loadConfig{size: r.lineSize(smallLine), receivers: s.size, inFlight: w.total()}
 	return r.session(s.server, cfg, w.measure)
 }

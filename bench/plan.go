@@ -83,8 +83,8 @@ func (r *runner) run() {
 // them alike.
 func (r *runner) steps(w *work) (list []step) {
 	reps := r.reps
-	if !r.quick {
-		reps = max(reps, w.reps)
+	if w.reps > 0 && !r.quick {
+		reps = w.reps
 	}
 	for rep := range reps {
 		for _, size := range r.sizes(w) {
@@ -116,7 +116,7 @@ func (r *runner) does(s step) bool {
 		return false
 	case s.rep > 1 && (s.work.once || s.server.guest):
 		return false
-	case s.rep > r.reps && s.server != tcproomServer:
+	case s.rep > 1 && s.work.reps > 0 && s.server != tcproomServer:
 		return false
 	case r.quick && s.server.guest && s.size > 100 && s.work != idleWork && len(r.receivers) == 0:
 		return false

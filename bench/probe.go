@@ -89,7 +89,7 @@ func (p *probe) take(data []byte, now int64) (rest []byte) {
 	}
 	p.lines++
 	p.order(int(sender), seq)
-	if p.lines%latencyEvery == 0 {
+	if p.lines%latencyEvery == 1 { // the first too: there may be few
 		record(p.latency, time.Duration(now-int64(sent)))
 	}
 	return data[p.size:]

@@ -19,7 +19,7 @@ type server struct {
 	tls     bool   // it can speak TLS
 	special bool   // it is not compared with the others
 	guest   bool   // measured once, where the others are repeated
-	atMost  int    // receivers of a flood, unless asked for by number; 0: any
+	atMost  int    // receivers of some works, unless asked for by number; 0: any
 }
 
 // servers are what can be measured, in the order of the report.

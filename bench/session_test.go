@@ -28,6 +28,14 @@ const shortly = 100 * time.Millisecond
 // honest are the servers that lose nothing and that there are here.
 var honest = slices.DeleteFunc(usualServers(), func(name string) bool { return serverNamed(name).missing() != "" })
 
+// quickly skips, in short mode, a server that a test of its own kind has had.
+func quickly(t *testing.T, name string) {
+	t.Helper()
+	if testing.Short() && serverNamed(name).guest {
+		t.Skip("TestFlood measures it in short mode")
+	}
+}
+
 func oneCPU(t *testing.T) []int {
 	t.Helper()
 	cpus, err := affinity()
@@ -107,6 +115,7 @@ func TestFlood(t *testing.T) {
 func TestPaced(t *testing.T) {
 	for _, server := range honest {
 		t.Run(server, func(t *testing.T) {
+			quickly(t, server)
 			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
 			m, err := paced{rate: 300, duration: shortly, patience: 10 * time.Second}.measure(s)
 			if err != nil {

@@ -17,7 +17,7 @@ type work struct {
 	counted string // what its sizes are numbers of
 	full    []int  // sizes
 	quick   []int
-	reps    int // repetitions by this library, if more than usual
+	reps    int // repetitions by this library, once by the others; 0: as usual
 	columns []column
 
 	fixed   bool               // its sizes are not numbers of receivers, and are what they are

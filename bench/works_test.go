@@ -73,6 +73,7 @@ func TestRecordCounter(t *testing.T) {
 func TestRooms(t *testing.T) {
 	for _, name := range honest {
 		t.Run(name, func(t *testing.T) {
+			quickly(t, name)
 			s := openTestSession(t, name, loadConfig{size: 64, receivers: 5, chat: true, rooms: 12})
 			if _, err := (flood{window: 32, duration: shortly}).measure(s); err != nil {
 				t.Fatal(err)
@@ -93,6 +94,7 @@ func TestRooms(t *testing.T) {
 func TestStorm(t *testing.T) {
 	for _, name := range honest {
 		t.Run(name, func(t *testing.T) {
+			quickly(t, name)
 			m, err := measureStorm(name, oneCPU(t), loadConfig{size: 64, receivers: 150})
 			if err != nil || m[cpuPerJoin] <= 0 || m[joinRate] <= 0 {
 				t.Errorf("%v, %v", m, err)
