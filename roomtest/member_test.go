@@ -80,6 +80,23 @@ func TestSendWaitsForTheHook(t *testing.T) {
 	})
 }
 
+// TestSendDoesNotCountHeartbeats, which a client says by itself.
+func TestSendDoesNotCountHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		done := 0
+		srv := roomtest.NewMemServer(t, tcproom.WithHeartbeat(time.Minute), tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+			time.Sleep(time.Second)
+			done++
+			return nil
+		}))
+		ada := srv.Join("ada", tcproom.WithHeartbeat(50*time.Second))
+		ada.Link.Out(roomtest.Chop(7))
+		time.Sleep(time.Hour)
+		ada.Send("x")
+		require.Equal(t, 1, done)
+	})
+}
+
 // TestSendEndsWithTheConnection, even if the member does not read.
 func TestSendEndsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+
+	"example.com/tcproom"
 )
 
 // An acceptor is a listener whose connections the server keeps an eye on.
@@ -28,15 +30,17 @@ func (a *acceptor) Accept() (net.Conn, error) {
 }
 
 // A served conn is the room's end of a connection. It knows whether the room
-// has closed it, and how many lines the room has dealt with.
+// has closed it, and how many messages and hellos the room has dealt with, where
+// they are those of a Member: lines of JSON.
 type served struct {
 	*Conn
 	s   *Server
 	who string
 
 	mu      sync.Mutex // guards what follows
-	read    uint64     // lines that the room was given
-	handled uint64     // lines that it had dealt with when it last came to read
+	line    []byte     // how the line begins that is being read
+	read    uint64     // messages that the room was given
+	handled uint64     // those that it had dealt with when it last came to read
 	closed  bool
 	changed chan struct{} // closed when handled or closed changes; nil until somebody waits
 }
@@ -59,12 +63,28 @@ func (c *served) Read(b []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	n, err := c.Conn.Read(b)
-	if lines := bytes.Count(b[:n], []byte("\n")); lines > 0 {
-		c.mu.Lock()
-		c.read += uint64(lines)
-		c.mu.Unlock()
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.countLocked(b[:n])
 	return n, err
+}
+
+var ping, pong = tcproom.JSON{}.AppendPing(nil), tcproom.JSON{}.AppendPong(nil)
+
+// countLocked counts the lines that end in b and are no heartbeats, which the
+// client says by itself.
+func (c *served) countLocked(b []byte) {
+	for {
+		rest, more, ended := bytes.Cut(b, []byte("\n"))
+		c.line = append(c.line, rest[:min(len(rest), len(ping)+1-len(c.line))]...)
+		if !ended {
+			return
+		}
+		if !bytes.Equal(c.line, ping) && !bytes.Equal(c.line, pong) {
+			c.read++
+		}
+		c.line, b = c.line[:0], more
+	}
 }
 
 // Close implements net.Conn.
@@ -87,8 +107,8 @@ func (c *served) changedLocked() {
 	}
 }
 
-// dealtWith reports whether the room has dealt with n lines, or reads no more;
-// if not, the channel is closed when to ask again.
+// dealtWith reports whether the room has dealt with n messages, or reads no
+// more; if not, the channel is closed when to ask again.
 func (c *served) dealtWith(n uint64) (bool, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

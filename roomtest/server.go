@@ -113,7 +113,7 @@ func shared[T any](opts []T) []tcproom.DialOption {
 		}
 	}
 	return append(both,
-		tcproom.WithTLS(nil), tcproom.WithIdleTimeout(0), tcproom.WithWriteTimeout(0),
+		tcproom.WithTLS(nil), tcproom.WithIdleTimeout(0), tcproom.WithHeartbeat(0), tcproom.WithWriteTimeout(0),
 		tcproom.WithSocketBuffers(0, 0), tcproom.WithLogger(nil))
 }
 
