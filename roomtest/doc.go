@@ -100,13 +100,6 @@
 //		})
 //	}
 //
-// # Bots
-//
-// For whoever writes a client, [Server.Bot] puts the others into the room, which
-// answer, flood, fall silent and come back by rules:
-//
-//	srv.Bot("broker", roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")))
-//
 // # Conformance
 //
 // [TestFraming], [TestCodec] and [TestConn] find out whether a framing, a codec
