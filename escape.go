@@ -153,12 +153,21 @@ func plainJSON(s []byte) int {
 	return i
 }
 
-// quotePeer quotes what a peer sent for an error, at most 64 bytes of it.
+// quotePeer quotes what a peer sent for an error: at most 64 bytes of it, in 72
+// characters, so that no peer gets much more back than it sent.
 func quotePeer[T []byte | string](s T) string {
-	if len(s) > 64 {
-		return strconv.Quote(string(s[:64])) + "…"
+	const most = 72
+	for n := min(len(s), 64); ; {
+		q := strconv.Quote(string(s[:n]))
+		switch {
+		case len(q) > most:
+			n = min(n-1, n*most/len(q))
+		case n < len(s):
+			return q + "…"
+		default:
+			return q
+		}
 	}
-	return strconv.Quote(string(s))
 }
 
 // cutText returns the longest beginning of s that is at most limit bytes and

@@ -285,7 +285,7 @@ func (Netstring) SplitFrame(data []byte, max int) (n int, body []byte, err error
 			}
 			return i + 1 + int(size) + 1, body[:size:size], nil
 		default:
-			return 0, nil, fmt.Errorf("%w: netstring: length starts with %q, want digits without leading zeros and a colon", ErrMalformed, cut(data))
+			return 0, nil, fmt.Errorf("%w: netstring: length starts with %s, want digits without leading zeros and a colon", ErrMalformed, quotePeer(cut(data)))
 		}
 	}
 	return 0, nil, nil
@@ -405,11 +405,11 @@ func splitHeader(data []byte, max int) (n int, size uint64, err error) {
 			}
 		}
 		if want != "" {
-			return 0, 0, fmt.Errorf("%w: content-length: header line starts with %q, want %s", ErrMalformed, cut(data[begin:i+1]), want)
+			return 0, 0, fmt.Errorf("%w: content-length: header line starts with %s, want %s", ErrMalformed, quotePeer(cut(data[begin:i+1])), want)
 		}
 	}
 	if len(data) >= maxHeaderBytes {
-		return 0, 0, fmt.Errorf("%w: content-length: header block starts with %q and does not end within 8 KiB", ErrMalformed, cut(data))
+		return 0, 0, fmt.Errorf("%w: content-length: header block starts with %s and does not end within 8 KiB", ErrMalformed, quotePeer(cut(data)))
 	}
 	return 0, 0, nil
 }
