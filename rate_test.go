@@ -240,6 +240,26 @@ func TestRateIsContained(t *testing.T) {
 	waitDone(t, room)
 }
 
+// TestRateAndFailingHook: a message that fails is not tried again.
+func TestRateAndFailingHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard []string
+		room := tcproom.New(limited(&bucket{perSecond: 1 << 20, burst: 1 << 20}), tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+			if heard = append(heard, string(body)); string(body) == "bad" {
+				return errors.New("no")
+			}
+			return nil
+		}))
+		nc, served := pipe(room)
+		fmt.Fprint(nc, "good\nbad\nlate\n")
+		go io.Copy(io.Discard, nc)
+		require.ErrorIs(t, <-served, tcproom.ErrHook)
+		require.Equal(t, []string{"good", "bad"}, heard)
+		nc.Close()
+		require.NoError(t, room.Close())
+	})
+}
+
 // TestNoLimiter: a nil one means none.
 func TestNoLimiter(t *testing.T) {
 	room := tcproom.New(limited(nil))

@@ -39,8 +39,9 @@ func (c *Conn) hear(limit int) error {
 		}
 		if err == nil && n > 0 && c.limiter != nil {
 			// What came before it does not wait with it.
-			if err = c.say(in); err == nil {
-				in.clear()
+			err = c.say(in)
+			in.clear() // it is not said again
+			if err == nil {
 				err = c.pay(n)
 			}
 		}
