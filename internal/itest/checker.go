@@ -95,6 +95,7 @@ type client struct {
 	welcome *record
 	stream  []*record // recv, gap, goodbye
 	sends   []*sending
+	clean   bool // it read its stream to a clean end
 	faulty  bool
 	leave   uint64 // seq of its leave, 0: none is known
 }
@@ -143,6 +144,8 @@ func (c *checker) take(rec *record) {
 		cl.floor = c.head
 	case opFault:
 		cl.faulty = true
+	case opEnd:
+		cl.clean = rec.Cause == ""
 	case opInvoke, opOK, opFail:
 		c.takeSend(cl, rec)
 	case opWelcome:
@@ -342,7 +345,7 @@ func (c *checker) checkRealTime() {
 
 // checkSends looks at what became of what a client sent.
 func (c *checker) checkSends(cl *client) {
-	clean := c.causes[cl.id] == "left" && !cl.faulty // the room read all of it
+	clean := cl.clean && c.causes[cl.id] == "left" && !cl.faulty // the room read all of it
 	for _, s := range cl.sends {
 		switch {
 		case s.state == opFail && s.seq != 0:

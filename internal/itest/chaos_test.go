@@ -1,0 +1,451 @@
+package itest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+var historyDir = flag.String("history", "", "where to write the histories of runs; without it those of runs that fail go to the system's directory for temporary files")
+
+// long reports whether tests shall run for as long as it takes to find what
+// happens rarely.
+func long() bool { return os.Getenv("TCPROOM_LONG") != "" }
+
+// TestChaos has 80 clients, or 200 in a long run, join, talk, stall, leave and be kicked, over TCP,
+// TLS, a network in memory and pipes, in two framings, while their links lag,
+// chop, stall, lose and break, under each policy in turn, and holds what all of
+// them saw against P1 to P8.
+func TestChaos(t *testing.T) {
+	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
+		t.Run(policy.String(), func(t *testing.T) {
+			if long() {
+				runChaos(t, policy, 200, 20*time.Second, 600*time.Millisecond)
+			} else {
+				runChaos(t, policy, 80, time.Second, 100*time.Millisecond)
+			}
+		})
+	}
+}
+
+const (
+	chaosBody   = 4 << 10 // bytes of the largest body
+	chaosBuffer = 32 << 10
+)
+
+// A chaos is one room and what is done to it.
+type chaos struct {
+	room    *tcproom.Room
+	rec     *recorder
+	window  *window
+	network roomtest.Network
+	places  []place
+	stop    chan struct{} // closed when no new life shall begin
+	pause   time.Duration // the longest that a client thinks before it speaks
+}
+
+// A place is where a room can be reached, and how it speaks there.
+type place struct {
+	addr string
+	mem  bool
+	opts []tcproom.DialOption
+}
+
+func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration) {
+	requireNoneLeft(t)
+	c := &chaos{rec: &recorder{}, window: newWindow(64), stop: make(chan struct{}), pause: pause}
+	c.open(t, policy)
+
+	observer, err := c.room.Join()
+	require.NoError(t, err)
+	number := c.rec.dial()
+	c.rec.add(record{Op: opFault, Client: number})
+	watched := make(chan error, 1)
+	go func() { watched <- c.watch(observer, number, c.window.seen) }()
+
+	var clients sync.WaitGroup
+	for i := range people {
+		clients.Go(func() { c.live(uint64(i)) })
+	}
+	clients.Go(c.announce)
+	select {
+	case <-time.After(lasts): // how long they do it
+	case err := <-watched:
+		watched <- fmt.Errorf("the observer ended too early: %v", err)
+	}
+	close(c.stop)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	stays := c.room.Len()
+	err = c.room.Shutdown(ctx)
+	clients.Wait()
+	require.NoError(t, <-watched)
+	if stopped := (*tcproom.StopError)(nil); err != nil {
+		require.ErrorAs(t, err, &stopped)
+		require.NoError(t, context.Cause(ctx))
+	}
+	require.NoError(t, observer.Close())
+	stats := c.room.Stats()
+	t.Logf("%d connections, %d of them to the end, %d records; %d messages, %d skipped, left: %v",
+		c.rec.clients, stays, len(c.rec.history), stats.Messages, stats.Skipped, stats.Left)
+	requireSound(t, c.rec.history)
+	require.NotZero(t, stats.Messages)
+	if long() {
+		for _, cause := range []string{"left", "kicked", "reset", "cut-off", "closed"} {
+			require.NotZero(t, stats.Left[cause], cause)
+		}
+		require.NotZero(t, stats.Left["slow"]+stats.Skipped, "nobody was ever slow")
+	}
+}
+
+// open makes the room and lets people in by four doors.
+func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
+	c.room = tcproom.New(append(c.rec.hooks(),
+		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(1),
+		tcproom.WithHistory(tcproom.History{Messages: 20}), tcproom.WithSlowMembers(policy),
+		tcproom.WithMaxWait(100*time.Millisecond), tcproom.WithWriteTimeout(2*time.Second),
+		tcproom.WithSocketBuffers(chaosBuffer, chaosBuffer))...)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(web.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	json := tcproom.WithCodec(tcproom.JSON{})
+	length := tcproom.WithFraming(tcproom.Length{})
+	mem, err := c.network.Listen("")
+	require.NoError(t, err)
+	c.places = []place{
+		{opts: []tcproom.DialOption{json}},
+		{opts: []tcproom.DialOption{json, length}},
+		{opts: []tcproom.DialOption{json, tcproom.WithTLS(&tls.Config{RootCAs: roots})}},
+		{opts: []tcproom.DialOption{json}, mem: true, addr: mem.Addr().String()},
+	}
+	c.places[0].addr = open(t, c.room, nil)
+	c.places[1].addr = open(t, c.room, nil, length)
+	c.places[2].addr = open(t, c.room, nil, tcproom.WithTLS(&tls.Config{Certificates: web.TLS.Certificates}))
+	open(t, c.room, mem)
+}
+
+// open serves room on l, or on loopback, until the end of the test.
+func open(t *testing.T, room *tcproom.Room, l net.Listener, opts ...tcproom.ConnOption) (addr string) {
+	t.Helper()
+	if l == nil {
+		var err error
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- room.Serve(l, opts...) }()
+	t.Cleanup(func() {
+		room.Close()
+		require.ErrorIs(t, <-done, tcproom.ErrRoomClosed)
+	})
+	return l.Addr().String()
+}
+
+// announce has the room itself say much at once now and then, until the stop:
+// more than those who do not read may miss.
+func (c *chaos) announce() {
+	rnd := rand.New(rand.NewPCG(0, 0))
+	for n := 0; c.wait(rnd, c.pause); n++ {
+		for i := range 20 {
+			c.announceOnce(rnd, chaosText(rnd, fmt.Sprintf("room.%d.%d", n, i)))
+		}
+	}
+}
+
+func (c *chaos) announceOnce(rnd *rand.Rand, body []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rnd.Int64N(int64(c.pause))))
+	defer cancel()
+	if !c.window.take(ctx, "") {
+		return
+	}
+	err := c.rec.send(0, body, func() (uint64, error) { return c.room.Broadcast(ctx, body) })
+	if err != nil {
+		c.window.giveBack("")
+	}
+}
+
+// wait waits for up to most; it reports false when the stop came.
+func (c *chaos) wait(rnd *rand.Rand, most time.Duration) bool {
+	timer := time.NewTimer(time.Duration(rnd.Int64N(int64(most))))
+	defer timer.Stop()
+	select {
+	case <-c.stop:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// chaosText returns a body that begins with the label and is unlike all others.
+func chaosText(rnd *rand.Rand, label string) []byte {
+	body := append(make([]byte, 0, chaosBody), label+" "...)
+	for range rnd.IntN(chaosBody/2) + rnd.IntN(chaosBody/2-len(body)) {
+		body = append(body, byte(' '+rnd.IntN(95)))
+	}
+	return body
+}
+
+// live is one life after another, until the stop.
+func (c *chaos) live(seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	for c.wait(rnd, 100*time.Millisecond) {
+		c.liveOnce(rnd)
+	}
+}
+
+// liveOnce is one connection's life.
+func (c *chaos) liveOnce(rnd *rand.Rand) {
+	number := c.rec.dial()
+	conn, link, err := c.connect(rnd)
+	if err != nil {
+		c.rec.end(number, err)
+		return
+	}
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		c.rec.end(number, c.watch(conn, number, nil))
+	}()
+	life, stays := time.Duration(rnd.IntN(2000))*time.Millisecond, rnd.IntN(4) == 0
+	if stays {
+		life = time.Hour // until the stop
+	}
+	hurt := c.talk(rnd, conn, link, number, life)
+	if stays && !hurt {
+		if link != nil {
+			link.In()
+		}
+		<-reading // to the last word
+	}
+	c.leave(rnd, conn, link, number, reading, hurt)
+}
+
+// connect dials one of the doors, or joins without one.
+func (c *chaos) connect(rnd *rand.Rand) (*tcproom.Conn, *roomtest.Conn, error) {
+	i := rnd.IntN(len(c.places) + 1)
+	if i == len(c.places) {
+		conn, err := c.room.Join()
+		return conn, nil, err
+	}
+	p := c.places[i]
+	var link *roomtest.Conn
+	lag := rnd.IntN(3) == 0
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		via := (&net.Dialer{Control: smallBuffers}).DialContext
+		if p.mem {
+			via = c.network.Dial
+		}
+		nc, err := via(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		link = roomtest.Wrap(nc)
+		if lag {
+			link.In(roomtest.Latency(2*time.Millisecond), roomtest.Jitter(5*time.Millisecond, 1))
+			link.Out(roomtest.Latency(2*time.Millisecond), roomtest.ChopRandom(100, 2))
+		}
+		return link, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := tcproom.Dial(ctx, p.addr, append([]tcproom.DialOption{tcproom.WithDialer(dial)}, p.opts...)...)
+	return conn, link, err
+}
+
+// watch records what conn gets until its end, which it returns.
+func (c *chaos) watch(conn *tcproom.Conn, number int, tell func(*tcproom.Event)) error {
+	for ev, err := range conn.Events(context.Background()) {
+		if err != nil {
+			return err
+		}
+		c.rec.event(number, &ev)
+		if tell != nil {
+			tell(&ev)
+		}
+	}
+	return nil
+}
+
+// talk speaks, and has things happen to the link, until the life or the conn
+// ends. It reports whether the link does not carry what it should any more.
+func (c *chaos) talk(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, number int, life time.Duration) (hurt bool) {
+	ctx, cancel := context.WithTimeout(conn.Context(), life)
+	defer cancel()
+	talkative := rnd.IntN(2) == 0
+	for n := 0; ctx.Err() == nil && c.wait(rnd, 2*c.pause); n++ {
+		if link != nil && rnd.IntN(6) == 0 {
+			hurt = c.hurt(rnd, link, number) || hurt
+		}
+		if rnd.IntN(100) == 0 {
+			if m, ok := c.room.Member(conn.ID()); ok {
+				_ = c.room.Kick(m, "chaos")
+			}
+		}
+		if !talkative || !c.window.take(ctx, conn.ID()) {
+			continue
+		}
+		body := chaosText(rnd, fmt.Sprintf("%d.%d", number, n))
+		err := c.rec.send(number, body, func() (uint64, error) { return 0, conn.Send(ctx, body) })
+		if err != nil {
+			c.window.giveBack(conn.ID())
+		}
+	}
+	return hurt
+}
+
+// hurt does something to a link, and reports whether it is beyond repair.
+func (c *chaos) hurt(rnd *rand.Rand, link *roomtest.Conn, number int) bool {
+	bytes := rnd.Int64N(20 << 10)
+	switch rnd.IntN(12) {
+	case 0:
+		link.In(roomtest.CutAfter(bytes))
+	case 1:
+		c.rec.add(record{Op: opFault, Client: number}) // the room reads a clean end
+		link.Out(roomtest.CutAfter(bytes))
+	case 2:
+		link.In(roomtest.ResetAfter(bytes))
+	case 3:
+		link.Out(roomtest.ResetAfter(bytes))
+	case 4:
+		link.Reset()
+	case 5:
+		c.rec.add(record{Op: opFault, Client: number})
+		link.Out(roomtest.BlackHole())
+	case 6, 7, 8:
+		link.In(roomtest.Stall())
+	case 9:
+		link.In(roomtest.Chop(7))
+		return false
+	case 10:
+		link.In(roomtest.Bandwidth(200 << 10))
+		return false
+	default:
+		link.In()
+		return false
+	}
+	return true
+}
+
+// leave ends a life in one of the ways in which lives end.
+func (c *chaos) leave(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, number int, reading <-chan struct{}, hurt bool) {
+	if hurt {
+		link.Reset()
+	} else if link != nil {
+		link.In()
+		link.Out()
+		if rnd.IntN(2) == 0 {
+			ctx, cancel := context.WithTimeout(context.Background(), within)
+			if conn.CloseWrite(ctx) == nil {
+				<-reading // to the end, which the room makes
+			}
+			cancel()
+		}
+	}
+	if err := conn.Close(); err != nil {
+		c.rec.add(record{Op: opFault, Client: number})
+	}
+	<-reading
+}
+
+// requireSound fails the test when there is something wrong with the history,
+// and leaves it where it can be looked at.
+func requireSound(t *testing.T, history []record) {
+	t.Helper()
+	found := check(history)
+	if *historyDir != "" || len(found) > 0 {
+		f, err := os.CreateTemp(*historyDir, "history-"+filepath.Base(t.Name())+"-*.jsonl")
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(writeHistory(f, history), f.Close()))
+		t.Logf("the history is in %s", f.Name())
+	}
+	require.Empty(t, found[:min(len(found), 20)], "%d anomalies", len(found))
+}
+
+// requireNoneLeft fails the test when at its end there are more goroutines
+// than now.
+func requireNoneLeft(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		deadline := time.Now().Add(within)
+		for runtime.NumGoroutine() > before {
+			if time.Now().After(deadline) {
+				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+				t.Fatalf("%d goroutines are left, of %d before", runtime.NumGoroutine(), before)
+			}
+			time.Sleep(time.Millisecond) // polls; nothing depends on how long
+		}
+	})
+}
+
+// A window keeps those who send from running ahead of the observer, so that it
+// is never slow and sees everything. What the room never ordered is given back
+// when the observer sees the sender leave.
+type window struct {
+	slots chan struct{}
+
+	mu   sync.Mutex
+	held map[string]int // by ID; -1: has left
+}
+
+func newWindow(n int) *window {
+	return &window{slots: make(chan struct{}, n), held: map[string]int{}}
+}
+
+// take takes a slot for a message of id; false when ctx ended or id has left.
+func (w *window) take(ctx context.Context, id string) bool {
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held[id] < 0 {
+		<-w.slots
+		return false
+	}
+	w.held[id]++
+	return true
+}
+
+func (w *window) giveBack(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held[id] > 0 {
+		w.held[id]--
+		<-w.slots
+	}
+}
+
+func (w *window) seen(ev *tcproom.Event) {
+	switch ev.Kind {
+	case tcproom.Message:
+		w.giveBack(ev.From.ID)
+	case tcproom.Leave:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for range w.held[ev.From.ID] {
+			<-w.slots
+		}
+		w.held[ev.From.ID] = -1
+	}
+}
