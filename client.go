@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
 	"time"
@@ -129,16 +130,17 @@ type dialer struct {
 	shaken chan struct{} // closed after a TLS handshake of NewConn's; nil where there is none
 	heard  chan struct{} // closed when OnEvent has heard its last event; nil without OnEvent
 
-	closing atomic.Bool   // CloseWrite or Close was called
-	closed  atomic.Bool   // Close was
-	reading chan struct{} // holds a token while somebody reads; guards what follows
-	first   []Event       // read by greet
-	ended   bool          // Receive has said why
-	parsed  Event         // of parseEvent
-	watched <-chan struct{}
-	unwatch func() bool
-	fired   chan struct{} // closed when the context that is watched has ended and was heeded
-	expired bool          // guarded by the conn's lock: that context has ended
+	closing   atomic.Bool   // CloseWrite or Close was called
+	closed    atomic.Bool   // Close was
+	reading   chan struct{} // holds a token while somebody reads; guards what follows
+	first     []Event       // read by greet
+	ended     bool          // Receive has said why
+	parsed    Event         // of parseEvent
+	watched   <-chan struct{}
+	unwatch   func() bool
+	fired     chan struct{} // closed when the context that is watched has ended and was heeded
+	resumable bool          // guarded by the conn's lock: the room can be resumed
+	expired   bool          // guarded by the conn's lock: that context has ended
 }
 
 func newDialled(nc net.Conn, cfg dialConfig) *Conn {
@@ -152,7 +154,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 		go c.shakeDialled(tc)
 	}
 	if g, ok := cfg.codec.(Greeter); ok {
-		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, Ping: cfg.heartbeat > 0, History: cfg.replay})
+		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, Ping: cfg.heartbeat > 0, History: cfg.replay, Auth: cfg.auth, Resume: cfg.resume})
 		if err == nil {
 			b, err = cfg.framing.AppendFrame(nil, b)
 		}
@@ -244,7 +246,9 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 	if c.dial == nil || !ok {
 		return errors.ErrUnsupported
 	}
-	c.dial.closing.Store(true)
+	if !c.dial.closing.Swap(true) {
+		c.sayGoodbye()
+	}
 	done := c.sink.Finish()
 	c.fan().Wake() // who waits in Send
 	select {
@@ -276,6 +280,7 @@ func (c *Conn) closeDialled() (err error) {
 	if c.Err() == nil {
 		d.closing.Store(true)
 		c.fan().Wake() // who waits in Send
+		c.sayGoodbye()
 		if !c.drain(lingers, lingers) {
 			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
 		} else if c.closeWrite() {
@@ -295,6 +300,20 @@ func (c *Conn) closeDialled() (err error) {
 		d.unlock()
 	}
 	return err
+}
+
+// sayGoodbye tells a room with sessions that this member leaves for good.
+func (c *Conn) sayGoodbye() {
+	c.mu.Lock()
+	resumable := c.dial.resumable
+	c.mu.Unlock()
+	r, ok := c.cfg.codec.(Resumer)
+	if !resumable || !ok {
+		return
+	}
+	if b, err := c.cfg.framing.AppendFrame(nil, r.AppendGoodbye(nil)); err == nil {
+		c.sink.Queue(b, math.MaxInt)
+	}
 }
 
 // readAway waits until the room has closed its half too: until OnEvent has

@@ -109,7 +109,7 @@ func TestRefused(t *testing.T) {
 	dial(t, addr, json, tcproom.WithName("ada"))
 	for name, want := range map[string]tcproom.RefusedError{
 		"ada": {Code: "name-taken", Message: `name is taken: "ada"`},
-		"eve": {Code: "denied", Message: "wrong password"},
+		"eve": {Code: "denied", Message: "wrong password", Final: true},
 	} {
 		_, err := tcproom.Dial(testContext(t), addr, json, tcproom.WithName(name))
 		var refused *tcproom.RefusedError

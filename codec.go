@@ -49,9 +49,11 @@ type Greeter interface {
 
 // Hello is what a conn says first, where its codec is a [Greeter].
 type Hello struct {
-	Name    string // the name that it wishes for; empty: the room chooses
-	Ping    bool   // it wishes to be pinged while it is silent
-	History int    // how many messages of history it wants at most; 0: all, negative: none
+	Name    string  // the name that it wishes for; empty: the room chooses
+	Ping    bool    // it wishes to be pinged while it is silent
+	History int     // how many messages of history it wants at most; 0: all, negative: none
+	Auth    string  // for the room's [Handshake] hook, see [Conn.Hello]
+	Resume  *Resume // the member that it was, see [WithSessions]; nil: a new one
 }
 
 // A Pinger is a [Codec] that has heartbeats, see [WithHeartbeat]: a ping, and

@@ -32,13 +32,13 @@ import (
 type JSON struct{}
 
 var (
-	_ Greeter = JSON{}
+	_ Resumer = JSON{}
 	_ Pinger  = JSON{}
 )
 
 const (
 	maxIDBytes        = 64  // of an ID and of an epoch
-	maxCodeBytes      = 64  // of a Refused's Code, of which the rest is cut
+	maxCodeBytes      = 64  // of a Code, of which the rest is cut
 	maxWelcomeMembers = 256 // of the list in a Welcome
 	maxJSONDepth      = 32  // of objects and arrays in each other
 )
@@ -74,13 +74,24 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 	case Goodbye:
 		out = append(dst, `{"type":"goodbye"`...)
+		if ev.Code != "" {
+			out = appendText(append(out, `,"code":`...), ev.Code, maxCodeBytes)
+		}
+		out = appendRetry(out, ev)
 		if ev.Text != "" {
 			out = appendText(append(out, `,"reason":`...), ev.Text, maxReasonBytes)
 		}
 		out = append(out, '}')
 	case Refused:
 		out = appendText(append(dst, `{"type":"refused","code":`...), ev.Code, maxCodeBytes)
+		out = appendRetry(out, ev)
 		out = appendText(append(out, `,"message":`...), ev.Text, maxReasonBytes)
+		out = append(out, '}')
+	case Ack:
+		out = strconv.AppendUint(append(dst, `{"type":"ack","id":`...), ev.ID, 10)
+		if ev.Seq != 0 {
+			out = strconv.AppendUint(append(out, `,"seq":`...), ev.Seq, 10)
+		}
 		out = append(out, '}')
 	case Welcome:
 		out, err = appendWelcome(dst, ev)
@@ -91,6 +102,17 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		return dst, err
 	}
 	return out, nil
+}
+
+// appendRetry appends whether, and when, the client is to come back.
+func appendRetry(dst []byte, ev *Event) []byte {
+	if ev.Final {
+		dst = append(dst, `,"retry":false`...)
+	}
+	if ms := ev.RetryAfter.Milliseconds(); ms > 0 {
+		dst = strconv.AppendInt(append(dst, `,"retryAfter":`...), ms, 10)
+	}
+	return dst
 }
 
 // appendHead appends the fields that messages, joins and leaves share: type,
@@ -148,6 +170,16 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 		dst = append(dst, '}')
 	}
 	dst = strconv.AppendUint(append(dst, `],"total":`...), uint64(max(ev.Total, 0)), 10)
+	if ev.Outcome != "" {
+		if dst, err = appendID(append(dst, `,"outcome":`...), ev.Outcome); err != nil {
+			return nil, err
+		}
+	}
+	if ev.Token != "" {
+		if dst, err = appendID(append(dst, `,"token":`...), ev.Token); err != nil {
+			return nil, err
+		}
+	}
 	return append(dst, '}'), nil
 }
 
@@ -223,11 +255,33 @@ func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
 	if h.Ping {
 		dst = append(dst, `,"ping":true`...)
 	}
+	if h.Auth != "" {
+		dst = appendText(append(dst, `,"auth":`...), h.Auth, len(h.Auth))
+	}
+	if r := h.Resume; r != nil {
+		out, err := appendID(append(dst, `,"resume":{"token":`...), r.Token)
+		if err == nil {
+			out, err = appendID(append(out, `,"epoch":`...), r.Epoch)
+		}
+		if err != nil {
+			return dst, err
+		}
+		dst = append(strconv.AppendUint(append(out, `,"seq":`...), r.Seq, 10), '}')
+	}
 	if h.History != 0 {
 		dst = strconv.AppendUint(append(dst, `,"history":`...), uint64(max(h.History, 0)), 10)
 	}
 	return append(dst, '}'), nil
 }
+
+// AppendNumbered appends the object for a message with a number.
+func (JSON) AppendNumbered(dst []byte, id uint64, body []byte) ([]byte, error) {
+	dst = strconv.AppendUint(append(dst, `{"type":"message","id":`...), id, 10)
+	return append(appendBody(append(dst, ','), body), '}'), nil
+}
+
+// AppendGoodbye appends the object of a member that leaves for good.
+func (JSON) AppendGoodbye(dst []byte) []byte { return append(dst, `{"type":"goodbye"}`...) }
 
 // AppendPing appends the object of a ping.
 func (JSON) AppendPing(dst []byte) []byte { return append(dst, `{"type":"ping"}`...) }
@@ -245,7 +299,7 @@ func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 		id      = 2 * maxIDBytes // each a quote
 		member  = len(`"id":"","name":""`) + id + 2*maxNameBytes
 		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","history":true,"body":""}`) + seq + member
-		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":}`) + id + seq + member + seq +
+		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":,"outcome":"","token":""}`) + 3*id + seq + member + seq +
 			maxWelcomeMembers*(len(`{},`)+member) - len(",")
 	)
 	return grown(maxBody, maxJSON, 1<<10), max(grown(maxBody, maxJSON, message), welcome)
@@ -275,6 +329,8 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 		e.Kind = Goodbye
 	case "refused":
 		e.Kind = Refused
+	case "ack":
+		e.Kind = Ack
 	default:
 		return noEvent(typ)
 	}
@@ -287,17 +343,32 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 
 // ParseMessage decodes an object from a member. A second hello is malformed.
 func (JSON) ParseMessage(frame []byte) (body []byte, err error) {
+	_, body, err = JSON{}.ParseNumbered(frame)
+	if err == ErrGoodbye {
+		return nil, unknownType([]byte("goodbye"))
+	}
+	return body, err
+}
+
+// ParseNumbered decodes an object from a member.
+func (JSON) ParseNumbered(frame []byte) (id uint64, body []byte, err error) {
 	obj, typ, err := parseFrame(frame)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	switch string(typ) {
 	case "message":
-		return obj.body()
+		if id, err = obj.number(fieldID); err != nil {
+			return 0, nil, err
+		}
+		body, err = obj.body()
+		return id, body, err
 	case "hello":
-		return nil, malformed("a second hello")
+		return 0, nil, malformed("a second hello")
+	case "goodbye":
+		return 0, nil, ErrGoodbye
 	}
-	return nil, noEvent(typ)
+	return 0, nil, noEvent(typ)
 }
 
 // ParseHello decodes the object that a conn begins with. A message in its
@@ -363,11 +434,18 @@ const (
 	fieldTotal
 	fieldHistory
 	fieldPing
+	fieldOutcome
+	fieldToken
+	fieldAuth
+	fieldResume
+	fieldRetry
+	fieldRetryAfter
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
-	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping"}
+	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
+	"outcome", "token", "auth", "resume", "retry", "retryAfter"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // where a field is absent or null.
@@ -413,12 +491,14 @@ func (o *object) event(e *Event) (err error) {
 		}
 		return nil
 	case Goodbye:
-		e.Text, err = o.text(fieldReason)
-		return err
+		return o.farewell(e, fieldReason)
 	case Refused:
-		if e.Code, err = o.text(fieldCode); err == nil {
-			e.Text, err = o.text(fieldMessage)
+		return o.farewell(e, fieldMessage)
+	case Ack:
+		if e.ID, err = o.number(fieldID); err != nil {
+			return err
 		}
+		e.Seq, err = o.uint(fieldSeq)
 		return err
 	case Welcome:
 		return o.welcome(e)
@@ -447,8 +527,32 @@ func (o *object) event(e *Event) (err error) {
 	return err
 }
 
+// farewell decodes why, in the given field, and whether to come back.
+func (o *object) farewell(e *Event, why field) (err error) {
+	if e.Code, err = o.text(fieldCode); err != nil {
+		return err
+	}
+	if e.Text, err = o.text(why); err != nil {
+		return err
+	}
+	retry, err := o.bool(fieldRetry)
+	if err != nil {
+		return err
+	}
+	e.Final = !retry && o.values[fieldRetry] != nil
+	ms, err := o.uint(fieldRetryAfter)
+	e.RetryAfter = time.Duration(min(ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
+	return err
+}
+
 func (o *object) welcome(e *Event) (err error) {
 	if e.Epoch, err = o.text(fieldEpoch); err != nil {
+		return err
+	}
+	if e.Outcome, err = o.text(fieldOutcome); err != nil {
+		return err
+	}
+	if e.Token, err = o.text(fieldToken); err != nil {
 		return err
 	}
 	if e.Seq, err = o.uint(fieldSeq); err != nil {
@@ -572,11 +676,52 @@ func (o *object) hello(h *Hello) error {
 	if err != nil {
 		return err
 	}
-	h.Name, h.Ping = name, ping
+	auth, err := o.text(fieldAuth)
+	if err != nil {
+		return err
+	}
+	resume, err := o.resume()
+	if err != nil {
+		return err
+	}
+	h.Name, h.Ping, h.Auth, h.Resume = name, ping, auth, resume
 	if h.History = int(min(history, math.MaxInt)); history == 0 && o.values[fieldHistory] != nil {
 		h.History = -1
 	}
 	return nil
+}
+
+// resume decodes what a hello wants to continue, nil where it does not say.
+func (o *object) resume() (*Resume, error) {
+	v := o.values[fieldResume]
+	if v == nil {
+		return nil, nil
+	}
+	s := scanner{b: v}
+	if !s.next('{') {
+		return nil, malformed("resume is not an object: %s", quotePeer(v))
+	}
+	var obj object
+	err := s.object(&obj, 1)
+	var r Resume
+	if err == nil {
+		r.Token, err = obj.text(fieldToken)
+	}
+	if err == nil {
+		r.Epoch, err = obj.text(fieldEpoch)
+	}
+	if err == nil {
+		r.Seq, err = obj.uint(fieldSeq)
+	}
+	return &r, err
+}
+
+// number decodes an id that is a number, 0 where the field is absent.
+func (o *object) number(f field) (uint64, error) {
+	if v := o.values[f]; v != nil && string(v) == "0" {
+		return 0, malformed("%s is 0", fieldNames[f])
+	}
+	return o.uint(f)
 }
 
 // uint decodes a whole number, 0 where the field is absent.

@@ -29,9 +29,9 @@ type Conn struct {
 	nc   net.Conn
 	src  *fanout.Source
 	sink *fanout.Sink
-	id   string
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
+	id      string
 	name    string
 	addr    net.Addr // at the room's end, once it is known
 	cause   error    // why it ended, once it has
@@ -57,13 +57,18 @@ type Conn struct {
 	reserved   bool
 	joined     bool
 	leaving    bool
+	session    *session     // set with joined; nil: it cannot resume
+	stays      bool         // it has ended, and its member has not left, or not by that
+	dismissed  error        // why it leaves, after it was detached
 	counted    netip.Prefix // in the room's addresses, if valid
 
 	admitted chan error // for Join: told once whether it has joined
 
 	entered  bool          // it has joined; its own goroutine's
 	welcomed bool          // OnJoin let it in; its own goroutine's
-	hello    Hello         // what it said first; its own goroutine's
+	hello    Hello         // what it said first; its own goroutine's, until it has joined
+	outcome  string        // for the welcome; its own goroutine's
+	goodbye  bool          // it said so; its own goroutine's
 	deadline time.Time     // of the handshake
 	turn     chan struct{} // holds a token while Receive reads in the Handshake hook
 	shaken   int           // bytes that it has consumed
@@ -75,13 +80,15 @@ type Conn struct {
 // dialling end it is known after the [Welcome] of a codec that has one, and
 // empty before that and with other codecs.
 func (c *Conn) ID() string {
-	if c.dial == nil {
-		return c.id
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.id
 }
+
+// Hello returns what c said first, at the room's end and where its codec is a
+// [Greeter]: a [Handshake] hook finds there what the peer claims, which proves
+// nothing. Elsewhere it is zero.
+func (c *Conn) Hello() Hello { return c.hello }
 
 // Name returns the member's name. Before it has joined, that is what its
 // hello asks for; at a dialling end it becomes known like the ID.
@@ -149,12 +156,17 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 	if c.hook.Load() == hookHandshake && len(b) > maxShaken {
 		return fmt.Errorf("%w: a frame of %d bytes, the limit before the join is %d", ErrFrameTooLarge, len(b), maxShaken)
 	}
+	return c.putWhole(ctx, b)
+}
+
+// putWhole hands b over to be written when there is room for it.
+func (c *Conn) putWhole(ctx context.Context, b []byte) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		if err := c.Err(); err != nil {
-			return err
+			return c.sendError(err)
 		}
 		if c.dial != nil && c.dial.closing.Load() {
 			return net.ErrClosed
@@ -167,12 +179,20 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 			return nil
 		}
 		if err := c.Err(); err != nil {
-			return err
+			return c.sendError(err)
 		}
 		if err := c.fan().Await(ctx, ch, 0); err != nil {
 			return err
 		}
 	}
+}
+
+// sendError is what Send returns when c has ended with cause.
+func (c *Conn) sendError(cause error) error {
+	if c.room != nil && c.room.isDetached(c) {
+		return fmt.Errorf("%w: %w", ErrDetached, cause)
+	}
+	return cause
 }
 
 // frame returns what Send puts on the wire for body.
@@ -255,7 +275,18 @@ func (c *Conn) Close() error {
 	return c.closeDialled()
 }
 
-func (c *Conn) member() Member { return Member{ID: c.id, Name: c.Name()} }
+func (c *Conn) member() Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Member{ID: c.id, Name: c.name}
+}
+
+// setIdentity makes c another connection of a member.
+func (c *Conn) setIdentity(m Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.id, c.name = m.ID, m.Name
+}
 
 func (c *Conn) setName(name string) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // The causes for which a connection ends, and what else can be told apart with
@@ -45,6 +46,18 @@ var (
 	// runtime.Goexit or, being OnMessage or OnEvent, failed; a [*HookError] says which.
 	ErrHook = errors.New("tcproom: hook")
 
+	// ErrTakenOver is the cause of a member's connection when the member resumed
+	// on another one.
+	ErrTakenOver = errors.New("tcproom: taken over by another connection")
+	// ErrDetached is returned by [Conn.Send], at the room's end, for a member whose
+	// connection is lost and that may still resume.
+	ErrDetached = errors.New("tcproom: the member has lost its connection")
+	// ErrFutureSeq is the cause of a refusal because a hello wants to resume
+	// behind an event that there has not been.
+	ErrFutureSeq = errors.New("tcproom: cannot resume from a seq that is not there yet")
+	// ErrGoodbye is returned by a [Resumer]'s ParseNumbered for a goodbye.
+	ErrGoodbye = errors.New("tcproom: goodbye")
+
 	// ErrRoomFull is the cause of a refusal because of [WithMaxMembers].
 	ErrRoomFull = errors.New("tcproom: room is full")
 	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].
@@ -85,6 +98,10 @@ var (
 type RefusedError struct {
 	Code    string // for programs, as docs/wire.md lists them
 	Message string // for people; the peer's words
+	// Final says that coming back would not help, and RetryAfter how long to
+	// wait at least before that, 0 where the room does not say.
+	Final      bool
+	RetryAfter time.Duration
 }
 
 func (e *RefusedError) Error() string {

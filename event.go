@@ -27,9 +27,13 @@ const (
 	// Refused is the first and last event of a connection that was not let
 	// in; Code and Text say why.
 	Refused
+	// Ack says that the room has taken the message with the number ID; Seq is
+	// its place, or 0 where it has none, because an OnMessage hook posted
+	// nothing for it, or the room does not know any more.
+	Ack
 )
 
-var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused"}
+var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused", "Ack"}
 
 // String returns the name of the constant, "Message" for [Message].
 func (k Kind) String() string {
@@ -72,8 +76,17 @@ type Event struct {
 
 	// GapFrom and GapTo are the first and last Seq of what a Gap skipped.
 	GapFrom, GapTo uint64
-	// Code is the machine-readable reason of a Refused, as docs/wire.md lists them.
+	// ID, in an Ack, is the number that the member gave to its message.
+	ID uint64
+	// Code is the machine-readable reason of a Refused or Goodbye, as
+	// docs/wire.md lists them.
 	Code string
+	// Final, in a Refused or Goodbye, says that the room does not want this
+	// client to come back by itself.
+	Final bool
+	// RetryAfter, in a Refused or Goodbye, is how long a client should wait at
+	// least before it comes back; 0: the room does not say.
+	RetryAfter time.Duration
 	// Text is the reason of a Goodbye, Leave or Refused, for people.
 	Text string
 
@@ -84,4 +97,9 @@ type Event struct {
 	// welcomed one included; at most 256 of them, Total counts all.
 	Members []Member
 	Total   int
+	// Outcome and Token, in a Welcome of a room with [WithSessions], say how
+	// the stream began ([Joined], [Resumed], [ResumedGap] or [Expired]) and with
+	// what to resume it. A token is a secret.
+	Outcome string
+	Token   string
 }

@@ -67,7 +67,7 @@ func TestF30HeartbeatEndsTheSilent(t *testing.T) {
 			require.Equal(t, pingLine, <-p.lines)
 			d := time.Since(start)
 			jittered(t, 10*time.Second, d)
-			require.Equal(t, `{"type":"goodbye","reason":"idle timeout: the peer sent nothing"}`+"\n", <-p.lines, "and no second ping")
+			require.Equal(t, `{"type":"goodbye","code":"idle-timeout","reason":"idle timeout: the peer sent nothing"}`+"\n", <-p.lines, "and no second ping")
 			require.Equal(t, 2*d, time.Since(start))
 			require.ErrorIs(t, <-p.served, tcproom.ErrIdleTimeout)
 			periods = append(periods, d)

@@ -26,6 +26,7 @@ type lane struct {
 	maxFrame   int // of an event
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history
+	events     *replay // nil until somebody resumes
 	exits      bool    // its framing or codec has ended a goroutine: it gets one of its own
 }
 

@@ -122,6 +122,7 @@ type roomConfig struct {
 	onLeave       func(*Conn, error)
 	onReject      func(net.Addr, error)
 	history       *History
+	sessions      *Sessions
 	probe         probe.Probe // of package roomtest
 }
 
@@ -130,6 +131,8 @@ type dialConfig struct {
 	name    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	onEvent func(*Conn, Event)
+	auth    string
+	resume  *Resume
 	replay  int
 	probe   probe.Probe // of package roomtest
 }
@@ -147,6 +150,12 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
+	if cfg.sessions != nil {
+		s := *cfg.sessions
+		setDefault(&s.Grace, defaultGrace)
+		setDefault(&s.Detached, defaultDetached)
+		cfg.sessions = &s
+	}
 	return cfg
 }
 
@@ -382,6 +391,26 @@ func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) {
 // codec. [JSON] and [Text] say them, [Raw] does not. The default is no history.
 func WithHistory(h History) RoomOption { return roomOption(func(c *roomConfig) { c.history = &h }) }
 
+// WithSessions lets members resume whose codec is a [Resumer], as [JSON] is. A
+// member that vanished, because its connection ended and it did not say goodbye,
+// stays a member for a while: it is detached. It is in [Room.Len] and [Room.Members] and
+// counts against all limits, [Conn.Send] to it fails with [ErrDetached], and its
+// leave is ordered, and [OnLeave] called, only when its grace is over. A hello
+// with the token of its [Welcome] continues its stream: what it missed, own
+// messages aside, comes first, or a [Gap] that says what the room does not have
+// any more. Direct messages are not among it. Nobody else is told, neither OnJoin nor
+// OnLeave is called, and [Room.Member] is a new [Conn] with the same ID: hooks
+// that keep something for a member keep it by ID. Where the old connection is still open it ends
+// with [ErrTakenOver]. A token is all that is asked for, but a [Handshake] hook
+// that returns another name than the member's refuses it.
+//
+// Members may number their messages: one whose number is not above that of the
+// last is not ordered again, and each is answered with an [Ack].
+//
+// The room keeps its last events for that, once and once encoded for each pair
+// of framing and codec in which somebody resumed. The default is no sessions.
+func WithSessions(s Sessions) RoomOption { return roomOption(func(c *roomConfig) { c.sessions = &s }) }
+
 // WithSlowMembers sets the policy for members that lag behind more than the
 // backlog. The default is [Disconnect]; other values than the three mean that too.
 func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
@@ -485,6 +514,14 @@ func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
 // WithName sets the name that a hello asks for. Codecs without a hello ([Text],
 // [Raw]) do not send it. The default, and the empty name, lets the room choose.
 func WithName(name string) DialOption { return dialOption(func(c *dialConfig) { c.name = name }) }
+
+// WithAuth has the hello say s, for the room's [Handshake] hook: a password or
+// token, which the connection should be encrypted for. The default is nothing.
+func WithAuth(s string) DialOption { return dialOption(func(c *dialConfig) { c.auth = s }) }
+
+// WithResume has the hello continue the stream of an earlier connection, see
+// [WithSessions]. The [Welcome] says with what outcome.
+func WithResume(r Resume) DialOption { return dialOption(func(c *dialConfig) { c.resume = &r }) }
 
 // WithReplay asks for at most n messages of the room's history, see
 // [WithHistory]. A hello says so, and [Room.Join] does; members with other codecs

@@ -54,7 +54,9 @@ func (p *pass) leave(c *Conn) {
 	defer func() { // also where a codec ends the goroutine
 		r.removeMemberLocked(c)
 		c.cur.End()
-		c.lane.members--
+		if c.dismissed == nil { // detached, it is not one of those any more
+			c.lane.members--
+		}
 	}()
 	p.owner = c
 	p.orderLeave(c)
@@ -227,6 +229,9 @@ func (p *pass) commit(ev *Event) uint64 {
 		if r.history != nil {
 			r.history.add(ev)
 		}
+	}
+	if r.events != nil {
+		r.events.add(ev)
 	}
 	return r.seq
 }

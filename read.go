@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -73,8 +74,11 @@ func (c *Conn) hear(limit int) error {
 
 // accept parses a frame and puts what it says into the inbox.
 func (c *Conn) accept(in *inbox, frame []byte) error {
-	body, err := c.cfg.codec.ParseMessage(frame)
+	id, body, err := c.parse(frame)
 	switch {
+	case errors.Is(err, ErrGoodbye):
+		c.goodbye = true
+		return io.EOF
 	case errors.Is(err, ErrPing):
 		in.pinged = true // one answer to all of them will do
 		return nil
@@ -92,10 +96,22 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 		return ErrFrameTooLarge
 	}
 	in.bodies = append(in.bodies, body)
+	if c.session != nil {
+		in.ids = append(in.ids, id)
+	}
 	if c.room.cfg.onMessage != nil && scribble.On() {
 		in.frames = append(in.frames, frame)
 	}
 	return nil
+}
+
+// parse decodes what c says, and its number, 0 where it has none.
+func (c *Conn) parse(frame []byte) (id uint64, body []byte, err error) {
+	if c.session != nil {
+		return c.cfg.codec.(Resumer).ParseNumbered(frame)
+	}
+	body, err = c.cfg.codec.ParseMessage(frame)
+	return 0, body, err
 }
 
 // maxInbox is how many messages go through the sequencer at once. It bounds
@@ -106,7 +122,17 @@ const maxInbox = 256
 type inbox struct {
 	bodies [][]byte
 	frames [][]byte // those of bodies, where what a hook has returned is overwritten
+	ids    []uint64 // those of bodies, where the conn has a session
+	acks   []taken  // to be said
 	pinged bool
+}
+
+// id returns the number of a body, 0 where it has none.
+func (in *inbox) id(i int) uint64 {
+	if i < len(in.ids) {
+		return in.ids[i]
+	}
+	return 0
 }
 
 var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
@@ -115,6 +141,7 @@ func (in *inbox) clear() {
 	clear(in.bodies)
 	clear(in.frames)
 	in.bodies, in.frames = in.bodies[:0], in.frames[:0]
+	in.ids, in.acks = in.ids[:0], in.acks[:0]
 }
 
 func (in *inbox) free() {
@@ -129,14 +156,33 @@ func (c *Conn) say(in *inbox) error {
 	if len(in.bodies) == 0 {
 		return nil
 	}
+	say := c.sayInOrder
 	if c.room.cfg.onMessage != nil {
-		return c.sayToHook(in)
+		say = c.sayToHook
 	}
+	err := say(in)
+	if len(in.acks) > 0 {
+		return cmpErr(err, c.acknowledge(in.acks))
+	}
+	return err
+}
+
+func (c *Conn) sayInOrder(in *inbox) error {
 	p := c.room.pass(context.Background(), c)
 	defer p.end()
-	for _, body := range in.bodies {
-		if _, err := p.say(body); err != nil {
+	for i, body := range in.bodies {
+		id := in.id(i)
+		if id != 0 && id <= c.session.lastID {
+			in.acks = append(in.acks, taken{id, c.session.seqOf(id)})
+			continue
+		}
+		seq, err := p.say(body)
+		if err != nil {
 			return err
+		}
+		if id != 0 {
+			c.session.take(id, seq)
+			in.acks = append(in.acks, taken{id, seq})
 		}
 	}
 	return nil
@@ -146,6 +192,10 @@ func (c *Conn) sayToHook(in *inbox) error {
 	for i, body := range in.bodies {
 		if err := c.Err(); err != nil {
 			return err
+		}
+		id := in.id(i)
+		if id != 0 && !c.room.beginTaking(c.session, id, in) {
+			continue
 		}
 		err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) })
 		if i < len(in.frames) {
@@ -160,6 +210,9 @@ func (c *Conn) sayToHook(in *inbox) error {
 				return ErrRoomClosed // what Post said is why c ends as well
 			}
 			return &HookError{Hook: hookNames[hookOnMessage], Err: err}
+		}
+		if id != 0 {
+			in.acks = append(in.acks, c.room.endTaking(c.session, id))
 		}
 	}
 	return nil

@@ -114,7 +114,7 @@ func (c *Conn) receive(ctx context.Context) (Event, error) {
 	for {
 		ev, err := c.nextEvent(limit)
 		if err == nil && ev.Kind == Refused {
-			err = &RefusedError{Code: ev.Code, Message: ev.Text}
+			err = &RefusedError{Code: ev.Code, Message: ev.Text, Final: ev.Final, RetryAfter: ev.RetryAfter}
 		}
 		switch {
 		case err == nil && ev.Kind != 0:
@@ -190,6 +190,7 @@ func (c *Conn) parseEvent(frame []byte) (Event, error) {
 	if ev.Kind == Welcome {
 		c.mu.Lock()
 		c.id, c.name = ev.From.ID, ev.From.Name
+		c.dial.resumable = ev.Token != ""
 		c.mu.Unlock()
 		_, c.beats = c.cfg.codec.(Pinger)
 	}

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,11 @@ type Room struct {
 	state     roomState
 	seq       uint64
 	lanes     []*lane
-	history   *ring            // of messages, for those who join; nil without WithHistory
+	history   *ring                          // of messages, for those who join; nil without WithHistory
+	events    *ring                          // of all events, for those who resume; nil without WithSessions
+	sessions  map[[sha256.Size]byte]*session // by the hash of their token
+	detached  sessionList
+	expiry    *time.Timer      // for the first of detached
 	members   map[string]*Conn // by ID
 	first     *Conn            // of the members, in join order
 	last      *Conn
@@ -70,6 +75,9 @@ func New(opts ...RoomOption) *Room {
 		done:  make(chan struct{}),
 	}
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
+	if s := r.cfg.sessions; s != nil {
+		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
+	}
 	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits))
 	r.lanes[0].configured = 1
 	return r
@@ -93,7 +101,7 @@ func (r *Room) Post(ctx context.Context, c *Conn, body []byte) (seq uint64, err 
 	if c == nil || c.room != r {
 		return 0, ErrNotMember
 	}
-	return r.message(ctx, c, body)
+	return r.message(ctx, r.current(c), body)
 }
 
 func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, error) {
@@ -102,7 +110,11 @@ func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, er
 	}
 	p := r.pass(ctx, from)
 	defer p.end()
-	return p.say(body)
+	seq, err := p.say(body)
+	if err == nil && from != nil && from.session != nil {
+		from.session.posted = seq
+	}
+	return seq, err
 }
 
 // Kick removes c: its leave is ordered when Kick returns, and c is told
@@ -110,7 +122,17 @@ func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, er
 // It does not wait for that. It returns [ErrNotMember] when c is
 // not, or no longer, a member.
 func (r *Room) Kick(c *Conn, reason string) error {
-	if c == nil || c.room != r || !r.leave(c, &kickError{reason}) {
+	if c == nil || c.room != r {
+		return ErrNotMember
+	}
+	c = r.current(c)
+	cause := &kickError{reason}
+	if r.undetach(c, cause) {
+		r.leave(c, cause)
+		go r.dismiss(c)
+		return nil
+	}
+	if !r.leave(c, cause) {
 		return ErrNotMember
 	}
 	return nil
@@ -151,8 +173,10 @@ func (r *Room) Len() int {
 // Stats are counts of what a room has seen, taken at one moment.
 type Stats struct {
 	Members  int    // present
+	Detached int    // of them, those that have lost their connection and may resume
 	Pending  int    // connections that have not joined yet
 	Joined   uint64 // members ever
+	Resumed  uint64 // connections with which members came back
 	Refused  uint64 // connections that did not join
 	Messages uint64 // ordered, from members and the room itself
 	Bytes    uint64 // of their bodies
@@ -168,7 +192,7 @@ func (r *Room) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats
-	s.Members, s.Pending, s.Seq = len(r.members), r.pending, r.seq
+	s.Members, s.Detached, s.Pending, s.Seq = len(r.members), r.detached.n, r.pending, r.seq
 	for _, l := range r.lanes {
 		s.Skipped += l.log.Skipped()
 	}
@@ -276,11 +300,10 @@ func (r *Room) join(c *Conn) error {
 		return err
 	}
 	attached = true
-	lane.conns++
-	c.lane = lane
-	c.cur = lane.log.Attach(c.sink, r.cfg.slow == Skip && lane.saysGap)
+	token := r.beginSessionLocked(c)
+	r.attachLocked(c, lane)
 	r.addMemberLocked(c)
-	if err := r.welcomeLocked(p, c); err != nil {
+	if err := r.welcomeLocked(p, c, token); err != nil {
 		c.setCause(err)
 		p.leave(c)
 		return err
@@ -296,6 +319,15 @@ func cmpErr(err, otherwise error) error {
 	return otherwise
 }
 
+// attachLocked gives c a cursor at the head of l.
+func (r *Room) attachLocked(c *Conn, l *lane) {
+	l.conns++
+	c.lane = l
+	c.cur = l.log.Attach(c.sink, r.cfg.slow == Skip && l.saysGap)
+	c.joined = true
+	r.pending--
+}
+
 func (r *Room) addMemberLocked(c *Conn) {
 	if r.members == nil {
 		r.members = make(map[string]*Conn)
@@ -307,12 +339,10 @@ func (r *Room) addMemberLocked(c *Conn) {
 		r.first = c
 	}
 	r.last = c
-	c.joined = true
 	if c.reserved {
 		c.reserved = false
 		r.reserved--
 	}
-	r.pending--
 	r.stats.Joined++
 }
 
@@ -330,16 +360,32 @@ func (r *Room) removeMemberLocked(c *Conn) {
 	}
 	c.prev, c.next = nil, nil
 	c.joined = false
+	if c.session != nil {
+		delete(r.sessions, c.session.hash)
+	}
 	r.freeNameLocked(c)
 	if r.stats.Left == nil {
 		r.stats.Left = make(map[string]uint64)
 	}
-	r.stats.Left[c.ended()]++
+	r.stats.Left[c.leftBy()]++
+}
+
+// leftBy returns the code of the cause with which c leaves.
+func (c *Conn) leftBy() string {
+	if c.dismissed != nil {
+		return codeOf(c.dismissed)
+	}
+	return c.ended()
 }
 
 // welcomeLocked says to c who it is and who is there, where its codec does.
-func (r *Room) welcomeLocked(p *pass, c *Conn) error {
-	ev := Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members)}
+func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
+	ev := Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: token}
+	if ev.Outcome = c.outcome; token == "" {
+		ev.Outcome = ""
+	} else if ev.Outcome == "" {
+		ev.Outcome = Joined
+	}
 	if _, ok := c.cfg.codec.(Greeter); ok {
 		for m := r.first; m != nil && len(ev.Members) < maxWelcomeMembers; m = m.next {
 			ev.Members = append(ev.Members, m.member())
@@ -393,6 +439,8 @@ var codes = []struct {
 }{
 	{ErrHook, "hook"},
 	{ErrKicked, "kicked"},
+	{ErrTakenOver, "taken-over"},
+	{ErrFutureSeq, "future"},
 	{ErrRateLimited, "rate-limited"},
 	{ErrSlow, "slow"},
 	{ErrWriteTimeout, "write-timeout"},
@@ -412,6 +460,12 @@ var codes = []struct {
 	{io.ErrUnexpectedEOF, "cut-off"},
 	{io.EOF, "left"},
 	{net.ErrClosed, "ended"},
+}
+
+// final are the codes of ends that would only come again if the client did.
+var final = map[string]bool{
+	"kicked": true, "taken-over": true, "denied": true, "name-invalid": true, "future": true,
+	"malformed": true, "too-large": true, "unframeable": true, "hook": true,
 }
 
 func codeOf(cause error) string {

@@ -87,8 +87,12 @@ func (r *Room) release(c *Conn) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.conns, c)
-	r.uncountAddressLocked(c)
+	if c.dismissed == nil { // or dismiss does so
+		delete(r.conns, c)
+	}
+	if !c.counts() {
+		r.uncountAddressLocked(c)
+	}
 	if c.cur == nil {
 		r.pending--
 		r.stats.Refused++
@@ -205,6 +209,15 @@ func (r *Room) letIn(c *Conn, started func()) error {
 	if err != nil {
 		return err
 	}
+	if resumed, err := r.resume(c, id.Name); err != nil {
+		return err
+	} else if resumed {
+		c.welcomed = true
+		if c.cfg.rate != nil {
+			started()
+		}
+		return c.setLimiter()
+	}
 	name := id.Name
 	if name == "" {
 		name = c.Name()
@@ -265,7 +278,9 @@ func (r *Room) seeOut(c *Conn) {
 	defer r.farewell(c, cause)
 	defer r.unreserve(c)
 	defer c.unblock() // where somebody else noted the cause, too
-	r.leave(c, cause)
+	if !r.detach(c, cause) {
+		r.leave(c, cause)
+	}
 }
 
 // tellEnd logs c's end and calls OnLeave or OnReject.
@@ -273,9 +288,11 @@ func (r *Room) tellEnd(c *Conn, cause error) {
 	r.mu.Lock()
 	joined := c.cur != nil
 	c.welcomed = c.welcomed || joined
+	stays := c.stays
 	r.mu.Unlock()
-	c.logEnd(cause, joined)
+	c.logEnd(cause, joined, stays)
 	switch {
+	case stays: // a member, without a connection or with another one
 	case c.welcomed && r.cfg.onLeave != nil:
 		c.call(hookOnLeave, func() error { r.cfg.onLeave(c, cause); return nil })
 	case !c.welcomed && r.cfg.onReject != nil:
@@ -295,10 +312,13 @@ func endLevel(cause error) slog.Level {
 }
 
 // logEnd logs how c ended.
-func (c *Conn) logEnd(cause error, joined bool) {
+func (c *Conn) logEnd(cause error, joined, stays bool) {
 	msg, kind := "tcproom: member left", "left "
-	if !joined {
+	switch {
+	case !joined:
 		msg, kind = "tcproom: connection refused", "refused "
+	case stays:
+		msg, kind = "tcproom: member lost its connection", "lost "
 	}
 	c.report(endLevel(cause), kind+c.ended(), msg, "addr", addrString(c.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
 }

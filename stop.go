@@ -88,6 +88,10 @@ func (r *Room) stop(state roomState) {
 	for c := range r.conns {
 		conns = append(conns, c)
 	}
+	for r.detached.first != nil {
+		r.dismissLocked(r.detached.first, ErrRoomClosed)
+	}
+	r.expireLater()
 	r.releasedLocked()
 	r.mu.Unlock()
 
@@ -343,9 +347,13 @@ func (r *Room) noteCut(c *Conn, cause error) {
 
 // sayLast gives c its last event, where its codec has one.
 func (c *Conn) sayLast(cause error) {
-	ev := Event{Kind: Goodbye, Time: time.Now(), Text: reasonOf(cause)}
+	ev := Event{Kind: Goodbye, Time: time.Now(), Text: reasonOf(cause), Code: codeOf(cause)}
+	ev.Final = final[ev.Code]
 	if c.cur == nil {
-		ev.Kind, ev.Code = Refused, codeOf(cause)
+		ev.Kind = Refused
+	}
+	if s := c.room.cfg.sessions; s != nil && !ev.Final {
+		ev.RetryAfter = s.RetryAfter
 	}
 	b, err := encodeApart(&c.cfg.limits, &ev)
 	if err != nil || len(b) == 0 {
