@@ -210,7 +210,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 		}
 		e.pass(len(dst) - n)
 	}
-	if c.lost {
+	if c.lost || l.dropped {
 		return dst, false, nil
 	}
 	pos := c.pos.Load()

@@ -46,6 +46,7 @@ type Log struct {
 	served      [maxShards]served
 	lost        []*Cursor // overrun by appends, until TakeLost
 	skipped     uint64    // frames that cursors jumped over
+	dropped     bool
 }
 
 // served is what the flusher of one shard has brought to all its sinks, the
@@ -59,11 +60,13 @@ func (f *Fan) NewLog(cfg LogConfig) *Log {
 	return l
 }
 
-// Drop takes l, which has no cursors any more, out of its Fan.
+// Drop takes l out of its Fan. Its cursors are those of sinks that have been
+// closed; where one of them is not detached yet, it says nothing more.
 func (l *Log) Drop() {
 	l.fan.dropLog(l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.dropped = true
 	for l.first != nil {
 		l.dropFirst()
 	}

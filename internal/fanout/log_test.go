@@ -407,3 +407,23 @@ func requireSinks(t testing.TB, got []*Sink, want ...*Sink) {
 	t.Helper()
 	require.True(t, slices.Equal(want, got), "got %d sinks, want %d", len(got), len(want))
 }
+
+// TestDropBeforeDetach: a log may be dropped while the sink of its last cursor
+// is being closed, and its writer still asks that cursor for more.
+func TestDropBeforeDetach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 1 << 20})
+		stalled := newFake(0)
+		m := h.join(t, stalled, stalled, false)
+		for range 2 {
+			h.post(nil, 100)
+		}
+		synctest.Wait() // the writer has the first
+		c := m.sink.one.Load()
+		h.log.Drop()
+		b, special, err := c.fill(nil, new(ends), maxFill)
+		require.NoError(t, err)
+		require.Empty(t, b)
+		require.False(t, special)
+	})
+}
