@@ -39,7 +39,7 @@ func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 		}
 	}
 	c.connect(r.fan)
-	if r.full() {
+	if r.full() && !r.mayResume(c) {
 		return id, ErrRoomFull
 	}
 	g, greets := c.cfg.codec.(Greeter)

@@ -148,10 +148,16 @@ func (c *Conn) acknowledge(acks []taken) error {
 	return c.putWhole(context.Background(), frames)
 }
 
+// mayResume reports whether members that speak like c can have sessions.
+func (r *Room) mayResume(c *Conn) bool {
+	_, ok := c.cfg.codec.(Resumer)
+	return ok && r.cfg.sessions != nil
+}
+
 // beginSessionLocked gives c, which joins, a session and returns its token; ""
 // where c has none.
 func (r *Room) beginSessionLocked(c *Conn) (token string) {
-	if _, ok := c.cfg.codec.(Resumer); !ok || r.cfg.sessions == nil {
+	if !r.mayResume(c) {
 		return ""
 	}
 	token = rand.Text()
@@ -182,7 +188,7 @@ func (r *Room) sessionLocked(h *Resume) *session {
 // names one. name is what a Handshake hook says that it is.
 func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	h := c.hello.Resume
-	if _, ok := c.cfg.codec.(Resumer); !ok || h == nil || r.cfg.sessions == nil {
+	if h == nil || !r.mayResume(c) {
 		return false, nil
 	}
 	p := r.pass(context.Background(), nil)
@@ -406,6 +412,7 @@ func (r *Room) undetachLocked(s *session, cause error) *Conn {
 	r.detached.remove(s)
 	c := s.conn
 	c.dismissed = cause
+	delete(r.sessions, s.hash)
 	r.conns[c] = struct{}{}
 	r.wg.Add(1)
 	return c

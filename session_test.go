@@ -1,0 +1,632 @@
+package tcproom_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// A visit is one connection of a JSON client that is as simple as can be.
+type visit struct {
+	t  testing.TB
+	nc net.Conn
+	in *bufio.Reader
+}
+
+type object = map[string]any
+
+// visits connects to the server and says hello with the given fields.
+func visits(t testing.TB, srv *roomtest.Server, hello object) *visit {
+	t.Helper()
+	var nc net.Conn
+	var err error
+	if srv.Net != nil {
+		nc, err = srv.Net.Dial(t.Context(), "tcp", srv.Addr)
+	} else {
+		nc, err = net.Dial("tcp", srv.Addr)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	v := &visit{t, nc, bufio.NewReader(nc)}
+	o := object{"type": "hello"}
+	for k, x := range hello {
+		o[k] = x
+	}
+	v.say(o)
+	return v
+}
+
+func (v *visit) say(o object) {
+	v.t.Helper()
+	b, err := json.Marshal(o)
+	require.NoError(v.t, err)
+	_, err = v.nc.Write(append(b, '\n'))
+	require.NoError(v.t, err)
+}
+
+func (v *visit) next() object {
+	v.t.Helper()
+	line, err := v.in.ReadBytes('\n')
+	require.NoError(v.t, err, "%q", line)
+	var o object
+	require.NoError(v.t, json.Unmarshal(line, &o))
+	return o
+}
+
+// short returns the next event in few words.
+func (v *visit) short() string {
+	v.t.Helper()
+	o := v.next()
+	from, _ := o["from"].(object)
+	switch o["type"] {
+	case "message":
+		return fmt.Sprintf("%v %v: %v", o["seq"], from["name"], o["body"])
+	case "join", "leave":
+		return fmt.Sprintf("%v %v %v", o["seq"], o["type"], from["name"])
+	case "gap":
+		return fmt.Sprintf("gap %v-%v", o["from"], o["to"])
+	case "ack":
+		return fmt.Sprintf("ack %v=%v", o["id"], o["seq"])
+	}
+	return fmt.Sprint(o["type"], o["code"], o["retry"])
+}
+
+// welcomed reads the welcome and checks its outcome.
+func (v *visit) welcomed(outcome string) (welcome object) {
+	v.t.Helper()
+	o := v.next()
+	require.Equal(v.t, "welcome", o["type"], "%v", o)
+	require.Equal(v.t, outcome, o["outcome"])
+	require.NotEmpty(v.t, o["token"])
+	return o
+}
+
+// resume is the field of a hello that continues w behind seq.
+func resume(w object, seq any) object {
+	return object{"resume": object{"token": w["token"], "epoch": w["epoch"], "seq": seq}}
+}
+
+func sessionServer(t testing.TB, s tcproom.Sessions, opts ...tcproom.RoomOption) *roomtest.Server {
+	opts = append([]tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(s)}, opts...)
+	return roomtest.NewMemServer(t, opts...)
+}
+
+func inBubble(name string, t *testing.T, fn func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, fn) })
+}
+
+func TestP16Resume(t *testing.T) {
+	inBubble("what was missed comes once, in order, and then what is live", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		bob.Send("one")
+		require.Equal(t, "3 bob: one", ada.short())
+		ada.nc.Close()
+		synctest.Wait()
+		bob.Send("two")
+		eve := srv.Join("eve")
+		eve.Leave()
+		bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
+
+		ada = visits(t, srv, resume(w, 3))
+		w2 := ada.welcomed("resumed")
+		require.Equal(t, w["id"], w2["id"])
+		require.Equal(t, "ada", w2["name"])
+		require.Equal(t, 6.0, w2["seq"])
+		for _, want := range []string{"4 bob: two", "5 join eve", "6 leave eve"} {
+			require.Equal(t, want, ada.short())
+		}
+		bob.Send("three")
+		require.Equal(t, "7 bob: three", ada.short())
+		bob.Refute(roomtest.Any(tcproom.Join, tcproom.Leave))
+		require.Equal(t, 2, srv.Room.Len())
+	})
+
+	inBubble("before anything was seen, after an hour of quiet, twice in a row", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: 2 * time.Hour})
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		for i := range 3 {
+			ada.nc.Close()
+			time.Sleep(time.Hour)
+			ada = visits(t, srv, resume(w, w["seq"].(float64)+float64(i)))
+			ada.welcomed("resumed")
+			bob.Send("hi")
+			require.Equal(t, fmt.Sprintf("%d bob: hi", 3+i), ada.short())
+		}
+		require.EqualValues(t, 3, srv.Room.Stats().Resumed)
+	})
+
+	inBubble("a gap has exact numbers", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Events: 100})
+		bob := srv.Join("bob")
+		ada := visits(t, srv, nil)
+		w := ada.welcomed("joined")
+		ada.nc.Close()
+		synctest.Wait()
+		for i := range 250 {
+			bob.Send(fmt.Sprint(i))
+		}
+		ada = visits(t, srv, resume(w, 2))
+		ada.welcomed("gap")
+		require.Equal(t, "gap 3-152", ada.short())
+		for i := range 100 {
+			require.Equal(t, fmt.Sprintf("%d bob: %d", 153+i, 150+i), ada.short())
+		}
+	})
+
+	inBubble("own messages are not missed, but for an echo", t, func(t *testing.T) {
+		for _, echo := range []bool{false, true} {
+			srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithEcho(echo))
+			ada := visits(t, srv, nil)
+			w := ada.welcomed("joined")
+			ada.say(object{"type": "message", "body": "mine"})
+			synctest.Wait()
+			ada.nc.Close()
+			synctest.Wait()
+			_, err := srv.Room.Broadcast(t.Context(), []byte("theirs"))
+			require.NoError(t, err)
+			ada = visits(t, srv, resume(w, 1))
+			ada.welcomed("resumed")
+			if echo {
+				require.Equal(t, "2 guest-1: mine", ada.short())
+			}
+			require.Equal(t, "3 <nil>: theirs", ada.short())
+		}
+	})
+
+	inBubble("what cannot be resumed", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		ada.nc.Close()
+
+		v := visits(t, srv, resume(w, 2))
+		require.Equal(t, "refused"+"future"+"false", v.short())
+		v = visits(t, srv, resume(object{"token": w["token"], "epoch": "another"}, 1))
+		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+		v = visits(t, srv, resume(object{"token": strings.Repeat("A", 26), "epoch": w["epoch"]}, 1))
+		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		v = visits(t, srv, resume(w, 1))
+		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+	})
+
+	inBubble("a token is its member's", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			return tcproom.Identity{Name: c.Hello().Auth}, nil
+		}))
+		ada := visits(t, srv, object{"auth": "ada"})
+		w := ada.welcomed("joined")
+		require.Equal(t, "ada", w["name"])
+		thief := resume(w, w["seq"])
+		thief["auth"] = "eve"
+		require.Equal(t, "refused"+"denied"+"false", visits(t, srv, thief).short())
+		back := resume(w, w["seq"])
+		back["auth"] = "ada"
+		visits(t, srv, back).welcomed("resumed")
+	})
+
+	inBubble("a room without sessions knows none", t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+		v := visits(t, srv, resume(object{"token": "x", "epoch": "y"}, 1))
+		o := v.next()
+		require.Nil(t, o["outcome"])
+		require.Nil(t, o["token"])
+	})
+}
+
+// TestTakeOver: the newest connection wins, and the old one is told not to
+// come back; nobody else notices.
+func TestTakeOver(t *testing.T) {
+	inBubble("one after the other", t, func(t *testing.T) {
+		var joins, leaves atomic.Int32
+		srv := sessionServer(t, tcproom.Sessions{},
+			tcproom.OnJoin(func(c *tcproom.Conn) error { joins.Add(1); return nil }),
+			tcproom.OnLeave(func(c *tcproom.Conn, err error) { leaves.Add(1) }))
+		bob := srv.Join("bob")
+		old := visits(t, srv, object{"name": "ada"})
+		w := old.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		for range 100 {
+			v := visits(t, srv, resume(w, w["seq"]))
+			v.welcomed("resumed")
+			require.Equal(t, "goodbye"+"taken-over"+"false", old.short())
+			_, err := old.in.ReadByte()
+			require.ErrorIs(t, err, io.EOF)
+			old = v
+		}
+		bob.Refute(roomtest.Any())
+		require.Equal(t, 2, srv.Room.Len())
+		require.EqualValues(t, 2, joins.Load())
+		require.Zero(t, leaves.Load())
+		old.say(object{"type": "goodbye"})
+		bob.Expect(roomtest.Left("ada"))
+		synctest.Wait()
+		require.EqualValues(t, 1, leaves.Load())
+	})
+
+	t.Run("all at once", func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				c, err := tcproom.Dial(context.Background(), srv.Addr, tcproom.WithCodec(tcproom.JSON{}),
+					tcproom.WithDialer(srv.Net.Dial), tcproom.WithResume(tcproom.Resume{
+						Token: w["token"].(string), Epoch: w["epoch"].(string), Seq: uint64(w["seq"].(float64)),
+					}))
+				if err != nil {
+					return // taken over before its welcome
+				}
+				if ev, err := c.Receive(context.Background()); err != nil || ev.Outcome != tcproom.Resumed {
+					t.Error(ev, err)
+				}
+				t.Cleanup(func() { c.Close() })
+			})
+		}
+		wg.Wait()
+		bob.Refute(roomtest.Any())
+		require.Equal(t, 2, srv.Room.Len())
+	})
+}
+
+func TestGrace(t *testing.T) {
+	inBubble("who vanished leaves when it is over", t, func(t *testing.T) {
+		type left struct {
+			after time.Duration
+			cause error
+		}
+		start := time.Now()
+		leaves := make(chan left, 10)
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute},
+			tcproom.OnLeave(func(c *tcproom.Conn, err error) { leaves <- left{time.Since(start), err} }))
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		ada.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		ada.nc.Close()
+		synctest.Wait()
+		var end *tcproom.Conn
+		for c := range srv.Room.Members() {
+			if c.Name() == "ada" {
+				end = c
+			}
+		}
+		require.Equal(t, 2, srv.Room.Len())
+		require.Equal(t, 1, srv.Room.Stats().Detached)
+		require.ErrorIs(t, end.Send(t.Context(), []byte("hi")), tcproom.ErrDetached)
+		time.Sleep(time.Minute - 1)
+		bob.Refute(roomtest.Left("ada"))
+		time.Sleep(1)
+		bob.Expect(roomtest.Left("ada"))
+		require.Equal(t, left{time.Minute, io.EOF}, <-leaves)
+		require.Equal(t, map[string]uint64{"left": 1}, srv.Room.Stats().Left)
+	})
+
+	inBubble("who says goodbye, is kicked or breaks a rule leaves at once", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
+		bob := srv.Join("bob")
+		for _, end := range []func(*visit, *tcproom.Conn){
+			func(v *visit, _ *tcproom.Conn) { v.say(object{"type": "goodbye"}) },
+			func(_ *visit, c *tcproom.Conn) { srv.Room.Kick(c, "rude") },
+			func(v *visit, _ *tcproom.Conn) { io.WriteString(v.nc, "nonsense\n") },
+			func(_ *visit, c *tcproom.Conn) { c.Close() },
+			func(v *visit, c *tcproom.Conn) { // kicked while it is away
+				v.nc.Close()
+				synctest.Wait()
+				require.NoError(t, srv.Room.Kick(c, "rude"))
+				require.ErrorIs(t, srv.Room.Kick(c, "rude"), tcproom.ErrNotMember)
+			},
+		} {
+			v := visits(t, srv, object{"name": "ada"})
+			w := v.welcomed("joined")
+			bob.Expect(roomtest.Joined("ada"))
+			c, ok := srv.Room.Member(w["id"].(string))
+			require.True(t, ok)
+			end(v, c)
+			bob.Expect(roomtest.Left("ada"))
+			require.Equal(t, 1, srv.Room.Len())
+			v = visits(t, srv, resume(w, w["seq"]))
+			v.welcomed("expired")
+			bob.Expect(roomtest.Any(tcproom.Join))
+			v.say(object{"type": "goodbye"})
+			bob.Await(roomtest.Any(tcproom.Leave))
+		}
+		require.EqualValues(t, 2, srv.Room.Stats().Left["kicked"])
+	})
+
+	inBubble("no more than so many", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Detached: 2})
+		bob := srv.Join("bob")
+		for i := range 4 {
+			v := visits(t, srv, object{"name": fmt.Sprint("n", i)})
+			v.welcomed("joined")
+			bob.Expect(roomtest.Joined(fmt.Sprint("n", i)))
+			v.nc.Close()
+			synctest.Wait()
+			if i >= 2 {
+				bob.Expect(roomtest.Left(fmt.Sprint("n", i-2)))
+			}
+		}
+		require.Equal(t, 2, srv.Room.Stats().Detached)
+	})
+
+	inBubble("they count against the limits", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithMaxMembers(2), tcproom.WithMaxPerAddress(1), tcproom.WithUniqueNames(true))
+		from := func(source string, hello object) *visit {
+			nc, err := srv.Net.DialFrom(t.Context(), source, srv.Addr)
+			require.NoError(t, err)
+			v := &visit{t, nc, bufio.NewReader(nc)}
+			t.Cleanup(func() { nc.Close() })
+			o := object{"type": "hello"}
+			for k, x := range hello {
+				o[k] = x
+			}
+			v.say(o)
+			return v
+		}
+		ada := from("10.0.0.1", object{"name": "ada"})
+		w := ada.welcomed("joined")
+		ada.nc.Close()
+		synctest.Wait()
+		require.Contains(t, from("10.0.0.5", object{"name": "ada"}).short(), "name-taken")
+		_, err := from("10.0.0.1", nil).in.ReadByte()
+		require.Error(t, err, "the address has its one connection")
+		bob := from("10.0.0.2", object{"name": "bob"})
+		bob.welcomed("joined")
+		require.Contains(t, from("10.0.0.3", nil).short(), "full")
+
+		back := from("10.0.0.4", resume(w, w["seq"]))
+		back.welcomed("resumed")
+		require.Equal(t, "2 join bob", back.short())
+		back.nc.Close()
+		time.Sleep(time.Minute)
+		require.Equal(t, "3 leave ada", bob.short())
+		from("10.0.0.1", object{"name": "ada"}).welcomed("joined")
+	})
+
+	inBubble("a stop ends it", t, func(t *testing.T) {
+		var causes []error
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(func(_ *tcproom.Conn, err error) { causes = append(causes, err) }))
+		visits(t, srv, nil).nc.Close()
+		synctest.Wait()
+		require.Equal(t, 1, srv.Room.Stats().Detached)
+		require.NoError(t, srv.Room.Shutdown(t.Context()))
+		require.Equal(t, []error{tcproom.ErrRoomClosed}, causes)
+		require.Zero(t, srv.Room.Len())
+	})
+}
+
+func TestNumberedMessages(t *testing.T) {
+	say := func(v *visit, id int, body string) { v.say(object{"type": "message", "id": id, "body": body}) }
+
+	inBubble("each is acknowledged, and taken once", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		say(ada, 1, "one")
+		require.Equal(t, "ack 1=3", ada.short())
+		say(ada, 5, "five")
+		ada.nc.Close() // before it has seen the ack
+		synctest.Wait()
+		ada = visits(t, srv, resume(w, 2))
+		ada.welcomed("resumed")
+		say(ada, 5, "five")
+		say(ada, 1, "one")
+		say(ada, 6, "six")
+		for _, want := range []string{"ack 5=4", "ack 1=3", "ack 6=5"} {
+			require.Equal(t, want, ada.short())
+		}
+		bob.Expect(roomtest.Message("ada", "one"), roomtest.Message("ada", "five"), roomtest.Message("ada", "six"))
+		bob.Refute(roomtest.Any())
+	})
+
+	inBubble("a hook decides what they become", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			if string(body) == "drop" {
+				return nil
+			}
+			_, err := c.Room().Post(c.Context(), c, append([]byte("so "), body...))
+			return err
+		}))
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		ada.welcomed("joined")
+		say(ada, 1, "drop")
+		say(ada, 2, "it")
+		say(ada, 2, "it")
+		for _, want := range []string{"ack 1=<nil>", "ack 2=3", "ack 2=3"} {
+			require.Equal(t, want, ada.short())
+		}
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "so it"))
+		bob.Refute(roomtest.Any())
+	})
+
+	inBubble("a hook that outlives its connection posts for the member", t, func(t *testing.T) {
+		entered, release := make(chan bool), make(chan bool)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			entered <- true
+			<-release
+			_, err := c.Room().Post(context.Background(), c, body)
+			return err
+		}))
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		say(ada, 1, "slow")
+		<-entered
+		v := visits(t, srv, resume(w, 2))
+		v.welcomed("resumed")
+		say(v, 1, "slow")
+		require.Equal(t, "ack 1=<nil>", v.short())
+		release <- true
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
+		bob.Refute(roomtest.Any())
+	})
+
+	inBubble("acks that nobody reads hold back who sends", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithWriteTimeout(time.Minute))
+		ada := visits(t, srv, nil)
+		ada.welcomed("joined")
+		ada.nc.(*roomtest.Conn).In(roomtest.Stall())
+		sent := 0
+		for {
+			ada.nc.SetWriteDeadline(time.Now().Add(time.Second))
+			if _, err := fmt.Fprintf(ada.nc, `{"type":"message","id":%d,"body":""}`+"\n", sent+1); err != nil {
+				break
+			}
+			sent++
+		}
+		// What is acknowledged stands in the kernel's buffer and 64 KiB of the
+		// room's, and what is not read in buffers too.
+		require.Less(t, sent, 20000)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 1, srv.Room.Stats().Detached, "the write timeout ends it")
+	})
+}
+
+// TestP16ResumeUnderResets: nothing is lost, doubled or out of order for
+// clients that lose their connections at random bytes, and nobody is told.
+func TestP16ResumeUnderResets(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		testResets(t, roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20)
+	})
+	t.Run("TCP", func(t *testing.T) {
+		testResets(t, roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20)
+	})
+}
+
+func testResets(t *testing.T, srv *roomtest.Server, clients, resets int) {
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var wg sync.WaitGroup
+	ready := make(chan bool, clients)
+	for i := range clients {
+		wg.Go(func() {
+			if err := loseAndResume(ctx, srv, rand.New(rand.NewPCG(uint64(i), 3)), resets, ready); err != nil {
+				t.Errorf("client %d: %v", i, err)
+				cancel()
+			}
+		})
+	}
+	for range clients {
+		<-ready
+	}
+	var lost atomic.Bool
+	done := make(chan bool)
+	go func() { wg.Wait(); lost.Store(true); close(done) }()
+	for n := 1; !lost.Load(); n++ {
+		_, err := srv.Room.Broadcast(ctx, fmt.Append(nil, n))
+		require.NoError(t, err)
+		if n%20 == 0 {
+			select {
+			case <-time.After(5 * time.Millisecond): // how fast it talks
+			case <-done:
+			}
+		}
+	}
+	require.Equal(t, clients, srv.Room.Len())
+	stats := srv.Room.Stats()
+	require.EqualValues(t, clients, stats.Joined)
+	require.Empty(t, stats.Left)
+	t.Logf("%+v", stats)
+}
+
+// loseAndResume is a client that loses its connection again and again, and
+// checks that the numbers of the room's messages rise by one.
+func loseAndResume(ctx context.Context, srv *roomtest.Server, rng *rand.Rand, resets int, ready chan<- bool) error {
+	dialer := (&net.Dialer{}).DialContext
+	if srv.Net != nil {
+		dialer = srv.Net.Dial
+	}
+	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{})}
+	var at tcproom.Resume
+	said := 0
+	for life := 0; life <= resets; {
+		var link *roomtest.Conn
+		c, err := tcproom.Dial(ctx, srv.Addr, append(opts, tcproom.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := dialer(ctx, network, addr)
+			if err == nil {
+				link = roomtest.Wrap(nc)
+				if life > 0 {
+					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
+				}
+				nc = link
+			}
+			return nc, err
+		}))...)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if life > 0 {
+			life++
+		}
+		if err != nil {
+			continue // reset before the welcome was whole
+		}
+		for err == nil {
+			var ev tcproom.Event
+			if ev, err = c.Receive(ctx); err != nil {
+				break
+			}
+			switch ev.Kind {
+			case tcproom.Welcome:
+				if at.Token == "" {
+					at.Seq = ev.Seq
+					ready <- true
+					life = 1
+					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
+				} else if ev.Outcome != tcproom.Resumed {
+					return fmt.Errorf("outcome %q", ev.Outcome)
+				}
+				at.Token, at.Epoch = ev.Token, ev.Epoch
+				opts = []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(at)}
+				continue
+			case tcproom.Message:
+				said++
+				if string(ev.Body) != fmt.Sprint(said) {
+					return fmt.Errorf("%q, want %d", ev.Body, said)
+				}
+			case tcproom.Join: // of those who began later
+			default:
+				return fmt.Errorf("unexpected %v", ev)
+			}
+			if ev.Seq <= at.Seq {
+				return fmt.Errorf("%d after %d", ev.Seq, at.Seq)
+			}
+			at.Seq = ev.Seq
+			opts = []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(at)}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		link.Reset()
+		c.Close()
+	}
+	return nil
+}
