@@ -417,8 +417,8 @@ func TestDropBeforeDetach(t *testing.T) {
 		m := h.join(t, stalled, stalled, false)
 		for range 2 {
 			h.post(nil, 100)
+			synctest.Wait() // the writer has the first
 		}
-		synctest.Wait() // the writer has the first
 		c := m.sink.one.Load()
 		h.log.Drop()
 		b, special, err := c.fill(nil, new(ends), maxFill)
