@@ -54,8 +54,7 @@ func (v *visit) say(o object) {
 	v.t.Helper()
 	b, err := json.Marshal(o)
 	require.NoError(v.t, err)
-	_, err = v.nc.Write(append(b, '\n'))
-	require.NoError(v.t, err)
+	v.nc.Write(append(b, '\n')) // or the room has closed it: then the next read tells
 }
 
 func (v *visit) next() object {
