@@ -153,10 +153,11 @@ func plainJSON(s []byte) int {
 	return i
 }
 
-// quotePeer quotes what a peer sent for an error: at most 64 bytes of it, in 72
-// characters, so that no peer gets much more back than it sent.
+// quotePeer quotes what a peer sent for an error: at most 64
+// characters, and as many bytes of it, so that no peer gets much more back than
+// it sent.
 func quotePeer[T []byte | string](s T) string {
-	const most = 72
+	const most = 64
 	for n := min(len(s), 64); ; {
 		q := strconv.Quote(string(s[:n]))
 		switch {
