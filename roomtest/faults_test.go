@@ -296,7 +296,7 @@ func TestFaultCutAfter(t *testing.T) {
 		mustWrite(t, b, "the other way is well")
 		mustRead(t, a, "the other way is well")
 
-		a, b = pipePair(t)
+		_, b = pipePair(t)
 		read := later(func() error { return readErr(b) })
 		blocked(t, read)
 		b.In(roomtest.CutAfter(-1))

@@ -83,7 +83,7 @@ func TestTimeIdle(t *testing.T) {
 		// The goodbye is written and the half is closed at once; then the room
 		// waits for the peer to close too.
 		got := later(func() end { return <-r.ended })
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		require.Zero(t, r.Len())
 		c.Close()
