@@ -183,11 +183,13 @@ func (r *Room) onlyLocked(ignored map[any]bool) bool {
 // stopError says what went wrong with a stop, or returns nil.
 func (r *Room) stopError(cause error, tellCut bool) error {
 	e := &StopError{Err: cause}
+	var addrs []net.Addr // of e.Stuck: their String may be the user's code, so not under the lock
 	r.mu.Lock()
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
 	}
 	for c := range r.conns {
+		addrs = append(addrs, c.RemoteAddr())
 		e.Stuck = append(e.Stuck, c.stuckLocked())
 	}
 	accepting := make(map[*acceptor]bool)
@@ -196,9 +198,13 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	}
 	for rej := range r.rejects {
 		delete(accepting, rej.a)
-		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(rej.addr), Hook: hookNames[hookOnReject]})
+		addrs = append(addrs, rej.addr)
+		e.Stuck = append(e.Stuck, StuckConn{Hook: hookNames[hookOnReject]})
 	}
 	r.mu.Unlock()
+	for i, addr := range addrs {
+		e.Stuck[i].Addr = addrString(addr)
+	}
 	for a := range accepting {
 		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})
 	}
@@ -208,9 +214,9 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	return e
 }
 
-// stuckLocked says where c is stuck.
+// stuckLocked says where c is stuck, but for its address.
 func (c *Conn) stuckLocked() StuckConn {
-	s := StuckConn{Addr: addrString(c.RemoteAddr()), Hook: hookNames[c.hook.Load()]}
+	s := StuckConn{Hook: hookNames[c.hook.Load()]}
 	if c.cur != nil {
 		s.Member = c.member()
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -728,6 +729,46 @@ func TestStuckConnIsNamed(t *testing.T) {
 			})
 		}
 	}
+}
+
+// lockedAddr is an address whose String asks the room.
+type lockedAddr struct{ room *tcproom.Room }
+
+func (a lockedAddr) Network() string { return "test" }
+func (a lockedAddr) String() string  { a.room.Len(); return "asked" }
+
+// askingConn is a badConn with such an address.
+type askingConn struct {
+	*badConn
+	lockedAddr
+}
+
+func (c askingConn) RemoteAddr() net.Addr { return c.lockedAddr }
+
+// TestStuckAddrMayAskTheRoom: an address is the user's code, and is asked
+// under no lock.
+func TestStuckAddrMayAskTheRoom(t *testing.T) {
+	room := tcproom.New()
+	here, there := roomtest.Pipe()
+	defer here.Close()
+	bad := &badConn{there, "Close", make(chan struct{})}
+	go room.ServeConn(askingConn{bad, lockedAddr{room}})
+	waitLen(t, room, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- room.Shutdown(ctx) }()
+	select {
+	case err := <-ended:
+		var stop *tcproom.StopError
+		require.ErrorAs(t, err, &stop)
+		require.Len(t, stop.Stuck, 1)
+		require.Equal(t, "asked", stop.Stuck[0].Addr)
+	case <-time.After(within):
+		t.Fatal("Shutdown does not return")
+	}
+	close(bad.release)
+	waitDone(t, room)
 }
 
 // badListener's Accept does not return because of Close.
