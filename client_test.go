@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -333,6 +334,26 @@ func TestErrorsStay(t *testing.T) {
 	}
 	require.Equal(t, 1, seen)
 	require.Equal(t, err, c.Err())
+}
+
+// kindless parses what it likes and says that it is nothing.
+type kindless struct{ tcproom.Raw }
+
+func (kindless) ParseEvent(frame []byte, ev *tcproom.Event) error {
+	ev.Body = frame
+	return nil
+}
+
+// TestEventWithoutKind: a codec's mistake ends the conn, and is not taken for
+// a wait for more bytes.
+func TestEventWithoutKind(t *testing.T) {
+	srv := roomtest.NewMemServer(t, tcproom.WithCodec(kindless{}))
+	c := srv.Dial()
+	waitLen(t, srv.Room, 1)
+	broadcast(t, srv.Room, []byte("hi"))
+	_, err := c.Receive(testContext(t))
+	require.ErrorIs(t, err, tcproom.ErrMalformed)
+	require.ErrorContains(t, err, "ParseEvent of tcproom_test.kindless set no Kind")
 }
 
 // TestEventsContext: Events yields the context's error and leaves the conn as it is.

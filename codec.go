@@ -22,7 +22,8 @@ type Codec interface {
 	// ParseEvent decodes into ev, which is zero, what AppendEvent encoded.
 	// What it sets may alias frame. It returns an error that wraps
 	// [ErrMalformed] for a frame that is none, and [ErrNoFrame] for one
-	// that says nothing and is to be ignored.
+	// that says nothing and is to be ignored. With nil it has set a Kind, or
+	// the frame counts as malformed.
 	ParseEvent(frame []byte, ev *Event) error
 
 	// AppendMessage appends to dst the encoded message of a member.

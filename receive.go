@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -187,6 +188,9 @@ func (c *Conn) parseEvent(frame []byte) (Event, error) {
 		return Event{}, badInput(err)
 	}
 	ev := d.parsed
+	if ev.Kind == 0 { // which is said where there is no frame
+		return Event{}, fmt.Errorf("%w: ParseEvent of %T set no Kind", ErrMalformed, c.cfg.codec)
+	}
 	if ev.Kind == Welcome {
 		c.mu.Lock()
 		c.id, c.name = ev.From.ID, ev.From.Name
