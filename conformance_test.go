@@ -49,8 +49,18 @@ func TestConnsConform(t *testing.T) {
 		a, b = net.Pipe()
 		return a, b, nil
 	}
+	memory := func() (a, b net.Conn, err error) {
+		a, b = roomtest.Pipe()
+		return a, b, nil
+	}
+	wrapped := func() (a, b net.Conn, err error) {
+		if a, b, err = tcp(); err == nil {
+			a = roomtest.Wrap(a)
+		}
+		return a, b, err
+	}
 	for name, mk := range map[string]func() (a, b net.Conn, err error){
-		"pipe": pipe, "tcp": tcp, "unix": unix, "tls": overTLS(tcp), "tls over unix": overTLS(unix),
+		"pipe": pipe, "roomtest.Pipe": memory, "roomtest.Wrap": wrapped, "tcp": tcp, "unix": unix, "tls": overTLS(tcp), "tls over unix": overTLS(unix),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -33,11 +33,12 @@ var (
 	lawParsedStays  = &law{"parsed stays", "what a parsing method returns may alias the frame, and nothing that a later call writes to"}
 	lawHello        = &law{"hello", "ParseHello decodes what AppendHello encoded, in a frame within MaxFrame and 3 KiB"}
 	lawWelcome      = &law{"welcome", "a Greeter says a Welcome, with ID and name of who is welcomed, and a Refused, each as that"}
+	lawBeats        = &law{"heartbeats", "ParseEvent and ParseMessage return ErrPing for what AppendPing appended and ErrPong for what AppendPong did, for nothing else; neither exceeds MaxFrame, and framings that carry plain events carry them"}
 	lawRoom         = &law{"in a room", "a room and its members can use the codec: each message that is not refused arrives as one message"}
 )
 
 // TestCodec tests that c does what [tcproom.Codec] asks of it and, where it is
-// one, [tcproom.Greeter]. It returns nil, or all violations joined, each with
+// one, [tcproom.Greeter] and [tcproom.Pinger]. It returns nil, or all violations joined, each with
 // the first input that showed it and what the contract says; errors begin with
 // "roomtest: codec" and the type.
 //
@@ -54,6 +55,7 @@ var (
 //   - No body forges: one that holds the encoded form of another event is parsed
 //     as a Message of its sender.
 //   - No frame is longer than MaxFrame says, for the worst of bodies, names and reasons.
+//   - A ping and a pong are heard as such in both directions, and nothing else is.
 //   - Garbage is an error, or an event with a kind, and no panic.
 //   - Two members of a real room, in memory, hear each message as one message, in
 //     Length and, if it carries plain events, in Lines. This is tried where nothing
@@ -65,13 +67,15 @@ var (
 func TestCodec(c tcproom.Codec) error {
 	t := &codecTest{findings: findings{what: fmt.Sprintf("codec %T", c)}, c: c}
 	t.greeter, _ = c.(tcproom.Greeter)
-	return t.run(t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testRoom)
+	t.pinger, _ = c.(tcproom.Pinger)
+	return t.run(t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testBeats, t.testRoom)
 }
 
 type codecTest struct {
 	findings
 	c       tcproom.Codec
 	greeter tcproom.Greeter // or nil
+	pinger  tcproom.Pinger  // or nil
 }
 
 var (
@@ -128,29 +132,36 @@ func oddBodies() (bodies [][]byte) {
 	return bodies
 }
 
-// encodes calls fn, which encodes arg with the named method, with different
-// dst, and checks what holds of every such call.
+// encodes calls fn, which encodes arg, if that is not nil, with the named
+// method, with different dst, and checks what holds of every such call.
 func (t *codecTest) encodes(name string, arg lazy, fn func(dst []byte) ([]byte, error)) (frame []byte, err error) {
+	args := func(dst []byte) []any {
+		if arg == nil {
+			return []any{dst}
+		}
+		return []any{dst, arg}
+	}
 	var out []byte
-	if !t.call(name, []any{"", arg}, func() { out, err = fn(nil) }) {
+	if !t.call(name, args(nil), func() { out, err = fn(nil) }) {
 		return nil, tcproom.ErrNoFrame
 	}
 	frame = append(make([]byte, 0, len(out)), out...)
 	first := err
 	for _, dst := range [][]byte{make([]byte, 0, len(out)+64), []byte("before"), append(make([]byte, 0, 1<<10), "a\r\n"...)} {
 		held := bytes.Clone(dst)
-		if !t.call(name, []any{held, arg}, func() { out, err = fn(dst) }) {
+		if !t.call(name, args(held), func() { out, err = fn(dst) }) {
 			return nil, tcproom.ErrNoFrame
 		}
+		call := lazy(func() string { return name + "(" + quoteAll(args(held)) + ")" })
 		switch {
 		case !bytes.Equal(dst, held):
-			t.add(lawCodecAppends, "%s(%s, %s) changed what dst holds to %s", name, quote(held), arg, quote(dst))
+			t.add(lawCodecAppends, "%s changed what dst holds to %s", call, quote(dst))
 		case (err == nil) != (first == nil):
-			t.add(lawCodecPure, "%s(%s, %s) returned the error %v, and with dst nil %v", name, quote(held), arg, err, first)
+			t.add(lawCodecPure, "%s returned the error %v, and with dst nil %v", call, err, first)
 		case err == nil && !bytes.HasPrefix(out, held):
-			t.add(lawCodecAppends, "%s(%s, %s) returned %s", name, quote(held), arg, quote(out))
+			t.add(lawCodecAppends, "%s returned %s", call, quote(out))
 		case err == nil && !bytes.Equal(out[len(held):], frame):
-			t.add(lawCodecPure, "%s(%s, %s) appended %s, and to nil %s", name, quote(held), arg, quote(out[len(held):]), quote(frame))
+			t.add(lawCodecPure, "%s appended %s, and to nil %s", call, quote(out[len(held):]), quote(frame))
 		}
 	}
 	if first != nil {
@@ -245,7 +256,7 @@ func (t *codecTest) said(ev tcproom.Event) (frame []byte, got tcproom.Event, ok 
 	}
 	got, err = t.parse(frame)
 	if err != nil {
-		if len(ev.Body) > 0 || ev.Kind != tcproom.Message && ev.Kind != tcproom.Direct {
+		if len(ev.Body) > 0 || isBeat(err) || ev.Kind != tcproom.Message && ev.Kind != tcproom.Direct {
 			t.add(lawParses, "ParseEvent(%s), of %s, returned the error %q", quote(frame), describe(&ev), err)
 		}
 		return nil, got, false
@@ -377,7 +388,7 @@ func (t *codecTest) testMessages() {
 			continue
 		}
 		got, err := t.parseMessage(frame)
-		if errors.Is(err, tcproom.ErrNoFrame) && len(body) == 0 {
+		if errors.Is(err, tcproom.ErrNoFrame) && len(body) == 0 && !isBeat(err) {
 			continue
 		}
 		if err != nil || !bytes.Equal(got, body) {
@@ -625,13 +636,55 @@ func (t *codecTest) testWelcome() {
 	}
 }
 
+// isBeat reports whether err says that a frame is a ping or a pong.
+func isBeat(err error) bool {
+	return errors.Is(err, tcproom.ErrPing) || errors.Is(err, tcproom.ErrPong)
+}
+
+// testBeats tests pings and pongs. That nothing else looks like one, the tests
+// of events and messages see.
+func (t *codecTest) testBeats() {
+	if t.pinger == nil {
+		return
+	}
+	t.testBeat("AppendPing", t.pinger.AppendPing, tcproom.ErrPing)
+	t.testBeat("AppendPong", t.pinger.AppendPong, tcproom.ErrPong)
+}
+
+// testBeat tests what the named method appends, and that it is parsed as want.
+func (t *codecTest) testBeat(name string, appendBeat func(dst []byte) []byte, want error) {
+	frame, err := t.encodes(name, nil, func(dst []byte) ([]byte, error) { return appendBeat(dst), nil })
+	if err != nil {
+		return // it panicked
+	}
+	toRoom, toMember := 0, 0
+	t.call("MaxFrame", []any{0}, func() { toRoom, toMember = t.c.MaxFrame(0) })
+	if limit := min(toRoom, toMember); len(frame) > limit {
+		t.add(lawBeats, "%s appends %s of %d bytes, where MaxFrame(0) is %d", name, quote(frame), len(frame), limit)
+	}
+	if _, err := t.parse(frame); !errors.Is(err, want) {
+		t.add(lawBeats, "%s appends %s, of which ParseEvent returned the error %v, want %q", name, quote(frame), err, want)
+	}
+	if _, err := t.parseMessage(frame); !errors.Is(err, want) {
+		t.add(lawBeats, "%s appends %s, of which ParseMessage returned the error %v, want %q", name, quote(frame), err, want)
+	}
+	for _, f := range roomFramings {
+		if _, err := f.AppendFrame(nil, frame); err != nil && t.fits(f) {
+			t.add(lawBeats, "%s appends %s, which %T refuses although it carries events: %q", name, quote(frame), f, err)
+		}
+	}
+}
+
+// roomFramings are those with which a codec is tried.
+var roomFramings = []tcproom.Framing{tcproom.Lines{}, tcproom.Length{}}
+
 // testRoom tests two members in a room. What has been found already would only
 // show there again, by a message that does not come.
 func (t *codecTest) testRoom() {
 	if t.err() != nil {
 		return
 	}
-	for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Length{}} {
+	for _, f := range roomFramings {
 		if !t.fits(f) {
 			continue
 		}

@@ -25,6 +25,8 @@ type brokenCodec struct {
 	parseMessage  func(frame []byte) ([]byte, error)
 	maxFrame      func(int) (int, int)
 	appendHello   func(dst []byte, h *tcproom.Hello) ([]byte, error)
+	appendPing    func(dst []byte) []byte
+	appendPong    func(dst []byte) []byte
 }
 
 var codecJSON tcproom.JSON
@@ -69,6 +71,20 @@ func (c brokenCodec) AppendHello(dst []byte, h *tcproom.Hello) ([]byte, error) {
 		return c.appendHello(dst, h)
 	}
 	return codecJSON.AppendHello(dst, h)
+}
+
+func (c brokenCodec) AppendPing(dst []byte) []byte {
+	if c.appendPing != nil {
+		return c.appendPing(dst)
+	}
+	return codecJSON.AppendPing(dst)
+}
+
+func (c brokenCodec) AppendPong(dst []byte) []byte {
+	if c.appendPong != nil {
+		return c.appendPong(dst)
+	}
+	return codecJSON.AppendPong(dst)
 }
 
 func (brokenCodec) ParseHello(frame []byte, h *tcproom.Hello) error {
@@ -230,6 +246,40 @@ func TestCodecViolations(t *testing.T) {
 			return codecJSON.AppendEvent(dst, ev)
 		}}},
 		{name: "no Welcome", law: "welcome", want: "is parsed as a Goodbye", c: appends(tcproom.Welcome, func(ev *tcproom.Event) { ev.Kind = tcproom.Goodbye })},
+		{name: "ping without dst", law: "appends", want: `AppendPing("before") returned`, c: brokenCodec{appendPing: func([]byte) []byte { return codecJSON.AppendPing(nil) }}},
+		{name: "pong writes to dst", law: "appends", want: "AppendPong", c: brokenCodec{appendPong: func(dst []byte) []byte {
+			clear(dst)
+			return codecJSON.AppendPong(dst)
+		}}},
+		{name: "counts pings", law: "pure", want: `AppendPing("")`, c: brokenCodec{appendPing: func(dst []byte) []byte {
+			return append(codecJSON.AppendPing(dst), strings.Repeat(" ", int(calls.Add(1)%7))...)
+		}}},
+		{name: "no ping", law: "no panic", want: `AppendPing("") panicked`, c: brokenCodec{appendPing: func([]byte) []byte { panic("not there yet") }}},
+		{name: "answers with a ping", law: "heartbeats", want: "of which ParseEvent returned the error tcproom: codec says nothing for this event: ping", c: brokenCodec{appendPong: codecJSON.AppendPing}},
+		{name: "no ping for ParseMessage", law: "heartbeats", want: "of which ParseMessage returned", c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
+			body, err := codecJSON.ParseMessage(frame)
+			if errors.Is(err, tcproom.ErrPing) {
+				err = tcproom.ErrNoFrame
+			}
+			return body, err
+		}}},
+		{name: "a ping of two lines", law: "heartbeats", want: "which tcproom.Lines refuses", c: brokenCodec{appendPing: func(dst []byte) []byte { return append(codecJSON.AppendPing(dst), '\n') }}},
+		{name: "long pong", law: "heartbeats", want: "where MaxFrame(0) is", c: brokenCodec{appendPong: func(dst []byte) []byte {
+			return append(codecJSON.AppendPong(dst), strings.Repeat(" ", 1<<20)...)
+		}}},
+		{name: "an empty message is a ping", law: "messages", want: `the body ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
+			body, err := codecJSON.ParseMessage(frame)
+			if err == nil && len(body) == 0 {
+				err = tcproom.ErrPing
+			}
+			return body, err
+		}}},
+		{name: "an empty event is a pong", law: "parses what it says", want: `body ""`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
+			if len(ev.Body) == 0 {
+				return tcproom.ErrPong
+			}
+			return nil
+		})},
 		{name: "only some fractions of a second", law: "in a room", want: "0 of ", c: parses(tcproom.Message, func(ev *tcproom.Event) error {
 			if ns := ev.Time.Nanosecond(); ns != 0 && ns != 123456789 {
 				return tcproom.ErrMalformed
