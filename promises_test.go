@@ -3,6 +3,7 @@ package tcproom_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -44,8 +45,8 @@ func watch(c *tcproom.Conn, w *witness, seen func(tcproom.Event)) {
 func checkWitnesses(t *testing.T, ws []*witness) {
 	t.Helper()
 	must := func(ok bool, format string, args ...any) {
-		t.Helper()
-		if !ok {
+		if !ok { // Helper is dear, and this is asked for each event
+			t.Helper()
 			t.Fatalf(format, args...)
 		}
 	}
@@ -57,7 +58,10 @@ func checkWitnesses(t *testing.T, ws []*witness) {
 	}
 	sent := map[string]uint64{} // P7: each body once
 	present := map[string]bool{}
-	folds := map[uint64]map[string]bool{}
+	folds := map[uint64]map[string]bool{} // who was there, where somebody was welcomed
+	for _, w := range ws {
+		folds[w.welcome.Seq] = nil
+	}
 	first := ws[0].welcome.Seq
 	for _, m := range ws[0].welcome.Members {
 		present[m.ID] = true
@@ -65,26 +69,24 @@ func checkWitnesses(t *testing.T, ws []*witness) {
 	for seq := first; ; seq++ {
 		ev, ok := order[seq]
 		if seq > first && !ok {
-			require.Equal(t, int(seq-first-1), len(order), "P6: the observer has a hole before %d", seq)
+			must(len(order) == int(seq-first-1), "P6: the observer has a hole before %d", seq)
 			break
 		}
 		switch ev.Kind {
 		case tcproom.Join:
-			require.False(t, present[ev.From.ID], "P8: joined twice")
+			must(!present[ev.From.ID], "P8: %v joined twice", ev.From)
 			present[ev.From.ID] = true
 		case tcproom.Leave:
-			require.True(t, present[ev.From.ID], "P8: left without being there")
+			must(present[ev.From.ID], "P8: %v left without being there", ev.From)
 			delete(present, ev.From.ID)
 		case tcproom.Message:
-			require.True(t, present[ev.From.ID] || ev.From.ID == "", "P4: a message of one that is not there")
-			require.Zero(t, sent[string(ev.Body)], "P7: %q came twice", ev.Body)
+			must(present[ev.From.ID] || ev.From.ID == "", "P4: a message of %v, who is not there", ev.From)
+			must(sent[string(ev.Body)] == 0, "P7: %q came twice", ev.Body)
 			sent[string(ev.Body)] = seq
 		}
-		fold := make(map[string]bool, len(present))
-		for id := range present {
-			fold[id] = true
+		if _, ok := folds[seq]; ok {
+			folds[seq] = maps.Clone(present)
 		}
-		folds[seq] = fold
 	}
 	for _, w := range ws {
 		if w.welcome.Kind == 0 {
@@ -170,13 +172,18 @@ func (w *window) seen(ev tcproom.Event) {
 // TestPromisesUnderChurn has members that write, join, leave, stall and are
 // cut, over three transports, and holds what all of them saw against P1 to P8.
 func TestPromisesUnderChurn(t *testing.T) {
-	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
-		t.Run(policy.String(), func(t *testing.T) { testChurn(t, policy) })
-	}
+	checkGoroutines(t)
+	t.Run("policies", func(t *testing.T) { // ends when all of them have
+		for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
+			t.Run(policy.String(), func(t *testing.T) {
+				t.Parallel()
+				testChurn(t, policy)
+			})
+		}
+	})
 }
 
 func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
-	checkGoroutines(t)
 	var joined, left atomic.Int64
 	room := tcproom.New(
 		tcproom.WithCodec(tcproom.JSON{}),
@@ -197,7 +204,10 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 	ws := []*witness{observer}
 	var watchers sync.WaitGroup
 	window := newWindow(100)
-	watchers.Go(func() { watch(oc, observer, window.seen) })
+	watchers.Go(func() {
+		watch(oc, observer, window.seen)
+		oc.Close() // or Shutdown would wait for it
+	})
 
 	const writers = 100
 	var mu sync.Mutex
