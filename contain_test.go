@@ -3,11 +3,11 @@ package tcproom_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -30,15 +30,18 @@ func TestErrorsThatPanic(t *testing.T) {
 	}
 	for name, hook := range hooks {
 		t.Run(name, func(t *testing.T) {
-			ends := newCauses()
-			room := tcproom.New(hook, tcproom.OnLeave(ends.left), tcproom.OnReject(ends.rejected))
-			addr := serveTCP(t, room)
-			nc := dialRaw(t, addr)
-			fmt.Fprintln(nc, "hi")
-			var he *tcproom.HookError
-			require.ErrorAs(t, ends.next(t), &he)
-			require.Equal(t, name, he.Hook)
-			require.NotNil(t, he.Panic)
+			synctest.Test(t, func(t *testing.T) {
+				ends := newCauses()
+				room := tcproom.New(hook, tcproom.OnLeave(ends.left), tcproom.OnReject(ends.rejected))
+				nc, served := enter(t, room)
+				fmt.Fprintln(nc, "hi")
+				var he *tcproom.HookError
+				require.ErrorAs(t, <-served, &he)
+				require.Equal(t, name, he.Hook)
+				require.NotNil(t, he.Panic)
+				require.Equal(t, error(he), ends.next(t))
+				require.NoError(t, room.Close())
+			})
 		})
 	}
 }
@@ -48,25 +51,30 @@ func TestErrorsThatPanic(t *testing.T) {
 func TestHookErrorsAreNotThisConns(t *testing.T) {
 	for _, cause := range []error{io.EOF, tcproom.ErrReset, tcproom.ErrSlow, net.ErrClosed} {
 		t.Run(cause.Error(), func(t *testing.T) {
-			told := func(nc net.Conn) string {
-				b, err := io.ReadAll(nc)
-				require.NoError(t, err)
-				return string(b)
-			}
-			ends := newCauses()
-			why := fmt.Errorf("relay: %w", cause)
-			joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Conn) error { return cause }), tcproom.OnReject(ends.rejected))
-			require.Contains(t, told(dialRaw(t, serveTCP(t, joins))), "* goodbye: ")
-			require.ErrorIs(t, ends.next(t), cause)
+			synctest.Test(t, func(t *testing.T) {
+				told := func(nc net.Conn) string {
+					b, err := io.ReadAll(nc)
+					require.NoError(t, err)
+					return string(b)
+				}
+				ends := newCauses()
+				why := fmt.Errorf("relay: %w", cause)
+				joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Conn) error { return cause }), tcproom.OnReject(ends.rejected))
+				nc, _ := enter(t, joins)
+				require.Contains(t, told(nc), "* goodbye: ")
+				require.ErrorIs(t, ends.next(t), cause)
+				require.NoError(t, joins.Close())
 
-			speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return why }), tcproom.OnLeave(ends.left))
-			nc := dialRaw(t, serveTCP(t, speaks))
-			fmt.Fprintln(nc, "hi")
-			require.Contains(t, told(nc), "* goodbye: relay: ")
-			end := ends.next(t)
-			require.ErrorIs(t, end, tcproom.ErrHook)
-			require.ErrorIs(t, end, cause)
-			require.Equal(t, map[string]uint64{"hook": 1}, speaks.Stats().Left)
+				speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return why }), tcproom.OnLeave(ends.left))
+				nc, _ = enter(t, speaks)
+				fmt.Fprintln(nc, "hi")
+				require.Contains(t, told(nc), "* goodbye: relay: ")
+				end := ends.next(t)
+				require.ErrorIs(t, end, tcproom.ErrHook)
+				require.ErrorIs(t, end, cause)
+				require.Equal(t, map[string]uint64{"hook": 1}, speaks.Stats().Left)
+				require.NoError(t, speaks.Close())
+			})
 		})
 	}
 }
@@ -85,10 +93,10 @@ func TestReceiveOutlivesHandshake(t *testing.T) {
 		<-started
 		return tcproom.Identity{Name: "ada"}, nil
 	}))
-	addr := serveTCP(t, room)
 	bob := join(t, room)
+	defer room.Close()
 	for range 20 {
-		nc := dialRaw(t, addr)
+		nc, _ := enter(t, room)
 		require.Error(t, <-stragglers)
 		require.Equal(t, tcproom.Join, next(t, bob).Kind)
 		fmt.Fprintln(nc, "hi")
@@ -103,31 +111,29 @@ func TestReceiveOutlivesHandshake(t *testing.T) {
 // TestShutdownIsTheCause: also for a member whose OnMessage passes on what
 // Post returned while the room began to stop.
 func TestShutdownIsTheCause(t *testing.T) {
-	posting, stopped := make(chan struct{}), make(chan struct{})
-	ends := newCauses()
-	var room *tcproom.Room
-	room = tcproom.New(tcproom.OnLeave(ends.left), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-		close(posting)
-		<-stopped
-		_, err := room.Post(context.Background(), c, body)
-		return err
-	}))
-	nc := dialRaw(t, serveTCP(t, room))
-	fmt.Fprintln(nc, "hi")
-	<-posting
-	done := make(chan error, 1)
-	go func() { done <- room.Shutdown(testContext(t)) }()
-	eventually(t, "the room stops", func() bool {
-		_, err := room.Broadcast(context.Background(), nil)
-		return errors.Is(err, tcproom.ErrRoomClosed)
+	synctest.Test(t, func(t *testing.T) {
+		stopped := make(chan struct{})
+		ends := newCauses()
+		room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			<-stopped
+			_, err := c.Room().Post(context.Background(), c, body)
+			return err
+		}))
+		nc, served := enter(t, room)
+		fmt.Fprintln(nc, "hi")
+		synctest.Wait() // until the hook waits
+		done := make(chan error, 1)
+		go func() { done <- room.Shutdown(context.Background()) }()
+		synctest.Wait() // until the room stops
+		close(stopped)
+		require.Equal(t, tcproom.ErrRoomClosed, <-served)
+		require.Equal(t, tcproom.ErrRoomClosed, ends.next(t))
+		require.NoError(t, <-done)
+		// Idempotent, whatever the context.
+		ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+		defer cancel()
+		for range 20 {
+			require.NoError(t, room.Shutdown(ctx))
+		}
 	})
-	close(stopped)
-	require.Equal(t, tcproom.ErrRoomClosed, ends.next(t))
-	require.NoError(t, <-done)
-	// Idempotent, whatever the context.
-	ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
-	defer cancel()
-	for range 20 {
-		require.NoError(t, room.Shutdown(ctx))
-	}
 }

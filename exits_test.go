@@ -161,10 +161,16 @@ func TestExitForAMessage(t *testing.T) {
 		return tcproom.Raw{}.AppendEvent(dst, ev)
 	}}
 	here, _ := serveConnExiting(t, room, tcproom.WithCodec(codec))
-	go io.Copy(io.Discard, here)
+	go func() {
+		io.Copy(io.Discard, here)
+		here.Close() // for which its end waits
+	}()
 	waitLen(t, room, 1)
 	a, b := join(t, room), join(t, room)
 	send(t, a, "bad")
+	for range a.Events(testContext(t)) {
+	}
+	a.Close()
 	require.ErrorIs(t, ends.next(t), tcproom.ErrHook)
 	waitLen(t, room, 2)
 	a = join(t, room)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -62,6 +63,17 @@ func listen(t testing.TB, network string) net.Listener {
 	l, err := net.Listen(network, addr)
 	require.NoError(t, err)
 	return l
+}
+
+// enter has room serve one end of a connection in memory, and returns the
+// other and what ServeConn will return.
+func enter(t testing.TB, room *tcproom.Room, opts ...tcproom.ConnOption) (*roomtest.Conn, <-chan error) {
+	t.Helper()
+	here, there := roomtest.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- room.ServeConn(there, opts...) }()
+	t.Cleanup(func() { here.Close() })
+	return here, served
 }
 
 func waitDone(t testing.TB, room *tcproom.Room) {

@@ -106,6 +106,7 @@ func (st *stage) enterVictim(t testing.TB) <-chan *tcproom.Conn {
 			c.Send(ctx, []byte("provocation"))
 			for range c.Events(ctx) { // hears the goodbye
 			}
+			c.Close() // for which its end waits
 		}
 		if st.hook == "OnLeave" {
 			c.Close()

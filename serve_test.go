@@ -436,8 +436,8 @@ func TestUniqueNames(t *testing.T) {
 	_, err := bufio.NewReader(nc).ReadString('\n')
 	require.NoError(t, err)
 	refusing.Store(false)
-	_, err = room.Join(ada)
-	require.NoError(t, err)
+	join(t, room, ada)
+	nc.Close()
 }
 
 func TestGuestNames(t *testing.T) {

@@ -467,6 +467,7 @@ func TestStoppingTellsNoLeaves(t *testing.T) {
 							goodbyes.Add(1)
 						}
 					}
+					c.Close() // for which Shutdown waits
 				})
 			}
 			if how == "Shutdown" {
