@@ -11,9 +11,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -555,9 +557,8 @@ func (leaky) SplitFrame(data []byte, max int) (int, []byte, error) {
 
 // TestOnMessageReplaces: what the hook posts is what is said, in its place.
 func TestOnMessageReplaces(t *testing.T) {
-	var room *tcproom.Room
-	room = tcproom.New(tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-		ctx := c.Context()
+	srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		room, ctx := c.Room(), c.Context()
 		switch string(body) {
 		case "drop":
 			return nil
@@ -570,15 +571,14 @@ func TestOnMessageReplaces(t *testing.T) {
 		_, err := room.Post(ctx, c, body)
 		return err
 	}))
-	addr := serveTCP(t, room)
-	a, b := dial(t, addr), dial(t, addr)
-	waitLen(t, room, 2)
+	a, b := srv.Join("a"), srv.Join("b")
 	for _, body := range []string{"plain", "drop", "around", "last"} {
-		send(t, a, body)
+		a.Send(body)
 	}
-	for _, want := range []string{"plain", "before", "changed", "behind", "last"} {
-		require.Equal(t, want, nextMessage(t, b))
-	}
+	b.Expect(roomtest.Message("a", "plain"), roomtest.Message("*", "before"), roomtest.Message("a", "changed"), roomtest.Message("*", "behind"), roomtest.Message("a", "last"))
+	a.Expect(roomtest.Joined("b"), roomtest.Message("*", "before"), roomtest.Message("*", "behind"))
+	b.Refute(roomtest.Any())
+	a.Refute(roomtest.Any())
 }
 
 // TestNoOnMessageAfterOnLeave is the second half of P4, with kicks, resets and
@@ -730,43 +730,41 @@ func (padded) AppendFrame(dst, body []byte) ([]byte, error) {
 // OnLeave or OnReject is called, and says why.
 func TestContextEndsWithConn(t *testing.T) {
 	type key struct{}
-	var room *tcproom.Room
-	ctxs := make(chan context.Context, 1)
-	causes := newCauses()
-	room = tcproom.New(
-		tcproom.WithCodec(tcproom.JSON{}),
-		tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{Context: context.WithValue(context.Background(), key{}, "mine")}, nil
-		}),
-		tcproom.OnJoin(func(c *tcproom.Conn) error { ctxs <- c.Context(); return nil }),
-		tcproom.OnLeave(causes.left),
-	)
-	addr := serveTCP(t, room)
-	cut := serveTCP(t, room, tcproom.WithFraming(short{}))
-	check := func(want error) {
-		t.Helper()
-		ctx, cause := <-ctxs, causes.next(t)
-		require.ErrorIs(t, cause, want)
-		require.ErrorIs(t, ctx.Err(), context.Canceled)
-		require.Equal(t, cause, context.Cause(ctx))
-		require.Equal(t, "mine", ctx.Value(key{}))
-	}
-	json := tcproom.WithCodec(tcproom.JSON{})
-	c := dial(t, addr, json)
-	require.NoError(t, room.Kick(only(room), "bye"))
-	check(tcproom.ErrKicked)
-	c.Close()
+	synctest.Test(t, func(t *testing.T) {
+		ctxs := make(chan context.Context, 1)
+		causes := newCauses()
+		json := tcproom.WithCodec(tcproom.JSON{})
+		srv := roomtest.NewMemServer(t, json,
+			tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+				return tcproom.Identity{Context: context.WithValue(context.Background(), key{}, "mine")}, nil
+			}),
+			tcproom.OnJoin(func(c *tcproom.Conn) error { ctxs <- c.Context(); return nil }),
+			tcproom.OnLeave(causes.left),
+		)
+		room := srv.Room
+		check := func(want error) {
+			t.Helper()
+			ctx, cause := <-ctxs, causes.next(t)
+			require.ErrorIs(t, cause, want)
+			require.ErrorIs(t, ctx.Err(), context.Canceled)
+			require.Equal(t, cause, context.Cause(ctx))
+			require.Equal(t, "mine", ctx.Value(key{}))
+		}
+		srv.Dial()
+		require.NoError(t, room.Kick(only(room), "bye"))
+		check(tcproom.ErrKicked)
 
-	c = dial(t, addr, json)
-	require.NoError(t, only(room).Close())
-	check(net.ErrClosed)
-	c.Close()
+		srv.Dial()
+		require.NoError(t, only(room).Close())
+		check(net.ErrClosed)
 
-	// The welcome cannot be framed: OnJoin was called, so OnLeave is.
-	_, err := tcproom.Dial(testContext(t), cut, json)
-	require.Error(t, err)
-	check(tcproom.ErrUnframeable)
-	require.Zero(t, room.Len())
+		// The welcome cannot be framed: OnJoin was called, so OnLeave is.
+		cut := srv.Listen(tcproom.WithFraming(short{}))
+		_, err := tcproom.Dial(t.Context(), cut, json, tcproom.WithDialer(srv.Net.Dial))
+		require.Error(t, err)
+		check(tcproom.ErrUnframeable)
+		require.Zero(t, room.Len())
+	})
 }
 
 // only returns a member.
@@ -789,34 +787,37 @@ func (short) AppendFrame(dst, body []byte) ([]byte, error) {
 
 // TestReceiveInHandshake: a context that ends ends the wait, and the conn goes on.
 func TestReceiveInHandshake(t *testing.T) {
-	room := tcproom.New(tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-		short, cancel := context.WithTimeout(ctx, time.Millisecond)
-		defer cancel()
-		if _, err := c.Receive(short); !errors.Is(err, context.DeadlineExceeded) {
-			return tcproom.Identity{}, fmt.Errorf("Receive with a short context: %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			start := time.Now()
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if _, err := c.Receive(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+				return tcproom.Identity{}, fmt.Errorf("Receive with a short context: %v after %v", err, time.Since(start))
+			}
+			if _, err := c.Receive(short); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+				return tcproom.Identity{}, fmt.Errorf("Receive with a context that has ended: %v after %v", err, time.Since(start))
+			}
+			if err := c.Send(ctx, []byte("your name?")); err != nil {
+				return tcproom.Identity{}, err
+			}
+			ev, err := c.Receive(ctx)
+			return tcproom.Identity{Name: string(ev.Body)}, err
+		}))
+		enter := func(name string) *roomtest.Member {
+			m := srv.Watch(srv.Dial())
+			m.Expect(roomtest.Message("*", "your name?"))
+			m.Send(name)
+			synctest.Wait()
+			return m
 		}
-		if _, err := c.Receive(short); !errors.Is(err, context.DeadlineExceeded) {
-			return tcproom.Identity{}, fmt.Errorf("Receive with a context that has ended: %v", err)
-		}
-		if err := c.Send(ctx, []byte("your name?")); err != nil {
-			return tcproom.Identity{}, err
-		}
-		ev, err := c.Receive(ctx)
-		return tcproom.Identity{Name: string(ev.Body)}, err
-	}))
-	addr := serveTCP(t, room)
-	c := dial(t, addr)
-	ev := next(t, c)
-	require.Equal(t, "your name?", string(ev.Body), "%v", ev)
-	send(t, c, "ada")
-	waitLen(t, room, 1)
-	require.Equal(t, "ada", only(room).Name())
-	d := dial(t, addr)
-	next(t, d)
-	send(t, d, "bob")
-	require.Equal(t, tcproom.Join, next(t, c).Kind)
-	send(t, c, "hi")
-	require.Equal(t, "hi", nextMessage(t, d))
+		ada := enter("ada")
+		require.Equal(t, "ada", only(srv.Room).Name())
+		bob := enter("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		ada.Send("hi")
+		bob.Expect(roomtest.Message("ada", "hi"))
+	})
 }
 
 // TestOnEvent has the hook of a dialling end panic, exit and call back.

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -78,53 +80,48 @@ func TestMemberList(t *testing.T) {
 }
 
 func TestNoticesGoToAllOthers(t *testing.T) {
-	room := jsonRoom()
-	defer room.Close()
-	a, _ := joined(t, room, "a")
-	b, _ := joined(t, room, "b")
-	c, _ := joined(t, room, "c")
-	require.EqualValues(t, 2, requireEvent(t, a, tcproom.Join, "b", "").Seq)
-	requireEvent(t, a, tcproom.Join, "c", "")
-	requireEvent(t, b, tcproom.Join, "c", "")
-	c.Close()
-	require.EqualValues(t, 4, requireEvent(t, a, tcproom.Leave, "c", "").Seq)
-	require.EqualValues(t, 4, requireEvent(t, b, tcproom.Leave, "c", "").Seq)
-	send(t, a, "hi")
-	require.EqualValues(t, 5, requireEvent(t, b, tcproom.Message, "a", "hi").Seq)
-	send(t, b, "ho")
-	requireEvent(t, a, tcproom.Message, "b", "ho") // and not its own
+	srv := roomtest.NewMemServer(t)
+	a, b, c := srv.Join("a"), srv.Join("b"), srv.Join("c")
+	require.EqualValues(t, 2, a.Expect(roomtest.Joined("b"), roomtest.Joined("c"))[0].Seq)
+	b.Expect(roomtest.Joined("c"))
+	c.Leave()
+	require.EqualValues(t, 4, a.Expect(roomtest.Left("c"))[0].Seq)
+	require.EqualValues(t, 4, b.Expect(roomtest.Left("c"))[0].Seq)
+	a.Send("hi")
+	require.EqualValues(t, 5, b.Expect(roomtest.Message("a", "hi"))[0].Seq)
+	b.Send("ho")
+	a.Expect(roomtest.Message("b", "ho")) // and not its own
+	b.Refute(roomtest.Any())
 }
 
 func TestNoticesOff(t *testing.T) {
-	room := jsonRoom(tcproom.WithNotices(false))
-	defer room.Close()
-	a, _ := joined(t, room, "a")
-	b, m := joined(t, room, "b")
-	require.Zero(t, room.Stats().Seq)
-	send(t, a, "one")
-	require.EqualValues(t, 1, requireEvent(t, b, tcproom.Message, "a", "one").Seq)
-	require.NoError(t, room.Kick(m, "bye"))
-	require.EqualValues(t, 2, broadcast(t, room, []byte("two")))
-	require.EqualValues(t, 2, requireEvent(t, a, tcproom.Message, "", "two").Seq)
-	require.Equal(t, "bye", next(t, b).Text)
+	srv := roomtest.NewMemServer(t, tcproom.WithNotices(false))
+	a, b := srv.Join("a"), srv.Join("b")
+	require.Zero(t, srv.Room.Stats().Seq)
+	a.Send("one")
+	require.EqualValues(t, 1, b.Expect(roomtest.Message("a", "one"))[0].Seq)
+	srv.Kick("b", "bye")
+	require.EqualValues(t, 2, broadcast(t, srv.Room, []byte("two")))
+	require.EqualValues(t, 2, a.Expect(roomtest.Message("*", "two"))[0].Seq)
+	require.Equal(t, "bye", b.Expect(roomtest.Goodbye())[0].Text)
+	require.Equal(t, "   1  a: one\n   2  *: two\n", srv.Transcript().String())
 }
 
 func TestP5Echo(t *testing.T) {
-	room := jsonRoom()
-	defer room.Close()
-	a := dial(t, serveTCP(t, room), tcproom.WithCodec(tcproom.JSON{}))
-	b := dial(t, serveTCP(t, room, tcproom.WithEcho(true)), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("b"))
-	require.Equal(t, tcproom.Welcome, next(t, a).Kind)
-	require.Equal(t, tcproom.Welcome, next(t, b).Kind)
-	requireEvent(t, a, tcproom.Join, "b", "")
+	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+	echoes := srv.Listen(tcproom.WithEcho(true))
+	a := srv.Join("a")
+	b := srv.Watch(srv.DialAddr(echoes, tcproom.WithName("b")))
+	a.Expect(roomtest.Joined("b"))
 	for i := range 100 {
-		send(t, b, fmt.Sprint(i))
-		there := requireEvent(t, a, tcproom.Message, "b", fmt.Sprint(i))
-		here := requireEvent(t, b, tcproom.Message, "b", fmt.Sprint(i))
+		b.Send(fmt.Sprint(i))
+		there := a.Expect(roomtest.Message("b", fmt.Sprint(i)))
+		here := b.Expect(roomtest.Message("b", fmt.Sprint(i)))
 		require.Equal(t, there, here)
-		send(t, a, "own")
-		requireEvent(t, b, tcproom.Message, a.Name(), "own")
+		a.Send("own")
+		b.Expect(roomtest.Message("a", "own"))
 	}
+	a.Refute(roomtest.Any())
 }
 
 func TestBroadcastAndPostErrors(t *testing.T) {
@@ -171,29 +168,30 @@ func TestBroadcastAndPostErrors(t *testing.T) {
 // TestP4Kick: the leave is ordered when Kick returns; the member gets what was
 // before it, the reason, and nothing after.
 func TestP4Kick(t *testing.T) {
-	left := newCauses()
-	room := jsonRoom(tcproom.OnLeave(left.left))
-	defer room.Close()
-	a, _ := joined(t, room, "a")
-	b, m := joined(t, room, "b")
-	requireEvent(t, a, tcproom.Join, "b", "")
-	broadcast(t, room, []byte("before"))
-	require.NoError(t, room.Kick(m, "spam \x1b[31m"))
-	seq := broadcast(t, room, []byte("after"))
-	require.Equal(t, []string{"a"}, []string{memberOf(t, room, 0).Name()})
-	require.EqualValues(t, 5, seq)
-	requireEvent(t, a, tcproom.Message, "", "before")
-	require.EqualValues(t, 4, requireEvent(t, a, tcproom.Leave, "b", "").Seq)
-	requireEvent(t, a, tcproom.Message, "", "after")
-	requireEvent(t, b, tcproom.Message, "", "before")
-	require.Equal(t, "spam \x1b[31m", requireEvent(t, b, tcproom.Goodbye, "", "").Text)
-	_, err := b.Receive(testContext(t))
-	require.ErrorIs(t, err, io.EOF)
-	err = left.next(t)
-	require.ErrorIs(t, err, tcproom.ErrKicked)
-	require.Contains(t, err.Error(), `"spam \x1b[31m"`)
-	require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
-	require.ErrorIs(t, m.Send(testContext(t), []byte("x")), tcproom.ErrKicked)
+	synctest.Test(t, func(t *testing.T) {
+		left := newCauses()
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left))
+		room := srv.Room
+		a, b := srv.Join("a"), srv.Join("b")
+		a.Expect(roomtest.Joined("b"))
+		m := memberOf(t, room, 1)
+		broadcast(t, room, []byte("before"))
+		require.NoError(t, room.Kick(m, "spam \x1b[31m"))
+		require.EqualValues(t, 5, broadcast(t, room, []byte("after")))
+		require.Equal(t, 1, room.Len())
+		require.Equal(t, "a", only(room).Name())
+		seen := a.Expect(roomtest.Message("*", "before"), roomtest.Left("b"), roomtest.Message("*", "after"))
+		require.EqualValues(t, 4, seen[1].Seq)
+		seen = b.Expect(roomtest.Message("*", "before"), roomtest.Goodbye())
+		require.Equal(t, "spam \x1b[31m", seen[1].Text)
+		require.Equal(t, io.EOF, b.AwaitEnd())
+		require.Equal(t, seen[1], b.Events()[len(b.Events())-1])
+		err := left.next(t)
+		require.ErrorIs(t, err, tcproom.ErrKicked)
+		require.Contains(t, err.Error(), `"spam \x1b[31m"`)
+		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
+		require.ErrorIs(t, m.Send(testContext(t), []byte("x")), tcproom.ErrKicked)
+	})
 }
 
 // TestP1OneOrderAcrossLanes: members of different framings and codecs see one
@@ -305,68 +303,45 @@ func TestP3JoinCut(t *testing.T) {
 // and goes to one member only; before the join, before everything.
 func TestDirect(t *testing.T) {
 	ctx := testContext(t)
-	room := tcproom.New(
+	srv := roomtest.NewMemServer(t,
 		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{}, c.Send(ctx, []byte("in the handshake"))
+			return tcproom.Identity{Name: c.Name()}, c.Send(ctx, []byte("in the handshake"))
 		}),
 		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
 	)
-	addr := serveTCP(t, room)
-	a, b := dial(t, addr), dial(t, addr)
-	waitLen(t, room, 2)
-	for _, c := range []*tcproom.Conn{a, b} {
-		requireEvent(t, c, tcproom.Message, "", "in the handshake")
-		requireEvent(t, c, tcproom.Message, "", "in OnJoin")
-	}
-	m := memberOf(t, room, 1) // which of the two it is does not matter
-	other := memberOf(t, room, 0)
+	a, b := srv.Join("a"), srv.Join("b")
+	greeting := []roomtest.Match{roomtest.Direct("in the handshake"), roomtest.Direct("in OnJoin")}
+	a.Expect(append(greeting, roomtest.Joined("b"))...)
+	b.Expect(greeting...)
+	var all, told []roomtest.Match
 	for i := range 200 {
-		broadcast(t, room, fmt.Appendf(nil, "%d", i))
-		require.NoError(t, m.Send(ctx, fmt.Appendf(nil, "direct %d", i)))
+		broadcast(t, srv.Room, fmt.Append(nil, i))
+		require.NoError(t, memberOf(t, srv.Room, 1).Send(ctx, fmt.Appendf(nil, "direct %d", i)))
+		all = append(all, roomtest.Message("*", fmt.Sprint(i)))
+		told = append(told, all[i], roomtest.Direct(fmt.Sprint("direct ", i)))
 	}
-	require.NoError(t, other.Send(ctx, []byte("end")))
-	require.NoError(t, m.Send(ctx, []byte("end")))
-	var got [2][]string
-	for i, c := range []*tcproom.Conn{a, b} {
-		for {
-			ev := next(t, c)
-			if ev.Kind != tcproom.Message {
-				continue
-			}
-			if string(ev.Body) == "end" {
-				break
-			}
-			got[i] = append(got[i], string(ev.Body))
-		}
-	}
-	if len(got[0]) > len(got[1]) {
-		got[0], got[1] = got[1], got[0]
-	}
-	require.Len(t, got[0], 200)
-	require.Len(t, got[1], 400)
-	for i := range 200 {
-		require.Equal(t, fmt.Sprint(i), got[0][i])
-		require.Equal(t, []string{fmt.Sprint(i), fmt.Sprintf("direct %d", i)}, got[1][2*i:2*i+2])
-	}
+	a.Expect(all...)
+	b.Expect(told...)
+	a.Refute(roomtest.Any())
+	b.Refute(roomtest.Any())
 }
 
 // TestDirectBeforeTheWelcome: the library's own client is let in by a room that
 // greets it in its hooks.
 func TestDirectBeforeTheWelcome(t *testing.T) {
 	ctx := testContext(t)
-	room := jsonRoom(
+	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}),
 		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 			return tcproom.Identity{}, c.Send(ctx, []byte("in the handshake"))
 		}),
 		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
 	)
-	addr := serveTCP(t, room)
-	c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	c := srv.Dial()
 	require.NotEmpty(t, c.ID())
 	requireEvent(t, c, tcproom.Direct, "", "in the handshake")
 	requireEvent(t, c, tcproom.Direct, "", "in OnJoin")
 	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
-	j := join(t, room)
+	j := join(t, srv.Room)
 	requireEvent(t, j, tcproom.Direct, "", "in OnJoin")
 	require.Equal(t, tcproom.Welcome, next(t, j).Kind)
 }
@@ -375,55 +350,57 @@ type key struct{}
 
 // TestConnContext: it carries the handshake's values, and ends with the cause.
 func TestConnContext(t *testing.T) {
-	left := newCauses()
-	early := make(chan context.Context, 1)
-	parent, cancelParent := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
-	room := tcproom.New(tcproom.OnLeave(left.left), tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-		early <- c.Context()
-		return tcproom.Identity{Name: "ada", Context: parent}, nil
-	}))
-	addr := serveTCP(t, room)
-	c := dial(t, addr)
-	waitLen(t, room, 1)
-	m := memberOf(t, room, 0)
-	require.Equal(t, "ada", m.Name())
-	ctx := m.Context()
-	require.Equal(t, "value", ctx.Value(key{}))
-	cancelParent()
-	require.NoError(t, ctx.Err(), "the values and nothing else")
-	require.NoError(t, m.Err())
-	derived, cancel := context.WithCancel(ctx)
-	defer cancel()
-	require.NoError(t, room.Kick(m, "why"))
-	for _, ctx := range []context.Context{ctx, derived, <-early, m.Context()} {
-		<-ctx.Done()
-		require.ErrorIs(t, context.Cause(ctx), tcproom.ErrKicked)
-	}
-	require.Equal(t, m.Err(), context.Cause(ctx))
-	require.ErrorIs(t, left.next(t), tcproom.ErrKicked)
-	require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
-	require.True(t, errors.Is(context.Cause(m.Context()), tcproom.ErrKicked))
+	synctest.Test(t, func(t *testing.T) {
+		left := newCauses()
+		early := make(chan context.Context, 1)
+		parent, cancelParent := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left), tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			early <- c.Context()
+			return tcproom.Identity{Name: "ada", Context: parent}, nil
+		}))
+		c := srv.Dial()
+		synctest.Wait()
+		m := memberOf(t, srv.Room, 0)
+		require.Equal(t, "ada", m.Name())
+		ctx := m.Context()
+		require.Equal(t, "value", ctx.Value(key{}))
+		cancelParent()
+		synctest.Wait()
+		require.NoError(t, ctx.Err(), "the values and nothing else")
+		require.NoError(t, m.Err())
+		derived, cancel := context.WithCancel(ctx)
+		defer cancel()
+		require.NoError(t, srv.Room.Kick(m, "why"))
+		for _, ctx := range []context.Context{ctx, derived, <-early, m.Context()} {
+			<-ctx.Done()
+			require.ErrorIs(t, context.Cause(ctx), tcproom.ErrKicked)
+		}
+		require.Equal(t, m.Err(), context.Cause(ctx))
+		require.ErrorIs(t, left.next(t), tcproom.ErrKicked)
+		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
 
-	require.NoError(t, c.Context().Err())
-	c.Close()
-	<-c.Context().Done()
+		require.NoError(t, c.Context().Err())
+		c.Close()
+		<-c.Context().Done()
+	})
 }
 
 // TestMembersClose: Close at the room's end ends that member with net.ErrClosed.
 func TestMembersClose(t *testing.T) {
-	left := newCauses()
-	room := jsonRoom(tcproom.OnLeave(left.left))
-	defer room.Close()
-	a, _ := joined(t, room, "a")
-	b, m := joined(t, room, "b")
-	requireEvent(t, a, tcproom.Join, "b", "")
-	require.NoError(t, m.Close())
-	require.NoError(t, m.Close())
-	require.Equal(t, tcproom.Goodbye, next(t, b).Kind)
-	require.ErrorIs(t, left.next(t), net.ErrClosed)
-	requireEvent(t, a, tcproom.Leave, "b", "")
-	_, err := m.Receive(testContext(t))
-	require.ErrorIs(t, err, tcproom.ErrReceive)
+	synctest.Test(t, func(t *testing.T) {
+		left := newCauses()
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left))
+		a, b := srv.Join("a"), srv.Join("b")
+		m := memberOf(t, srv.Room, 1)
+		require.NoError(t, m.Close())
+		require.NoError(t, m.Close())
+		b.Expect(roomtest.Goodbye())
+		require.Equal(t, io.EOF, b.AwaitEnd())
+		require.ErrorIs(t, left.next(t), net.ErrClosed)
+		a.Expect(roomtest.Joined("b"), roomtest.Left("b"))
+		_, err := m.Receive(testContext(t))
+		require.ErrorIs(t, err, tcproom.ErrReceive)
+	})
 }
 
 // TestFullRoom: one more than fits is refused in words, and the bound holds
