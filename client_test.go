@@ -99,25 +99,26 @@ func TestDialErrors(t *testing.T) {
 // same at every call.
 func TestRefused(t *testing.T) {
 	errPassword := errors.New("wrong password")
-	room := jsonRoom(tcproom.WithUniqueNames(true), tcproom.OnJoin(func(c *tcproom.Conn) error {
+	json := tcproom.WithCodec(tcproom.JSON{})
+	srv := roomtest.NewMemServer(t, json, tcproom.WithUniqueNames(true), tcproom.OnJoin(func(c *tcproom.Conn) error {
 		if c.Name() == "eve" {
 			return errPassword
 		}
 		return nil
 	}))
-	addr := serveTCP(t, room)
-	json := tcproom.WithCodec(tcproom.JSON{})
-	dial(t, addr, json, tcproom.WithName("ada"))
+	srv.Join("ada")
 	for name, want := range map[string]tcproom.RefusedError{
 		"ada": {Code: "name-taken", Message: `name is taken: "ada"`},
 		"eve": {Code: "denied", Message: "wrong password", Final: true},
 	} {
-		_, err := tcproom.Dial(testContext(t), addr, json, tcproom.WithName(name))
+		_, err := tcproom.Dial(testContext(t), srv.Addr, json, tcproom.WithName(name), tcproom.WithDialer(srv.Net.Dial))
 		var refused *tcproom.RefusedError
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, want, *refused)
 
-		c := tcproom.NewConn(dialRaw(t, addr), json, tcproom.WithName(name))
+		nc, err := srv.Net.Dial(testContext(t), "tcp", srv.Addr)
+		require.NoError(t, err)
+		c := tcproom.NewConn(nc, json, tcproom.WithName(name))
 		for range 3 {
 			_, err := c.Receive(testContext(t))
 			require.ErrorAs(t, err, &refused)
@@ -126,87 +127,93 @@ func TestRefused(t *testing.T) {
 		require.ErrorAs(t, c.Send(testContext(t), nil), &refused)
 		require.NoError(t, c.Close())
 	}
-	_, err := room.Join(tcproom.WithName("eve"))
+	_, err := srv.Room.Join(tcproom.WithName("eve"))
 	require.ErrorIs(t, err, errPassword)
 }
 
 // TestReceiveKeepsItsPlace: a context that ends in mid-frame costs no byte.
 func TestReceiveKeepsItsPlace(t *testing.T) {
 	server, client := testTLS()
+	client = client.Clone()
+	client.ServerName = "localhost"
 	frame := []byte("a line that comes byte by byte\n")
 	for _, secure := range []bool{false, true} {
-		addr, ch := acceptOne(t)
-		here, there := net.Conn(dialRaw(t, addr)), net.Conn(accepted(t, ch))
-		var opts []tcproom.DialOption
-		if secure {
-			there = tls.Server(there, server)
-			cfg := client.Clone()
-			cfg.ServerName = "localhost"
-			opts = append(opts, tcproom.WithTLS(cfg))
-		}
-		c := tcproom.NewConn(here, append(opts, tcproom.WithCodec(tcproom.Raw{}))...)
-		next := make(chan struct{})
-		go func() {
-			for i := range frame {
-				there.Write(frame[i : i+1])
-				<-next
+		synctest.Test(t, func(t *testing.T) {
+			here, there := twoEnds()
+			opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.Raw{})}
+			if secure {
+				there = tls.Server(there, server)
+				opts = append(opts, tcproom.WithTLS(client))
 			}
-		}()
-		for i := range frame {
-			ctx, cancel := soon(time.Millisecond)
-			ev, err := c.Receive(ctx)
-			if i < len(frame)-1 {
+			c := tcproom.NewConn(here, opts...)
+			more := make(chan struct{})
+			go func() {
+				for i := range frame {
+					there.Write(frame[i : i+1])
+					<-more
+				}
+			}()
+			for i := range len(frame) - 1 {
+				start := time.Now()
+				ctx, cancel := soon(time.Second)
+				_, err := c.Receive(ctx)
 				require.ErrorIs(t, err, context.DeadlineExceeded, "after %d bytes", i)
+				require.Equal(t, time.Second, time.Since(start))
 				if i%3 == 0 {
 					_, err = c.Receive(ctx)
 					require.ErrorIs(t, err, context.DeadlineExceeded)
 				}
-				next <- struct{}{}
 				cancel()
-				continue
+				more <- struct{}{}
 			}
-			cancel()
-			if err != nil {
-				ev, err = c.Receive(testContext(t))
-			}
+			ctx, cancel := soon(time.Second)
+			defer cancel()
+			ev, err := c.Receive(ctx)
 			require.NoError(t, err)
 			require.Equal(t, string(frame[:len(frame)-1]), string(ev.Body))
-			close(next)
-		}
-		there.Close()
-		for range 3 {
-			_, err := c.Receive(testContext(t))
+			close(more)
+			there.Close()
+			_, err = c.Receive(t.Context())
 			require.Error(t, err)
-			_, again := c.Receive(testContext(t))
-			require.Equal(t, err, again)
-		}
-		c.Close()
+			for range 3 {
+				_, again := c.Receive(t.Context())
+				require.Equal(t, err, again)
+			}
+			c.Close()
+		})
 	}
 }
+
+// twoEnds returns those of a connection in memory.
+func twoEnds() (here, there net.Conn) { return roomtest.Pipe() }
 
 // TestReceiveInATLSHandshake: a context that ends while TLS is still being
 // negotiated ends the wait and not the conn.
 func TestReceiveInATLSHandshake(t *testing.T) {
 	server, client := testTLS()
-	cfg := client.Clone()
-	cfg.ServerName = "localhost"
-	addr, ch := acceptOne(t)
-	c := tcproom.NewConn(dialRaw(t, addr), tcproom.WithTLS(cfg))
-	defer c.Close()
-	for range 2 {
-		ctx, cancel := soon(10 * time.Millisecond)
-		_, err := c.Receive(ctx)
-		cancel()
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-	}
-	there := tls.Server(accepted(t, ch), server)
-	go io.WriteString(there, "at last\n")
-	require.Equal(t, "at last", string(next(t, c).Body))
-	send(t, c, "hi")
-	line, err := bufio.NewReader(there).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "hi\n", line)
-	there.Close()
+	client = client.Clone()
+	client.ServerName = "localhost"
+	synctest.Test(t, func(t *testing.T) {
+		here, nc := twoEnds()
+		c := tcproom.NewConn(here, tcproom.WithTLS(client))
+		defer c.Close()
+		for range 2 {
+			start := time.Now()
+			ctx, cancel := soon(time.Second)
+			_, err := c.Receive(ctx)
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, time.Second, time.Since(start))
+		}
+		there := tls.Server(nc, server)
+		go io.WriteString(there, "at last\n")
+		require.Equal(t, "at last", string(next(t, c).Body))
+		send(t, c, "hi")
+		line, err := bufio.NewReader(there).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "hi\n", line)
+		there.Close()
+	})
 }
 
 // TestSendIsWholeOrNotAtAll: a context that ends while the peer does not read
@@ -318,12 +325,11 @@ func TestEndOfStream(t *testing.T) {
 
 // TestErrorsStay: after a frame that is none nothing more comes, though more is there.
 func TestErrorsStay(t *testing.T) {
-	addr, ch := acceptOne(t)
-	go func() {
-		nc := <-ch
-		io.WriteString(nc, `{"type":"welcome","id":"x","name":"ada"}`+"\n"+`{"type":1}`+"\n"+`{"type":"message","body":"late"}`+"\n")
-	}()
-	c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
+	here, there := twoEnds()
+	defer there.Close()
+	io.WriteString(there, `{"type":"welcome","id":"x","name":"ada"}`+"\n"+`{"type":1}`+"\n"+`{"type":"message","body":"late"}`+"\n")
+	c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}))
+	defer c.Close()
 	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
 	_, err := c.Receive(testContext(t))
 	require.ErrorIs(t, err, tcproom.ErrMalformed)
@@ -362,24 +368,27 @@ func TestEventWithoutKind(t *testing.T) {
 
 // TestEventsContext: Events yields the context's error and leaves the conn as it is.
 func TestEventsContext(t *testing.T) {
-	room := tcproom.New()
-	c := dial(t, serveTCP(t, room))
-	waitLen(t, room, 1)
-	ctx, cancel := soon(10 * time.Millisecond)
-	defer cancel()
-	n := 0
-	for _, err := range c.Events(ctx) {
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		n++
-	}
-	require.Equal(t, 1, n)
-	broadcast(t, room, []byte("still here"))
-	for ev, err := range c.Events(testContext(t)) {
-		require.NoError(t, err)
-		require.Equal(t, "still here", string(ev.Body))
-		break
-	}
-	require.NoError(t, c.Err())
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		c := srv.Dial()
+		start := time.Now()
+		ctx, cancel := soon(time.Minute)
+		defer cancel()
+		n := 0
+		for _, err := range c.Events(ctx) {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			n++
+		}
+		require.Equal(t, 1, n)
+		require.Equal(t, time.Minute, time.Since(start))
+		broadcast(t, srv.Room, []byte("still here"))
+		for ev, err := range c.Events(t.Context()) {
+			require.NoError(t, err)
+			require.Equal(t, "still here", string(ev.Body))
+			break
+		}
+		require.NoError(t, c.Err())
+	})
 }
 
 func TestTimeouts(t *testing.T) {

@@ -339,22 +339,24 @@ func TestSlowHello(t *testing.T) {
 
 // TestBytesBeforeTheJoin: a conn that has not joined gets at most 4 KiB read.
 func TestBytesBeforeTheJoin(t *testing.T) {
-	r := newBadRoom(t)
-	frames := 0
-	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}),
-		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			for {
-				if _, err := c.Receive(ctx); err != nil {
-					return tcproom.Identity{}, err
+	synctest.Test(t, func(t *testing.T) {
+		r := newBadRoom(t)
+		frames := 0
+		nc, served := enter(t, r.Room, tcproom.WithFraming(tcproom.Lines{}),
+			tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+				for {
+					if _, err := c.Receive(ctx); err != nil {
+						return tcproom.Identity{}, err
+					}
+					frames++
 				}
-				frames++
-			}
-		}))
-	nc := dialRaw(t, addr)
-	go io.WriteString(nc, strings.Repeat(strings.Repeat("x", 99)+"\n", 1000))
-	require.ErrorIs(t, r.gone.next(t), tcproom.ErrFrameTooLarge)
-	require.Equal(t, 40, frames)
-	r.chat(t)
+			}))
+		go io.WriteString(nc, strings.Repeat(strings.Repeat("x", 99)+"\n", 1000))
+		require.ErrorIs(t, <-served, tcproom.ErrFrameTooLarge)
+		require.ErrorIs(t, r.gone.next(t), tcproom.ErrFrameTooLarge)
+		require.Equal(t, 40, frames)
+		r.chat(t)
+	})
 }
 
 // TestFloodOfEmptyFrames: they cost what they cost, and memory stays flat (F16).

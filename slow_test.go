@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -172,54 +173,58 @@ func (p *preread) Write(b []byte) (n int, err error) {
 // read, and nothing is lost; the context of who speaks ends the wait; joins and
 // leaves are not held back and cut nobody.
 func TestBlockHoldsMessages(t *testing.T) {
-	left := newCauses()
-	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour),
-		tcproom.WithCodec(tcproom.JSON{}), tcproom.OnLeave(left.left))
-	addr := serveTCP(t, room)
-	nc := dialSmall(t, addr, helloLine)
-	waitLen(t, room, 1)
-	said := 0
-	block := func() {
-		t.Helper()
-		for {
-			ctx, cancel := context.WithTimeoutCause(context.Background(), 200*time.Millisecond, io.ErrNoProgress)
-			_, err := room.Broadcast(ctx, kib(said))
-			cancel()
-			if err != nil {
-				require.ErrorIs(t, err, io.ErrNoProgress)
-				return
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithMaxMessage(4<<10), tcproom.WithBacklog(64<<10), tcproom.WithWriteTimeout(2*time.Hour),
+			tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour))
+		room, slow := srv.Room, srv.Join("slow")
+		slow.Link.In(roomtest.Stall())
+		said := 0
+		block := func() {
+			t.Helper()
+			for {
+				start := time.Now()
+				ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, io.ErrNoProgress)
+				_, err := room.Broadcast(ctx, kib(said))
+				cancel()
+				if err != nil {
+					require.ErrorIs(t, err, io.ErrNoProgress)
+					require.Equal(t, time.Minute, time.Since(start))
+					return
+				}
+				said++
 			}
-			said++
 		}
-	}
-	block()
-	require.Greater(t, said, 32, "the backlog is there to be used")
-	const churn = 15
-	for range churn {
-		c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
-		require.NoError(t, c.Close())
-		require.ErrorIs(t, left.next(t), io.EOF)
-	}
-	require.Equal(t, 1, room.Len(), "who holds messages up is still there")
-	block()
+		block()
+		require.Greater(t, said, 32, "the backlog is there to be used")
+		var notices []roomtest.Match
+		for i := range 15 {
+			start := time.Now()
+			name := fmt.Sprint("churn-", i)
+			srv.Join(name).Leave()
+			require.Zero(t, time.Since(start))
+			notices = append(notices, roomtest.Joined(name), roomtest.Left(name))
+		}
+		require.Equal(t, 1, room.Len(), "who holds messages up is still there")
+		before := said
+		block()
 
-	slow := tcproom.NewConn(&preread{Conn: nc}, tcproom.WithCodec(tcproom.JSON{}))
-	defer slow.Close()
-	at := next(t, slow).Seq
-	notices := 0
-	for got := 0; got < said || notices < 2*churn; {
-		ev := next(t, slow)
-		at++
-		require.Equal(t, at, ev.Seq)
-		if ev.Kind == tcproom.Message {
-			require.Equal(t, string(kib(got)), string(ev.Body))
-			got++
-		} else {
-			notices++
+		slow.Link.In()
+		var want []roomtest.Match
+		for i := range before {
+			want = append(want, roomtest.Message("*", string(kib(i))))
 		}
-	}
-	broadcast(t, room, []byte("goes on"))
-	require.Equal(t, "goes on", nextMessage(t, slow))
+		want = append(want, notices...)
+		for i := before; i < said; i++ {
+			want = append(want, roomtest.Message("*", string(kib(i))))
+		}
+		at := slow.Welcome.Seq
+		for _, ev := range slow.Expect(want...) {
+			at++
+			require.Equal(t, at, ev.Seq)
+		}
+		broadcast(t, room, []byte("goes on"))
+		slow.Expect(roomtest.Message("*", "goes on"))
+	})
 }
 
 // TestBlockCutsAfterMaxWait: exactly then the member that holds everybody up
@@ -273,33 +278,40 @@ func TestBlockCutsAfterMaxWait(t *testing.T) {
 // TestBlockMutual: two members that flood and never read end within a bounded
 // time (F65), and a third loses nothing that was ordered.
 func TestBlockMutual(t *testing.T) {
-	left := newCauses()
-	room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Second), tcproom.OnLeave(left.left))
-	addr := serveTCP(t, room)
-	w := dial(t, addr)
-	go func() {
-		for range w.Events(context.Background()) {
-		}
-	}()
-	waitLen(t, room, 1)
-	a, b := dialSmall(t, addr, ""), dialSmall(t, addr, "")
-	waitLen(t, room, 3)
-	for _, nc := range []net.Conn{a, b} {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		left := newCauses()
+		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Minute), tcproom.WithWriteTimeout(time.Hour), tcproom.OnLeave(left.left))
+		w := join(t, room)
 		go func() {
-			line := append(kib(0), '\n')
-			for {
-				if _, err := nc.Write(line); err != nil {
-					return
-				}
+			for range w.Events(context.Background()) {
 			}
 		}()
-	}
-	require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
-	a.Close()
-	b.Close()
-	left.next(t)
-	waitLen(t, room, 1)
-	require.NoError(t, w.Err())
+		a, _ := enter(t, room)
+		b, _ := enter(t, room)
+		synctest.Wait()
+		require.Equal(t, 3, room.Len())
+		for _, nc := range []net.Conn{a, b} {
+			go func() {
+				line := append(kib(0), '\n')
+				for {
+					if _, err := nc.Write(line); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		require.ErrorIs(t, left.next2(), tcproom.ErrSlow)
+		require.InDelta(t, time.Minute, time.Since(start), float64(time.Second))
+		a.Close()
+		b.Close()
+		left.next2()
+		synctest.Wait()
+		require.Equal(t, 1, room.Len())
+		require.NoError(t, w.Err())
+		w.Close()
+		require.NoError(t, room.Close())
+	})
 }
 
 // TestP12StalledMembersDelayNobody: whatever the transport of one that stops
