@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,47 +53,66 @@ func soon(d time.Duration) (context.Context, context.CancelFunc) {
 
 // TestDialErrors: each says what happened, and ctx and timeout bound the wait.
 func TestDialErrors(t *testing.T) {
-	checkGoroutines(t)
-	l := listen(t, "tcp")
-	l.Close()
-	_, err := tcproom.Dial(testContext(t), l.Addr().String())
-	var op *net.OpError
-	require.ErrorAs(t, err, &op)
+	synctest.Test(t, func(t *testing.T) { // which leaves no goroutine behind
+		var network roomtest.Network
+		l, err := network.Listen("")
+		require.NoError(t, err)
+		defer l.Close()
+		dial := func(ctx context.Context, opts ...tcproom.DialOption) (time.Duration, error) {
+			start := time.Now()
+			_, err := tcproom.Dial(ctx, l.Addr().String(), append(opts, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(network.Dial))...)
+			return time.Since(start), err
+		}
+		accept := func() net.Conn {
+			nc, err := l.Accept()
+			require.NoError(t, err)
+			t.Cleanup(func() { nc.Close() })
+			return nc
+		}
+		l.Refuse(true)
+		_, err = dial(t.Context())
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		var op *net.OpError
+		require.ErrorAs(t, err, &op)
+		l.Refuse(false)
 
-	json := tcproom.WithCodec(tcproom.JSON{})
-	silent, ch := acceptOne(t)
-	ctx, cancel := soon(20 * time.Millisecond)
-	defer cancel()
-	_, err = tcproom.Dial(ctx, silent, json)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	_, err = io.Copy(io.Discard, accepted(t, ch))
-	require.NoError(t, err)
+		ctx, cancel := soon(2 * time.Second)
+		defer cancel()
+		took, err := dial(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 2*time.Second, took)
+		_, err = io.Copy(io.Discard, accept())
+		require.NoError(t, err)
 
-	silent, ch = acceptOne(t)
-	_, err = tcproom.Dial(testContext(t), silent, json, tcproom.WithHandshakeTimeout(20*time.Millisecond))
-	require.ErrorIs(t, err, tcproom.ErrHandshakeTimeout)
-	accepted(t, ch)
+		took, err = dial(t.Context(), tcproom.WithHandshakeTimeout(3*time.Second))
+		require.ErrorIs(t, err, tcproom.ErrHandshakeTimeout)
+		require.Equal(t, 3*time.Second, took)
+		accept()
 
-	for said, want := range map[string]error{
-		"":                                     io.EOF,
-		`{"type":"wel`:                         io.ErrUnexpectedEOF,
-		"HTTP/1.1 400 Bad Request\r\n":         tcproom.ErrMalformed,
-		`{"type":"goodbye"}` + "\n":            tcproom.ErrMalformed,
-		`{"type":"message","body":"x"}` + "\n": tcproom.ErrMalformed,
-	} {
-		addr, ch := acceptOne(t)
-		go func() {
-			nc := <-ch
-			io.WriteString(nc, said)
-			nc.CloseWrite()
-			io.Copy(io.Discard, nc)
-			nc.Close()
-		}()
-		_, err = tcproom.Dial(testContext(t), addr, json)
-		require.ErrorIs(t, err, want, "%q", said)
-	}
-	_, err = tcproom.Dial(testContext(t), silent, json, tcproom.WithName("a b"))
-	require.ErrorIs(t, err, tcproom.ErrNameInvalid)
+		for said, want := range map[string]error{
+			"":                                     io.EOF,
+			`{"type":"wel`:                         io.ErrUnexpectedEOF,
+			"HTTP/1.1 400 Bad Request\r\n":         tcproom.ErrMalformed,
+			`{"type":"goodbye"}` + "\n":            tcproom.ErrMalformed,
+			`{"type":"message","body":"x"}` + "\n": tcproom.ErrMalformed,
+		} {
+			go func() {
+				nc, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer nc.Close()
+				io.WriteString(nc, said)
+				nc.(*roomtest.Conn).CloseWrite()
+				io.Copy(io.Discard, nc)
+			}()
+			took, err = dial(t.Context())
+			require.ErrorIs(t, err, want, "%q", said)
+			require.Zero(t, took)
+		}
+		_, err = dial(t.Context(), tcproom.WithName("a b"))
+		require.ErrorIs(t, err, tcproom.ErrNameInvalid)
+	})
 }
 
 // TestRefused: a refusal is a *RefusedError, from Dial and from Receive, the

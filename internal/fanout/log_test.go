@@ -318,7 +318,7 @@ func TestBlockForceSparesWhoHasJustStalled(t *testing.T) {
 		fill()
 		time.Sleep(time.Second - 1)
 		require.Equal(t, Blocked, h.try(nil, 1000, false, true))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		g.stop()
 		require.Equal(t, Fits, h.try(nil, 1000, false, true))
 		synctest.Wait()
