@@ -194,13 +194,14 @@ func TestCleanupNamesClients(t *testing.T) {
 func TestCleanupEndsHooksOfClients(t *testing.T) {
 	var heard atomic.Int32
 	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f)
+		srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}))
+		began := make(chan struct{}, 10)
 		srv.Dial(tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {
+			began <- struct{}{}
 			time.Sleep(20 * time.Millisecond) // so that the cleanup comes first
 			heard.Add(1)
 		}))
-		ada := srv.Join("ada")
-		ada.Send("x")
+		<-began
 	})
 	require.Empty(t, f.said())
 	require.NotZero(t, heard.Load())
