@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -672,6 +673,9 @@ func (s *Sink) writeOut() error {
 		s.out = s.out[n:]
 		s.unwritten.Add(-int64(s.outEnds.drop(n)))
 		s.written.Add(int64(n))
+		if err == nil && n == 0 {
+			return io.ErrShortWrite // or this would go on for ever
+		}
 		if err == nil {
 			continue
 		}
