@@ -1,0 +1,410 @@
+package tcproom_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// allHooks are those of a room, and of a dialling end.
+var allHooks = []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "NameValidator", "WithRate", "Limiter", "OnEvent"}
+
+// A scene is a room in memory with the smallest backlog and with every hook
+// there is, one of which misbehaves once, for the victim.
+type scene struct {
+	*memRoom
+	hook     string
+	act      func(s *scene, c *tcproom.Conn, args ...any) error // c is nil where the hook has none
+	acted    atomic.Bool
+	joined   *causes // one for each conn that OnJoin let in
+	ada, bob *tcproom.Conn
+}
+
+// A sceneLimiter is the hook Limiter.
+type sceneLimiter func() error
+
+func (l sceneLimiter) WaitN(context.Context, int) error { return l() }
+
+func newScene(t testing.TB, hook string, act func(*scene, *tcproom.Conn, ...any) error) *scene {
+	s := &scene{hook: hook, act: act, joined: newCauses()}
+	left, refused := newCauses(), newCauses()
+	s.memRoom = newMemRoom(t,
+		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1<<10), tcproom.WithMaxPerAddress(100),
+		tcproom.WithNameValidator(func(name string) error { return s.run("NameValidator", name, nil) }),
+		tcproom.WithRate(func(c *tcproom.Conn) tcproom.Limiter {
+			s.run("WithRate", c.Name(), c)
+			return sceneLimiter(func() error { return s.run("Limiter", c.Name(), c) })
+		}),
+		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			if s.hook == "OnReject" && c.Name() == victim {
+				return tcproom.Identity{}, errHook
+			}
+			return tcproom.Identity{}, s.run("Handshake", c.Name(), c)
+		}),
+		tcproom.OnJoin(func(c *tcproom.Conn) error {
+			if err := s.run("OnJoin", c.Name(), c); err != nil {
+				return err
+			}
+			s.joined.add(nil)
+			return nil
+		}),
+		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			if _, err := s.Post(context.Background(), c, body); err != nil {
+				return err
+			}
+			return s.run("OnMessage", c.Name(), c, body)
+		}),
+		tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+			left.add(cause)
+			s.run("OnLeave", c.Name(), c, cause)
+		}),
+		tcproom.OnReject(func(addr net.Addr, cause error) {
+			refused.add(cause)
+			s.run("OnReject", victim, nil, addr, cause)
+		}),
+	)
+	s.left, s.refused = left, refused
+	s.ada, s.bob = s.enter(t, "ada"), s.enter(t, "bob")
+	return s
+}
+
+// run is what each hook does: what the scene is about, if it is the one.
+func (s *scene) run(hook, name string, c *tcproom.Conn, args ...any) error {
+	if hook == s.hook && name == victim && s.acted.CompareAndSwap(false, true) {
+		return s.act(s, c, args...)
+	}
+	return nil
+}
+
+func (s *scene) enter(t testing.TB, name string, opts ...tcproom.DialOption) *tcproom.Conn {
+	t.Helper()
+	return s.dial(t, append(opts, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(name))...)
+}
+
+// provoke has the victim come, speak, hear something and leave, so that it
+// meets every hook, and returns what its own end was, or why it was not let
+// in, once it is gone.
+func (s *scene) provoke(t testing.TB) <-chan error {
+	ctx := testContext(t)
+	gone := make(chan error, 1)
+	go func() {
+		c, err := tcproom.Dial(ctx, "room:9000", tcproom.WithDialer(s.net.Dial), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(victim),
+			tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) { s.run("OnEvent", victim, c, ev) }))
+		if err != nil {
+			gone <- err
+			return
+		}
+		c.Send(ctx, []byte("provocation"))
+		select {
+		case <-c.Context().Done():
+		case <-time.After(time.Second):
+		}
+		err = c.Err()
+		c.Close()
+		gone <- err
+	}()
+	return gone
+}
+
+// chat checks that the bystanders hear each other.
+func (s *scene) chat(t testing.TB) {
+	t.Helper()
+	chat(t, s.ada, s.bob, "bystander")
+}
+
+// end closes the room, and checks that each conn that OnJoin let in has left.
+func (s *scene) end(t testing.TB) {
+	t.Helper()
+	require.NoError(t, s.Close())
+	<-s.Done()
+	require.Len(t, s.left.ch, len(s.joined.ch), "P8")
+}
+
+// TestF34HooksThatEnd: a hook that panics or exits (F35) ends the victim, whose
+// end names it, and nobody else.
+func TestF34HooksThatEnd(t *testing.T) {
+	for _, hook := range allHooks {
+		for name, act := range map[string]func(){"panic": func() { panic("hook") }, "Goexit": runtime.Goexit} {
+			t.Run(hook+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newScene(t, hook, func(*scene, *tcproom.Conn, ...any) error { act(); return nil })
+					s.chat(t)
+					gone := <-s.provoke(t)
+					synctest.Wait()
+					time.Sleep(time.Second)
+					var cause error
+					switch hook {
+					case "OnLeave": // it was over already
+						require.NotErrorIs(t, <-s.left.ch, tcproom.ErrHook)
+						s.left.add(nil)
+					case "OnReject":
+						require.ErrorIs(t, s.refused.next(t), errHook)
+					case "OnEvent":
+						cause = gone
+					case "OnMessage", "Limiter":
+						cause = s.left.next(t)
+						s.left.add(nil)
+					default:
+						cause = s.refused.next(t)
+					}
+					if cause != nil {
+						var he *tcproom.HookError
+						require.ErrorAs(t, cause, &he)
+						require.Equal(t, hook, he.Hook)
+						require.Equal(t, name == "panic", he.Panic != nil)
+						require.Equal(t, name == "panic", bytes.Contains(he.Stack, []byte("faults_hooks_test.go")))
+					}
+					s.chat(t)
+					require.Equal(t, 2, s.Len())
+					s.end(t)
+				})
+			})
+		}
+	}
+}
+
+// TestF36BlockedHooks: a hook that does not return holds up the victim alone,
+// and the stop of its own end, which names it.
+func TestF36BlockedHooks(t *testing.T) {
+	for _, hook := range allHooks {
+		t.Run(hook, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				inside, release := make(chan struct{}), make(chan struct{})
+				s := newScene(t, hook, func(*scene, *tcproom.Conn, ...any) error {
+					close(inside)
+					<-release
+					return nil
+				})
+				gone := s.provoke(t)
+				<-inside
+				for range 10 {
+					s.chat(t)
+				}
+				if hook == "OnEvent" { // the room need not wait for it
+					close(release)
+					<-gone
+					s.end(t)
+					return
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				go s.ada.Close()
+				go s.bob.Close()
+				start := time.Now()
+				var stop *tcproom.StopError
+				require.ErrorAs(t, s.Shutdown(ctx), &stop)
+				require.LessOrEqual(t, time.Since(start), 1100*time.Millisecond)
+				require.Len(t, stop.Stuck, 1)
+				require.Equal(t, hook, stop.Stuck[0].Hook)
+				start = time.Now()
+				require.NoError(t, s.Close())
+				require.Zero(t, time.Since(start), "Close waits for no hook that ran before it")
+				close(release)
+				<-gone
+				s.end(t)
+			})
+		})
+	}
+}
+
+// TestF43HooksScribble: what a hook writes to what it was given changes nothing
+// for the others.
+func TestF43HooksScribble(t *testing.T) {
+	for _, hook := range allHooks {
+		t.Run(hook, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				acted := make(chan struct{})
+				s := newScene(t, hook, func(_ *scene, c *tcproom.Conn, args ...any) error {
+					defer close(acted)
+					if c != nil {
+						args = append(args, c.RemoteAddr())
+					}
+					for _, arg := range args {
+						scribbleOn(arg)
+					}
+					return nil
+				})
+				w := s.enter(t, "cy")
+				gone := s.provoke(t)
+				<-acted
+				<-gone
+				time.Sleep(time.Second)
+				s.chat(t)
+				switch hook {
+				case "OnReject":
+					require.Equal(t, "bystander0", nextOf(t, w, s.ada))
+				default:
+					require.Equal(t, "provocation", nextMessage(t, w))
+				}
+				for m := range s.Members() {
+					require.Contains(t, []string{"ada", "bob", "cy"}, m.Name())
+				}
+				require.Equal(t, 3, s.Len())
+				s.end(t)
+			})
+		})
+	}
+}
+
+func scribbleOn(arg any) {
+	switch arg := arg.(type) {
+	case []byte:
+		for i := range arg[:cap(arg)] {
+			arg[:cap(arg)][i] = 0xff
+		}
+	case *net.TCPAddr:
+		for i := range arg.IP {
+			arg.IP[i] = 0xff
+		}
+		arg.Port = 1
+	case tcproom.Event:
+		scribbleOn(arg.Body)
+		clear(arg.Members)
+	}
+}
+
+// A call is of one method in a hook; c is the hook's own conn, or where it
+// has none a bystander's at the room's end.
+type call func(s *scene, c *tcproom.Conn)
+
+// endsRoom are the calls after which there is no room to speak in.
+var endsRoom = []string{"Close", "Shutdown"}
+
+// roomCalls and connCalls are all methods that there are.
+var (
+	roomCalls = map[string]call{
+		"Broadcast":      func(s *scene, _ *tcproom.Conn) { s.Broadcast(context.Background(), []byte("from a hook")) },
+		"Close":          func(s *scene, _ *tcproom.Conn) { s.Room.Close() },
+		"Done":           func(s *scene, _ *tcproom.Conn) { s.Done() },
+		"Join":           func(s *scene, _ *tcproom.Conn) { joinAndLeave(s.Room) },
+		"Kick":           func(s *scene, c *tcproom.Conn) { s.Kick(c, "by a hook") },
+		"Len":            func(s *scene, _ *tcproom.Conn) { s.Len() },
+		"ListenAndServe": func(s *scene, _ *tcproom.Conn) { s.ListenAndServe("nowhere") },
+		"Member":         func(s *scene, c *tcproom.Conn) { s.Member(c.ID()) },
+		"Members": func(s *scene, _ *tcproom.Conn) {
+			for m := range s.Members() {
+				s.Member(m.ID())
+			}
+		},
+		"Post": func(s *scene, c *tcproom.Conn) { s.Post(context.Background(), c, []byte("from a hook")) },
+		"Serve": func(s *scene, _ *tcproom.Conn) {
+			var n roomtest.Network
+			l, _ := n.Listen("")
+			l.Close()
+			s.Serve(l)
+		},
+		"ServeConn": func(s *scene, _ *tcproom.Conn) {
+			here, there := net.Pipe()
+			here.Close()
+			s.ServeConn(there)
+		},
+		"Shutdown": func(s *scene, _ *tcproom.Conn) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			s.Shutdown(ctx)
+		},
+		"Stats": func(s *scene, _ *tcproom.Conn) { s.Stats() },
+	}
+	connCalls = map[string]call{
+		"Close":      func(_ *scene, c *tcproom.Conn) { c.Close() },
+		"CloseWrite": func(_ *scene, c *tcproom.Conn) { withContext(func(ctx context.Context) { c.CloseWrite(ctx) }) },
+		"Context":    func(_ *scene, c *tcproom.Conn) { context.Cause(c.Context()) },
+		"Err":        func(_ *scene, c *tcproom.Conn) { c.Err() },
+		"Events": func(_ *scene, c *tcproom.Conn) {
+			withContext(func(ctx context.Context) {
+				for range c.Events(ctx) {
+				}
+			})
+		},
+		"ID":         func(_ *scene, c *tcproom.Conn) { c.ID() },
+		"Name":       func(_ *scene, c *tcproom.Conn) { c.Name() },
+		"Receive":    func(_ *scene, c *tcproom.Conn) { withContext(func(ctx context.Context) { c.Receive(ctx) }) },
+		"RemoteAddr": func(_ *scene, c *tcproom.Conn) { c.RemoteAddr() },
+		"Room":       func(_ *scene, c *tcproom.Conn) { c.Room() },
+		"Send": func(_ *scene, c *tcproom.Conn) {
+			withContext(func(ctx context.Context) { c.Send(ctx, []byte("direct")) })
+		},
+		"SinkFailed": nil, // not for users: it is called by the engine
+		"TLS":        func(_ *scene, c *tcproom.Conn) { c.TLS() },
+	}
+)
+
+// withContext bounds a call that may block, as Receive does in a handshake.
+func withContext(fn func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	fn(ctx)
+}
+
+func joinAndLeave(r *tcproom.Room) {
+	if c, err := r.Join(tcproom.WithName("dan")); err == nil {
+		c.Close()
+	}
+}
+
+// TestF37HooksCallEverything: each hook calls each method of Room and Conn, by
+// a list that has to name all there are, and comes back within a bounded time.
+func TestF37HooksCallEverything(t *testing.T) {
+	for _, of := range []struct {
+		typ   reflect.Type
+		calls map[string]call
+	}{{reflect.TypeFor[*tcproom.Room](), roomCalls}, {reflect.TypeFor[*tcproom.Conn](), connCalls}} {
+		for i := range of.typ.NumMethod() {
+			require.Contains(t, of.calls, of.typ.Method(i).Name, "a method of %v that no hook calls", of.typ)
+		}
+		require.Len(t, of.calls, of.typ.NumMethod())
+		for name, fn := range of.calls {
+			if fn == nil {
+				continue
+			}
+			for _, hook := range allHooks {
+				t.Run(fmt.Sprintf("%s %v.%s", hook, of.typ.Elem().Name(), name), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						testCall(t, hook, fn, of.typ == reflect.TypeFor[*tcproom.Room]() && slices.Contains(endsRoom, name))
+					})
+				})
+			}
+		}
+	}
+}
+
+// testCall has hook call fn, which ends the room or leaves it as it was.
+func testCall(t *testing.T, hook string, fn call, ends bool) {
+	took := make(chan time.Duration, 1)
+	s := newScene(t, hook, func(s *scene, c *tcproom.Conn, _ ...any) error {
+		if c == nil {
+			c = only(s.Room) // of the two, whoever came first
+		}
+		start := time.Now()
+		fn(s, c)
+		took <- time.Since(start)
+		return nil
+	})
+	gone := s.provoke(t)
+	// Close waits for what a hook of this very conn holds open no longer than
+	// five seconds, a dialling end for its peer as long.
+	require.LessOrEqual(t, <-took, 5*time.Second)
+	if err := <-gone; err != nil && errors.Is(err, tcproom.ErrHook) {
+		t.Error(err)
+	}
+	if !ends {
+		w := s.enter(t, "eve") // whoever else was removed
+		broadcast(t, s.Room, []byte("still here"))
+		for nextMessage(t, w) != "still here" {
+		}
+	}
+	s.end(t)
+}
