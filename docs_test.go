@@ -1,0 +1,73 @@
+package tcproom_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testNames returns the tests and fuzz targets of the whole repository, and
+// where each is.
+func testNames(t testing.TB) map[string]string {
+	t.Helper()
+	decl := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
+	names := make(map[string]string)
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		for _, m := range decl.FindAllSubmatch(src, -1) {
+			names[string(m[1])] = path
+		}
+		return err
+	}))
+	return names
+}
+
+// TestDocsNameTests: each test that a document names is there.
+func TestDocsNameTests(t *testing.T) {
+	quoted := regexp.MustCompile("`((?:Test|Fuzz)[A-Z0-9]\\w*)`")
+	names := testNames(t)
+	for _, doc := range []string{"docs/faults.md", "PROMISES.md", "SECURITY.md", "CONTRIBUTING.md"} {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range quoted.FindAllSubmatch(text, -1) {
+			require.Contains(t, names, string(m[1]), "%s names a test that is not there", doc)
+		}
+	}
+}
+
+// TestDocsFaults: docs/faults.md has one row for each fault, and each row names
+// a test or says why there is none; a test that bears a fault's number is in
+// the row of that fault.
+func TestDocsFaults(t *testing.T) {
+	text, err := os.ReadFile("docs/faults.md")
+	require.NoError(t, err)
+	row := regexp.MustCompile(`(?m)^\| F(\d+) \|(.*)\|(.*)\|$`)
+	shown := make(map[string]string)
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+		require.NotContains(t, shown, m[1], "F%s has two rows", m[1])
+		shown[m[1]] = m[3]
+		if !strings.Contains(m[3], "`Test") && !strings.Contains(m[3], "`Fuzz") {
+			require.Contains(t, m[3], "No test:", "F%s", m[1])
+		}
+	}
+	const last = 69
+	for i := range last {
+		require.Contains(t, shown, fmt.Sprint(i+1))
+	}
+	require.Len(t, shown, last)
+	numbered := regexp.MustCompile(`^TestF(\d+)[A-Z]`)
+	for name := range testNames(t) {
+		if m := numbered.FindStringSubmatch(name); m != nil {
+			require.Contains(t, shown[m[1]], "`"+name+"`", "the row of F%s", m[1])
+		}
+	}
+}
