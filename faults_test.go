@@ -286,7 +286,9 @@ func TestF8Churn(t *testing.T) {
 		churn.Wait()
 		eventually(t, "only readers are left", func() bool { return r.Len() == readers })
 		for range comers * rounds {
-			require.ErrorIs(t, <-r.left.ch, io.EOF)
+			if err := <-r.left.ch; err != io.EOF && !errors.Is(err, tcproom.ErrReset) {
+				t.Errorf("one who came and went, or a reader, ended with: %v", err)
+			}
 		}
 		require.Empty(t, r.left.ch, "a reader was cut")
 		broadcast(t, r.Room, []byte("end"))
