@@ -276,7 +276,7 @@ func TestF66LastWordsBehindAFullWindow(t *testing.T) {
 		nc.In(roomtest.Stall())
 		m := only(r.Room)
 		var want strings.Builder
-		for i := range 40 { // some of the backlog is a reserve
+		for i := range 40 { // the backlog is let go of in pieces
 			broadcast(t, r.Room, kib(i))
 			fmt.Fprintf(&want, "*: %s\n", kib(i))
 		}
