@@ -118,7 +118,7 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 // open makes the room and lets people in by four doors.
 func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 	c.room = tcproom.New(append(c.rec.hooks(),
-		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(1),
+		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(384<<10),
 		tcproom.WithHistory(tcproom.History{Messages: 20}), tcproom.WithSlowMembers(policy),
 		tcproom.WithMaxWait(100*time.Millisecond), tcproom.WithWriteTimeout(2*time.Second),
 		tcproom.WithSocketBuffers(chaosBuffer, chaosBuffer))...)
@@ -126,7 +126,7 @@ func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 	t.Cleanup(web.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(web.Certificate())
-	json := tcproom.WithCodec(tcproom.JSON{})
+	json := tcproom.WithCodec(lean{})
 	length := tcproom.WithFraming(tcproom.Length{})
 	mem, err := c.network.Listen("")
 	require.NoError(t, err)
