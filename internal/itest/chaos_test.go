@@ -58,7 +58,10 @@ type chaos struct {
 	network roomtest.Network
 	places  []place
 	stop    chan struct{} // closed when no new life shall begin
-	pause   time.Duration // the longest that a client thinks before it speaks
+	pause   time.Duration // about the longest that a client thinks before it speaks
+	clients sync.WaitGroup
+	watched chan struct{} // closed when the observer has ended
+	ended   error         // then: why
 }
 
 // A place is where a room can be reached, and how it speaks there.
@@ -70,41 +73,17 @@ type place struct {
 
 func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration) {
 	requireNoneLeft(t)
-	c := &chaos{rec: &recorder{}, window: newWindow(64), stop: make(chan struct{}), pause: pause}
-	c.open(t, policy)
-
-	observer, err := c.room.Join()
-	require.NoError(t, err)
-	number := c.rec.dial()
-	c.rec.add(record{Op: opFault, Client: number})
-	watched := make(chan error, 1)
-	go func() { watched <- c.watch(observer, number, c.window.seen) }()
-
-	var clients sync.WaitGroup
-	for i := range people {
-		clients.Go(func() { c.live(uint64(i)) })
-	}
-	clients.Go(c.announce)
+	c := newChaos(t, policy, pause)
+	c.begin(t, people)
 	select {
 	case <-time.After(lasts): // how long they do it
-	case err := <-watched:
-		watched <- fmt.Errorf("the observer ended too early: %v", err)
+	case <-c.watched:
+		t.Error("the observer ended too early")
 	}
-	close(c.stop)
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	stays := c.room.Len()
-	err = c.room.Shutdown(ctx)
-	clients.Wait()
-	require.NoError(t, <-watched)
-	if stopped := (*tcproom.StopError)(nil); err != nil {
-		require.ErrorAs(t, err, &stopped)
-		require.NoError(t, context.Cause(ctx))
-	}
-	require.NoError(t, observer.Close())
+	c.finish(t)
 	stats := c.room.Stats()
-	t.Logf("%d connections, %d of them to the end, %d records; %d messages, %d skipped, left: %v",
-		c.rec.clients, stays, len(c.rec.history), stats.Messages, stats.Skipped, stats.Left)
+	t.Logf("%d connections, %d records; %d messages, %d skipped, left: %v",
+		c.rec.clients, len(c.rec.history), stats.Messages, stats.Skipped, stats.Left)
 	requireSound(t, c.rec.history)
 	require.NotZero(t, stats.Messages)
 	if long() {
@@ -112,6 +91,46 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 			require.NotZero(t, stats.Left[cause], cause)
 		}
 		require.NotZero(t, stats.Left["slow"]+stats.Skipped, "nobody was ever slow")
+	}
+}
+
+func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *chaos {
+	t.Helper()
+	c := &chaos{rec: &recorder{}, window: newWindow(64), stop: make(chan struct{}), watched: make(chan struct{}), pause: pause}
+	c.open(t, policy)
+	return c
+}
+
+// begin has somebody watch, and people live.
+func (c *chaos) begin(t *testing.T, people int) {
+	t.Helper()
+	observer, err := c.room.Join()
+	require.NoError(t, err)
+	number := c.rec.dial()
+	go func() {
+		defer close(c.watched)
+		c.ended = c.watch(observer, number, c.window.seen)
+		_ = observer.Close()
+	}()
+	for i := range people {
+		c.clients.Go(func() { c.live(uint64(i)) })
+	}
+	c.clients.Go(c.announce)
+}
+
+// finish stops everything in good order.
+func (c *chaos) finish(t *testing.T) {
+	t.Helper()
+	close(c.stop)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	err := c.room.Shutdown(ctx)
+	c.clients.Wait()
+	<-c.watched
+	require.NoError(t, c.ended, "of the observer")
+	if stopped := (*tcproom.StopError)(nil); err != nil {
+		require.ErrorAs(t, err, &stopped)
+		require.NoError(t, context.Cause(ctx))
 	}
 }
 
@@ -228,6 +247,7 @@ func (c *chaos) liveOnce(rnd *rand.Rand) {
 	if stays {
 		life = time.Hour // until the stop
 	}
+	defer c.window.forget(conn.ID())
 	hurt := c.talk(rnd, conn, link, number, life)
 	if stays && !hurt {
 		if link != nil {
@@ -433,6 +453,15 @@ func (w *window) giveBack(id string) {
 	if w.held[id] > 0 {
 		w.held[id]--
 		<-w.slots
+	}
+}
+
+// forget says that id takes no more.
+func (w *window) forget(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held[id] <= 0 {
+		delete(w.held, id)
 	}
 }
 

@@ -94,6 +94,8 @@ func seen(client int, ev *tcproom.Event) (rec record, ok bool) {
 // A recorder makes the history of a run. Its methods may be called from many
 // goroutines.
 type recorder struct {
+	forget bool // keep nothing
+
 	mu      sync.Mutex
 	history []record
 	clients int
@@ -102,7 +104,9 @@ type recorder struct {
 func (r *recorder) add(rec record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.history = append(r.history, rec)
+	if !r.forget {
+		r.history = append(r.history, rec)
+	}
 }
 
 // event records what client got.
@@ -115,10 +119,11 @@ func (r *recorder) event(client int, ev *tcproom.Event) {
 // dial records that a new client is about to connect, and numbers it.
 func (r *recorder) dial() (client int) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.clients++
-	r.history = append(r.history, record{Client: r.clients, Op: opDial})
-	return r.clients
+	client = r.clients
+	r.mu.Unlock()
+	r.add(record{Client: client, Op: opDial})
+	return client
 }
 
 // send records a send around the call that does it, which returns the seq where

@@ -258,8 +258,11 @@ func (w *world) who(s step) *actor {
 // An outcome is what a step must have put into the order.
 type outcome struct {
 	events []tcproom.Event // Kind, From, Body
-	prefix bool            // or the first of them
-	leaves *actor          // who then leaves
+	tears  bool            // of the messages only the first, perhaps
+}
+
+func leaves(a *actor) tcproom.Event {
+	return tcproom.Event{Kind: tcproom.Leave, From: tcproom.Member{ID: a.conn.ID()}}
 }
 
 // apply does one step and checks what came of it.
@@ -285,7 +288,7 @@ func (w *world) apply(s step) {
 func (w *world) act(a *actor, s step) (o outcome) {
 	switch s.What {
 	case stepSend:
-		return outcome{events: w.send(a, s.N)}
+		o.events = w.send(a, s.N)
 	case stepDirect:
 		w.whisper(a)
 	case stepStall:
@@ -303,29 +306,32 @@ func (w *world) act(a *actor, s step) (o outcome) {
 			w.t.Fatalf("kick: %v", err)
 		}
 		a.whole, a.cause = !a.stalled, "kicked"
-		return outcome{leaves: a}
+		o.events = append(o.events, leaves(a))
+		for range s.N % 8 { // of which it must not hear
+			w.announce(context.Background(), &o)
+		}
 	case stepClose:
 		a.link.In()
 		a.torn, a.cause = true, "left"
 		if err := a.conn.Close(); err != nil {
 			w.t.Fatalf("close: %v", err)
 		}
-		return outcome{leaves: a}
+		o.events = append(o.events, leaves(a))
 	case stepCloseWrite:
 		if err := a.conn.CloseWrite(context.Background()); err != nil {
 			w.t.Fatalf("close the sending half: %v", err)
 		}
 		a.whole, a.cause = !a.stalled, "left"
-		return outcome{leaves: a}
+		o.events = append(o.events, leaves(a))
 	case stepCut:
 		a.link.Reset()
 		a.torn, a.cause = true, "reset"
-		return outcome{leaves: a}
+		o.events = append(o.events, leaves(a))
 	case stepTear:
 		w.rec.add(record{Op: opFault, Client: a.number})
 		a.link.Out(roomtest.CutAfter(int64(s.N % 60)))
 		a.doomed = true
-		o = outcome{events: w.send(a, 2), prefix: true, leaves: a}
+		o = outcome{events: append(w.send(a, 2), leaves(a)), tears: true}
 		a.whole = !a.stalled
 	}
 	return o
@@ -472,7 +478,7 @@ func (w *world) order(s step, o outcome) {
 			own++
 		}
 	}
-	want, left := o.events, o.leaves
+	want := o.events
 	put := func(ev tcproom.Event) { w.log = append(w.log, ev) }
 	for _, ev := range fresh {
 		if ev.Seq == 0 || ev.Kind == tcproom.Welcome {
@@ -485,16 +491,16 @@ func (w *world) order(s step, o outcome) {
 		if ev.Seq != uint64(len(w.log))+1 {
 			w.t.Fatalf("%v: P6: after %d the first sees %v", s, len(w.log), shown(ev))
 		}
+		if o.tears && ev.Kind == tcproom.Leave {
+			want = want[len(want)-1:]
+		}
 		switch {
 		case len(want) > 0 && same(want[0], ev):
 			want = want[1:]
-		case ev.Kind == tcproom.Leave && left != nil && ev.From.ID == left.conn.ID():
-			if len(want) > 0 && !o.prefix {
-				w.t.Fatalf("%v: P2: %v comes before %v", s, shown(ev), shown(want[0]))
+			if ev.Kind == tcproom.Leave {
+				a := w.actor(ev.From.ID)
+				w.leave(a, ev.Seq, a.cause)
 			}
-			want = nil
-			w.leave(left, ev.Seq, left.cause)
-			left = nil
 		case ev.Kind == tcproom.Leave && w.mayBeCut(ev.From.ID):
 			w.leave(w.actor(ev.From.ID), ev.Seq, "slow")
 			if len(want) > 0 && want[0].From.ID == ev.From.ID {
@@ -509,11 +515,8 @@ func (w *world) order(s step, o outcome) {
 		put(want[0])
 		want = want[1:]
 	}
-	if len(want) > 0 && !o.prefix {
+	if len(want) > 0 {
 		w.t.Fatalf("%v: P6: %v is not in the order, nor are %d others", s, shown(want[0]), len(want)-1)
-	}
-	if left != nil {
-		w.t.Fatalf("%v: P8: the leave of %s is not in the order", s, left.conn.ID())
 	}
 }
 
