@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,8 @@ func TestMain(m *testing.M) {
 //	dial 100 tcp 127.0.0.1:9000   or tls; they read what comes
 //	stall 50                      all but the last 50 stop reading
 //	resume                        all read
-//	await *: hi                   until all that read have seen a line that begins so
+//	await *: hi                   until all that read have seen a line that begins so;
+//	                              tells how many of them were told of a gap on the way
 //	say 8192                      each sends so many bytes, and no end of a line
 //	close                         all
 type crowd struct {
@@ -95,13 +97,13 @@ func (c *crowd) stall(reading int) {
 // share is how much of n the child i has.
 func (c *crowd) share(n, i int) int { return (n + i) / len(c.children) }
 
-// tell has all children do something.
-func (c *crowd) tell(format string, args ...any) {
+// tell has all children do something, and returns the sum of what they count.
+func (c *crowd) tell(format string, args ...any) int {
 	c.t.Helper()
-	c.each(func(int) string { return fmt.Sprintf(format, args...) })
+	return c.each(func(int) string { return fmt.Sprintf(format, args...) })
 }
 
-func (c *crowd) each(command func(i int) string) {
+func (c *crowd) each(command func(i int) string) (count int) {
 	c.t.Helper()
 	answers := make([]string, len(c.children))
 	var wg sync.WaitGroup
@@ -117,8 +119,13 @@ func (c *crowd) each(command func(i int) string) {
 	}
 	wg.Wait()
 	for i, answer := range answers {
-		require.Equal(c.t, "done", answer, command(i))
+		n, done := strings.CutPrefix(answer, "done ")
+		require.True(c.t, done, "%s: %s", command(i), answer)
+		counted, err := strconv.Atoi(n)
+		require.NoError(c.t, err)
+		count += counted
 	}
+	return count
 }
 
 // attendCrowd is the process of a child: it does what it is told until its
@@ -128,7 +135,7 @@ func attendCrowd(in io.Reader, out io.Writer) {
 	for lines := bufio.NewScanner(in); lines.Scan(); {
 		verb, rest, _ := strings.Cut(lines.Text(), " ")
 		var err error
-		var n int
+		var n, count int
 		switch verb {
 		case "dial":
 			var how, addr string
@@ -145,7 +152,7 @@ func attendCrowd(in io.Reader, out io.Writer) {
 				q.resume()
 			}
 		case "await":
-			err = awaitAll(clients, rest)
+			count, err = awaitAll(clients, rest)
 		case "say":
 			_, err = fmt.Sscan(rest, &n)
 			body := bytes.Repeat([]byte("x"), n)
@@ -166,7 +173,7 @@ func attendCrowd(in io.Reader, out io.Writer) {
 			fmt.Fprintf(out, "%s: %v\n", lines.Text(), err)
 			continue
 		}
-		fmt.Fprintln(out, "done")
+		fmt.Fprintln(out, "done", count)
 	}
 }
 
@@ -215,6 +222,7 @@ type quiet struct {
 	wake    chan struct{} // closed when it reads again
 	line    []byte
 	last    string
+	gap     bool // was told of one
 }
 
 const remembered = 32 // bytes of a line
@@ -251,6 +259,7 @@ func (q *quiet) take(b []byte) {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
 		q.line = append(q.line, line[:min(len(line), remembered-len(q.line))]...)
 		if whole {
+			q.gap = q.gap || bytes.HasPrefix(q.line, []byte("* ")) && bytes.Contains(q.line, []byte(" skipped"))
 			q.last, q.line = string(q.line), q.line[:0]
 		}
 		b = rest
@@ -275,23 +284,28 @@ func (q *quiet) resume() {
 	}
 }
 
-// awaitAll waits until all that read have seen a line that begins with what.
-func awaitAll(clients []*quiet, what string) error {
+// awaitAll waits until all that read have seen a line that begins with what, and
+// returns how many of them were told of a gap.
+func awaitAll(clients []*quiet, what string) (gaps int, err error) {
 	deadline := time.Now().Add(10 * within)
 	for _, q := range clients {
 		for {
 			q.mu.Lock()
 			ok := q.stalled || strings.HasPrefix(q.last, what)
 			last := q.last
+			if ok && !q.stalled && q.gap {
+				q.gap = false
+				gaps++
+			}
 			q.mu.Unlock()
 			if ok {
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("the last line of one is %q", last)
+				return gaps, fmt.Errorf("the last line of one is %q", last)
 			}
 			time.Sleep(time.Millisecond) // polls; nothing depends on how long
 		}
 	}
-	return nil
+	return gaps, nil
 }
