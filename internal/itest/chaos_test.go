@@ -104,9 +104,9 @@ func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *cha
 // begin has somebody watch, and people live.
 func (c *chaos) begin(t *testing.T, people int) {
 	t.Helper()
+	number := c.rec.dial()
 	observer, err := c.room.Join()
 	require.NoError(t, err)
-	number := c.rec.dial()
 	go func() {
 		defer close(c.watched)
 		c.ended = c.watch(observer, number, c.window.seen)
@@ -118,7 +118,8 @@ func (c *chaos) begin(t *testing.T, people int) {
 	c.clients.Go(c.announce)
 }
 
-// finish stops everything in good order.
+// finish stops everything in good order. It fails the test and goes on, so that
+// the history can be looked at.
 func (c *chaos) finish(t *testing.T) {
 	t.Helper()
 	close(c.stop)
@@ -127,10 +128,11 @@ func (c *chaos) finish(t *testing.T) {
 	err := c.room.Shutdown(ctx)
 	c.clients.Wait()
 	<-c.watched
-	require.NoError(t, c.ended, "of the observer")
-	if stopped := (*tcproom.StopError)(nil); err != nil {
-		require.ErrorAs(t, err, &stopped)
-		require.NoError(t, context.Cause(ctx))
+	if c.ended != nil {
+		t.Errorf("the observer, who was to see everything, ended with: %v", c.ended)
+	}
+	if stopped := (*tcproom.StopError)(nil); err != nil && (!errors.As(err, &stopped) || stopped.Err != nil || len(stopped.Stuck) > 0) {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 
@@ -139,7 +141,7 @@ func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 	c.room = tcproom.New(append(c.rec.hooks(),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(384<<10),
 		tcproom.WithHistory(tcproom.History{Messages: 20}), tcproom.WithSlowMembers(policy),
-		tcproom.WithMaxWait(100*time.Millisecond), tcproom.WithWriteTimeout(2*time.Second),
+		tcproom.WithMaxWait(100*time.Millisecond), tcproom.WithWriteTimeout(5*time.Second),
 		tcproom.WithSocketBuffers(chaosBuffer, chaosBuffer))...)
 	web := httptest.NewTLSServer(nil) // for its certificate
 	t.Cleanup(web.Close)
@@ -350,7 +352,8 @@ func (c *chaos) hurt(rnd *rand.Rand, link *roomtest.Conn, number int) bool {
 		c.rec.add(record{Op: opFault, Client: number})
 		link.Out(roomtest.BlackHole())
 	case 6, 7, 8:
-		link.In(roomtest.Stall())
+		link.In(roomtest.Stall()) // until something else, or its end
+		return false
 	case 9:
 		link.In(roomtest.Chop(7))
 		return false
@@ -390,7 +393,7 @@ func (c *chaos) leave(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, n
 func requireSound(t *testing.T, history []record) {
 	t.Helper()
 	found := check(history)
-	if *historyDir != "" || len(found) > 0 {
+	if *historyDir != "" || len(found) > 0 || t.Failed() {
 		f, err := os.CreateTemp(*historyDir, "history-"+filepath.Base(t.Name())+"-*.jsonl")
 		require.NoError(t, err)
 		require.NoError(t, errors.Join(writeHistory(f, history), f.Close()))

@@ -28,6 +28,7 @@ const (
 	lost         = "lost"         // P6: the end of the stream, or a message, is missing
 	duplicate    = "duplicate"    // P7: an event twice
 	unexpected   = "unexpected"   // P7: a message that nobody sent, or whose bytes or sender changed
+	garbled      = "garbled"      // P7: a frame in the middle of another
 	aborted      = "aborted-read" // P7: a message that was refused
 	alternation  = "alternation"  // P8: joined or left twice
 	pairing      = "pairing"      // P8: hooks that do not come in pairs
@@ -146,6 +147,9 @@ func (c *checker) take(rec *record) {
 		cl.faulty = true
 	case opEnd:
 		cl.clean = rec.Cause == ""
+		if rec.Cause == "malformed" || rec.Cause == "too-large" {
+			c.fail(garbled, "client %d got bytes that are no frame (%s)", cl.number, rec.Cause)
+		}
 	case opInvoke, opOK, opFail:
 		c.takeSend(cl, rec)
 	case opWelcome:

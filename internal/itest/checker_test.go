@@ -219,6 +219,10 @@ func TestChecker(t *testing.T) {
 			h[i].Op = opFail
 			return h
 		}, []string{aborted}},
+		{"bytes that are no frame", func(h []record) []record {
+			h[at(h, 1, opEnd, -1)].Cause = "malformed"
+			return h
+		}, []string{garbled}},
 		{"two joins", func(h []record) []record {
 			i := at(h, 2, opRecv, 9)
 			join := record{Client: 1, Op: opRecv, Kind: "Join", Seq: 10, From: "b"}

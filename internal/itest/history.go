@@ -24,7 +24,7 @@ const (
 	opOK     op = "ok"     // that was taken; Seq is its place, where the call says so
 	opFail   op = "fail"   // that was refused
 	opFault  op = "fault"  // its connection will lose bytes without a word
-	opEnd    op = "end"    // its stream ended; Cause is empty for a clean end
+	opEnd    op = "end"    // its stream ended, with Cause; none for a clean end
 
 	// What a client saw.
 	opWelcome op = "welcome" // From is its own ID
@@ -143,7 +143,7 @@ func (r *recorder) send(client int, body []byte, call func() (uint64, error)) er
 func (r *recorder) end(client int, err error) {
 	rec := record{Client: client, Op: opEnd}
 	if err != nil {
-		rec.Cause = err.Error()
+		rec.Cause = codeOf(err)
 	}
 	r.add(rec)
 }
