@@ -96,7 +96,8 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 
 func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *chaos {
 	t.Helper()
-	c := &chaos{rec: &recorder{}, window: newWindow(64), stop: make(chan struct{}), watched: make(chan struct{}), pause: pause}
+	stop := make(chan struct{})
+	c := &chaos{rec: &recorder{}, window: newWindow(64, stop), stop: stop, watched: make(chan struct{}), pause: pause}
 	c.open(t, policy)
 	return c
 }
@@ -424,20 +425,23 @@ func requireNoneLeft(t *testing.T) {
 // when the observer sees the sender leave.
 type window struct {
 	slots chan struct{}
+	stop  <-chan struct{} // when it is closed, nobody waits any more
 
 	mu   sync.Mutex
 	held map[string]int // by ID; -1: has left
 }
 
-func newWindow(n int) *window {
-	return &window{slots: make(chan struct{}, n), held: map[string]int{}}
+func newWindow(n int, stop <-chan struct{}) *window {
+	return &window{slots: make(chan struct{}, n), stop: stop, held: map[string]int{}}
 }
 
-// take takes a slot for a message of id; false when ctx ended or id has left.
+// take takes a slot for a message of id; false when ctx or all ended or id has left.
 func (w *window) take(ctx context.Context, id string) bool {
 	select {
 	case w.slots <- struct{}{}:
 	case <-ctx.Done():
+		return false
+	case <-w.stop:
 		return false
 	}
 	w.mu.Lock()
