@@ -16,11 +16,12 @@ var wireCodecs = map[string]Codec{"Text": Text{}, "Raw": Raw{}, "JSON": JSON{}}
 // wireSaid are what each codec must have an example of.
 var wireSaid = map[string][]string{
 	"Text": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
-		"event Welcome", "read event Message", "read event Gap", "message", "ignore event"},
+		"event Welcome", "event Ack", "read event Message", "read event Gap", "message", "ignore event"},
 	"Raw": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
-		"event Welcome", "read event Message", "message"},
+		"event Welcome", "event Ack", "read event Message", "message"},
 	"JSON": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
-		"event Welcome", "read event Message", "message", "read message", "hello", "read hello", "ping", "pong",
+		"event Welcome", "event Ack", "read event Message", "message", "read message", "hello", "read hello", "ping", "pong",
+		"numbered", "goodbye",
 		"ignore event", "ignore message", "ignore hello", "malformed event", "malformed message", "malformed hello"},
 }
 
@@ -71,6 +72,25 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 		var back Hello
 		require.NoError(t, c.(Greeter).ParseHello(ex.bytes, &back))
 		require.Equal(t, hello, back)
+	case "numbered":
+		r := c.(Resumer)
+		frame, err := r.AppendNumbered(nil, left.event.ID, left.event.Body)
+		require.NoError(t, err)
+		require.Equal(t, string(ex.bytes), string(frame))
+		id, body, err := r.ParseNumbered(ex.bytes)
+		require.NoError(t, err)
+		require.Equal(t, left.event.ID, id)
+		require.Equal(t, string(left.event.Body), string(body))
+		body, err = c.ParseMessage(ex.bytes)
+		require.NoError(t, err, "where there are no sessions")
+		require.Equal(t, string(left.event.Body), string(body))
+	case "goodbye":
+		r := c.(Resumer)
+		require.Equal(t, string(ex.bytes), string(r.AppendGoodbye(nil)))
+		_, _, err := r.ParseNumbered(ex.bytes)
+		require.ErrorIs(t, err, ErrGoodbye)
+		_, err = c.ParseMessage(ex.bytes)
+		require.ErrorIs(t, err, ErrNoFrame, "where there are no sessions")
 	case "ping", "pong":
 		p := c.(Pinger)
 		said, want := p.AppendPing(nil), ErrPing
@@ -109,6 +129,11 @@ func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hel
 		err = c.ParseEvent(frame, &ev)
 	case "message":
 		body, err = c.ParseMessage(frame)
+		if r, ok := c.(Resumer); ok { // reads the same where there are sessions
+			_, numbered, err2 := r.ParseNumbered(frame)
+			require.Equal(t, err, err2)
+			require.Equal(t, body, numbered)
+		}
 	case "hello":
 		err = c.(Greeter).ParseHello(frame, &h)
 	default:
@@ -137,7 +162,8 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 		if s = s[len(word):]; s == "" || s[0] == ' ' {
 			s = strings.TrimLeft(s, " ")
 			words = append(words, word)
-			for k := Message; k <= Refused; k++ {
+			left.what = strings.Join(words, " ")
+			for k := Message; k <= Ack; k++ {
 				if word == k.String() {
 					ev.Kind = k
 				}
@@ -153,7 +179,6 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 			return left, err
 		}
 	}
-	left.what = strings.Join(words, " ")
 	return left, nil
 }
 
@@ -172,11 +197,18 @@ func cutWireValue(s string) (value, text string, err error) {
 func (left *wireLeft) set(key, text string) (err error) {
 	ev := &left.event
 	number := func(n *uint64) { *n, err = strconv.ParseUint(text, 10, 64) }
+	if strings.HasSuffix(left.what, "hello") && (key == "token" || key == "epoch" || key == "seq") {
+		return left.resume(key, text)
+	}
 	switch key {
 	case "seq":
 		number(&ev.Seq)
 	case "id":
-		ev.From.ID = text
+		if ev.Kind == Ack || left.what == "numbered" {
+			number(&ev.ID)
+		} else {
+			ev.From.ID = text
+		}
 	case "name":
 		ev.From.Name, left.hello.Name = text, text
 	case "time":
@@ -202,10 +234,39 @@ func (left *wireLeft) set(key, text string) (err error) {
 		}
 	case "ping":
 		left.hello.Ping = text == "true"
+	case "auth":
+		left.hello.Auth = text
+	case "outcome":
+		ev.Outcome = text
+	case "token":
+		ev.Token = text
+	case "final":
+		ev.Final = text == "true"
+	case "retryafter": // milliseconds
+		var ms int
+		ms, err = strconv.Atoi(text)
+		ev.RetryAfter = time.Duration(ms) * time.Millisecond
 	case "total":
 		ev.Total, err = strconv.Atoi(text)
 	default:
 		err = fmt.Errorf("no such field: %s", key)
+	}
+	return err
+}
+
+// resume sets a field of what a hello wants to resume.
+func (left *wireLeft) resume(key, text string) (err error) {
+	if left.hello.Resume == nil {
+		left.hello.Resume = new(Resume)
+	}
+	r := left.hello.Resume
+	switch key {
+	case "token":
+		r.Token = text
+	case "epoch":
+		r.Epoch = text
+	case "seq":
+		r.Seq, err = strconv.ParseUint(text, 10, 64)
 	}
 	return err
 }
