@@ -149,6 +149,11 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 	if len(body) > c.cfg.maxMessage {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), c.cfg.maxMessage)
 	}
+	return c.send(ctx, body)
+}
+
+// send is Send without the limit of messages.
+func (c *Conn) send(ctx context.Context, body []byte) error {
 	b, err := c.frame(body)
 	if err != nil {
 		return err

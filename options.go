@@ -375,7 +375,10 @@ type probeOption struct{ probe.Probe }
 func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
 func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
 
-func init() { probe.Option = func(p probe.Probe) any { return probeOption{p} } }
+func init() {
+	probe.Option = func(p probe.Probe) any { return probeOption{p} }
+	probe.Tell = func(ctx context.Context, c any, body []byte) error { return c.(*Conn).send(ctx, body) }
+}
 
 // WithBacklog sets how many bytes of the room's encoded events are kept for
 // members who lag, for each pair of framing and codec in use. A member that

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"iter"
 	"os"
 	"time"
+
+	"example.com/tcproom/internal/probe"
 )
 
 // Receive returns the next event. It blocks until there is one or ctx ends,
@@ -157,6 +160,9 @@ func (d *dialer) unlock() { <-d.reading }
 func (c *Conn) nextEvent(limit int) (Event, error) {
 	for {
 		n, frame, err := c.split(c.src.Held(), limit)
+		if c.dial.cfg.probe.Aside != "" && errors.Is(err, ErrFrameTooLarge) {
+			n, frame, err = c.splitAside(err)
+		}
 		if err != nil {
 			return Event{}, err
 		}
@@ -176,6 +182,17 @@ func (c *Conn) nextEvent(limit int) (Event, error) {
 		}
 		return ev, err
 	}
+}
+
+// splitAside is split for a frame that is too large, unless package roomtest
+// has the room say it.
+func (c *Conn) splitAside(tooLarge error) (n int, frame []byte, err error) {
+	_, limit := frameLimits(c.cfg.codec, c.cfg.maxMessage+probe.MaxAside)
+	n, frame, err = c.split(c.src.Held(), limit)
+	if n > 0 && !bytes.Contains(frame, []byte(c.dial.cfg.probe.Aside)) {
+		return 0, nil, tooLarge
+	}
+	return n, frame, err
 }
 
 // parseEvent decodes a frame into an event that owns its bytes.

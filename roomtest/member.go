@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/probe"
 )
 
 // A Member is a client that a test speaks through and has expectations of.
@@ -128,7 +129,7 @@ func (s *Server) member(c *tcproom.Conn, cl *client) *Member {
 	s.mu.Lock()
 	fresh := cl.in == nil
 	if fresh {
-		cl.in = newInbox(c, "roomtest-barrier-"+rand.Text()+"-")
+		cl.in = newInbox(c, barrierMark+rand.Text()[:16]+"-")
 	}
 	s.mu.Unlock()
 	if fresh {
@@ -317,7 +318,8 @@ func (m *Member) AwaitEnd() error {
 // test when that takes too long, as it does for a member that does not read.
 //
 // For that the room sends a message to this member alone, which the Member
-// keeps to itself. A framing that does not keep messages apart, or a codec
+// keeps to itself; its size is no matter of WithMaxMessage, but for a client
+// given to Watch that the server did not dial. A framing that does not keep messages apart, or a codec
 // without direct messages, cannot do this; nor can it be done for a Member of
 // Watch whose codec does not tell its ID, unless [Server.Dial] connected it.
 func (m *Member) Sync() {
@@ -344,6 +346,10 @@ func (m *Member) sync() {
 	}
 }
 
+// barrierMark is what every barrier begins with; what follows makes it at most
+// probe.MaxAside bytes long.
+const barrierMark = "roomtest-barrier-"
+
 // sendBarrier returns the number of the barrier that was sent to the member.
 func (m *Member) sendBarrier(t *time.Timer) uint64 {
 	m.s.watch.t.Helper()
@@ -355,7 +361,7 @@ func (m *Member) sendBarrier(t *time.Timer) uint64 {
 	defer cancel()
 	for {
 		if c := m.roomEnd(); c != nil {
-			err := c.Send(ctx, fmt.Appendf(nil, "%s%d", m.in.mark, n))
+			err := probe.Tell(ctx, c, fmt.Appendf(nil, "%s%d", m.in.mark, n))
 			if err == nil || c.Err() != nil {
 				return n // or its end is on its way
 			}

@@ -176,6 +176,48 @@ func TestRefuteIsPrivate(t *testing.T) {
 	ada.Refute(roomtest.Joined("")) // was dealt with; and nothing hangs
 }
 
+// TestRefuteWithinAnyLimit: that Refute asks the room takes no message limit.
+func TestRefuteWithinAnyLimit(t *testing.T) {
+	pairs := []struct {
+		name    string
+		framing tcproom.Framing
+		codec   tcproom.Codec
+	}{
+		{"Lines of Text", tcproom.Lines{}, tcproom.Text{}},
+		{"Lines of Raw", tcproom.Lines{}, tcproom.Raw{}},
+		{"Length of Raw", tcproom.Length{}, tcproom.Raw{}},
+		{"Varint of Raw", tcproom.Varint{}, tcproom.Raw{}},
+		{"Netstring of Text", tcproom.Netstring{}, tcproom.Text{}},
+		{"ContentLength of Raw", tcproom.ContentLength{}, tcproom.Raw{}},
+		{"Lines of JSON", tcproom.Lines{}, tcproom.JSON{}},
+	}
+	for _, tt := range pairs {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := roomtest.NewMemServer(t, tcproom.WithMaxMessage(1), tcproom.WithFraming(tt.framing), tcproom.WithCodec(tt.codec))
+			ada, eve := srv.Join("ada"), srv.Watch(srv.Dial(tcproom.WithName("eve")))
+			ada.Refute(roomtest.Any(tcproom.Message))
+			eve.Refute(roomtest.Any(tcproom.Message))
+			ada.Send("x")
+			ada.Refute(roomtest.Any(tcproom.Message))
+			eve.Expect(roomtest.MessageLike("", "^x$"))
+			eve.Refute(roomtest.Any())
+			require.NoError(t, eve.Conn.Err())
+		})
+	}
+}
+
+// TestDialKeepsItsLimit: what is no barrier is too large for a client as it
+// would be without this package.
+func TestDialKeepsItsLimit(t *testing.T) {
+	srv := roomtest.NewMemServer(t, tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.Raw{}))
+	eve := srv.Watch(srv.Dial(tcproom.WithMaxMessage(10)))
+	ada := srv.Join("ada")
+	ada.Send("ten bytes.")
+	eve.Await(roomtest.Message("", "ten bytes."))
+	ada.Send("eleven byte")
+	require.ErrorIs(t, eve.AwaitEnd(), tcproom.ErrFrameTooLarge)
+}
+
 func TestRefuteFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var failed time.Duration

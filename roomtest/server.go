@@ -100,7 +100,7 @@ func newServer(t testing.TB, n *Network, opts []tcproom.RoomOption) *Server {
 }
 
 func (s *Server) probe() any {
-	return probe.Option(probe.Probe{Ordered: s.rec.ordered, HookFailed: s.watch.hookFailed})
+	return probe.Option(probe.Probe{Ordered: s.rec.ordered, HookFailed: s.watch.hookFailed, Aside: barrierMark})
 }
 
 // shared returns those of a room's options that a dialling end has too, but

@@ -2,6 +2,8 @@
 // name in the exported API.
 package probe
 
+import "context"
+
 // A Probe hears what a room does. Its functions must not block and not call
 // the room; each may be nil.
 type Probe struct {
@@ -12,7 +14,13 @@ type Probe struct {
 	// HookFailed hears of each panic and runtime.Goexit in a hook, with the
 	// *tcproom.HookError and the name of the connection, on the hook's goroutine.
 	HookFailed func(err error, name string)
+	// Aside is part of what Tell says to this dialling end: frames with it may
+	// be longer than its message limit allows, by MaxAside bytes.
+	Aside string
 }
+
+// MaxAside bounds what Tell may say, in bytes.
+const MaxAside = 64
 
 // Failed calls HookFailed, if it is there.
 func (p *Probe) Failed(err error, name string) {
@@ -24,3 +32,7 @@ func (p *Probe) Failed(err error, name string) {
 // Option returns what is a tcproom.RoomOption and a tcproom.DialOption and
 // sets the probe. Package tcproom sets it when it is initialized.
 var Option func(Probe) any
+
+// Tell is Conn.Send of a *tcproom.Conn at the room's end, whatever its message
+// limit is. Package tcproom sets it when it is initialized.
+var Tell func(ctx context.Context, c any, body []byte) error
