@@ -36,14 +36,8 @@ type Member struct {
 	s      *Server
 	in     *inbox
 	cl     *client
-	out    *sending
+	there  *served       // the room's end; nil where that is unknown
 	within time.Duration // 0: the server's
-}
-
-// A sending counts what a member has said, for all copies of the member.
-type sending struct {
-	served *served // the room's end; nil where that is unknown
-	lines  uint64
 }
 
 // Join connects a member with this name, or ends the test. The member is in
@@ -86,7 +80,7 @@ func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
 		return nil, err
 	}
 	m := s.member(c, cl)
-	m.out.served, m.out.lines = room, 1 // its hello
+	m.there = room
 	m.Link = cl.link
 	m.Welcome = m.in.welcome()
 	return m, nil
@@ -135,7 +129,7 @@ func (s *Server) member(c *tcproom.Conn, cl *client) *Member {
 	if fresh {
 		go cl.in.collect()
 	}
-	return &Member{Conn: c, Link: cl.link, s: s, in: cl.in, cl: cl, out: new(sending)}
+	return &Member{Conn: c, Link: cl.link, s: s, in: cl.in, cl: cl}
 }
 
 // Name returns the member's name; without a codec that tells it, it is empty.
@@ -171,14 +165,17 @@ func (m *Member) patience() time.Duration {
 func (m *Member) Send(body string) {
 	m.s.watch.use("Member.Send")
 	m.s.watch.t.Helper()
-	m.send("Send", body)
-	if m.out.served == nil {
+	if m.there == nil {
+		m.send("Send", body)
 		return
 	}
+	lost := m.there.in.lost()
+	m.send("Send", body)
+	upTo := probe.Queued(m.Conn) - lost
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	for {
-		ok, changed := m.out.served.dealtWith(m.out.lines)
+		ok, changed := m.there.dealtWith(upTo)
 		if ok {
 			return
 		}
@@ -195,7 +192,7 @@ func (m *Member) Send(body string) {
 
 // SendAsync sends body without waiting for the room. It blocks, and at last
 // ends the test, while 64 KiB that the room has not read are waiting. A later
-// Send waits for this message too; for one that went through Conn.Send it does not.
+// Send waits for this message too, as it does for one that went through Conn.Send.
 func (m *Member) SendAsync(body string) {
 	m.s.watch.use("Member.SendAsync")
 	m.s.watch.t.Helper()
@@ -212,7 +209,6 @@ func (m *Member) send(method, body string) {
 		}
 		m.fail("cannot %s %s: %v", method, short(safe([]byte(body))), err)
 	}
-	m.out.lines++
 }
 
 // Pause stops the member from reading, from when it returns: it becomes slow

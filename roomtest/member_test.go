@@ -80,21 +80,49 @@ func TestSendWaitsForTheHook(t *testing.T) {
 	})
 }
 
-// TestSendDoesNotCountHeartbeats, which a client says by itself.
-func TestSendDoesNotCountHeartbeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		done := 0
-		srv := roomtest.NewMemServer(t, tcproom.WithHeartbeat(time.Minute), tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+// TestSendWaitsForItsOwnMessage, whatever else the client says by itself, or
+// said through Conn, or a black hole has swallowed.
+func TestSendWaitsForItsOwnMessage(t *testing.T) {
+	tests := []struct {
+		name string
+		say  func(ada *roomtest.Member)
+		want int
+	}{
+		{"heartbeats", func(*roomtest.Member) {}, 1},
+		{"Conn.Send", func(ada *roomtest.Member) {
+			for range 10 {
+				ada.Conn.Send(t.Context(), []byte("x"))
+			}
+		}, 11},
+		{"black hole", func(ada *roomtest.Member) {
+			ada.Link.Out(roomtest.BlackHole())
+			ada.SendAsync("lost\n")
 			time.Sleep(time.Second)
-			done++
-			return nil
-		}))
-		ada := srv.Join("ada", tcproom.WithHeartbeat(50*time.Second))
-		ada.Link.Out(roomtest.Chop(7))
-		time.Sleep(time.Hour)
-		ada.Send("x")
-		require.Equal(t, 1, done)
-	})
+			ada.Link.Out(roomtest.Chop(7))
+		}, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				done := 0
+				srv := roomtest.NewMemServer(t, tcproom.WithHeartbeat(time.Minute), tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+					time.Sleep(time.Second)
+					done++
+					return nil
+				}))
+				srv.Within(time.Minute)
+				ada := srv.Join("ada", tcproom.WithHeartbeat(50*time.Second))
+				ada.Link.Out(roomtest.Chop(7))
+				time.Sleep(time.Hour)
+				tt.say(ada)
+				time.Sleep(time.Hour)
+				ada.Send("x")
+				require.Equal(t, tt.want, done)
+				ada.Send("x")
+				require.Equal(t, tt.want+1, done)
+			})
+		})
+	}
 }
 
 // TestSendEndsWithTheConnection, even if the member does not read.

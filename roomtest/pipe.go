@@ -44,6 +44,7 @@ type pipe struct {
 	departed int64
 	written  int64
 	marks    []mark // of [arrived, departed), in order
+	vanished int64  // bytes that were taken from the writer and have no position
 
 	link struct {
 		began time.Time // when the first piece since it rested did; zero: it rests
@@ -210,6 +211,7 @@ func (p *pipe) closed() bool { return p.back.abandoned }
 // put takes as much of b as there is room for.
 func (p *pipe) put(b []byte, now time.Time) int {
 	if p.faults.blackHole || p.cut || p.abandoned {
+		p.vanished += int64(len(b))
 		return len(b)
 	}
 	transit := p.departed - p.arrived
@@ -420,6 +422,13 @@ func (p *pipe) broken() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.readErr != nil
+}
+
+// lost returns how many bytes a black hole has swallowed.
+func (p *pipe) lost() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.vanished
 }
 
 // closedByReader reports whether the reading end was closed.

@@ -1,12 +1,9 @@
 package roomtest
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"sync"
-
-	"example.com/tcproom"
 )
 
 // An acceptor is a listener whose connections the server keeps an eye on.
@@ -30,17 +27,15 @@ func (a *acceptor) Accept() (net.Conn, error) {
 }
 
 // A served conn is the room's end of a connection. It knows whether the room
-// has closed it, and how many messages and hellos the room has dealt with, where
-// they are those of a Member: lines of JSON.
+// has closed it, and how much of what came the room has dealt with.
 type served struct {
 	*Conn
 	s   *Server
 	who string
 
 	mu      sync.Mutex // guards what follows
-	line    []byte     // how the line begins that is being read
-	read    uint64     // messages that the room was given
-	handled uint64     // those that it had dealt with when it last came to read
+	read    int64      // bytes that the room was given
+	handled int64      // those that it was given when it last came to read
 	closed  bool
 	changed chan struct{} // closed when handled or closed changes; nil until somebody waits
 }
@@ -65,26 +60,8 @@ func (c *served) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.countLocked(b[:n])
+	c.read += int64(n)
 	return n, err
-}
-
-var ping, pong = tcproom.JSON{}.AppendPing(nil), tcproom.JSON{}.AppendPong(nil)
-
-// countLocked counts the lines that end in b and are no heartbeats, which the
-// client says by itself.
-func (c *served) countLocked(b []byte) {
-	for {
-		rest, more, ended := bytes.Cut(b, []byte("\n"))
-		c.line = append(c.line, rest[:min(len(rest), len(ping)+1-len(c.line))]...)
-		if !ended {
-			return
-		}
-		if !bytes.Equal(c.line, ping) && !bytes.Equal(c.line, pong) {
-			c.read++
-		}
-		c.line, b = c.line[:0], more
-	}
 }
 
 // Close implements net.Conn.
@@ -107,9 +84,9 @@ func (c *served) changedLocked() {
 	}
 }
 
-// dealtWith reports whether the room has dealt with n messages, or reads no
-// more; if not, the channel is closed when to ask again.
-func (c *served) dealtWith(n uint64) (bool, <-chan struct{}) {
+// dealtWith reports whether the room has dealt with the first n bytes, or reads
+// no more; if not, the channel is closed when to ask again.
+func (c *served) dealtWith(n int64) (bool, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || c.handled >= n {

@@ -65,6 +65,7 @@ type Sink struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
+	queued  int64 // bytes that Queue took
 	cursors []*Cursor
 	err     error
 	closed  bool
@@ -127,8 +128,16 @@ func (s *Sink) Queue(b []byte, limit int) bool {
 		return false
 	}
 	s.queue = append(s.queue, b...)
+	s.queued += int64(len(b))
 	s.special.Store(true)
 	return true
+}
+
+// Queued returns how many bytes Queue has taken.
+func (s *Sink) Queued() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
 }
 
 // Flush sees to it that what was queued is written, by the caller where that

@@ -33,6 +33,10 @@ func (p *Probe) Failed(err error, name string) {
 // sets the probe. Package tcproom sets it when it is initialized.
 var Option func(Probe) any
 
+// Queued returns how many bytes a *tcproom.Conn at the dialling end has taken
+// to be written. Package tcproom sets it when it is initialized.
+var Queued func(c any) int64
+
 // Tell is Conn.Send of a *tcproom.Conn at the room's end, whatever its message
 // limit is. Package tcproom sets it when it is initialized.
 var Tell func(ctx context.Context, c any, body []byte) error
