@@ -73,6 +73,56 @@ func TestCleanupIsQuick(t *testing.T) {
 	})
 }
 
+// TestCleanupForgivesHoles: a client that did not hear of its end, because a
+// black hole has swallowed that, does not hang.
+func TestCleanupForgivesHoles(t *testing.T) {
+	in := func(c *roomtest.Conn) { c.In(roomtest.BlackHole()) }
+	both := func(c *roomtest.Conn) { in(c); c.Out(roomtest.BlackHole()) }
+	tests := []struct {
+		name string
+		hole func(*roomtest.Conn)
+	}{{"in", in}, {"both", both}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ended time.Time
+				f := runTest(func(f *fakeTB) {
+					srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithIdleTimeout(time.Hour))
+					ada := srv.Join("ada", tcproom.WithHeartbeat(time.Minute))
+					tt.hole(srv.Join("bob").Link)
+					srv.Dial(tcproom.WithName("eve"))
+					ada.Await(roomtest.Joined("eve"))
+					srv.Link("eve").Out(roomtest.BlackHole())
+					patient := ada.Within(2 * time.Hour)
+					patient.Await(roomtest.Left(""))
+					patient.Await(roomtest.Left(""))
+					ended = time.Now()
+				})
+				require.Empty(t, f.said())
+				require.Less(t, time.Since(ended), 2*time.Second)
+			})
+		})
+	}
+}
+
+// TestCleanupAccusesNoOther: one that hangs for all of the grace is named, and
+// nothing else is.
+func TestCleanupAccusesNoOther(t *testing.T) {
+	for range 20 {
+		release := make(chan struct{})
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f)
+			srv.Grace(time.Nanosecond)
+			srv.Dial()
+			here, _ := roomtest.Pipe()
+			srv.Watch(tcproom.NewConn(sticky{here, release}))
+		})
+		close(release)
+		require.Len(t, f.errors, 1, f.said())
+		require.Contains(t, f.said(), "given to Watch")
+	}
+}
+
 func TestCleanupNamesOpenConns(t *testing.T) {
 	f := runTest(func(f *fakeTB) { roomtest.NewMemServer(f).LeakConn() })
 	require.Equal(t, "roomtest: the room has ended and not closed a connection, accepted from nowhere", f.said())

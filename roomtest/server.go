@@ -19,7 +19,9 @@ func init() { scribble.Turn() }
 
 const (
 	defaultWithin = 10 * time.Second
-	defaultGrace  = 5 * time.Second
+	// defaultGrace is more than Close of a Conn takes at most, which is twice
+	// 5 seconds, and forgives a loaded machine.
+	defaultGrace = 15 * time.Second
 )
 
 // A Server is a room that lives as long as a test, and serves connections.
@@ -61,7 +63,7 @@ type Server struct {
 // at level Warn and above goes to the test's log.
 //
 // At the end of the test the clients of Dial, Join and Watch are closed, which a
-// test may forget, and the room is. What then has not ended within five seconds,
+// test may forget, and the room is. What then has not ended within 15 seconds,
 // or [Server.Grace], fails the test by name: hooks that have not returned,
 // connections that were not closed, clients whose Close hangs, goroutines of
 // the room. So does, at any time, a hook that panics or calls runtime.Goexit, as
@@ -137,7 +139,7 @@ func (s *Server) patience() time.Duration {
 }
 
 // Grace sets how long the end of the test waits for what has to end. The
-// default, and zero and negative values, is 5 seconds.
+// default, and zero and negative values, is 15 seconds.
 func (s *Server) Grace(d time.Duration) {
 	s.watch.use("Server.Grace")
 	if d <= 0 {
