@@ -208,8 +208,11 @@ func (b *Bot) nextDue() int {
 }
 
 // attendRoom looks at the next event, if there is one: of its stay, or, where
-// there is no stay, of the room's order.
+// there is no stay, of the room's order. While the bot is silent it does not look.
 func (b *Bot) attendRoom() bool {
+	if b.silent {
+		return false
+	}
 	if b.stay == nil {
 		ev, ok := b.s.rec.at(b.ear)
 		if !ok {
@@ -282,8 +285,12 @@ func (b *Bot) await() {
 		defer t.Stop()
 		clock = t.C
 	}
-	more := b.s.rec.after(b.ear)
-	if b.stay != nil {
+	var more <-chan struct{}
+	switch {
+	case b.silent:
+	case b.stay == nil:
+		more = b.s.rec.after(b.ear)
+	default:
 		l := b.stay.in.look()
 		if len(l.fresh) > 0 || l.err != nil {
 			return
@@ -349,13 +356,13 @@ func (b *Bot) kick(who tcproom.Member, reason string) error {
 }
 
 // matched returns the room's end of a member that a rule has matched, if that
-// is still there.
+// is still there and the bot does not sleep.
 func (b *Bot) matched(m tcproom.Member) (c *tcproom.Conn, ok bool, err error) {
 	if m.ID == "" {
 		return nil, false, errors.New("the rule matched nothing that a member did: there is nobody to do that to")
 	}
 	c, ok = b.s.Room.Member(m.ID)
-	return c, ok, nil
+	return c, ok && !b.silent, nil
 }
 
 // patiently returns a context for what the room may not take at once.

@@ -217,6 +217,32 @@ func TestSleepingBotHearsLater(t *testing.T) {
 	})
 }
 
+// What came before a bot fell asleep, and it had not attended to, it hears when
+// it wakes up; nothing is lost, and nobody hears of it meanwhile.
+func TestSleepingBotLosesNothing(t *testing.T) {
+	for _, nap := range []time.Duration{0, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := NewMemServer(t)
+			b := srv.Bot("b",
+				On(Message("", "sleep"), Wait(nap), GoSilent(), Tell("lost"), Kick("lost")),
+				On(Message("", "ping"), Say("pong")),
+				On(Message("", "tell"), Tell("told")))
+			ada := srv.Join("ada")
+			ada.Send("sleep")
+			ada.Send("ping")
+			ada.Send("tell")
+			ada.RefuteFor(time.Minute, Any())
+			b.Do(WakeUp())
+			synctest.Wait()
+			var heard []string
+			for _, ev := range ada.Events()[1:] {
+				heard = append(heard, string(ev.Body))
+			}
+			require.ElementsMatch(t, []string{"pong", "told"}, heard)
+		})
+	}
+}
+
 func TestRoomAnswers(t *testing.T) {
 	t.Parallel()
 	srv := NewServer(t)

@@ -135,12 +135,13 @@ func Wait(d time.Duration) Action {
 	return Action{fmt.Sprintf("Wait(%v)", d), func(t *turn) error { return t.bot.pause(d) }}
 }
 
-// GoSilent makes the bot a laptop that sleeps: it is connected, reads nothing
-// and says nothing, until [WakeUp] or [Leave].
+// GoSilent makes the bot a laptop that sleeps: it is connected, reads and
+// hears nothing and says nothing, [Tell] and [Kick] included, until [WakeUp] or
+// [Leave].
 func GoSilent() Action { return Action{"GoSilent()", memberOnly((*Bot).goSilent)} }
 
-// WakeUp ends [GoSilent]. The bot then hears what its connection has kept for
-// it, or that the room has ended it meanwhile.
+// WakeUp ends [GoSilent]. The bot then hears what it had not attended to, and
+// what its connection has kept for it, or that the room has ended it meanwhile.
 func WakeUp() Action { return Action{"WakeUp()", memberOnly((*Bot).wakeUp)} }
 
 // Leave leaves the room in good order: when it is done, the leave is ordered.
