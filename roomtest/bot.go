@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -242,7 +243,7 @@ func (b *Bot) attendRoom() bool {
 // hear follows the first rule of a kind that matches ev.
 func (b *Bot) hear(kind ruleKind, ev *tcproom.Event) {
 	switch {
-	case b.isRoom && ev.From == tcproom.Member{}, b.s.bots.has(ev.From.Name):
+	case b.isRoom && ev.From == tcproom.Member{}, b.s.bots.has(ev.From.Name), b.s.rec.isBots(ev):
 		return
 	}
 	for _, r := range b.rules {
@@ -411,13 +412,37 @@ func (b *Bot) join() error {
 	if b.stay != nil {
 		return nil
 	}
-	m, err := b.s.join(b.name, nil)
+	m, err := b.s.join(b.name, b.serveConn, nil)
 	if err != nil {
 		return err
 	}
 	b.s.bots.add(m.Conn.Name()) // which a hook may have changed
 	b.stay = m
 	return nil
+}
+
+// serveConn is Server.serveConn, on whose stack it shows whose doing it is
+// what the hooks do.
+func (b *Bot) serveConn(nc *served) { b.s.serveConn(nc) }
+
+var botsGoroutine = packagePath + "(*Bot).serveConn"
+
+// onBotsGoroutine reports whether its caller is called by a hook, on the
+// goroutine of a bot's connection.
+func onBotsGoroutine() bool {
+	for pcs, skip := make([]uintptr, 64), 2; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs)
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := n > 0; more; {
+			var f runtime.Frame
+			if f, more = frames.Next(); f.Function == botsGoroutine {
+				return true
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
 }
 
 func (b *Bot) leave() error {

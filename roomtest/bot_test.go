@@ -108,6 +108,24 @@ func TestBotsDoNotHearEachOther(t *testing.T) {
 	ada.Refute(Any())
 }
 
+// What a hook has the room say for a bot's message is the bot's doing too, so
+// that no bot echoes itself for ever; what it says for others is heard.
+func TestBotsDoNotHearThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			_, err := c.Room().Broadcast(c.Context(), append([]byte("x: "), body[:min(len(body), 9)]...))
+			return err
+		}))
+		srv.Bot("b", On(Any(tcproom.Message), Echo()))
+		srv.Bot("c", On(MessageLike("", "b|hi"), Say("c heard $0")))
+		ada := srv.Join("ada")
+		ada.Send("hi")
+		ada.Await(MessageLike("*", "c heard"))
+		time.Sleep(time.Second)
+		require.Equal(t, 6, srv.Transcript().Len(), "%v", srv.Transcript())
+	})
+}
+
 func TestBotComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t)

@@ -12,6 +12,13 @@ func (r *recorder) at(i int) (ev tcproom.Event, ok bool) {
 	return r.events[i], true
 }
 
+// isBots reports whether ev is what the room said in a hook for a bot.
+func (r *recorder) isBots(ev *tcproom.Event) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ev.Kind == tcproom.Message && r.bots[ev.Seq]
+}
+
 // after returns a channel that is closed when there are more than n events.
 func (r *recorder) after(n int) <-chan struct{} {
 	r.mu.Lock()

@@ -56,7 +56,7 @@ type Member struct {
 func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 	s.watch.use("Server.Join")
 	s.watch.t.Helper()
-	m, err := s.join(name, opts)
+	m, err := s.join(name, s.serveConn, opts)
 	if err != nil {
 		s.watch.use("Server.Join") // while it waited
 		s.watch.t.Fatalf("roomtest: %s cannot join: %v", safe([]byte(name)), err)
@@ -65,12 +65,12 @@ func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 }
 
 // join is Join from any goroutine.
-func (s *Server) join(name string, opts []tcproom.DialOption) (*Member, error) {
+func (s *Server) join(name string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
 	var room *served
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		here, there := Pipe()
 		room = s.serving(there, fmt.Sprintf("that of the member %q", name))
-		return here, s.start(func() { s.serveConn(room) })
+		return here, s.start(func() { serve(room) })
 	}
 	all := append([]tcproom.DialOption{tcproom.WithMaxMessage(1 << 30)}, opts...)
 	all = append(all, tcproom.WithName(name), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),

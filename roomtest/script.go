@@ -33,8 +33,10 @@ const (
 
 // On is followed when the bot hears an event that m matches: a message, a
 // join, a leave, a gap, a goodbye or a direct message. Of several such rules the
-// first that matches is followed, and no other. What bots do is not matched, so
-// that two of them do not talk with each other for ever.
+// first that matches is followed, and no other. What bots do is not matched, and
+// neither is what a hook has the room say for it, by Broadcast: so bots do not talk
+// with each other or with themselves for ever. A hook that answers each direct
+// message, or broadcasts on a goroutine of its own, needs rules that match less than [Any].
 func On(m Match, do ...Action) Rule { return Rule{kind: onRule, match: m, do: do} }
 
 // Start is followed once, when the bot begins.

@@ -47,15 +47,23 @@ func (tr *Transcript) String() string {
 type recorder struct {
 	mu     sync.Mutex // guards what follows; held for an append only
 	events []tcproom.Event
-	more   chan struct{} // closed with the next event; nil until somebody waits
+	bots   map[uint64]bool // the numbers of what the room said for a bot
+	more   chan struct{}   // closed with the next event; nil until somebody waits
 }
 
 // ordered runs under the room's lock.
 func (r *recorder) ordered(ev any) {
 	kept := clone(ev.(*tcproom.Event))
+	bots := kept.From == tcproom.Member{} && onBotsGoroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, kept)
+	if bots {
+		if r.bots == nil {
+			r.bots = make(map[uint64]bool)
+		}
+		r.bots[kept.Seq] = true
+	}
 	if r.more != nil {
 		close(r.more)
 		r.more = nil
