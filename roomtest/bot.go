@@ -450,9 +450,12 @@ func (b *Bot) leave() error {
 		return nil
 	}
 	b.wakeUp()
-	err := b.stay.Conn.Close()
+	err := b.stay.leave(b.ctx)
 	b.goOut()
-	return err
+	if err != nil {
+		return fmt.Errorf("it %w", err)
+	}
+	return nil
 }
 
 func (b *Bot) vanish() error {

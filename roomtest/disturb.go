@@ -1,10 +1,6 @@
 package roomtest
 
-import (
-	"strings"
-
-	"example.com/tcproom"
-)
+import "strings"
 
 // Kick removes the members of this name, see [tcproom.Room.Kick]: their leaves
 // are ordered when it returns. It ends the test when there is none.
@@ -40,24 +36,11 @@ func (s *Server) Link(name string) *Conn {
 		if c.Name() != name {
 			continue
 		}
-		if nc := s.accepted(c); nc != nil {
-			return nc
-		}
-	}
-	s.watch.t.Fatalf("roomtest: Link: no member that came through a listener is named %q; members are: %s", name, s.present())
-	return nil
-}
-
-// accepted returns the transport of a member that came through a listener.
-func (s *Server) accepted(c *tcproom.Conn) *Conn {
-	addr := c.RemoteAddr().String()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for nc := range s.served {
-		if nc.RemoteAddr().String() == addr && addr != pipeAddr(1).String() {
+		if nc := s.servedFrom(c.RemoteAddr().String()); nc != nil {
 			return nc.Conn
 		}
 	}
+	s.watch.t.Fatalf("roomtest: Link: no member that came through a listener is named %q; members are: %s", name, s.present())
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -227,13 +228,58 @@ func (m *Member) Resume() {
 }
 
 // Leave closes the client's end and returns when the room has let the member
-// go: its leave is ordered. It ends the test when closing fails.
+// go: its leave is ordered. It ends the test when closing fails, or when that
+// takes too long, as it does where a fault keeps the room from hearing of it; to
+// leave without waiting for the room, close Conn.
+//
+// For a Member of Watch that the server did not dial, and whose codec does not
+// tell its ID, it does not wait for the room.
 func (m *Member) Leave() {
 	m.s.watch.use("Member.Leave")
 	m.s.watch.t.Helper()
-	if err := m.Conn.Close(); err != nil {
-		m.fail("cannot leave: %v", err)
+	if err := m.leave(context.Background()); err != nil {
+		m.fail("%v", err)
 	}
+}
+
+// leave is Leave from any goroutine. ctx ends the wait for the room.
+func (m *Member) leave(ctx context.Context) error {
+	patience := m.patience()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	there := m.there
+	if there == nil {
+		there = m.s.servedFrom(m.cl.local)
+	}
+	if err := m.Conn.Close(); err != nil {
+		return fmt.Errorf("cannot leave: %w", err)
+	}
+	for {
+		gone, changed := true, (<-chan struct{})(nil)
+		if there != nil {
+			gone, changed = there.dealtWith(math.MaxInt64)
+		} else {
+			gone = m.roomEnd() == nil
+		}
+		if gone {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-glance(changed):
+		case <-ctx.Done():
+			return fmt.Errorf("has closed its end, and the room has not let it go within %v: is a hook busy, or a fault on the link?", patience)
+		}
+	}
+}
+
+// glance returns a channel by which to look again after a millisecond, where
+// there is none that says when.
+func glance(changed <-chan struct{}) <-chan time.Time {
+	if changed != nil {
+		return nil
+	}
+	return time.After(time.Millisecond)
 }
 
 // Events returns all that came so far, a Welcome included, whether or not an

@@ -351,6 +351,63 @@ func TestWatchForeign(t *testing.T) {
 	require.Contains(t, f.said(), "roomtest: a member is not in the room, and its stream has not ended: a Member of Watch must have an ID, or come from Server.Dial\n")
 }
 
+// TestLeaveIsOrdered when Leave returns, however busy the room is with what the
+// member has said before.
+func TestLeaveIsOrdered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			time.Sleep(time.Minute)
+			_, err := c.Room().Post(c.Context(), c, body)
+			return err
+		}))
+		srv.Within(time.Hour)
+		ada, bob, eve := srv.Join("ada"), srv.Join("bob"), srv.Watch(srv.Dial(tcproom.WithName("eve")))
+		bot := srv.Bot("bot")
+		for _, leave := range []struct {
+			name string
+			fn   func()
+		}{
+			{"bob", func() { bob.SendAsync("x"); bob.Leave() }},
+			{"eve", func() { eve.SendAsync("x"); eve.Leave() }},
+			{"bot", func() { bot.Do(roomtest.Say("x"), roomtest.Leave()) }},
+		} {
+			began := time.Now()
+			leave.fn()
+			require.InDelta(t, time.Minute, time.Since(began), float64(time.Second))
+			require.Regexp(t, leave.name+" left\n$", srv.Transcript())
+		}
+		bob.Leave() // again
+		eve.Leave()
+		srv.Kick("ada", "enough")
+		ada.Leave()
+	})
+}
+
+// TestLeaveThatDoesNotCome fails the test, and not those after it.
+func TestLeaveThatDoesNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took []time.Duration
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { time.Sleep(time.Minute); return nil }))
+			srv.Grace(time.Hour)
+			srv.Within(20 * time.Second)
+			bot, ada := srv.Bot("bot"), srv.Join("ada")
+			began := time.Now()
+			note := func() { took = append(took, time.Since(began)) }
+			bot.Do(roomtest.Say("x"), roomtest.Leave(), roomtest.Say("not done"))
+			note()
+			defer note()
+			ada.Link.Out(roomtest.Latency(time.Minute))
+			ada.Leave()
+		})
+		require.Equal(t, []time.Duration{20 * time.Second, 40 * time.Second}, took)
+		require.Len(t, f.errors, 2, f.said())
+		const why = "has closed its end, and the room has not let it go within 20s: is a hook busy, or a fault on the link?"
+		require.Equal(t, `roomtest: bot "bot": Leave(): it `+why, f.errors[0])
+		require.Contains(t, f.errors[1], "roomtest: ada "+why+"\n")
+	})
+}
+
 func TestFailures(t *testing.T) {
 	tests := []struct {
 		name string

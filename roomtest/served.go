@@ -48,6 +48,19 @@ func (s *Server) serving(nc *Conn, who string) *served {
 	return c
 }
 
+// servedFrom returns the room's end of the connection from this address, which
+// is a listener's, or nil.
+func (s *Server) servedFrom(addr string) *served {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.served {
+		if addr != "" && addr != pipeAddr(1).String() && c.RemoteAddr().String() == addr {
+			return c
+		}
+	}
+	return nil
+}
+
 // Read hands the room what came. The room reads on only when it has dealt with
 // all whole messages that it was given before.
 func (c *served) Read(b []byte) (int, error) {
