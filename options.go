@@ -378,6 +378,7 @@ func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
 func init() {
 	probe.Option = func(p probe.Probe) any { return probeOption{p} }
 	probe.Queued = func(c any) int64 { return c.(*Conn).sink.Queued() }
+	probe.Closing = func(c any) bool { return c.(*Conn).dial.closing.Load() }
 	probe.Tell = func(ctx context.Context, c any, body []byte) error { return c.(*Conn).send(ctx, body) }
 }
 

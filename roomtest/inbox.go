@@ -3,11 +3,14 @@ package roomtest
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/probe"
 )
 
 // An inbox is what a member has received. It is always read, so that no member
@@ -22,6 +25,7 @@ type inbox struct {
 	taken   int           // of them, those that expectations have dealt with
 	barrier uint64        // the last that came
 	err     error         // why the stream ended
+	known   bool          // the test knows of the end, or it came in good order
 	changed chan struct{} // closed when one of the above changes; nil until somebody waits
 	ctx     context.Context
 	cancel  context.CancelCauseFunc // of ctx: pauses
@@ -117,7 +121,24 @@ func (in *inbox) end(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.err = err
+	in.known = in.known || errors.Is(err, net.ErrClosed) || err == io.EOF && (probe.Closing(in.conn) || in.saidLocked())
 	in.changedLocked()
+}
+
+// saidLocked reports whether the room has said that the stream ends; of a codec
+// that may have no word for it, the end is enough.
+func (in *inbox) saidLocked() bool {
+	if in.conn.ID() == "" {
+		return true
+	}
+	return len(in.events) > 0 && in.events[len(in.events)-1].Kind == tcproom.Goodbye
+}
+
+// know notes that the test knows of the end.
+func (in *inbox) know() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.known = true
 }
 
 func (in *inbox) changedLocked() {
@@ -133,6 +154,7 @@ type look struct {
 	fresh   []tcproom.Event // of them, those that no expectation has dealt with
 	barrier uint64
 	err     error           // why the stream ended
+	broke   bool            // and it did so without the test knowing
 	changed <-chan struct{} // closed when this is not all any more
 }
 
@@ -143,7 +165,7 @@ func (in *inbox) look() look {
 		in.changed = make(chan struct{})
 	}
 	n := len(in.events)
-	return look{in.events[:n:n], in.events[in.taken:n:n], in.barrier, in.err, in.changed}
+	return look{in.events[:n:n], in.events[in.taken:n:n], in.barrier, in.err, in.err != nil && !in.known, in.changed}
 }
 
 // welcome returns the Welcome, which Dial has read and hands out now.

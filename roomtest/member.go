@@ -343,6 +343,7 @@ func (m *Member) AwaitEnd() error {
 	for {
 		l := m.in.look()
 		if l.err != nil {
+			m.in.know()
 			for _, ok := m.in.take(); ok; _, ok = m.in.take() {
 			}
 			return l.err
@@ -445,12 +446,25 @@ func (m *Member) roomEnd() *tcproom.Conn {
 // Refute ends the test when one of the events that have come to this member
 // matches: of all that the room ordered, or sent to it, before the call, and
 // that no Expect or Await has dealt with yet. It does not guess by waiting, see
-// [Member.Sync]. To look at what may come later, use [Member.RefuteFor].
+// [Member.Sync]. Nor does it guess what a broken connection would have brought: it
+// ends the test when the stream has ended, unless the room or the test has closed it
+// in good order, or AwaitEnd has returned. To look at what may come later, use [Member.RefuteFor].
 func (m *Member) Refute(not ...Match) {
 	m.s.watch.use("Member.Refute")
 	m.s.watch.t.Helper()
 	m.sync()
-	m.refute(m.in.look().fresh, not)
+	l := m.in.look()
+	m.refute(l.fresh, not)
+	m.refuteNoMore(l)
+}
+
+// refuteNoMore ends the test where a stream broke off that was to show what
+// does not come.
+func (m *Member) refuteNoMore(l look) {
+	m.s.watch.t.Helper()
+	if l.broke {
+		m.fail("may have missed what was not to come: its connection has ended: %v; where the test means it to, call AwaitEnd before", l.err)
+	}
 }
 
 // RefuteFor is Refute of what comes within d too. It takes that long.
@@ -463,6 +477,7 @@ func (m *Member) RefuteFor(d time.Duration, not ...Match) {
 		l := m.in.look()
 		m.refute(l.fresh, not)
 		if l.err != nil {
+			m.refuteNoMore(l)
 			return
 		}
 		select {

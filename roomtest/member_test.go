@@ -246,6 +246,59 @@ func TestDialKeepsItsLimit(t *testing.T) {
 	require.ErrorIs(t, eve.AwaitEnd(), tcproom.ErrFrameTooLarge)
 }
 
+// TestRefuteOfABrokenStream: of what a broken connection would have brought,
+// nothing is refuted, unless the test knows of the end.
+func TestRefuteOfABrokenStream(t *testing.T) {
+	reset := func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Link.Reset() }
+	tests := []struct {
+		name  string
+		end   func(srv *roomtest.Server, ada, bob *roomtest.Member)
+		fails bool
+	}{
+		{"reset", reset, true},
+		{"cut", func(_ *roomtest.Server, _, bob *roomtest.Member) {
+			bob.Link.In(roomtest.CutAfter(0))
+			bob.Link.Out(roomtest.CutAfter(0))
+		}, true},
+		{"slow", func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+			bob.Pause()
+			for range 100 {
+				ada.Send(strings.Repeat("x", 10_000))
+			}
+			bob.Resume()
+		}, true},
+		{"seen", func(srv *roomtest.Server, ada, bob *roomtest.Member) {
+			reset(srv, ada, bob)
+			bob.AwaitEnd()
+		}, false},
+		{"left", func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Leave() }, false},
+		{"closed", func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Conn.Close() }, false},
+		{"kicked", func(srv *roomtest.Server, ada, bob *roomtest.Member) { srv.Kick("bob", "enough") }, false},
+	}
+	refutes := []func(bob *roomtest.Member){
+		func(bob *roomtest.Member) { bob.Refute(roomtest.Message("ada", "secret")) },
+		func(bob *roomtest.Member) { bob.RefuteFor(time.Hour, roomtest.Message("ada", "secret")) },
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, refute := range refutes {
+				f := runTest(func(f *fakeTB) {
+					srv := roomtest.NewMemServer(f, tcproom.WithMaxMessage(10_000), tcproom.WithBacklog(1))
+					ada, bob := srv.Join("ada"), srv.Join("bob")
+					tt.end(srv, ada, bob)
+					ada.Await(roomtest.Left("bob"))
+					ada.Send("secret")
+					refute(bob)
+				})
+				require.Equal(t, tt.fails, f.Failed(), f.said())
+				if tt.fails {
+					require.Contains(t, f.said(), "roomtest: bob may have missed what was not to come: its connection has ended: ")
+				}
+			}
+		})
+	}
+}
+
 func TestRefuteFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var failed time.Duration

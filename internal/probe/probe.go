@@ -37,6 +37,10 @@ var Option func(Probe) any
 // to be written. Package tcproom sets it when it is initialized.
 var Queued func(c any) int64
 
+// Closing reports whether Close or CloseWrite of a *tcproom.Conn at the
+// dialling end was called. Package tcproom sets it when it is initialized.
+var Closing func(c any) bool
+
 // Tell is Conn.Send of a *tcproom.Conn at the room's end, whatever its message
 // limit is. Package tcproom sets it when it is initialized.
 var Tell func(ctx context.Context, c any, body []byte) error
