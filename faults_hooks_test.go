@@ -329,6 +329,7 @@ var (
 				}
 			})
 		},
+		"Hello":      func(_ *scene, c *tcproom.Conn) { c.Hello() },
 		"ID":         func(_ *scene, c *tcproom.Conn) { c.ID() },
 		"Name":       func(_ *scene, c *tcproom.Conn) { c.Name() },
 		"Receive":    func(_ *scene, c *tcproom.Conn) { withContext(func(ctx context.Context) { c.Receive(ctx) }) },

@@ -182,7 +182,7 @@ func TestNameErrors(t *testing.T) {
 		{"escape", "a\x1b", `tcproom: invalid name: "a\x1b": holds a control character`},
 		{"override", "\u202ea", `tcproom: invalid name: "\u202ea": holds an invisible format character`},
 		{"emoji", "a👩", `tcproom: invalid name: "a👩": '👩' is not a letter, a digit or one of "-_."`},
-		{"long", strings.Repeat("a", 300), `tcproom: invalid name: "` + strings.Repeat("a", 64) + `"…: 300 bytes, of at most 256`},
+		{"long", strings.Repeat("a", 300), `tcproom: invalid name: "` + strings.Repeat("a", 62) + `"…: 300 bytes, of at most 256`},
 		{"33", strings.Repeat("a", 33), `tcproom: invalid name: "` + strings.Repeat("a", 33) + `": 33 characters, of at most 32`},
 	}
 	for _, tt := range tests {

@@ -22,14 +22,6 @@ import (
 // crowdEnv makes of this test binary the other end of a crowd's connections.
 const crowdEnv = "TCPROOM_CROWD"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(crowdEnv) != "" {
-		attendCrowd(os.Stdin, os.Stdout)
-		return
-	}
-	os.Exit(m.Run())
-}
-
 // A crowd is clients in child processes, so that they share neither
 // descriptors nor memory with the room. It does what it is told in lines:
 //

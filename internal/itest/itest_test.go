@@ -23,6 +23,10 @@ const parallel = 200
 const failing = "ITEST_FAILING"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(crowdEnv) != "" {
+		attendCrowd(os.Stdin, os.Stdout)
+		return
+	}
 	flag.Parse()
 	flag.Set("test.parallel", strconv.Itoa(parallel)) // all at the same time, however few cores there are
 	code := m.Run()
