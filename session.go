@@ -71,7 +71,9 @@ type Resumer interface {
 // A session is what makes several connections, one after the other, one
 // member. It is guarded by the room's lock.
 type session struct {
-	conn *Conn             // the last one
+	conn  *Conn  // the last one
+	start uint64 // what the first Welcome said: what came before is not for this member
+
 	hash [sha256.Size]byte // of the token
 
 	// While it is detached: what ended conn, until when it is waited for, and
@@ -161,7 +163,7 @@ func (r *Room) beginSessionLocked(c *Conn) (token string) {
 		return ""
 	}
 	token = rand.Text()
-	c.session = &session{conn: c, hash: sha256.Sum256([]byte(token))}
+	c.session = &session{conn: c, start: r.seq, hash: sha256.Sum256([]byte(token))}
 	if r.sessions == nil {
 		r.sessions = make(map[[sha256.Size]byte]*session)
 	}
@@ -218,7 +220,7 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 			r.tidyLanesLocked()
 		}
 	}()
-	missed, err := r.missedLocked(p, c, lane, s.conn.ID())
+	missed, err := r.missedLocked(p, c, lane, s)
 	if err != nil {
 		return false, err
 	}
@@ -245,7 +247,7 @@ func (r *Room) current(c *Conn) *Conn {
 
 // missedLocked returns the frames of what c has not seen, a gap for what the
 // room does not know any more at their head, and sets c's outcome.
-func (r *Room) missedLocked(p *pass, c *Conn, l *lane, id string) (frames [][]byte, err error) {
+func (r *Room) missedLocked(p *pass, c *Conn, l *lane, s *session) (frames [][]byte, err error) {
 	if l.events == nil {
 		l.events = new(replay)
 	}
@@ -253,7 +255,7 @@ func (r *Room) missedLocked(p *pass, c *Conn, l *lane, id string) (frames [][]by
 		return nil, err
 	}
 	c.outcome = Resumed
-	from := c.hello.Resume.Seq + 1
+	from := max(c.hello.Resume.Seq, s.start) + 1
 	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
 		gap, err := encode(&c.cfg.limits, &Event{Kind: Gap, GapFrom: from, GapTo: to})
 		if err != nil {
@@ -262,6 +264,7 @@ func (r *Room) missedLocked(p *pass, c *Conn, l *lane, id string) (frames [][]by
 		c.outcome = ResumedGap
 		frames = append(frames, gap)
 	}
+	id := s.conn.ID()
 	if c.cfg.echo {
 		id = ""
 	}
