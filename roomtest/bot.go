@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,15 +22,16 @@ import (
 // or a bot and a client, do something at the same time, it is the room that
 // orders it.
 type Bot struct {
-	s      *Server
-	name   string
-	rules  []Rule
-	isRoom bool // of Answer
-	ctx    context.Context
-	cancel context.CancelFunc
-	orders chan order
-	done   chan struct{}          // closed when run has ended
-	doing  atomic.Pointer[string] // the action that it is at, or was at last
+	s        *Server
+	name     string
+	rules    []Rule
+	matching []string // that a rule is being matched, for texts
+	isRoom   bool     // of Answer
+	ctx      context.Context
+	cancel   context.CancelFunc
+	orders   chan order
+	done     chan struct{}          // closed when run has ended
+	doing    atomic.Pointer[string] // the action that it is at, or was at last
 
 	// What follows belongs to run, once that has begun.
 	due    []time.Time // of each rule; zero: never
@@ -94,6 +96,9 @@ func (s *Server) newBot(name string, rules []Rule) *Bot {
 		done:   make(chan struct{}),
 		ear:    s.rec.transcript().Len(),
 	}
+	for _, r := range rules {
+		b.matching = append(b.matching, "matching "+r.match.String())
+	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }
@@ -120,12 +125,16 @@ func (b *Bot) end() {
 	select {
 	case <-b.done:
 	case <-late.C:
-		what := "waiting"
-		if doing := b.doing.Load(); doing != nil {
-			what = *doing
-		}
-		b.s.watch.t.Errorf("roomtest: bot %q has not ended: it is still at %s", b.name, what)
+		b.s.watch.t.Errorf("roomtest: bot %q has not ended: it is still at %s", b.name, b.at())
 	}
+}
+
+// at says what the bot is at, or was at last.
+func (b *Bot) at() string {
+	if doing := b.doing.Load(); doing != nil {
+		return *doing
+	}
+	return "waiting"
 }
 
 // Name returns the name under which the bot joins, or "*".
@@ -151,6 +160,12 @@ func (b *Bot) Do(do ...Action) {
 func (b *Bot) run() {
 	defer close(b.done)
 	defer b.hangUp()
+	returned := false
+	defer func() {
+		if !returned {
+			b.s.watch.fell(fmt.Sprintf("bot %q at %s", b.name, b.at()), recover(), debug.Stack())
+		}
+	}()
 	for _, r := range b.rules {
 		if r.kind == startRule {
 			b.act(r.do, &turn{bot: b})
@@ -161,6 +176,7 @@ func (b *Bot) run() {
 			b.await()
 		}
 	}
+	returned = true
 }
 
 // obey does what a Do that waits wants.
@@ -246,10 +262,11 @@ func (b *Bot) hear(kind ruleKind, ev *tcproom.Event) {
 	case b.isRoom && ev.From == tcproom.Member{}, b.s.bots.has(ev.From.Name), b.s.rec.isBots(ev):
 		return
 	}
-	for _, r := range b.rules {
+	for i, r := range b.rules {
 		if r.kind != kind {
 			continue
 		}
+		b.doing.Store(&b.matching[i])
 		if groups, ok := r.match.match(ev); ok {
 			if groups == nil {
 				groups = []string{string(ev.Body)}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -428,18 +427,6 @@ func TestBotThatDoesNotEnd(t *testing.T) {
 	})
 	require.Equal(t, []string{`roomtest: bot "b" has not ended: it is still at Call`}, f.errors)
 	close(stuck)
-}
-
-// A failed require in a Call ends the bot, and hangs nobody.
-func TestGoexitInACall(t *testing.T) {
-	t.Parallel()
-	srv := NewMemServer(t)
-	b := srv.Bot("b")
-	ada := srv.Join("ada")
-	b.Do(Call(func(tcproom.Event) { runtime.Goexit() }))
-	ada.Expect(Left("b"))
-	b.Do(Say("lost"))
-	ada.Refute(Any())
 }
 
 func TestBotOfAnEndedTest(t *testing.T) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ func TestHookFailures(t *testing.T) {
 	}{
 		{"panic", func(*fakeTB) { panic("oh\nno") }, `roomtest: hook OnMessage of "ada" panicked: "oh\nno"` + "\ngoroutine "},
 		{"panic of an error", func(*fakeTB) { panic(errors.New("oh no")) }, `roomtest: hook OnMessage of "ada" panicked: oh no` + "\ngoroutine "},
-		{"Goexit", func(*fakeTB) { runtime.Goexit() }, `roomtest: hook OnMessage of "ada" called runtime.Goexit; return an error instead`},
+		{"Goexit", func(*fakeTB) { runtime.Goexit() }, `roomtest: hook OnMessage of "ada" called runtime.Goexit; return instead`},
 		{"require", func(f *fakeTB) { require.Equal(f, 1, 2) }, `roomtest: hook OnMessage of "ada" ended its goroutine, as a require that fails in it does`},
 	}
 	for _, tt := range tests {
@@ -67,6 +69,91 @@ func TestHookFailuresOfOthers(t *testing.T) {
 		require.Contains(t, f.said(), `roomtest: hook OnJoin of "eve" panicked: join`)
 		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: the room refused the connection: "internal error" (code "hook")`)
 	})
+}
+
+// failings are the ways in which a function of the test's may not return.
+var failings = []struct {
+	name string
+	fail func(f *fakeTB)
+	want string
+}{
+	{"panic", func(*fakeTB) { panic("oh\nno") }, ` panicked: "oh\nno"` + "\ngoroutine "},
+	{"Goexit", func(*fakeTB) { runtime.Goexit() }, ` called runtime.Goexit`},
+	{"require", func(f *fakeTB) { require.Equal(f, 1, 2) }, ` ended its goroutine, as a require that fails in it does`},
+}
+
+// TestOnAcceptFailures: a function of OnAccept that fails costs its test that
+// conn, and the room goes on.
+func TestOnAcceptFailures(t *testing.T) {
+	for _, tt := range failings {
+		t.Run(tt.name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+				f := runTest(func(f *fakeTB) {
+					srv := make(f, tcproom.WithCodec(tcproom.JSON{}))
+					var accepted atomic.Int32
+					srv.Listener.OnAccept(func(*roomtest.Conn) {
+						if accepted.Add(1) == 1 {
+							tt.fail(f)
+						}
+					})
+					ada := srv.Join("ada")
+					dial := new(net.Dialer).DialContext
+					if srv.Net != nil {
+						dial = srv.Net.Dial
+					}
+					_, err := tcproom.Dial(t.Context(), srv.Addr, tcproom.WithDialer(dial), tcproom.WithCodec(tcproom.JSON{}))
+					require.Error(t, err)
+					srv.Dial(tcproom.WithName("eve"))
+					ada.Expect(roomtest.Joined("eve"))
+				})
+				require.Equal(t, 1, strings.Count(f.said(), "hook OnAccept of "), f.said())
+				require.Contains(t, f.said(), tt.want)
+				require.Empty(t, f.late)
+			})
+		})
+	}
+}
+
+// TestBotFailures: a function of the test's that fails on a bot's goroutine
+// ends that bot, and nothing else.
+func TestBotFailures(t *testing.T) {
+	whats := []struct {
+		name string
+		rule func(fail func()) roomtest.Rule
+		want string
+	}{
+		{"Call", func(fail func()) roomtest.Rule {
+			return roomtest.On(roomtest.Message("", "go"), roomtest.Call(func(tcproom.Event) { fail() }))
+		}, `roomtest: bot "b" at Call`},
+		{"Where", func(fail func()) roomtest.Rule {
+			return roomtest.On(roomtest.Where("odd", func(ev tcproom.Event) bool {
+				if string(ev.Body) == "go" {
+					fail()
+				}
+				return false
+			}))
+		}, `roomtest: bot "b" at matching odd`},
+	}
+	for _, what := range whats {
+		for _, tt := range failings {
+			t.Run(what.name+"/"+tt.name, func(t *testing.T) {
+				f := runTest(func(f *fakeTB) {
+					srv := roomtest.NewMemServer(f)
+					b := srv.Bot("b", what.rule(func() { tt.fail(f) }))
+					srv.Bot("c", roomtest.On(roomtest.Message("", "still"), roomtest.Echo()))
+					ada := srv.Join("ada")
+					ada.Send("go")
+					ada.Await(roomtest.Left("b"))
+					b.Do(roomtest.Say("lost"))
+					ada.Send("still")
+					ada.Expect(roomtest.Message("c", "still"))
+				})
+				require.Equal(t, 1, strings.Count(f.said(), what.want+tt.want), f.said())
+				require.Equal(t, 1, strings.Count(f.said(), "roomtest: "), f.said())
+				require.Empty(t, f.late)
+			})
+		}
+	}
 }
 
 // TestHookFailureEndsWaiting: nobody waits ten seconds for what a failed hook

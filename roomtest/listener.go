@@ -13,8 +13,9 @@ import (
 // when things go wrong. Its methods may be called from many goroutines.
 type Listener struct {
 	addr   net.Addr
-	inner  net.Listener // nil: in memory
-	forget func()       // tells the network that it is closed; nil: none
+	inner  net.Listener                             // nil: in memory
+	forget func()                                   // tells the network that it is closed; nil: none
+	guard  func(c *Conn, fn func()) (returned bool) // calls that of OnAccept; nil: nothing does
 
 	mu       sync.Mutex // guards what follows
 	changed  sync.Cond
@@ -68,8 +69,10 @@ func (l *Listener) FailAccept(err error, times int) {
 }
 
 // OnAccept sets a function that is called with each conn before Accept
-// returns it, on the goroutine that called Accept; it is where faults are put on
-// them. It may block, which holds up that call, and call anything. nil is none.
+// returns it, on the goroutine that called Accept or, where that is a server's, on
+// one of its own; it is where faults are put on them. It may block, which holds up that call, and call anything. nil is none.
+// Where it panics or calls runtime.Goexit, as a require in it does, the test of the
+// server fails, and that conn is reset.
 func (l *Listener) OnAccept(fn func(*Conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,14 +82,25 @@ func (l *Listener) OnAccept(fn func(*Conn)) {
 // Accept waits for a connection; it is a [*Conn]. After Close it returns
 // [net.ErrClosed].
 func (l *Listener) Accept() (net.Conn, error) {
-	c, onAccept, err := l.accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, onAccept, err := l.accept()
+		if err != nil {
+			return nil, err
+		}
+		if onAccept == nil || l.call(onAccept, c) {
+			return c, nil
+		}
+		closeHard(c)
 	}
-	if onAccept != nil {
-		onAccept(c)
+}
+
+// call calls the function of OnAccept and reports whether it returned.
+func (l *Listener) call(onAccept func(*Conn), c *Conn) bool {
+	if l.guard != nil {
+		return l.guard(c, func() { onAccept(c) })
 	}
-	return c, nil
+	onAccept(c)
+	return true
 }
 
 // accept also returns the function of OnAccept.

@@ -166,8 +166,8 @@ func Kick(reason string) Action {
 
 // Call calls fn with the event that the rule matched, or a zero one, on the
 // bot's goroutine: fn may block, which holds up the bot, and may call anything
-// but t.FailNow and what calls it, such as Member.Expect. The bot ends with the
-// test only when fn has returned.
+// but t.FailNow and what calls it, such as Member.Expect: these, and a panic, fail the
+// test and end the bot. The bot ends with the test only when fn has returned.
 func Call(fn func(ev tcproom.Event)) Action {
 	return Action{"Call", func(t *turn) error { fn(t.ev); return nil }}
 }

@@ -173,6 +173,9 @@ func (s *Server) listen(opts []tcproom.ConnOption, speak []tcproom.DialOption) *
 	s.mu.Lock()
 	s.dialling[l.Addr().String()] = speak
 	s.mu.Unlock()
+	l.guard = func(c *Conn, fn func()) bool {
+		return s.watch.guard(fmt.Sprintf("hook OnAccept of %q", c.RemoteAddr()), fn)
+	}
 	a := &acceptor{Listener: l, s: s, accepting: make(chan struct{})}
 	if s.start(func() { s.serve(a, opts) }) == nil {
 		<-a.accepting

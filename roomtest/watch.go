@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -98,18 +99,44 @@ func (w *watch) hookFailed(err error, name string) {
 	if !errors.As(err, &he) {
 		return
 	}
-	what := fmt.Sprintf("hook %s of %q", he.Hook, name)
+	w.fell(fmt.Sprintf("hook %s of %q", he.Hook, name), he.Panic, he.Stack)
+}
+
+// fell fails the test for a function of its own that panicked with v or, if
+// that is nil, called runtime.Goexit.
+func (w *watch) fell(what string, v any, stack []byte) {
 	w.report(func() {
 		w.noteHook(what)
 		switch {
-		case he.Panic != nil:
-			w.t.Errorf("roomtest: %s panicked: %s\n%s", what, safe([]byte(fmt.Sprint(he.Panic))), he.Stack)
+		case v != nil:
+			w.t.Errorf("roomtest: %s panicked: %s\n%s", what, safe([]byte(fmt.Sprint(v))), stack)
 		case w.t.Failed():
 			w.t.Errorf("roomtest: %s ended its goroutine, as a require that fails in it does", what)
 		default:
-			w.t.Errorf("roomtest: %s called runtime.Goexit; return an error instead", what)
+			w.t.Errorf("roomtest: %s called runtime.Goexit; return instead", what)
 		}
 	})
+}
+
+// guard calls fn, a function of the test's, on a goroutine of its own and
+// reports whether it returned. If not, the test has failed.
+func (w *watch) guard(what string, fn func()) bool {
+	returned := make(chan bool, 1)
+	go w.call(what, fn, returned)
+	return <-returned
+}
+
+// call is the goroutine of guard. It ends with fn.
+func (w *watch) call(what string, fn func(), returned chan<- bool) {
+	ok := false
+	defer func() {
+		if !ok {
+			w.fell(what, recover(), debug.Stack())
+		}
+		returned <- ok
+	}()
+	fn()
+	ok = true
 }
 
 func (w *watch) noteHook(what string) {
