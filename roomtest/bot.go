@@ -120,7 +120,10 @@ func (b *Bot) start() {
 // end ends the bot with the test.
 func (b *Bot) end() {
 	b.cancel()
-	late := time.NewTimer(b.s.patience())
+	b.s.mu.Lock()
+	grace := b.s.grace
+	b.s.mu.Unlock()
+	late := time.NewTimer(grace)
 	defer late.Stop()
 	select {
 	case <-b.done:

@@ -420,13 +420,24 @@ func TestBotThatDoesNotEnd(t *testing.T) {
 	stuck := make(chan struct{})
 	f := runTest(func(f *fakeTB) {
 		srv := NewMemServer(f)
-		srv.Within(10 * time.Millisecond)
+		srv.Grace(10 * time.Millisecond)
 		called := make(chan struct{})
 		srv.Bot("b", Start(Call(func(tcproom.Event) { close(called); <-stuck })))
 		<-called
 	})
 	require.Equal(t, []string{`roomtest: bot "b" has not ended: it is still at Call`}, f.errors)
 	close(stuck)
+}
+
+// How long expectations wait says nothing about how long a bot may take to end.
+func TestBotEndsInItsGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := NewMemServer(t)
+		srv.Within(time.Second)
+		srv.Bot("b", On(Message("", "go"), Call(func(tcproom.Event) { time.Sleep(10 * time.Second) })))
+		srv.Join("ada").Send("go")
+		synctest.Wait()
+	})
 }
 
 func TestBotOfAnEndedTest(t *testing.T) {
