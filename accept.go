@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -35,7 +36,7 @@ func (r *Room) ListenAndServe(addr string) error {
 // l by a listener that understands it and trusts nobody else; the conn's
 // RemoteAddr, which the room takes as the address of the peer, is then the one that the proxy names.
 func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
-	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), starting: make(chan struct{}, maxStarting)}
+	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), accepted: make(chan *Conn, maxAccepted)}
 	if err := r.addAcceptor(a); err != nil {
 		l.Close()
 		return err
@@ -45,9 +46,9 @@ func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 	return a.run()
 }
 
-// maxStarting bounds how many accepted conns an acceptor runs ahead of. They
+// maxAccepted bounds how many accepted conns an acceptor runs ahead of. They
 // do not wait for their peers, so this passes by itself.
-const maxStarting = 64
+const maxAccepted = 64
 
 // An acceptor is one running Serve.
 type acceptor struct {
@@ -55,7 +56,8 @@ type acceptor struct {
 	l        net.Listener
 	cfg      *connConfig
 	lane     *lane
-	starting chan struct{} // a token for each conn that has not come to wait for its peer
+	accepted chan *Conn  // that nobody has begun to let in
+	ushered  atomic.Bool // there is an usher
 }
 
 func (r *Room) addAcceptor(a *acceptor) error {
@@ -105,19 +107,56 @@ func (a *acceptor) run() error {
 			continue
 		}
 		delay = 0
-		a.accepted(nc)
+		a.take(nc)
 	}
 }
 
-func (a *acceptor) accepted(nc net.Conn) {
+// take makes a conn of nc and sees to it that it is let in.
+func (a *acceptor) take(nc net.Conn) {
 	c := a.room.newConn(nc, a.cfg)
 	if err := a.room.begin(c); err != nil {
 		c.drop()
 		a.room.rejectUnserved(a, nc.RemoteAddr(), err)
 		return
 	}
-	a.starting <- struct{}{}
-	go a.room.serveAccepted(c, a.starting)
+	a.accepted <- c
+	a.callUsher()
+}
+
+// callUsher starts an usher, if there is none. The room's count of what runs
+// is not zero.
+func (a *acceptor) callUsher() {
+	if a.ushered.CompareAndSwap(false, true) {
+		a.room.wg.Add(1)
+		go a.usher()
+	}
+}
+
+// usher lets in those who were accepted, one after the other, so that a crowd
+// grows one stack and not many. It ends when there is nobody, or after one that
+// waits: the others have another usher then.
+func (a *acceptor) usher() {
+	defer a.room.wg.Done()
+	ushers := true
+	leave := func() {
+		if !ushers {
+			return
+		}
+		ushers = false
+		a.ushered.Store(false)
+		if len(a.accepted) > 0 {
+			a.callUsher()
+		}
+	}
+	defer leave() // also where a hook ends the goroutine
+	for ushers {
+		select {
+		case c := <-a.accepted:
+			a.room.enterAccepted(c, leave)
+		default:
+			return
+		}
+	}
 }
 
 // passes reports whether an error of accepting concerns one connection or a

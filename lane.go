@@ -93,12 +93,12 @@ func (r *Room) laneLocked(cfg *limits) (*lane, error) {
 }
 
 // same reports whether a and b are one value, so that their conns can share a
-// lane: equal or, where they cannot be compared, of one option.
+// lane: of one option, or of none, which is the default, or equal.
 func same(a, b any, optionA, optionB *byte) bool {
-	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
-		return a == b
+	if optionA == optionB {
+		return true
 	}
-	return optionA != nil && optionA == optionB
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // leaveLane says that c needs nothing more of its lane.

@@ -18,7 +18,7 @@ type pass struct {
 	speaker Member
 	owner   *Conn // who does not get the event
 	now     time.Time
-	ev      Event // of say
+	ev      Event // of say, or a welcome
 	enc     *encoder
 	events  bool
 	broken  []*Conn // members whose framing or codec failed for an event

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -215,7 +216,7 @@ func (r *Room) reserve(c *Conn, name string) error {
 	}
 	for name == "" {
 		r.guests++
-		name = fmt.Sprintf("guest-%d", r.guests)
+		name = "guest-" + strconv.FormatUint(r.guests, 10)
 		if _, taken := r.names[name]; taken {
 			name = ""
 		}
@@ -380,7 +381,8 @@ func (c *Conn) leftBy() string {
 
 // welcomeLocked says to c who it is and who is there, where its codec does.
 func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
-	ev := Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: token}
+	ev := &p.ev
+	*ev = Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: token}
 	if ev.Outcome = c.outcome; token == "" {
 		ev.Outcome = ""
 	} else if ev.Outcome == "" {
@@ -391,7 +393,7 @@ func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
 			ev.Members = append(ev.Members, m.member())
 		}
 	}
-	b, err := encode(&c.cfg.limits, &ev)
+	b, err := encode(&c.cfg.limits, ev)
 	if err != nil || b == nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"sync"
 	"time"
 )
 
@@ -130,12 +129,10 @@ func (r *Room) serve(c *Conn) (err error) {
 	return nil
 }
 
-// serveAccepted is the first goroutine of an accepted conn: it lets c in, and
-// ends. What follows has a goroutine of its own, whose stack has not grown.
-func (r *Room) serveAccepted(c *Conn, starting <-chan struct{}) {
-	started := sync.OnceFunc(func() { <-starting })
+// enterAccepted lets an accepted conn in. What follows has a goroutine of its
+// own, whose stack has not grown.
+func (r *Room) enterAccepted(c *Conn, started func()) {
 	defer func() { go r.attend(c) }()
-	defer started()
 	r.enter(c, started)
 }
 
