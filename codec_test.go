@@ -213,9 +213,9 @@ func TestCodecsSayNothing(t *testing.T) {
 		codec Codec
 		kinds []Kind
 	}{
-		{"text", Text{}, []Kind{0, Welcome, Refused + 1, 255}},
-		{"raw", Raw{}, []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Refused + 1, 255}},
-		{"json", JSON{}, []Kind{0, Refused + 1, 255}},
+		{"text", Text{}, []Kind{0, Welcome, Ack, Ack + 1, 255}},
+		{"raw", Raw{}, []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Ack, Ack + 1, 255}},
+		{"json", JSON{}, []Kind{0, Ack + 1, 255}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
