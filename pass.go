@@ -15,6 +15,7 @@ type pass struct {
 	r       *Room
 	ctx     context.Context
 	from    *Conn // nil: the room itself
+	follows bool  // from is whichever connection its member has when the event gets its place
 	speaker Member
 	owner   *Conn // who does not get the event
 	now     time.Time
@@ -155,8 +156,22 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 	}
 }
 
+// follow makes the connection speak that the member of p.from has now.
+func (p *pass) follow() {
+	if p.from == nil || p.from.session == nil || p.from.session.conn == p.from {
+		return
+	}
+	p.from = p.from.session.conn
+	if p.owner = p.from; p.from.cfg.echo {
+		p.owner = nil
+	}
+}
+
 // may says whether ev may be ordered, as things are now.
 func (p *pass) may(ev *Event) error {
+	if p.follows {
+		p.follow()
+	}
 	switch {
 	case p.r.state != roomOpen:
 		return ErrRoomClosed

@@ -102,7 +102,7 @@ func (r *Room) Post(ctx context.Context, c *Conn, body []byte) (seq uint64, err 
 	if c == nil || c.room != r {
 		return 0, ErrNotMember
 	}
-	return r.message(ctx, r.current(c), body)
+	return r.message(ctx, c, body)
 }
 
 func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, error) {
@@ -111,6 +111,7 @@ func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, er
 	}
 	p := r.pass(ctx, from)
 	defer p.end()
+	p.follows = true
 	seq, err := p.say(body)
 	if err == nil && from != nil && from.session != nil {
 		from.session.posted = seq

@@ -1,10 +1,15 @@
 package tcproom_test
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,4 +44,50 @@ func TestResumeBeforeTheJoin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPostWhileTakenOver: what a hook posts is its member's, on whatever
+// connection that is when the message gets its place.
+func TestPostWhileTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		posted := make(chan error, 1)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour),
+			tcproom.WithMaxMessage(1<<10), tcproom.WithWriteTimeout(time.Hour),
+			tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				_, err := c.Room().Post(context.Background(), c, body)
+				posted <- err
+				return err
+			}))
+		bob := visits(t, srv, object{"name": "bob"})
+		bob.welcomed("joined")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		require.Equal(t, "2 join ada", bob.short())
+		bob.nc.(*roomtest.Conn).In(roomtest.Stall())
+		body := bytes.Repeat([]byte("x"), 1<<10)
+		n := 0
+		for ; ; n++ {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := srv.Room.Broadcast(ctx, body)
+			cancel()
+			if err != nil {
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				break
+			}
+			require.Contains(t, ada.short(), "xx")
+		}
+		ada.say(object{"type": "message", "id": 1, "body": string(body)})
+		synctest.Wait()
+		require.Empty(t, posted, "it is held back")
+		v := visits(t, srv, resume(w, 2+n))
+		v.welcomed("resumed")
+		bob.nc.(*roomtest.Conn).In()
+		for range n {
+			require.Contains(t, bob.short(), "xx")
+		}
+		require.Equal(t, fmt.Sprintf("%d ada: %s", 3+n, body), bob.short())
+		require.NoError(t, <-posted)
+		v.say(object{"type": "message", "id": 1, "body": ""})
+		require.Equal(t, fmt.Sprintf("ack 1=%d", 3+n), v.short())
+	})
 }
