@@ -58,6 +58,7 @@ type Conn struct {
 	joined     bool
 	leaving    bool
 	session    *session     // set with joined; nil: it cannot resume
+	posted     uint64       // the seq of what was posted last with it
 	stays      bool         // it has ended, and its member has not left, or not by that
 	dismissed  error        // why it leaves, after it was detached
 	counted    netip.Prefix // in the room's addresses, if valid

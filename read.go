@@ -194,7 +194,7 @@ func (c *Conn) sayToHook(in *inbox) error {
 			return err
 		}
 		id := in.id(i)
-		if id != 0 && !c.room.beginTaking(c.session, id, in) {
+		if id != 0 && !c.beginTaking(id, in) {
 			continue
 		}
 		err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) })
@@ -212,7 +212,7 @@ func (c *Conn) sayToHook(in *inbox) error {
 			return &HookError{Hook: hookNames[hookOnMessage], Err: err}
 		}
 		if id != 0 {
-			in.acks = append(in.acks, c.room.endTaking(c.session, id))
+			in.acks = append(in.acks, c.endTaking(id))
 		}
 	}
 	return nil

@@ -113,8 +113,8 @@ func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, er
 	defer p.end()
 	p.follows = true
 	seq, err := p.say(body)
-	if err == nil && from != nil && from.session != nil {
-		from.session.posted = seq
+	if err == nil && from != nil {
+		from.posted = seq
 	}
 	return seq, err
 }

@@ -85,7 +85,6 @@ type session struct {
 
 	lastID uint64  // of a numbered message
 	taken  []taken // the newest of them, in order
-	posted uint64  // seq of what the OnMessage that runs for conn has posted last
 }
 
 // taken is a numbered message that needs not be sent again.
@@ -117,23 +116,24 @@ func (s *session) seqOf(id uint64) uint64 {
 
 // beginTaking says that a hook gets the message of the given number. It is
 // false, and the message acknowledged, where one has got it before.
-func (r *Room) beginTaking(s *session, id uint64, in *inbox) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (c *Conn) beginTaking(id uint64, in *inbox) bool {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	s := c.session
 	if id <= s.lastID {
 		in.acks = append(in.acks, taken{id, s.seqOf(id)})
 		return false
 	}
-	s.lastID, s.posted = id, 0
+	s.lastID, c.posted = id, 0
 	return true
 }
 
 // endTaking says that the hook has returned.
-func (r *Room) endTaking(s *session, id uint64) taken {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.take(id, s.posted)
-	return taken{id, s.posted}
+func (c *Conn) endTaking(id uint64) taken {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	c.session.take(id, c.posted)
+	return taken{id, c.posted}
 }
 
 // acknowledge tells c's peer what was taken. It waits while too much waits for

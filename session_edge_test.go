@@ -91,3 +91,34 @@ func TestPostWhileTakenOver(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("ack 1=%d", 3+n), v.short())
 	})
 }
+
+// TestAckIsOfItsMessage: hooks of two connections of one member at once do
+// not mix up what they have posted.
+func TestAckIsOfItsMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var go1, go2 = make(chan bool), make(chan bool)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			if string(body) == "drop" {
+				<-go2
+				return nil
+			}
+			<-go1
+			_, err := c.Room().Post(context.Background(), c, body)
+			return err
+		}))
+		ada := visits(t, srv, nil)
+		w := ada.welcomed("joined")
+		ada.say(object{"type": "message", "id": 1, "body": "slow"})
+		synctest.Wait()
+		v := visits(t, srv, resume(w, 1))
+		v.welcomed("resumed")
+		v.say(object{"type": "message", "id": 2, "body": "drop"})
+		synctest.Wait()
+		go1 <- true
+		synctest.Wait()
+		go2 <- true
+		require.Equal(t, "ack 2=<nil>", v.short())
+		v.say(object{"type": "message", "id": 1, "body": "slow"})
+		require.Equal(t, "ack 1=2", v.short())
+	})
+}
