@@ -127,14 +127,17 @@ func (r *Room) Kick(c *Conn, reason string) error {
 	if c == nil || c.room != r {
 		return ErrNotMember
 	}
-	c = r.current(c)
 	cause := &kickError{reason}
-	if r.undetach(c, cause) {
-		r.leave(c, cause)
-		go r.dismiss(c)
-		return nil
+	p := r.pass(context.Background(), nil)
+	if c.session != nil {
+		c = c.session.conn
+		if c.session.detached {
+			r.undetachLocked(c.session, cause)
+			r.expireLater()
+			defer func() { go r.dismiss(c) }() // also where a codec ends this goroutine
+		}
 	}
-	if !r.leave(c, cause) {
+	if !p.seeOff(c, cause) {
 		return ErrNotMember
 	}
 	return nil
@@ -405,7 +408,11 @@ func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
 // leave ends c with cause and orders its leave, if it is a member. It reports
 // whether it was.
 func (r *Room) leave(c *Conn, cause error) (left bool) {
-	p := r.pass(context.Background(), nil)
+	return r.pass(context.Background(), nil).seeOff(c, cause)
+}
+
+// seeOff is leave. It ends p.
+func (p *pass) seeOff(c *Conn, cause error) (left bool) {
 	defer func() {
 		if p.end(); left {
 			c.unblock()
@@ -416,7 +423,7 @@ func (r *Room) leave(c *Conn, cause error) (left bool) {
 		p.leave(c)
 	}
 	for c.joined { // until the leave that another call orders has its place
-		p.await(r.fan.Progress(), time.Time{})
+		p.await(p.r.fan.Progress(), time.Time{})
 	}
 	return left
 }

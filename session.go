@@ -235,16 +235,6 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	return true, nil
 }
 
-// current returns the connection that the member of c has now.
-func (r *Room) current(c *Conn) *Conn {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.session != nil {
-		return c.session.conn
-	}
-	return c
-}
-
 // missedLocked returns the frames of what c has not seen, a gap for what the
 // room does not know any more at their head, and sets c's outcome.
 func (r *Room) missedLocked(p *pass, c *Conn, l *lane, s *session) (frames [][]byte, err error) {
@@ -350,19 +340,6 @@ func (r *Room) isDetached(c *Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return c.session != nil && c.session.conn == c && c.session.detached
-}
-
-// undetach ends the wait for c, if it is detached, because of cause. The caller
-// sees to it that dismiss runs.
-func (r *Room) undetach(c *Conn, cause error) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.session == nil || !c.session.detached {
-		return false
-	}
-	r.undetachLocked(c.session, cause)
-	r.expireLater()
-	return true
 }
 
 // counts reports whether c still counts for its address, although it has ended:

@@ -3,7 +3,9 @@ package tcproom_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,4 +123,39 @@ func TestAckIsOfItsMessage(t *testing.T) {
 		v.say(object{"type": "message", "id": 1, "body": "slow"})
 		require.Equal(t, "ack 1=2", v.short())
 	})
+}
+
+// TestKickOfOneDetachedWhereACodecExits: whoever kicks may lose its goroutine
+// to a codec, and the member leaves all the same.
+func TestKickOfOneDetachedWhereACodecExits(t *testing.T) {
+	causes := newCauses()
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(causes.left))
+	addr := serveTCP(t, room)
+	ada := dialRaw(t, addr)
+	fmt.Fprintln(ada, `{"type":"hello"}`)
+	waitLen(t, room, 1)
+	join(t, room, tcproom.WithCodec(exitsOnLeave{}))
+	ada.Close()
+	eventually(t, "detached", func() bool { return room.Stats().Detached == 1 })
+	var c *tcproom.Conn
+	for m := range room.Members() {
+		if m.Name() == "guest-1" {
+			c = m
+		}
+	}
+	go room.Kick(c, "rude")
+	for !errors.Is(causes.next(t), tcproom.ErrKicked) { // the other's is that its codec has failed
+	}
+	_, ok := room.Member(c.ID())
+	require.False(t, ok)
+}
+
+// exitsOnLeave ends the goroutine that lets it say a leave.
+type exitsOnLeave struct{ tcproom.Text }
+
+func (c exitsOnLeave) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.Kind == tcproom.Leave {
+		runtime.Goexit()
+	}
+	return c.Text.AppendEvent(dst, ev)
 }
