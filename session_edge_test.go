@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,4 +159,33 @@ func (c exitsOnLeave) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error)
 		runtime.Goexit()
 	}
 	return c.Text.AppendEvent(dst, ev)
+}
+
+// TestReplayComesBeforeAGap: what a member that skips is still owed from
+// before the hole is said before it.
+func TestReplayComesBeforeAGap(t *testing.T) {
+	srv := roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxMessage(4<<10), tcproom.WithSlowMembers(tcproom.Skip),
+		tcproom.WithSocketBuffers(4<<10, 4<<10), tcproom.WithHistory(tcproom.History{}), tcproom.WithSessions(tcproom.Sessions{}))
+	body := strings.Repeat("x", 4<<10)
+	for range 200 {
+		announce(t, srv.Room, "%s", body)
+	}
+	ada := visits(t, srv, object{"name": "ada"})
+	ada.in.Peek(1) // and no more
+	for srv.Room.Stats().Skipped == 0 {
+		announce(t, srv.Room, "%s", body)
+	}
+	last, at := srv.Room.Stats().Seq, uint64(0)
+	ada.welcomed("joined")
+	for at < last {
+		o := ada.next()
+		first, to := o["seq"], o["seq"]
+		if o["type"] == "gap" {
+			first, to = o["from"], o["to"]
+		}
+		require.Equal(t, "201", fmt.Sprint(first.(float64)+200-float64(at)), "%v after %d", o["type"], at)
+		if at = uint64(to.(float64)); at == 200 {
+			at++ // its own join
+		}
+	}
 }

@@ -37,7 +37,8 @@ type Cursor struct {
 	ownHi      int64
 	owns       uint64 // how many
 	inserts    []insert
-	inserted   int // bytes of inserts
+	inserted   int   // bytes of inserts
+	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
 	gapTo      uint64 // 0: there is no gap to tell
 	endAt      uint64 // frames before end, once that is set
@@ -178,6 +179,7 @@ func (c *Cursor) jumpLocked() {
 	}
 	s := l.findLocked(pos)
 	if c.gapTo == 0 {
+		c.gapAt = pos
 		c.gapFrom = s.index[s.frameAt(pos)].seq
 	}
 	last := l.findLocked(head - 1)
@@ -204,6 +206,10 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c.gapTo != 0 && len(dst) < limit { // may have grown meanwhile
+		if len(c.inserts) > 0 && c.inserts[0].pos <= c.gapAt {
+			dst = c.takeInsert(dst, e)
+			continue
+		}
 		n := len(dst)
 		if dst, err = c.sayGapLocked(dst); err != nil {
 			return dst, false, err
@@ -217,10 +223,8 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 	for len(dst) < limit {
 		stop := c.stop(l.head.Load())
 		if len(c.inserts) > 0 {
-			if in := c.inserts[0]; in.pos <= pos {
-				dst = append(dst, in.b...)
-				e.pass(len(in.b))
-				c.popInsert()
+			if c.inserts[0].pos <= pos {
+				dst = c.takeInsert(dst, e)
 				continue
 			}
 			stop = min(stop, c.inserts[0].pos)
@@ -245,14 +249,19 @@ func (c *Cursor) sayGapLocked(dst []byte) ([]byte, error) {
 	return l.cfg.Gap(dst, from, to)
 }
 
-func (c *Cursor) popInsert() {
-	if !c.inserts[0].shared {
-		c.inserted -= len(c.inserts[0].b)
+// takeInsert appends the first of the inserts to dst.
+func (c *Cursor) takeInsert(dst []byte, e *ends) []byte {
+	in := c.inserts[0]
+	dst = append(dst, in.b...)
+	e.pass(len(in.b))
+	if !in.shared {
+		c.inserted -= len(in.b)
 	}
 	c.inserts[0].b = nil
 	if c.inserts = c.inserts[1:]; len(c.inserts) == 0 {
 		c.inserts = nil
 	}
+	return dst
 }
 
 // copyLocked appends to dst a run of frames from one segment, c's own left
