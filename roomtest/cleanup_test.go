@@ -278,6 +278,7 @@ func TestUseAfterTheEnd(t *testing.T) {
 		{"Server.Within", func() { srv.Within(0) }},
 		{"Server.Grace", func() { srv.Grace(0) }},
 		{"Member.Name", func() { ada.Name() }},
+		{"Member.In", func() { ada.In(t) }},
 		{"Member.Within", func() { ada.Within(0) }},
 		{"Member.Send", func() { ada.Send("x") }},
 		{"Member.SendAsync", func() { ada.SendAsync("x") }},

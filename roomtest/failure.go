@@ -12,7 +12,7 @@ const shownLines = 30
 
 // fail ends the test. The format says what the member wanted or did.
 func (m *Member) fail(format string, args ...any) {
-	t := m.s.watch.t
+	t := m.t
 	t.Helper()
 	m.s.watch.use("an expectation") // while it waited
 	name := "a member"

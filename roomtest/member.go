@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"testing"
 	"time"
 
 	"example.com/tcproom"
@@ -22,7 +23,8 @@ import (
 // they wait for can no longer come. Whatever fails shows what came instead, and
 // the room's order.
 //
-// Its methods are for the test's own goroutine, as [testing.T.FailNow] is.
+// Its methods are for the test's own goroutine, as [testing.T.FailNow] is; for
+// those of subtests, see [Member.In].
 type Member struct {
 	// Conn is the client itself. Its Receive and Events are not to be used,
 	// and [Member.Send] is to be preferred to its Send, for which it says why.
@@ -35,6 +37,7 @@ type Member struct {
 	Welcome tcproom.Event
 
 	s      *Server
+	t      testing.TB // that expectations end when they fail
 	in     *inbox
 	cl     *client
 	there  *served       // the room's end; nil where that is unknown
@@ -130,7 +133,17 @@ func (s *Server) member(c *tcproom.Conn, cl *client) *Member {
 	if fresh {
 		go cl.in.collect()
 	}
-	return &Member{Conn: c, Link: cl.link, s: s, in: cl.in, cl: cl}
+	return &Member{Conn: c, Link: cl.link, s: s, t: s.watch.t, in: cl.in, cl: cl}
+}
+
+// In returns the same member for a subtest: what its methods find wrong ends t,
+// and not the test of the server. Parallel subtests that share a server need it,
+// each for members of its own that were made before the subtests began.
+func (m *Member) In(t testing.TB) *Member {
+	m.s.watch.use("Member.In")
+	own := *m
+	own.t = t
+	return &own
 }
 
 // Name returns the member's name; without a codec that tells it, it is empty.
@@ -165,7 +178,7 @@ func (m *Member) patience() time.Duration {
 // Member of [Server.Watch] does not wait for the room.
 func (m *Member) Send(body string) {
 	m.s.watch.use("Member.Send")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	if m.there == nil {
 		m.send("Send", body)
 		return
@@ -196,12 +209,12 @@ func (m *Member) Send(body string) {
 // Send waits for this message too, as it does for one that went through Conn.Send.
 func (m *Member) SendAsync(body string) {
 	m.s.watch.use("Member.SendAsync")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	m.send("SendAsync", body)
 }
 
 func (m *Member) send(method, body string) {
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
 	defer cancel()
 	if err := m.Conn.Send(ctx, []byte(body)); err != nil {
@@ -236,7 +249,7 @@ func (m *Member) Resume() {
 // tell its ID, it does not wait for the room.
 func (m *Member) Leave() {
 	m.s.watch.use("Member.Leave")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	if err := m.leave(context.Background()); err != nil {
 		m.fail("%v", err)
 	}
@@ -295,7 +308,7 @@ func (m *Member) Events() []tcproom.Event {
 // what does not matter, use [Member.Await].
 func (m *Member) Expect(want ...Match) []tcproom.Event {
 	m.s.watch.use("Member.Expect")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	var got []tcproom.Event
@@ -316,7 +329,7 @@ func (m *Member) Expect(want ...Match) []tcproom.Event {
 // It ends the test when none comes.
 func (m *Member) Await(want Match) tcproom.Event {
 	m.s.watch.use("Member.Await")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	var passed []tcproom.Event
@@ -337,7 +350,7 @@ func (m *Member) Await(want Match) tcproom.Event {
 // when the stream does not end.
 func (m *Member) AwaitEnd() error {
 	m.s.watch.use("Member.AwaitEnd")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	for {
@@ -367,12 +380,12 @@ func (m *Member) AwaitEnd() error {
 // Watch whose codec does not tell its ID, unless [Server.Dial] connected it.
 func (m *Member) Sync() {
 	m.s.watch.use("Member.Sync")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	m.sync()
 }
 
 func (m *Member) sync() {
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
 	n := m.sendBarrier(t)
@@ -395,7 +408,7 @@ const barrierMark = "roomtest-barrier-"
 
 // sendBarrier returns the number of the barrier that was sent to the member.
 func (m *Member) sendBarrier(t *time.Timer) uint64 {
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	m.s.mu.Lock()
 	m.s.barriers++
 	n := m.s.barriers
@@ -451,7 +464,7 @@ func (m *Member) roomEnd() *tcproom.Conn {
 // in good order, or AwaitEnd has returned. To look at what may come later, use [Member.RefuteFor].
 func (m *Member) Refute(not ...Match) {
 	m.s.watch.use("Member.Refute")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	m.sync()
 	l := m.in.look()
 	m.refute(l.fresh, not)
@@ -461,7 +474,7 @@ func (m *Member) Refute(not ...Match) {
 // refuteNoMore ends the test where a stream broke off that was to show what
 // does not come.
 func (m *Member) refuteNoMore(l look) {
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	if l.broke {
 		m.fail("may have missed what was not to come: its connection has ended: %v; where the test means it to, call AwaitEnd before", l.err)
 	}
@@ -470,7 +483,7 @@ func (m *Member) refuteNoMore(l look) {
 // RefuteFor is Refute of what comes within d too. It takes that long.
 func (m *Member) RefuteFor(d time.Duration, not ...Match) {
 	m.s.watch.use("Member.RefuteFor")
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for over := false; !over; {
@@ -490,7 +503,7 @@ func (m *Member) RefuteFor(d time.Duration, not ...Match) {
 }
 
 func (m *Member) refute(events []tcproom.Event, not []Match) {
-	m.s.watch.t.Helper()
+	m.t.Helper()
 	for i := range events {
 		for _, n := range not {
 			if events[i].Kind != tcproom.Welcome && n.Matches(events[i]) {
