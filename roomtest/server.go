@@ -27,8 +27,9 @@ const (
 // A Server is a room that lives as long as a test, and serves connections.
 //
 // Its methods may be called from many goroutines, but for those that end the
-// test when they fail: these are for the test's own goroutine, as
-// [testing.T.FailNow] is. Once the test has ended, they panic and name the
+// test when they fail: these are for the goroutine of the test that made the
+// server, as [testing.T.FailNow] is, and not for its subtests', but see
+// [Member.In]. Once the test has ended, they panic and name the
 // caller's line.
 type Server struct {
 	// Room is the room, to be used like any other.
