@@ -3,6 +3,8 @@ package roomtest_test
 import (
 	"context"
 	"crypto/tls"
+	"os"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +66,36 @@ func TestDialSpeaksLikeTheServer(t *testing.T) {
 		require.Equal(t, "eve", eve.Name())
 		require.NoError(t, eve.Conn.Err(), "is not to find the room idle")
 	})
+}
+
+// TestDialHasNoHeartbeatOfItsOwn: that of a server's options is the room's.
+func TestDialHasNoHeartbeatOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(time.Minute))
+		ada := srv.Watch(srv.Dial(tcproom.WithName("ada")))
+		srv.Link("ada").Out(roomtest.BlackHole())
+		time.Sleep(10 * time.Minute)
+		require.NoError(t, ada.Conn.Err())
+	})
+}
+
+// TestDialKnowsEveryOption: an option of both ends is either one of how to
+// speak, which Dial shares with the server, or one that it resets, for which
+// there are two lists.
+func TestDialKnowsEveryOption(t *testing.T) {
+	source, err := os.ReadFile("../options.go")
+	require.NoError(t, err)
+	own, err := os.ReadFile("server.go")
+	require.NoError(t, err)
+	options := regexp.MustCompile(`(?m)^func (\w+)\(.*\) Option \{`).FindAllSubmatch(source, -1)
+	require.NotEmpty(t, options)
+	for _, o := range options {
+		switch name := string(o[1]); name {
+		case "WithFraming", "WithCodec", "WithMaxMessage":
+		default:
+			require.Contains(t, string(own), "tcproom."+name+"(", "is it to be shared?")
+		}
+	}
 }
 
 // TestJoinWithoutTLS: a member in memory joins whatever listeners ask for.
