@@ -21,11 +21,13 @@ type faults struct {
 	stalled   bool
 	blackHole bool
 	latency   time.Duration
-	jitter    *dice // of up to this many nanoseconds
-	bandwidth int64 // bytes a second; 0: no limit
-	chop      func() int
-	cut       int64 // the reader gets so many bytes more, then the end; never negative
-	reset     int64 // the same, then a reset
+	jitter    jitter
+	bandwidth int64      // bytes a second; 0: no limit
+	chop      func() int // how far apart the ends of reads are at most
+	edge      int64      // bytes to where the next read ends at the latest; 0: to be decided
+	chopEach  bool       // with each read, wherever the last one ended
+	cut       int64      // the reader gets so many bytes more, then the end; never negative
+	reset     int64      // the same, then a reset
 }
 
 // never is a number of bytes that nobody sends.
@@ -55,10 +57,10 @@ func Stall() Fault { return func(f *faults) { f.stalled = true } }
 func Latency(d time.Duration) Fault { return func(f *faults) { f.latency = max(d, 0) } }
 
 // Jitter adds to the latency of each write a random time of at least 0 and
-// less than d, that seed decides. The order is kept, so that a late piece holds
+// less than d, that seed and the position of the write in the stream decide. The order is kept, so that a late piece holds
 // up those behind it. Zero and negative values are no jitter.
 func Jitter(d time.Duration, seed uint64) Fault {
-	return func(f *faults) { f.jitter = newDice(int64(d), seed) }
+	return func(f *faults) { f.jitter = jitter{max(d, 0), seed} }
 }
 
 // Bandwidth lets bytesPerSecond bytes through in a second: n bytes that are
@@ -75,18 +77,19 @@ func Bandwidth(bytesPerSecond int) Fault {
 // do not chop.
 func Chop(n int) Fault {
 	return func(f *faults) {
-		f.chop = nil
+		f.chop, f.chopEach = nil, true
 		if n > 0 {
 			f.chop = func() int { return n }
 		}
 	}
 }
 
-// ChopRandom is [Chop] with a new limit for each Read, of 1 to most, that seed
-// decides.
+// ChopRandom is [Chop] at random places: no Read goes beyond certain positions
+// of the stream, which are 1 to most bytes apart, as seed decides. Whenever the
+// reader comes, a Read ends there.
 func ChopRandom(most int, seed uint64) Fault {
 	return func(f *faults) {
-		f.chop = nil
+		f.chop, f.chopEach = nil, false
 		if d := newDice(int64(most), seed); d != nil {
 			f.chop = func() int { return 1 + int(d.roll()) }
 		}
@@ -114,13 +117,17 @@ func BlackHole() Fault { return func(f *faults) { f.blackHole = true } }
 // most returns the limit of the next Read.
 func (f *faults) most(n int) int {
 	if f.chop != nil {
-		n = min(n, f.chop())
+		if f.edge == 0 || f.chopEach {
+			f.edge = int64(f.chop())
+		}
+		n = int(min(int64(n), f.edge))
 	}
 	return int(min(int64(n), f.cut, f.reset))
 }
 
 // count notes that n bytes were read.
 func (f *faults) count(n int) {
+	f.edge -= min(f.edge, int64(n))
 	if f.cut != never {
 		f.cut -= int64(n)
 	}
@@ -129,13 +136,21 @@ func (f *faults) count(n int) {
 	}
 }
 
-// delay is how long what is sent now is on its way.
-func (f *faults) delay() time.Duration {
-	d := f.latency
-	if f.jitter != nil {
-		d += time.Duration(f.jitter.roll())
+// delay is how long a write that begins at this position of the stream is on
+// its way.
+func (f *faults) delay(pos int64) time.Duration { return f.latency + f.jitter.at(pos) }
+
+// A jitter is a random time below limit for each position of a stream.
+type jitter struct {
+	limit time.Duration // 0: none
+	seed  uint64
+}
+
+func (j jitter) at(pos int64) time.Duration {
+	if j.limit == 0 {
+		return 0
 	}
-	return d
+	return time.Duration(rand.New(rand.NewPCG(j.seed, uint64(pos))).Int64N(int64(j.limit)))
 }
 
 // piece returns how much of n bytes goes over the link as a whole.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom/roomtest"
@@ -373,5 +374,76 @@ func TestFaultNil(t *testing.T) {
 		mustWrite(t, a, "x")
 		mustRead(t, b, "x")
 		clock.shows(t, time.Second)
+	})
+}
+
+// TestChopRandomByPosition: where reads end is decided by the seed, whenever
+// the reader comes.
+func TestChopRandomByPosition(t *testing.T) {
+	const size = 1000
+	ends := func(step int) map[int]bool {
+		a, b := roomtest.Pipe()
+		defer a.Close()
+		defer b.Close()
+		b.In(roomtest.ChopRandom(9, 1))
+		at, ends := 0, make(map[int]bool)
+		for sent := 0; sent < size; sent += step {
+			_, err := a.Write(make([]byte, step))
+			require.NoError(t, err)
+			for at < sent+step {
+				n, err := b.Read(make([]byte, size))
+				require.NoError(t, err)
+				at += n
+				ends[at] = true
+			}
+		}
+		return ends
+	}
+	want := ends(size)
+	require.Greater(t, len(want), size/9)
+	require.Less(t, len(want), size)
+	for _, step := range []int{2, 5, 20} {
+		got := ends(step)
+		for end := range want {
+			require.True(t, got[end], "no read of %d bytes at a time ends at %d", step, end)
+		}
+		for end := range got {
+			require.True(t, want[end] || end%step == 0, end)
+		}
+	}
+}
+
+// TestJitterByPosition: how long a write takes is decided by the seed and
+// where in the stream it is, whenever the reader came before.
+func TestJitterByPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		took := func(early bool) time.Duration {
+			a, b := roomtest.Pipe()
+			defer a.Close()
+			defer b.Close()
+			a.SetWriteBuffer(10)
+			a.Out(roomtest.Jitter(time.Second, 7))
+			read := func(n int) {
+				_, err := io.ReadFull(b, make([]byte, n))
+				require.NoError(t, err)
+			}
+			a.Write(make([]byte, 5))
+			time.Sleep(time.Second)
+			if early {
+				read(5)
+			}
+			a.Write(make([]byte, 100))
+			time.Sleep(time.Second)
+			if !early {
+				read(5)
+			}
+			read(100)
+			began := time.Now()
+			a.Write([]byte{1})
+			read(1)
+			return time.Since(began)
+		}
+		require.NotZero(t, took(true))
+		require.Equal(t, took(true), took(false))
 	})
 }

@@ -33,8 +33,9 @@ type pipe struct {
 	mu       *sync.Mutex // of both directions; guards what follows
 	readable sync.Cond
 	writable sync.Cond
-	writing  bool // one Write at a time
-	limit    int  // of the bytes not departed and those arrived, together
+	writing  bool  // one Write at a time
+	begun    int64 // where in the stream the last one began
+	limit    int   // of the bytes not departed and those arrived, together
 	faults   faults
 
 	data     []byte // [read, written)
@@ -166,7 +167,7 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 		}
 		p.writable.Wait()
 	}
-	p.writing = true
+	p.writing, p.begun = true, p.written
 	defer func() {
 		p.writing = false
 		p.writable.Broadcast()
@@ -247,16 +248,17 @@ func (p *pipe) advance(now time.Time) {
 		if p.link.free.After(now) {
 			break
 		}
+		from := min(p.departed, p.begun) // also where a Write goes in several pieces
 		p.departed += p.link.piece
 		p.link.piece = 0
 		if p.departed == p.written {
 			p.link.began = time.Time{}
 		}
-		p.send(mark{pos: p.departed, due: p.link.free})
+		p.send(mark{pos: p.departed, due: p.link.free}, from)
 	}
 	if !p.finished.IsZero() && !p.finSent && !p.finLost && p.written == p.departed {
 		p.finSent = true
-		p.send(mark{pos: p.departed, due: later(p.finished, p.link.free), fin: true})
+		p.send(mark{pos: p.departed, due: later(p.finished, p.link.free), fin: true}, p.departed)
 	}
 	n := 0
 	for n < len(p.marks) && !p.marks[n].due.After(now) {
@@ -281,9 +283,10 @@ func (p *pipe) enterLink(now time.Time) {
 	l.free = l.began.Add(p.faults.passing(l.bytes))
 }
 
-// send puts m, which departs when it says it is due, on its way.
-func (p *pipe) send(m mark) {
-	m.due = m.due.Add(p.faults.delay())
+// send puts m, which departs when it says it is due and is of the write that
+// began at this position, on its way.
+func (p *pipe) send(m mark, from int64) {
+	m.due = m.due.Add(p.faults.delay(from))
 	p.marks = append(p.marks, m)
 }
 
