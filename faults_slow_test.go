@@ -123,34 +123,36 @@ func TestF28ShortWrites(t *testing.T) {
 }
 
 // TestF29CloseWithStalledTLS: Close does not wait for each to take the end of
-// its TLS session.
+// its TLS session, whether or not a write to it is under way.
 func TestF29CloseWithStalledTLS(t *testing.T) {
 	n := times(100, 500)
 	server, client := testTLS()
-	client = client.Clone()
-	client.ServerName = "localhost"
-	synctest.Test(t, func(t *testing.T) {
-		r := newMemRoom(t, tcproom.WithTLS(server), tcproom.WithMaxPending(n), tcproom.WithBacklog(1<<20))
-		for range n {
-			nc := r.connect(t)
-			nc.SetReadBuffer(4 << 10)
-			require.NoError(t, tls.Client(nc, client).Handshake())
-			nc.In(roomtest.Stall())
-		}
-		synctest.Wait()
-		for i := range 64 {
-			broadcast(t, r.Room, kib(i))
+	server, client = server.Clone(), client.Clone()
+	server.SessionTicketsDisabled, client.ServerName = true, "localhost"
+	for _, writing := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			left := newCauses()
+			room := tcproom.New(tcproom.WithTLS(server), tcproom.WithMaxPending(n), tcproom.WithNotices(false), tcproom.OnLeave(left.left))
+			for range n {
+				nc, _ := pipe(room)
+				defer nc.Close()
+				require.NoError(t, tls.Client(nc, client).Handshake()) // and reads no more
+			}
 			synctest.Wait()
-		}
-		require.Equal(t, n, r.Len())
-		start := time.Now()
-		require.NoError(t, r.Close())
-		<-r.Done()
-		require.LessOrEqual(t, time.Since(start), 2*time.Second)
-		for range n {
-			require.ErrorIs(t, r.left.next(t), tcproom.ErrRoomClosed)
-		}
-	})
+			require.Equal(t, n, room.Len())
+			if writing {
+				broadcast(t, room, kib(0))
+				synctest.Wait()
+			}
+			start := time.Now()
+			require.NoError(t, room.Close())
+			<-room.Done()
+			require.LessOrEqual(t, time.Since(start), 2*time.Second)
+			for range n {
+				require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
+			}
+		})
+	}
 }
 
 // TestF40WelcomeCannotBeWritten: wherever the first write fails, a conn that
