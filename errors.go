@@ -58,6 +58,16 @@ var (
 	// ErrGoodbye is returned by a [Resumer]'s ParseNumbered for a goodbye.
 	ErrGoodbye = errors.New("tcproom: goodbye")
 
+	// ErrOffline is returned by Send of a [Client] that has no connection, where
+	// [WithOffline] says so.
+	ErrOffline = errors.New("tcproom: no connection to the room")
+	// ErrUncertain is returned by SendAcked of a [Client] for a message that the
+	// room may have taken, or may still take.
+	ErrUncertain = errors.New("tcproom: the room may have taken the message, and has not acknowledged it")
+	// ErrUnread is returned by Send and SendAcked of a [Client] that would have to
+	// wait for the room, which is not read from because too many events wait to be received.
+	ErrUnread = errors.New("tcproom: too many events wait to be received: receive them, in another goroutine than the one that sends")
+
 	// ErrRoomFull is the cause of a refusal because of [WithMaxMembers].
 	ErrRoomFull = errors.New("tcproom: room is full")
 	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].

@@ -31,9 +31,16 @@ const (
 	// its place, or 0 where it has none, because an OnMessage hook posted
 	// nothing for it, or the room does not know any more.
 	Ack
+	// Lost is said by a [Client] to its user: it has no connection any more, or
+	// could not make the first, because of Text, and of Code where that is one of
+	// docs/wire.md. RetryAfter is how long it waits until it dials again.
+	Lost
+	// Uncertain is said by a [Client] to its user: Body is a message of Send which
+	// the room may have taken or not, because the client could not resume.
+	Uncertain
 )
 
-var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused", "Ack"}
+var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused", "Ack", "Lost", "Uncertain"}
 
 // String returns the name of the constant, "Message" for [Message].
 func (k Kind) String() string {

@@ -23,8 +23,15 @@ type ConnOption interface {
 	applyConn(*connConfig)
 }
 
-// A DialOption configures a dialling end; [Dial], [NewConn] and [Room.Join] accept it.
-type DialOption interface{ applyDial(*dialConfig) }
+// A DialOption configures a dialling end; [Dial], [NewConn] and [Room.Join]
+// accept it, and [NewClient] for its connections.
+type DialOption interface {
+	ClientOption
+	applyDial(*dialConfig)
+}
+
+// A ClientOption configures a [Client]; [NewClient] accepts it.
+type ClientOption interface{ applyClient(*clientConfig) }
 
 // An Option configures a connection at either end and is accepted everywhere.
 type Option interface {
@@ -137,6 +144,13 @@ type dialConfig struct {
 	probe   probe.Probe // of package roomtest
 }
 
+type clientConfig struct {
+	dial    []DialOption
+	conn    dialConfig // what they come to
+	backoff Backoff
+	offline OfflinePolicy
+}
+
 func newRoomConfig(opts []RoomOption) roomConfig {
 	cfg := roomConfig{notices: true}
 	for _, o := range opts {
@@ -181,6 +195,18 @@ func newDialConfig(opts []DialOption) dialConfig {
 	if cfg.dial == nil {
 		cfg.dial = new(net.Dialer).DialContext
 	}
+	return cfg
+}
+
+func newClientConfig(opts []ClientOption) clientConfig {
+	var cfg clientConfig
+	for _, o := range opts {
+		if o != nil {
+			o.applyClient(&cfg)
+		}
+	}
+	cfg.conn = newDialConfig(cfg.dial)
+	cfg.backoff.setDefaults()
 	return cfg
 }
 
@@ -232,13 +258,20 @@ func (o connOption) applyConn(c *connConfig) { o(c) }
 
 type dialOption func(*dialConfig)
 
-func (o dialOption) applyDial(c *dialConfig) { o(c) }
+func (o dialOption) applyDial(c *dialConfig)     { o(c) }
+func (o dialOption) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
+
+type clientOption func(*clientConfig)
+
+func (o clientOption) applyClient(c *clientConfig) { o(c) }
 
 type option func(*limits)
 
 func (o option) applyRoom(c *roomConfig) { o(&c.conn.limits) }
 func (o option) applyConn(c *connConfig) { o(&c.limits) }
 func (o option) applyDial(c *dialConfig) { o(&c.limits) }
+
+func (o option) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
 
 // Options that are accepted everywhere.
 
@@ -375,6 +408,7 @@ type probeOption struct{ probe.Probe }
 func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
 func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
 
+func (o probeOption) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
 func init() {
 	probe.Option = func(p probe.Probe) any { return probeOption{p} }
 	probe.Queued = func(c any) int64 { return c.(*Conn).sink.Queued() }
@@ -549,4 +583,37 @@ func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, 
 // it. The event is the hook's to keep. A panic in it ends the conn with a [*HookError].
 func OnEvent(fn func(c *Conn, ev Event)) DialOption {
 	return dialOption(func(c *dialConfig) { c.onEvent = fn })
+}
+
+// Options of a client.
+
+// WithBackoff says how long a [Client] waits before it dials again. The
+// default, and the zero Backoff, has ceilings from 100 ms to 30 seconds.
+func WithBackoff(b Backoff) ClientOption {
+	return clientOption(func(c *clientConfig) { c.backoff = b })
+}
+
+// An OfflinePolicy says what Send of a [Client] does while there is no connection.
+type OfflinePolicy int
+
+const (
+	// OfflineWait waits for one. It is the default.
+	OfflineWait OfflinePolicy = 0
+	// OfflineFail fails with [ErrOffline].
+	OfflineFail OfflinePolicy = -1
+)
+
+// OfflineBuffer takes messages, which are sent in order when there is a
+// connection, as long as all that is not acknowledged is at most so many bytes, each message being
+// charged its body and 128 bytes; then it fails with [ErrOffline]. Zero and
+// negative values mean 1 MiB.
+func OfflineBuffer(bytes int) OfflinePolicy {
+	setDefault(&bytes, maxOutbox)
+	return OfflinePolicy(bytes)
+}
+
+// WithOffline says what Send of a [Client] does while there is no connection.
+// The default is [OfflineWait].
+func WithOffline(p OfflinePolicy) ClientOption {
+	return clientOption(func(c *clientConfig) { c.offline = p })
 }

@@ -1,0 +1,603 @@
+package tcproom_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// A link is how a client connects, and what breaks its connections.
+type link struct {
+	net *roomtest.Network
+
+	mu    sync.Mutex // guards what follows
+	conn  *roomtest.Conn
+	fault func(*roomtest.Conn) // of the next connection; nil: none
+	down  error                // instead of a connection
+	dials int
+}
+
+func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	l.mu.Lock()
+	l.dials++
+	fault, down := l.fault, l.down
+	l.fault = nil
+	l.mu.Unlock()
+	if down != nil {
+		return nil, down
+	}
+	nc, err := l.net.Dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := nc.(*roomtest.Conn)
+	if fault != nil {
+		fault(conn)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+	return conn, nil
+}
+
+// now is the present connection.
+func (l *link) now() *roomtest.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+func (l *link) setDown(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = err
+}
+
+func (l *link) setFault(fn func(*roomtest.Conn)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = fn
+}
+
+func (l *link) dialled() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dials
+}
+
+// newClient starts a client of srv in JSON, which ends with the test.
+func newClient(t testing.TB, srv *roomtest.Server, name string, opts ...tcproom.ClientOption) (*tcproom.Client, *link) {
+	t.Helper()
+	l := &link{net: srv.Net}
+	all := []tcproom.ClientOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(name), tcproom.WithDialer(l.dial)}
+	c := tcproom.NewClient(context.Background(), srv.Addr, append(all, opts...)...)
+	t.Cleanup(func() { c.Close() })
+	return c, l
+}
+
+// hear returns the next event in few words.
+func hear(t testing.TB, c *tcproom.Client) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ev, err := c.Receive(ctx)
+	require.NoError(t, err)
+	return inShort(ev)
+}
+
+func inShort(ev tcproom.Event) string {
+	switch ev.Kind {
+	case tcproom.Welcome:
+		return strings.TrimSpace("welcome " + ev.Outcome)
+	case tcproom.Lost:
+		return "lost"
+	case tcproom.Gap:
+		return fmt.Sprintf("gap %d-%d", ev.GapFrom, ev.GapTo)
+	case tcproom.Uncertain:
+		return fmt.Sprintf("uncertain %s", ev.Body)
+	case tcproom.Goodbye:
+		return strings.TrimSpace("goodbye " + ev.Code)
+	case tcproom.Message:
+		past := ""
+		if ev.History {
+			past = "history "
+		}
+		return fmt.Sprintf("%s%d %s", past, ev.Seq, ev.Body)
+	}
+	return fmt.Sprintf("%d %v %s", ev.Seq, ev.Kind, ev.From.Name)
+}
+
+func hearAll(t testing.TB, c *tcproom.Client, want ...string) {
+	t.Helper()
+	for i, w := range want {
+		require.Equal(t, w, hear(t, c), "event %d", i)
+	}
+}
+
+// ends returns why c ends, and throws away what comes before.
+func ends(t testing.TB, c *tcproom.Client) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		_, err := c.Receive(ctx)
+		if err != nil {
+			require.NoError(t, ctx.Err(), "it has not ended")
+			require.Equal(t, err, c.Err())
+			return err
+		}
+	}
+}
+
+func say(t testing.TB, c *tcproom.Client, body string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	require.NoError(t, c.Send(ctx, []byte(body)))
+}
+
+func sayAcked(t testing.TB, c *tcproom.Client, body string) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	seq, err := c.SendAcked(ctx, []byte(body))
+	require.NoError(t, err)
+	return seq
+}
+
+func TestP16ClientResumes(t *testing.T) {
+	inBubble("nothing is lost or doubled, and nobody notices", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		ada, link := newClient(t, srv, "ada")
+		hearAll(t, ada, "welcome joined")
+		bob.Expect(roomtest.Joined("ada"))
+		bob.Send("one")
+		hearAll(t, ada, "3 one")
+		link.setDown(io.ErrNoProgress)
+		link.now().Reset()
+		hearAll(t, ada, "lost")
+		bob.Send("two")
+		srv.Join("eve").Leave()
+		bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
+		link.setDown(nil)
+		hearAll(t, ada, "welcome resumed", "4 two", "5 Join eve", "6 Leave eve")
+		bob.Send("three")
+		hearAll(t, ada, "7 three")
+		require.Equal(t, uint64(8), sayAcked(t, ada, "mine"))
+		bob.Expect(roomtest.Message("ada", "mine"))
+		for range 3 { // with no event between
+			link.now().Reset()
+			hearAll(t, ada, "lost", "welcome resumed")
+		}
+		require.NoError(t, ada.Close())
+		bob.Expect(roomtest.Left("ada"))
+	})
+
+	inBubble("a gap names what is lost", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Events: 100})
+		bob := srv.Join("bob")
+		ada, link := newClient(t, srv, "ada")
+		hearAll(t, ada, "welcome joined")
+		link.setDown(io.ErrNoProgress)
+		link.now().Reset()
+		hearAll(t, ada, "lost")
+		for i := range 250 {
+			bob.Send(fmt.Sprint(i))
+		}
+		link.setDown(nil)
+		hearAll(t, ada, "welcome gap", "gap 3-152")
+		for i := range 100 {
+			hearAll(t, ada, fmt.Sprintf("%d %d", 153+i, 150+i))
+		}
+		link.now().Reset()
+		hearAll(t, ada, "lost", "welcome resumed")
+		bob.Send("on")
+		hearAll(t, ada, "253 on")
+	})
+
+	inBubble("who alone talks has no gap", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Events: 10})
+		ada, link := newClient(t, srv, "ada")
+		hearAll(t, ada, "welcome joined")
+		for range 50 {
+			say(t, ada, "mine")
+		}
+		require.Equal(t, uint64(52), sayAcked(t, ada, "mine"))
+		link.now().Reset()
+		hearAll(t, ada, "lost", "welcome resumed")
+	})
+
+	inBubble("a stranger after the grace, and history that was heard is not given again", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithHistory(tcproom.History{}))
+		bob := srv.Join("bob")
+		bob.Send("before")
+		ada, link := newClient(t, srv, "ada")
+		hearAll(t, ada, "welcome joined", "history 2 before")
+		bob.Expect(roomtest.Joined("ada"))
+		bob.Send("heard")
+		hearAll(t, ada, "4 heard")
+		link.setDown(io.ErrNoProgress)
+		link.now().Reset()
+		hearAll(t, ada, "lost")
+		time.Sleep(time.Minute)
+		bob.Expect(roomtest.Left("ada"))
+		bob.Send("missed")
+		link.setDown(nil)
+		hearAll(t, ada, "welcome expired", "history 6 missed")
+		bob.Expect(roomtest.Joined("ada"))
+		bob.Send("live")
+		hearAll(t, ada, "8 live")
+	})
+
+	inBubble("from what another client has noted", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		old, link := newClient(t, srv, "ada")
+		w, err := old.Receive(t.Context())
+		require.NoError(t, err)
+		bob.Expect(roomtest.Joined("ada"))
+		for range 5 {
+			sayAcked(t, old, "old")
+		}
+		link.setDown(io.ErrNoProgress)
+		link.now().Reset() // its process is gone
+		bob.Send("missed")
+		ada, _ := newClient(t, srv, "ada", tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq}))
+		hearAll(t, ada, "welcome resumed", "8 missed")
+		require.Equal(t, uint64(9), sayAcked(t, ada, "new"), "a number that the room knows is not used again")
+	})
+}
+
+// TestF44 checks that clients which lose their room together do not come
+// back together, and each exactly when it says.
+func TestF44(t *testing.T) {
+	inBubble("10,000 clients", t, func(t *testing.T) {
+		const n, buckets, window = 10_000, 20, 100 * time.Millisecond
+		var mu sync.Mutex
+		var hist [buckets]int
+		start := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range n {
+			dials := 0
+			var promised time.Duration
+			var c *tcproom.Client
+			dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+				if dials++; dials == 1 {
+					return nil, io.ErrNoProgress
+				}
+				mu.Lock()
+				hist[min(time.Since(start)*buckets/window, buckets-1)]++
+				promised = time.Since(start)
+				mu.Unlock()
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			c = tcproom.NewClient(ctx, "room:1", tcproom.WithDialer(dial))
+			wg.Go(func() {
+				ev, err := c.Receive(ctx)
+				if err != nil || ev.Kind != tcproom.Lost || ev.RetryAfter >= window {
+					t.Error(ev, err)
+				}
+				time.Sleep(window)
+				mu.Lock()
+				defer mu.Unlock()
+				if promised != ev.RetryAfter {
+					t.Errorf("it dialled after %v, and said %v", promised, ev.RetryAfter)
+				}
+			})
+		}
+		wg.Wait()
+		cancel()
+		total := 0
+		for _, k := range hist {
+			total += k
+			require.LessOrEqual(t, k, 2*n/buckets, "%v", hist)
+			require.GreaterOrEqual(t, k, n/buckets/2, "%v", hist)
+		}
+		require.Equal(t, n, total)
+	})
+
+	inBubble("the room's word", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{RetryAfter: time.Minute})
+		c, link := newClient(t, srv, "ada")
+		hearAll(t, c, "welcome joined")
+		require.NoError(t, srv.Room.Shutdown(t.Context()))
+		hearAll(t, c, "goodbye closed")
+		ev, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, tcproom.Lost, ev.Kind)
+		require.Equal(t, "closed", ev.Code)
+		require.GreaterOrEqual(t, ev.RetryAfter, time.Minute)
+		require.Less(t, ev.RetryAfter, time.Minute+30*time.Second)
+		require.Equal(t, 1, link.dialled())
+		time.Sleep(ev.RetryAfter - 1)
+		synctest.Wait()
+		require.Equal(t, 1, link.dialled())
+		time.Sleep(1)
+		synctest.Wait()
+		require.Equal(t, 2, link.dialled())
+	})
+}
+
+func TestClientDoesNotComeBack(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(t *testing.T, srv *roomtest.Server) // of ada; nil: she is not let in
+		opts []tcproom.RoomOption
+		dial []tcproom.ClientOption
+		want func(t *testing.T, err error)
+	}{
+		{name: "after a kick", end: func(t *testing.T, srv *roomtest.Server) { srv.Kick("ada", "rude") },
+			want: func(t *testing.T, err error) {
+				require.ErrorIs(t, err, tcproom.ErrKicked)
+				require.ErrorContains(t, err, `"rude"`)
+			}},
+		{name: "after a failed authentication",
+			opts: []tcproom.RoomOption{tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+				return tcproom.Identity{}, errors.New("wrong password")
+			})},
+			want: func(t *testing.T, err error) {
+				refused, ok := errors.AsType[*tcproom.RefusedError](err)
+				require.True(t, ok)
+				require.Equal(t, "wrong password", refused.Message)
+			}},
+		{name: "where it speaks another version", dial: []tcproom.ClientOption{tcproom.WithCodec(future{})},
+			want: func(t *testing.T, err error) {
+				refused, ok := errors.AsType[*tcproom.RefusedError](err)
+				require.True(t, ok)
+				require.Equal(t, "malformed", refused.Code)
+			}},
+		{name: "with a seq from the future", end: nil,
+			dial: []tcproom.ClientOption{tcproom.WithName("a b")},
+			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrNameInvalid) }},
+		{name: "where OnEvent wants its events", dial: []tcproom.ClientOption{tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {})},
+			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrReceive) }},
+	}
+	for _, tt := range tests {
+		inBubble(tt.name, t, func(t *testing.T) {
+			srv := sessionServer(t, tcproom.Sessions{}, tt.opts...)
+			c, link := newClient(t, srv, "ada", tt.dial...)
+			if tt.end != nil {
+				hearAll(t, c, "welcome joined")
+				tt.end(t, srv)
+			}
+			tt.want(t, ends(t, c))
+			dials := link.dialled()
+			time.Sleep(time.Hour)
+			require.Equal(t, dials, link.dialled())
+			require.Equal(t, c.Err(), c.Send(t.Context(), []byte("hi")))
+			_, err := c.SendAcked(t.Context(), []byte("hi"))
+			require.Equal(t, c.Err(), err)
+			require.Zero(t, srv.Room.Len())
+		})
+	}
+
+	t.Run("where it does not trust the certificate", func(t *testing.T) {
+		server, _ := testTLS()
+		addr := serveTCP(t, tcproom.New(tcproom.WithTLS(server)))
+		c := tcproom.NewClient(t.Context(), addr, tcproom.WithTLS(&tls.Config{}))
+		require.ErrorAs(t, ends(t, c), new(*tls.CertificateVerificationError))
+	})
+	t.Run("where it speaks an old TLS", func(t *testing.T) {
+		server, client := testTLS()
+		server, client = server.Clone(), client.Clone()
+		server.MinVersion, client.MaxVersion = tls.VersionTLS13, tls.VersionTLS12
+		addr := serveTCP(t, tcproom.New(tcproom.WithTLS(server)))
+		c := tcproom.NewClient(t.Context(), addr, tcproom.WithTLS(client))
+		require.ErrorContains(t, ends(t, c), "protocol version")
+	})
+	t.Run("where its certificate is missing", func(t *testing.T) {
+		server, client := testTLS()
+		server = server.Clone()
+		server.ClientAuth = tls.RequireAnyClientCert
+		addr := serveTCP(t, tcproom.New(tcproom.WithTLS(server)))
+		c := tcproom.NewClient(t.Context(), addr, tcproom.WithTLS(client))
+		require.ErrorContains(t, ends(t, c), "certificate required")
+	})
+	t.Run("where the address makes no sense", func(t *testing.T) {
+		require.ErrorAs(t, ends(t, tcproom.NewClient(t.Context(), "localhost")), new(*net.AddrError))
+	})
+}
+
+// future is JSON with a hello of another kind.
+type future struct{ tcproom.JSON }
+
+func (future) AppendHello(dst []byte, _ *tcproom.Hello) ([]byte, error) {
+	return append(dst, `{"type":"hello2"}`...), nil
+}
+
+func TestClientComesBack(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+	}{
+		{"DNS", &net.DNSError{Err: "no such host", Name: "room"}},
+		{"refused", &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
+	} {
+		inBubble("from "+tt.name, t, func(t *testing.T) {
+			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
+			c, link := newClient(t, srv, "ada")
+			hearAll(t, c, "welcome joined")
+			link.setDown(tt.err)
+			link.now().Reset()
+			hearAll(t, c, "lost")
+			time.Sleep(10 * time.Second)
+			require.Greater(t, link.dialled(), 5)
+			link.setDown(nil)
+			hearAll(t, c, "welcome resumed")
+		})
+	}
+
+	inBubble("when the room is full", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithMaxMembers(1))
+		bob := srv.Join("bob")
+		c, _ := newClient(t, srv, "ada")
+		ev, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, tcproom.Lost, ev.Kind)
+		require.Equal(t, "full", ev.Code)
+		bob.Leave()
+		hearAll(t, c, "welcome joined")
+	})
+
+	inBubble("to another life of the room", t, func(t *testing.T) {
+		network := new(roomtest.Network)
+		open := func() *tcproom.Room {
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithHistory(tcproom.History{}))
+			l, err := network.Listen("room:9000")
+			require.NoError(t, err)
+			go room.Serve(l)
+			t.Cleanup(func() { room.Close() })
+			return room
+		}
+		l := &link{net: network}
+		room := open()
+		c := tcproom.NewClient(t.Context(), "room:9000", tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(l.dial))
+		hearAll(t, c, "welcome joined")
+		for range 10 {
+			sayAcked(t, c, "mine")
+		}
+		room.Close()
+		hearAll(t, c, "lost")
+		room = open()
+		for i := range 3 {
+			room.Broadcast(t.Context(), fmt.Append(nil, "new ", i))
+		}
+		hearAll(t, c, "welcome expired", "history 1 new 0", "history 2 new 1", "history 3 new 2")
+		require.Equal(t, uint64(5), sayAcked(t, c, "mine"))
+		require.NoError(t, c.Close())
+	})
+
+	inBubble("in lines of text", t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		bob := srv.Join("bob")
+		c, link := newClient(t, srv, "", tcproom.WithCodec(tcproom.Text{}))
+		hearAll(t, c, "welcome")
+		say(t, c, "hi")
+		bob.Await(roomtest.Message("guest-1", "hi"))
+		link.now().Reset()
+		hearAll(t, c, "lost", "welcome")
+		say(t, c, "again")
+		bob.Await(roomtest.Message("guest-2", "again"))
+		_, err := c.SendAcked(t.Context(), []byte("hi"))
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+	})
+}
+
+func TestTwoClientsWithOneToken(t *testing.T) {
+	inBubble("the later one wins, and the other does not come back", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		first, link := newClient(t, srv, "ada")
+		w, err := first.Receive(t.Context())
+		require.NoError(t, err)
+		bob.Expect(roomtest.Joined("ada"))
+		at := tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq})
+		second, _ := newClient(t, srv, "ada", at)
+		hearAll(t, second, "welcome resumed")
+		hearAll(t, first, "goodbye taken-over")
+		require.ErrorIs(t, ends(t, first), tcproom.ErrTakenOver)
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, link.dialled())
+		bob.Send("hi")
+		hearAll(t, second, "3 hi")
+		bob.Refute(roomtest.Any(tcproom.Join, tcproom.Leave))
+	})
+}
+
+func TestOffline(t *testing.T) {
+	start := func(t *testing.T, opts ...tcproom.ClientOption) (*roomtest.Member, *tcproom.Client, *link) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		c, link := newClient(t, srv, "ada", opts...)
+		hearAll(t, c, "welcome joined")
+		bob.Expect(roomtest.Joined("ada"))
+		link.setDown(io.ErrNoProgress)
+		link.now().Reset()
+		hearAll(t, c, "lost")
+		return bob, c, link
+	}
+
+	inBubble("wait", t, func(t *testing.T) {
+		bob, c, link := start(t)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, io.ErrShortBuffer)
+		defer cancel()
+		require.Equal(t, io.ErrShortBuffer, c.Send(ctx, []byte("never")))
+		_, err := c.SendAcked(ctx, []byte("never"))
+		require.Equal(t, io.ErrShortBuffer, err)
+		time.AfterFunc(time.Second, func() { link.setDown(nil) })
+		say(t, c, "hi")
+		bob.Expect(roomtest.Message("ada", "hi"))
+		bob.RefuteFor(time.Minute, roomtest.Any(tcproom.Message))
+	})
+
+	inBubble("fail", t, func(t *testing.T) {
+		bob, c, link := start(t, tcproom.WithOffline(tcproom.OfflineFail))
+		err := c.Send(t.Context(), []byte("never"))
+		require.ErrorIs(t, err, tcproom.ErrOffline)
+		require.ErrorIs(t, err, tcproom.ErrReset)
+		time.Sleep(time.Second)
+		_, err = c.SendAcked(t.Context(), []byte("never"))
+		require.ErrorIs(t, err, tcproom.ErrOffline)
+		require.ErrorIs(t, err, io.ErrNoProgress)
+		link.setDown(nil)
+		hearAll(t, c, "welcome resumed")
+		say(t, c, "hi")
+		bob.Expect(roomtest.Message("ada", "hi"))
+	})
+
+	inBubble("buffer", t, func(t *testing.T) {
+		bob, c, link := start(t, tcproom.WithOffline(tcproom.OfflineBuffer(1000*(128+4))))
+		var want []roomtest.Match
+		for i := range 1000 {
+			body := fmt.Sprintf("%04d", i)
+			say(t, c, body)
+			want = append(want, roomtest.Message("ada", body))
+		}
+		err := c.Send(t.Context(), []byte("1000"))
+		require.ErrorIs(t, err, tcproom.ErrOffline)
+		require.ErrorContains(t, err, "the buffer of 132000 bytes is full")
+		link.setDown(nil)
+		bob.Expect(want...)
+		bob.RefuteFor(time.Minute, roomtest.Any(tcproom.Message))
+		require.NoError(t, c.Close())
+	})
+
+	inBubble("before the first connection", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		srv.Listener.Refuse(true)
+		for _, p := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
+			c, _ := newClient(t, srv, "ada", tcproom.WithOffline(p))
+			time.AfterFunc(time.Second, func() { srv.Listener.Refuse(false) })
+			require.NotZero(t, sayAcked(t, c, "hi"))
+			bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "hi"))
+			hearAll(t, c, "lost", "welcome joined")
+			require.NoError(t, c.Close())
+			bob.Expect(roomtest.Left("ada"))
+			srv.Listener.Refuse(true)
+		}
+		c, _ := newClient(t, srv, "ada", tcproom.WithOffline(tcproom.OfflineFail))
+		require.ErrorIs(t, c.Send(t.Context(), []byte("hi")), tcproom.ErrOffline)
+	})
+
+	inBubble("nobody waits for a client that ends", t, func(t *testing.T) {
+		_, c, _ := start(t)
+		time.AfterFunc(time.Second, func() { c.Close() })
+		require.ErrorIs(t, c.Send(t.Context(), []byte("hi")), net.ErrClosed)
+	})
+}
