@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -124,6 +125,22 @@ func TestUncertain(t *testing.T) {
 		link.setDown(nil)
 		say(t, c, "two")
 		bob.Expect(roomtest.Message("ada", "two"))
+	})
+
+	inBubble("who stops waiting while it is being handed over does not know either", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		c, link := newClient(t, srv, "ada")
+		hearAll(t, c, "welcome joined")
+		link.now().Out(roomtest.Stall())
+		for range 3 { // fill what lies between
+			say(t, c, strings.Repeat("x", 60_000))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.SendAcked(ctx, []byte(strings.Repeat("x", 60_000)))
+		require.ErrorIs(t, err, tcproom.ErrUncertain)
+		link.now().Out()
+		require.Equal(t, uint64(6), sayAcked(t, c, "the fifth"))
 	})
 
 	inBubble("Close tells", t, func(t *testing.T) {

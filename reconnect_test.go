@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -259,6 +260,45 @@ func TestP16ClientResumes(t *testing.T) {
 		hearAll(t, ada, "welcome resumed", "8 missed")
 		require.Equal(t, uint64(9), sayAcked(t, ada, "new"), "a number that the room knows is not used again")
 	})
+}
+
+// TestP16ClientCutAnywhere cuts the connection over which a client resumes, at
+// every byte of it: what it hears in all is the same.
+func TestP16ClientCutAnywhere(t *testing.T) {
+	whole := 0
+	for n := int64(0); whole < 3; n++ {
+		require.Less(t, n, int64(2000))
+		synctest.Test(t, func(t *testing.T) {
+			srv := sessionServer(t, tcproom.Sessions{Events: 3})
+			bob := srv.Join("bob")
+			ada, link := newClient(t, srv, "ada")
+			hearAll(t, ada, "welcome joined")
+			link.setDown(io.ErrNoProgress)
+			link.now().Reset()
+			hearAll(t, ada, "lost")
+			for i := range 10 {
+				bob.Send(fmt.Sprint(i))
+			}
+			var faulty *roomtest.Conn
+			link.setFault(func(nc *roomtest.Conn) {
+				nc.In(roomtest.ResetAfter(n))
+				faulty = nc
+			})
+			link.setDown(nil)
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			bob.Send("live")
+			var got []string
+			for len(got) == 0 || got[len(got)-1] != "13 live" {
+				got = append(got, hear(t, ada))
+			}
+			if link.now() == faulty {
+				whole++
+			}
+			got = slices.DeleteFunc(got, func(s string) bool { return s == "lost" || strings.HasPrefix(s, "welcome") })
+			require.Equal(t, []string{"gap 3-9", "10 7", "11 8", "12 9", "13 live"}, got, "cut at %d", n)
+		})
+	}
 }
 
 // TestF44 checks that clients which lose their room together do not come
