@@ -25,6 +25,7 @@ type config struct {
 	chunks     bool // the framing has no boundaries
 	raw        bool // the codec says bodies only
 	maxMessage int
+	reconnect  bool
 	tls        *tls.Config // nil: no TLS
 }
 
@@ -55,6 +56,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&framing, "framing", "as the server's: "+framing.names())
 	fs.Var(&codec, "codec", "as the server's: "+codec.names()+"; chunks go with raw, which is their default")
 	fs.IntVar(&cfg.maxMessage, "max-message", 64<<10, "the largest message, in `bytes`, as the server's")
+	fs.BoolVar(&cfg.reconnect, "reconnect", false, "come back when the connection is lost; with -codec json, and a server\nwith -sessions, as the same member")
 	useTLS := fs.Bool("tls", false, "speak TLS")
 	ca := fs.String("tls-ca", "", "speak TLS, and trust the certificates in this PEM `file` instead of the system's")
 	if err := fs.Parse(args); err != nil {
@@ -82,6 +84,8 @@ func parseFlags(args []string) (*config, error) {
 		return nil, errors.New("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
 	case cfg.raw && cfg.name != "":
 		return nil, errors.New("-codec raw says no names, so there is no -name")
+	case cfg.reconnect && codec.name == "text" && cfg.name != "":
+		return nil, errors.New("-reconnect with a -name goes with -codec json only: text has no hello to say it in each time")
 	case cfg.maxMessage < 1 || cfg.maxMessage > 64<<20:
 		return nil, fmt.Errorf("-max-message %d: want a number from 1 to %d", cfg.maxMessage, 64<<20)
 	}

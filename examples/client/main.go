@@ -4,12 +4,18 @@
 //	go run ./examples/client localhost:9000
 //	go run ./examples/client -framing length4 -codec json -name ada localhost:9000
 //	echo hi | go run ./examples/client -tls-ca cert.pem localhost:9443
+//	go run ./examples/client -codec json -reconnect localhost:9000
 //
 // At the end of the input it closes its sending half, prints what the room
 // still says, and ends with status 0 when the room has closed too: then the
 // room has taken the last line. It ends with status 1, and says why, when it
 // cannot join, when the room ends the connection first, and, at the end, when a
 // line could not be sent. A bad flag is status 2.
+//
+// With -reconnect it comes back when it loses its connection, and says so on
+// standard error. Then it ends with status 0 when the room has taken the last
+// line, as far as the room tells, and with status 1 when the room does not want
+// it back.
 package main
 
 import (
@@ -45,15 +51,12 @@ func main() {
 
 // run is in the room until the end of the input, or until the room ends it.
 func run(cfg *config) error {
+	if cfg.reconnect {
+		return stay(cfg)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
-	c, err := tcproom.Dial(ctx, cfg.addr,
-		tcproom.WithFraming(cfg.framing),
-		tcproom.WithCodec(cfg.codec),
-		tcproom.WithMaxMessage(cfg.maxMessage),
-		tcproom.WithTLS(cfg.tls),
-		tcproom.WithName(cfg.name), // in the hello, where the codec has one
-	)
+	c, err := tcproom.Dial(ctx, cfg.addr, options(cfg)...)
 	if err != nil {
 		return fmt.Errorf("cannot join %s: %w", cfg.addr, err)
 	}
@@ -78,8 +81,25 @@ func run(cfg *config) error {
 	}
 }
 
+// options makes a dialling end's options of the flags.
+func options(cfg *config) []tcproom.DialOption {
+	return []tcproom.DialOption{
+		tcproom.WithFraming(cfg.framing),
+		tcproom.WithCodec(cfg.codec),
+		tcproom.WithMaxMessage(cfg.maxMessage),
+		tcproom.WithTLS(cfg.tls),
+		tcproom.WithName(cfg.name), // in the hello, where the codec has one
+	}
+}
+
+// A speaker is a Conn or a Client.
+type speaker interface {
+	Send(ctx context.Context, body []byte) error
+	Err() error
+}
+
 // say sends the input to the room, line by line or, with chunks, as it comes.
-func say(c *tcproom.Conn, cfg *config) error {
+func say(c speaker, cfg *config) error {
 	ctx := context.Background()
 	if _, hello := cfg.codec.(tcproom.Greeter); !hello && cfg.name != "" {
 		if err := c.Send(ctx, []byte(cfg.name)); err != nil {
@@ -116,9 +136,7 @@ func say(c *tcproom.Conn, cfg *config) error {
 	return cmp.Or(in.Err(), unsent)
 }
 
-// listen prints what the room says, until the end of its stream: bodies as
-// they are with the codec raw, and otherwise the lines of the codec text, which
-// are safe for a terminal.
+// listen prints what the room says, until the end of its stream.
 func listen(c *tcproom.Conn, cfg *config) error {
 	goodbye := false
 	for ev, err := range c.Events(context.Background()) {
@@ -130,16 +148,7 @@ func listen(c *tcproom.Conn, cfg *config) error {
 			continue
 		}
 		goodbye = goodbye || ev.Kind == tcproom.Goodbye
-		line := ev.Body
-		if !cfg.raw {
-			if line, err = (tcproom.Text{}).AppendEvent(nil, &ev); err != nil {
-				return err
-			}
-		}
-		if !cfg.chunks {
-			line = append(line, '\n')
-		}
-		if _, err := os.Stdout.Write(line); err != nil {
+		if err := show(&ev, cfg); err != nil {
 			return err
 		}
 	}
@@ -147,4 +156,20 @@ func listen(c *tcproom.Conn, cfg *config) error {
 		return errors.New("the room ended the connection, as it said")
 	}
 	return nil
+}
+
+// show prints an event: the body as it is with the codec raw, and otherwise the
+// line of the codec text, which is safe for a terminal.
+func show(ev *tcproom.Event, cfg *config) (err error) {
+	line := ev.Body
+	if !cfg.raw {
+		if line, err = (tcproom.Text{}).AppendEvent(nil, ev); err != nil {
+			return err
+		}
+	}
+	if !cfg.chunks {
+		line = append(line, '\n')
+	}
+	_, err = os.Stdout.Write(line)
+	return err
 }

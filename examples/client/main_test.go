@@ -288,6 +288,7 @@ func TestBadFlags(t *testing.T) {
 		{"codec", "-codec xml a:1", `invalid value "xml" for flag -codec: want one of json, raw, text`},
 		{"chunks of JSON", "-framing chunks -codec json a:1", "-framing chunks goes with -codec raw only"},
 		{"name in raw", "-codec raw -name ada a:1", "-codec raw says no names"},
+		{"name of text that comes back", "-reconnect -name ada a:1", "-reconnect with a -name goes with -codec json only"},
 		{"no messages", "-max-message 0 a:1", "-max-message 0: want a number from 1 to "},
 		{"no such file", "-tls-ca nosuch.pem a:1", "-tls-ca: open nosuch.pem: no such file"},
 		{"no certificate", "-tls-ca main.go a:1", "-tls-ca: no certificate in main.go"},

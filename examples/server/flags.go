@@ -29,6 +29,9 @@ type config struct {
 	maxMessage int
 	maxMembers int
 	askName    bool
+	history    int
+	sessions   bool
+	grace      time.Duration
 	tls        *tls.Config // nil: no TLS
 	logger     *slog.Logger
 }
@@ -73,6 +76,9 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&count{&cfg.maxMessage, 64 << 20}, "max-message", "the largest message, in `bytes`")
 	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
 	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name: the first line that they send; with -codec text only")
+	fs.Var(&count{&cfg.history, 1 << 30}, "history", "how `many` of the last messages those who join are given")
+	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json only")
+	fs.DurationVar(&cfg.grace, "grace", 30*time.Second, "with -sessions, how long a member that lost its connection stays one")
 	cert := fs.String("tls-cert", "", "speak TLS, with the certificate in this PEM `file`")
 	key := fs.String("tls-key", "", "the PEM `file` of the certificate's key")
 	fs.Var(&log, "log", "how to log to standard error: "+log.names())
@@ -100,6 +106,14 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
+	case cfg.sessions && codec.name != "json":
+		return nil, fmt.Errorf("-sessions goes with -codec json only")
+	case given["grace"] && !cfg.sessions:
+		return nil, fmt.Errorf("-grace goes with -sessions only")
+	case cfg.grace <= 0:
+		return nil, fmt.Errorf("-grace %v is not positive", cfg.grace)
+	case cfg.history > 0 && codec.name == "raw":
+		return nil, fmt.Errorf("-history goes with -codec text or json: raw cannot tell the past from the present")
 	case cfg.maxWait < 0:
 		return nil, fmt.Errorf("-max-wait %v is negative", cfg.maxWait)
 	case (*cert == "") != (*key == ""):

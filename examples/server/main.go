@@ -3,6 +3,7 @@
 //	go run ./examples/server                                # then, in two terminals: nc localhost 9000
 //	go run ./examples/server -ask-name                      # asks members for their names
 //	go run ./examples/server -framing length4 -codec json   # for programs
+//	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
 //
 // The first line on standard error is "listening on HOST:PORT". Ctrl-C gives
@@ -99,6 +100,12 @@ func options(cfg *config) []tcproom.RoomOption {
 	}
 	if cfg.askName {
 		opts = append(opts, tcproom.Handshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
+	}
+	if cfg.history > 0 {
+		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: cfg.history}))
+	}
+	if cfg.sessions {
+		opts = append(opts, tcproom.WithSessions(tcproom.Sessions{Grace: cfg.grace}))
 	}
 	return opts
 }

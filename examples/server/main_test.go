@@ -324,6 +324,20 @@ func TestDrain(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t, "-history", "2")
+	ada, bob := nc(t, addr), nc(t, addr)
+	program.Meet(t, ada, bob)
+	for _, line := range []string{"one\n", "two\n", "three\n"} {
+		ada.Say(t, line)
+		bob.Out.Expect(t, line)
+	}
+	eve := nc(t, addr)
+	require.Regexp(t, `^- \d{4}-\d\d-\d\d \d\d:\d\d guest-[12]: two$`, eve.Out.Line(t))
+	require.Regexp(t, `^- \d{4}-\d\d-\d\d \d\d:\d\d guest-[12]: three$`, eve.Out.Line(t))
+}
+
 // lag connects a member whose connection takes next to nothing, and has so
 // much said that it cannot have taken it.
 func lag(t *testing.T, addr string) net.Conn {
@@ -425,6 +439,11 @@ func TestBadFlags(t *testing.T) {
 		{"log", "-log loud", `invalid value "loud" for flag -log: want one of json, off, text`},
 		{"chunks of text", "-framing chunks -codec text", "-framing chunks goes with -codec raw only"},
 		{"names in raw", "-codec raw -ask-name", "-ask-name goes with -codec text only"},
+		{"sessions of text", "-sessions", "-sessions goes with -codec json only"},
+		{"grace alone", "-grace 1s", "-grace goes with -sessions only"},
+		{"no grace", "-codec json -sessions -grace 0s", "-grace 0s is not positive"},
+		{"history in raw", "-codec raw -history 5", "-history goes with -codec text or json"},
+		{"negative history", "-history -1", `invalid value "-1" for flag -history`},
 		{"negative wait", "-max-wait -1s", "-max-wait -1s is negative"},
 		{"wait without unit", "-max-wait 5", `invalid value "5" for flag -max-wait`},
 		{"negative backlog", "-backlog -1", `invalid value "-1" for flag -backlog: want a number from 0 to `},
@@ -450,7 +469,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	p := program.Start(t, program.Path("server"), "-help")
 	require.Zero(t, p.Status(t))
-	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name tls-cert tls-key log") {
+	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace tls-cert tls-key log") {
 		require.Contains(t, p.Err.Text(), "\n  -"+name)
 	}
 }

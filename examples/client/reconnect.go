@@ -1,0 +1,75 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"example.com/tcproom"
+)
+
+// heartbeat is how long the room may be silent before it is asked whether it
+// is there, with a codec that can ask.
+const heartbeat = 20 * time.Second
+
+// stay is run with -reconnect: whenever the connection is lost it comes back.
+func stay(cfg *config) error {
+	opts := []tcproom.ClientOption{tcproom.WithHeartbeat(heartbeat)}
+	for _, o := range options(cfg) {
+		opts = append(opts, o)
+	}
+	c := tcproom.NewClient(context.Background(), cfg.addr, opts...)
+	said := make(chan error, 1)
+	go func() {
+		err := say(c, cfg)
+		said <- cmp.Or(err, c.Close()) // which waits until the room has the last line
+	}()
+	if err := follow(c, cfg); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return <-said
+}
+
+// follow prints what the room says and what becomes of the connection, until
+// the client ends.
+func follow(c *tcproom.Client, cfg *config) error {
+	for ev, err := range c.Events(context.Background()) {
+		if err != nil {
+			return err
+		}
+		switch ev.Kind {
+		case tcproom.Welcome:
+			fmt.Fprintln(os.Stderr, greeting(&ev))
+		case tcproom.Lost:
+			fmt.Fprintf(os.Stderr, "no connection: %s; trying again\n", ev.Text)
+		case tcproom.Uncertain:
+			fmt.Fprintf(os.Stderr, "client: the room may have heard this or not: %q\n", ev.Body)
+		default:
+			if err := show(&ev, cfg); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// greeting says how the client has come into the room.
+func greeting(ev *tcproom.Event) string {
+	how := "joined"
+	switch ev.Outcome {
+	case tcproom.Resumed:
+		how = "resumed"
+	case tcproom.ResumedGap:
+		how = "resumed, after a gap,"
+	case tcproom.Expired:
+		how = "joined anew, for the room did not wait,"
+	}
+	if ev.From.Name == "" {
+		return "connected" // the codec says no more
+	}
+	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Total)
+}
