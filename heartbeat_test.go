@@ -329,8 +329,7 @@ func TestF30PingsKeepTheirPlace(t *testing.T) {
 				}
 			}
 		}
-		// What was skipped would have stood behind the ping; the gap says so at once.
-		require.Equal(t, " first gap ping last", seen)
+		require.Equal(t, " first ping gap last", seen, "what was skipped stood behind the ping")
 		nc.Close()
 		<-served
 		require.NoError(t, room.Close())
