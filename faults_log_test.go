@@ -2,6 +2,7 @@ package tcproom_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -18,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
@@ -31,8 +33,8 @@ var evil = []string{
 // raw reports whether s has something in it that only a quoted one may have.
 func raw(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' || r == unicode.ReplacementChar
-	})
+		return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029'
+	}) || !utf8.ValidString(s)
 }
 
 // A strictLog is a slog.Handler for whose records everything but the values of
@@ -78,93 +80,101 @@ func (l strictLog) Handle(_ context.Context, r slog.Record) error {
 func TestF57NothingRawInLogs(t *testing.T) {
 	for _, bad := range evil {
 		require.True(t, raw(bad))
-		synctest.Test(t, func(t *testing.T) {
-			log := newStrictLog(t)
-			mustBeClean := func(err error) {
-				if err != nil && raw(err.Error()) {
-					t.Errorf("raw in an error: %q", err)
-				}
-			}
-			quoted := fmt.Sprintf("%q", bad) // close to JSON, and wrong where that is interesting
-			var room *tcproom.Room
-			room = tcproom.New(
-				tcproom.WithLogger(slog.New(log)), tcproom.WithMaxMessage(1<<10), tcproom.WithHandshakeTimeout(time.Second),
-				tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-					switch {
-					case strings.HasPrefix(string(body), "panic"):
-						panic(string(body))
-					case strings.HasPrefix(string(body), "fail"):
-						return fmt.Errorf("the hook read %q", body)
-					}
-					_, err := room.Post(context.Background(), c, body)
-					return err
-				}),
-				tcproom.OnLeave(func(c *tcproom.Conn, cause error) { mustBeClean(cause); mustBeClean(context.Cause(c.Context())) }),
-				tcproom.OnReject(func(_ net.Addr, cause error) { mustBeClean(cause) }),
-			)
-			hello := `{"type":"hello","name":"eve"}`
-			for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Netstring{}, tcproom.ContentLength{}, tcproom.Varint{}} {
-				for _, frames := range [][]string{
-					{bad}, {`{"type":` + quoted + `}`}, {`{"type":"hello","name":` + quoted + `}`}, {`{` + quoted + `:1}`}, {`{"type":"hello",` + bad},
-					{hello, bad}, {hello, `{"type":` + quoted + `}`}, {hello, `{"type":"message","body":` + quoted + `,"data":1}`},
-					{hello, `{"type":"message","body":"panic` + strings.Trim(quoted, `"`) + `"}`},
-					{hello, `{"type":"message","body":"fail` + strings.Trim(quoted, `"`) + `"}`},
-				} {
-					nc, served := pipe(room, tcproom.WithFraming(f), tcproom.WithCodec(tcproom.JSON{}))
-					go io.Copy(io.Discard, nc)
-					var stream []byte
-					for _, frame := range frames {
-						framed, err := f.AppendFrame(nil, []byte(frame))
-						if err != nil {
-							framed = []byte(frame + "\n")
-						}
-						stream = append(stream, framed...)
-					}
-					nc.Write(append(stream, bad...))
-					nc.Close()
-					mustBeClean(<-served)
-				}
-			}
-			// What our own end says, and what it hears from a room that is evil.
-			_, err := room.Join(tcproom.WithName(bad), tcproom.WithCodec(tcproom.JSON{}))
-			require.Error(t, err)
-			mustBeClean(err)
-			for _, says := range []string{
-				bad + "\n", `{"type":"refused","code":` + quoted + `,"text":` + quoted + "}\n", `{"type":` + quoted + "}\n", `{"type":"welcome","seq":` + quoted + "}\n",
-			} {
-				here, there := net.Pipe()
-				go func() {
-					io.WriteString(there, says)
-					there.Close()
-				}()
-				go io.Copy(io.Discard, there)
-				c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithLogger(slog.New(log)), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
-				<-c.Context().Done()
-				mustBeClean(c.Err())
-				mustBeClean(c.Close())
-			}
-			// Reasons and addresses.
-			c, err := room.Join()
-			require.NoError(t, err)
-			require.NoError(t, room.Kick(only(room), bad))
-			for _, err := range c.Events(t.Context()) {
-				mustBeClean(err)
-			}
-			c.Close()
-			stuck := &badConn{nil, "Read", make(chan struct{})}
-			here, there := net.Pipe()
-			stuck.Conn = &evilAddr{there, bad}
-			go room.ServeConn(stuck)
-			synctest.Wait()
-			var stop *tcproom.StopError
-			require.True(t, errors.As(room.Close(), &stop))
-			mustBeClean(stop)
-			close(stuck.release)
-			<-room.Done()
-			here.Close()
-			require.Greater(t, len(*log.records), 10)
-		})
+		valid, err := json.Marshal(bad)
+		require.NoError(t, err)
+		for _, quoted := range []string{string(valid), fmt.Sprintf("%q", bad)} { // good JSON, and often bad
+			testNothingRaw(t, bad, quoted)
+		}
 	}
+}
+
+// testNothingRaw has peers send bad as it is, and quoted where a string is due.
+func testNothingRaw(t *testing.T, bad, quoted string) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newStrictLog(t)
+		mustBeClean := func(err error) {
+			if err != nil && raw(err.Error()) {
+				t.Errorf("raw in an error: %q", err)
+			}
+		}
+		var room *tcproom.Room
+		room = tcproom.New(
+			tcproom.WithLogger(slog.New(log)), tcproom.WithMaxMessage(1<<10), tcproom.WithHandshakeTimeout(time.Second),
+			tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				switch {
+				case strings.HasPrefix(string(body), "panic"):
+					panic(string(body))
+				case strings.HasPrefix(string(body), "fail"):
+					return fmt.Errorf("the hook read %q", body)
+				}
+				_, err := room.Post(context.Background(), c, body)
+				return err
+			}),
+			tcproom.OnLeave(func(c *tcproom.Conn, cause error) { mustBeClean(cause); mustBeClean(context.Cause(c.Context())) }),
+			tcproom.OnReject(func(_ net.Addr, cause error) { mustBeClean(cause) }),
+		)
+		hello := `{"type":"hello","name":"eve"}`
+		for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Netstring{}, tcproom.ContentLength{}, tcproom.Varint{}} {
+			for _, frames := range [][]string{
+				{bad}, {`{"type":` + quoted + `}`}, {`{"type":"hello","name":` + quoted + `}`}, {`{` + quoted + `:1}`}, {`{"type":"hello",` + bad},
+				{hello, bad}, {hello, `{"type":` + quoted + `}`}, {hello, `{"type":"message","body":` + quoted + `,"data":1}`},
+				{hello, `{"type":"message","body":"panic` + strings.Trim(quoted, `"`) + `"}`},
+				{hello, `{"type":"message","body":"fail` + strings.Trim(quoted, `"`) + `"}`},
+			} {
+				nc, served := pipe(room, tcproom.WithFraming(f), tcproom.WithCodec(tcproom.JSON{}))
+				go io.Copy(io.Discard, nc)
+				var stream []byte
+				for _, frame := range frames {
+					framed, err := f.AppendFrame(nil, []byte(frame))
+					if err != nil {
+						framed = []byte(frame + "\n")
+					}
+					stream = append(stream, framed...)
+				}
+				nc.Write(append(stream, bad...))
+				nc.Close()
+				mustBeClean(<-served)
+			}
+		}
+		// What our own end says, and what it hears from a room that is evil.
+		_, err := room.Join(tcproom.WithName(bad), tcproom.WithCodec(tcproom.JSON{}))
+		require.Error(t, err)
+		mustBeClean(err)
+		for _, says := range []string{
+			bad + "\n", `{"type":"refused","code":` + quoted + `,"message":` + quoted + "}\n", `{"type":` + quoted + "}\n", `{"type":"welcome","seq":` + quoted + "}\n",
+		} {
+			here, there := net.Pipe()
+			go func() {
+				io.WriteString(there, says)
+				there.Close()
+			}()
+			go io.Copy(io.Discard, there)
+			c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithLogger(slog.New(log)), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+			<-c.Context().Done()
+			mustBeClean(c.Err())
+			mustBeClean(c.Close())
+		}
+		// Reasons and addresses.
+		c, err := room.Join()
+		require.NoError(t, err)
+		require.NoError(t, room.Kick(only(room), bad))
+		for _, err := range c.Events(t.Context()) {
+			mustBeClean(err)
+		}
+		c.Close()
+		stuck := &badConn{nil, "Read", make(chan struct{})}
+		here, there := net.Pipe()
+		stuck.Conn = &evilAddr{there, bad}
+		go room.ServeConn(stuck)
+		synctest.Wait()
+		var stop *tcproom.StopError
+		require.True(t, errors.As(room.Close(), &stop))
+		mustBeClean(stop)
+		close(stuck.release)
+		<-room.Done()
+		here.Close()
+		require.Greater(t, len(*log.records), 10)
+	})
 }
 
 // evilAddr is a conn whose peer says where it comes from.

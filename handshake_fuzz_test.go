@@ -133,6 +133,7 @@ func FuzzHandshake(f *testing.F) {
 			f.Add(uint8(i), data[:len(data)*2/3], uint64(1))
 		}
 	}
+	f.Add(uint8(4), append([]byte("X: "), bytes.Repeat([]byte("x"), 2*maxShaken)...), uint64(2)) // no frame is too large
 	f.Fuzz(func(t *testing.T, i uint8, data []byte, seed uint64) {
 		if len(data) > 16<<10 {
 			return // the reference is slow
