@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -177,7 +175,10 @@ func (r *Room) sessionLocked(h *Resume) *session {
 	// By its hash: how long a look-up takes says nothing about a token.
 	hash := sha256.Sum256([]byte(h.Token))
 	s := r.sessions[hash]
-	if s == nil || subtle.ConstantTimeCompare(s.hash[:], hash[:]) == 0 || s.conn.leaving {
+	if s == nil || subtle.ConstantTimeCompare(s.hash[:], hash[:]) == 0 {
+		return nil
+	}
+	if s.conn.leaving || s.conn.Err() != nil && !s.conn.vanished() { // or about to leave
 		return nil
 	}
 	if subtle.ConstantTimeCompare([]byte(h.Epoch), []byte(r.epoch)) == 0 {
@@ -200,6 +201,8 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	}
 	s := r.sessionLocked(h)
 	switch {
+	case c.Err() != nil:
+		return false, c.Err()
 	case s == nil:
 		c.outcome = Expired
 		return false, nil
@@ -295,16 +298,12 @@ func (r *Room) takeOverLocked(p *pass, s *session, c *Conn) {
 	r.stats.Resumed++
 }
 
-// vanished reports whether a conn that ended with cause may come back.
-func vanished(cause error) bool {
-	switch cause.(type) {
-	case *HookError, *refusal:
-		return false
-	}
-	for _, err := range []error{io.EOF, io.ErrUnexpectedEOF, ErrReset, ErrIdleTimeout, ErrWriteTimeout, ErrSlow} {
-		if errors.Is(cause, err) {
-			return true
-		}
+// vanished reports whether the member of c, which has ended, may come back. A
+// code says so rather than the cause, which may wrap what a hook or framing said.
+func (c *Conn) vanished() bool {
+	switch c.ended() {
+	case "left", "cut-off", "reset", "idle-timeout", "write-timeout", "slow":
+		return true
 	}
 	return false
 }
@@ -319,7 +318,7 @@ func (r *Room) detach(c *Conn, cause error) bool {
 	if c.stays { // taken over
 		return true
 	}
-	if s == nil || c.goodbye || !vanished(cause) || !c.joined || c.leaving || r.state != roomOpen {
+	if s == nil || c.goodbye || !c.vanished() || !c.joined || c.leaving || r.state != roomOpen {
 		return false
 	}
 	c.stays = true

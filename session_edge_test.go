@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,4 +190,68 @@ func TestReplayComesBeforeAGap(t *testing.T) {
 			at++ // its own join
 		}
 	}
+}
+
+// TestWhoBreaksARuleIsNotKept: whatever a limiter or framing wraps in its error.
+func TestWhoBreaksARuleIsNotKept(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		opt  tcproom.RoomOption
+		want error
+	}{
+		{"limiter", tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { return stingy{} }), tcproom.ErrRateLimited},
+		{"framing", tcproom.WithFraming(cutShort{}), tcproom.ErrMalformed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			causes := newCauses()
+			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tt.opt, tcproom.OnLeave(causes.left))
+			ada := visits(t, srv, nil)
+			ada.welcomed("joined")
+			ada.say(object{"type": "message", "body": "hi"})
+			eventually(t, "gone", func() bool { return srv.Room.Len() == 0 || srv.Room.Stats().Detached > 0 })
+			require.Zero(t, srv.Room.Stats().Detached)
+			require.ErrorIs(t, causes.next(t), tt.want)
+		})
+	}
+}
+
+type stingy struct{}
+
+func (stingy) WaitN(context.Context, int) error { return fmt.Errorf("no more: %w", io.EOF) }
+
+// cutShort is Lines which takes a message for one that is cut off.
+type cutShort struct{ tcproom.Lines }
+
+func (f cutShort) SplitFrame(data []byte, limit int) (int, []byte, error) {
+	if bytes.Contains(data, []byte(`"body"`)) {
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	return f.Lines.SplitFrame(data, limit)
+}
+
+// TestWhoWasEndedDoesNotResume: a member that the room's program has ended,
+// or whose hook failed, is not saved by another connection.
+func TestWhoWasEndedDoesNotResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan bool)
+		var left atomic.Int32
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			<-release
+			return nil
+		}), tcproom.OnLeave(func(*tcproom.Conn, error) { left.Add(1) }))
+		ada := visits(t, srv, nil)
+		w := ada.welcomed("joined")
+		ada.say(object{"type": "message", "body": "slow"})
+		synctest.Wait()
+		c, _ := srv.Room.Member(w["id"].(string))
+		require.NoError(t, c.Close())
+		v := visits(t, srv, resume(w, 1))
+		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+		release <- true
+		require.Equal(t, "3 leave guest-1", v.short())
+		ada.nc.Close()
+		synctest.Wait()
+		require.EqualValues(t, 1, left.Load())
+		require.Equal(t, map[string]uint64{"ended": 1}, srv.Room.Stats().Left)
+	})
 }
