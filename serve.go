@@ -270,6 +270,9 @@ func (r *Room) seeOut(c *Conn) {
 	c.endForExit()
 	cause := c.Err()
 	c.tellAdmitted(cause)
+	if c.session != nil {
+		c.session.hearing.Done()
+	}
 	// Deferred, because a codec may end the goroutine as it says the leave.
 	defer r.tellEnd(c, cause)
 	defer r.farewell(c, cause)
@@ -291,6 +294,9 @@ func (r *Room) tellEnd(c *Conn, cause error) {
 	switch {
 	case stays: // a member, without a connection or with another one
 	case c.welcomed && r.cfg.onLeave != nil:
+		if c.session != nil {
+			c.session.hearing.Wait() // a hook may have outlived its connection
+		}
 		c.call(hookOnLeave, func() error { r.cfg.onLeave(c, cause); return nil })
 	case !c.welcomed && r.cfg.onReject != nil:
 		c.call(hookOnReject, func() error { r.cfg.onReject(c.RemoteAddr(), cause); return nil })

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -73,6 +74,8 @@ type session struct {
 	start uint64 // what the first Welcome said: what came before is not for this member
 
 	hash [sha256.Size]byte // of the token
+
+	hearing sync.WaitGroup // connections that may be in OnMessage; not guarded
 
 	// While it is detached: what ended conn, until when it is waited for, and
 	// the list of all that are, those that vanished first at its head.
@@ -166,6 +169,7 @@ func (r *Room) beginSessionLocked(c *Conn) (token string) {
 		r.sessions = make(map[[sha256.Size]byte]*session)
 	}
 	r.sessions[c.session.hash] = c.session
+	c.session.hearing.Add(1)
 	return token
 }
 
@@ -281,6 +285,7 @@ func (r *Room) takeOverLocked(p *pass, s *session, c *Conn) {
 	old.joined, old.stays = false, true
 	c.setIdentity(old.member())
 	c.session, s.conn = s, c
+	s.hearing.Add(1)
 
 	r.members[old.ID()] = c
 	c.prev, c.next = old.prev, old.next
@@ -410,6 +415,7 @@ func (r *Room) dismiss(c *Conn) {
 	}()
 	defer func() {
 		if r.cfg.onLeave != nil {
+			c.session.hearing.Wait()
 			c.call(hookOnLeave, func() error { r.cfg.onLeave(c, c.dismissed); return nil })
 		}
 	}()

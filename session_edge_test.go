@@ -255,3 +255,78 @@ func TestWhoWasEndedDoesNotResume(t *testing.T) {
 		require.Equal(t, map[string]uint64{"ended": 1}, srv.Room.Stats().Left)
 	})
 }
+
+// TestP4NoOnMessageAfterOnLeave: OnLeave is the last that is heard of a
+// member, on whatever connection a hook of it runs.
+func TestP4NoOnMessageAfterOnLeave(t *testing.T) {
+	for _, how := range []string{"goodbye", "kick", "kick while it is away"} {
+		inBubble(how, t, func(t *testing.T) {
+			release := make(chan bool)
+			var running, left atomic.Int32
+			srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				running.Add(1)
+				defer running.Add(-1)
+				<-release
+				return nil
+			}), tcproom.OnLeave(func(*tcproom.Conn, error) {
+				require.Zero(t, running.Load())
+				left.Add(1)
+			}))
+			ada := visits(t, srv, nil)
+			w := ada.welcomed("joined")
+			ada.say(object{"type": "message", "body": "slow"})
+			ada.say(object{"type": "message", "body": "slow"})
+			synctest.Wait()
+			v := visits(t, srv, resume(w, 1))
+			v.welcomed("resumed")
+			c, _ := srv.Room.Member(w["id"].(string))
+			switch how {
+			case "goodbye":
+				v.say(object{"type": "goodbye"})
+			case "kick":
+				require.NoError(t, srv.Room.Kick(c, "rude"))
+			default:
+				v.nc.Close()
+				synctest.Wait()
+				require.Equal(t, 1, srv.Room.Stats().Detached)
+				require.NoError(t, srv.Room.Kick(c, "rude"))
+			}
+			synctest.Wait()
+			v.nc.Close()
+			synctest.Wait()
+			require.Zero(t, srv.Room.Len())
+			require.Zero(t, left.Load())
+			release <- true
+			synctest.Wait()
+			require.EqualValues(t, 1, left.Load())
+		})
+	}
+}
+
+// TestCloseInAHookThatWasTakenOver: Close waits for neither that hook nor for
+// who waits for it.
+func TestCloseInAHookThatWasTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := make(chan bool, 1)
+		closed := make(chan time.Duration, 1)
+		go1 := make(chan bool)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			began <- true
+			<-go1
+			start := time.Now()
+			if err := c.Room().Close(); err != nil {
+				t.Error(err)
+			}
+			closed <- time.Since(start)
+			return nil
+		}), tcproom.OnLeave(func(*tcproom.Conn, error) {}))
+		ada := visits(t, srv, nil)
+		w := ada.welcomed("joined")
+		ada.say(object{"type": "message", "body": "stop"})
+		<-began
+		visits(t, srv, resume(w, 1)).welcomed("resumed")
+		go1 <- true
+		require.Less(t, <-closed, time.Second)
+		<-srv.Room.Done()
+	})
+}

@@ -138,7 +138,8 @@ func (r *Room) await(d time.Duration, enough func() bool) bool {
 	}
 }
 
-// inHooks returns the conns, acceptors and rejects that are in a hook now.
+// inHooks returns the conns, acceptors and rejects that are in a hook now, and
+// conns that wait with OnLeave for a hook of their member.
 func (r *Room) inHooks() map[any]bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,6 +147,9 @@ func (r *Room) inHooks() map[any]bool {
 	for c := range r.conns {
 		if c.hook.Load() != noHook {
 			in[c] = true
+			if c.session != nil {
+				in[c.session.conn] = true
+			}
 		}
 	}
 	for rej := range r.rejects {
