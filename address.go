@@ -68,7 +68,13 @@ func (r *Room) awaitAddr(c *Conn, started func()) error {
 	return r.countAddressLocked(c)
 }
 
-// countAddressLocked counts c for its address, unless there are too many of that.
+// addressCount is how many conns an address has, and how many of them were let
+// past their hello. Without sessions only the first is bounded.
+type addressCount struct{ conns, in int }
+
+// countAddressLocked counts c for its address, unless there are too many of
+// that. One that may resume does not take more than it has, so what bounds it then
+// is how many there are that have not said whether they do.
 func (r *Room) countAddressLocked(c *Conn) error {
 	if r.cfg.maxPerAddress == 0 {
 		return nil
@@ -77,14 +83,46 @@ func (r *Room) countAddressLocked(c *Conn) error {
 	if !ok {
 		return nil
 	}
-	if r.addresses[p] >= r.cfg.maxPerAddress {
+	n := r.addresses[p]
+	waiting := n.conns
+	if r.mayResume(c) {
+		waiting -= n.in
+	}
+	if waiting >= r.cfg.maxPerAddress {
 		return ErrTooManyFromAddress
 	}
 	if r.addresses == nil {
-		r.addresses = make(map[netip.Prefix]int)
+		r.addresses = make(map[netip.Prefix]addressCount)
 	}
-	r.addresses[p]++
+	n.conns++
+	r.addresses[p] = n
 	c.counted = p
+	return nil
+}
+
+// settleAddress lets c in as one more of its address.
+func (r *Room) settleAddress(c *Conn) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settleAddressLocked(c, nil)
+}
+
+// settleAddressLocked lets c in as one more of its address, or in the place of old.
+func (r *Room) settleAddressLocked(c, old *Conn) error {
+	if r.cfg.sessions == nil || !c.counted.IsValid() {
+		return nil
+	}
+	n := r.addresses[c.counted]
+	if old != nil && old.countedIn && old.counted == c.counted {
+		n.in--
+		old.countedIn = false
+	}
+	if n.in >= r.cfg.maxPerAddress {
+		return ErrTooManyFromAddress
+	}
+	n.in++
+	c.countedIn = true
+	r.addresses[c.counted] = n
 	return nil
 }
 
@@ -92,8 +130,13 @@ func (r *Room) uncountAddressLocked(c *Conn) {
 	if !c.counted.IsValid() {
 		return
 	}
-	if r.addresses[c.counted]--; r.addresses[c.counted] == 0 {
+	n := r.addresses[c.counted]
+	n.conns--
+	if c.countedIn {
+		n.in--
+	}
+	if r.addresses[c.counted] = n; n.conns == 0 {
 		delete(r.addresses, c.counted)
 	}
-	c.counted = netip.Prefix{}
+	c.counted, c.countedIn = netip.Prefix{}, false
 }

@@ -62,6 +62,7 @@ type Conn struct {
 	stays      bool         // it has ended, and its member has not left, or not by that
 	dismissed  error        // why it leaves, after it was detached
 	counted    netip.Prefix // in the room's addresses, if valid
+	countedIn  bool         // there, as one that was let in
 
 	admitted chan error // for Join: told once whether it has joined
 

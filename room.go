@@ -47,9 +47,9 @@ type Room struct {
 	reserved  int                 // slots of conns whose OnJoin runs
 	names     map[string]struct{} // taken, where names are unique
 	guests    uint64
-	conns     map[*Conn]struct{}   // all that are served, members or not
-	pending   int                  // of them, those that have not joined
-	addresses map[netip.Prefix]int // conns by what addressOf returns
+	conns     map[*Conn]struct{}            // all that are served, members or not
+	pending   int                           // of them, those that have not joined
+	addresses map[netip.Prefix]addressCount // by what addressOf returns
 	acceptors map[*acceptor]struct{}
 	rejects   map[*reject]struct{} // OnReject runs for conns that have no slot
 	released  chan struct{}        // closed when a conn or acceptor is gone; nil until somebody waits

@@ -215,6 +215,9 @@ func (r *Room) letIn(c *Conn, started func()) error {
 		}
 		return c.setLimiter()
 	}
+	if err := r.settleAddress(c); err != nil {
+		return err
+	}
 	name := id.Name
 	if name == "" {
 		name = c.Name()

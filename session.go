@@ -231,6 +231,9 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := r.settleAddressLocked(c, s.conn); err != nil {
+		return false, err
+	}
 	attached = true
 	r.takeOverLocked(p, s, c)
 	r.attachLocked(c, lane)

@@ -330,3 +330,64 @@ func TestCloseInAHookThatWasTakenOver(t *testing.T) {
 		<-srv.Room.Done()
 	})
 }
+
+// TestAddressLimitAndResume: a member that lost its connection comes back from
+// an address that has no more than its limit, and nobody else gains by that.
+func TestAddressLimitAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		causes := newCauses()
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithMaxPerAddress(2), tcproom.OnReject(causes.rejected))
+		a := visits(t, srv, nil)
+		wa := a.welcomed("joined")
+		b := visits(t, srv, nil)
+		wb := b.welcomed("joined")
+		require.Equal(t, "2 join guest-2", a.short())
+		require.Contains(t, visits(t, srv, nil).short(), "too-many-from-address")
+		time.Sleep(10 * time.Second)
+		require.ErrorIs(t, causes.next(t), tcproom.ErrTooManyFromAddress)
+		for range 5 {
+			a.nc.Close()
+			synctest.Wait()
+			a = visits(t, srv, resume(wa, 2))
+			a.welcomed("resumed")
+			v := visits(t, srv, resume(wb, 2))
+			v.welcomed("resumed")
+			require.Equal(t, "goodbye"+"taken-over"+"false", b.short())
+			b.nc.Close()
+			synctest.Wait()
+			b = v
+			require.Contains(t, visits(t, srv, nil).short(), "too-many-from-address")
+			require.Contains(t, visits(t, srv, resume(object{"token": "x", "epoch": "y"}, 2)).short(), "too-many-from-address")
+			time.Sleep(10 * time.Second) // those that were refused have gone
+		}
+		a.say(object{"type": "goodbye"})
+		require.Equal(t, "3 leave guest-1", b.short())
+		synctest.Wait()
+		visits(t, srv, nil).welcomed("joined")
+
+		// A member from elsewhere is not let in above the limit.
+		nc, err := srv.Net.DialFrom(t.Context(), "10.0.0.2", srv.Addr)
+		require.NoError(t, err)
+		c := tcproom.NewConn(nc, tcproom.WithCodec(tcproom.JSON{}))
+		defer c.Close()
+		ev, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		elsewhere := resume(object{"token": ev.Token, "epoch": ev.Epoch}, ev.Seq)
+		require.Contains(t, visits(t, srv, elsewhere).short(), "too-many-from-address")
+		require.NoError(t, c.Err())
+		time.Sleep(10 * time.Second)
+
+		// Those that say nothing are bounded too.
+		for range 3 {
+			visitsSilently(t, srv)
+		}
+		synctest.Wait()
+		require.LessOrEqual(t, srv.Room.Stats().Pending, 2)
+	})
+}
+
+func visitsSilently(t *testing.T, srv *roomtest.Server) {
+	nc, err := srv.Net.Dial(t.Context(), "tcp", srv.Addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+}
