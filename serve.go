@@ -293,7 +293,7 @@ func (r *Room) tellEnd(c *Conn, cause error) {
 	c.welcomed = c.welcomed || joined
 	stays := c.stays
 	r.mu.Unlock()
-	c.logEnd(cause, joined, stays)
+	c.logEnd(cause, c.ended(), joined, stays)
 	switch {
 	case stays: // a member, without a connection or with another one
 	case c.welcomed && r.cfg.onLeave != nil:
@@ -318,7 +318,7 @@ func endLevel(cause error) slog.Level {
 }
 
 // logEnd logs how c ended.
-func (c *Conn) logEnd(cause error, joined, stays bool) {
+func (c *Conn) logEnd(cause error, code string, joined, stays bool) {
 	msg, kind := "tcproom: member left", "left "
 	switch {
 	case !joined:
@@ -326,7 +326,7 @@ func (c *Conn) logEnd(cause error, joined, stays bool) {
 	case stays:
 		msg, kind = "tcproom: member lost its connection", "lost "
 	}
-	c.report(endLevel(cause), kind+c.ended(), msg, "addr", addrString(c.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
+	c.report(endLevel(cause), kind+code, msg, "addr", addrString(c.RemoteAddr()), "id", c.id, "name", c.Name(), "cause", cause)
 }
 
 func (c *Conn) logger() *slog.Logger { return c.cfg.logger }

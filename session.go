@@ -417,6 +417,7 @@ func (r *Room) dismiss(c *Conn) {
 		r.wg.Done()
 	}()
 	defer func() {
+		c.logEnd(c.dismissed, codeOf(c.dismissed), true, false)
 		if r.cfg.onLeave != nil {
 			c.session.hearing.Wait()
 			c.call(hookOnLeave, func() error { r.cfg.onLeave(c, c.dismissed); return nil })

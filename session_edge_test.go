@@ -391,3 +391,21 @@ func visitsSilently(t *testing.T, srv *roomtest.Server) {
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
 }
+
+// TestEndOfGraceIsLogged: like any other leave.
+func TestEndOfGraceIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines logLines
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithLogger(lines.logger()))
+		ada := visits(t, srv, object{"name": "ada"})
+		ada.welcomed("joined")
+		ada.nc.(*roomtest.Conn).Reset()
+		synctest.Wait()
+		require.Len(t, lines.with("member lost its connection"), 1)
+		require.Empty(t, lines.with("member left"))
+		time.Sleep(time.Minute)
+		left := lines.with("member left")
+		require.Len(t, left, 1)
+		require.Contains(t, left[0], "name=ada cause=\"tcproom: connection broke")
+	})
+}
