@@ -5,3 +5,6 @@ func (s *Server) LeakConn() {
 	_, there := Pipe()
 	s.serving(there, "accepted from nowhere")
 }
+
+// IsReset is for errors of real sockets.
+var IsReset = isReset

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 	"time"
 )
 
@@ -75,7 +74,7 @@ func (s *splice) pumpOut() {
 // endOut tells nc how the stream has ended.
 func (s *splice) endOut(err error) {
 	switch {
-	case errors.Is(err, syscall.ECONNRESET):
+	case isReset(err):
 		s.resetNC()
 	case s.far.out.closedByReader():
 		// close does the rest
@@ -128,7 +127,7 @@ func (s *splice) endIn(err error) {
 	p := s.far.out
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if errors.Is(err, syscall.ECONNRESET) {
+	if isReset(err) {
 		p.reset()
 		return
 	}
