@@ -109,7 +109,8 @@ func ResetAfter(n int64) Fault { return func(f *faults) { f.reset = max(n, 0) } 
 
 // BlackHole makes vanish what is written from now on, and the end of the
 // stream too: the writer is told nothing, and the reader waits. That the writer
-// closes or resets its end is not heard of either. What was written before
+// closes its end, be it by a reset as after SetLinger(0), is not heard of either;
+// [Conn.Reset] is no end's doing, and both hear of it. What was written before
 // still arrives. What vanished does not come back: a stream that is heard again
 // has a hole, which TCP's never have.
 func BlackHole() Fault { return func(f *faults) { f.blackHole = true } }

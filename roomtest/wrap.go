@@ -16,11 +16,12 @@ import (
 // Write. Deadlines are the Conn's own; nc has none.
 //
 // Close writes to nc what has been written, closes nc, and returns when both
-// goroutines have ended. What no longer moves is given up a second after it
-// should have, be it because of a fault or of a peer that does not read. If
-// then nc's Close has not made its Read and Write return within another second,
-// Close returns an error that says so, and a goroutine is left
-// for as long as they take. An nc whose Close blocks makes Close block.
+// goroutines have ended. What does not move, be it because of a fault or of a
+// peer that does not read, is given up one to two seconds later; what a latency
+// or a bandwidth holds up, when it should have moved, but after six seconds at the
+// latest. If then nc's Close has not made its Read and Write return within another
+// second, Close returns an error that says so, and a goroutine is left for as long
+// as they take. An nc whose Close blocks makes Close block.
 func Wrap(nc net.Conn) *Conn {
 	if c, ok := nc.(*Conn); ok {
 		return c
@@ -44,6 +45,8 @@ type splice struct {
 const (
 	pumpSize  = 16 << 10
 	closeWait = time.Second
+	// mostLatency is how long Close waits for what is on its way.
+	mostLatency = 5 * time.Second
 )
 
 func (s *splice) hasHalves() bool {
@@ -162,7 +165,7 @@ func (s *splice) close() error {
 func (s *splice) flush() {
 	at, next := s.far.in.progress()
 	for next != lost {
-		if endsBy(s.outDone, time.Now().Add(next+closeWait)) {
+		if endsBy(s.outDone, time.Now().Add(min(next, mostLatency)+closeWait)) {
 			return
 		}
 		was := at

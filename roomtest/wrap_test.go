@@ -241,7 +241,8 @@ func TestWrapCutWithoutHalves(t *testing.T) {
 	})
 }
 
-// What does not move is given up a second after it should have moved.
+// What does not move is given up one to two seconds after it should have moved,
+// and is not thought to move after five.
 func TestWrapCloseGivesUp(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -250,7 +251,7 @@ func TestWrapCloseGivesUp(t *testing.T) {
 	}{
 		{"peer does not read", nil, time.Second},
 		{"stall", []roomtest.Fault{roomtest.Stall()}, time.Second},
-		{"latency", []roomtest.Fault{roomtest.Latency(time.Minute)}, time.Minute + 2*time.Second},
+		{"latency", []roomtest.Fault{roomtest.Latency(time.Minute)}, 6 * time.Second},
 		{"black hole", []roomtest.Fault{roomtest.BlackHole()}, 0},
 	}
 	for _, tt := range tests {
@@ -379,4 +380,39 @@ func TestWrapRaces(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestWrapCloseWaits for what still moves, and for a latency of at most five
+// seconds.
+func TestWrapCloseWaits(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault roomtest.Fault
+		least time.Duration
+		most  time.Duration
+		want  string
+	}{
+		{"healthy", nil, 0, 0, "hello"},
+		{"latency", roomtest.Latency(4 * time.Second), 4 * time.Second, 4 * time.Second, "hello"},
+		{"long latency", roomtest.Latency(time.Hour), 5 * time.Second, 6 * time.Second, ""},
+		{"bandwidth", roomtest.Bandwidth(1), 5 * time.Second, 5 * time.Second, "hello"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				here, there := roomtest.Pipe()
+				c := roomtest.Wrap(struct{ net.Conn }{here})
+				c.Out(tt.fault)
+				_, err := c.Write([]byte("hello"))
+				require.NoError(t, err)
+				began := time.Now()
+				require.NoError(t, c.Close())
+				took := time.Since(began)
+				require.True(t, tt.least <= took && took <= tt.most, took)
+				got, _ := io.ReadAll(there)
+				require.Equal(t, tt.want, string(got))
+				there.Close()
+			})
+		})
+	}
 }
