@@ -257,7 +257,7 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if err := c.sink.Err(); err != nil {
-		c.SinkFailed(err)
+		c.sinkFailed(err)
 		return cmpErr(c.Err(), net.ErrClosed)
 	}
 	if err := c.Err(); err != nil {

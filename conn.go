@@ -345,8 +345,13 @@ func (c *Conn) end(cause error) {
 	}
 }
 
+// A sinkOwner is a Conn as its sink knows it.
+type sinkOwner Conn
+
 // SinkFailed implements fanout.Owner.
-func (c *Conn) SinkFailed(err error) {
+func (o *sinkOwner) SinkFailed(err error) { (*Conn)(o).sinkFailed(err) }
+
+func (c *Conn) sinkFailed(err error) {
 	switch {
 	case errors.Is(err, fanout.ErrClosed):
 		return

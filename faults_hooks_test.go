@@ -338,8 +338,7 @@ var (
 		"Send": func(_ *scene, c *tcproom.Conn) {
 			withContext(func(ctx context.Context) { c.Send(ctx, []byte("direct")) })
 		},
-		"SinkFailed": nil, // not for users: it is called by the engine
-		"TLS":        func(_ *scene, c *tcproom.Conn) { c.TLS() },
+		"TLS": func(_ *scene, c *tcproom.Conn) { c.TLS() },
 	}
 )
 

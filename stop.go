@@ -230,7 +230,7 @@ func (c *Conn) stuckLocked() StuckConn {
 // connect makes the two halves of c, over the transport as it is now.
 func (c *Conn) connect(f *fanout.Fan) {
 	c.src = fanout.NewSource(c.nc)
-	sink := f.NewSink(c.nc, c, c.cfg.writeTimeout)
+	sink := f.NewSink(c.nc, (*sinkOwner)(c), c.cfg.writeTimeout)
 	c.mu.Lock()
 	c.sink = sink
 	aborted := c.aborted
