@@ -513,14 +513,14 @@ func TestNumberedMessages(t *testing.T) {
 // clients that lose their connections at random bytes, and nobody is told.
 func TestP16ResumeUnderResets(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
-		testResets(t, roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20)
+		testResets(t, roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
 	})
 	t.Run("TCP", func(t *testing.T) {
-		testResets(t, roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20)
+		testResets(t, roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
 	})
 }
 
-func testResets(t *testing.T, srv *roomtest.Server, clients, resets int) {
+func testResets(t *testing.T, srv *roomtest.Server, clients, resets int, within time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -542,9 +542,9 @@ func testResets(t *testing.T, srv *roomtest.Server, clients, resets int) {
 	for n := 1; !lost.Load(); n++ {
 		_, err := srv.Room.Broadcast(ctx, fmt.Append(nil, n))
 		require.NoError(t, err)
-		if n%20 == 0 {
+		if n%10 == 0 {
 			select {
-			case <-time.After(5 * time.Millisecond): // how fast it talks
+			case <-time.After(5 * time.Millisecond): // how fast it talks, 2,000 a second
 			case <-done:
 			}
 		}

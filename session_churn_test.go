@@ -1,0 +1,256 @@
+package tcproom_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+// TestP16LongResume is TestP16ResumeUnderResets at full size, a minute or so:
+// 50 clients lose their connections 200 times at random bytes while 2,000
+// messages a second are said. It runs where TCPROOM_LONG is set.
+func TestP16LongResume(t *testing.T) {
+	if os.Getenv("TCPROOM_LONG") == "" {
+		t.Skip("TCPROOM_LONG is not set")
+	}
+	opts := []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})}
+	t.Run("memory", func(t *testing.T) { testResets(t, roomtest.NewMemServer(t, opts...), 50, 200, 10*time.Minute) })
+	t.Run("TCP", func(t *testing.T) { testResets(t, roomtest.NewServer(t, opts...), 50, 200, 10*time.Minute) })
+}
+
+// TestP16ResumeAfterARestart: what the server's next life has is no suffix of
+// what the member saw, whatever the numbers say. Over real sockets.
+func TestP16ResumeAfterARestart(t *testing.T) {
+	first := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{RetryAfter: 1500 * time.Millisecond}))
+	l := listen(t, "tcp")
+	served := make(chan error, 1)
+	go func() { served <- first.Serve(l) }()
+	c := dial(t, l.Addr().String(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"))
+	welcome := next(t, c)
+	for i := range 10 {
+		announce(t, first, "%d", i)
+	}
+	var last tcproom.Event
+	for range 10 {
+		last = next(t, c)
+	}
+	require.NoError(t, first.Shutdown(testContext(t)))
+	require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	bye := next(t, c)
+	require.Equal(t, tcproom.Goodbye, bye.Kind)
+	require.Equal(t, "closed", bye.Code)
+	require.False(t, bye.Final)
+	require.Equal(t, 1500*time.Millisecond, bye.RetryAfter)
+
+	l, err := net.Listen("tcp", l.Addr().String())
+	require.NoError(t, err)
+	second := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithHistory(tcproom.History{}))
+	addr := serve(t, second, l)
+	announce(t, second, "new")
+	for _, seq := range []uint64{0, 1, last.Seq, 1 << 40} { // below and above where it is now
+		c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"),
+			tcproom.WithResume(tcproom.Resume{Token: welcome.Token, Epoch: welcome.Epoch, Seq: seq}))
+		w := next(t, c)
+		require.Equal(t, tcproom.Expired, w.Outcome)
+		require.NotEqual(t, welcome.Epoch, w.Epoch)
+		require.NotEqual(t, welcome.Token, w.Token)
+		require.NotEqual(t, welcome.From.ID, w.From.ID)
+		ev := next(t, c)
+		require.True(t, ev.History, "as for any newcomer")
+		require.Equal(t, "new", string(ev.Body))
+		c.Close()
+		waitLen(t, second, 0)
+	}
+}
+
+// TestP16GuessedTokens: nothing but the token will do.
+func TestP16GuessedTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithNotices(false))
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		token, id := w["token"].(string), w["id"].(string)
+		require.Len(t, token, 26, "130 bits, in base32")
+		gone := visits(t, srv, nil)
+		old := gone.welcomed("joined")["token"].(string)
+		gone.say(object{"type": "goodbye"})
+		synctest.Wait()
+		require.NotEqual(t, token, old)
+
+		guesses := []string{"", " ", "A", id, old, token[:25], token + "A", token + " ", "A" + token, strings.ToLower(token),
+			token[1:] + token[:1], w["epoch"].(string), strings.Repeat("A", 26), strings.Repeat("A", 3000), token + "\x00", "*", "%00", "\u0130" + token[1:]}
+		for i := range 26 { // each character counts
+			guesses = append(guesses, token[:i]+string('A'+(token[i]-'A'+1)%26)+token[i+1:])
+		}
+		for _, guess := range guesses {
+			v := visits(t, srv, resume(object{"token": guess, "epoch": w["epoch"]}, 0))
+			got := v.welcomed("expired")
+			require.NotEqual(t, id, got["id"], "%q", guess)
+			require.NotEqual(t, token, got["token"], "%q", guess)
+			v.say(object{"type": "goodbye"})
+			synctest.Wait()
+		}
+		for _, wrong := range []any{"x", 5, []int{1}, object{"token": 5}, object{"token": token, "epoch": w["epoch"], "seq": "0"}, object{"token": token, "epoch": w["epoch"], "seq": -1}} {
+			require.Contains(t, visits(t, srv, object{"resume": wrong}).short(), "refusedmalformed", "%v", wrong)
+		}
+		ada.say(object{"type": "message", "id": 1, "body": "still here"})
+		require.Equal(t, "ack 1=1", ada.short())
+		visits(t, srv, resume(w, 0)).welcomed("resumed")
+	})
+}
+
+// TestP8SessionsUnderChurn has members that vanish, resume, take each other
+// over, are kicked and evicted, in every order, and counts what hooks were told.
+func TestP8SessionsUnderChurn(t *testing.T) {
+	checkGoroutines(t)
+	var joined, left, running atomic.Int64
+	var mu sync.Mutex
+	there := map[string]int{}
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 20}),
+		tcproom.WithSessions(tcproom.Sessions{Grace: 3 * time.Millisecond, Events: 500, Detached: 8}), tcproom.WithMaxPerAddress(1000), tcproom.WithUniqueNames(true),
+		tcproom.OnJoin(func(c *tcproom.Conn) error {
+			joined.Add(1)
+			mu.Lock()
+			defer mu.Unlock()
+			there[c.ID()]++
+			return nil
+		}),
+		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			mu.Lock()
+			n := there[c.ID()]
+			mu.Unlock()
+			if n != 1 {
+				t.Errorf("OnMessage of one who was let in %d times", n)
+			}
+			running.Add(1)
+			defer running.Add(-1)
+			c.Room().Post(c.Context(), c, body)
+			return nil
+		}),
+		tcproom.OnLeave(func(c *tcproom.Conn, err error) {
+			left.Add(1)
+			mu.Lock()
+			defer mu.Unlock()
+			there[c.ID()]--
+		}),
+	)
+	addr := serveTCP(t, room)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(i), 11))
+			for ctx.Err() == nil {
+				churnSession(ctx, t, room, addr, rng)
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "all have left", func() bool { return room.Len() == 0 })
+	stats := room.Stats()
+	require.Zero(t, stats.Detached)
+	require.NotZero(t, stats.Resumed)
+
+	// The lane still knows its members.
+	a, b := join(t, room, tcproom.WithReplay(-1)), join(t, room, tcproom.WithReplay(-1))
+	require.Equal(t, tcproom.Welcome, next(t, a).Kind)
+	require.Equal(t, b.ID(), next(t, a).From.ID)
+	announce(t, room, "end")
+	require.Equal(t, "end", nextMessage(t, a))
+	require.Equal(t, "end", nextMessage(t, b))
+
+	// A stop while many are detached.
+	for range 5 {
+		fmt.Fprintln(dialRaw(t, addr), `{"type":"hello"}`)
+	}
+	waitLen(t, room, 7)
+	require.NoError(t, room.Close())
+	waitDone(t, room)
+	require.Zero(t, running.Load())
+	require.Equal(t, joined.Load(), left.Load())
+	for id, n := range there {
+		require.Zero(t, n, id)
+	}
+	var gone uint64
+	for _, n := range room.Stats().Left {
+		gone += n
+	}
+	require.Equal(t, room.Stats().Joined, gone)
+	t.Logf("%+v", stats)
+}
+
+// churnSession is a member's life of several connections.
+func churnSession(ctx context.Context, t *testing.T, room *tcproom.Room, addr string, rng *rand.Rand) {
+	var at tcproom.Resume
+	id := ""
+	for range 1 + rng.IntN(6) {
+		opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithReplay(rng.IntN(30) - 1)}
+		if at.Token != "" {
+			opts = append(opts, tcproom.WithResume(at))
+		}
+		var nc net.Conn
+		c, err := tcproom.Dial(ctx, addr, append(opts, tcproom.WithDialer(func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+			nc, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+			return nc, err
+		}))...)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		w, err := c.Receive(ctx)
+		if err != nil {
+			return
+		}
+		switch w.Outcome {
+		case tcproom.Resumed, tcproom.ResumedGap:
+			if w.From.ID != id {
+				t.Errorf("resumed as %q, not %q", w.From.ID, id)
+			}
+		default:
+			at.Seq = w.Seq
+		}
+		id, at.Token, at.Epoch = w.From.ID, w.Token, w.Epoch
+		for range rng.IntN(5) {
+			c.Send(ctx, []byte("hi"))
+		}
+		for range rng.IntN(20) {
+			short, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+			ev, err := c.Receive(short)
+			cancel()
+			if err != nil {
+				break
+			}
+			if ev.Kind != tcproom.Ack && ev.Kind != tcproom.Gap && ev.Kind != tcproom.Goodbye && !ev.History {
+				if ev.Seq <= at.Seq {
+					t.Errorf("%v after %d", ev, at.Seq)
+				}
+				at.Seq = ev.Seq
+			}
+		}
+		if m, ok := room.Member(id); ok && rng.IntN(3) == 0 {
+			go room.Kick(m, "churn")
+		}
+		switch rng.IntN(4) {
+		case 0:
+			c.Close()
+		case 1: // it vanishes
+			nc.(*net.TCPConn).SetLinger(0)
+			nc.Close()
+		case 2:
+			nc.(*net.TCPConn).CloseWrite()
+		} // or is taken over
+	}
+}
