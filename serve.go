@@ -84,6 +84,7 @@ func (r *Room) release(c *Conn) {
 	if c.sink != nil {
 		c.sink.Wait()
 	}
+	c.src = nil // with its buffer: who is detached is kept
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.dismissed == nil { // or dismiss does so

@@ -1,8 +1,10 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -253,4 +255,55 @@ func churnSession(ctx context.Context, t *testing.T, room *tcproom.Room, addr st
 			nc.(*net.TCPConn).CloseWrite()
 		} // or is taken over
 	}
+}
+
+// TestP14Detached: a member without a connection costs little, and what is
+// kept for all of them is the room's window, however often they come back.
+func TestP14Detached(t *testing.T) {
+	const members, size = 500, 1 << 20
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithMaxMessage(1<<10), tcproom.WithBacklog(size),
+		tcproom.WithSessions(tcproom.Sessions{Grace: time.Hour, Detached: members}))
+	defer room.Close()
+	var numbered strings.Builder
+	for i := range 300 { // more than are remembered
+		fmt.Fprintf(&numbered, "{\"type\":\"message\",\"id\":%d,\"body\":\"%0100d\"}\n", i+1, i)
+	}
+	before := heapInUse()
+	tokens := make([]string, members)
+	visit := func(i int, hello, say string) {
+		here, there := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- room.ServeConn(there) }()
+		fmt.Fprintln(here, hello)
+		in := bufio.NewReader(here)
+		line, err := in.ReadString('\n')
+		require.NoError(t, err)
+		var w tcproom.Event
+		require.NoError(t, tcproom.JSON{}.ParseEvent([]byte(line), &w), line)
+		tokens[i] = fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, w.Token, w.Epoch)
+		if say != "" {
+			go io.WriteString(here, say)
+			for ack := ""; ack != fmt.Sprint(300); {
+				line, err := in.ReadString('\n')
+				require.NoError(t, err)
+				ack, _, _ = strings.Cut(strings.TrimPrefix(line, `{"type":"ack","id":`), ",")
+			}
+		}
+		here.Close()
+		<-served
+	}
+	for i := range members {
+		visit(i, `{"type":"hello"}`, numbered.String())
+	}
+	require.Equal(t, members, room.Stats().Detached)
+	grown := int64(heapInUse()) - int64(before)
+	t.Logf("%d bytes, %d a member beside the window", grown, (grown-size)/members)
+	require.Less(t, grown, int64(2*size+members*(256*16+4<<10)))
+	for i := range members {
+		visit(i, tokens[i], "")
+	}
+	require.EqualValues(t, members, room.Stats().Resumed)
+	grown = int64(heapInUse()) - int64(before)
+	t.Logf("%d bytes after they came back", grown)
+	require.Less(t, grown, int64(4*size+members*(256*16+4<<10)))
 }
