@@ -212,6 +212,9 @@ func (p *pass) admit(ev *Event, force time.Duration) fanout.Verdict {
 func (p *pass) commit(ev *Event) uint64 {
 	r := p.r
 	r.seq++
+	if r.cfg.probe.Ordered != nil { // before a flusher that runs can tell a member
+		r.cfg.probe.Ordered(ev)
+	}
 	for i, l := range r.lanes {
 		if l.members == 0 {
 			continue
@@ -235,9 +238,6 @@ func (p *pass) commit(ev *Event) uint64 {
 		l.log.Append(p.enc.frame(i), r.seq, owner)
 	}
 	p.events = true
-	if r.cfg.probe.Ordered != nil {
-		r.cfg.probe.Ordered(ev)
-	}
 	if ev.Kind == Message {
 		r.stats.Messages++
 		r.stats.Bytes += uint64(len(ev.Body))

@@ -9,7 +9,7 @@ import "context"
 type Probe struct {
 	// Ordered hears each event that gets a place in the room's order, a
 	// *tcproom.Event that is valid until it returns. It is called under the
-	// room's lock.
+	// room's lock, before anybody is told of the event.
 	Ordered func(ev any)
 	// HookFailed hears of each panic and runtime.Goexit in a hook, with the
 	// *tcproom.HookError and the name of the connection, on the hook's goroutine.
