@@ -36,7 +36,7 @@ func (s *Server) Link(name string) *Conn {
 		if c.Name() != name {
 			continue
 		}
-		if nc := s.servedFrom(c.RemoteAddr().String()); nc != nil {
+		if nc, _ := s.servedFrom(c.RemoteAddr().String()); nc != nil {
 			return nc.Conn
 		}
 	}

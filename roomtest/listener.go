@@ -56,6 +56,12 @@ func (l *Listener) Refuse(on bool) {
 	l.changed.Broadcast()
 }
 
+func (l *Listener) refuses() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refusing || l.closed
+}
+
 // FailAccept makes Accept return err, such as [syscall.EMFILE], as often as
 // times says, and then work again. Zero and negative values end the failures.
 // Meanwhile connections wait, as they do in the kernel. A call that waits

@@ -262,7 +262,7 @@ func (m *Member) leave(ctx context.Context) error {
 	defer cancel()
 	there := m.there
 	if there == nil {
-		there = m.s.servedFrom(m.cl.local)
+		there, _ = m.s.servedFrom(m.cl.local)
 	}
 	if err := m.Conn.Close(); err != nil {
 		return fmt.Errorf("cannot leave: %w", err)
@@ -448,12 +448,7 @@ func (m *Member) roomEnd() *tcproom.Conn {
 	if m.cl.local == "" {
 		return nil
 	}
-	for c := range m.s.Room.Members() {
-		if a := c.RemoteAddr(); a != nil && a.String() == m.cl.local {
-			return c
-		}
-	}
-	return nil
+	return m.s.memberFrom(m.cl.local)
 }
 
 // Refute ends the test when one of the events that have come to this member

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
+
+	"example.com/tcproom"
 )
 
 // An acceptor is a listener whose connections the server keeps an eye on.
@@ -27,7 +30,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 }
 
 // A served conn is the room's end of a connection. It knows whether the room
-// has closed it, and how much of what came the room has dealt with.
+// reads from it or has closed it, and how much of what came the room has dealt with.
 type served struct {
 	*Conn
 	s   *Server
@@ -36,8 +39,9 @@ type served struct {
 	mu      sync.Mutex // guards what follows
 	read    int64      // bytes that the room was given
 	handled int64      // those that it was given when it last came to read
+	reading bool       // it has come to read
 	closed  bool
-	changed chan struct{} // closed when handled or closed changes; nil until somebody waits
+	changed chan struct{} // closed when handled, reading or closed changes; nil until somebody waits
 }
 
 func (s *Server) serving(nc *Conn, who string) *served {
@@ -45,16 +49,60 @@ func (s *Server) serving(nc *Conn, who string) *served {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.served[c] = struct{}{}
+	s.latest[nc.RemoteAddr().String()] = c
+	if s.arrival != nil {
+		close(s.arrival)
+		s.arrival = nil
+	}
 	return c
 }
 
-// servedFrom returns the room's end of the connection from this address, which
-// is a listener's, or nil.
-func (s *Server) servedFrom(addr string) *served {
+// servedFrom returns the room's end of the latest connection from this address,
+// one that a listener accepted, or nil. The channel is closed with the next.
+func (s *Server) servedFrom(addr string) (*served, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.served {
-		if addr != "" && addr != pipeAddr(1).String() && c.RemoteAddr().String() == addr {
+	if s.arrival == nil {
+		s.arrival = make(chan struct{})
+	}
+	if addr == pipeAddr(1).String() { // that of all members of Join
+		return nil, s.arrival
+	}
+	return s.latest[addr], s.arrival
+}
+
+// awaitLetIn waits until the room has let the client in, wants to hear from it
+// before that, or has closed the connection.
+func (s *Server) awaitLetIn(cl *client, l *Listener) error {
+	if l == nil || cl.local == "" || cl.conn.ID() != "" {
+		return nil // it went somewhere else, or by a dialler of the test's; or is welcomed
+	}
+	patience := s.patience()
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	for {
+		there, changed := s.servedFrom(cl.local)
+		switch {
+		case there == nil && l.refuses():
+			return nil
+		case there != nil:
+			var settled bool
+			if settled, changed = there.settled(); settled || s.memberFrom(cl.local) != nil {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-t.C:
+			return fmt.Errorf("the room has not let it in within %v: is a hook busy?", patience)
+		}
+	}
+}
+
+// memberFrom returns the member from this address, or nil.
+func (s *Server) memberFrom(addr string) *tcproom.Conn {
+	for c := range s.Room.Members() {
+		if a := c.RemoteAddr(); a != nil && a.String() == addr {
 			return c
 		}
 	}
@@ -65,8 +113,8 @@ func (s *Server) servedFrom(addr string) *served {
 // all whole messages that it was given before.
 func (c *served) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	if c.handled != c.read {
-		c.handled = c.read
+	if c.handled != c.read || !c.reading {
+		c.handled, c.reading = c.read, true
 		c.changedLocked()
 	}
 	c.mu.Unlock()
@@ -105,8 +153,24 @@ func (c *served) dealtWith(n int64) (bool, <-chan struct{}) {
 	if c.closed || c.handled >= n {
 		return true, nil
 	}
+	return false, c.changedWhenLocked()
+}
+
+// settled reports whether the room waits for the first byte, as it does from a
+// member, or in a Handshake hook that talks with the client, or reads no more; if
+// not, the channel is closed when to ask again. With TLS it reads more before.
+func (c *served) settled() (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.reading && c.read == 0 {
+		return true, nil
+	}
+	return false, c.changedWhenLocked()
+}
+
+func (c *served) changedWhenLocked() <-chan struct{} {
 	if c.changed == nil {
 		c.changed = make(chan struct{})
 	}
-	return false, c.changed
+	return c.changed
 }

@@ -46,15 +46,18 @@ type Server struct {
 	rec   recorder
 	bots  botNames
 
-	mu       sync.Mutex // guards what follows; never held while anything waits
-	within   time.Duration
-	grace    time.Duration
-	dialling map[string][]tcproom.DialOption // how to speak at an address
-	clients  []*client
-	served   map[*served]struct{} // not closed yet
-	barriers uint64
-	closing  bool
-	running  sync.WaitGroup // goroutines of start, which adds to it unless closing
+	mu        sync.Mutex // guards what follows; never held while anything waits
+	within    time.Duration
+	grace     time.Duration
+	dialling  map[string][]tcproom.DialOption // how to speak at an address
+	clients   []*client
+	served    map[*served]struct{} // not closed yet
+	latest    map[string]*served   // by the client's address, closed ones too
+	arrival   chan struct{}        // closed with the next one; nil until somebody waits
+	listeners map[string]*Listener
+	barriers  uint64
+	closing   bool
+	running   sync.WaitGroup // goroutines of start, which adds to it unless closing
 }
 
 // NewServer starts a room on a free port of 127.0.0.1. It ends with the test,
@@ -85,12 +88,14 @@ func NewMemServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 func newServer(t testing.TB, n *Network, opts []tcproom.RoomOption) *Server {
 	t.Helper()
 	s := &Server{
-		Net:      n,
-		watch:    newWatch(t),
-		within:   defaultWithin,
-		grace:    defaultGrace,
-		dialling: make(map[string][]tcproom.DialOption),
-		served:   make(map[*served]struct{}),
+		Net:       n,
+		watch:     newWatch(t),
+		within:    defaultWithin,
+		grace:     defaultGrace,
+		dialling:  make(map[string][]tcproom.DialOption),
+		served:    make(map[*served]struct{}),
+		latest:    make(map[string]*served),
+		listeners: make(map[string]*Listener),
 	}
 	all := []tcproom.RoomOption{tcproom.WithLogger(s.watch.logger())}
 	all = append(all, opts...)
@@ -172,7 +177,7 @@ func (s *Server) listen(opts []tcproom.ConnOption, speak []tcproom.DialOption) *
 		t.Fatalf("roomtest: cannot listen: %v", err)
 	}
 	s.mu.Lock()
-	s.dialling[l.Addr().String()] = speak
+	s.dialling[l.Addr().String()], s.listeners[l.Addr().String()] = speak, l
 	s.mu.Unlock()
 	l.guard = func(c *Conn, fn func()) bool {
 		return s.watch.guard(fmt.Sprintf("hook OnAccept of %q", c.RemoteAddr()), fn)
@@ -222,9 +227,11 @@ func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
 	s.watch.serveEnded(s.Room.Serve(a, opts...))
 }
 
-// Dial connects a client to the server, or ends the test. With a codec that is
-// a [tcproom.Greeter] the room has let the client in when Dial returns; with
-// another it may not have.
+// Dial connects a client to the server, or ends the test. The room has let the
+// client in when Dial returns, with a codec that is no [tcproom.Greeter] too. With
+// such a one it also returns when the room has refused the client, or has a
+// [tcproom.Handshake] hook that waits to hear from it; and, where opts set a
+// dialler, at once.
 //
 // Framing, codec and message limit are those that the server was given, unless
 // opts say otherwise; the other options of the server are not a client's. The
@@ -244,7 +251,13 @@ func (s *Server) DialAddr(addr string, opts ...tcproom.DialOption) *tcproom.Conn
 
 func (s *Server) dial(addr string, opts []tcproom.DialOption) *tcproom.Conn {
 	s.watch.t.Helper()
-	c, _, err := s.connect(addr, s.dialler(), opts)
+	c, cl, err := s.connect(addr, s.dialler(), opts)
+	if err == nil {
+		s.mu.Lock()
+		l := s.listeners[addr]
+		s.mu.Unlock()
+		err = s.awaitLetIn(cl, l)
+	}
 	if err != nil {
 		s.watch.use("Server.Dial") // while it waited
 		s.watch.t.Fatalf("roomtest: cannot dial %s: %v", addr, err)

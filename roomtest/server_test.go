@@ -3,8 +3,11 @@ package roomtest_test
 import (
 	"context"
 	"crypto/tls"
+	"net/http/httptest"
 	"os"
 	"regexp"
+	"runtime"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +68,81 @@ func TestDialSpeaksLikeTheServer(t *testing.T) {
 		}
 		require.Equal(t, "eve", eve.Name())
 		require.NoError(t, eve.Conn.Err(), "is not to find the room idle")
+	})
+}
+
+// TestDialIsLetIn, whatever it speaks: who joins after it is told to it.
+func TestDialIsLetIn(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		for range 20 {
+			srv := make(t, tcproom.OnJoin(func(*tcproom.Conn) error {
+				for range 100 {
+					runtime.Gosched()
+				}
+				return nil
+			}))
+			w := srv.Watch(srv.Dial())
+			ada := srv.Join("ada")
+			w.Expect(roomtest.Joined("ada"))
+			ada.Send("hi")
+			w.Expect(roomtest.Message("ada", "hi"))
+		}
+	})
+}
+
+// TestDialBesidesJoining: it waits for no join that does not come by itself, and
+// costs no time.
+func TestDialBesidesJoining(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	tests := []struct {
+		name   string
+		opts   []tcproom.RoomOption
+		do     func(srv *roomtest.Server)
+		dial   []tcproom.DialOption
+		joined bool
+	}{
+		{name: "refused", opts: []tcproom.RoomOption{tcproom.WithMaxMembers(1)}, do: func(srv *roomtest.Server) { srv.Join("ada") }},
+		{name: "a handshake that asks", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			_, err := c.Receive(ctx)
+			return tcproom.Identity{}, err
+		})}},
+		{name: "TLS", opts: []tcproom.RoomOption{tcproom.WithTLS(&tls.Config{Certificates: web.TLS.Certificates})},
+			dial: []tcproom.DialOption{tcproom.WithTLS(&tls.Config{InsecureSkipVerify: true})}, joined: true},
+		{name: "accepted late", do: func(srv *roomtest.Server) { srv.Listener.FailAccept(syscall.EMFILE, 2) }, joined: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := roomtest.NewMemServer(t, tt.opts...)
+				if tt.do != nil {
+					tt.do(srv)
+				}
+				before, began := srv.Room.Len(), time.Now()
+				c := srv.Dial(tt.dial...)
+				require.Less(t, time.Since(began), time.Second)
+				require.Equal(t, tt.joined, srv.Room.Len() > before)
+				require.NoError(t, c.Err())
+			})
+		})
+	}
+	t.Run("refused by the listener", func(t *testing.T) {
+		began := time.Now()
+		runTest(func(f *fakeTB) { // which fails where the kernel is so quick that the dialling does
+			srv := roomtest.NewServer(f)
+			srv.Listener.Refuse(true)
+			srv.Dial()
+		})
+		require.Less(t, time.Since(began), 5*time.Second)
+	})
+	t.Run("a hook that blocks", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := runTest(func(f *fakeTB) {
+				srv := roomtest.NewMemServer(f, tcproom.OnJoin(func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil }))
+				srv.Dial()
+			})
+			require.Contains(t, f.said(), "the room has not let it in within 10s: is a hook busy?")
+		})
 	})
 }
 
