@@ -33,8 +33,9 @@
 // room has dealt with the message, so that what is sent by one after another has
 // that order. What a member receives is compared with a [Match]:
 //
+//   - [Member.Await]: such an event comes, whatever comes before it. This is
+//     what a test wants where joins and leaves of others may come between.
 //   - [Member.Expect]: these events come next, and none in between.
-//   - [Member.Await]: such an event comes, whatever comes before it.
 //   - [Member.Refute]: no such event has come. It asks the room, and does not
 //     wait and hope. [Member.RefuteFor] does look at a time to come.
 //   - [Member.AwaitEnd]: the stream ends.
@@ -74,7 +75,7 @@
 //
 // Who writes a chat client, in any language, tests it against a room in which
 // [Server.Bot] plays the others and [Server.Answer] lets the room itself speak.
-// Each follows rules, a [Rule] being when and the [Action]s what:
+// Each follows rules, a [Rule] saying when and each [Action] what:
 //
 //	srv.Bot("broker",
 //		roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")),

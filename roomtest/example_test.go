@@ -52,6 +52,33 @@ func ExampleNewServer() {
 	//    4  * bob left
 }
 
+// A room in memory needs no port. It works in a bubble of testing/synctest, too,
+// which no example has: for virtual time, see the package comment.
+func ExampleNewMemServer() {
+	t := new(exampleTB)
+	defer t.end()
+
+	srv := roomtest.NewMemServer(t, tcproom.WithUniqueNames(true))
+	srv.Bot("echo", roomtest.On(roomtest.MessageLike("", "^echo (.+)$"), roomtest.Say("$1")))
+	ada, bob := srv.Join("ada"), srv.Join("bob")
+
+	ada.Send("echo hello")
+	bob.Await(roomtest.Message("echo", "hello"))
+	ada.Leave()
+	srv.Kick("bob", "good night")
+
+	// What a golden file would hold.
+	fmt.Print(srv.Transcript())
+	// Output:
+	//    1  * echo joined
+	//    2  * ada joined
+	//    3  * bob joined
+	//    4  ada: echo hello
+	//    5  echo: hello
+	//    6  * ada left
+	//    7  * bob left
+}
+
 // A member that does not read is slow. In a room that skips it hears of the
 // gap, and goes on behind it.
 func ExampleMember_Pause() {

@@ -363,6 +363,11 @@ func TestFaultBlackHoleSwallowsResets(t *testing.T) {
 		b.SetReadDeadline(time.Now().Add(time.Hour))
 		require.ErrorIs(t, readErr(b), os.ErrDeadlineExceeded)
 		mustWrite(t, b, "x")
+
+		a, b = pipePair(t)
+		a.Out(roomtest.BlackHole())
+		a.Reset() // the network's doing, as the doc says
+		require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
 	})
 }
 

@@ -29,8 +29,11 @@ const (
 // Its methods may be called from many goroutines, but for those that end the
 // test when they fail: these are for the goroutine of the test that made the
 // server, as [testing.T.FailNow] is, and not for its subtests', but see
-// [Member.In]. Once the test has ended, they panic and name the
-// caller's line.
+// [Member.In]. Once the test has ended, they and
+// those of a [Member], and Bot.Do, panic and name the caller's line. What the
+// fields lead to does not: a room that has ended returns [tcproom.ErrRoomClosed],
+// a [Conn] and a Network say that nothing is there, and what is set on a Listener
+// or as a fault does nothing.
 type Server struct {
 	// Room is the room, to be used like any other.
 	Room *tcproom.Room

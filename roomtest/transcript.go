@@ -32,7 +32,8 @@ func (tr *Transcript) Events() []tcproom.Event {
 //	2  ada: hi
 //	3  *: said by the room itself
 //
-// It holds no times and no IDs, so that it can be compared with a golden file.
+// A leave has no reason in it, because the room's order has none; in the text of
+// a failure, what a member received has one where its codec tells it. It holds no times and no IDs, so that it can be compared with a golden file.
 // A body of printable text that neither is empty, nor begins with a quote, nor
 // begins or ends with a space stands as it is; any other is a Go string literal.
 func (tr *Transcript) String() string {
