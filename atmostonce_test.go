@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -236,6 +238,15 @@ func TestClientContainsPanics(t *testing.T) {
 		require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
 		require.ErrorContains(t, c.Err(), "shaky")
 	})
+	inBubble("of a codec, and of a goroutine's end, where only the client calls it", t, func(t *testing.T) {
+		for _, fail := range []func(){func() { panic("shaky") }, runtime.Goexit} {
+			srv := sessionServer(t, tcproom.Sessions{})
+			c, _ := newClient(t, srv, "ada", tcproom.WithCodec(sly{fail: fail}))
+			hearAll(t, c, "welcome joined")
+			say(t, c, "hi")
+			require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
+		}
+	})
 	inBubble("of a dialer", t, func(t *testing.T) {
 		c := tcproom.NewClient(t.Context(), "room:1", tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) { panic("no") }))
 		require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
@@ -251,4 +262,17 @@ func (shaky) ParseEvent(frame []byte, ev *tcproom.Event) error {
 		panic(errors.New("shaky"))
 	}
 	return err
+}
+
+// sly is JSON that fails for the numbers of real messages.
+type sly struct {
+	tcproom.JSON
+	fail func()
+}
+
+func (s sly) AppendNumbered(dst []byte, id uint64, body []byte) ([]byte, error) {
+	if id != math.MaxUint64 {
+		s.fail()
+	}
+	return s.JSON.AppendNumbered(dst, id, body)
 }

@@ -3,8 +3,8 @@
 //
 // Use [New] to make a room and [Room.ListenAndServe], [Room.Serve] or
 // [Room.ServeConn] to let connections in. Use [Dial] to connect to one,
-// [NewConn] to do so over any [net.Conn], and [Room.Join] to be a member in the
-// room's own process. A chat server:
+// [NewConn] to do so over any [net.Conn], [NewClient] to stay connected, and
+// [Room.Join] to be a member in the room's own process. A chat server:
 //
 //	package main
 //
@@ -71,6 +71,15 @@
 // at one instant: no message is in two of them or in none. Joins and leaves are
 // not history, and direct messages neither.
 //
+// # Coming back
+//
+// A [Client] dials again when it has lost its connection, after a pause that
+// grows and is random. In a room with [WithSessions], and with JSON, it is the same member then and
+// gets what it missed; messages that the room has not acknowledged are sent again, and
+// ordered once. Its events tell what happens: a [Welcome] for each connection,
+// [Lost] for each loss, a [Gap] for what the room has forgotten, [Uncertain] for a
+// message of which nobody knows whether the room has it.
+//
 // # Memory
 //
 // What a room holds is bounded, whatever senders and readers do. It is at most
@@ -110,6 +119,10 @@
 //     dialling end with as much again that is being written. At the room's end the
 //     Welcome and the [Goodbye] of a member are added to this.
 //
+// A [Client] holds, beside its connection, at most 4 MiB and one event that wait to be
+// received, and 1 MiB, one message or what [OfflineBuffer] says of messages that
+// are not acknowledged.
+//
 // Before it has joined, at most 4 KiB are read of what a conn sends, and
 // [WithMaxPending] bounds how many there are. The number of members is not
 // bounded by default, see [WithMaxMembers] and [WithMaxPerAddress]. The kernel's socket buffers, which
@@ -117,7 +130,7 @@
 //
 // # Concurrency
 //
-// All methods of [Room] and [Conn] may be called from many goroutines. Hooks
+// All methods of [Room], [Conn] and [Client] may be called from many goroutines. Hooks
 // run on the goroutine of the conn that they are about, one at a time for a conn
 // and overlapping for different ones, and under no lock: they may block, which
 // holds up that conn, and call anything but [Room.Shutdown]. [OnReject] has a
@@ -131,7 +144,8 @@
 // goroutine until it has caught up; one that is not a TCP or unix socket on a unix
 // system has it for each write, and a second longer. A dialling end
 // reads on the goroutine that calls Receive, or on one of its own where [OnEvent]
-// is set, and writes like a room. A room that nobody
+// is set, and writes like a room. A Client has two goroutines, one of them only while
+// it is connected. A room that nobody
 // has joined has no goroutine, beside those in Serve.
 //
 // # Stopping
@@ -153,7 +167,7 @@
 // Every option with its default, and what zero and negative values mean. Where
 // says which functions accept it: all is New, Serve, ServeConn, Dial, NewConn and
 // Join; conn is New, Serve and ServeConn; room is New; dial is Dial, NewConn and
-// Join. A nil option is ignored, and of several of one kind the last counts.
+// Join; client is NewClient, which accepts those of Dial too, but for OnEvent. A nil option is ignored, and of several of one kind the last counts.
 //
 //	option                where  default      zero or nil  negative
 //	WithFraming           all    Lines{}      the default
@@ -187,6 +201,8 @@
 //	WithReplay            dial   all          all          no history
 //	WithDialer            dial   net.Dialer   the default
 //	OnEvent               dial   none         none
+//	WithBackoff           client 100 ms–30 s  the default
+//	WithOffline           client OfflineWait  the default  OfflineFail
 //
 //	(1) More than 64 MiB means 64 MiB. One above New's, at a Serve or ServeConn,
 //	    means New's. Join has the room's framing, codec and message limit as its

@@ -171,7 +171,7 @@ func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
 	defer c.mu.Unlock()
 	resumed := c.resume.Token != "" && (welcome.Outcome == Resumed || welcome.Outcome == ResumedGap)
 	if !resumed {
-		if c.heard = c.resume.Seq; c.resume.Epoch != welcome.Epoch {
+		if c.resume.Epoch != welcome.Epoch {
 			c.heard = 0
 		}
 		c.resume.Seq = welcome.Seq
@@ -199,21 +199,23 @@ func (c *Client) goOffline(cause error) {
 func (c *Client) note(ev *Event) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case ev.Kind == Ack:
-		// It stands behind everything that comes before its seq.
-		c.resume.Seq = max(c.resume.Seq, ev.Seq)
+	if ev.History {
+		if ev.Seq <= c.heard {
+			return false
+		}
+		c.heard = ev.Seq
+		return true
+	}
+	if seq := max(ev.Seq, ev.GapTo); seq > 0 {
+		// An Ack stands behind everything that comes before its seq.
+		c.resume.Seq = max(c.resume.Seq, seq)
+		c.heard = c.resume.Seq
+	}
+	if ev.Kind == Ack {
 		c.out.taken(ev.ID, ev.Seq)
 		c.changeLocked()
-		return false
-	case ev.History:
-		return ev.Seq > c.heard
-	case ev.Kind == Gap:
-		c.resume.Seq = max(c.resume.Seq, ev.GapTo)
-	default:
-		c.resume.Seq = max(c.resume.Seq, ev.Seq)
 	}
-	return true
+	return ev.Kind != Ack
 }
 
 // deliver hands ev to those who receive, when there is room for it.
@@ -236,7 +238,17 @@ func (c *Client) deliver(ev Event) {
 // takes nothing any more.
 func (c *Client) write(ctx context.Context, conn *Conn, done chan<- struct{}) {
 	defer close(done)
-	defer conn.contain()
+	returned := false
+	defer func() {
+		if !returned { // a codec's panic or runtime.Goexit
+			conn.endCodec(recover(), stack())
+		}
+	}()
+	c.feed(ctx, conn)
+	returned = true
+}
+
+func (c *Client) feed(ctx context.Context, conn *Conn) {
 	for {
 		var s *sending
 		var numbered bool
@@ -247,10 +259,10 @@ func (c *Client) write(ctx context.Context, conn *Conn, done chan<- struct{}) {
 			return
 		}
 		err := c.hand(ctx, conn, s, numbered)
+		if errors.Is(err, ErrUnframeable) || errors.Is(err, ErrFrameTooLarge) {
+			c.cancel(err) // check let it through: not what a Framing and a Codec promise
+		}
 		if err != nil {
-			if errors.Is(err, ErrUnframeable) || errors.Is(err, ErrFrameTooLarge) {
-				c.cancel(err) // check let it through: not what these methods promise
-			}
 			return
 		}
 		c.handed(s, numbered)
@@ -335,7 +347,7 @@ func hopeless(err error) bool {
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
 		return true
 	}
-	return errors.Is(err, ErrNameInvalid)
+	return errors.Is(err, ErrNameInvalid) || errors.Is(err, ErrHook)
 }
 
 // finalAlerts are those of TLS that say what would be said again: of bad,

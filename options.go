@@ -599,7 +599,7 @@ type OfflinePolicy int
 const (
 	// OfflineWait waits for one. It is the default.
 	OfflineWait OfflinePolicy = 0
-	// OfflineFail fails with [ErrOffline].
+	// OfflineFail fails with [ErrOffline]. Other negative values mean that too.
 	OfflineFail OfflinePolicy = -1
 )
 

@@ -24,7 +24,7 @@ import (
 // says that the connection is lost, or that the first could not be made. [Gap]
 // names what was missed for good. No event comes twice: of the history after
 // Expired, what was heard before is left out. What a connection did not
-// deliver of its history is not given again.
+// deliver of its history is not given again after a resume.
 //
 // A message is in the room's order at most once, whatever was cut where. In a room with sessions
 // messages are numbered, and what was not acknowledged is sent again after a
@@ -58,7 +58,7 @@ type Client struct {
 	size     int     // of their charge
 	out      outbox
 	resume   Resume // Token is empty where it cannot resume
-	heard    uint64 // in an earlier membership, of the same epoch
+	heard    uint64 // up to which history of this epoch need not be heard
 }
 
 const (
@@ -87,7 +87,7 @@ func NewClient(ctx context.Context, addr string, opts ...ClientOption) *Client {
 	c := &Client{addr: addr, cfg: newClientConfig(opts), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	if r := c.cfg.conn.resume; r != nil {
-		c.resume = *r
+		c.resume, c.heard = *r, r.Seq
 		// The room knows numbers that an earlier client gave.
 		c.out.lastID = uint64(max(time.Now().UnixMicro(), 0))
 	}

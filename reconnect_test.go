@@ -522,6 +522,31 @@ func TestClientComesBack(t *testing.T) {
 		require.NoError(t, c.Close())
 	})
 
+	inBubble("without sessions, and to the rest of the history", t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{}))
+		for i := range 10 {
+			srv.Room.Broadcast(t.Context(), fmt.Append(nil, "past ", i))
+		}
+		after := int64(0)
+		c, _ := newClient(t, srv, "ada", tcproom.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := srv.Net.Dial(ctx, network, addr)
+			if err == nil {
+				after += 100
+				nc.(*roomtest.Conn).In(roomtest.ResetAfter(after))
+			}
+			return nc, err
+		}))
+		var got []string
+		for len(got) < 10 {
+			if s := hear(t, c); s != "lost" && s != "welcome" {
+				got = append(got, s)
+			}
+		}
+		for i, s := range got {
+			require.Equal(t, fmt.Sprintf("history %d past %d", i+1, i), s)
+		}
+	})
+
 	inBubble("in lines of text", t, func(t *testing.T) {
 		srv := roomtest.NewMemServer(t)
 		bob := srv.Join("bob")

@@ -1,0 +1,60 @@
+package tcproom_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"example.com/tcproom"
+)
+
+// A client loses its connection, and comes back as the same member.
+func ExampleNewClient() {
+	ctx := context.Background()
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}))
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go room.Serve(l)
+	defer room.Close()
+
+	var cable net.Conn // to be pulled
+	c := tcproom.NewClient(ctx, l.Addr().String(),
+		tcproom.WithCodec(tcproom.JSON{}),
+		tcproom.WithName("ada"),
+		tcproom.WithDialer(func(ctx context.Context, network, addr string) (nc net.Conn, err error) {
+			cable, err = new(net.Dialer).DialContext(ctx, network, addr)
+			return cable, err
+		}))
+	defer c.Close()
+
+	for ev, err := range c.Events(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		switch ev.Kind {
+		case tcproom.Welcome:
+			fmt.Println(ev.Outcome, "as", ev.From.Name)
+			if ev.Outcome == tcproom.Joined {
+				cable.Close()
+			}
+		case tcproom.Lost:
+			fmt.Println("lost")
+			room.Broadcast(ctx, []byte("said meanwhile"))
+		case tcproom.Message:
+			fmt.Printf("%d: %s\n", ev.Seq, ev.Body)
+			seq, err := c.SendAcked(ctx, []byte("got it"))
+			fmt.Println(seq, err)
+			return
+		}
+	}
+	// Output:
+	// joined as ada
+	// lost
+	// resumed as ada
+	// 2: said meanwhile
+	// 3 <nil>
+}
