@@ -71,6 +71,29 @@
 // at one instant: no message is in two of them or in none. Joins and leaves are
 // not history, and direct messages neither.
 //
+// # Sessions
+//
+// With [WithSessions] a member is more than its connection, where its codec is a
+// [Resumer] as [JSON] is. When its connection breaks it is detached: a member still, for
+// [Sessions].Grace, and nobody is told. Whoever comes back with the Token of its [Welcome] ([WithResume])
+// and the number of the last event that it has is that member again, and gets what it missed, once and
+// in order, and then what is live; the Outcome in its Welcome is [Resumed]. What the room
+// does not keep any more is named in one [Gap] before that ([ResumedGap]). When the
+// grace is over, or the room is another one, as after a restart, it joins anew
+// ([Expired]).
+//
+// A member that says goodbye, as [Conn.Close] and [Conn.CloseWrite] do, that is kicked or that breaks a
+// rule leaves at once. Of two connections with one token the newest wins, and the
+// other ends with [ErrTakenOver].
+//
+// A hook gets the [Conn] of the moment. [Room.Post] and [Room.Kick] with an older one of the
+// same member do what they would with the present one; [Conn.Send], Context and Err are those of
+// the connection alone. An OnMessage that outlives its connection may overlap with one of
+// the next connection; OnLeave comes when all have returned.
+//
+// Messages may be numbered, so that one that is sent again, because nobody knows
+// whether it had arrived, is ordered once; each is answered with an [Ack].
+//
 // # Coming back
 //
 // A [Client] dials again when it has lost its connection, after a pause that
@@ -85,7 +108,7 @@
 // What a room holds is bounded, whatever senders and readers do. It is at most
 //
 //	lanes × (backlog + segment)  +  connections × (constant + reading + writing + private)
-//	  + history × (1 + lanes)
+//	  + (history + events) × (1 + lanes)  +  sessions × numbers  +  detached × constant
 //
 // beside what pools keep until the next garbage collection, and what Go's append
 // adds when a slice grows.
@@ -102,6 +125,14 @@
 //     are and, in each lane that somebody joined who was given it, once encoded. Those who
 //     are still being given it share these bytes, and keep what they have not read
 //     of them until they have read it or have ended.
+//   - events: with sessions, all events of the last bytes that the backlog says, or fewer, see
+//     [Sessions].Events: bodies and 128 bytes each, once as they are and, in each lane in
+//     which somebody resumed, once encoded. Those who resume share these bytes as with history, and
+//     hold 64 bytes or so for each run of them that their own messages leave.
+//   - numbers: 4 KiB for a member that numbers its messages, for the last 256 of them.
+//   - detached: a member without a connection has no buffer and takes about 3 KiB, and what its
+//     net.Conn still holds when it is closed; crypto/tls holds some. There are at most
+//     [Sessions].Detached of them, by default 1,000.
 //   - reading: a TCP or unix socket on a unix system holds no buffer while it is
 //     quiet. It borrows one of 16 KiB, or of 64 KiB after one that was filled,
 //     until the messages in it have been dealt with. A frame that is longer, or has
@@ -189,6 +220,7 @@
 //	WithMaxMembers        room   no bound     no bound     no bound
 //	WithMaxPending        room   256          the default  the default
 //	WithHistory           room   none         the backlog (3)
+//	WithSessions          room   none         30 s, 1,000 (4)
 //	WithMaxPerAddress     room   no bound     no bound     no bound
 //	WithNameValidator     room   ValidName    the default
 //	WithUniqueNames       room   false
@@ -199,6 +231,8 @@
 //	OnReject              room   none         none
 //	WithName              dial   the room's   the room's
 //	WithReplay            dial   all          all          no history
+//	WithAuth              dial   none         none
+//	WithResume            dial   a new member
 //	WithDialer            dial   net.Dialer   the default
 //	OnEvent               dial   none         none
 //	WithBackoff           client 100 ms–30 s  the default
@@ -210,4 +244,6 @@
 //	(2) Less than four of the largest frames means four of the largest frames.
 //	(3) The zero History: of its bounds, zero and negative ones do not bind, but Bytes
 //	    are then those of WithBacklog.
+//	(4) The zero Sessions: a grace of 30 s, at most 1,000 detached members, and
+//	    events as far as WithBacklog says.
 package tcproom
