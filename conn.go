@@ -59,6 +59,7 @@ type Conn struct {
 	leaving    bool
 	session    *session     // set with joined; nil: it cannot resume
 	posted     uint64       // the seq of what was posted last with it
+	forsaken   bool         // Close was called
 	stays      bool         // it has ended, and its member has not left, or not by that
 	dismissed  error        // why it leaves, after it was detached
 	counted    netip.Prefix // in the room's addresses, if valid
@@ -270,13 +271,16 @@ func (c *Conn) fan() *fanout.Fan {
 // writing when the room takes nothing for five seconds, which it reports, and on
 // the room's end after as long. A hook that runs for longer than that is not waited for.
 //
-// At the room's end it ends the member with [net.ErrClosed], without waiting.
+// At the room's end it ends the member with [net.ErrClosed], without waiting, also
+// where the member is detached; that of a connection which another one has taken
+// the place of does nothing.
 //
 // Once c has ended, Send, Receive and Err report why: [net.ErrClosed] where
 // nothing came before Close. A second Close does nothing, and waits for nothing.
 func (c *Conn) Close() error {
 	if c.room != nil {
 		c.end(net.ErrClosed)
+		c.room.giveUpOn(c)
 		return nil
 	}
 	return c.closeDialled()

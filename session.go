@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 )
@@ -182,7 +183,7 @@ func (r *Room) sessionLocked(h *Resume) *session {
 	if s == nil || subtle.ConstantTimeCompare(s.hash[:], hash[:]) == 0 {
 		return nil
 	}
-	if s.conn.leaving || s.conn.Err() != nil && !s.conn.vanished() { // or about to leave
+	if s.conn.leaving || s.conn.forsaken || s.conn.Err() != nil && !s.conn.vanished() { // or about to leave
 		return nil
 	}
 	if subtle.ConstantTimeCompare([]byte(h.Epoch), []byte(r.epoch)) == 0 {
@@ -326,7 +327,7 @@ func (r *Room) detach(c *Conn, cause error) bool {
 	if c.stays { // taken over
 		return true
 	}
-	if s == nil || c.goodbye || !c.vanished() || !c.joined || c.leaving || r.state != roomOpen {
+	if s == nil || c.goodbye || c.forsaken || !c.vanished() || !c.joined || c.leaving || r.state != roomOpen {
 		return false
 	}
 	c.stays = true
@@ -340,6 +341,18 @@ func (r *Room) detach(c *Conn, cause error) bool {
 	}
 	r.expireLater()
 	return true
+}
+
+// giveUpOn makes the member of c leave, if it waits for another connection or
+// is about to.
+func (r *Room) giveUpOn(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.forsaken = true
+	if s := c.session; s != nil && s.conn == c && s.detached {
+		r.dismissLocked(s, net.ErrClosed)
+		r.expireLater()
+	}
 }
 
 // isDetached reports whether c is a member without a connection.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -407,5 +408,34 @@ func TestEndOfGraceIsLogged(t *testing.T) {
 		left := lines.with("member left")
 		require.Len(t, left, 1)
 		require.Contains(t, left[0], "name=ada cause=\"tcproom: connection broke")
+	})
+}
+
+// TestCloseOfOneDetached: the program's Close ends a member that is away.
+func TestCloseOfOneDetached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		causes := newCauses()
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(causes.left))
+		bob := visits(t, srv, object{"name": "bob"})
+		bob.welcomed("joined")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		require.Equal(t, "2 join ada", bob.short())
+		old, _ := srv.Room.Member(w["id"].(string))
+		ada.nc.Close()
+		synctest.Wait()
+		ada = visits(t, srv, resume(w, 2))
+		ada.welcomed("resumed")
+		require.NoError(t, old.Close()) // is over already
+		ada.nc.Close()
+		synctest.Wait()
+		require.Equal(t, 1, srv.Room.Stats().Detached)
+
+		c, _ := srv.Room.Member(w["id"].(string))
+		require.NoError(t, c.Close())
+		require.Equal(t, "3 leave ada", bob.short())
+		require.Equal(t, net.ErrClosed, causes.next(t))
+		require.NoError(t, c.Close())
+		visits(t, srv, resume(w, 2)).welcomed("expired")
 	})
 }
