@@ -152,11 +152,36 @@ func (a *acceptor) usher() {
 	for ushers {
 		select {
 		case c := <-a.accepted:
-			a.room.enterAccepted(c, leave)
+			a.letIn(c, leave)
 		default:
 			return
 		}
 	}
+}
+
+// letIn lets c in. What follows has a goroutine of its own, whose stack has not
+// grown, and where nobody else knows the connection not before it is needed.
+func (a *acceptor) letIn(c *Conn, started func()) {
+	r := a.room
+	defer func() {
+		src := c.src // which its end may take away
+		if !a.mayWatch(c) || !r.quiet.Watch(src, c) {
+			go r.attend(c)
+		} else if c.Err() != nil {
+			r.quiet.Rouse(src) // unblock may have come too early
+		}
+	}()
+	r.enter(c, started)
+}
+
+// mayWatch reports whether nothing but bytes of the peer's, or c's own end, can
+// wake c's reader. The user may have a listener's connections, unless it is one of these.
+func (a *acceptor) mayWatch(c *Conn) bool {
+	switch a.l.(type) {
+	case *net.TCPListener, *net.UnixListener:
+		return c.entered && c.cfg.idleTimeout <= 0 && c.heartbeat() <= 0
+	}
+	return false
 }
 
 // passes reports whether an error of accepting concerns one connection or a

@@ -27,7 +27,7 @@ type Conn struct {
 	dial *dialer     // nil at the room's end
 	room *Room       // nil at the dialling end
 	nc   net.Conn
-	src  *fanout.Source
+	src  *fanout.Source // its goroutine's; set and taken away with mu held, for others to look at
 	sink *fanout.Sink
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
@@ -335,7 +335,11 @@ func (c *Conn) unblock() {
 		c.cancel(c.cause)
 	}
 	c.nc.SetReadDeadline(past)
+	src := c.src
 	c.mu.Unlock()
+	if c.room != nil && src != nil {
+		c.room.quiet.Rouse(src)
+	}
 	c.fan().Wake()
 }
 

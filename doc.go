@@ -169,7 +169,10 @@
 // runtime.Goexit, ends that conn alone. The methods of Framing and Codec run
 // under the room's lock: they must be pure and quick.
 //
-// A connection has one goroutine at the room's end, which reads. The room writes from goroutines
+// A connection has one goroutine at the room's end, which reads. On Linux, those that Serve
+// accepted from a *[net.TCPListener] or *[net.UnixListener] get it
+// with their first byte: until then they share one, and a descriptor of the
+// room's, unless TLS, [WithIdleTimeout] or heartbeats need more than that. The room writes from goroutines
 // that run only while there is something to write: one, and one more for each 256
 // members, up to GOMAXPROCS and eight. A connection that has stalled has a second
 // goroutine until it has caught up; one that is not a TCP or unix socket on a unix

@@ -26,7 +26,8 @@ type Room struct {
 	cfg   roomConfig
 	epoch string
 	fan   *fanout.Fan
-	done  chan struct{} // closed by reap
+	quiet *fanout.Lookout // for accepted members from which nothing has come
+	done  chan struct{}   // closed by reap
 	wg    sync.WaitGroup
 	logs  logLimit
 
@@ -75,6 +76,7 @@ func New(opts ...RoomOption) *Room {
 		fan:   fanout.New(),
 		done:  make(chan struct{}),
 	}
+	r.quiet = fanout.NewLookout(r.fan, r.attendTo)
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)

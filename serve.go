@@ -84,7 +84,9 @@ func (r *Room) release(c *Conn) {
 	if c.sink != nil {
 		c.sink.Wait()
 	}
+	c.mu.Lock()
 	c.src = nil // with its buffer: who is detached is kept
+	c.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c.dismissed == nil { // or dismiss does so
@@ -130,13 +132,6 @@ func (r *Room) serve(c *Conn) (err error) {
 	return nil
 }
 
-// enterAccepted lets an accepted conn in. What follows has a goroutine of its
-// own, whose stack has not grown.
-func (r *Room) enterAccepted(c *Conn, started func()) {
-	defer func() { go r.attend(c) }()
-	r.enter(c, started)
-}
-
 // enter brings c to be a member, or ends it. It calls started before it waits
 // for anybody.
 func (r *Room) enter(c *Conn, started func()) {
@@ -174,6 +169,9 @@ func (c *Conn) endCodec(v any, stack []byte) {
 func (c *Conn) codecHook() string {
 	return fmt.Sprintf("Framing %T or Codec %T", c.cfg.framing, c.cfg.codec)
 }
+
+// attendTo is attend on a goroutine of its own, for a Lookout.
+func (r *Room) attendTo(c any) { go r.attend(c.(*Conn)) }
 
 // attend reads from c, if it was let in, until it ends, and sees it out. It is
 // the goroutine of an accepted conn, with little on its stack while it waits.

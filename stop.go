@@ -229,10 +229,9 @@ func (c *Conn) stuckLocked() StuckConn {
 
 // connect makes the two halves of c, over the transport as it is now.
 func (c *Conn) connect(f *fanout.Fan) {
-	c.src = fanout.NewSource(c.nc)
-	sink := f.NewSink(c.nc, (*sinkOwner)(c), c.cfg.writeTimeout)
+	src, sink := fanout.NewSource(c.nc), f.NewSink(c.nc, (*sinkOwner)(c), c.cfg.writeTimeout)
 	c.mu.Lock()
-	c.sink = sink
+	c.src, c.sink = src, sink
 	aborted := c.aborted
 	c.mu.Unlock()
 	if aborted {

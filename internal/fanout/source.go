@@ -22,6 +22,7 @@ type Source struct {
 	part []byte     // a buffer of its own
 	lent *[]byte    // borrowed
 	big  bool
+	slot int32 // in a Lookout, guarded by its lock; 0: in none
 }
 
 // NewSource returns the source of nc. Nobody else may read from nc.

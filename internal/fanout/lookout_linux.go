@@ -1,0 +1,164 @@
+package fanout
+
+import (
+	"os"
+	"sync"
+	"syscall"
+)
+
+// A Lookout waits for the first bytes of many sockets on one goroutine, which
+// there is while it waits for any. A member that only listens, as most do in a
+// large room, so needs no goroutine of its own.
+//
+// It has an epoll instance, of which the runtime's poller says when there is
+// something in it. Each socket is waited for once; who reads from it then waits
+// by [Source.Read], which is cheaper for a member that talks.
+type Lookout struct {
+	fan   *Fan
+	ready func(key any)
+
+	mu      sync.Mutex // guards what follows; held during epoll_ctl, which does not block
+	epoll   *os.File   // nil while nothing is waited for
+	epfd    int
+	watched []watched // by the slot of their source; the first is nobody's
+	free    []int32
+	n       int // of watched, without the free ones
+	ctl     epollCtl
+}
+
+type watched struct {
+	source *Source
+	key    any
+}
+
+// NewLookout returns a Lookout that calls ready, which must not block, for
+// sources that are not waited for any more.
+func NewLookout(f *Fan, ready func(key any)) *Lookout {
+	l := &Lookout{fan: f, ready: ready, watched: make([]watched, 1)}
+	l.ctl.callback = l.ctl.try
+	return l
+}
+
+// Watch sees to it that ready is called with key, once, when there is something
+// to read from s, an end or an error too, or Rouse is called. Until then nobody
+// may use s, and nobody else may close its connection or set its read deadline,
+// of which the Lookout would not hear. It reports false, and does nothing, where
+// s must be waited for by Read.
+func (l *Lookout) Watch(s *Source, key any) bool {
+	if s.raw == nil || len(s.held) > 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epoll == nil && !l.openLocked() {
+		return false
+	}
+	s.slot = int32(len(l.watched))
+	if last := len(l.free) - 1; last >= 0 {
+		s.slot, l.free = l.free[last], l.free[:last]
+		l.watched[s.slot] = watched{s, key}
+	} else {
+		l.watched = append(l.watched, watched{s, key})
+	}
+	l.n++
+	if err := l.ctl.do(s, l.epfd, syscall.EPOLL_CTL_ADD); err != nil {
+		l.forgetLocked(s)
+		return false
+	}
+	return true
+}
+
+// Rouse calls ready for s, if it is waited for.
+func (l *Lookout) Rouse(s *Source) {
+	l.mu.Lock()
+	w := l.watched[s.slot]
+	if w.source != nil {
+		_ = l.ctl.do(s, l.epfd, syscall.EPOLL_CTL_DEL) // its connection may be closed
+		l.forgetLocked(s)
+	}
+	l.mu.Unlock()
+	if w.source != nil {
+		l.ready(w.key)
+	}
+}
+
+func (l *Lookout) forgetLocked(s *Source) {
+	l.watched[s.slot] = watched{}
+	l.free = append(l.free, s.slot)
+	s.slot = 0
+	if l.n--; l.n == 0 {
+		l.epoll.Close() // which ends the goroutine
+		l.epoll = nil
+		l.watched, l.free = l.watched[:1:1], nil
+	}
+}
+
+// openLocked starts the goroutine. It fails where there are no descriptors left.
+func (l *Lookout) openLocked() bool {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil { // for the runtime to poll it
+		syscall.Close(fd)
+		return false
+	}
+	l.epfd, l.epoll = fd, os.NewFile(uintptr(fd), "epoll")
+	l.fan.wg.Add(1)
+	go l.wait(l.epoll)
+	return true
+}
+
+// wait is the Lookout's goroutine. It ends when epoll is closed.
+func (l *Lookout) wait(epoll *os.File) {
+	defer l.fan.wg.Done()
+	rc, err := epoll.SyscallConn()
+	if err != nil {
+		return
+	}
+	events := make([]syscall.EpollEvent, 64)
+	n := 0
+	poll := func(fd uintptr) bool {
+		n, err = syscall.EpollWait(int(fd), events, 0)
+		return n > 0 // false only straight after there was nothing
+	}
+	for rc.Read(poll) == nil {
+		for _, ev := range events[:n] {
+			if s := l.sourceIn(ev.Fd); s != nil {
+				l.Rouse(s)
+			}
+		}
+	}
+}
+
+// sourceIn returns who is in the slot: another than the event was for, where that
+// was roused meanwhile. Then it is roused for nothing.
+func (l *Lookout) sourceIn(slot int32) *Source {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if int(slot) < len(l.watched) {
+		return l.watched[slot].source
+	}
+	return nil
+}
+
+// An epollCtl is an epoll_ctl in a callback of a RawConn.
+type epollCtl struct {
+	epfd, op int
+	slot     int32
+	err      error
+	callback func(fd uintptr)
+}
+
+func (c *epollCtl) do(s *Source, epfd, op int) error {
+	c.epfd, c.op, c.slot, c.err = epfd, op, s.slot, nil
+	if err := s.raw.rc.Control(c.callback); err != nil {
+		return err
+	}
+	return c.err
+}
+
+func (c *epollCtl) try(fd uintptr) {
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: c.slot}
+	c.err = syscall.EpollCtl(c.epfd, c.op, int(fd), &ev)
+}
