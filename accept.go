@@ -111,6 +111,13 @@ func (a *acceptor) run() error {
 	}
 }
 
+// close closes the listener, so that Accept returns. It is a goroutine of its
+// own, for a listener's Close may wait for what it has accepted, and ends with it.
+func (a *acceptor) close() {
+	defer a.room.wg.Done()
+	a.l.Close()
+}
+
 // take makes a conn of nc and sees to it that it is let in.
 func (a *acceptor) take(nc net.Conn) {
 	c := a.room.newConn(nc, a.cfg)

@@ -88,6 +88,7 @@ func (r *Room) stop(state roomState) {
 	for c := range r.conns {
 		conns = append(conns, c)
 	}
+	r.wg.Add(len(acceptors))
 	for r.detached.first != nil {
 		r.dismissLocked(r.detached.first, ErrRoomClosed)
 	}
@@ -96,7 +97,7 @@ func (r *Room) stop(state roomState) {
 	r.mu.Unlock()
 
 	for _, a := range acceptors {
-		a.l.Close()
+		go a.close()
 	}
 	for _, c := range conns {
 		if c.end(ErrRoomClosed); state == roomClosed {

@@ -785,6 +785,48 @@ func (l *badListener) Accept() (net.Conn, error) {
 func (l *badListener) Close() error   { return nil }
 func (l *badListener) Addr() net.Addr { return &net.UnixAddr{Name: "bad", Net: "unix"} }
 
+// waitingListener's Close waits for something else.
+type waitingListener struct {
+	net.Listener
+	release chan struct{}
+}
+
+func (l *waitingListener) Close() error {
+	err := l.Listener.Close()
+	<-l.release
+	return err
+}
+
+// TestListenerThatWaits: where a listener's Close does not return, or not
+// before its conns have ended, the members end all the same and Close returns.
+func TestListenerThatWaits(t *testing.T) {
+	room := tcproom.New()
+	l := &waitingListener{listen(t, "tcp"), make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- room.Serve(l) }()
+	nc := dialRaw(t, l.Addr().String())
+	waitLen(t, room, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- room.Shutdown(ctx) }()
+	said, err := io.ReadAll(nc)
+	require.NoError(t, err)
+	require.Contains(t, string(said), "room closed")
+	cancel()
+	select {
+	case err := <-ended:
+		var stop *tcproom.StopError
+		require.ErrorAs(t, err, &stop)
+		require.Len(t, stop.Stuck, 1)
+		require.Equal(t, l.Addr().String(), stop.Stuck[0].Addr)
+	case <-time.After(within):
+		t.Fatal("Shutdown does not return")
+	}
+	close(l.release)
+	require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	waitDone(t, room)
+}
+
 func TestStuckListenerIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		room := tcproom.New()
