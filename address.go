@@ -63,24 +63,31 @@ func (r *Room) awaitAddr(c *Conn, started func()) error {
 	c.setReadDeadline(c.deadline)
 	c.learnAddr()
 	c.setReadDeadline(time.Time{})
+	p := r.countedAddress(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.countAddressLocked(c)
+	return r.countAddressLocked(c, p)
 }
 
 // addressCount is how many conns an address has, and how many of them were let
 // past their hello. Without sessions only the first is bounded.
 type addressCount struct{ conns, in int }
 
-// countAddressLocked counts c for its address, unless there are too many of
-// that. One that may resume does not take more than it has, so what bounds it then
-// is how many there are that have not said whether they do.
-func (r *Room) countAddressLocked(c *Conn) error {
-	if r.cfg.maxPerAddress == 0 {
-		return nil
+// countedAddress returns the address for which c is to count; an invalid one
+// where there is none. It asks a net.Addr, which may be the user's code, so the
+// room's lock must not be held.
+func (r *Room) countedAddress(c *Conn) (p netip.Prefix) {
+	if r.cfg.maxPerAddress > 0 {
+		p, _ = addressOf(c.RemoteAddr())
 	}
-	p, ok := addressOf(c.RemoteAddr())
-	if !ok {
+	return p
+}
+
+// countAddressLocked counts c for p, unless that is invalid or has too many. One
+// that may resume does not take more than it has, so what bounds it then is how
+// many there are that have not said whether they do.
+func (r *Room) countAddressLocked(c *Conn, p netip.Prefix) error {
+	if !p.IsValid() {
 		return nil
 	}
 	n := r.addresses[p]

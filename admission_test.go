@@ -165,6 +165,22 @@ func TestF5AddressesThatAreWaitedFor(t *testing.T) {
 	})
 }
 
+// TestF7AddressMayAskTheRoom: what an address says of itself may be the user's
+// code, which meets no lock.
+func TestF7AddressMayAskTheRoom(t *testing.T) {
+	joins := make(chan struct{})
+	room := tcproom.New(tcproom.WithMaxPerAddress(1), tcproom.OnJoin(func(*tcproom.Conn) error { close(joins); return nil }))
+	here, there := net.Pipe()
+	defer here.Close()
+	go room.ServeConn(askingConn{&badConn{Conn: there}, lockedAddr{room}})
+	select {
+	case <-joins:
+	case <-time.After(within):
+		t.Fatal("the room asks an address under its lock")
+	}
+	require.NoError(t, room.Close())
+}
+
 // logLines collects what a logger with it says.
 type logLines struct {
 	mu  sync.Mutex

@@ -59,6 +59,7 @@ func (r *Room) newConn(nc net.Conn, cfg *connConfig) *Conn {
 
 // begin gives c a slot, before anything is read from it.
 func (r *Room) begin(c *Conn) error {
+	p := r.countedAddress(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != roomOpen {
@@ -67,7 +68,7 @@ func (r *Room) begin(c *Conn) error {
 	if r.pending >= r.cfg.maxPending {
 		return ErrTooManyPending
 	}
-	if err := r.countAddressLocked(c); err != nil {
+	if err := r.countAddressLocked(c, p); err != nil {
 		return err
 	}
 	r.pending++
