@@ -17,8 +17,9 @@ const maxBeats = 256
 // the reader back is not the peer's doing.
 type silence struct {
 	waited time.Duration
-	beat   time.Duration // the period of heartbeats, jittered; 0 until it is needed
-	pinged bool
+	from   time.Duration // of waited, when the present period of heartbeats began
+	beat   time.Duration // that period, jittered; 0 until it is needed
+	pinged bool          // at its beginning
 }
 
 // next returns after how much waiting there is something to do, and whether
@@ -28,9 +29,7 @@ func (s *silence) next(idle, heartbeat time.Duration) (due time.Duration, last b
 		if s.beat == 0 {
 			s.beat = heartbeat*4/5 + rand.N(heartbeat*2/5+1)
 		}
-		if due = s.beat; s.pinged {
-			due, last = 2*s.beat, true
-		}
+		due, last = s.from+s.beat, s.pinged
 	}
 	if idle > 0 && (due == 0 || idle <= due) {
 		return idle, true
@@ -57,20 +56,42 @@ func (c *Conn) readAlive(limit int) error {
 	s := &c.silence
 	for {
 		due, last := s.next(idle, heartbeat)
-		start := time.Now()
-		c.setReadDeadline(start.Add(due - s.waited))
-		_, err := c.src.Read(limit)
+		late, err := c.readFor(limit, due-s.waited)
 		if err == nil {
 			*s = silence{}
 			return nil
 		}
-		s.waited += time.Since(start)
-		if last || !errors.Is(err, os.ErrDeadlineExceeded) || c.interrupted() {
+		s.waited = due + min(late, 0)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.interrupted() {
 			return err
 		}
-		if s.pinged = c.sayBeat(Pinger.AppendPing); !s.pinged {
-			*s = silence{} // there is no room for it: more than that is on its way
+		switch {
+		case late > glance:
+			// While this process did not run, the peer may have said what
+			// nobody has read.
+			s.waited -= min(glance, due)
+		case last:
+			return err
+		default:
+			s.beatAgain(c.sayBeat(Pinger.AppendPing))
 		}
+	}
+}
+
+// readFor waits for more bytes for d, and returns how much later than that it
+// was when there were none.
+func (c *Conn) readFor(limit int, d time.Duration) (late time.Duration, err error) {
+	until := time.Now().Add(d)
+	c.setReadDeadline(until)
+	_, err = c.src.Read(limit)
+	return time.Since(until), err
+}
+
+// beatAgain begins another period of heartbeats. Where there was no room for a
+// ping, more than that is on its way, and nothing was asked of the peer.
+func (s *silence) beatAgain(pinged bool) {
+	if s.from, s.pinged = s.waited, pinged; !pinged {
+		s.beat = 0
 	}
 }
 

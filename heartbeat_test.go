@@ -2,10 +2,13 @@ package tcproom_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -387,5 +390,83 @@ func TestF66PongsAreBounded(t *testing.T) {
 		n := countPongs(r)
 		require.Greater(t, n, 0)
 		require.Less(t, n, 2*256/len(pongLine)+2)
+	})
+}
+
+// frozenConn is read by a process that does not run for a while, whenever a
+// deadline has come: what its peer says then is there only afterwards.
+type frozenConn struct {
+	net.Conn
+	frozen time.Duration
+}
+
+func (c *frozenConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.frozen > 0 {
+		time.Sleep(c.frozen)
+		c.frozen = 0
+	}
+	return n, err
+}
+
+// TestF63FrozenProcessBlamesNobody: while this process did not run, a peer was
+// neither asked for a sign of life nor, if it gave one, heard.
+func TestF63FrozenProcessBlamesNobody(t *testing.T) {
+	for _, opts := range [][]tcproom.RoomOption{
+		{tcproom.WithHeartbeat(10 * time.Second)},
+		{tcproom.WithIdleTimeout(10 * time.Second)},
+		{tcproom.WithHeartbeat(7 * time.Second), tcproom.WithIdleTimeout(10 * time.Second)},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			room := tcproom.New(append(opts, tcproom.WithCodec(tcproom.JSON{}))...)
+			here, there := net.Pipe()
+			served := make(chan error, 1)
+			go func() { served <- room.ServeConn(&frozenConn{there, time.Hour}) }()
+			go io.Copy(io.Discard, here)
+			fmt.Fprintln(here, askForPings)
+			synctest.Wait()
+			said := make(chan error, 1)
+			go func() { // as soon as the deadline has come, which is too late for the read that it ends
+				time.Sleep(15 * time.Second)
+				_, err := fmt.Fprintln(here, `{"type":"message","body":"hi"}`)
+				said <- err
+			}()
+			require.NoError(t, <-said)
+			synctest.Wait()
+			require.Equal(t, 1, room.Len())
+			require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout, "it says no more")
+			here.Close()
+			require.NoError(t, room.Close())
+		})
+	}
+}
+
+// TestIdleTimeoutBehindOtherBytes: where there is no room for a ping, the
+// clock of the idle timeout runs on.
+func TestIdleTimeoutBehindOtherBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithWriteTimeout(time.Hour),
+			tcproom.WithHeartbeat(10*time.Second), tcproom.WithIdleTimeout(time.Minute))
+		here, served := pipe(room)
+		fmt.Fprintln(here, askForPings)
+		r := bufio.NewReader(here)
+		_, err := r.ReadString('\n')
+		require.NoError(t, err)
+		synctest.Wait()
+		start := time.Now()
+		for c := range room.Members() {
+			for range 3 { // one that is being written, and those behind it
+				require.NoError(t, c.Send(t.Context(), bytes.Repeat([]byte("x"), 20<<10)))
+				synctest.Wait()
+			}
+		}
+		for room.Len() == 1 && time.Since(start) < time.Hour {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		require.Equal(t, time.Minute, time.Since(start))
+		here.Close()
+		require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout)
+		require.NoError(t, room.Close())
 	})
 }
