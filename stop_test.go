@@ -269,6 +269,34 @@ func TestP10StalledAreCut(t *testing.T) {
 	})
 }
 
+// TestP10SkippedIsMissed: what a member was to jump over, and has not been told
+// of, it has missed.
+func TestP10SkippedIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(tcproom.JSON{}))
+		nc, served := pipe(room)
+		fmt.Fprintln(nc, `{"type":"hello"}`)
+		_, err := bufio.NewReader(nc).ReadString('\n')
+		require.NoError(t, err)
+		synctest.Wait()
+		const n = 20000
+		body := bytes.Repeat([]byte("x"), 1<<10)
+		for i := range n {
+			_, err := room.Broadcast(t.Context(), body)
+			require.NoError(t, err)
+			if i == 0 {
+				synctest.Wait() // it is in a write, and nothing is written any more
+			}
+		}
+		require.Greater(t, room.Stats().Skipped, uint64(n/2))
+		var stop *tcproom.StopError
+		require.ErrorAs(t, room.Shutdown(context.Background()), &stop)
+		require.Len(t, stop.Cut, 1)
+		require.EqualValues(t, n, stop.Cut[0].Missed)
+		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	})
+}
+
 // TestP10SlowButReading: who takes a little again and again gets all of it.
 func TestP10SlowButReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

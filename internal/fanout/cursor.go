@@ -41,6 +41,7 @@ type Cursor struct {
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
 	gapTo      uint64 // 0: there is no gap to tell
+	untold     uint64 // frames in the gap, its own aside
 	endAt      uint64 // frames before end, once that is set
 	lost       bool   // overrun or detached; then pos is beyond everything
 	lostAt     uint64 // frames before its position when it was lost
@@ -124,8 +125,9 @@ func (c *Cursor) endLocked() {
 // stop returns the lower of c's end and pos.
 func (c *Cursor) stop(pos int64) int64 { return min(pos, c.end.Load()) }
 
-// Missed returns how many frames up to its end c has not taken yet, its own
-// aside; of those that it has taken, [Sink.Unwritten] are not written.
+// Missed returns how many frames up to its end c has not taken yet, nor a gap
+// that names them, its own aside; of those that it has taken, [Sink.Unwritten]
+// are not written.
 func (c *Cursor) Missed() uint64 {
 	l := c.log
 	l.mu.Lock()
@@ -137,7 +139,7 @@ func (c *Cursor) Missed() uint64 {
 	if c.end.Load() != math.MaxInt64 {
 		end = c.endAt
 	}
-	return end - at - c.owns
+	return end - at - c.owns + c.untold
 }
 
 // frameLocked returns how many frames begin before c's position.
@@ -184,7 +186,9 @@ func (c *Cursor) jumpLocked() {
 	}
 	last := l.findLocked(head - 1)
 	c.gapTo = last.index[last.frameAt(head-1)].seq
-	l.skipped += l.frameLocked(head) - l.frameLocked(pos)
+	n := l.frameLocked(head) - l.frameLocked(pos)
+	l.skipped += n
+	c.untold += n - c.owns
 	c.pos.Store(head)
 	c.clearOwnLocked()
 	c.sink.special.Store(true)
@@ -243,7 +247,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 // the lock: then appends may overrun c again.
 func (c *Cursor) sayGapLocked(dst []byte) ([]byte, error) {
 	l, from, to := c.log, c.gapFrom, c.gapTo
-	c.gapFrom, c.gapTo = 0, 0
+	c.gapFrom, c.gapTo, c.untold = 0, 0, 0
 	l.mu.Unlock()
 	defer l.mu.Lock()
 	return l.cfg.Gap(dst, from, to)
