@@ -58,6 +58,7 @@ type Conn struct {
 	joined     bool
 	leaving    bool
 	session    *session     // set with joined; nil: it cannot resume
+	born       uint64       // set once: conns that began later have a greater one
 	posted     uint64       // the seq of what was posted last with it
 	forsaken   bool         // Close was called
 	stays      bool         // it has ended, and its member has not left, or not by that

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -401,7 +402,7 @@ func TestClientDoesNotComeBack(t *testing.T) {
 				require.True(t, ok)
 				require.Equal(t, "malformed", refused.Code)
 			}},
-		{name: "with a seq from the future", end: nil,
+		{name: "with a name that nobody can have",
 			dial: []tcproom.ClientOption{tcproom.WithName("a b")},
 			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrNameInvalid) }},
 		{name: "where OnEvent wants its events", dial: []tcproom.ClientOption{tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {})},
@@ -545,6 +546,26 @@ func TestClientComesBack(t *testing.T) {
 		for i, s := range got {
 			require.Equal(t, fmt.Sprintf("history %d past %d", i+1, i), s)
 		}
+	})
+
+	inBubble("once, when an attempt that was given up is let in after all", t, func(t *testing.T) {
+		var calls atomic.Int32
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+			if calls.Add(1) == 2 {
+				time.Sleep(3 * time.Second)
+			}
+			return tcproom.Identity{}, nil
+		}))
+		c, link := newClient(t, srv, "ada")
+		hearAll(t, c, "welcome joined")
+		link.now().Reset()
+		hearAll(t, c, "lost")
+		time.Sleep(time.Second) // it has said its hello by now
+		link.now().Reset()
+		hearAll(t, c, "welcome resumed")
+		time.Sleep(time.Minute)
+		srv.Room.Broadcast(t.Context(), []byte("hi"))
+		hearAll(t, c, "2 hi")
 	})
 
 	inBubble("in lines of text", t, func(t *testing.T) {

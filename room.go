@@ -49,6 +49,7 @@ type Room struct {
 	names     map[string]struct{} // taken, where names are unique
 	guests    uint64
 	conns     map[*Conn]struct{}            // all that are served, members or not
+	begun     uint64                        // conns that ever were
 	pending   int                           // of them, those that have not joined
 	addresses map[netip.Prefix]addressCount // by what addressOf returns
 	acceptors map[*acceptor]struct{}

@@ -72,6 +72,8 @@ func (r *Room) begin(c *Conn) error {
 		return err
 	}
 	r.pending++
+	r.begun++
+	c.born = r.begun
 	if r.conns == nil {
 		r.conns = make(map[*Conn]struct{})
 	}

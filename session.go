@@ -213,6 +213,8 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 		return false, nil
 	case h.Seq > r.seq:
 		return false, fmt.Errorf("%w: %d, the last event is %d", ErrFutureSeq, h.Seq, r.seq)
+	case !s.detached && c.born < s.conn.born: // its hello was held up, by a hook perhaps
+		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
 	case name != "" && name != s.conn.Name():
 		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, s.conn.Name()))
 	}
