@@ -159,7 +159,7 @@ func newDialled(nc net.Conn, cfg dialConfig) *Conn {
 			b, err = cfg.framing.AppendFrame(nil, b)
 		}
 		if err != nil {
-			c.end(fmt.Errorf("tcproom: hello: %w", err))
+			c.end(fmt.Errorf("%w: %w", errHello, err))
 			return c
 		}
 		c.sink.Queue(b, len(b))
@@ -177,6 +177,9 @@ func (c *Conn) shakeDialled(tc tlsConn) {
 		c.end(err)
 	}
 }
+
+// errHello begins the error of a hello that cannot be said.
+var errHello = errors.New("tcproom: hello")
 
 // greet waits for the welcome, where the codec has one.
 func (c *Conn) greet(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"time"
 )
@@ -77,7 +78,7 @@ func (c *Client) sleep(d time.Duration) {
 
 // connect makes a connection, or says why there is none.
 func (c *Client) connect() (*Conn, loss) {
-	ctx, cancel := context.WithTimeout(c.ctx, attemptTimeout+c.cfg.conn.handshakeTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, attemptTimeout+min(c.cfg.conn.handshakeTimeout, math.MaxInt64-attemptTimeout))
 	defer cancel()
 	var r *Resume
 	c.mu.Lock()
@@ -178,7 +179,8 @@ func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
 		unsure = c.out.forget()
 	}
 	c.resume.Token, c.resume.Epoch = welcome.Token, welcome.Epoch
-	c.acks = welcome.Token != ""
+	_, numbers := c.cfg.conn.codec.(Resumer)
+	c.acks = numbers && welcome.Token != ""
 	if !c.acks {
 		c.out.refuseWaiting()
 	}
@@ -200,10 +202,10 @@ func (c *Client) note(ev *Event) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ev.History {
-		if ev.Seq <= c.heard {
+		if ev.Seq != 0 && ev.Seq <= c.heard { // 0: the codec tells none
 			return false
 		}
-		c.heard = ev.Seq
+		c.heard = max(c.heard, ev.Seq)
 		return true
 	}
 	if seq := max(ev.Seq, ev.GapTo); seq > 0 {
@@ -347,7 +349,7 @@ func hopeless(err error) bool {
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
 		return true
 	}
-	return errors.Is(err, ErrNameInvalid) || errors.Is(err, ErrHook)
+	return errors.Is(err, errHello) || errors.Is(err, ErrHook)
 }
 
 // finalAlerts are those of TLS that say what would be said again: of bad,

@@ -84,7 +84,7 @@ const (
 // attempt. Two clients must not have one token: the later takes the member from
 // the other, which ends with [ErrTakenOver]. [OnEvent] does not go with a client.
 func NewClient(ctx context.Context, addr string, opts ...ClientOption) *Client {
-	c := &Client{addr: addr, cfg: newClientConfig(opts), done: make(chan struct{})}
+	c := &Client{addr: addr, cfg: newClientConfig(opts), done: make(chan struct{}), lost: errNoneYet}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	if r := c.cfg.conn.resume; r != nil {
 		c.resume, c.heard = *r, r.Seq
@@ -283,6 +283,8 @@ func (c *Client) stuckLocked() error {
 	}
 	return nil
 }
+
+var errNoneYet = errors.New("there was none yet")
 
 var errNoAcks = fmt.Errorf("tcproom: the room does not acknowledge messages: it needs WithSessions, and both ends a codec that is a Resumer: %w", errors.ErrUnsupported)
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -405,6 +406,9 @@ func TestClientDoesNotComeBack(t *testing.T) {
 		{name: "with a name that nobody can have",
 			dial: []tcproom.ClientOption{tcproom.WithName("a b")},
 			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrNameInvalid) }},
+		{name: "with a token that cannot be said",
+			dial: []tcproom.ClientOption{tcproom.WithResume(tcproom.Resume{Token: "a b"})},
+			want: func(t *testing.T, err error) { require.ErrorContains(t, err, `hello: tcproom: id "a b"`) }},
 		{name: "where OnEvent wants its events", dial: []tcproom.ClientOption{tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {})},
 			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrReceive) }},
 	}
@@ -453,6 +457,9 @@ func TestClientDoesNotComeBack(t *testing.T) {
 		require.ErrorAs(t, ends(t, tcproom.NewClient(t.Context(), "localhost")), new(*net.AddrError))
 	})
 }
+
+// greets is a codec with the methods of a Greeter only.
+type greets struct{ tcproom.Greeter }
 
 // future is JSON with a hello of another kind.
 type future struct{ tcproom.JSON }
@@ -546,6 +553,32 @@ func TestClientComesBack(t *testing.T) {
 		for i, s := range got {
 			require.Equal(t, fmt.Sprintf("history %d past %d", i+1, i), s)
 		}
+	})
+
+	inBubble("in lines of text, which give history no number", t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithHistory(tcproom.History{}))
+		srv.Room.Broadcast(t.Context(), []byte("before"))
+		c, _ := newClient(t, srv, "", tcproom.WithCodec(tcproom.Text{}))
+		hearAll(t, c, "welcome", "history 0 before")
+	})
+
+	inBubble("with a codec that says tokens and no numbers", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		c, link := newClient(t, srv, "ada", tcproom.WithCodec(greets{tcproom.JSON{}}))
+		hearAll(t, c, "welcome joined")
+		say(t, c, "hi")
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "hi"))
+		_, err := c.SendAcked(t.Context(), []byte("never"))
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		link.now().Reset()
+		hearAll(t, c, "lost", "welcome resumed")
+	})
+
+	inBubble("whatever its handshake timeout is", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		c, _ := newClient(t, srv, "ada", tcproom.WithHandshakeTimeout(math.MaxInt64))
+		hearAll(t, c, "welcome joined")
 	})
 
 	inBubble("once, when an attempt that was given up is let in after all", t, func(t *testing.T) {
@@ -678,7 +711,7 @@ func TestOffline(t *testing.T) {
 			srv.Listener.Refuse(true)
 		}
 		c, _ := newClient(t, srv, "ada", tcproom.WithOffline(tcproom.OfflineFail))
-		require.ErrorIs(t, c.Send(t.Context(), []byte("hi")), tcproom.ErrOffline)
+		require.EqualError(t, c.Send(t.Context(), []byte("hi")), "tcproom: no connection to the room: there was none yet")
 	})
 
 	inBubble("nobody waits for a client that ends", t, func(t *testing.T) {
