@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"example.com/tcproom"
@@ -22,14 +24,18 @@ func stay(cfg *config) error {
 	for _, o := range options(cfg) {
 		opts = append(opts, o)
 	}
-	c := tcproom.NewClient(context.Background(), cfg.addr, opts...)
+	// Ctrl-C says goodbye: else a room with sessions would wait. The second one ends at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	c := tcproom.NewClient(ctx, cfg.addr, opts...)
 	said := make(chan error, 1)
 	go func() {
 		err := say(c, cfg)
 		said <- cmp.Or(err, c.Close()) // which waits until the room has the last line
 	}()
 	if err := follow(c, cfg); !errors.Is(err, net.ErrClosed) {
-		return err
+		return cmp.Or(c.Close(), err) // it says what the room did not get
 	}
 	return <-said
 }
@@ -66,7 +72,7 @@ func greeting(ev *tcproom.Event) string {
 	case tcproom.ResumedGap:
 		how = "resumed, after a gap,"
 	case tcproom.Expired:
-		how = "joined anew, for the room did not wait,"
+		how = "joined anew, for the room has forgotten who this was,"
 	}
 	if ev.From.Name == "" {
 		return "connected" // the codec says no more

@@ -39,8 +39,8 @@ func TestReconnectToAnotherServer(t *testing.T) {
 			ada.Say(t, "is anybody there?\n")
 			server = program.Start(t, program.Path("server"), append(flags, "-addr", addr)...)
 			require.Equal(t, "listening on "+addr, server.Err.Line(t))
-			ada.Err.Expect(t, "joined anew, for the room did not wait, as ada, members: ")
-			bob.Err.Expect(t, "joined anew, for the room did not wait, as bob, members: ")
+			ada.Err.Expect(t, "joined anew, for the room has forgotten who this was, as ada, members: ")
+			bob.Err.Expect(t, "joined anew, for the room has forgotten who this was, as bob, members: ")
 			bob.Out.Expect(t, "ada: is anybody there?\n") // live, or as history
 			bob.Say(t, "yes\n")
 			ada.Out.Expect(t, "bob: yes\n")
@@ -71,6 +71,19 @@ func TestReconnectToTheSameServer(t *testing.T) {
 		ada.Say(t, "yes\n")
 		require.Equal(t, "ada: yes", bob.Out.Line(t))
 	}
+}
+
+func TestInterruptSaysGoodbye(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t, "-codec", "json", "-sessions", "-grace", "1h")
+	bob := client(t, "-codec", "json", "-name", "bob", addr)
+	require.Equal(t, "joined as bob, members: 1", bob.Err.Line(t))
+	ada := client(t, "-codec", "json", "-reconnect", "-name", "ada", addr)
+	require.Equal(t, "joined as ada, members: 2", ada.Err.Line(t))
+	ada.Signal(t, os.Interrupt)
+	require.Equal(t, 1, ada.Status(t))
+	require.Equal(t, "client: interrupt signal received", ada.Err.Line(t))
+	bob.Out.Expect(t, "* ada joined\n* ada left\n")
 }
 
 func TestReconnectInText(t *testing.T) {
