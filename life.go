@@ -330,6 +330,9 @@ func goodbyeError(ev *Event) error {
 			return fmt.Errorf("%w: the room said: %q", c.err, ev.Text)
 		}
 	}
+	if ev.Code == "" {
+		return fmt.Errorf("tcproom: the room ended the connection: %q", ev.Text)
+	}
 	return fmt.Errorf("tcproom: the room ended the connection: %q (code %q)", ev.Text, ev.Code)
 }
 

@@ -562,6 +562,16 @@ func TestClientComesBack(t *testing.T) {
 		hearAll(t, c, "welcome", "history 0 before")
 	})
 
+	inBubble("in lines of text, to a full room", t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithMaxMembers(1))
+		srv.Join("bob")
+		c, _ := newClient(t, srv, "", tcproom.WithCodec(tcproom.Text{}))
+		hearAll(t, c, "welcome", "goodbye")
+		ev, err := c.Receive(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, `the room ended the connection: "room is full"`, ev.Text)
+	})
+
 	inBubble("with a codec that says tokens and no numbers", t, func(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{})
 		bob := srv.Join("bob")
