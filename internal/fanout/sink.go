@@ -668,8 +668,9 @@ func (s *Sink) takeInto(buf *batch) (err error) {
 // the write timeout.
 func (s *Sink) writeOut() error {
 	for len(s.out) > 0 {
+		until := time.Now().Add(s.timeout)
 		if s.timeout > 0 {
-			s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
+			s.nc.SetWriteDeadline(until)
 		}
 		began := monotonic()
 		s.began.Store(began)
@@ -692,13 +693,17 @@ func (s *Sink) writeOut() error {
 			return err
 		}
 		// After a timeout only a socket of the kernel's says how much it
-		// took; other transports may have broken the stream.
-		if s.raw == nil || n <= 0 {
+		// took; other transports may have broken the stream. It is tried again
+		// where this process did not run for a while: it may have room by now.
+		if s.raw == nil || n <= 0 && time.Since(until) < frozen {
 			return ErrWriteTimeout
 		}
 	}
 	return nil
 }
+
+// frozen is how long after a deadline nobody is late who runs.
+const frozen = 100 * time.Millisecond
 
 // drag measures the writes of a transport that cannot say "would block".
 type drag struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,51 @@ func TestE4WriteTimeoutOnPipe(t *testing.T) {
 		require.Equal(t, ErrWriteTimeout, m.sink.Err())
 		h.idle(t)
 	})
+}
+
+// frozenWriter is written to by a process that does not run for an hour when
+// a deadline has come.
+type frozenWriter struct {
+	net.Conn
+	done bool
+}
+
+func (w *frozenWriter) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && !w.done {
+		w.done = true
+		time.Sleep(time.Hour)
+	}
+	return n, err
+}
+
+func (w *frozenWriter) tryWrite(*op, []byte) (n int, again bool, err error) { return 0, true, nil }
+
+// TestE4WriteTimeoutOfFrozenProcess: what came to be free while this process
+// did not run is taken, and a peer that takes nothing then ends.
+func TestE4WriteTimeoutOfFrozenProcess(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub(t, LogConfig{Backlog: 64 << 10})
+			here, there := net.Pipe()
+			defer there.Close()
+			w := &frozenWriter{Conn: here}
+			m := h.join(t, w, w, false)
+			h.post(nil, 100)
+			began := time.Now()
+			if reads {
+				time.Sleep(30 * time.Minute)
+				_, err := io.ReadFull(there, make([]byte, 100))
+				require.NoError(t, err)
+				h.idle(t)
+				require.NoError(t, m.sink.Err())
+				return
+			}
+			require.Equal(t, ErrWriteTimeout, <-m.failed)
+			require.Equal(t, time.Hour+2*time.Minute, time.Since(began))
+			h.idle(t)
+		})
+	}
 }
 
 func TestE4WriteTimeoutOnSockets(t *testing.T) {
