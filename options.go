@@ -327,7 +327,9 @@ func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l
 //
 // A room does so to members that ask for it in their hello, as a dialling end
 // with this option does. Both ends answer pings whether or not they have the
-// option, a dialling end while it reads. Zero and negative values, and the
+// option, a dialling end while it reads and a room when it has dealt with what it
+// read before: where a limiter, a hook or Block may hold a member back for long, the
+// dialling end's d should be longer. Zero and negative values, and the
 // default, mean off.
 func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.heartbeat = d }) }
 
