@@ -281,7 +281,9 @@ func (c *Conn) fan() *fanout.Fan {
 func (c *Conn) Close() error {
 	if c.room != nil {
 		c.end(net.ErrClosed)
-		c.room.giveUpOn(c)
+		if c.room.cfg.sessions != nil {
+			c.room.giveUpOn(c)
+		}
 		return nil
 	}
 	return c.closeDialled()
