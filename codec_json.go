@@ -180,6 +180,9 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if ev.ID != 0 {
+		dst = strconv.AppendUint(append(dst, `,"lastId":`...), ev.ID, 10)
+	}
 	return append(dst, '}'), nil
 }
 
@@ -299,7 +302,7 @@ func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 		id      = 2 * maxIDBytes // each a quote
 		member  = len(`"id":"","name":""`) + id + 2*maxNameBytes
 		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","history":true,"body":""}`) + seq + member
-		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":,"outcome":"","token":""}`) + 3*id + seq + member + seq +
+		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":,"outcome":"","token":"","lastId":}`) + 3*id + seq + member + seq + seq +
 			maxWelcomeMembers*(len(`{},`)+member) - len(",")
 	)
 	return grown(maxBody, maxJSON, 1<<10), max(grown(maxBody, maxJSON, message), welcome)
@@ -440,12 +443,13 @@ const (
 	fieldResume
 	fieldRetry
 	fieldRetryAfter
+	fieldLastID
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
 	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
-	"outcome", "token", "auth", "resume", "retry", "retryAfter"}
+	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // where a field is absent or null.
@@ -556,6 +560,9 @@ func (o *object) welcome(e *Event) (err error) {
 		return err
 	}
 	if e.Seq, err = o.uint(fieldSeq); err != nil {
+		return err
+	}
+	if e.ID, err = o.uint(fieldLastID); err != nil {
 		return err
 	}
 	if e.From, err = o.member(); err != nil {

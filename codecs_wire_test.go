@@ -246,6 +246,8 @@ func (left *wireLeft) set(key, text string) (err error) {
 		var ms int
 		ms, err = strconv.Atoi(text)
 		ev.RetryAfter = time.Duration(ms) * time.Millisecond
+	case "lastid":
+		number(&ev.ID)
 	case "total":
 		ev.Total, err = strconv.Atoi(text)
 	default:

@@ -83,7 +83,8 @@ type Event struct {
 
 	// GapFrom and GapTo are the first and last Seq of what a Gap skipped.
 	GapFrom, GapTo uint64
-	// ID, in an Ack, is the number that the member gave to its message.
+	// ID, in an Ack, is the number that the member gave to its message; in a
+	// Welcome that resumes, the greatest that the member has given to one.
 	ID uint64
 	// Code is the machine-readable reason of a Refused or Goodbye, as
 	// docs/wire.md lists them.

@@ -178,6 +178,7 @@ func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
 		c.resume.Seq = welcome.Seq
 		unsure = c.out.forget()
 	}
+	c.out.continueAfter(welcome.ID)
 	c.resume.Token, c.resume.Epoch = welcome.Token, welcome.Epoch
 	_, numbers := c.cfg.conn.codec.(Resumer)
 	c.acks = numbers && welcome.Token != ""

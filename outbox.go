@@ -46,6 +46,23 @@ func (o *outbox) add(s *sending) {
 	o.size += s.charge()
 }
 
+// continueAfter sees to it that what no connection has taken has numbers above
+// id, which an earlier client of this member may have given.
+func (o *outbox) continueAfter(id uint64) {
+	if id <= o.lastID && (len(o.list) == 0 || o.list[0].given || id < o.list[0].id) {
+		return // this client gave it
+	}
+	for _, s := range o.list {
+		if s.given {
+			id = max(id, s.id)
+			continue
+		}
+		id++
+		s.id = id
+	}
+	o.lastID = max(o.lastID, id)
+}
+
 // next returns what to hand to the connection next; nil where that has to wait.
 func (o *outbox) next() *sending {
 	if o.handed == len(o.list) || o.handed == maxTaken {

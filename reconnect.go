@@ -88,8 +88,6 @@ func NewClient(ctx context.Context, addr string, opts ...ClientOption) *Client {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	if r := c.cfg.conn.resume; r != nil {
 		c.resume, c.heard = *r, r.Seq
-		// The room knows numbers that an earlier client gave.
-		c.out.lastID = uint64(max(time.Now().UnixMicro(), 0))
 	}
 	go c.run()
 	return c

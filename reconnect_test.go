@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -243,6 +244,29 @@ func TestP16ClientResumes(t *testing.T) {
 		bob.Expect(roomtest.Joined("ada"))
 		bob.Send("live")
 		hearAll(t, ada, "8 live")
+	})
+
+	inBubble("above the numbers of another program", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		nc, err := srv.Net.Dial(t.Context(), "tcp", srv.Addr)
+		require.NoError(t, err)
+		fmt.Fprintln(nc, `{"type":"hello","name":"ada"}`)
+		line, err := bufio.NewReader(nc).ReadBytes('\n')
+		require.NoError(t, err)
+		var w tcproom.Event
+		require.NoError(t, tcproom.JSON{}.ParseEvent(line, &w))
+		fmt.Fprintln(nc, `{"type":"message","id":9000000000000000000,"body":"old"}`)
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "old"))
+		for _, offline := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
+			ada, link := newClient(t, srv, "ada", tcproom.WithOffline(offline),
+				tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq}))
+			sayAcked(t, ada, "new")
+			bob.Expect(roomtest.Message("ada", "new"))
+			link.now().Reset()
+			sayAcked(t, ada, "newer")
+			bob.Expect(roomtest.Message("ada", "newer"))
+		}
 	})
 
 	inBubble("from what another client has noted", t, func(t *testing.T) {

@@ -395,6 +395,9 @@ func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
 	} else if ev.Outcome == "" {
 		ev.Outcome = Joined
 	}
+	if c.session != nil {
+		ev.ID = c.session.lastID
+	}
 	if _, ok := c.cfg.codec.(Greeter); ok {
 		for m := r.first; m != nil && len(ev.Members) < maxWelcomeMembers; m = m.next {
 			ev.Members = append(ev.Members, m.member())

@@ -122,6 +122,9 @@ func (c *Conn) beginTaking(id uint64, in *inbox) bool {
 	c.room.mu.Lock()
 	defer c.room.mu.Unlock()
 	s := c.session
+	if s.conn != c {
+		return false // its client says it again, on the other connection
+	}
 	if id <= s.lastID {
 		in.acks = append(in.acks, taken{id, s.seqOf(id)})
 		return false
