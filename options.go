@@ -478,6 +478,10 @@ func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 // counts, before anything is read from it, until it is closed; one without an IP
 // address does not. Where many people share an address (NAT, proxies), they share
 // the bound. Zero and negative values, and the default, mean no bound.
+//
+// With [WithSessions] a member counts until it leaves, detached or not. Conns that
+// may resume are bounded when their hello was read, for one that does takes the place of its
+// member's last; until then as many again may wait as n says. Those above are told.
 func WithMaxPerAddress(n int) RoomOption {
 	return roomOption(func(c *roomConfig) { c.maxPerAddress = n })
 }
