@@ -14,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,7 @@ func serverMain(args []string) int {
 	flags.IntVar(&c.perRoom, "per-room", 0, "connections to a room; 0: there is one room")
 	flags.IntVar(&c.inFlight, "in-flight", 0, "messages to keep for a member")
 	secure := flags.Bool("tls", false, "speak TLS")
+	profile := flags.String("profile", "", "folder for a CPU profile")
 	_ = flags.Parse(args)
 	cpus, err := parseCPUs(*cpuList)
 	if err == nil {
@@ -39,6 +41,10 @@ func serverMain(args []string) int {
 	}
 	if err == nil {
 		err = c.secure(*secure)
+	}
+	if err == nil && *profile != "" {
+		err = startProfile(*profile, flags.Arg(0))
+		defer pprof.StopCPUProfile()
 	}
 	if err == nil {
 		if s := serverNamed(flags.Arg(0)); s != nil {
@@ -52,6 +58,15 @@ func serverMain(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// startProfile starts a CPU profile of this server, in a file of its own.
+func startProfile(folder, server string) error {
+	f, err := os.CreateTemp(folder, server+"-*.pprof")
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
 }
 
 // control answers the benchmark's questions in a server: one line of standard

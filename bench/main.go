@@ -118,6 +118,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 	flags.IntVar(&o.mebibytes, "mib", 200, "MiB that the sender of nowindow sends; each receiver gets them all")
 	flags.BoolVar(&o.unpinned, "unpinned", false, "leave all processes free to run on all cores")
 	flags.BoolVar(&o.quick, "quick", false, "within a minute: fewer sizes, short runs, one repetition; rough figures")
+	flags.StringVar(&profiles, "profile", "", "existing `folder` in which each server leaves a CPU profile each time, which costs it some CPU")
 	flags.StringVar(&out.json, "o", "", "write all samples and summaries, as JSON, to this `file`")
 	flags.StringVar(&out.markdown, "markdown", "", "write the tables, as Markdown, to this `file`")
 	flags.StringVar(&out.document, "write", "", "write the whole report with plots to this `file`, such as ../BENCHMARKS.md")

@@ -30,6 +30,9 @@ type process struct {
 	buf *bufio.Reader
 }
 
+// profiles is the folder in which servers leave CPU profiles; empty: they do not.
+var profiles string
+
 // answerTimeout bounds how long a server may take to start or to answer.
 const answerTimeout = 30 * time.Second
 
@@ -55,6 +58,9 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 	}
 	if cfg.tls {
 		args = append(args, "-tls")
+	}
+	if profiles != "" && !server.mute {
+		args = append(args, "-profile", profiles)
 	}
 	cmd := exec.Command(exe, append(args, name)...)
 	// A server that reads no questions would not notice the end of this process.
