@@ -120,10 +120,10 @@ func (l *Lookout) wait(epoll *os.File) {
 	n := 0
 	poll := func(fd uintptr) bool {
 		n, err = syscall.EpollWait(int(fd), events, 0)
-		return n > 0 // false only straight after there was nothing
+		return n != 0 // false only straight after there was nothing
 	}
 	for rc.Read(poll) == nil {
-		for _, ev := range events[:n] {
+		for _, ev := range events[:max(n, 0)] {
 			if s := l.sourceIn(ev.Fd); s != nil {
 				l.Rouse(s)
 			}
@@ -159,6 +159,7 @@ func (c *epollCtl) do(s *Source, epfd, op int) error {
 }
 
 func (c *epollCtl) try(fd uintptr) {
-	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP, Fd: c.slot}
+	// Once: no event comes again and again for a slot that nobody is in.
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: c.slot}
 	c.err = syscall.EpollCtl(c.epfd, c.op, int(fd), &ev)
 }
