@@ -36,7 +36,7 @@ func (r *Room) ListenAndServe(addr string) error {
 // l by a listener that understands it and trusts nobody else; the conn's
 // RemoteAddr, which the room takes as the address of the peer, is then the one that the proxy names.
 func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
-	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), accepted: make(chan *Conn, maxAccepted)}
+	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), accepted: make(chan *Conn, maxAccepted), rejecting: make(chan struct{}, maxRejects)}
 	if err := r.addAcceptor(a); err != nil {
 		l.Close()
 		return err
@@ -58,6 +58,8 @@ type acceptor struct {
 	lane     *lane
 	accepted chan *Conn  // that nobody has begun to let in
 	ushered  atomic.Bool // there is an usher
+
+	rejecting chan struct{} // a token for each OnReject that runs for it
 }
 
 func (r *Room) addAcceptor(a *acceptor) error {
@@ -226,14 +228,11 @@ func (r *Room) sleep(d time.Duration) {
 }
 
 // A reject is a call of OnReject for a connection that found no slot.
-type reject struct {
-	a    *acceptor // which waits for it, or nil
-	addr net.Addr
-}
+type reject struct{ addr net.Addr }
 
 // rejectUnserved tells of a connection that found no slot.
 func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
-	rej := &reject{a, addr}
+	rej := &reject{addr}
 	logger := r.cfg.conn.logger
 	if a != nil {
 		logger = a.cfg.logger
@@ -254,8 +253,38 @@ func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 		return
 	}
 	done := make(chan struct{})
-	go r.callReject(addr, cause, done)
-	<-done
+	if a == nil || a.mayReject() {
+		go r.callReject(rej, a, cause, done)
+	} else {
+		close(done)
+		r.forgetReject(rej)
+	}
+	if a == nil {
+		<-done
+	}
+}
+
+// maxRejects bounds how many calls of OnReject an acceptor does not wait for.
+const maxRejects = 64
+
+// mayReject waits until less than that are running, or the room stops.
+func (a *acceptor) mayReject() bool {
+	for {
+		a.room.mu.Lock()
+		stopping, ch := a.room.state != roomOpen, a.room.releaseLocked()
+		a.room.mu.Unlock()
+		if stopping {
+			return false
+		}
+		select {
+		case a.rejecting <- struct{}{}:
+			return true
+		case <-ch:
+		}
+	}
+}
+
+func (r *Room) forgetReject(rej *reject) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.rejects, rej)
@@ -264,8 +293,15 @@ func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 }
 
 // callReject is a goroutine of its own because of runtime.Goexit in the hook.
-func (r *Room) callReject(addr net.Addr, cause error, done chan<- struct{}) {
-	defer close(done)
+func (r *Room) callReject(rej *reject, a *acceptor, cause error, done chan<- struct{}) {
+	addr := rej.addr
+	defer func() {
+		if a != nil {
+			<-a.rejecting
+		}
+		r.forgetReject(rej)
+		close(done)
+	}()
 	returned := false
 	watch := newHookWatch(slowAfter, func() {
 		r.report(r.cfg.conn.logger, slog.LevelWarn, "slow "+hookNames[hookOnReject], logBurst, "tcproom: a hook is still running",

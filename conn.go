@@ -57,14 +57,16 @@ type Conn struct {
 	reserved   bool
 	joined     bool
 	leaving    bool
-	session    *session     // set with joined; nil: it cannot resume
-	born       uint64       // set once: conns that began later have a greater one
-	posted     uint64       // the seq of what was posted last with it
-	forsaken   bool         // Close was called
-	stays      bool         // it has ended, and its member has not left, or not by that
-	dismissed  error        // why it leaves, after it was detached
-	counted    netip.Prefix // in the room's addresses, if valid
-	countedIn  bool         // there, as one that was let in
+	session    *session      // set with joined; nil: it cannot resume
+	earlier    chan struct{} // heard of the connection whose place it took
+	heard      chan struct{} // closed when no OnMessage runs for it any more; set with session
+	born       uint64        // set once: conns that began later have a greater one
+	posted     uint64        // the seq of what was posted last with it
+	forsaken   bool          // Close was called
+	stays      bool          // it has ended, and its member has not left, or not by that
+	dismissed  error         // why it leaves, after it was detached
+	counted    netip.Prefix  // in the room's addresses, if valid
+	countedIn  bool          // there, as one that was let in
 
 	admitted chan error // for Join: told once whether it has joined
 

@@ -88,8 +88,8 @@
 //
 // A hook gets the [Conn] of the moment. [Room.Post] and [Room.Kick] with an older one of the
 // same member do what they would with the present one; [Conn.Send], Context and Err are those of
-// the connection alone. An OnMessage that outlives its connection may overlap with one of
-// the next connection; OnLeave comes when all have returned.
+// the connection alone. While an OnMessage outlives its connection, nothing is read from
+// the next one; OnLeave comes when all have returned.
 //
 // Messages may be numbered, so that one that is sent again, because nobody knows
 // whether it had arrived, is ordered once; each is answered with an [Ack].

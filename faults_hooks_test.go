@@ -410,3 +410,28 @@ func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool)
 	}
 	s.end(t)
 }
+
+// TestF36OnRejectHoldsUpNobody: a slow OnReject for connections that found no
+// slot does not delay those who come after them.
+func TestF36OnRejectHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block := make(chan bool)
+		srv := roomtest.NewMemServer(t, tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(net.Addr, error) { <-block }))
+		start := time.Now()
+		first, err := srv.Net.DialFrom(t.Context(), "10.0.0.1", srv.Addr)
+		require.NoError(t, err)
+		defer first.Close()
+		for range 10 {
+			nc, err := srv.Net.DialFrom(t.Context(), "10.0.0.1", srv.Addr)
+			require.NoError(t, err)
+			defer nc.Close()
+		}
+		healthy, err := srv.Net.DialFrom(t.Context(), "10.0.0.2", srv.Addr)
+		require.NoError(t, err)
+		defer healthy.Close()
+		synctest.Wait()
+		require.Equal(t, 2, srv.Room.Len())
+		require.Zero(t, time.Since(start))
+		close(block)
+	})
+}

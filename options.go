@@ -546,10 +546,11 @@ func OnLeave(fn func(c *Conn, cause error)) RoomOption {
 // OnReject sets the hook that hears of connections that did not join, with
 // the cause.
 //
-// It is called once for each, on its own goroutine or, where there is no slot
-// for it ([WithMaxPending], [WithMaxPerAddress]), while Serve waits for it: then it holds up
-// accepting, so it should be brief. It does not hear of connections that come
-// when the room has begun to stop. Calls overlap. It may call anything but Shutdown of the room.
+// It is called once for each, on a goroutine of its own, and calls overlap. It may
+// block: only when 64 calls are running for connections that found no slot
+// ([WithMaxPending], [WithMaxPerAddress]) does their Serve accept no more until one
+// returns. It does not hear of connections that come when the room has begun to
+// stop. It may call anything but Shutdown of the room.
 func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.onReject = fn })
 }

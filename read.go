@@ -201,6 +201,11 @@ func (c *Conn) sayToHook(in *inbox) error {
 		if i < len(in.frames) {
 			scribble.Over(in.frames[i])
 		}
+		if id != 0 {
+			if ack := c.endTaking(id, err != nil); err == nil {
+				in.acks = append(in.acks, ack)
+			}
+		}
 		if err != nil {
 			var he *HookError
 			if errors.As(err, &he) && he.Hook == hookNames[hookOnMessage] {
@@ -210,9 +215,6 @@ func (c *Conn) sayToHook(in *inbox) error {
 				return ErrRoomClosed // what Post said is why c ends as well
 			}
 			return &HookError{Hook: hookNames[hookOnMessage], Err: err}
-		}
-		if id != 0 {
-			in.acks = append(in.acks, c.endTaking(id))
 		}
 	}
 	return nil

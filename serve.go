@@ -186,7 +186,11 @@ func (r *Room) attend(c *Conn) {
 		if r.cfg.onMessage == nil {
 			c.slowHook = nil // the next hook is OnLeave
 		}
-		c.end(c.readLoop())
+		err := c.awaitEarlier()
+		if err == nil {
+			err = c.readLoop()
+		}
+		c.end(err)
 	}
 }
 
@@ -277,6 +281,7 @@ func (r *Room) seeOut(c *Conn) {
 	c.tellAdmitted(cause)
 	if c.session != nil {
 		c.session.hearing.Done()
+		close(c.heard)
 	}
 	// Deferred, because a codec may end the goroutine as it says the leave.
 	defer r.tellEnd(c, cause)

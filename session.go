@@ -116,6 +116,21 @@ func (s *session) seqOf(id uint64) uint64 {
 	return 0
 }
 
+// awaitEarlier waits until no OnMessage runs any more for the connection that
+// the member had before c, so that its messages stay in order and one that
+// failed with that connection can be taken from this one.
+func (c *Conn) awaitEarlier() error {
+	if c.earlier == nil || c.room.cfg.onMessage == nil {
+		return nil
+	}
+	select {
+	case <-c.earlier:
+		return nil
+	case <-c.Context().Done():
+		return c.Err()
+	}
+}
+
 // beginTaking says that a hook gets the message of the given number. It is
 // false, and the message acknowledged, where one has got it before.
 func (c *Conn) beginTaking(id uint64, in *inbox) bool {
@@ -129,15 +144,18 @@ func (c *Conn) beginTaking(id uint64, in *inbox) bool {
 		in.acks = append(in.acks, taken{id, s.seqOf(id)})
 		return false
 	}
-	s.lastID, c.posted = id, 0
+	c.posted = 0
 	return true
 }
 
-// endTaking says that the hook has returned.
-func (c *Conn) endTaking(id uint64) taken {
+// endTaking says that the hook has returned. Where it failed and has posted
+// nothing, the message may come again, on another connection.
+func (c *Conn) endTaking(id uint64, failed bool) taken {
 	c.room.mu.Lock()
 	defer c.room.mu.Unlock()
-	c.session.take(id, c.posted)
+	if !failed || c.posted != 0 {
+		c.session.take(id, c.posted)
+	}
 	return taken{id, c.posted}
 }
 
@@ -174,6 +192,7 @@ func (r *Room) beginSessionLocked(c *Conn) (token string) {
 	}
 	r.sessions[c.session.hash] = c.session
 	c.session.hearing.Add(1)
+	c.heard = make(chan struct{})
 	return token
 }
 
@@ -295,6 +314,7 @@ func (r *Room) takeOverLocked(p *pass, s *session, c *Conn) {
 	c.setIdentity(old.member())
 	c.session, s.conn = s, c
 	s.hearing.Add(1)
+	c.earlier, c.heard = old.heard, make(chan struct{})
 
 	r.members[old.ID()] = c
 	c.prev, c.next = old.prev, old.next

@@ -481,8 +481,33 @@ func TestNumberedMessages(t *testing.T) {
 		v := visits(t, srv, resume(w, 2))
 		v.welcomed("resumed")
 		say(v, 1, "slow")
-		require.Equal(t, "ack 1=<nil>", v.short())
+		synctest.Wait()
 		release <- true
+		require.Equal(t, "ack 1=3", v.short())
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
+		bob.Refute(roomtest.Any())
+	})
+
+	inBubble("what a hook could not post comes again", t, func(t *testing.T) {
+		entered, release := make(chan bool, 1), make(chan bool)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			entered <- true
+			<-release
+			_, err := c.Room().Post(c.Context(), c, body)
+			return err
+		}))
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		say(ada, 1, "slow")
+		<-entered
+		v := visits(t, srv, resume(w, 2))
+		v.welcomed("resumed")
+		say(v, 1, "slow")
+		release <- true // that of a connection which has ended
+		<-entered
+		release <- true
+		require.Equal(t, "ack 1=3", v.short())
 		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
 		bob.Refute(roomtest.Any())
 	})

@@ -155,9 +155,6 @@ func (r *Room) inHooks() map[any]bool {
 	}
 	for rej := range r.rejects {
 		in[rej] = true
-		if rej.a != nil {
-			in[rej.a] = true
-		}
 	}
 	return in
 }
@@ -202,7 +199,6 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 		accepting[a] = true
 	}
 	for rej := range r.rejects {
-		delete(accepting, rej.a)
 		addrs = append(addrs, rej.addr)
 		e.Stuck = append(e.Stuck, StuckConn{Hook: hookNames[hookOnReject]})
 	}

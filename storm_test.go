@@ -30,6 +30,15 @@ func TestClientsInAStorm(t *testing.T) {
 			storm{srv: srv, dial: srv.Net.Dial, clients: 50, resets: 5}.blow(t)
 		})
 	})
+	t.Run("in virtual time, with a hook", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			srv := roomtest.NewMemServer(t, append(sessions, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				_, err := c.Room().Post(c.Context(), c, body)
+				return err
+			}))...)
+			storm{srv: srv, dial: srv.Net.Dial, clients: 20, resets: 20}.blow(t)
+		})
+	})
 	t.Run("over sockets", func(t *testing.T) {
 		checkGoroutines(t)
 		srv := roomtest.NewServer(t, sessions...)
