@@ -50,6 +50,9 @@ type Conn struct {
 
 	hook atomic.Uint32 // the hook of this conn that runs, or noHook
 
+	forsaken atomic.Bool // at the room's end: Close was called
+	away     atomic.Bool // its member is about to be detached, or was
+
 	// At the room's end, guarded by the room's lock.
 	lane       *lane
 	cur        *fanout.Cursor // set once, with joined
@@ -62,7 +65,6 @@ type Conn struct {
 	heard      chan struct{} // closed when no OnMessage runs for it any more; set with session
 	born       uint64        // set once: conns that began later have a greater one
 	posted     uint64        // the seq of what was posted last with it
-	forsaken   bool          // Close was called
 	stays      bool          // it has ended, and its member has not left, or not by that
 	dismissed  error         // why it leaves, after it was detached
 	counted    netip.Prefix  // in the room's addresses, if valid

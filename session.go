@@ -205,7 +205,7 @@ func (r *Room) sessionLocked(h *Resume) *session {
 	if s == nil || subtle.ConstantTimeCompare(s.hash[:], hash[:]) == 0 {
 		return nil
 	}
-	if s.conn.leaving || s.conn.forsaken || s.conn.Err() != nil && !s.conn.vanished() { // or about to leave
+	if s.conn.leaving || s.conn.forsaken.Load() || s.conn.Err() != nil && !s.conn.vanished() { // or about to leave
 		return nil
 	}
 	if subtle.ConstantTimeCompare([]byte(h.Epoch), []byte(r.epoch)) == 0 {
@@ -352,7 +352,10 @@ func (r *Room) detach(c *Conn, cause error) bool {
 	if c.stays { // taken over
 		return true
 	}
-	if s == nil || c.goodbye || c.forsaken || !c.vanished() || !c.joined || c.leaving || r.state != roomOpen {
+	if s == nil || c.goodbye || !c.vanished() || !c.joined || c.leaving || r.state != roomOpen {
+		return false
+	}
+	if c.away.Store(true); c.forsaken.Load() { // in the other order than giveUpOn
 		return false
 	}
 	c.stays = true
@@ -371,9 +374,11 @@ func (r *Room) detach(c *Conn, cause error) bool {
 // giveUpOn makes the member of c leave, if it waits for another connection or
 // is about to.
 func (r *Room) giveUpOn(c *Conn) {
+	if c.forsaken.Store(true); !c.away.Load() {
+		return // without the lock, which whoever calls Close may hold: a codec
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.forsaken = true
 	if s := c.session; s != nil && s.conn == c && s.detached {
 		r.dismissLocked(s, net.ErrClosed)
 		r.expireLater()
