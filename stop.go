@@ -84,11 +84,11 @@ func (r *Room) stop(state roomState) {
 	acceptors, conns := make([]*acceptor, 0, len(r.acceptors)), make([]*Conn, 0, len(r.conns))
 	for a := range r.acceptors {
 		acceptors = append(acceptors, a)
+		r.wg.Add(1) // for closing it
 	}
 	for c := range r.conns {
 		conns = append(conns, c)
 	}
-	r.wg.Add(len(acceptors))
 	for r.detached.first != nil {
 		r.dismissLocked(r.detached.first, ErrRoomClosed)
 	}
