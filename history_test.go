@@ -137,7 +137,8 @@ func TestHistoryOfAllThatIsSaid(t *testing.T) {
 // a message, while many join and others talk.
 func TestP3HistoryCut(t *testing.T) {
 	checkGoroutines(t)
-	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}))
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}),
+		tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(within)) // who is slow here is the machine
 	addr := serveTCP(t, room)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
