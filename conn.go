@@ -61,8 +61,9 @@ type Conn struct {
 	joined     bool
 	leaving    bool
 	session    *session      // set with joined; nil: it cannot resume
-	earlier    chan struct{} // heard of the connection whose place it took
+	earlier    chan struct{} // closed when no OnMessage runs for those whose place it took
 	heard      chan struct{} // closed when no OnMessage runs for it any more; set with session
+	hears      bool          // it has not to wait for an earlier one any more
 	born       uint64        // set once: conns that began later have a greater one
 	posted     uint64        // the seq of what was posted last with it
 	stays      bool          // it has ended, and its member has not left, or not by that

@@ -125,6 +125,9 @@ func (c *Conn) awaitEarlier() error {
 	}
 	select {
 	case <-c.earlier:
+		c.room.mu.Lock()
+		defer c.room.mu.Unlock()
+		c.hears = true
 		return nil
 	case <-c.Context().Done():
 		return c.Err()
@@ -192,7 +195,7 @@ func (r *Room) beginSessionLocked(c *Conn) (token string) {
 	}
 	r.sessions[c.session.hash] = c.session
 	c.session.hearing.Add(1)
-	c.heard = make(chan struct{})
+	c.heard, c.hears = make(chan struct{}), true
 	return token
 }
 
@@ -314,7 +317,10 @@ func (r *Room) takeOverLocked(p *pass, s *session, c *Conn) {
 	c.setIdentity(old.member())
 	c.session, s.conn = s, c
 	s.hearing.Add(1)
-	c.earlier, c.heard = old.heard, make(chan struct{})
+	if c.earlier = old.heard; !old.hears {
+		c.earlier = old.earlier // which it still waited for; it calls no hook now
+	}
+	c.heard = make(chan struct{})
 
 	r.members[old.ID()] = c
 	c.prev, c.next = old.prev, old.next

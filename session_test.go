@@ -488,6 +488,32 @@ func TestNumberedMessages(t *testing.T) {
 		bob.Refute(roomtest.Any())
 	})
 
+	inBubble("a hook that outlives two connections posts once", t, func(t *testing.T) {
+		entered, release := make(chan bool, 2), make(chan bool)
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			entered <- true
+			<-release
+			_, err := c.Room().Post(context.Background(), c, body)
+			return err
+		}))
+		bob := srv.Join("bob")
+		ada := visits(t, srv, object{"name": "ada"})
+		w := ada.welcomed("joined")
+		say(ada, 1, "slow")
+		<-entered
+		for range 2 {
+			ada = visits(t, srv, resume(w, 2))
+			ada.welcomed("resumed")
+			say(ada, 1, "slow")
+			synctest.Wait()
+		}
+		require.Empty(t, entered, "hooks of one member do not overlap")
+		close(release)
+		require.Equal(t, "ack 1=3", ada.short())
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
+		bob.Refute(roomtest.Any())
+	})
+
 	inBubble("what a hook could not post comes again", t, func(t *testing.T) {
 		entered, release := make(chan bool, 1), make(chan bool)
 		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
