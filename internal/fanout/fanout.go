@@ -48,6 +48,7 @@ type Fan struct {
 
 	ids      atomic.Uint32 // of cursors
 	progress progress
+	lull     lull
 	wg       sync.WaitGroup // flushers and writers
 }
 
@@ -77,6 +78,7 @@ func (f *Fan) Wait() {
 	f.ended = true
 	f.mu.Unlock()
 	f.wg.Wait()
+	f.lull.close()
 }
 
 // Progress returns a channel that is closed when flushers or readers of the

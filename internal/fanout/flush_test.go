@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -514,4 +515,86 @@ func (p *party) check(history *sync.Map) error {
 		}
 	}
 	return nil
+}
+
+// What is appended while a flusher walks goes to those that it has not come to
+// yet in the same write as what was there before.
+func TestE6WhoIsVisitedLateGetsAll(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 4 << 20})
+	var fakes []*fake
+	for range 3 * yieldEvery {
+		f := newFake(plenty)
+		fakes = append(fakes, f)
+		h.join(t, f, f, false)
+	}
+	held, letGo := fakes[0].hold()
+	h.post(nil, 100)
+	<-held
+	sent := 100
+	for range 500 { // over several segments
+		h.post(nil, 400)
+		sent += 400
+	}
+	letGo()
+	h.quiet()
+	for i, f := range fakes {
+		require.Equal(t, fakes[0].received(), f.received(), "sink %d", i)
+		require.Len(t, f.received(), sent)
+		if i < yieldEvery {
+			require.Equal(t, 100, f.writes[0], "sink %d: the walk began with less", i)
+		} else {
+			require.Greater(t, f.writes[0], 400, "sink %d is not given what came meanwhile", i)
+		}
+	}
+}
+
+// While a flusher walks, goroutines whose sockets have become ready run, even
+// where there is one processor: the scheduler looks at the network in time.
+func TestE6FlusherLooksAtTheNetwork(t *testing.T) {
+	if !looks {
+		t.Skip("the flusher does not look at the network on this system")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	h := newHub(t, LogConfig{Backlog: 4 << 20})
+	var fakes []*fake
+	for range 4 * yieldEvery {
+		f := newFake(plenty)
+		fakes = append(fakes, f)
+		h.join(t, f, f, false)
+	}
+	here, there := tcpPair(t)
+	var heard atomic.Bool
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		if _, err := there.Read(make([]byte, 1)); err == nil {
+			heard.Store(true)
+		}
+	})
+	var before, after bool
+	fakes[0].onWrite = func() {
+		here.Write([]byte{1})
+		before = heard.Load()
+	}
+	fakes[len(fakes)-1].onWrite = func() { after = heard.Load() }
+	runtime.Gosched() // the reader waits
+	h.post(nil, 100)
+	h.quiet()
+	reader.Wait()
+	require.False(t, before)
+	require.True(t, after, "the walk went on for %d sinks and nobody looked at the network", len(fakes))
+}
+
+// Whoever is ready to speak when a flusher starts is heard before it writes.
+func TestE6ReadySpeakersComeFirst(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	f := newFake(plenty)
+	h.join(t, f, f, false)
+	var speakers sync.WaitGroup
+	for range 10 {
+		speakers.Go(func() { h.post(nil, 100) })
+	}
+	speakers.Wait()
+	h.quiet()
+	require.LessOrEqual(t, len(f.writes), 3, "%v", f.writes) // by itself the scheduler seldom takes another turn
 }

@@ -344,11 +344,34 @@ func (v *view) open(l *Log, shard int) {
 	defer l.mu.Unlock()
 	v.log, v.lo, v.hi = l, l.served[shard].pos, l.head.Load()
 	v.min = v.hi
-	for s := l.first; s != nil; s = s.next {
-		if s.end() > v.lo {
-			s.pins++
-			v.spans = append(v.spans, span{s.start, s.end(), s.buf, s.index, s})
+	v.extendLocked(v.lo)
+}
+
+// refresh moves v.hi to the head as it is now, for the sinks that are yet to be
+// visited. Those that have been stand at the hi that v began with, or behind it,
+// and so does v.min.
+func (v *view) refresh() {
+	if v.log.head.Load() == v.hi {
+		return
+	}
+	v.log.mu.Lock()
+	defer v.log.mu.Unlock()
+	from := v.hi
+	v.hi = v.log.head.Load()
+	v.extendLocked(from)
+}
+
+// extendLocked adds what the log has after from, up to where v is complete.
+func (v *view) extendLocked(from int64) {
+	for s := v.log.first; s != nil; s = s.next {
+		if s.end() <= from {
+			continue
 		}
+		if last := len(v.spans) - 1; last < 0 || v.spans[last].seg != s {
+			s.pins++
+			v.spans = append(v.spans, span{})
+		}
+		v.spans[len(v.spans)-1] = span{s.start, s.end(), s.buf, s.index, s}
 	}
 }
 

@@ -241,6 +241,8 @@ type fake struct {
 
 	held  chan struct{} // tryWrite says that it has begun,
 	letGo chan struct{} // and waits for this; nil: it does not
+
+	onWrite func() // nil: nothing; called by tryWrite
 }
 
 func newFake(room int) *fake {
@@ -292,6 +294,9 @@ func (f *fake) acceptLocked(b []byte) int {
 }
 
 func (f *fake) tryWrite(_ *op, b []byte) (n int, again bool, err error) {
+	if f.onWrite != nil {
+		f.onWrite()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if held, letGo := f.held, f.letGo; held != nil {

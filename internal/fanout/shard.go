@@ -29,7 +29,9 @@ const (
 	dirty
 )
 
-// yieldEvery is how many sinks a flusher visits before it lets others run.
+// yieldEvery is how many sinks a flusher visits before it lets others run, and
+// then gives those that follow what they have said. A walk that is shorter takes
+// less time than a look at the network is worth.
 const yieldEvery = 64
 
 func (sh *shard) add(s *Sink) {
@@ -63,6 +65,8 @@ func (sh *shard) flush() {
 	w := walkPool.Get().(*walk)
 	defer walkPool.Put(w)
 	for {
+		// Whoever is ready to speak speaks first: one write carries it all.
+		sh.yield(len(sh.sinks) >= yieldEvery)
 		sh.word.Swap(running)
 		for sh.walk(w) {
 		}
@@ -70,6 +74,14 @@ func (sh *shard) flush() {
 			return
 		}
 	}
+}
+
+// yield lets other goroutines run; with look those too that wait for the network.
+func (sh *shard) yield(look bool) {
+	if look {
+		sh.fan.lull.look()
+	}
+	runtime.Gosched()
 }
 
 // walk visits every sink once, and reports whether some of them could take
@@ -90,7 +102,8 @@ func (sh *shard) walk(w *walk) (more bool) {
 			more = true
 		}
 		if i%yieldEvery == yieldEvery-1 {
-			runtime.Gosched()
+			sh.yield(true)
+			w.refresh()
 		}
 	}
 	if w.close(sh) {
@@ -136,6 +149,15 @@ func (w *walk) open(sh *shard) {
 		}
 		if l != nil {
 			w.views[i].open(l, sh.num)
+		}
+	}
+}
+
+// refresh shows who is visited from now on what was appended meanwhile.
+func (w *walk) refresh() {
+	for i := range w.views {
+		if w.views[i].log != nil {
+			w.views[i].refresh()
 		}
 	}
 }
