@@ -10,6 +10,7 @@ import (
 var floodColumns = []column{
 	{title: "server CPU, µs a delivery", metric: cpuPerDelivery, format: digits(3), spread: true},
 	ratioOf(cpuPerDelivery),
+	value("lines a read", linesPerRead, digits(1)),
 	value("deliveries/s", deliveryRate, thousands),
 	value("probe p50, ms", latencyP50, digits(2)),
 	value("probe p99, ms", latencyP99, digits(2)),

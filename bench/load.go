@@ -29,6 +29,7 @@ type load struct {
 
 	streams  []stream        // by room
 	received int64           // bytes, by all receivers
+	reads    int64           // by all receivers
 	onLow    func(s *stream) // told when a room's slowest receiver has more; nil: nobody asks
 
 	progress time.Duration // when bytes came last
@@ -222,6 +223,7 @@ func (l *load) plainBuffer() []byte {
 func (l *load) count(p *peer, i, n int, plain []byte) error {
 	p.got += int64(n)
 	l.received += int64(n)
+	l.reads++
 	if p.probe != nil {
 		p.probe.feed(plain, int64(l.now()))
 		if l.suspect == 0 && p.probe.err() != nil {

@@ -37,7 +37,8 @@ type reading struct {
 	server    time.Duration // CPU time of the server
 	generator time.Duration // CPU time of this process
 	cores     time.Duration // time for which the server's CPUs were busy
-	received  int64
+	received  int64         // bytes
+	reads     int64
 }
 
 func (s *session) read() (r reading, err error) {
@@ -50,7 +51,7 @@ func (s *session) read() (r reading, err error) {
 	if r.cores, err = busyTime(s.server.cpus); err != nil {
 		return r, err
 	}
-	r.wall, r.received = s.load.now(), s.load.received
+	r.wall, r.received, r.reads = s.load.now(), s.load.received, s.load.reads
 	return r, nil
 }
 
@@ -62,6 +63,7 @@ const (
 	generatorBusy  = "generator_busy" // the same
 	coresBusy      = "server_cores_busy"
 	seconds        = "seconds"
+	linesPerRead   = "lines_per_read" // of a receiver: about those of a write of the server's
 	latencyP50     = "latency_p50_ms" // as probes see it
 	latencyP99     = "latency_p99_ms"
 	lastP50        = "last_receiver_p50_ms"
@@ -87,6 +89,7 @@ func (s *session) since(from reading) (metrics, error) {
 		deliveryRate:   deliveries / wall,
 		serverBusy:     (to.server - from.server).Seconds() / wall,
 		generatorBusy:  (to.generator - from.generator).Seconds() / wall,
+		linesPerRead:   deliveries / float64(to.reads-from.reads),
 		coresBusy:      (to.cores - from.cores).Seconds() / wall,
 	}
 	return m, nil
