@@ -92,7 +92,7 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 	side.tls, side.handshake = nil, nil
 	in := r.newConn(there, &side)
 	in.name = cfg.name
-	in.hello.History = cfg.replay
+	in.shaking = &shaking{hello: Hello{History: cfg.replay}}
 	admitted := make(chan error, 1)
 	in.admitted = admitted
 	c := newDialled(here, cfg)

@@ -33,18 +33,16 @@ type Conn struct {
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
 	id      string
 	name    string
-	addr    net.Addr // at the room's end, once it is known
-	cause   error    // why it ended, once it has
-	code    string   // of the cause
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	values  context.Context // from the handshake
-	aborted bool            // cut: nothing more is to be written
-	dropped chan struct{}   // made by the one who closes nc; closed when that is done
+	addr    net.Addr      // at the room's end, once it is known
+	cause   error         // why it ended, once it has
+	code    string        // of the cause
+	ctx     *connContext  // nil until somebody asks for it
+	aborted bool          // cut: nothing more is to be written
+	dropped chan struct{} // made by the one who closes nc; closed when that is done
 
 	// The reader's own.
-	silence silence
-	beats   bool // heartbeats are agreed on, and this end may begin with them
+	silence *silence // nil until it needs one
+	beats   bool     // heartbeats are agreed on, and this end may begin with them
 
 	slowHook *hookWatch // of the goroutine that calls hooks; nil until it has called one
 
@@ -60,29 +58,32 @@ type Conn struct {
 	reserved   bool
 	joined     bool
 	leaving    bool
+	stays      bool          // it has ended, and its member has not left, or not by that
+	countedIn  bool          // in the room's addresses, as one that was let in
+	hears      bool          // it has not to wait for an earlier one any more
 	session    *session      // set with joined; nil: it cannot resume
 	earlier    chan struct{} // closed when no OnMessage runs for those whose place it took
 	heard      chan struct{} // closed when no OnMessage runs for it any more; set with session
-	hears      bool          // it has not to wait for an earlier one any more
 	born       uint64        // set once: conns that began later have a greater one
 	posted     uint64        // the seq of what was posted last with it
-	stays      bool          // it has ended, and its member has not left, or not by that
 	dismissed  error         // why it leaves, after it was detached
 	counted    netip.Prefix  // in the room's addresses, if valid
-	countedIn  bool          // there, as one that was let in
 
 	admitted chan error // for Join: told once whether it has joined
 
-	entered  bool          // it has joined; its own goroutine's
-	welcomed bool          // OnJoin let it in; its own goroutine's
-	hello    Hello         // what it said first; its own goroutine's, until it has joined
-	outcome  string        // for the welcome; its own goroutine's
-	goodbye  bool          // it said so; its own goroutine's
-	deadline time.Time     // of the handshake
-	turn     chan struct{} // holds a token while Receive reads in the Handshake hook
-	shaken   int           // bytes that it has consumed
-	limiter  Limiter       // nil: none
-	unknown  bool          // a frame of unknown type was logged
+	entered  bool      // it has joined; its own goroutine's
+	welcomed bool      // OnJoin let it in; its own goroutine's
+	goodbye  bool      // it said so; its own goroutine's
+	unknown  bool      // a frame of unknown type was logged
+	deadline time.Time // of the handshake
+	shaking  *shaking  // its own goroutine's, until it has joined; nil where its peer says nothing before that
+	limiter  Limiter   // nil: none
+}
+
+// A connContext is a conn's Context. Few are asked for theirs.
+type connContext struct {
+	context.Context
+	cancel context.CancelCauseFunc
 }
 
 // ID returns what identifies the member: unique and never reused. At a
@@ -97,7 +98,12 @@ func (c *Conn) ID() string {
 // Hello returns what c said first, at the room's end and where its codec is a
 // [Greeter]: a [Handshake] hook finds there what the peer claims, which proves
 // nothing. Elsewhere it is zero.
-func (c *Conn) Hello() Hello { return c.hello }
+func (c *Conn) Hello() Hello {
+	if c.shaking == nil {
+		return Hello{}
+	}
+	return c.shaking.hello
+}
 
 // Name returns the member's name. Before it has joined, that is what its
 // hello asks for; at a dialling end it becomes known like the ID.
@@ -127,16 +133,13 @@ func (c *Conn) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx == nil {
-		parent := context.Background()
-		if c.values != nil {
-			parent = context.WithoutCancel(c.values)
-		}
-		c.ctx, c.cancel = context.WithCancelCause(parent)
+		ctx, cancel := context.WithCancelCause(context.Background())
+		c.ctx = &connContext{ctx, cancel}
 		if c.cause != nil {
-			c.cancel(c.cause)
+			cancel(c.cause)
 		}
 	}
-	return c.ctx
+	return c.ctx.Context
 }
 
 // Err returns why c has ended, or nil while it has not.
@@ -339,8 +342,8 @@ func (c *Conn) ended() string {
 // and those who want to send.
 func (c *Conn) unblock() {
 	c.mu.Lock()
-	if c.cancel != nil {
-		c.cancel(c.cause)
+	if c.ctx != nil {
+		c.ctx.cancel(c.cause)
 	}
 	c.nc.SetReadDeadline(past)
 	src := c.src

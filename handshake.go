@@ -30,6 +30,14 @@ func (r *Room) checkName(c *Conn, name string) (err error) {
 	return nil
 }
 
+// A shaking is what a conn's peer says before it joins, where it says something then.
+type shaking struct {
+	hello   Hello
+	read    int           // bytes
+	turn    chan struct{} // holds a token while Receive reads in the Handshake hook
+	outcome string        // of resuming, for the welcome; empty where the hello did not ask for that
+}
+
 // handshake does what comes before the name is known: TLS, hello, hook.
 func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 	if tc, ok := c.nc.(tlsConn); ok {
@@ -45,6 +53,9 @@ func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 	g, greets := c.cfg.codec.(Greeter)
 	if !greets && c.cfg.handshake == nil {
 		return id, nil
+	}
+	if c.shaking == nil {
+		c.shaking = new(shaking)
 	}
 	started()
 	c.setReadDeadline(c.deadline)
@@ -64,7 +75,7 @@ func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
 	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
 	defer cancel()
-	c.turn = make(chan struct{}, 1)
+	c.shaking.turn = make(chan struct{}, 1)
 	defer c.endShaking()
 	err = c.call(hookHandshake, func() (err error) {
 		id, err = c.cfg.handshake(ctx, c)
@@ -86,8 +97,8 @@ func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
 // what comes after it.
 func (c *Conn) endShaking() {
 	c.setReadDeadline(past)
-	c.turn <- struct{}{}
-	<-c.turn
+	c.shaking.turn <- struct{}{}
+	<-c.shaking.turn
 }
 
 // refuse marks the error of a hook as that.
@@ -102,15 +113,11 @@ func refuse(err error) error {
 	return &refusal{err}
 }
 
-// setValues makes the conn's context carry ctx's values.
+// setValues makes the conn's context, which there is, carry ctx's values.
 func (c *Conn) setValues(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.values = ctx
-	if c.ctx != nil {
-		parent := c.ctx
-		c.ctx = valuesFrom{parent, ctx}
-	}
+	c.ctx.Context = valuesFrom{c.ctx.Context, ctx}
 }
 
 // valuesFrom is a context with another's values before its own.
@@ -149,12 +156,12 @@ func (c *Conn) readHello(g Greeter) error {
 	if err != nil {
 		return err
 	}
-	if err := g.ParseHello(frame, &c.hello); err != nil {
+	if err := g.ParseHello(frame, &c.shaking.hello); err != nil {
 		return badInput(fmt.Errorf("tcproom: hello: %w", err))
 	}
-	c.setName(c.hello.Name)
+	c.setName(c.shaking.hello.Name)
 	_, pings := c.cfg.codec.(Pinger)
-	c.beats = pings && c.hello.Ping
+	c.beats = pings && c.shaking.hello.Ping
 	return nil
 }
 
@@ -162,22 +169,22 @@ func (c *Conn) readHello(g Greeter) error {
 // is 4 KiB.
 func (c *Conn) shakenFrame() ([]byte, error) {
 	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
-	limit = min(limit, maxShaken-c.shaken)
+	limit = min(limit, maxShaken-c.shaking.read)
 	for {
 		n, frame, err := c.split(c.src.Held(), limit)
 		if err != nil {
 			return nil, err
 		}
 		if n > 0 {
-			c.shaken += n
+			c.shaking.read += n
 			frame = append([]byte(nil), frame...)
 			c.src.Consume(n)
 			return frame, nil
 		}
-		if len(c.src.Held()) >= maxShaken-c.shaken {
+		if len(c.src.Held()) >= maxShaken-c.shaking.read {
 			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
 		}
-		if _, err := c.src.Read(maxShaken - c.shaken); err != nil {
+		if _, err := c.src.Read(maxShaken - c.shaking.read); err != nil {
 			return nil, c.readCause(err, ErrHandshakeTimeout)
 		}
 	}

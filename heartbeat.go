@@ -53,7 +53,10 @@ func (c *Conn) readAlive(limit int) error {
 		_, err := c.src.Read(limit)
 		return err
 	}
-	s := &c.silence
+	if c.silence == nil {
+		c.silence = new(silence)
+	}
+	s := c.silence
 	for {
 		due, last := s.next(idle, heartbeat)
 		late, err := c.readFor(limit, due-s.waited)

@@ -208,7 +208,7 @@ func (g *ring) oldest() uint64 {
 // historyLocked returns the frames of the messages that c is given when it
 // joins, in l.
 func (r *Room) historyLocked(p *pass, c *Conn, l *lane) ([][]byte, error) {
-	n := c.hello.History
+	n := c.Hello().History
 	if r.history == nil || n < 0 {
 		return nil, nil
 	}

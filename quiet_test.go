@@ -108,29 +108,3 @@ func TestListenersOwnerClosesAConn(t *testing.T) {
 	require.ErrorIs(t, <-left.ch, net.ErrClosed)
 	waitLen(t, room, 0)
 }
-
-// welcomer is Raw that tells when it is to say a Welcome.
-type welcomer struct {
-	tcproom.Raw
-	welcome func()
-}
-
-func (w *welcomer) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
-	if ev.Kind == tcproom.Welcome {
-		w.welcome()
-	}
-	return w.Raw.AppendEvent(dst, ev)
-}
-
-// TestEndWhileWelcomed: a member that ends when it has joined, and before
-// anybody waits for what it says, leaves.
-func TestEndWhileWelcomed(t *testing.T) {
-	left := newCauses()
-	var c *tcproom.Conn
-	w := &welcomer{welcome: func() { c.Close() }}
-	room := tcproom.New(tcproom.WithCodec(w), tcproom.OnLeave(left.left),
-		tcproom.OnJoin(func(joins *tcproom.Conn) error { c = joins; return nil }))
-	dialRaw(t, serveTCP(t, room))
-	require.ErrorIs(t, <-left.ch, net.ErrClosed)
-	waitLen(t, room, 0)
-}

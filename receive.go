@@ -53,8 +53,8 @@ func (c *Conn) receiveShaking(ctx context.Context) (Event, error) {
 		return Event{}, ErrReceive
 	}
 	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+	case c.shaking.turn <- struct{}{}:
+		defer func() { <-c.shaking.turn }()
 	case <-ctx.Done():
 		return Event{}, context.Cause(ctx)
 	}

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -390,10 +391,8 @@ func (c *Conn) leftBy() string {
 func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
 	ev := &p.ev
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: token}
-	if ev.Outcome = c.outcome; token == "" {
-		ev.Outcome = ""
-	} else if ev.Outcome == "" {
-		ev.Outcome = Joined
+	if token != "" {
+		ev.Outcome = cmp.Or(c.shaking.outcome, Joined)
 	}
 	if c.session != nil {
 		ev.ID = c.session.lastID

@@ -220,7 +220,7 @@ func (r *Room) sessionLocked(h *Resume) *session {
 // resume makes c the next connection of the member that its hello names, if it
 // names one. name is what a Handshake hook says that it is.
 func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
-	h := c.hello.Resume
+	h := c.Hello().Resume
 	if h == nil || !r.mayResume(c) {
 		return false, nil
 	}
@@ -234,7 +234,7 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	case c.Err() != nil:
 		return false, c.Err()
 	case s == nil:
-		c.outcome = Expired
+		c.shaking.outcome = Expired
 		return false, nil
 	case h.Seq > r.seq:
 		return false, fmt.Errorf("%w: %d, the last event is %d", ErrFutureSeq, h.Seq, r.seq)
@@ -282,14 +282,14 @@ func (r *Room) missedLocked(p *pass, c *Conn, l *lane, s *session) (frames [][]b
 	if err := l.events.extend(p.enc, l, r.events); err != nil {
 		return nil, err
 	}
-	c.outcome = Resumed
-	from := max(c.hello.Resume.Seq, s.start) + 1
+	c.shaking.outcome = Resumed
+	from := max(c.shaking.hello.Resume.Seq, s.start) + 1
 	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
 		gap, err := encode(&c.cfg.limits, &Event{Kind: Gap, GapFrom: from, GapTo: to})
 		if err != nil {
 			return nil, err
 		}
-		c.outcome = ResumedGap
+		c.shaking.outcome = ResumedGap
 		frames = append(frames, gap)
 	}
 	id := s.conn.ID()

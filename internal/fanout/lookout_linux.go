@@ -45,7 +45,7 @@ func NewLookout(f *Fan, ready func(key any)) *Lookout {
 // of which the Lookout would not hear. It reports false, and does nothing, where
 // s must be waited for by Read.
 func (l *Lookout) Watch(s *Source, key any) bool {
-	if s.raw == nil || len(s.held) > 0 {
+	if s.rc == nil || len(s.held) > 0 {
 		return false
 	}
 	l.mu.Lock()
@@ -152,7 +152,7 @@ type epollCtl struct {
 
 func (c *epollCtl) do(s *Source, epfd, op int) error {
 	c.epfd, c.op, c.slot, c.err = epfd, op, s.slot, nil
-	if err := s.raw.rc.Control(c.callback); err != nil {
+	if err := s.rc.Control(c.callback); err != nil {
 		return err
 	}
 	return c.err

@@ -61,7 +61,7 @@ type Sink struct {
 	// The token holder's: bytes taken, which must be written next.
 	out     []byte
 	outEnds ends
-	drag    drag // the writer's
+	drag    *drag // the writer's; nil where it does not measure
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
@@ -636,8 +636,10 @@ func (s *Sink) catchUp() error {
 		}
 		if len(s.out) == 0 {
 			s.settle()
-			s.drag = drag{}
-			s.drags.Store(false)
+			if s.drag != nil {
+				*s.drag = drag{}
+				s.drags.Store(false)
+			}
 			caught := true
 			s.each(func(c *Cursor) { caught = c.unpark() && caught })
 			if caught {
@@ -714,7 +716,10 @@ type drag struct {
 
 // measure counts a write, and says at the end of a window whether s drags.
 func (s *Sink) measure(began, ended int64) {
-	d := &s.drag
+	if s.drag == nil {
+		s.drag = new(drag)
+	}
+	d := s.drag
 	if d.since == 0 {
 		d.since = began
 	}

@@ -295,7 +295,7 @@ func TestE7DirectPathIsForExactTypes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Equal(t, tt.want && direct, rawWriter(tt.nc) != nil)
-			require.Equal(t, tt.want && direct, NewSource(tt.nc).raw != nil)
+			require.Equal(t, tt.want && direct, NewSource(tt.nc).rc != nil)
 		})
 	}
 }

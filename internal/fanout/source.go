@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 const (
@@ -17,16 +18,17 @@ const (
 // but for bytes of a frame that has begun.
 type Source struct {
 	nc   net.Conn
-	raw  *rawReader // nil: nc.Read, into a buffer of its own
-	held []byte     // bytes not consumed: in part, or in the borrowed buffer
-	part []byte     // a buffer of its own
-	lent *[]byte    // borrowed
+	rc   syscall.RawConn // nil: nc.Read, into a buffer of its own
+	raw  *rawReader      // over rc; nil until the first Read
+	held []byte          // bytes not consumed: in part, or in the borrowed buffer
+	part []byte          // a buffer of its own
+	lent *[]byte         // borrowed
 	big  bool
 	slot int32 // in a Lookout, guarded by its lock; 0: in none
 }
 
 // NewSource returns the source of nc. Nobody else may read from nc.
-func NewSource(nc net.Conn) *Source { return &Source{nc: nc, raw: rawReaderOf(nc)} }
+func NewSource(nc net.Conn) *Source { return &Source{nc: nc, rc: rawOf(nc)} }
 
 // Read waits until there are more bytes and returns all that are not consumed,
 // valid until the next Read, or until all of it is consumed. It returns what the connection's Read would:
@@ -34,6 +36,9 @@ func NewSource(nc net.Conn) *Source { return &Source{nc: nc, raw: rawReaderOf(nc
 // At most limit bytes are held, which must be more than is held now.
 func (s *Source) Read(limit int) ([]byte, error) {
 	s.own()
+	if s.raw == nil && s.rc != nil {
+		s.raw = newRawReader(s.rc)
+	}
 	if s.raw == nil || len(s.held) >= readBuffer/2 {
 		return s.readOwn(limit)
 	}
@@ -49,7 +54,7 @@ func (s *Source) Consume(n int) {
 	if len(s.held) == 0 {
 		s.held = nil
 		s.giveBack()
-		if s.raw != nil || len(s.part) > readBuffer {
+		if s.rc != nil || len(s.part) > readBuffer {
 			s.part = nil
 		}
 	}

@@ -266,7 +266,7 @@ func TestSourceIsSmallWhenQuiet(t *testing.T) {
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 			require.Nil(t, src.lent)
 			require.Len(t, src.Held(), 2)
-			if src.raw != nil {
+			if src.rc != nil {
 				require.LessOrEqual(t, cap(src.part), 64, "a quiet socket holds no buffer")
 				src.Consume(2)
 				require.Zero(t, cap(src.part))

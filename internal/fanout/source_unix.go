@@ -4,7 +4,6 @@ package fanout
 
 import (
 	"io"
-	"net"
 	"syscall"
 )
 
@@ -21,11 +20,7 @@ type rawReader struct {
 	callback func(fd uintptr) bool
 }
 
-func rawReaderOf(nc net.Conn) *rawReader {
-	rc := rawOf(nc)
-	if rc == nil {
-		return nil
-	}
+func newRawReader(rc syscall.RawConn) *rawReader {
 	r := &rawReader{rc: rc}
 	r.callback = r.try
 	return r
