@@ -258,8 +258,10 @@ func TestBadHello(t *testing.T) {
 			r.chat(t)
 		})
 	}
-	require.Equal(t, uint64(len(tests)), r.Stats().Refused)
-	require.Zero(t, r.Stats().Pending)
+	eventually(t, "all are counted", func() bool { // OnReject comes before that
+		s := r.Stats()
+		return s.Refused == uint64(len(tests)) && s.Pending == 0
+	})
 	require.Empty(t, r.left.ch)
 }
 
