@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -12,7 +13,7 @@ const cpuPerMessage = "server_cpu_us_per_message"
 var receiveWork = &work{
 	name:    "receive",
 	title:   "Receiving alone",
-	about:   "Members that send 16 lines of 64 bytes each in turn to a room whose OnMessage hook drops them: what a message costs before anybody gets it.",
+	about:   "Members that send 16 lines of 64 bytes each in turn to a room whose OnMessage hook drops them: what a message costs before anybody gets it. At most 256 members, or all, send before the server has taken everything, so that no read has more of them than 16.",
 	counted: "members",
 	full:    []int{10, 100, 1000, 10_000},
 	quick:   []int{100},
@@ -60,32 +61,58 @@ func (w receive) run(s *session, d time.Duration) error {
 	const burst, turns = 16, 256
 	l := s.load
 	room := &l.streams[0]
-	for since := l.now(); l.now()-since < d; {
-		for range turns {
+	since := l.now()
+	for l.now()-since < d {
+		// No more than once each, so that few members have no more lines in
+		// one read than many.
+		for range min(turns, len(room.senders)) {
 			if err := l.send(room.nextSender(), burst, l.now()); err != nil {
 				return err
 			}
 		}
-		if err := w.await(s, room.sent, since); err != nil {
+		if err := w.rest(s); err != nil {
 			return err
 		}
+	}
+	return w.await(s, room.sent)
+}
+
+// rest waits until the server does nothing, or for a while. Its clock says so:
+// to ask it would cost it CPU, which is what is measured.
+func (w receive) rest(s *session) error {
+	const pause = 100 * time.Microsecond
+	var before time.Duration
+	for end := s.load.now() + pollTimeout; s.load.now() < end; {
+		if err := s.load.poll(pause); err != nil { // sends what a socket did not take
+			return err
+		}
+		now, err := s.server.cpu()
+		if err != nil || now == before {
+			return err
+		}
+		before = now
 	}
 	return nil
 }
 
-func (w receive) await(s *session, n uint64, since time.Duration) error {
+// await waits until the server has taken n messages in all.
+func (w receive) await(s *session, n uint64) error {
+	since := s.load.now()
 	for {
-		if err := s.load.poll(0); err != nil { // sends what a socket did not take
-			return err
-		}
 		answer, err := s.server.ask("swallowed")
 		if err != nil {
 			return err
 		}
-		if got, err := strconv.ParseUint(answer, 10, 64); err != nil || got == n {
+		got, err := strconv.ParseUint(answer, 10, 64)
+		switch {
+		case err != nil || got == n:
 			return err
+		case got > n:
+			return fmt.Errorf("the server has taken %d messages of %d", got, n)
+		case s.load.now()-since > stallTimeout:
+			return fmt.Errorf("the server has taken %d messages of %d in %v", got, n, stallTimeout)
 		}
-		if err := s.load.stalled(max(since, s.load.now()-stallTimeout)); err != nil {
+		if err := s.load.poll(time.Millisecond); err != nil {
 			return err
 		}
 	}
