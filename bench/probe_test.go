@@ -95,6 +95,24 @@ func TestProbeOfManySenders(t *testing.T) {
 	}
 }
 
+// TestCounting has receivers that are no probes.
+func TestCounting(t *testing.T) {
+	l := &load{size: testSize, frame: testSize, streams: []stream{{sent: 3}}, peers: []peer{
+		{own: 3}, // the sender
+		{receiver: true, got: 3 * testSize},
+		{receiver: true, got: 2 * testSize, own: 1},
+	}}
+	if err := l.complete(); err != nil {
+		t.Error(err)
+	}
+	for _, got := range []int64{0, 3*testSize - 1, 3*testSize + 1, 4 * testSize} {
+		l.peers[1].got = got
+		if err := l.complete(); err == nil {
+			t.Errorf("%d bytes instead of %d are not noticed", got, 3*testSize)
+		}
+	}
+}
+
 func TestLevels(t *testing.T) {
 	const receivers, span = 7, 10
 	l := newLevels(receivers, span, 0)
