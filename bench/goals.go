@@ -5,25 +5,33 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
 )
 
-// A goal is what this library's value may at most be, by another server's in
-// the same run or, without one, as it is.
+// A goal is what this library's value may at most be: by another server's in
+// the same run; by its own at a smaller size, and then so may those between;
+// or as it is.
 type goal struct {
 	work   *work
 	size   int
 	metric string
-	by     *server // nil: the value itself
+	by     *server // nil: no other server's
+	from   int     // the smaller size; 0: none
 	atMost float64
 }
+
+// growthBound is how many times as much something may cost at a greater size.
+const growthBound = 1.5
 
 // goals are what was aimed at before it was measured.
 var goals = func() (list []goal) {
 	against := func(w *work, metric string, sizes []int, relay, gnet, nats, hub float64) {
 		for _, size := range sizes {
 			for _, g := range []goal{
-				{w, size, metric, relayServer, relay}, {w, size, metric, gnetServer, gnet},
-				{w, size, metric, natsServer, nats}, {w, size, metric, hubServer, hub},
+				{w, size, metric, relayServer, 0, relay}, {w, size, metric, gnetServer, 0, gnet},
+				{w, size, metric, natsServer, 0, nats}, {w, size, metric, hubServer, 0, hub},
 			} {
 				if g.atMost > 0 {
 					list = append(list, g)
@@ -40,53 +48,124 @@ var goals = func() (list []goal) {
 	against(paced10Work, lastP99, []int{10_000}, 1.15, 0.6, 0.2, 0.55)
 	against(overloadWork, lastP50, []int{10_000}, 1.1, 0.6, 0, 0)
 	against(idleWork, rssIdle, []int{10_000}, 0, 0, 0.08, 0.3)
-	list = append(list, goal{idleWork, 10_000, rssIdle, nil, 4000})
+	list = append(list, goal{idleWork, 10_000, rssIdle, nil, 0, 4000})
 	against(stormWork, cpuPerJoin, []int{10_000}, 1.15, 1.05, 0.25, 0.8)
-	return append(list, goal{stallWork, 1000, stallRatio, nil, 1.25})
+	return append(list,
+		goal{stallWork, 1000, stallRatio, nil, 0, 1.25},
+		goal{floodWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
+		goal{flood1kWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
+		goal{roomsWork, 1000, cpuPerDelivery, nil, 1, growthBound},
+		goal{receiveWork, 10_000, cpuPerMessage, nil, 10, growthBound},
+	)
 }()
 
 // reached returns the value and whether it is as it should be; not ok where the
 // run has not measured it.
 func (g goal) reached(r *results) (v float64, reached, ok bool) {
-	if g.by == nil {
-		s := r.find(g.work.name, g.size, tcproomServer.name)
-		if s == nil {
-			return 0, false, false
+	switch {
+	case g.by != nil:
+		if s := r.find(g.work.name, g.size, g.by.name); s != nil {
+			v, ok = s.Ratio[g.metric]
 		}
-		v, ok = s.Median[g.metric]
-	} else {
-		s := r.find(g.work.name, g.size, g.by.name)
-		if s == nil {
-			return 0, false, false
-		}
-		v, ok = s.Ratio[g.metric]
+	case g.from > 0:
+		v, ok = g.growth(r)
+	default:
+		v, ok = r.own(g.work, g.size, g.metric)
 	}
 	return v, v <= g.atMost, ok && !math.IsNaN(v)
 }
 
+// growth is the most at any of the sizes beyond from, up to size, by what it is
+// at from.
+func (g goal) growth(r *results) (v float64, ok bool) {
+	least, ok := r.own(g.work, g.from, g.metric)
+	if _, full := r.own(g.work, g.size, g.metric); !ok || !full || least <= 0 {
+		return 0, false
+	}
+	for _, size := range r.sizesOf(g.work) {
+		if here, ok := r.own(g.work, size, g.metric); ok && g.from < size && size <= g.size {
+			v = max(v, here/least)
+		}
+	}
+	return v, true
+}
+
+// own is this library's median.
+func (r *results) own(w *work, size int, metric string) (v float64, ok bool) {
+	if s := r.find(w.name, size, tcproomServer.name); s != nil {
+		v, ok = s.Median[metric]
+	}
+	return v, ok
+}
+
+// due says whether a run should have measured what the goal is about.
+func (g goal) due(r *results) bool {
+	has := func(s *server) bool {
+		return slices.ContainsFunc(r.Samples, func(m sample) bool { return m.Work == g.work.name && m.Size == g.size && m.Server == s.name })
+	}
+	return has(tcproomServer) && (g.by == nil || has(g.by)) && g.from == 0
+}
+
+// limited says whether the load generator was the limit of either side.
+func (g goal) limited(r *results) bool {
+	return slices.ContainsFunc(r.Samples, func(m sample) bool {
+		return m.Work == g.work.name && m.Size == g.size && (m.Server == tcproomServer.name || g.by != nil && m.Server == g.by.name) &&
+			(slices.Contains(m.Notes, generatorLimit) || slices.Contains(m.Notes, generatorLimitBusy))
+	})
+}
+
+// sizes names those at which it is judged.
+func (g goal) sizes() string {
+	if g.from > 0 {
+		return fmt.Sprintf("to %d", g.size)
+	}
+	return strconv.Itoa(g.size)
+}
+
+// against names what the value is by.
+func (g goal) against() string {
+	switch {
+	case g.by != nil:
+		return g.by.name
+	case g.from > 0:
+		return fmt.Sprintf("itself at %d", g.from)
+	}
+	return "–"
+}
+
 // goalTable is empty where a run measured none of them.
 func (r *results) goalTable() []table {
-	t := table{title: "Goals", about: "This library's figure by another server's in the same run, or as it is, and what it may be at most.",
+	t := table{title: "Goals", about: "This library's figure by another server's in the same run, as it is, or by its own at the smallest size (the greatest of all larger sizes), and what it may be at most.",
 		head: []string{"work", "size", "figure", "by", "is", "may be", ""}}
 	missed, all := 0, 0
+	var limited []string
 	for _, g := range goals {
 		v, reached, ok := g.reached(r)
-		if !ok {
+		if !ok && !g.due(r) {
 			continue
 		}
-		by, mark := "–", "reached"
-		if g.by != nil {
-			by = g.by.name
+		is, mark := strconv.FormatFloat(v, 'g', 3, 64), "reached"
+		if v >= 100 {
+			is = digits(0)(v)
 		}
-		if all++; !reached {
+		if all++; !reached || !ok {
 			mark = "missed"
 			missed++
 		}
-		t.rows = append(t.rows, []string{g.work.name, fmt.Sprint(g.size), g.metric, by, fmt.Sprintf("%.3g", v), fmt.Sprintf("%g", g.atMost), mark})
+		if !ok {
+			is, mark = "–", "not measured"
+		}
+		if at := fmt.Sprintf("%s %d", g.work.name, g.size); g.limited(r) && !slices.Contains(limited, at) {
+			limited = append(limited, at)
+		}
+		t.rows = append(t.rows, []string{g.work.name, g.sizes(), g.metric, g.against(), is, fmt.Sprintf("%g", g.atMost), mark})
 	}
 	if all == 0 {
 		return nil
 	}
 	t.notes = []string{fmt.Sprintf("%d of %d reached", all-missed, all)}
+	if len(limited) > 0 {
+		t.notes = append(t.notes, "the load generator was the limit of one side or both: "+strings.Join(limited, ", "))
+	}
 	return []table{t}
 }

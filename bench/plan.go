@@ -155,15 +155,27 @@ func progressText(w *work, s sample) string {
 	return strings.Join(parts, ", ")
 }
 
+// What is said of a rate that is the generator's. A server that is then busy
+// all the same spends its time on smaller batches than it would have.
+const (
+	generatorLimit     = "the load generator was the limit of the rate"
+	generatorLimitBusy = "the load generator was the limit of the rate, and so of what the server found to batch: CPU a delivery may be less with a faster one"
+)
+
 // limits says where a measurement was limited by something other than the server.
 func (r *runner) limits(s sample) (notes []string) {
 	m := s.Metrics
 	const saturated, idle, others, late = 0.95, 0.9, 0.1, 0.2
-	if len(r.server) == 1 && m[coresBusy]-m[serverBusy] > others {
+	pinned := len(r.server) == 1 && s.Work != unpinnedWork.name
+	if pinned && m[coresBusy]-m[serverBusy] > others {
 		notes = append(notes, "more than a tenth of the server's core went to other processes or kernel threads")
 	}
-	if _, paced := m[lastP99]; !paced && m[generatorBusy] > saturated && m[serverBusy] < idle*float64(len(r.server)) {
-		notes = append(notes, "the load generator was the limit of the rate")
+	if _, paced := m[lastP99]; !paced && m[generatorBusy] > saturated {
+		if m[serverBusy] < idle {
+			notes = append(notes, generatorLimit)
+		} else {
+			notes = append(notes, generatorLimitBusy)
+		}
 	}
 	if m[lateP99] > late*m[lastP99] {
 		notes = append(notes, "the load generator was late with messages, which counts against the server")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"image/color"
 	"io"
 	"math"
@@ -96,16 +97,17 @@ func newPlot(title, x, y string) *plot.Plot {
 	for _, f := range []*font.Font{&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font} {
 		f.Variant = "Sans"
 	}
-	p.Add(plotter.NewGrid())
 	return p
 }
 
 // addCurves adds them to a plot, and returns a legend of their names.
 func addCurves(p *plot.Plot, curves []curve) (*plot.Legend, error) {
+	p.Add(plotter.NewGrid())
 	legend := plot.NewLegend()
 	legend.Left, legend.Top = true, true
 	legend.TextStyle.Font.Variant = "Sans"
 	legend.Padding = vg.Points(3)
+	var lines []plot.Plotter
 	for _, c := range curves {
 		line, points, err := plotter.NewLinePoints(c.points)
 		if err != nil {
@@ -117,9 +119,11 @@ func addCurves(p *plot.Plot, curves []curve) (*plot.Legend, error) {
 			line.Width = vg.Points(2.4)
 		}
 		points.Shape, points.Radius = shapes[c.at%len(shapes)], vg.Points(2.2)
-		p.Add(line, points)
+		lines = append(lines, points, line) // backwards, too
 		legend.Add(c.name, line, points)
 	}
+	slices.Reverse(lines) // the first is not to be covered by the others
+	p.Add(lines...)
 	return &legend, nil
 }
 
@@ -174,7 +178,7 @@ func shortNumber(v float64) string {
 
 // fanOut shows deliveries per server CPU-second against receivers.
 func (r *results) fanOut(w *work, file string) (picture, error) {
-	p := newPlot(w.title+": deliveries per second of server CPU", w.counted, "deliveries per CPU-second")
+	p := newPlot(w.title+": deliveries per second of server CPU", w.counted, "")
 	var curves []curve
 	for i, s := range r.servers() {
 		c := curve{name: s.name, at: i}
@@ -198,7 +202,7 @@ func (r *results) fanOut(w *work, file string) (picture, error) {
 
 func sizeTicks(sizes []int) (ticks []plot.Tick) {
 	for _, n := range sizes {
-		ticks = append(ticks, plot.Tick{Value: float64(n), Label: strconv.Itoa(n)})
+		ticks = append(ticks, plot.Tick{Value: float64(n), Label: shortNumber(float64(n))})
 	}
 	return ticks
 }
@@ -260,7 +264,10 @@ func (r *results) idleMemory() (picture, error) {
 		values []string
 	)
 	p := newPlot("Idle: resident memory of the server a connection", "bytes", "")
-	for i, s := range r.servers() {
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color = nil // it would run through the numbers
+	p.Add(grid)
+	for i, s := range slices.Backward(r.servers()) { // the first on top
 		for _, size := range r.sizesOf(idleWork) {
 			if m := r.find(idleWork.name, size, s.name); m != nil {
 				bar, err := plotter.NewBarChart(plotter.Values{max(m.Median[rssIdle], 0)}, vg.Points(14))
@@ -293,24 +300,27 @@ func (r *results) idleMemory() (picture, error) {
 	return picture{"idle.svg", "resident memory of the server per idle connection; less is better", p, nil}, nil
 }
 
-// growth shows what this library's costs do when a room, or their number, grows.
+// growth shows what this library's costs do when a room, or their number, grows:
+// all by what they are at the smallest size, and the bound that [goals] have.
 func (r *results) growth() (picture, error) {
-	p := newPlot("tcproom: a delivery by receivers and rooms, a message by members", "receivers, rooms, members", "server CPU, µs")
+	p := newPlot("tcproom: growth of what a delivery costs, and receiving a message", "receivers, rooms, members", "times")
 	var curves []curve
 	for i, g := range []struct {
 		name   string
 		work   *work
 		metric string
 	}{
-		{"64 B, by receivers", floodWork, cpuPerDelivery},
-		{"1 KiB, by receivers", flood1kWork, cpuPerDelivery},
-		{"64 B, by rooms of 10", roomsWork, cpuPerDelivery},
-		{"received, by members", receiveWork, cpuPerMessage},
+		{"flood, 64 B", floodWork, cpuPerDelivery},
+		{"flood, 1 KiB", flood1kWork, cpuPerDelivery},
+		{"rooms of 10", roomsWork, cpuPerDelivery},
+		{"receiving alone", receiveWork, cpuPerMessage},
 	} {
 		c := curve{name: g.name, at: i}
+		least := 0.0 // what it is at the smallest size
 		for _, size := range r.sizesOf(g.work) {
 			if m := r.find(g.work.name, size, tcproomServer.name); m != nil && m.Median[g.metric] > 0 {
-				c.points = append(c.points, plotter.XY{X: float64(size), Y: m.Median[g.metric]})
+				least = cmp.Or(least, m.Median[g.metric])
+				c.points = append(c.points, plotter.XY{X: float64(size), Y: m.Median[g.metric] / least})
 			}
 		}
 		if len(c.points) > 1 {
@@ -321,7 +331,17 @@ func (r *results) growth() (picture, error) {
 		return picture{}, nil
 	}
 	legend, err := addCurves(p, curves)
+	if err != nil {
+		return picture{}, err
+	}
 	logAxis(&p.X, nil)
-	logAxis(&p.Y, nil)
-	return picture{"growth.svg", "what a delivery costs this library as a room or the number of rooms grows, and what receiving costs as members grow", p, legend}, err
+	bound, err := plotter.NewLine(plotter.XYs{{X: p.X.Min, Y: growthBound}, {X: p.X.Max, Y: growthBound}})
+	if err != nil {
+		return picture{}, err
+	}
+	bound.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
+	p.Add(bound)
+	legend.Add("may be", bound)
+	p.Y.Min, p.Y.Max = 0, max(2, 1.05*p.Y.Max)
+	return picture{"growth.svg", "what a delivery costs this library as a room or the number of rooms grows, and what receiving costs as members grow, by what it costs at the smallest size; flat is good", p, legend}, nil
 }

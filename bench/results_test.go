@@ -111,6 +111,69 @@ func TestReports(t *testing.T) {
 	}
 }
 
+func TestLimits(t *testing.T) {
+	busy := func(server, generator, cores float64) metrics {
+		return metrics{serverBusy: server, generatorBusy: generator, coresBusy: cores}
+	}
+	const disturbed = "more than a tenth of the server's core went to other processes or kernel threads"
+	tests := []struct {
+		name string
+		work *work
+		m    metrics
+		want []string
+	}{
+		{"server", floodWork, busy(0.99, 0.9, 1), nil},
+		{"generator", floodWork, busy(0.8, 0.98, 0.8), []string{generatorLimit}},
+		{"both", chatWork, busy(0.99, 0.98, 1), []string{generatorLimitBusy}},
+		{"others", floodWork, busy(0.6, 0.5, 0.8), []string{disturbed}},
+		{"others, where nothing is pinned", unpinnedWork, busy(1, 0.5, 1.6), nil},
+		{"paced", pacedWork, metrics{serverBusy: 0.5, generatorBusy: 0.99, lastP99: 10, lateP99: 1}, nil},
+		{"late", pacedWork, metrics{lastP99: 10, lateP99: 3}, []string{"the load generator was late with messages, which counts against the server"}},
+	}
+	r := &runner{server: []int{0}}
+	for _, tt := range tests {
+		if got := r.limits(sample{Work: tt.work.name, Metrics: tt.m}); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestGoals(t *testing.T) {
+	var samples []sample
+	add := func(w *work, size int, server, metric string, v float64) *sample {
+		samples = append(samples, sample{Work: w.name, Size: size, Server: server, Rep: 1, Metrics: metrics{metric: v}})
+		return &samples[len(samples)-1]
+	}
+	for i, size := range []int{10, 100, 1000, 10_000} {
+		add(floodWork, size, "tcproom", cpuPerDelivery, []float64{0.1, 0.1, 0.2, 0.14}[i])
+		add(flood1kWork, size, "tcproom", cpuPerDelivery, []float64{0.4, 0.3, 0.3, 0.5}[i])
+	}
+	add(floodWork, 10, "relay", cpuPerDelivery, 0.1)
+	add(floodWork, 10, "gnet", cpuPerDelivery, 0.2).Notes = []string{generatorLimitBusy}
+	add(floodWork, 10, "hub", cpuPerDelivery, 1).Error = "lost"
+	r := &results{Samples: samples, Summaries: summarize(samples)}
+	list := r.goalTable()
+	if len(list) != 1 {
+		t.Fatalf("%d tables", len(list))
+	}
+	var got []string
+	for _, row := range list[0].rows {
+		got = append(got, strings.Join(slices.Delete(slices.Clone(row), 2, 3), " "))
+	}
+	want := []string{
+		"flood 10 relay 1 1.15 reached", "flood 10 gnet 0.5 1 reached", "flood 10 hub – 0.5 not measured",
+		// What lies between counts too.
+		"flood to 10000 itself at 10 2 1.5 missed", "flood1k to 10000 itself at 10 1.25 1.5 reached",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	notes := []string{"3 of 5 reached", "the load generator was the limit of one side or both: flood 10"}
+	if !slices.Equal(list[0].notes, notes) {
+		t.Errorf("notes %q, want %q", list[0].notes, notes)
+	}
+}
+
 // TestWorks finds works that lack something because of a slip.
 func TestWorks(t *testing.T) {
 	seen := make(map[string]bool)
