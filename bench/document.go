@@ -59,11 +59,11 @@ for this machine only, ratios carry over better. How it is measured is told in [
 
 ## What is compared
 
-| server | what it is |
-|---|---|
+| server | version | what it is |
+|---|---|---|
 `)
 	for _, s := range r.servers() {
-		fmt.Fprintf(&b, "| %s | %s |\n", s.name, s.about)
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", s.name, r.versionOf(s.name), s.about)
 	}
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "\nMissing here: %s.\n", m)

@@ -52,6 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		Seconds:   time.Since(started).Seconds(),
 		Unpinned:  o.unpinned,
 		Missing:   r.missing,
+		Versions:  versions(r.servers),
 		Summaries: summarize(r.samples),
 		Samples:   r.samples,
 	}

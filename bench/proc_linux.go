@@ -67,7 +67,7 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		k, _, _ := strings.Cut(kv, "=")
-		return k == "GOMAXPROCS" || k == "GOGC" || k == "GOMEMLIMIT" || k == "GODEBUG"
+		return k == "GOMAXPROCS" || k == "GOGC" || k == "GOMEMLIMIT" || k == "GODEBUG" || k == "NODE_OPTIONS"
 	})
 	var complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = w, os.Stderr

@@ -147,12 +147,28 @@ func (r *results) heading() string {
 	if r.Unpinned {
 		pinned = "nothing pinned to cores"
 	}
-	return fmt.Sprintf("%s, %d CPUs, Linux %s, %s; %s; %s. Loopback TCP; medians (least–greatest) over repetitions; ratios are medians of those within one repetition; %.0f minutes.",
-		cmp.Or(r.Machine.CPU, "unknown CPU"), r.Machine.CPUs, r.Machine.Kernel, r.Machine.Go, r.Machine.Date, pinned, math.Ceil(r.Seconds/60))
+	built := r.Machine.Go
+	if r.Machine.Build != "" {
+		built += " with " + r.Machine.Build
+	}
+	return fmt.Sprintf("%s, %d CPUs, Linux %s, %s; %s; %s. Loopback TCP; medians (least–greatest) over repetitions; ratios are medians of those within one repetition; %.0f min.",
+		cmp.Or(r.Machine.CPU, "unknown CPU"), r.Machine.CPUs, r.Machine.Kernel, built, r.Machine.Date, pinned, math.Ceil(r.Seconds/60))
+}
+
+// peerVersions is a line; empty where there is none to name.
+func (r *results) peerVersions() string {
+	var list []string
+	for _, v := range r.Versions {
+		list = append(list, v.Server+" "+v.Version)
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return "Versions: " + strings.Join(list, ", ") + ".\n"
 }
 
 func (r *results) writeText(w io.Writer) error {
-	fmt.Fprintf(w, "%s\n%s\n", r.Command, r.heading())
+	fmt.Fprintf(w, "%s\n%s\n%s", r.Command, r.heading(), r.peerVersions())
 	for _, m := range r.Missing {
 		fmt.Fprintf(w, "missing: %s\n", m)
 	}
@@ -196,7 +212,7 @@ func (t *table) writeMarkdown(b *strings.Builder) {
 
 func (r *results) writeMarkdown(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "`%s`\n\n%s\n", r.Command, r.heading())
+	fmt.Fprintf(&b, "`%s`\n\n%s %s\n", r.Command, r.heading(), strings.TrimSuffix(r.peerVersions(), "\n"))
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "\n- missing: %s\n", m)
 	}

@@ -72,8 +72,15 @@ type results struct {
 	Seconds   float64   `json:"seconds"`
 	Unpinned  bool      `json:"unpinned"`
 	Missing   []string  `json:"missing,omitempty"`
+	Versions  []version `json:"versions,omitempty"`
 	Summaries []summary `json:"summaries"`
 	Samples   []sample  `json:"samples"`
+}
+
+// A version says which version of a server was measured.
+type version struct {
+	Server  string `json:"server"`
+	Version string `json:"version"`
 }
 
 // of says whether s is of the same work, size and server.
@@ -206,6 +213,26 @@ func (r *results) servers() []*server {
 		}
 	}
 	return list
+}
+
+// versionOf returns "–" where there is none.
+func (r *results) versionOf(server string) string {
+	for _, v := range r.Versions {
+		if v.Server == server {
+			return v.Version
+		}
+	}
+	return "–"
+}
+
+// versions are those of servers that have one.
+func versions(list []*server) (vs []version) {
+	for _, s := range list {
+		if v := s.version(); v != "" {
+			vs = append(vs, version{s.name, v})
+		}
+	}
+	return vs
 }
 
 func joinLines(s string) string { return strings.ReplaceAll(s, "\n", "; ") }

@@ -174,6 +174,20 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+func TestVersions(t *testing.T) {
+	for _, s := range servers {
+		if s.missing() != "" {
+			continue
+		}
+		if got := s.version(); (got != "") != (s.module != "" || s.program != "") {
+			t.Errorf("%s has version %q", s.name, got)
+		}
+	}
+	if got, want := gnetServer.version(), "2.9.1"; got != want {
+		t.Errorf("gnet %s, want %s", got, want)
+	}
+}
+
 // TestWorks finds works that lack something because of a slip.
 func TestWorks(t *testing.T) {
 	seen := make(map[string]bool)

@@ -14,7 +14,9 @@ type server struct {
 	speaks dialect
 	serve  func(*control) error // is it, in a process of its own
 
+	module  string // of which it is; empty: none but this one
 	program string // what must be installed; empty: nothing
+	says    string // what makes the program say its version
 	mute    bool   // it is another program, which answers no questions
 	tls     bool   // it can speak TLS
 	special bool   // it is not compared with the others

@@ -17,6 +17,7 @@ var gnetServer = &server{
 	about:  "panjf2000/gnet, one event loop, which writes the whole lines of each read to all others",
 	speaks: plainLines,
 	serve:  serveGnet,
+	module: "github.com/panjf2000/gnet/v2",
 }
 
 type gnetServe struct {

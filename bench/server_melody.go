@@ -19,6 +19,7 @@ var melodyServer = &server{
 	about:  "olahol/melody, a WebSocket hub with a channel (large enough here: it drops what does not fit) and a writing goroutine per session",
 	speaks: webSocket,
 	serve:  serveMelody,
+	module: "github.com/olahol/melody",
 	tls:    true,
 	guest:  true,
 	atMost: 1000, // a window to 10,000 takes it a quarter of a minute or more

@@ -17,6 +17,7 @@ var mochiServer = &server{
 	about:  "mochi-mqtt/server embedded, MQTT 3.1.1, QoS 0",
 	speaks: mqtt,
 	serve:  serveMochi,
+	module: "github.com/mochi-mqtt/server/v2",
 	tls:    true,
 	guest:  true,
 	atMost: 1000, // a window to 10,000 takes it half a minute

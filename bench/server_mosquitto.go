@@ -15,6 +15,7 @@ var mosquittoServer = &server{
 	about:   "Mosquitto, MQTT 3.1.1, QoS 0, queues unbounded",
 	speaks:  mqtt,
 	program: "mosquitto",
+	says:    "-h",
 	mute:    true,
 	guest:   true,
 	atMost:  1000, // a window to 10,000 takes it a quarter of a minute or more

@@ -19,6 +19,7 @@ var natsServer = &server{
 	about:  "nats-server embedded, core NATS, clients with echo off",
 	speaks: natsText,
 	serve:  serveNATS,
+	module: "github.com/nats-io/nats-server/v2",
 	tls:    true,
 }
 

@@ -13,6 +13,7 @@ var nodeServer = &server{
 	about:   "a relay with Node's net module, which writes each chunk that it reads to all others",
 	speaks:  plainLines,
 	program: "node",
+	says:    "--version",
 	guest:   true,
 	serve: func(c *control) error {
 		return c.becomeScript("node", "-e", nodeRelay, strconv.Itoa(c.perRoom))

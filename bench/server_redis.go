@@ -15,6 +15,7 @@ var redisServer = &server{
 	about:   "Redis, publish and subscribe over RESP 3; publishers with CLIENT REPLY OFF",
 	speaks:  resp,
 	program: "redis-server",
+	says:    "--version",
 	mute:    true,
 	guest:   true,
 	serve: func(c *control) error {
