@@ -18,7 +18,7 @@ var emptyRoomsWork = &work{
 	full:    []int{10_000},
 	quick:   []int{10_000},
 	fixed:   true,
-	once:    true,
+	most:    1,
 	takes:   onlyRoom,
 	columns: []column{
 		value("heap allocated", roomAlloc, digits(0)),

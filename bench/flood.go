@@ -72,6 +72,7 @@ var tlsWork = &work{
 	full:    []int{100, 1000},
 	quick:   []int{100},
 	columns: floodColumns,
+	most:    1,
 	takes:   func(s *server) bool { return s.tls },
 	measure: func(r *runner, s step) (outcome, error) {
 		return r.flood(s, loadConfig{size: r.lineSize(smallLine), receivers: s.size, tls: true})
@@ -85,7 +86,7 @@ var unpinnedWork = &work{
 	counted: "receivers",
 	full:    []int{1000},
 	quick:   []int{100},
-	once:    true,
+	most:    1,
 	columns: floodColumns,
 	measure: func(r *runner, s step) (out outcome, err error) {
 		server, generator := r.server, r.generator

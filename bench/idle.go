@@ -13,9 +13,9 @@ var idleWork = &work{
 	about:   "Bytes a connection that does nothing: resident as it is, resident after free memory was given back, and heap and stack in use after two collections; before, straight after one line to all, and when it is quiet again.",
 	counted: "connections",
 	full:    []int{10_000},
-	quick:   []int{2000},
+	quick:   []int{1000},
 	fixed:   true,
-	once:    true,
+	most:    1,
 	columns: []column{
 		value("RSS", rssIdle, digits(0)),
 		ratioOf(rssIdle),
@@ -28,7 +28,7 @@ var idleWork = &work{
 		value("heap+stack", heapQuiet, digits(0)),
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		w := idle{settle: r.shorter(1500*time.Millisecond, 300*time.Millisecond)}
+		w := idle{settle: r.shorter(1500*time.Millisecond, 200*time.Millisecond)}
 		m, err := w.measure(s.server.name, r.server, loadConfig{size: r.lineSize(smallLine), receivers: s.size - 1})
 		return outcome{metrics: m}, err
 	},

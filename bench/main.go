@@ -112,11 +112,11 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 	names := flags.String("work", strings.Join(workNames(), ","), "what to measure")
 	peers := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure; lossy is there to fail")
 	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
-	flags.IntVar(&o.reps, "reps", 3, "repetitions")
-	flags.DurationVar(&o.duration, "duration", 700*time.Millisecond, "length of one flood or chat, after a warm-up")
+	flags.IntVar(&o.reps, "reps", 3, "repetitions, of works that have no number of their own")
+	flags.DurationVar(&o.duration, "duration", 600*time.Millisecond, "length of one flood or chat, after a warm-up")
 	flags.IntVar(&o.window, "window", 128, "messages in flight at most, in a flood")
 	flags.IntVar(&o.size, "size", 0, "bytes of a line, its newline included, instead of each work's own")
-	flags.IntVar(&o.mebibytes, "mib", 200, "MiB that the sender of nowindow sends; each receiver gets them all")
+	flags.IntVar(&o.mebibytes, "mib", 50, "MiB that the sender of nowindow sends; each receiver gets them all")
 	flags.BoolVar(&o.unpinned, "unpinned", false, "leave all processes free to run on all cores")
 	flags.BoolVar(&o.quick, "quick", false, "within a minute: fewer sizes, short runs, one repetition; rough figures")
 	flags.StringVar(&profiles, "profile", "", "existing `folder` in which each server leaves a CPU profile each time, which costs it some CPU")
@@ -147,7 +147,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, out outputs, stat
 func shorten(o *options, flags *flag.FlagSet) {
 	quick := map[string]func(){
 		"reps":     func() { o.reps = 1 },
-		"duration": func() { o.duration = 250 * time.Millisecond },
+		"duration": func() { o.duration = 200 * time.Millisecond },
 		"mib":      func() { o.mebibytes = 4 },
 	}
 	flags.Visit(func(f *flag.Flag) { delete(quick, f.Name) })

@@ -10,7 +10,7 @@ var noWindowWork = &work{
 	full:    []int{1000},
 	quick:   []int{1000},
 	takes:   onlyRoom,
-	once:    true,
+	most:    1,
 	columns: []column{
 		value("MiB sent", mebibytesSent, digits(0)),
 		value("seconds", seconds, digits(1)),

@@ -86,6 +86,9 @@ func (r *runner) steps(w *work) (list []step) {
 	if w.reps > 0 && !r.quick {
 		reps = w.reps
 	}
+	if w.most > 0 {
+		reps = min(reps, w.most)
+	}
 	for rep := range reps {
 		for _, size := range r.sizes(w) {
 			for i := range r.servers {
@@ -114,7 +117,7 @@ func (r *runner) does(s step) bool {
 	switch {
 	case s.work.takes != nil && !s.work.takes(s.server):
 		return false
-	case s.rep > 1 && (s.work.once || s.server.guest):
+	case s.rep > 1 && s.server.guest:
 		return false
 	case s.rep > 1 && s.work.reps > 0 && s.server != tcproomServer:
 		return false

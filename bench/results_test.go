@@ -174,6 +174,32 @@ func TestGoals(t *testing.T) {
 	}
 }
 
+// TestSteps counts measurements: what a full run takes is their number.
+func TestSteps(t *testing.T) {
+	r := &runner{options: options{servers: []*server{tcproomServer, relayServer, nodeServer}, reps: 3}}
+	for _, tt := range []struct {
+		work        *work
+		full, quick int
+	}{
+		{floodWork, 4 * (3 + 3 + 1), 8},
+		{roomsWork, 4 * (2 + 2), 2},
+		{stallWork, 7 + 1, 2},
+		{idleWork, 3, 3},
+		{tlsWork, 2, 1},
+		{paced10Work, 7, 0},
+		{noWindowWork, 1, 1},
+	} {
+		r.quick, r.reps = false, 3
+		if got := len(r.steps(tt.work)); got != tt.full {
+			t.Errorf("%s: %d steps, want %d", tt.work.name, got, tt.full)
+		}
+		r.quick, r.reps = true, 1
+		if got := len(r.steps(tt.work)); got != tt.quick {
+			t.Errorf("quick %s: %d steps, want %d", tt.work.name, got, tt.quick)
+		}
+	}
+}
+
 func TestVersions(t *testing.T) {
 	for _, s := range servers {
 		if s.missing() != "" {

@@ -12,6 +12,7 @@ var roomsWork = &work{
 	full:    []int{1, 10, 100, 1000},
 	quick:   []int{100},
 	fixed:   true,
+	most:    2,
 	takes:   func(s *server) bool { return !s.guest },
 	columns: floodColumns,
 	measure: func(r *runner, s step) (outcome, error) {

@@ -29,7 +29,7 @@ var stallWork = &work{
 	},
 	measure: func(r *runner, s step) (outcome, error) {
 		w := stall{
-			paced: paced{rate: 100, duration: r.shorter(1500*time.Millisecond, 500*time.Millisecond), patience: r.shorter(3*time.Second, time.Second)},
+			paced: paced{rate: 100, duration: r.shorter(1500*time.Millisecond, 300*time.Millisecond), patience: r.shorter(3*time.Second, time.Second)},
 			fill:  4<<20 + 512<<10,
 			first: s.rep%2 == 0,
 		}

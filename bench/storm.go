@@ -12,7 +12,7 @@ const (
 var stormWork = &work{
 	name:    "storm",
 	title:   "Join storm",
-	about:   "Connections made as fast as they are taken, at most 100 of them waiting, until all are members; then one line to all.",
+	about:   "Connections made as fast as they are taken until all are members; then one line to all. At most 100 wait for the answer to what they say first or, where a server says nothing to who joins, 2,000 for being counted.",
 	counted: "connections",
 	full:    []int{10_000},
 	quick:   []int{2000},

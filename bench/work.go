@@ -18,11 +18,11 @@ type work struct {
 	full    []int  // sizes
 	quick   []int
 	reps    int // repetitions by this library, once by the others; 0: as usual
+	most    int // repetitions at most; 0: any
 	columns []column
 
 	fixed   bool               // its sizes are not numbers of receivers, and are what they are
 	takes   func(*server) bool // whom it is done with; nil: all
-	once    bool               // nobody repeats it
 	slow    bool               // leave out servers that are not for so many receivers
 	measure func(r *runner, s step) (outcome, error)
 }
