@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -15,24 +16,43 @@ const looks = true
 // is one processor, whoever works for long, though it yields, keeps all those
 // waiting for whom something has come. Who parks for the network itself makes it
 // look: an eventfd, which is ready as soon as it is written to, parks for a moment.
+//
+// Where other goroutines leave the scheduler no such moment it takes those ten
+// milliseconds, or minutes: while nobody makes a system call that it knows of, the
+// monitor, which would look then, may be asleep. So a look has a deadline, which the
+// scheduler heeds, and whoever looks walks on for a while before it looks again.
 type lull struct {
 	busy     atomic.Bool
+	ended    int64    // when the last look did,
+	took     int64    // and how long it was
 	file     *os.File // nil: not needed yet, or there was no descriptor left
 	conn     syscall.RawConn
 	parked   bool
 	callback func(fd uintptr) bool
 }
 
-// look parks the caller until the scheduler has looked at the network. It does
-// nothing while somebody else is at it.
+const (
+	lullLimit = time.Millisecond // of a look
+	lullShare = 5                // looks take one part in so many of the time, and one look
+)
+
+// look parks the caller until the scheduler has looked at the network, or for
+// lullLimit. It does nothing while somebody else is at it, nor too soon after a look that took long.
 func (l *lull) look() {
 	if !l.busy.CompareAndSwap(false, true) {
 		return
 	}
 	defer l.busy.Store(false)
+	began := monotonic()
+	if l.took > 0 && began-l.ended < (lullShare-1)*l.took {
+		return
+	}
 	if l.file != nil || l.open() {
 		l.parked = false
+		_ = l.file.SetReadDeadline(time.Now().Add(lullLimit))
 		_ = l.conn.Read(l.callback)
+		l.ended = monotonic()
+		l.took = l.ended - began
 	}
 }
 
