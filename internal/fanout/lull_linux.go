@@ -33,7 +33,7 @@ type lull struct {
 
 const (
 	lullLimit = time.Millisecond // of a look
-	lullShare = 5                // looks take one part in so many of the time, and one look
+	lullShare = 5                // looks take at most about one part in so many of the time
 )
 
 // look parks the caller until the scheduler has looked at the network, or for
