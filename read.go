@@ -197,14 +197,9 @@ func (c *Conn) sayToHook(in *inbox) error {
 		if id != 0 && !c.beginTaking(id, in) {
 			continue
 		}
-		err := c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) })
+		err := c.sayOneToHook(in, id, body)
 		if i < len(in.frames) {
 			scribble.Over(in.frames[i])
-		}
-		if id != 0 {
-			if ack := c.endTaking(id, err != nil); err == nil {
-				in.acks = append(in.acks, ack)
-			}
 		}
 		if err != nil {
 			var he *HookError
@@ -218,4 +213,19 @@ func (c *Conn) sayToHook(in *inbox) error {
 		}
 	}
 	return nil
+}
+
+// sayOneToHook calls OnMessage, and notes what became of a message that has a number.
+func (c *Conn) sayOneToHook(in *inbox, id uint64, body []byte) (err error) {
+	failed := true
+	if id != 0 {
+		defer func() { // also where the hook ends the goroutine
+			if ack := c.endTaking(id, failed); !failed {
+				in.acks = append(in.acks, ack)
+			}
+		}()
+	}
+	err = c.call(hookOnMessage, func() error { return c.room.cfg.onMessage(c, body) })
+	failed = err != nil
+	return err
 }

@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -433,4 +434,50 @@ func TestCloseOfOneDetached(t *testing.T) {
 		require.NoError(t, c.Close())
 		visits(t, srv, resume(w, 2)).welcomed("expired")
 	})
+}
+
+// TestHookThatFailsAfterItHasPosted: what it has posted is not posted again,
+// when its client says it again on the connection that has its member by then.
+func TestHookThatFailsAfterItHasPosted(t *testing.T) {
+	for how, fail := range map[string]func() error{
+		"error":  func() error { return io.ErrNoProgress },
+		"panic":  func() error { panic("hook") },
+		"Goexit": func() error { runtime.Goexit(); return nil },
+	} {
+		inBubble(how, t, func(t *testing.T) {
+			var calls atomic.Int32
+			release := make(chan bool)
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
+				tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+					calls.Add(1)
+					<-release
+					if _, err := c.Room().Post(context.Background(), c, body); err != nil {
+						return err
+					}
+					return fail()
+				}))
+			enters := func(hello object) *visit {
+				nc, _ := enter(t, room)
+				v := &visit{t, nc, bufio.NewReader(nc)}
+				v.say(hello)
+				return v
+			}
+			say := object{"type": "message", "id": 1, "body": "slow"}
+			ada := enters(object{"type": "hello"})
+			w := ada.welcomed("joined")
+			ada.say(say)
+			synctest.Wait()
+			hello := resume(w, 1)
+			hello["type"] = "hello"
+			ada = enters(hello)
+			ada.welcomed("resumed")
+			ada.say(say)
+			synctest.Wait()
+			close(release)
+			require.Equal(t, "ack 1=2", ada.short())
+			require.EqualValues(t, 1, calls.Load())
+			require.EqualValues(t, 1, room.Stats().Messages)
+			require.NoError(t, room.Close())
+		})
+	}
 }
