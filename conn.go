@@ -61,6 +61,7 @@ type Conn struct {
 	stays      bool          // it has ended, and its member has not left, or not by that
 	countedIn  bool          // in the room's addresses, as one that was let in
 	hears      bool          // it has not to wait for an earlier one any more
+	keepers    int8          // goroutines that have still to see it out: its own, and dismiss
 	session    *session      // set with joined; nil: it cannot resume
 	earlier    chan struct{} // closed when no OnMessage runs for those whose place it took
 	heard      chan struct{} // closed when no OnMessage runs for it any more; set with session

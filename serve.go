@@ -74,12 +74,27 @@ func (r *Room) begin(c *Conn) error {
 	r.pending++
 	r.begun++
 	c.born = r.begun
+	r.keepLocked(c)
+	return nil
+}
+
+// keepLocked keeps c among those that a stop waits for, until forgetLocked.
+func (r *Room) keepLocked(c *Conn) {
 	if r.conns == nil {
 		r.conns = make(map[*Conn]struct{})
 	}
 	r.conns[c] = struct{}{}
+	c.keepers++
 	r.wg.Add(1)
-	return nil
+}
+
+// forgetLocked is the last that a goroutine does which saw out c.
+func (r *Room) forgetLocked(c *Conn) {
+	if c.keepers--; c.keepers == 0 {
+		delete(r.conns, c)
+	}
+	r.releasedLocked()
+	r.wg.Done()
 }
 
 // release takes back what begin gave. It is the last that is heard of c.
@@ -92,9 +107,6 @@ func (r *Room) release(c *Conn) {
 	c.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.dismissed == nil { // or dismiss does so
-		delete(r.conns, c)
-	}
 	if !c.counts() {
 		r.uncountAddressLocked(c)
 	}
@@ -102,8 +114,7 @@ func (r *Room) release(c *Conn) {
 		r.pending--
 		r.stats.Refused++
 	}
-	r.releasedLocked()
-	r.wg.Done()
+	r.forgetLocked(c)
 }
 
 // releaseLocked returns a channel that is closed when a conn, an acceptor or a

@@ -449,8 +449,7 @@ func (r *Room) undetachLocked(s *session, cause error) *Conn {
 	c := s.conn
 	c.dismissed = cause
 	delete(r.sessions, s.hash)
-	r.conns[c] = struct{}{}
-	r.wg.Add(1)
+	r.keepLocked(c)
 	return c
 }
 
@@ -460,10 +459,8 @@ func (r *Room) dismiss(c *Conn) {
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		delete(r.conns, c)
 		r.uncountAddressLocked(c)
-		r.releasedLocked()
-		r.wg.Done()
+		r.forgetLocked(c)
 	}()
 	defer func() {
 		c.logEnd(c.dismissed, codeOf(c.dismissed), true, false)

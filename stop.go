@@ -165,7 +165,7 @@ func (r *Room) onlyLocked(ignored map[any]bool) bool {
 		return false // then done says it, flushers included
 	}
 	for c := range r.conns {
-		if !ignored[c] {
+		if !ignored[c] || c.keepers > 1 { // of whom one is in no hook
 			return false
 		}
 	}

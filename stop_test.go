@@ -760,6 +760,50 @@ func TestStuckConnIsNamed(t *testing.T) {
 	}
 }
 
+// TestStuckConnOfOneThatLeftIsNamed: also where its member has left meanwhile.
+func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
+	for _, how := range []string{"Kick", "the stop", "the stop in OnLeave"} {
+		inBubble(how, t, func(t *testing.T) {
+			causes, stopped := newCauses(), make(chan error, 1)
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
+				tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+					if causes.left(c, cause); how == "the stop in OnLeave" {
+						stopped <- c.Room().Close()
+					}
+				}))
+			here, there := net.Pipe()
+			bad := &badConn{there, "Close", make(chan struct{})}
+			go room.ServeConn(bad)
+			v := &visit{t, here, bufio.NewReader(here)}
+			v.say(object{"type": "hello", "name": "ada"})
+			w := v.welcomed("joined")
+			c, _ := room.Member(w["id"].(string))
+			here.Close()
+			synctest.Wait()
+			require.Equal(t, 1, room.Stats().Detached)
+			if how != "the stop" {
+				require.NoError(t, room.Kick(c, "rude"))
+				require.ErrorIs(t, causes.next(t), tcproom.ErrKicked)
+			}
+			if how != "the stop in OnLeave" {
+				stopped <- room.Close()
+			}
+			var stop *tcproom.StopError
+			require.ErrorAs(t, <-stopped, &stop, "P9: a goroutine is left")
+			require.Len(t, stop.Stuck, 1)
+			require.Equal(t, "ada", stop.Stuck[0].Member.Name)
+			select {
+			case <-room.Done():
+				t.Error("P9: done although a goroutine is left")
+			default:
+			}
+			close(bad.release)
+			<-room.Done()
+			require.NoError(t, room.Close())
+		})
+	}
+}
+
 // lockedAddr is an address whose String asks the room.
 type lockedAddr struct{ room *tcproom.Room }
 
