@@ -197,7 +197,7 @@ func (a *acceptor) mayWatch(c *Conn) bool {
 // shortage, and not the listener.
 func passes(err error) bool {
 	for _, e := range []error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC, // the last: no more may be polled
 		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN,
 	} {
 		if errors.Is(err, e) {

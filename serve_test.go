@@ -157,7 +157,7 @@ func (l *scriptedListener) Addr() net.Addr { return &net.UnixAddr{Name: "scripte
 // notice nothing.
 func TestAcceptErrorsThatPass(t *testing.T) {
 	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC, syscall.ECONNABORTED,
 		syscall.EINTR, syscall.EPROTO, syscall.EPERM, syscall.ENETDOWN,
 	} {
 		t.Run(errno.Error(), func(t *testing.T) {

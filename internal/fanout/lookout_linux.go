@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Lookout waits for the first bytes of many sockets on one goroutine, which
@@ -103,7 +104,12 @@ func (l *Lookout) openLocked() bool {
 		syscall.Close(fd)
 		return false
 	}
-	l.epfd, l.epoll = fd, os.NewFile(uintptr(fd), "epoll")
+	epoll := os.NewFile(uintptr(fd), "epoll")
+	if err := epoll.SetReadDeadline(time.Time{}); err != nil { // the runtime may poll no more
+		epoll.Close()
+		return false
+	}
+	l.epfd, l.epoll = fd, epoll
 	l.fan.wg.Add(1)
 	go l.wait(l.epoll)
 	return true
