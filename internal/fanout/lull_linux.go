@@ -20,39 +20,26 @@ const looks = true
 // Where other goroutines leave the scheduler no such moment it takes those ten
 // milliseconds, or minutes: while nobody makes a system call that it knows of, the
 // monitor, which would look then, may be asleep. So a look has a deadline, which the
-// scheduler heeds, and whoever looks walks on for a while before it looks again.
+// scheduler heeds.
 type lull struct {
 	busy     atomic.Bool
-	ended    int64    // when the last look did,
-	took     int64    // and how long it was
 	file     *os.File // nil: not needed yet, or there was no descriptor left
 	conn     syscall.RawConn
 	parked   bool
 	callback func(fd uintptr) bool
 }
 
-const (
-	lullLimit = time.Millisecond // of a look
-	lullShare = 5                // looks take at most about one part in so many of the time
-)
-
 // look parks the caller until the scheduler has looked at the network, or for
-// lullLimit. It does nothing while somebody else is at it, nor too soon after a look that took long.
+// longYield. It does nothing while somebody else is at it.
 func (l *lull) look() {
 	if !l.busy.CompareAndSwap(false, true) {
 		return
 	}
 	defer l.busy.Store(false)
-	began := monotonic()
-	if l.took > 0 && began-l.ended < (lullShare-1)*l.took {
-		return
-	}
 	if l.file != nil || l.open() {
 		l.parked = false
-		_ = l.file.SetReadDeadline(time.Now().Add(lullLimit))
+		_ = l.file.SetReadDeadline(time.Now().Add(longYield))
 		_ = l.conn.Read(l.callback)
-		l.ended = monotonic()
-		l.took = l.ended - began
 	}
 }
 

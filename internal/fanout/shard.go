@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A shard is the sinks that one flusher walks.
@@ -17,7 +18,10 @@ type shard struct {
 	mu    sync.Mutex // guards added
 	added []*Sink
 
-	sinks []*Sink // the running flusher's
+	// The running flusher's.
+	sinks []*Sink
+	gave  int64 // when it gave way last,
+	took  int64 // and for how long
 }
 
 // The states of shard.word. Whoever has something to flush swaps in dirty, and
@@ -33,6 +37,11 @@ const (
 // then gives those that follow what they have said. A walk that is shorter takes
 // less time than a look at the network is worth.
 const yieldEvery = 64
+
+const (
+	longYield  = time.Millisecond
+	yieldShare = 5 // long yields take at most one part in so many of the time
+)
 
 func (sh *shard) add(s *Sink) {
 	sh.mu.Lock()
@@ -66,7 +75,11 @@ func (sh *shard) flush() {
 	defer walkPool.Put(w)
 	for {
 		// Whoever is ready to speak speaks first: one write carries it all.
-		sh.yield(len(sh.sinks) >= yieldEvery)
+		if len(sh.sinks) < yieldEvery {
+			runtime.Gosched()
+		} else {
+			sh.giveWay()
+		}
 		sh.word.Swap(running)
 		for sh.walk(w) {
 		}
@@ -76,12 +89,18 @@ func (sh *shard) flush() {
 	}
 }
 
-// yield lets other goroutines run; with look those too that wait for the network.
-func (sh *shard) yield(look bool) {
-	if look {
-		sh.fan.lull.look()
+// giveWay lets other goroutines run, those too that wait for the network. Where
+// they have much to do, of which the fan-out need not be the cause, it does so for
+// a part of the time only.
+func (sh *shard) giveWay() {
+	now := monotonic()
+	if sh.took >= int64(longYield) && now-sh.gave < (yieldShare-1)*sh.took {
+		return
 	}
+	sh.fan.lull.look()
 	runtime.Gosched()
+	sh.gave = monotonic()
+	sh.took = sh.gave - now
 }
 
 // walk visits every sink once, and reports whether some of them could take
@@ -102,7 +121,7 @@ func (sh *shard) walk(w *walk) (more bool) {
 			more = true
 		}
 		if i%yieldEvery == yieldEvery-1 {
-			sh.yield(true)
+			sh.giveWay()
 			w.refresh()
 		}
 	}
