@@ -220,10 +220,10 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
 	payload, err := l.codec.AppendEvent(e.payload[:0], ev)
-	if errors.Is(err, ErrNoFrame) {
-		return dst, nil
-	}
 	if err != nil {
+		if errors.Is(err, ErrNoFrame) {
+			err = nil
+		}
 		return dst, err
 	}
 	e.payload = owned(e.payload, payload)

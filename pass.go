@@ -43,7 +43,8 @@ func (r *Room) pass(ctx context.Context, from *Conn) *pass {
 
 // say orders a message.
 func (p *pass) say(body []byte) (seq uint64, err error) {
-	p.ev = Event{Kind: Message, From: p.speaker, Body: body}
+	// An Event is large, and nothing else of it is set for a message.
+	p.ev.Kind, p.ev.From, p.ev.Body = Message, p.speaker, body
 	return p.order(&p.ev)
 }
 

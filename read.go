@@ -76,6 +76,10 @@ func (c *Conn) hear(limit int) error {
 func (c *Conn) accept(in *inbox, frame []byte) error {
 	id, body, err := c.parse(frame)
 	switch {
+	case err == nil:
+		if len(body) > c.cfg.maxMessage {
+			return ErrFrameTooLarge
+		}
 	case errors.Is(err, ErrGoodbye):
 		c.goodbye = true
 		return io.EOF
@@ -90,10 +94,8 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 			c.report(slog.LevelInfo, "ignored", "tcproom: a frame was ignored, and more like it will be", "name", c.Name(), "why", err)
 		}
 		return nil
-	case err != nil:
+	default:
 		return badInput(err)
-	case len(body) > c.cfg.maxMessage:
-		return ErrFrameTooLarge
 	}
 	in.bodies = append(in.bodies, body)
 	if c.session != nil {

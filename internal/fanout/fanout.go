@@ -71,6 +71,16 @@ func (f *Fan) Flush() {
 	}
 }
 
+// flushes reports whether a flusher will come after an append.
+func (f *Fan) flushes() bool {
+	for i := range f.shards {
+		if f.shards[i].open.Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Wait returns when every goroutine of the Fan has ended, and none starts
 // after it. All sinks must have been closed.
 func (f *Fan) Wait() {

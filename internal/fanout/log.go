@@ -167,7 +167,9 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 	s.index = append(s.index, f)
 	l.frames++
 	l.head.Store(s.end())
-	l.trimLocked() // at once where there are no sinks, for no flusher will
+	if !l.fan.flushes() {
+		l.trimLocked()
+	}
 }
 
 // headLocked is the charge at the head.
