@@ -15,9 +15,9 @@ import (
 // methods run under the room's lock and must not block or call back. They keep
 // none of their arguments.
 type Codec interface {
-	// AppendEvent appends the encoded ev to dst and returns the extended
-	// slice, or [ErrNoFrame] where this codec does not say such an event; a
-	// codec that does not say a Gap gets no member with the Skip policy.
+	// AppendEvent appends the encoded ev, which it does not change, to dst and
+	// returns the extended slice, or [ErrNoFrame] where this codec does not say
+	// such an event; a codec that does not say a Gap gets no member with the Skip policy.
 	AppendEvent(dst []byte, ev *Event) ([]byte, error)
 	// ParseEvent decodes into ev, which is zero, what AppendEvent encoded.
 	// What it sets may alias frame. It returns an error that wraps
