@@ -573,21 +573,22 @@ func TestFailures(t *testing.T) {
 
 // TestIn: a subtest's expectations end that, and nothing else.
 func TestIn(t *testing.T) {
-	var sub *fakeTB
-	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f)
-		srv.Within(10 * time.Millisecond)
-		ada, bob := srv.Join("ada"), srv.Join("bob")
-		bob.Send("hi")
-		sub = runTest(func(f *fakeTB) {
-			m := ada.In(f)
-			m.Expect(roomtest.Joined("bob"))
-			m.Within(20 * time.Millisecond).Expect(roomtest.Message("bob", "ho"))
+	synctest.Test(t, func(t *testing.T) {
+		var sub *fakeTB
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f)
+			ada, bob := srv.Join("ada"), srv.Join("bob")
+			bob.Send("hi")
+			sub = runTest(func(f *fakeTB) {
+				m := ada.In(f)
+				m.Expect(roomtest.Joined("bob"))
+				m.Expect(roomtest.Message("bob", "ho"))
+			})
+			ada.Refute(roomtest.Any())
 		})
-		ada.Refute(roomtest.Any())
+		require.Contains(t, sub.said(), "roomtest: ada expected:\n\tmessage bob: ho\nbut then came:\n\tbob: hi\n")
+		require.Empty(t, f.said())
 	})
-	require.Contains(t, sub.said(), "roomtest: ada expected:\n\tmessage bob: ho\nbut then came:\n\tbob: hi\n")
-	require.Empty(t, f.said())
 }
 
 func TestWithin(t *testing.T) {
