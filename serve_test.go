@@ -566,7 +566,7 @@ func TestCloseDuringTLS(t *testing.T) {
 			})
 		}
 		for room.Stats().Pending+room.Len() < round%4 {
-			time.Sleep(time.Microsecond)
+			time.Sleep(time.Microsecond) // polls; nothing depends on how long
 		}
 		require.NoError(t, room.Close())
 		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)

@@ -242,19 +242,22 @@ func TestCleanupNamesClients(t *testing.T) {
 
 // TestCleanupEndsHooksOfClients: an OnEvent hook that returns is no complaint.
 func TestCleanupEndsHooksOfClients(t *testing.T) {
-	var heard atomic.Int32
-	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}))
-		began := make(chan struct{}, 10)
-		srv.Dial(tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {
-			began <- struct{}{}
-			time.Sleep(20 * time.Millisecond) // so that the cleanup comes first
-			heard.Add(1)
-		}))
-		<-began
+	synctest.Test(t, func(t *testing.T) {
+		var heard atomic.Int32
+		f := runTest(func(f *fakeTB) {
+			srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}))
+			began := make(chan struct{}, 10)
+			srv.Dial(tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {
+				began <- struct{}{}
+				time.Sleep(time.Second) // of the bubble: the cleanup waits already
+				heard.Add(1)
+			}))
+			<-began
+			require.Zero(t, heard.Load())
+		})
+		require.Empty(t, f.said())
+		require.NotZero(t, heard.Load())
 	})
-	require.Empty(t, f.said())
-	require.NotZero(t, heard.Load())
 }
 
 func TestUseAfterTheEnd(t *testing.T) {
