@@ -40,6 +40,8 @@
 //     wait and hope. [Member.RefuteFor] does look at a time to come.
 //   - [Member.AwaitEnd]: the stream ends.
 //
+// [Server.Refuses] expects that the room does not let a connection in.
+//
 // They wait for ten seconds, or [Server.Within], or [Member.Within]. One that
 // fails ends the test and shows the room's order, in which > marks what this
 // member has received. What a peer said is quoted there unless it is plain text:

@@ -2,6 +2,7 @@ package roomtest_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -50,6 +51,29 @@ func ExampleNewServer() {
 	//    2  * bob joined
 	//    3  ada: ****, it rains
 	//    4  * bob left
+}
+
+// A room is tested for what it refuses, too. The refusal is there for more checks.
+func ExampleServer_Refuses() {
+	t := new(exampleTB)
+	defer t.end()
+
+	srv := roomtest.NewMemServer(t, tcproom.WithUniqueNames(true), tcproom.WithMaxMembers(2),
+		tcproom.OnJoin(func(c *tcproom.Conn) error {
+			if c.Name() == "mallory" {
+				return errors.New("you are not on the list")
+			}
+			return nil
+		}))
+	srv.Join("ada")
+	srv.Refuses("name-taken", tcproom.WithName("ada"))
+	refused := srv.Refuses("denied", tcproom.WithName("mallory"))
+	fmt.Println(refused.Message, refused.Final)
+
+	srv.Join("bob")
+	srv.Refuses("full")
+	// Output:
+	// you are not on the list true
 }
 
 // A room in memory needs no port. It works in a bubble of testing/synctest, too,

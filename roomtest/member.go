@@ -44,9 +44,10 @@ type Member struct {
 	within time.Duration // 0: the server's
 }
 
-// Join connects a member with this name, or ends the test. The member is in
-// the room when Join returns, and its own stream begins there: it hears of who
-// comes later, not of itself.
+// Join connects a member with this name, or ends the test. If the room may refuse
+// the member, or is to refuse it, use [Server.TryJoin] or [Server.Refuses]. The
+// member is in the room when Join returns, and its own stream begins there: it
+// receives the joins of members that come later, not its own.
 //
 // It goes in through [tcproom.Room.ServeConn], over memory and whatever the
 // server's network is, with [tcproom.Lines] and [tcproom.JSON], which carry
@@ -70,14 +71,20 @@ func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 
 // join is Join from any goroutine.
 func (s *Server) join(name string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
+	return s.joinWith(fmt.Sprintf("that of the member %q", name), serve, append(opts[:len(opts):len(opts)], tcproom.WithName(name)))
+}
+
+// joinWith is join with the name that opts give. who is for the connection's
+// place in a failure.
+func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
 	var room *served
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		here, there := Pipe()
-		room = s.serving(there, fmt.Sprintf("that of the member %q", name))
+		room = s.serving(there, who)
 		return here, s.start(func() { serve(room) })
 	}
 	all := append([]tcproom.DialOption{tcproom.WithMaxMessage(1 << 30)}, opts...)
-	all = append(all, tcproom.WithName(name), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
+	all = append(all, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
 		tcproom.WithTLS(nil), tcproom.OnEvent(nil))
 	c, cl, err := s.connect("", dial, all)
 	if err != nil {

@@ -230,11 +230,12 @@ func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
 	s.watch.serveEnded(s.Room.Serve(a, opts...))
 }
 
-// Dial connects a client to the server, or ends the test. The room has let the
-// client in when Dial returns, with a codec that is no [tcproom.Greeter] too. With
-// such a one it also returns when the room has refused the client, or has a
-// [tcproom.Handshake] hook that waits to hear from it; and, where opts set a
-// dialler, at once.
+// Dial connects a client to the server, or ends the test. If that may fail, or is
+// to fail, use [Server.TryDial] or [Server.Refuses]. The room has let the client
+// in when Dial returns, even with a codec that is no [tcproom.Greeter]. With such
+// a codec Dial also returns when the room has refused the client, or has a
+// [tcproom.Handshake] hook that waits for the client; and at once if opts set a
+// dialler.
 //
 // Framing, codec and message limit are those that the server was given, unless
 // opts say otherwise; the other options of the server are not a client's. The
@@ -254,13 +255,7 @@ func (s *Server) DialAddr(addr string, opts ...tcproom.DialOption) *tcproom.Conn
 
 func (s *Server) dial(addr string, opts []tcproom.DialOption) *tcproom.Conn {
 	s.watch.t.Helper()
-	c, cl, err := s.connect(addr, s.dialler(), opts)
-	if err == nil {
-		s.mu.Lock()
-		l := s.listeners[addr]
-		s.mu.Unlock()
-		err = s.awaitLetIn(cl, l)
-	}
+	c, err := s.tryDial(addr, opts)
 	if err != nil {
 		s.watch.use("Server.Dial") // while it waited
 		s.watch.t.Fatalf("roomtest: cannot dial %s: %v", addr, err)

@@ -1,0 +1,102 @@
+package roomtest_test
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRefuses(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		srv := make(t, tcproom.WithUniqueNames(true), tcproom.WithMaxMembers(2))
+		srv.Join("ada")
+		refused := srv.Refuses("name-taken", tcproom.WithName("ada"))
+		require.NotEmpty(t, refused.Message)
+		require.False(t, refused.Final)
+		srv.Join("bob")
+		srv.Refuses("full")
+		require.Equal(t, 2, srv.Room.Len())
+	})
+}
+
+// TestRefusesFails for all that is no refusal with this code.
+func TestRefusesFails(t *testing.T) {
+	tests := []struct {
+		name string
+		join func(*tcproom.Conn) error
+		want string
+	}{
+		{name: "let in", join: func(*tcproom.Conn) error { return nil },
+			want: `roomtest: the room was to refuse a connection with code "full", but let eve in`},
+		{name: "another code", join: func(*tcproom.Conn) error { return errors.New("not you") },
+			want: `roomtest: the room was to refuse a connection with code "full", but refused it with code "denied": "not you"`},
+		{name: "no answer", join: func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil },
+			want: `roomtest: the room was to refuse a connection with code "full", but joining failed: `},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := runTest(func(f *fakeTB) {
+					roomtest.NewMemServer(f, tcproom.OnJoin(tt.join)).Refuses("full", tcproom.WithName("eve"))
+					f.Errorf("Refuses has returned")
+				})
+				require.Contains(t, f.said(), tt.want)
+				require.NotContains(t, f.said(), "Refuses has returned")
+			})
+		})
+	}
+}
+
+func TestTryJoin(t *testing.T) {
+	srv := roomtest.NewMemServer(t, tcproom.WithMaxMembers(1))
+	ada, err := srv.TryJoin("ada")
+	require.NoError(t, err)
+	require.Equal(t, "ada", ada.Name())
+	ada.Send("hi")
+	_, err = srv.TryJoin("bob")
+	var refused *tcproom.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "full", refused.Code)
+	ada.Leave()
+	_, err = srv.TryJoin("bob")
+	require.NoError(t, err)
+}
+
+// TestTryDial speaks the server's codec: only a Greeter returns the refusal.
+func TestTryDial(t *testing.T) {
+	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
+		for _, codec := range []tcproom.Codec{tcproom.JSON{}, tcproom.Text{}} {
+			srv := make(t, tcproom.WithCodec(codec), tcproom.WithMaxMembers(1))
+			ada, err := srv.TryDial()
+			require.NoError(t, err)
+			require.NoError(t, ada.Err())
+			c, err := srv.TryDial()
+			if _, greets := codec.(tcproom.Greeter); greets {
+				var refused *tcproom.RefusedError
+				require.ErrorAs(t, err, &refused)
+				require.Equal(t, "full", refused.Code)
+				continue
+			}
+			require.NoError(t, err)
+			require.Equal(t, io.EOF, srv.Watch(c).AwaitEnd())
+		}
+	})
+}
+
+// TestTryDialLeavesNothing: a client that the room lets in too late does not
+// become a member that stays.
+func TestTryDialLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.OnJoin(func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil }))
+		_, err := srv.TryDial()
+		require.ErrorContains(t, err, "the room has not let it in within 10s")
+		time.Sleep(time.Minute)
+		require.Zero(t, srv.Room.Len())
+	})
+}
