@@ -16,7 +16,12 @@ import (
 // Dial connects to the room at the TCP address addr, such as
 // "localhost:9000". With a codec that is a [Greeter] it returns when the room
 // has welcomed the conn, or a [*RefusedError]; the [Welcome] is then the first
-// event, but for what the room's hooks said to this conn before it. ctx bounds the dialling and the handshake; when it ends later, nothing happens.
+// event, but for what the room's hooks said to this conn before it. ctx bounds the
+// dialling and the handshake; when it ends later, nothing happens.
+//
+// The conn must be read, by Receive, Events or [OnEvent], also by a program that
+// only sends: otherwise the room treats it as a slow member and may cut it, and
+// a Send then fails because the peer has reset the connection.
 func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 	cfg := newDialConfig(opts)
 	nc, err := cfg.dial(ctx, "tcp", addr)

@@ -58,3 +58,42 @@ func ExampleNewClient() {
 	// 2: said meanwhile
 	// 3 <nil>
 }
+
+// A program that only sends has no use for what comes back, but must read it: a
+// room cuts members that do not read. An OnEvent hook that does nothing reads it.
+func ExampleOnEvent_discard() {
+	ctx := context.Background()
+	room := tcproom.New()
+	defer room.Close()
+	l, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go room.Serve(l)
+	host, err := room.Join()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	gauge, err := tcproom.Dial(ctx, l.Addr().String(),
+		tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	gauge.Send(ctx, []byte("it is 21 °C"))
+	gauge.Close()
+
+	for ev := range host.Events(ctx) {
+		fmt.Printf("%s %q\n", ev.Kind, ev.Body)
+		if ev.Kind == tcproom.Leave {
+			break
+		}
+	}
+	// Output:
+	// Join ""
+	// Message "it is 21 °C"
+	// Leave ""
+}
