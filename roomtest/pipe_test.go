@@ -16,6 +16,7 @@ import (
 
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // bubble runs fn in a bubble, in parallel with other tests.
@@ -372,13 +373,12 @@ func exchange(t testing.TB, a, b net.Conn) {
 		}
 		return err
 	}
-	results := []<-chan error{
-		later(func() error { return send(a, 1) }), later(func() error { return receive(b, 1) }),
-		later(func() error { return send(b, 2) }), later(func() error { return receive(a, 2) }),
-	}
-	for i, ch := range results {
-		require.NoError(t, <-ch, i)
-	}
+	var g errgroup.Group
+	g.Go(func() error { return send(a, 1) })
+	g.Go(func() error { return receive(b, 1) })
+	g.Go(func() error { return send(b, 2) })
+	g.Go(func() error { return receive(a, 2) })
+	require.NoError(t, g.Wait())
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
 }

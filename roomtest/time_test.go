@@ -15,6 +15,7 @@ import (
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // A timedRoom serves on a network in memory, in a bubble, and notes how conns
@@ -42,11 +43,11 @@ func startRoom(t *testing.T, opts ...tcproom.RoomOption) *timedRoom {
 		tcproom.OnReject(func(_ net.Addr, err error) { note(err) }),
 	)...)
 	r.l = mustListen(t, &r.net, "room:9000")
-	served := make(chan error, 1)
-	go func() { served <- r.Serve(r.l) }()
+	var g errgroup.Group
+	g.Go(func() error { return r.Serve(r.l) })
 	t.Cleanup(func() {
 		r.Close()
-		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+		require.ErrorIs(t, g.Wait(), tcproom.ErrRoomClosed)
 		<-r.Done()
 	})
 	return r

@@ -8,24 +8,25 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
 )
 
-// attending is the bot in the room of a fake backend. The channel tells how it ended.
-func attending(ctx context.Context, srv *roomtest.Server) <-chan error {
+// attending starts the bot in the room of a fake backend. Wait returns how it ended.
+func attending(ctx context.Context, srv *roomtest.Server) *errgroup.Group {
 	c := srv.Dial(tcproom.WithName("robo"))
-	ended := make(chan error, 1)
-	go func() { ended <- attend(ctx, c) }()
-	return ended
+	g := new(errgroup.Group)
+	g.Go(func() error { return attend(ctx, c) })
+	return g
 }
 
 func TestAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where it is midnight, 1 January 2000
 		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
 		ctx, stop := context.WithCancel(t.Context())
-		ended := attending(ctx, srv)
+		bot := attending(ctx, srv)
 		ada := srv.Join("ada")
 		ada.Expect(roomtest.Message("robo", "welcome, ada"))
 		for _, tt := range []struct{ command, answer string }{
@@ -42,7 +43,7 @@ func TestAnswers(t *testing.T) {
 		}
 		ada.RefuteFor(time.Hour, roomtest.Any())
 		stop()
-		require.NoError(t, <-ended)
+		require.NoError(t, bot.Wait())
 	})
 }
 
@@ -63,9 +64,9 @@ func TestEndsWithTheRoom(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
-			ended := attending(t.Context(), srv)
+			bot := attending(t.Context(), srv)
 			tt.end(srv)
-			require.ErrorContains(t, <-ended, tt.want)
+			require.ErrorContains(t, bot.Wait(), tt.want)
 		})
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 var historyDir = flag.String("history", "", "where to write the histories of runs; without it those of runs that fail go to the system's directory for temporary files")
@@ -172,11 +173,11 @@ func open(t *testing.T, room *tcproom.Room, l net.Listener, opts ...tcproom.Conn
 		l, err = net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- room.Serve(l, opts...) }()
+	var g errgroup.Group
+	g.Go(func() error { return room.Serve(l, opts...) })
 	t.Cleanup(func() {
 		room.Close()
-		require.ErrorIs(t, <-done, tcproom.ErrRoomClosed)
+		require.ErrorIs(t, g.Wait(), tcproom.ErrRoomClosed)
 	})
 	return l.Addr().String()
 }

@@ -3,6 +3,7 @@ package itest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -12,11 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // crowdEnv makes of this test binary the other end of a crowd's connections.
@@ -97,27 +98,34 @@ func (c *crowd) tell(format string, args ...any) int {
 
 func (c *crowd) each(command func(i int) string) (count int) {
 	c.t.Helper()
-	answers := make([]string, len(c.children))
-	var wg sync.WaitGroup
+	counts := make([]int, len(c.children))
+	var g errgroup.Group
 	for i, ch := range c.children {
-		wg.Go(func() {
-			fmt.Fprintln(ch.in, command(i))
-			answer, err := ch.out.ReadString('\n')
-			answers[i] = strings.TrimSpace(answer)
-			if err != nil {
-				answers[i] = err.Error()
-			}
+		g.Go(func() (err error) {
+			counts[i], err = ch.do(command(i))
+			return err
 		})
 	}
-	wg.Wait()
-	for i, answer := range answers {
-		n, done := strings.CutPrefix(answer, "done ")
-		require.True(c.t, done, "%s: %s", command(i), answer)
-		counted, err := strconv.Atoi(n)
-		require.NoError(c.t, err)
-		count += counted
+	require.NoError(c.t, g.Wait())
+	for _, n := range counts {
+		count += n
 	}
 	return count
+}
+
+// do has the child do something, and returns what it counts.
+func (ch *child) do(command string) (count int, err error) {
+	fmt.Fprintln(ch.in, command)
+	answer, err := ch.out.ReadString('\n')
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", command, err)
+	}
+	answer = strings.TrimSpace(answer)
+	n, done := strings.CutPrefix(answer, "done ")
+	if !done {
+		return 0, fmt.Errorf("%s: %s", command, answer)
+	}
+	return strconv.Atoi(n)
 }
 
 // attendCrowd is the process of a child: it does what it is told until its
@@ -172,33 +180,25 @@ func attendCrowd(in io.Reader, out io.Writer) {
 // dialQuiet connects n clients, eight at a time.
 func dialQuiet(clients []*quiet, n int, how, addr string) ([]*quiet, error) {
 	dialled := make([]*quiet, n)
-	var next atomic.Int64
-	var failed atomic.Pointer[error]
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for failed.Load() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				nc, err := (&net.Dialer{Control: smallBuffers}).Dial("tcp", addr)
-				if err == nil && how == "tls" {
-					tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
-					nc, err = tc, tc.Handshake()
-				}
-				if err != nil {
-					failed.Store(&err)
-					return
-				}
-				dialled[i] = &quiet{nc: nc, wake: make(chan struct{}), done: make(chan struct{})}
-				go dialled[i].read()
+	g, ctx := errgroup.WithContext(context.Background())
+	g.SetLimit(8)
+	for i := range dialled {
+		g.Go(func() error {
+			nc, err := (&net.Dialer{Control: smallBuffers}).DialContext(ctx, "tcp", addr)
+			if err == nil && how == "tls" {
+				tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+				nc, err = tc, tc.HandshakeContext(ctx)
 			}
+			if err != nil {
+				return err
+			}
+			dialled[i] = &quiet{nc: nc, wake: make(chan struct{}), done: make(chan struct{})}
+			go dialled[i].read()
+			return nil
 		})
 	}
-	wg.Wait()
-	if err := failed.Load(); err != nil {
-		return clients, *err
+	if err := g.Wait(); err != nil {
+		return clients, err
 	}
 	return append(clients, dialled...), nil
 }

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/tcproom"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -154,13 +155,12 @@ func program(interpreter, script, mode string) starter {
 // delimited streams.
 func startProtodelim(ctx context.Context, addr string, count, last int) func() (string, error) {
 	var out string
-	done := make(chan error, 1)
-	go func() {
-		var err error
+	var g errgroup.Group
+	g.Go(func() (err error) {
 		out, err = protodelimPeer(ctx, addr, count, last)
-		done <- err
-	}()
-	return func() (string, error) { err := <-done; return out, err }
+		return err
+	})
+	return func() (string, error) { err := g.Wait(); return out, err }
 }
 
 func protodelimPeer(ctx context.Context, addr string, count, last int) (string, error) {

@@ -16,6 +16,7 @@ import (
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // within bounds what a test waits for: long, for it only says that a test has failed.
@@ -174,8 +175,7 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), within)
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	g, ctx := errgroup.WithContext(ctx) // its end, when the peer fails: nobody waits in vain
 	left := make(chan error, 10)
 	room := tcproom.New(
 		tcproom.WithFraming(d.framing), tcproom.WithCodec(codec), tcproom.WithMaxMessage(m.limit),
@@ -188,14 +188,8 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 
 	refusals(t, ctx, room, d, m.limit)
 	peer := sync.OnceValues(start(ctx, addr, len(m.bodies), m.last))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if _, err := peer(); err != nil {
-			cancel(err) // nobody waits for it in vain
-		}
-	}()
-	defer func() { cancel(nil); <-ended }()
+	defer func() { stop(); g.Wait() }()
+	g.Go(func() error { _, err := peer(); return err })
 	waitLen(t, ctx, room, 2)
 	for _, body := range m.bodies {
 		require.NoError(t, witness.Send(ctx, body))
@@ -286,11 +280,11 @@ func serve(t *testing.T, room *tcproom.Room) string {
 func serveOn(t *testing.T, room *tcproom.Room, l net.Listener) string {
 	t.Helper()
 	addr := l.Addr().String()
-	done := make(chan error, 1)
-	go func() { done <- room.Serve(l) }()
+	var g errgroup.Group
+	g.Go(func() error { return room.Serve(l) })
 	t.Cleanup(func() {
 		room.Close()
-		require.ErrorIs(t, <-done, tcproom.ErrRoomClosed)
+		require.ErrorIs(t, g.Wait(), tcproom.ErrRoomClosed)
 		select {
 		case <-room.Done():
 		case <-time.After(within):

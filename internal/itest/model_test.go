@@ -14,6 +14,7 @@ import (
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -36,7 +37,7 @@ type world struct {
 	room    *tcproom.Room
 	network roomtest.Network
 	addr    string
-	served  chan error
+	serving errgroup.Group
 	rec     *recorder
 
 	log     []tcproom.Event // the order: log[i] has seq i+1
@@ -76,7 +77,7 @@ type direct struct {
 }
 
 func newWorld(t failer, s script) *world {
-	w := &world{t: t, policy: s.policy, history: s.history, rec: &recorder{}, served: make(chan error, 1)}
+	w := &world{t: t, policy: s.policy, history: s.history, rec: &recorder{}}
 	opts := append(w.rec.hooks(),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(modelBody), tcproom.WithBacklog(1),
 		tcproom.WithSlowMembers(s.policy), tcproom.WithMaxWait(300*time.Millisecond), tcproom.WithWriteTimeout(1000*time.Hour))
@@ -90,7 +91,7 @@ func newWorld(t failer, s script) *world {
 	}
 	l.OnAccept(func(c *roomtest.Conn) { _ = c.SetWriteBuffer(modelBuffer) })
 	w.addr = l.Addr().String()
-	go func() { w.served <- w.room.Serve(l) }()
+	w.serving.Go(func() error { return w.room.Serve(l) })
 	return w
 }
 
@@ -103,7 +104,7 @@ func (w *world) clear() {
 	}
 	_ = w.room.Close()
 	<-w.room.Done()
-	<-w.served
+	_ = w.serving.Wait()
 }
 
 // who returns whom a step is about, or nil. The first, who sees everything, is
