@@ -55,7 +55,7 @@ func TestBotAnswersEveryFramingAndCodec(t *testing.T) {
 			for _, in := range []struct {
 				name string
 				new  func(testing.TB, ...tcproom.RoomOption) *Server
-			}{{"TCP", NewServer}, {"memory", NewMemServer}} {
+			}{{name: "TCP", new: NewServer}, {name: "memory", new: NewMemServer}} {
 				t.Run(fmt.Sprintf("%T/%T/%s", framing, codec, in.name), func(t *testing.T) {
 					t.Parallel()
 					srv := in.new(t, tcproom.WithFraming(framing), tcproom.WithCodec(codec))

@@ -81,7 +81,7 @@ func TestCleanupForgivesHoles(t *testing.T) {
 	tests := []struct {
 		name string
 		hole func(*roomtest.Conn)
-	}{{"in", in}, {"both", both}}
+	}{{name: "in", hole: in}, {name: "both", hole: both}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -272,32 +272,32 @@ func TestUseAfterTheEnd(t *testing.T) {
 		name string
 		use  func()
 	}{
-		{"Server.Join", func() { srv.Join("bob") }},
-		{"Server.Dial", func() { srv.Dial() }},
-		{"Server.DialAddr", func() { srv.DialAddr(srv.Addr) }},
-		{"Server.TryDial", func() { srv.TryDial() }},
-		{"Server.TryJoin", func() { srv.TryJoin("bob") }},
-		{"Server.Refuses", func() { srv.Refuses("full") }},
-		{"Server.Watch", func() { srv.Watch(ada.Conn) }},
-		{"Server.Listen", func() { srv.Listen() }},
-		{"Server.Transcript", func() { srv.Transcript() }},
-		{"Server.Within", func() { srv.Within(0) }},
-		{"Server.Grace", func() { srv.Grace(0) }},
-		{"Member.Name", func() { ada.Name() }},
-		{"Member.In", func() { ada.In(t) }},
-		{"Member.Within", func() { ada.Within(0) }},
-		{"Member.Send", func() { ada.Send("x") }},
-		{"Member.SendAsync", func() { ada.SendAsync("x") }},
-		{"Member.Pause", func() { ada.Pause() }},
-		{"Member.Resume", func() { ada.Resume() }},
-		{"Member.Leave", func() { ada.Leave() }},
-		{"Member.Events", func() { ada.Events() }},
-		{"Member.Expect", func() { ada.Expect() }},
-		{"Member.Await", func() { ada.Await(roomtest.Any()) }},
-		{"Member.AwaitEnd", func() { ada.AwaitEnd() }},
-		{"Member.Sync", func() { ada.Sync() }},
-		{"Member.Refute", func() { ada.Refute() }},
-		{"Member.RefuteFor", func() { ada.RefuteFor(0) }},
+		{name: "Server.Join", use: func() { srv.Join("bob") }},
+		{name: "Server.Dial", use: func() { srv.Dial() }},
+		{name: "Server.DialAddr", use: func() { srv.DialAddr(srv.Addr) }},
+		{name: "Server.TryDial", use: func() { srv.TryDial() }},
+		{name: "Server.TryJoin", use: func() { srv.TryJoin("bob") }},
+		{name: "Server.Refuses", use: func() { srv.Refuses("full") }},
+		{name: "Server.Watch", use: func() { srv.Watch(ada.Conn) }},
+		{name: "Server.Listen", use: func() { srv.Listen() }},
+		{name: "Server.Transcript", use: func() { srv.Transcript() }},
+		{name: "Server.Within", use: func() { srv.Within(0) }},
+		{name: "Server.Grace", use: func() { srv.Grace(0) }},
+		{name: "Member.Name", use: func() { ada.Name() }},
+		{name: "Member.In", use: func() { ada.In(t) }},
+		{name: "Member.Within", use: func() { ada.Within(0) }},
+		{name: "Member.Send", use: func() { ada.Send("x") }},
+		{name: "Member.SendAsync", use: func() { ada.SendAsync("x") }},
+		{name: "Member.Pause", use: func() { ada.Pause() }},
+		{name: "Member.Resume", use: func() { ada.Resume() }},
+		{name: "Member.Leave", use: func() { ada.Leave() }},
+		{name: "Member.Events", use: func() { ada.Events() }},
+		{name: "Member.Expect", use: func() { ada.Expect() }},
+		{name: "Member.Await", use: func() { ada.Await(roomtest.Any()) }},
+		{name: "Member.AwaitEnd", use: func() { ada.AwaitEnd() }},
+		{name: "Member.Sync", use: func() { ada.Sync() }},
+		{name: "Member.Refute", use: func() { ada.Refute() }},
+		{name: "Member.RefuteFor", use: func() { ada.RefuteFor(0) }},
 	}
 	for _, tt := range uses {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package roomtest_test
 
 import (
 	"io"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -13,29 +12,6 @@ import (
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
-
-// clock says how much time has passed in the bubble since it was made.
-type clock struct{ start time.Time }
-
-func startClock() clock { return clock{time.Now()} }
-
-func (c clock) shows(t testing.TB, want time.Duration) {
-	t.Helper()
-	require.Equal(t, want, time.Since(c.start))
-}
-
-// readSizes reads until n bytes were read and returns how they came.
-func readSizes(t testing.TB, c net.Conn, n int) (sizes []int) {
-	t.Helper()
-	b := make([]byte, 1<<20)
-	for n > 0 {
-		k, err := c.Read(b)
-		require.NoError(t, err)
-		sizes = append(sizes, k)
-		n -= k
-	}
-	return sizes
-}
 
 func TestFaultStall(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -193,13 +169,13 @@ func TestFaultBandwidth(t *testing.T) {
 		want  time.Duration
 		reads int // as pieces of 10 ms, or of one byte
 	}{
-		{"one byte", 1000, 1, time.Millisecond, 1},
-		{"a piece", 1000, 10, 10 * time.Millisecond, 1},
-		{"pieces", 1000, 3005, 3005 * time.Millisecond, 301},
-		{"slow", 3, 10, 3333333333, 10},
-		{"fast", 100_000_000, 3_000_000, 30 * time.Millisecond, 0},
-		{"no limit", 0, 1 << 20, 0, 0},
-		{"negative", -1, 1 << 20, 0, 0},
+		{name: "one byte", rate: 1000, bytes: 1, want: time.Millisecond, reads: 1},
+		{name: "a piece", rate: 1000, bytes: 10, want: 10 * time.Millisecond, reads: 1},
+		{name: "pieces", rate: 1000, bytes: 3005, want: 3005 * time.Millisecond, reads: 301},
+		{name: "slow", rate: 3, bytes: 10, want: 3333333333, reads: 10},
+		{name: "fast", rate: 100_000_000, bytes: 3_000_000, want: 30 * time.Millisecond, reads: 0},
+		{name: "no limit", rate: 0, bytes: 1 << 20, want: 0, reads: 0},
+		{name: "negative", rate: -1, bytes: 1 << 20, want: 0, reads: 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

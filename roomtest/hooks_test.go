@@ -22,10 +22,10 @@ func TestHookFailures(t *testing.T) {
 		hook func(f *fakeTB)
 		want string
 	}{
-		{"panic", func(*fakeTB) { panic("oh\nno") }, `roomtest: hook OnMessage of "ada" panicked: "oh\nno"` + "\ngoroutine "},
-		{"panic of an error", func(*fakeTB) { panic(errors.New("oh no")) }, `roomtest: hook OnMessage of "ada" panicked: oh no` + "\ngoroutine "},
-		{"Goexit", func(*fakeTB) { runtime.Goexit() }, `roomtest: hook OnMessage of "ada" called runtime.Goexit; return instead`},
-		{"require", func(f *fakeTB) { require.Equal(f, 1, 2) }, `roomtest: hook OnMessage of "ada" ended its goroutine, as a require that fails in it does`},
+		{name: "panic", hook: func(*fakeTB) { panic("oh\nno") }, want: `roomtest: hook OnMessage of "ada" panicked: "oh\nno"` + "\ngoroutine "},
+		{name: "panic of an error", hook: func(*fakeTB) { panic(errors.New("oh no")) }, want: `roomtest: hook OnMessage of "ada" panicked: oh no` + "\ngoroutine "},
+		{name: "Goexit", hook: func(*fakeTB) { runtime.Goexit() }, want: `roomtest: hook OnMessage of "ada" called runtime.Goexit; return instead`},
+		{name: "require", hook: func(f *fakeTB) { require.Equal(f, 1, 2) }, want: `roomtest: hook OnMessage of "ada" ended its goroutine, as a require that fails in it does`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,9 +77,9 @@ var failings = []struct {
 	fail func(f *fakeTB)
 	want string
 }{
-	{"panic", func(*fakeTB) { panic("oh\nno") }, ` panicked: "oh\nno"` + "\ngoroutine "},
-	{"Goexit", func(*fakeTB) { runtime.Goexit() }, ` called runtime.Goexit`},
-	{"require", func(f *fakeTB) { require.Equal(f, 1, 2) }, ` ended its goroutine, as a require that fails in it does`},
+	{name: "panic", fail: func(*fakeTB) { panic("oh\nno") }, want: ` panicked: "oh\nno"` + "\ngoroutine "},
+	{name: "Goexit", fail: func(*fakeTB) { runtime.Goexit() }, want: ` called runtime.Goexit`},
+	{name: "require", fail: func(f *fakeTB) { require.Equal(f, 1, 2) }, want: ` ended its goroutine, as a require that fails in it does`},
 }
 
 // TestOnAcceptFailures: a function of OnAccept that fails costs its test that
@@ -122,17 +122,17 @@ func TestBotFailures(t *testing.T) {
 		rule func(fail func()) roomtest.Rule
 		want string
 	}{
-		{"Call", func(fail func()) roomtest.Rule {
+		{name: "Call", rule: func(fail func()) roomtest.Rule {
 			return roomtest.On(roomtest.Message("", "go"), roomtest.Call(func(tcproom.Event) { fail() }))
-		}, `roomtest: bot "b" at Call`},
-		{"Where", func(fail func()) roomtest.Rule {
+		}, want: `roomtest: bot "b" at Call`},
+		{name: "Where", rule: func(fail func()) roomtest.Rule {
 			return roomtest.On(roomtest.Where("odd", func(ev tcproom.Event) bool {
 				if string(ev.Body) == "go" {
 					fail()
 				}
 				return false
 			}))
-		}, `roomtest: bot "b" at matching odd`},
+		}, want: `roomtest: bot "b" at matching odd`},
 	}
 	for _, what := range whats {
 		for _, tt := range failings {

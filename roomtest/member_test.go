@@ -88,18 +88,18 @@ func TestSendWaitsForItsOwnMessage(t *testing.T) {
 		say  func(ada *roomtest.Member)
 		want int
 	}{
-		{"heartbeats", func(*roomtest.Member) {}, 1},
-		{"Conn.Send", func(ada *roomtest.Member) {
+		{name: "heartbeats", say: func(*roomtest.Member) {}, want: 1},
+		{name: "Conn.Send", say: func(ada *roomtest.Member) {
 			for range 10 {
 				ada.Conn.Send(t.Context(), []byte("x"))
 			}
-		}, 11},
-		{"black hole", func(ada *roomtest.Member) {
+		}, want: 11},
+		{name: "black hole", say: func(ada *roomtest.Member) {
 			ada.Link.Out(roomtest.BlackHole())
 			ada.SendAsync("lost\n")
 			time.Sleep(time.Second)
 			ada.Link.Out(roomtest.Chop(7))
-		}, 1},
+		}, want: 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -211,13 +211,13 @@ func TestRefuteWithinAnyLimit(t *testing.T) {
 		framing tcproom.Framing
 		codec   tcproom.Codec
 	}{
-		{"Lines of Text", tcproom.Lines{}, tcproom.Text{}},
-		{"Lines of Raw", tcproom.Lines{}, tcproom.Raw{}},
-		{"Length of Raw", tcproom.Length{}, tcproom.Raw{}},
-		{"Varint of Raw", tcproom.Varint{}, tcproom.Raw{}},
-		{"Netstring of Text", tcproom.Netstring{}, tcproom.Text{}},
-		{"ContentLength of Raw", tcproom.ContentLength{}, tcproom.Raw{}},
-		{"Lines of JSON", tcproom.Lines{}, tcproom.JSON{}},
+		{name: "Lines of Text", framing: tcproom.Lines{}, codec: tcproom.Text{}},
+		{name: "Lines of Raw", framing: tcproom.Lines{}, codec: tcproom.Raw{}},
+		{name: "Length of Raw", framing: tcproom.Length{}, codec: tcproom.Raw{}},
+		{name: "Varint of Raw", framing: tcproom.Varint{}, codec: tcproom.Raw{}},
+		{name: "Netstring of Text", framing: tcproom.Netstring{}, codec: tcproom.Text{}},
+		{name: "ContentLength of Raw", framing: tcproom.ContentLength{}, codec: tcproom.Raw{}},
+		{name: "Lines of JSON", framing: tcproom.Lines{}, codec: tcproom.JSON{}},
 	}
 	for _, tt := range pairs {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,25 +255,25 @@ func TestRefuteOfABrokenStream(t *testing.T) {
 		end   func(srv *roomtest.Server, ada, bob *roomtest.Member)
 		fails bool
 	}{
-		{"reset", reset, true},
-		{"cut", func(_ *roomtest.Server, _, bob *roomtest.Member) {
+		{name: "reset", end: reset, fails: true},
+		{name: "cut", end: func(_ *roomtest.Server, _, bob *roomtest.Member) {
 			bob.Link.In(roomtest.CutAfter(0))
 			bob.Link.Out(roomtest.CutAfter(0))
-		}, true},
-		{"slow", func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+		}, fails: true},
+		{name: "slow", end: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
 			bob.Pause()
 			for range 100 {
 				ada.Send(strings.Repeat("x", 10_000))
 			}
 			bob.Resume()
-		}, true},
-		{"seen", func(srv *roomtest.Server, ada, bob *roomtest.Member) {
+		}, fails: true},
+		{name: "seen", end: func(srv *roomtest.Server, ada, bob *roomtest.Member) {
 			reset(srv, ada, bob)
 			bob.AwaitEnd()
-		}, false},
-		{"left", func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Leave() }, false},
-		{"closed", func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Conn.Close() }, false},
-		{"kicked", func(srv *roomtest.Server, ada, bob *roomtest.Member) { srv.Kick("bob", "enough") }, false},
+		}, fails: false},
+		{name: "left", end: func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Leave() }, fails: false},
+		{name: "closed", end: func(_ *roomtest.Server, _, bob *roomtest.Member) { bob.Conn.Close() }, fails: false},
+		{name: "kicked", end: func(srv *roomtest.Server, ada, bob *roomtest.Member) { srv.Kick("bob", "enough") }, fails: false},
 	}
 	refutes := []func(bob *roomtest.Member){
 		func(bob *roomtest.Member) { bob.Refute(roomtest.Message("ada", "secret")) },
@@ -361,7 +361,7 @@ func TestWatch(t *testing.T) {
 	codecs := []struct {
 		name  string
 		codec tcproom.Codec
-	}{{"Text", tcproom.Text{}}, {"Raw", tcproom.Raw{}}, {"JSON", tcproom.JSON{}}}
+	}{{name: "Text", codec: tcproom.Text{}}, {name: "Raw", codec: tcproom.Raw{}}, {name: "JSON", codec: tcproom.JSON{}}}
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		for _, tt := range codecs {
 			t.Run(tt.name, func(t *testing.T) {
@@ -420,9 +420,9 @@ func TestLeaveIsOrdered(t *testing.T) {
 			name string
 			fn   func()
 		}{
-			{"bob", func() { bob.SendAsync("x"); bob.Leave() }},
-			{"eve", func() { eve.SendAsync("x"); eve.Leave() }},
-			{"bot", func() { bot.Do(roomtest.Say("x"), roomtest.Leave()) }},
+			{name: "bob", fn: func() { bob.SendAsync("x"); bob.Leave() }},
+			{name: "eve", fn: func() { eve.SendAsync("x"); eve.Leave() }},
+			{name: "bot", fn: func() { bot.Do(roomtest.Say("x"), roomtest.Leave()) }},
 		} {
 			began := time.Now()
 			leave.fn()
@@ -461,98 +461,20 @@ func TestLeaveThatDoesNotCome(t *testing.T) {
 	})
 }
 
-func TestFailures(t *testing.T) {
-	tests := []struct {
-		name string
-		fail func(srv *roomtest.Server, ada, bob *roomtest.Member)
-		want string
-	}{
-		{
-			"other event",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				bob.Send("x\ny")
-				ada.Sync()
-				ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "x"), roomtest.Left("bob"))
-			},
-			"roomtest: ada expected:\n\tbob joined  (came)\n\tmessage bob: x  (missing)\n\tbob left\n" +
-				"but then came:\n\tbob: \"x\\ny\"\n" +
-				"the room's order (> is what ada has received):\n\t     1  * ada joined\n\t>    2  * bob joined\n\t>    3  bob: \"x\\ny\"",
-		},
-		{
-			"nothing",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) { bob.Expect(roomtest.Direct("hi")) },
-			"roomtest: bob expected:\n\tdirect hi\nbut nothing came within 50ms\n" +
-				"the room's order (> is what bob has received):\n\t     1  * ada joined\n\t     2  * bob joined",
-		},
-		{
-			"ended",
-			func(srv *roomtest.Server, ada, bob *roomtest.Member) {
-				c, _ := srv.Room.Member(bob.Conn.ID())
-				srv.Room.Kick(c, "go")
-				bob.Expect(roomtest.Goodbye(), roomtest.Message("", "hi"))
-			},
-			"roomtest: bob expected:\n\tgoodbye  (came)\n\tmessage anybody: hi  (missing)\nbut its connection has ended: EOF\n",
-		},
-		{
-			"await",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				bob.Send("1")
-				ada.Await(roomtest.MessageLike("bob", "^2+"))
-			},
-			"roomtest: ada waited for:\n\tmessage of bob like \"^2+\"\npassed over:\n\t* bob joined\n\tbob: 1\nbut nothing came within 50ms\n",
-		},
-		{
-			"refute",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				ada.Refute(roomtest.Left(""), roomtest.Joined(""))
-			},
-			"roomtest: ada was not to receive:\n\tanybody joined\nbut did:\n\t* bob joined\n",
-		},
-		{
-			"refute of one who does not read",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				ada.Pause()
-				ada.Refute(roomtest.Left(""))
-			},
-			"roomtest: ada has not received everything within 50ms: it does not read, or the link is slow\n",
-		},
-		{
-			"no end",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) { ada.AwaitEnd() },
-			"roomtest: ada waited for the end of its stream, which did not come within 50ms\n",
-		},
-		{
-			"send to a busy room",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				ada.Link.Out(roomtest.Stall())
-				ada.Send("hi")
-			},
-			"roomtest: ada sent hi, which the room has not dealt with within 50ms: is a hook busy, a fault on the link, or the room blocked? To go on without waiting, use SendAsync\n",
-		},
-		{
-			"send after the end",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				ada.Leave()
-				ada.Send("hi")
-			},
-			"roomtest: ada cannot Send hi: its connection has ended: ",
-		},
-		{
-			"long",
-			func(_ *roomtest.Server, ada, bob *roomtest.Member) {
-				for i := range 40 {
-					bob.Send(fmt.Sprint(i, strings.Repeat("é", 1000)))
-				}
-				ada.Sync()
-				ada.Expect(roomtest.Left(""))
-			},
-			":\n\t       … 12 before that\n\t>   13  bob: 10é",
-		},
-	}
-	for _, tt := range tests {
+// A failure is what ends a test in which ada and bob are in the room.
+type failure struct {
+	name string
+	fail func(srv *roomtest.Server, ada, bob *roomtest.Member)
+	want string // of what the test says
+}
+
+// requireFailures checks that each ends its test, and says why once.
+func requireFailures(t *testing.T, failures []failure) {
+	t.Helper()
+	for _, tt := range failures {
 		t.Run(tt.name, func(t *testing.T) {
 			var f *fakeTB
-			synctest.Test(t, func(t *testing.T) { // where no machine is too slow
+			synctest.Test(t, func(t *testing.T) { // in a bubble no machine is too slow
 				f = runTest(func(f *fakeTB) {
 					srv := roomtest.NewMemServer(f)
 					ada, bob := srv.Join("ada"), srv.Join("bob")
@@ -569,6 +491,97 @@ func TestFailures(t *testing.T) {
 			require.Less(t, len(f.said()), 10000)
 		})
 	}
+}
+
+func TestFailuresOfExpectations(t *testing.T) {
+	requireFailures(t, []failure{
+		{
+			name: "other event",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				bob.Send("x\ny")
+				ada.Sync()
+				ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "x"), roomtest.Left("bob"))
+			},
+			want: "roomtest: ada expected:\n\tbob joined  (came)\n\tmessage bob: x  (missing)\n\tbob left\n" +
+				"but then came:\n\tbob: \"x\\ny\"\n" +
+				"the room's order (> is what ada has received):\n\t     1  * ada joined\n\t>    2  * bob joined\n\t>    3  bob: \"x\\ny\"",
+		},
+		{
+			name: "nothing",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) { bob.Expect(roomtest.Direct("hi")) },
+			want: "roomtest: bob expected:\n\tdirect hi\nbut nothing came within 50ms\n" +
+				"the room's order (> is what bob has received):\n\t     1  * ada joined\n\t     2  * bob joined",
+		},
+		{
+			name: "ended",
+			fail: func(srv *roomtest.Server, ada, bob *roomtest.Member) {
+				c, _ := srv.Room.Member(bob.Conn.ID())
+				srv.Room.Kick(c, "go")
+				bob.Expect(roomtest.Goodbye(), roomtest.Message("", "hi"))
+			},
+			want: "roomtest: bob expected:\n\tgoodbye  (came)\n\tmessage anybody: hi  (missing)\nbut its connection has ended: EOF\n",
+		},
+		{
+			name: "await",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				bob.Send("1")
+				ada.Await(roomtest.MessageLike("bob", "^2+"))
+			},
+			want: "roomtest: ada waited for:\n\tmessage of bob like \"^2+\"\npassed over:\n\t* bob joined\n\tbob: 1\nbut nothing came within 50ms\n",
+		},
+		{
+			name: "refute",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Refute(roomtest.Left(""), roomtest.Joined(""))
+			},
+			want: "roomtest: ada was not to receive:\n\tanybody joined\nbut did:\n\t* bob joined\n",
+		},
+		{
+			name: "refute of one who does not read",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Pause()
+				ada.Refute(roomtest.Left(""))
+			},
+			want: "roomtest: ada has not received everything within 50ms: it does not read, or the link is slow\n",
+		},
+		{
+			name: "no end",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) { ada.AwaitEnd() },
+			want: "roomtest: ada waited for the end of its stream, which did not come within 50ms\n",
+		},
+		{
+			name: "long",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				for i := range 40 {
+					bob.Send(fmt.Sprint(i, strings.Repeat("é", 1000)))
+				}
+				ada.Sync()
+				ada.Expect(roomtest.Left(""))
+			},
+			want: ":\n\t       … 12 before that\n\t>   13  bob: 10é",
+		},
+	})
+}
+
+func TestFailuresOfSend(t *testing.T) {
+	requireFailures(t, []failure{
+		{
+			name: "send to a busy room",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Link.Out(roomtest.Stall())
+				ada.Send("hi")
+			},
+			want: "roomtest: ada sent hi, which the room has not dealt with within 50ms: is a hook busy, a fault on the link, or the room blocked? To go on without waiting, use SendAsync\n",
+		},
+		{
+			name: "send after the end",
+			fail: func(_ *roomtest.Server, ada, bob *roomtest.Member) {
+				ada.Leave()
+				ada.Send("hi")
+			},
+			want: "roomtest: ada cannot Send hi: its connection has ended: ",
+		},
+	})
 }
 
 // TestIn: a subtest's expectations end that, and nothing else.

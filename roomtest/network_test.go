@@ -14,22 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func mustListen(t testing.TB, n *roomtest.Network, addr string) *roomtest.Listener {
-	t.Helper()
-	l, err := n.Listen(addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func mustDial(t testing.TB, n *roomtest.Network, addr string) *roomtest.Conn {
-	t.Helper()
-	nc, err := n.Dial(t.Context(), "tcp", addr)
-	require.NoError(t, err)
-	t.Cleanup(func() { nc.Close() })
-	return nc.(*roomtest.Conn)
-}
-
 func mustAccept(t testing.TB, l net.Listener) *roomtest.Conn {
 	t.Helper()
 	nc, err := l.Accept()
@@ -40,15 +24,15 @@ func mustAccept(t testing.TB, l net.Listener) *roomtest.Conn {
 
 func TestNetworkConnects(t *testing.T) {
 	tests := []struct{ name, listen, dial, addr string }{
-		{"name", "chat.example:9000", "chat.example:9000", "198.18.0.1:9000"},
-		{"its address", "chat.example:9000", "198.18.0.1:9000", "198.18.0.1:9000"},
-		{"any host", ":9000", "other.example:9000", "127.0.0.1:9000"},
-		{"unspecified", "0.0.0.0:9000", "10.0.0.1:9000", "127.0.0.1:9000"},
-		{"localhost", "localhost:9000", "127.0.0.1:9000", "127.0.0.1:9000"},
-		{"6", "[::1]:9000", "[::1]:9000", "[::1]:9000"},
-		{"free port", "", "", ""},
-		{"free port of a host", "10.0.0.1:0", "", ""},
-		{"free port without a number", "10.0.0.1:", "", ""},
+		{name: "name", listen: "chat.example:9000", dial: "chat.example:9000", addr: "198.18.0.1:9000"},
+		{name: "its address", listen: "chat.example:9000", dial: "198.18.0.1:9000", addr: "198.18.0.1:9000"},
+		{name: "any host", listen: ":9000", dial: "other.example:9000", addr: "127.0.0.1:9000"},
+		{name: "unspecified", listen: "0.0.0.0:9000", dial: "10.0.0.1:9000", addr: "127.0.0.1:9000"},
+		{name: "localhost", listen: "localhost:9000", dial: "127.0.0.1:9000", addr: "127.0.0.1:9000"},
+		{name: "6", listen: "[::1]:9000", dial: "[::1]:9000", addr: "[::1]:9000"},
+		{name: "free port", listen: "", dial: "", addr: ""},
+		{name: "free port of a host", listen: "10.0.0.1:0", dial: "", addr: ""},
+		{name: "free port without a number", listen: "10.0.0.1:", dial: "", addr: ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

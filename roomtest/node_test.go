@@ -72,12 +72,12 @@ func TestNodeClient(t *testing.T) {
 		bad  func(client string)
 		want string
 	}{
-		{"the end in the middle of a line", func(client string) {
+		{name: "the end in the middle of a line", bad: func(client string) {
 			srv.Link(client).Out(CutAfter(int64(len("watch: ha"))))
 			watch.SendAsync("half a line")
-		}, `closed, bye false, half a line "watch: ha"`},
-		{"a reset", func(client string) { srv.Link(client).Out(ResetAfter(0)) }, `closed, bye false, half a line ""`},
-		{"a kick", func(client string) { srv.Kick(client, "enough") }, `closed, bye true, half a line ""`},
+		}, want: `closed, bye false, half a line "watch: ha"`},
+		{name: "a reset", bad: func(client string) { srv.Link(client).Out(ResetAfter(0)) }, want: `closed, bye false, half a line ""`},
+		{name: "a kick", bad: func(client string) { srv.Kick(client, "enough") }, want: `closed, bye true, half a line ""`},
 	} {
 		if i > 0 {
 			fmt.Fprintln(again, "again")

@@ -4,92 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 )
-
-// bubble runs fn in a bubble, in parallel with other tests.
-func bubble(t *testing.T, fn func(t *testing.T)) {
-	t.Helper()
-	t.Parallel()
-	synctest.Test(t, fn)
-}
-
-// pipePair returns two ends that are closed at the end of the test.
-func pipePair(t testing.TB) (a, b *roomtest.Conn) {
-	t.Helper()
-	a, b = roomtest.Pipe()
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
-}
-
-func mustWrite(t testing.TB, c net.Conn, s string) {
-	t.Helper()
-	n, err := c.Write([]byte(s))
-	require.NoError(t, err)
-	require.Equal(t, len(s), n)
-}
-
-// mustRead reads exactly want.
-func mustRead(t testing.TB, c net.Conn, want string) {
-	t.Helper()
-	b := make([]byte, len(want))
-	n, err := io.ReadFull(c, b)
-	require.NoError(t, err, "after %q", b[:n])
-	require.Equal(t, want, string(b))
-}
-
-func readErr(c net.Conn) error {
-	n, err := c.Read(make([]byte, 1))
-	if n != 0 {
-		return fmt.Errorf("a byte was read")
-	}
-	return err
-}
-
-func writeErr(c net.Conn) error {
-	_, err := c.Write([]byte("x"))
-	return err
-}
-
-// later runs fn on a goroutine and returns its result when it is received.
-func later[T any](fn func() T) <-chan T {
-	ch := make(chan T, 1)
-	go func() { ch <- fn() }()
-	return ch
-}
-
-// blocked says that everything in the bubble waits and fn's result is not there.
-func blocked[T any](t testing.TB, ch <-chan T) {
-	t.Helper()
-	synctest.Wait()
-	select {
-	case v := <-ch:
-		t.Fatalf("did not block: %v", v)
-	default:
-	}
-}
-
-// fill writes until c would block and returns how much that was.
-func fill(t testing.TB, c *roomtest.Conn) int {
-	t.Helper()
-	require.NoError(t, c.SetWriteDeadline(time.Now().Add(time.Nanosecond)))
-	n, err := c.Write(make([]byte, 32<<20))
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	require.NoError(t, c.SetWriteDeadline(time.Time{}))
-	return n
-}
 
 func TestPipeCarriesBytes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -206,10 +131,10 @@ func TestPipeReset(t *testing.T) {
 		reset func(a, b *roomtest.Conn)
 		alive bool // a is not closed, and hears of it too
 	}{
-		{"Reset", func(a, b *roomtest.Conn) { a.Reset() }, true},
-		{"Reset of the peer", func(a, b *roomtest.Conn) { b.Reset() }, true},
-		{"Close without linger", func(a, b *roomtest.Conn) { a.SetLinger(0); a.Close() }, false},
-		{"Close with unread data", func(a, b *roomtest.Conn) { b.Write([]byte("unread")); a.Close() }, false},
+		{name: "Reset", reset: func(a, b *roomtest.Conn) { a.Reset() }, alive: true},
+		{name: "Reset of the peer", reset: func(a, b *roomtest.Conn) { b.Reset() }, alive: true},
+		{name: "Close without linger", reset: func(a, b *roomtest.Conn) { a.SetLinger(0); a.Close() }, alive: false},
+		{name: "Close with unread data", reset: func(a, b *roomtest.Conn) { b.Write([]byte("unread")); a.Close() }, alive: false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -251,10 +176,10 @@ func TestPipeDeadlines(t *testing.T) {
 		set  func(c *roomtest.Conn, at time.Time) error
 		do   func(c net.Conn) error
 	}{
-		{"read", (*roomtest.Conn).SetReadDeadline, readErr},
-		{"write", (*roomtest.Conn).SetWriteDeadline, writeErr},
-		{"both, read", (*roomtest.Conn).SetDeadline, readErr},
-		{"both, write", (*roomtest.Conn).SetDeadline, writeErr},
+		{name: "read", set: (*roomtest.Conn).SetReadDeadline, do: readErr},
+		{name: "write", set: (*roomtest.Conn).SetWriteDeadline, do: writeErr},
+		{name: "both, read", set: (*roomtest.Conn).SetDeadline, do: readErr},
+		{name: "both, write", set: (*roomtest.Conn).SetDeadline, do: writeErr},
 	}
 	for _, tt := range ops {
 		t.Run(tt.name, func(t *testing.T) {
@@ -346,48 +271,6 @@ func TestPipeIsExact(t *testing.T) {
 	t.Parallel()
 	a, b := pipePair(t)
 	exchange(t, a, b)
-}
-
-// exchange sends 1 MiB both ways between two conns, closes both halves, and
-// checks that every byte arrived in its place.
-func exchange(t testing.TB, a, b net.Conn) {
-	t.Helper()
-	const size = 1 << 20
-	type half interface{ CloseWrite() error }
-	send := func(c net.Conn, seed uint64) error {
-		r := rand.New(rand.NewPCG(seed, 1))
-		data := sample(size, seed)
-		for len(data) > 0 {
-			n := min(len(data), 1+r.IntN(5000))
-			if _, err := c.Write(data[:n]); err != nil {
-				return err
-			}
-			data = data[n:]
-		}
-		return c.(half).CloseWrite()
-	}
-	receive := func(c net.Conn, seed uint64) error {
-		got, err := io.ReadAll(c)
-		if err == nil && !bytes.Equal(got, sample(size, seed)) {
-			err = fmt.Errorf("%d bytes, and not those that were sent", len(got))
-		}
-		return err
-	}
-	var g errgroup.Group
-	g.Go(func() error { return send(a, 1) })
-	g.Go(func() error { return receive(b, 1) })
-	g.Go(func() error { return send(b, 2) })
-	g.Go(func() error { return receive(a, 2) })
-	require.NoError(t, g.Wait())
-	require.NoError(t, a.Close())
-	require.NoError(t, b.Close())
-}
-
-func sample(n int, seed uint64) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(seed)})
-	r.Read(b)
-	return b
 }
 
 // Everything at once from many goroutines ends when both ends are closed.

@@ -17,21 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// servers are the two kinds of Server.
-var servers = []struct {
-	name string
-	make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server
-}{
-	{"loopback", roomtest.NewServer},
-	{"memory", roomtest.NewMemServer},
-}
-
-func onBoth(t *testing.T, fn func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server)) {
-	for _, s := range servers {
-		t.Run(s.name, func(t *testing.T) { fn(t, s.make) })
-	}
-}
-
 func TestServerIsARoom(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		srv := make(t)

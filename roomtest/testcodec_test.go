@@ -114,16 +114,32 @@ func parses(kind tcproom.Kind, change func(ev *tcproom.Event) error) brokenCodec
 	}}
 }
 
-func TestCodecViolations(t *testing.T) {
+// A codecViolation is a codec that breaks a rule of TestCodec.
+type codecViolation struct {
+	name string
+	c    tcproom.Codec
+	law  string
+	want string // of what shows it
+	racy bool   // the race detector reports it first
+}
+
+// requireCodecViolations checks that TestCodec finds each violation. With the race
+// detector it checks a sample: some are data races, and the others are slow.
+func requireCodecViolations(t *testing.T, violations []codecViolation) {
+	t.Helper()
+	for i, tt := range violations {
+		t.Run(tt.name, func(t *testing.T) {
+			if raceEnabled && (tt.racy || i%8 != 0) {
+				t.Skip("a data race of the codec's, or slow and without any")
+			}
+			requireLaw(t, roomtest.TestCodec(tt.c), fmt.Sprintf("codec %T", tt.c), tt.law, tt.want)
+		})
+	}
+}
+
+func TestCodecViolationsOfCalls(t *testing.T) {
 	var calls atomic.Int64
-	var shared [1 << 17]byte
-	for i, tt := range []struct {
-		name string
-		c    tcproom.Codec
-		law  string
-		want string // of what shows it
-		racy bool   // which the race detector says first
-	}{
+	requireCodecViolations(t, []codecViolation{
 		{name: "panics on an empty frame", law: "no panic", want: `ParseEvent("") panicked: runtime error: index out of range`, c: brokenCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error {
 			_ = frame[0]
 			return codecJSON.ParseEvent(frame, ev)
@@ -175,6 +191,11 @@ func TestCodecViolations(t *testing.T) {
 			}
 			return codecJSON.ParseMessage(frame)
 		}}},
+	})
+}
+
+func TestCodecViolationsOfEvents(t *testing.T) {
+	requireCodecViolations(t, []codecViolation{
 		{name: "an error for a Gap", law: "says or says not", want: `a Gap of 3 to 9 returned the error "no gaps"`, c: brokenCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if ev.Kind == tcproom.Gap {
 				return dst, errors.New("no gaps")
@@ -203,6 +224,36 @@ func TestCodecViolations(t *testing.T) {
 		{name: "escapes and does not unescape", law: "stable", want: `a Message`, c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Body = []byte(html.EscapeString(string(ev.Body))) })},
 		{name: "says what it cannot parse twice", law: "stable", want: `returned the error`, c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.GapFrom, ev.GapTo = 0, 0; return nil })},
 		{name: "a body can forge a notice", law: "forging", want: `body "* eve joined"`, c: rawCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error { return tcproom.Text{}.ParseEvent(frame, ev) }}},
+		{name: "no kind", law: "parsed kind", want: "the kind Kind(0)", c: brokenCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error {
+			if err := codecJSON.ParseEvent(frame, ev); !errors.Is(err, tcproom.ErrNoFrame) {
+				return err
+			}
+			return nil
+		}}},
+		{name: "an empty event is a pong", law: "parses what it says", want: `body ""`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
+			if len(ev.Body) == 0 {
+				return tcproom.ErrPong
+			}
+			return nil
+		})},
+		{name: "only some fractions of a second", law: "in a room", want: "0 of ", c: parses(tcproom.Message, func(ev *tcproom.Event) error {
+			if ns := ev.Time.Nanosecond(); ns != 0 && ns != 123456789 {
+				return tcproom.ErrMalformed
+			}
+			return nil
+		})},
+		{name: "welcomes nobody of a new room", law: "in a room", want: "ada cannot join", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error {
+			if len(ev.Epoch) > 0 && ev.Epoch[:3] != "EPO" {
+				return tcproom.ErrMalformed
+			}
+			return nil
+		})},
+	})
+}
+
+func TestCodecViolationsOfMessages(t *testing.T) {
+	var shared [1 << 17]byte
+	requireCodecViolations(t, []codecViolation{
 		{name: "trims", law: "messages", want: `is parsed as ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
 			body, err := codecJSON.ParseMessage(frame)
 			return bytes.TrimSpace(body), err
@@ -218,12 +269,6 @@ func TestCodecViolations(t *testing.T) {
 			}
 			return body, err
 		}}},
-		{name: "no kind", law: "parsed kind", want: "the kind Kind(0)", c: brokenCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error {
-			if err := codecJSON.ParseEvent(frame, ev); !errors.Is(err, tcproom.ErrNoFrame) {
-				return err
-			}
-			return nil
-		}}},
 		{name: "one buffer for all bodies", law: "parsed stays", want: "a body that was parsed", racy: true, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
 			body, err := codecJSON.ParseMessage(frame)
 			return shared[:copy(shared[:], body)], err
@@ -232,6 +277,19 @@ func TestCodecViolations(t *testing.T) {
 			ev.Body = shared[:copy(shared[:], ev.Body)]
 			return nil
 		})},
+		{name: "an empty message is a ping", law: "messages", want: `the body ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
+			body, err := codecJSON.ParseMessage(frame)
+			if err == nil && len(body) == 0 {
+				err = tcproom.ErrPing
+			}
+			return body, err
+		}}},
+	})
+}
+
+func TestCodecViolationsOfGreeters(t *testing.T) {
+	var calls atomic.Int64
+	requireCodecViolations(t, []codecViolation{
 		{name: "no name in the hello", law: "hello", want: `the name "ada"`, c: brokenCodec{appendHello: func(dst []byte, h *tcproom.Hello) ([]byte, error) {
 			return codecJSON.AppendHello(dst, &tcproom.Hello{})
 		}}},
@@ -267,39 +325,7 @@ func TestCodecViolations(t *testing.T) {
 		{name: "long pong", law: "heartbeats", want: "where MaxFrame(0) is", c: brokenCodec{appendPong: func(dst []byte) []byte {
 			return append(codecJSON.AppendPong(dst), strings.Repeat(" ", 1<<20)...)
 		}}},
-		{name: "an empty message is a ping", law: "messages", want: `the body ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
-			if err == nil && len(body) == 0 {
-				err = tcproom.ErrPing
-			}
-			return body, err
-		}}},
-		{name: "an empty event is a pong", law: "parses what it says", want: `body ""`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
-			if len(ev.Body) == 0 {
-				return tcproom.ErrPong
-			}
-			return nil
-		})},
-		{name: "only some fractions of a second", law: "in a room", want: "0 of ", c: parses(tcproom.Message, func(ev *tcproom.Event) error {
-			if ns := ev.Time.Nanosecond(); ns != 0 && ns != 123456789 {
-				return tcproom.ErrMalformed
-			}
-			return nil
-		})},
-		{name: "welcomes nobody of a new room", law: "in a room", want: "ada cannot join", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error {
-			if len(ev.Epoch) > 0 && ev.Epoch[:3] != "EPO" {
-				return tcproom.ErrMalformed
-			}
-			return nil
-		})},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if raceEnabled && (tt.racy || i%8 != 0) {
-				t.Skip("a data race of the codec's, or slow and without any")
-			}
-			requireLaw(t, roomtest.TestCodec(tt.c), fmt.Sprintf("codec %T", tt.c), tt.law, tt.want)
-		})
-	}
+	})
 }
 
 // A rawCodec is Raw but for what is set.

@@ -86,13 +86,46 @@ func (c halfConn) CloseWrite() error { return c.closeWrite() }
 
 func nothing(time.Time) error { return nil }
 
-func TestConnViolations(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		spoil func(c *brokenConn, release <-chan struct{}) net.Conn // nil: c
-		law   string
-		want  string // of what shows it
-	}{
+// A connViolation is a net.Conn that breaks a rule of TestConn.
+type connViolation struct {
+	name  string
+	spoil func(c *brokenConn, release <-chan struct{}) net.Conn
+	law   string
+	want  string // of what shows it
+}
+
+// requireConnViolations checks that TestConn finds each violation. release of spoil
+// is closed after that.
+func requireConnViolations(t *testing.T, violations []connViolation) {
+	t.Helper()
+	for _, tt := range violations {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				var inner []net.Conn
+				defer func() {
+					close(release)
+					for _, nc := range inner {
+						nc.Close()
+					}
+				}()
+				err := roomtest.TestConn(func() (net.Conn, net.Conn, error) {
+					a, b := net.Pipe()
+					inner = append(inner, a, b)
+					return tt.spoil(&brokenConn{Conn: a}, release), tt.spoil(&brokenConn{Conn: b}, release), nil
+				})
+				what := "conn *roomtest_test.brokenConn"
+				if tt.law == "CloseWrite" {
+					what = "conn roomtest_test.halfConn"
+				}
+				requireLaw(t, err, what, tt.law, tt.want)
+			})
+		})
+	}
+}
+
+func TestConnViolationsOfReadAndWrite(t *testing.T) {
+	requireConnViolations(t, []connViolation{
 		{name: "changes a byte", law: "bytes", want: "Read returned", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
 			c.read = func(b []byte) (int, error) {
 				n, err := c.Conn.Read(b)
@@ -135,6 +168,36 @@ func TestConnViolations(t *testing.T) {
 			}
 			return c
 		}},
+		{name: "no end", law: "end of the stream", want: `unexpected EOF`, spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
+			c.read = func(b []byte) (int, error) {
+				n, err := c.Conn.Read(b)
+				if err == io.EOF {
+					err = io.ErrUnexpectedEOF
+				}
+				return n, err
+			}
+			return c
+		}},
+		{name: "a second Read waits for ever", law: "concurrent use", want: "Read has not returned for 8s after Close of both ends", spoil: func(c *brokenConn, release <-chan struct{}) net.Conn {
+			turn := make(chan struct{}, 1)
+			c.read = func(b []byte) (int, error) {
+				select {
+				case turn <- struct{}{}:
+				case <-release:
+				}
+				n, err := c.Conn.Read(b)
+				if !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, io.EOF) {
+					<-turn
+				}
+				return n, err
+			}
+			return c
+		}},
+	})
+}
+
+func TestConnViolationsOfClose(t *testing.T) {
+	requireConnViolations(t, []connViolation{
 		{name: "Close does not unblock Read", law: "Close unblocks Read", want: "a.Read has not returned for 8s after a.Close", spoil: func(c *brokenConn, release <-chan struct{}) net.Conn {
 			c.read = func(b []byte) (int, error) {
 				n, err := c.Conn.Read(b)
@@ -208,16 +271,20 @@ func TestConnViolations(t *testing.T) {
 			}
 			return c
 		}},
-		{name: "no end", law: "end of the stream", want: `unexpected EOF`, spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
-			c.read = func(b []byte) (int, error) {
-				n, err := c.Conn.Read(b)
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
-				return n, err
-			}
-			return c
+		{name: "CloseWrite is Close", law: "CloseWrite", want: "answer", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
+			return halfConn{c, c.Close}
 		}},
+		{name: "CloseWrite is not supported", law: "CloseWrite", want: "a conn that cannot close one half needs no such method", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
+			return halfConn{c, func() error { return errors.ErrUnsupported }}
+		}},
+		{name: "CloseWrite does nothing", law: "CloseWrite", want: "has not returned for 8s after a.CloseWrite", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
+			return halfConn{c, func() error { return nil }}
+		}},
+	})
+}
+
+func TestConnViolationsOfReadDeadlines(t *testing.T) {
+	requireConnViolations(t, []connViolation{
 		{name: "no read deadline", law: "read deadline", want: "a.Read has not returned for 8s after a deadline in the past was set", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
 			c.setReadDeadline = nothing
 			return c
@@ -262,6 +329,11 @@ func TestConnViolations(t *testing.T) {
 			}
 			return c
 		}},
+	})
+}
+
+func TestConnViolationsOfDeadlines(t *testing.T) {
+	requireConnViolations(t, []connViolation{
 		{name: "no write deadline", law: "write deadline", want: "a.Write has not returned for 8s after a deadline in the past was set", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
 			c.setWriteDeadline = nothing
 			return c
@@ -314,30 +386,11 @@ func TestConnViolations(t *testing.T) {
 			}
 			return c
 		}},
-		{name: "a second Read waits for ever", law: "concurrent use", want: "Read has not returned for 8s after Close of both ends", spoil: func(c *brokenConn, release <-chan struct{}) net.Conn {
-			turn := make(chan struct{}, 1)
-			c.read = func(b []byte) (int, error) {
-				select {
-				case turn <- struct{}{}:
-				case <-release:
-				}
-				n, err := c.Conn.Read(b)
-				if !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, io.EOF) {
-					<-turn
-				}
-				return n, err
-			}
-			return c
-		}},
-		{name: "CloseWrite is Close", law: "CloseWrite", want: "answer", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
-			return halfConn{c, c.Close}
-		}},
-		{name: "CloseWrite is not supported", law: "CloseWrite", want: "a conn that cannot close one half needs no such method", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
-			return halfConn{c, func() error { return errors.ErrUnsupported }}
-		}},
-		{name: "CloseWrite does nothing", law: "CloseWrite", want: "has not returned for 8s after a.CloseWrite", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
-			return halfConn{c, func() error { return nil }}
-		}},
+	})
+}
+
+func TestConnViolationsOfAddresses(t *testing.T) {
+	requireConnViolations(t, []connViolation{
 		{name: "no address", law: "no panic", want: "RemoteAddr or LocalAddr panicked: runtime error: invalid memory address", spoil: func(c *brokenConn, _ <-chan struct{}) net.Conn {
 			c.remoteAddr = func() net.Addr { var none *net.TCPAddr; _ = none.IP; return none }
 			return c
@@ -356,31 +409,7 @@ func TestConnViolations(t *testing.T) {
 			}
 			return c
 		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				release := make(chan struct{})
-				var inner []net.Conn
-				defer func() {
-					close(release)
-					for _, nc := range inner {
-						nc.Close()
-					}
-				}()
-				var what string
-				err := roomtest.TestConn(func() (net.Conn, net.Conn, error) {
-					a, b := net.Pipe()
-					inner = append(inner, a, b)
-					return tt.spoil(&brokenConn{Conn: a}, release), tt.spoil(&brokenConn{Conn: b}, release), nil
-				})
-				what = "conn *roomtest_test.brokenConn"
-				if tt.law == "CloseWrite" {
-					what = "conn roomtest_test.halfConn"
-				}
-				requireLaw(t, err, what, tt.law, tt.want)
-			})
-		})
-	}
+	})
 }
 
 func swallowsWriteErrors(c *brokenConn, _ <-chan struct{}) net.Conn {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,16 +51,33 @@ func varint(dst, body []byte) []byte {
 	return dst
 }
 
-func TestFramingViolations(t *testing.T) {
+// A framingViolation is a framing that breaks a rule of TestFraming.
+type framingViolation struct {
+	name string
+	f    brokenFraming
+	law  string
+	want string // of what shows it
+	racy bool   // the race detector reports it first
+}
+
+// requireFramingViolations checks that TestFraming finds each violation. With the
+// race detector it checks a sample: some are data races, and the others are slow.
+func requireFramingViolations(t *testing.T, violations []framingViolation) {
+	t.Helper()
+	for i, tt := range violations {
+		t.Run(tt.name, func(t *testing.T) {
+			if raceEnabled && (tt.racy || i%8 != 0) {
+				t.Skip("a data race of the framing's, or slow and without any")
+			}
+			requireLaw(t, roomtest.TestFraming(tt.f), "framing roomtest_test.brokenFraming", tt.law, tt.want)
+		})
+	}
+}
+
+func TestFramingViolationsOfCalls(t *testing.T) {
 	var calls atomic.Int64
 	var shared [1 << 17]byte
-	for i, tt := range []struct {
-		name string
-		f    brokenFraming
-		law  string
-		want string // of what shows it
-		racy bool   // which the race detector says first
-	}{
+	requireFramingViolations(t, []framingViolation{
 		{name: "index out of range", law: "no panic", want: `SplitFrame("\xff`, f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
 			if len(data) == 0 {
 				return 0, nil, nil
@@ -90,32 +106,6 @@ func TestFramingViolations(t *testing.T) {
 			}
 			return varint(dst, body), nil
 		}}},
-		{name: "ignores dst", law: "appends", want: `AppendFrame("before", "a") returned "\x01a"`, f: brokenFraming{append: func(_, body []byte) ([]byte, error) { return varint(nil, body), nil }}},
-		{name: "writes to dst", law: "appends", want: `changed what dst holds`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
-			if len(dst) > 0 {
-				dst[0] = 'x'
-			}
-			return varint(dst, body), nil
-		}}},
-		{name: "frame depends on dst", law: "appends", want: "and to nil", f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
-			if len(dst) > 0 {
-				dst = append(dst, '\n')
-			}
-			return varint(dst, body), nil
-		}}},
-		{name: "refuses with another error", law: "unframeable", want: `the error "no"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
-			if len(body) == 0 {
-				return dst, errors.New("no")
-			}
-			return varint(dst, body), nil
-		}}},
-		{name: "refuses and changes dst", law: "unframeable", want: `returned "" with the error`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
-			if len(body) == 0 {
-				return nil, tcproom.ErrUnframeable
-			}
-			return varint(dst, body), nil
-		}}},
-		{name: "refuses all", law: "carries something", want: "refused all", f: brokenFraming{append: func(dst, _ []byte) ([]byte, error) { return dst, tcproom.ErrUnframeable }}},
 		{name: "one buffer for all frames", law: "keeps nothing", want: "became", racy: true, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
 			if len(dst) == 0 && len(body) < 100 {
 				return varint(shared[:0], body), nil
@@ -150,6 +140,51 @@ func TestFramingViolations(t *testing.T) {
 			}
 			return tcproom.Varint{}.SplitFrame(data, max)
 		}}},
+		{name: "allocates what is announced", law: "no memory for announced bytes", want: "allocated", f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
+			n, body, err := tcproom.Varint{}.SplitFrame(data, max)
+			if size, _ := binary.Uvarint(data); n == 0 && size <= uint64(max) && size < 1<<24 {
+				keptBytes.Store(new(make([]byte, size)))
+			}
+			return n, body, err
+		}}},
+		{name: "another error", law: "errors", want: `the error "unexpected EOF"`, f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
+			n, body, err := tcproom.Varint{}.SplitFrame(data, max)
+			if errors.Is(err, tcproom.ErrMalformed) {
+				err = io.ErrUnexpectedEOF
+			}
+			return n, body, err
+		}}},
+	})
+}
+
+func TestFramingViolationsOfAppendFrame(t *testing.T) {
+	requireFramingViolations(t, []framingViolation{
+		{name: "ignores dst", law: "appends", want: `AppendFrame("before", "a") returned "\x01a"`, f: brokenFraming{append: func(_, body []byte) ([]byte, error) { return varint(nil, body), nil }}},
+		{name: "writes to dst", law: "appends", want: `changed what dst holds`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+			if len(dst) > 0 {
+				dst[0] = 'x'
+			}
+			return varint(dst, body), nil
+		}}},
+		{name: "frame depends on dst", law: "appends", want: "and to nil", f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+			if len(dst) > 0 {
+				dst = append(dst, '\n')
+			}
+			return varint(dst, body), nil
+		}}},
+		{name: "refuses with another error", law: "unframeable", want: `the error "no"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+			if len(body) == 0 {
+				return dst, errors.New("no")
+			}
+			return varint(dst, body), nil
+		}}},
+		{name: "refuses and changes dst", law: "unframeable", want: `returned "" with the error`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
+			if len(body) == 0 {
+				return nil, tcproom.ErrUnframeable
+			}
+			return varint(dst, body), nil
+		}}},
+		{name: "refuses all", law: "carries something", want: "refused all", f: brokenFraming{append: func(dst, _ []byte) ([]byte, error) { return dst, tcproom.ErrUnframeable }}},
 		{name: "does not refuse the delimiter", law: "round trip", want: `of the body "\n"`, f: brokenFraming{append: func(dst, body []byte) ([]byte, error) {
 			return append(append(dst, body...), '\n'), nil
 		}, split: splitLine}},
@@ -166,6 +201,11 @@ func TestFramingViolations(t *testing.T) {
 			_, body, err := tcproom.Varint{}.SplitFrame(data, max)
 			return len(body), body, err
 		}}},
+	})
+}
+
+func TestFramingViolationsOfSplitFrame(t *testing.T) {
+	requireFramingViolations(t, []framingViolation{
 		{name: "takes what is there", law: "cut of the stream", want: "the first", f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
 			size, n := binary.Uvarint(data)
 			if n > 0 && size <= uint64(max) && int(size) > len(data)-n {
@@ -222,28 +262,7 @@ func TestFramingViolations(t *testing.T) {
 			}
 			return tcproom.Lines{}.SplitFrame(data, max)
 		}}},
-		{name: "allocates what is announced", law: "no memory for announced bytes", want: "allocated", f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
-			n, body, err := tcproom.Varint{}.SplitFrame(data, max)
-			if size, _ := binary.Uvarint(data); n == 0 && size <= uint64(max) && size < 1<<24 {
-				keptBytes.Store(new(make([]byte, size)))
-			}
-			return n, body, err
-		}}},
-		{name: "another error", law: "errors", want: `the error "unexpected EOF"`, f: brokenFraming{split: func(data []byte, max int) (int, []byte, error) {
-			n, body, err := tcproom.Varint{}.SplitFrame(data, max)
-			if errors.Is(err, tcproom.ErrMalformed) {
-				err = io.ErrUnexpectedEOF
-			}
-			return n, body, err
-		}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if raceEnabled && (tt.racy || i%8 != 0) {
-				t.Skip("a data race of the framing's, or slow and without any")
-			}
-			requireLaw(t, roomtest.TestFraming(tt.f), "framing roomtest_test.brokenFraming", tt.law, tt.want)
-		})
-	}
+	})
 }
 
 var keptBytes atomic.Pointer[[]byte]
@@ -259,20 +278,6 @@ func (f brokenFraming) limited(tooLarge func(size, max int) bool, as error) brok
 		return tcproom.Varint{}.SplitFrame(data, max)
 	}
 	return f
-}
-
-// requireLaw checks that err says that law is broken, and what shows it.
-func requireLaw(t *testing.T, err error, what, law, want string) {
-	t.Helper()
-	require.Error(t, err)
-	prefix := "roomtest: " + what + ": " + law + ": "
-	for line := range strings.Lines(err.Error()) {
-		if strings.HasPrefix(line, prefix) && strings.Contains(line, want) {
-			require.Contains(t, line, "; the contract: ")
-			return
-		}
-	}
-	t.Fatalf("no %q with %q in:\n%v", prefix, want, err)
 }
 
 // oneBuffer is a framing whose bodies share a buffer. It is not for many goroutines.

@@ -159,16 +159,16 @@ func TestTimeHandshake(t *testing.T) {
 		opts []tcproom.RoomOption
 		say  string // in the meantime
 	}{
-		{"hook", []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		{name: "hook", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 			_, err := c.Receive(ctx)
 			return tcproom.Identity{Name: "ada"}, err
-		})}, "half a line"},
-		{"hook that waits for ctx", []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		})}, say: "half a line"},
+		{name: "hook that waits for ctx", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 			<-ctx.Done()
 			return tcproom.Identity{}, ctx.Err()
-		})}, "a line\n"},
-		{"no hello", []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, ""},
-		{"half a hello", []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, `{"type":`},
+		})}, say: "a line\n"},
+		{name: "no hello", opts: []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, say: ""},
+		{name: "half a hello", opts: []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, say: `{"type":`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

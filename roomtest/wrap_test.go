@@ -249,10 +249,10 @@ func TestWrapCloseGivesUp(t *testing.T) {
 		faults []roomtest.Fault
 		want   time.Duration
 	}{
-		{"peer does not read", nil, time.Second},
-		{"stall", []roomtest.Fault{roomtest.Stall()}, time.Second},
-		{"latency", []roomtest.Fault{roomtest.Latency(time.Minute)}, 6 * time.Second},
-		{"black hole", []roomtest.Fault{roomtest.BlackHole()}, 0},
+		{name: "peer does not read", want: time.Second},
+		{name: "stall", faults: []roomtest.Fault{roomtest.Stall()}, want: time.Second},
+		{name: "latency", faults: []roomtest.Fault{roomtest.Latency(time.Minute)}, want: 6 * time.Second},
+		{name: "black hole", faults: []roomtest.Fault{roomtest.BlackHole()}, want: 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -392,10 +392,10 @@ func TestWrapCloseWaits(t *testing.T) {
 		most  time.Duration
 		want  string
 	}{
-		{"healthy", nil, 0, 0, "hello"},
-		{"latency", roomtest.Latency(4 * time.Second), 4 * time.Second, 4 * time.Second, "hello"},
-		{"long latency", roomtest.Latency(time.Hour), 5 * time.Second, 6 * time.Second, ""},
-		{"bandwidth", roomtest.Bandwidth(1), 5 * time.Second, 5 * time.Second, "hello"},
+		{name: "healthy", want: "hello"},
+		{name: "latency", fault: roomtest.Latency(4 * time.Second), least: 4 * time.Second, most: 4 * time.Second, want: "hello"},
+		{name: "long latency", fault: roomtest.Latency(time.Hour), least: 5 * time.Second, most: 6 * time.Second, want: ""},
+		{name: "bandwidth", fault: roomtest.Bandwidth(1), least: 5 * time.Second, most: 5 * time.Second, want: "hello"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,10 +30,10 @@ func TestAnswers(t *testing.T) {
 		ada := srv.Join("ada")
 		ada.Expect(roomtest.Message("robo", "welcome, ada"))
 		for _, tt := range []struct{ command, answer string }{
-			{"!help", "I know !help, !time and !echo"},
-			{"!time", "it is 2000-01-01T00:00:00Z"},
-			{"!echo hi there", "hi there"},
-			{"!echo !time", "!time"},
+			{command: "!help", answer: "I know !help, !time and !echo"},
+			{command: "!time", answer: "it is 2000-01-01T00:00:00Z"},
+			{command: "!echo hi there", answer: "hi there"},
+			{command: "!echo !time", answer: "!time"},
 		} {
 			ada.Send(tt.command)
 			ada.Expect(roomtest.Message("robo", tt.answer))
@@ -53,13 +53,13 @@ func TestEndsWithTheRoom(t *testing.T) {
 		end  func(*roomtest.Server)
 		want string
 	}{
-		{"kicked", func(srv *roomtest.Server) { srv.Kick("robo", "enough") }, `the room ended the connection: "`},
-		{"closed", func(srv *roomtest.Server) { srv.Room.Shutdown(context.Background()) }, `the room ended the connection: "room closed"`},
-		{"reset", func(srv *roomtest.Server) { srv.Link("robo").Reset() }, "the room is gone: tcproom: connection broke"},
-		{"cut off", func(srv *roomtest.Server) {
+		{name: "kicked", end: func(srv *roomtest.Server) { srv.Kick("robo", "enough") }, want: `the room ended the connection: "`},
+		{name: "closed", end: func(srv *roomtest.Server) { srv.Room.Shutdown(context.Background()) }, want: `the room ended the connection: "room closed"`},
+		{name: "reset", end: func(srv *roomtest.Server) { srv.Link("robo").Reset() }, want: "the room is gone: tcproom: connection broke"},
+		{name: "cut off", end: func(srv *roomtest.Server) {
 			srv.Link("robo").Out(roomtest.CutAfter(5))
 			srv.Room.Broadcast(context.Background(), []byte("hi"))
-		}, "the room is gone: " + io.ErrUnexpectedEOF.Error()},
+		}, want: "the room is gone: " + io.ErrUnexpectedEOF.Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

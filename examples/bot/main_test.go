@@ -53,8 +53,8 @@ func TestTalksWithNetcat(t *testing.T) {
 
 func TestNameInHelloAndAtThePrompt(t *testing.T) {
 	for _, tt := range []struct{ name, server, bot, watch string }{
-		{"hello", "-codec json", "-json", `{"type":"hello","name":"ada"}`},
-		{"prompt", "-ask-name", "", "ada"},
+		{name: "hello", server: "-codec json", bot: "-json", watch: `{"type":"hello","name":"ada"}`},
+		{name: "prompt", server: "-ask-name", bot: "", watch: "ada"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,10 +88,10 @@ func TestBadFlags(t *testing.T) {
 		args string
 		want string
 	}{
-		{"no address", "", "want one HOST:PORT, after the flags"},
-		{"two addresses", "a:1 b:2", "want one HOST:PORT, after the flags"},
-		{"no port", "localhost", "want HOST:PORT: address localhost: missing port in address"},
-		{"unknown flag", "-port 9000", "flag provided but not defined: -port"},
+		{name: "no address", args: "", want: "want one HOST:PORT, after the flags"},
+		{name: "two addresses", args: "a:1 b:2", want: "want one HOST:PORT, after the flags"},
+		{name: "no port", args: "localhost", want: "want HOST:PORT: address localhost: missing port in address"},
+		{name: "unknown flag", args: "-port 9000", want: "flag provided but not defined: -port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

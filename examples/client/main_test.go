@@ -99,12 +99,12 @@ func TestLinesThroughAPipe(t *testing.T) {
 		input string
 		want  []string
 	}{
-		{"a line", "hi\n", []string{": hi"}},
-		{"no newline at the end", "hi\nthere", []string{": hi", ": there"}},
-		{"from Windows", "hi\r\nthere\r\n", []string{": hi", ": there"}},
-		{"nothing", "", nil},
-		{"the longest", strings.Repeat("x", 64<<10) + "\r\n", []string{": " + strings.Repeat("x", 64<<10)}},
-		{"many", strings.Repeat("x\n", 5000) + "y\n", append(repeat(": x", 5000), ": y")},
+		{name: "a line", input: "hi\n", want: []string{": hi"}},
+		{name: "no newline at the end", input: "hi\nthere", want: []string{": hi", ": there"}},
+		{name: "from Windows", input: "hi\r\nthere\r\n", want: []string{": hi", ": there"}},
+		{name: "nothing", input: ""},
+		{name: "the longest", input: strings.Repeat("x", 64<<10) + "\r\n", want: []string{": " + strings.Repeat("x", 64<<10)}},
+		{name: "many", input: strings.Repeat("x\n", 5000) + "y\n", want: append(repeat(": x", 5000), ": y")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -135,10 +135,10 @@ func TestLinesThatCannotBeSent(t *testing.T) {
 		heard []string
 		says  string
 	}{
-		{"too long for the framing", []string{"-framing", "length1"}, "a\n" + strings.Repeat("x", 256) + "\nb\n", []string{"a", "b"}, "client: not sent: "},
-		{"too long for the limit", nil, "a\n" + strings.Repeat("x", 64<<10+1) + "\nb\n", []string{"a", "b"}, "client: not sent: "},
-		{"far too long", nil, "a\n" + strings.Repeat("x", 1<<20) + "\nb\n", []string{"a"}, "longer than -max-message"},
-		{"carriage return", nil, "a\nx\r\r\nb\n", []string{"a", "b"}, "client: not sent: "},
+		{name: "too long for the framing", args: []string{"-framing", "length1"}, input: "a\n" + strings.Repeat("x", 256) + "\nb\n", heard: []string{"a", "b"}, says: "client: not sent: "},
+		{name: "too long for the limit", input: "a\n" + strings.Repeat("x", 64<<10+1) + "\nb\n", heard: []string{"a", "b"}, says: "client: not sent: "},
+		{name: "far too long", input: "a\n" + strings.Repeat("x", 1<<20) + "\nb\n", heard: []string{"a"}, says: "longer than -max-message"},
+		{name: "carriage return", input: "a\nx\r\r\nb\n", heard: []string{"a", "b"}, says: "client: not sent: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -257,9 +257,9 @@ func TestPrintsUntilTheRoomEnds(t *testing.T) {
 
 func TestRoomEndsFirst(t *testing.T) {
 	for _, tt := range []struct{ name, end string }{
-		{"in order", "socket.end()"},
-		{"by a reset", "socket.resetAndDestroy()"},
-		{"in the middle of a line", "socket.end('half a li')"},
+		{name: "in order", end: "socket.end()"},
+		{name: "by a reset", end: "socket.resetAndDestroy()"},
+		{name: "in the middle of a line", end: "socket.end('half a li')"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -280,18 +280,18 @@ func TestBadFlags(t *testing.T) {
 		args string
 		want string
 	}{
-		{"no address", "", "want one HOST:PORT, after the flags"},
-		{"two addresses", "a:1 b:2", "want one HOST:PORT, after the flags"},
-		{"no port", "localhost", "want HOST:PORT: address localhost: missing port in address"},
-		{"unknown flag", "-port 9000", "flag provided but not defined: -port"},
-		{"framing", "-framing length3 a:1", `invalid value "length3" for flag -framing: want one of `},
-		{"codec", "-codec xml a:1", `invalid value "xml" for flag -codec: want one of json, raw, text`},
-		{"chunks of JSON", "-framing chunks -codec json a:1", "-framing chunks goes with -codec raw only"},
-		{"name in raw", "-codec raw -name ada a:1", "-codec raw says no names"},
-		{"name of text that comes back", "-reconnect -name ada a:1", "-reconnect with a -name goes with -codec json only"},
-		{"no messages", "-max-message 0 a:1", "-max-message 0: want a number from 1 to "},
-		{"no such file", "-tls-ca nosuch.pem a:1", "-tls-ca: open nosuch.pem: no such file"},
-		{"no certificate", "-tls-ca main.go a:1", "-tls-ca: no certificate in main.go"},
+		{name: "no address", args: "", want: "want one HOST:PORT, after the flags"},
+		{name: "two addresses", args: "a:1 b:2", want: "want one HOST:PORT, after the flags"},
+		{name: "no port", args: "localhost", want: "want HOST:PORT: address localhost: missing port in address"},
+		{name: "unknown flag", args: "-port 9000", want: "flag provided but not defined: -port"},
+		{name: "framing", args: "-framing length3 a:1", want: `invalid value "length3" for flag -framing: want one of `},
+		{name: "codec", args: "-codec xml a:1", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
+		{name: "chunks of JSON", args: "-framing chunks -codec json a:1", want: "-framing chunks goes with -codec raw only"},
+		{name: "name in raw", args: "-codec raw -name ada a:1", want: "-codec raw says no names"},
+		{name: "name of text that comes back", args: "-reconnect -name ada a:1", want: "-reconnect with a -name goes with -codec json only"},
+		{name: "no messages", args: "-max-message 0 a:1", want: "-max-message 0: want a number from 1 to "},
+		{name: "no such file", args: "-tls-ca nosuch.pem a:1", want: "-tls-ca: open nosuch.pem: no such file"},
+		{name: "no certificate", args: "-tls-ca main.go a:1", want: "-tls-ca: no certificate in main.go"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

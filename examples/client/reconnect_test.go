@@ -19,7 +19,7 @@ func TestReconnectToAnotherServer(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		end  os.Signal
-	}{{"killed", os.Kill}, {"stopped", os.Interrupt}} {
+	}{{name: "killed", end: os.Kill}, {name: "stopped", end: os.Interrupt}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			flags := []string{"-codec", "json", "-sessions", "-history", "10"}

@@ -99,9 +99,9 @@ func TestNodeChats(t *testing.T) {
 		args []string
 		want string // of what ada hears when bob says hi
 	}{
-		{"lines of text", nil, ": hi\n"},
-		{"chunks", []string{"-framing", "chunks", "-codec", "raw"}, "hi\n"},
-		{"chunks by default raw", []string{"-framing", "chunks"}, "hi\n"},
+		{name: "lines of text", want: ": hi\n"},
+		{name: "chunks", args: []string{"-framing", "chunks", "-codec", "raw"}, want: "hi\n"},
+		{name: "chunks by default raw", args: []string{"-framing", "chunks"}, want: "hi\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -223,9 +223,9 @@ func TestTLS(t *testing.T) {
 
 func TestWrongProtocol(t *testing.T) {
 	for _, tt := range []struct{ name, framing, codec string }{
-		{"lines", "lines", "json"},
-		{"sizes", "length4", "json"},
-		{"digits", "netstring", "json"},
+		{name: "lines", framing: "lines", codec: "json"},
+		{name: "sizes", framing: "length4", codec: "json"},
+		{name: "digits", framing: "netstring", codec: "json"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -288,9 +288,9 @@ func TestFullRoom(t *testing.T) {
 
 func TestListeningWhateverLogSays(t *testing.T) {
 	for _, tt := range []struct{ log, want string }{
-		{"text", ` msg=joining .* name=guest-[12]`},
-		{"json", `^{.*"msg":"joining".*"name":"guest-[12]"`},
-		{"off", "^stopping"},
+		{log: "text", want: ` msg=joining .* name=guest-[12]`},
+		{log: "json", want: `^{.*"msg":"joining".*"name":"guest-[12]"`},
+		{log: "off", want: "^stopping"},
 	} {
 		t.Run(tt.log, func(t *testing.T) {
 			t.Parallel()
@@ -429,30 +429,30 @@ func TestBadFlags(t *testing.T) {
 		args string
 		want string
 	}{
-		{"unknown flag", "-port 9000", "flag provided but not defined: -port"},
-		{"argument", "localhost:9000", `unexpected argument "localhost:9000"`},
-		{"address without port", "-addr localhost", "-addr: address localhost: missing port in address"},
-		{"address with a bad port", "-addr localhost:99999", "-addr: address 99999: invalid port"},
-		{"framing", "-framing length3", `invalid value "length3" for flag -framing: want one of chunks, content-length, length1, `},
-		{"codec", "-codec xml", `invalid value "xml" for flag -codec: want one of json, raw, text`},
-		{"slow", "-slow drop", `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
-		{"log", "-log loud", `invalid value "loud" for flag -log: want one of json, off, text`},
-		{"chunks of text", "-framing chunks -codec text", "-framing chunks goes with -codec raw only"},
-		{"names in raw", "-codec raw -ask-name", "-ask-name goes with -codec text only"},
-		{"sessions of text", "-sessions", "-sessions goes with -codec json only"},
-		{"grace alone", "-grace 1s", "-grace goes with -sessions only"},
-		{"no grace", "-codec json -sessions -grace 0s", "-grace 0s is not positive"},
-		{"history in raw", "-codec raw -history 5", "-history goes with -codec text or json"},
-		{"negative history", "-history -1", `invalid value "-1" for flag -history`},
-		{"negative wait", "-max-wait -1s", "-max-wait -1s is negative"},
-		{"wait without unit", "-max-wait 5", `invalid value "5" for flag -max-wait`},
-		{"negative backlog", "-backlog -1", `invalid value "-1" for flag -backlog: want a number from 0 to `},
-		{"huge message", "-max-message 99999999999", `invalid value "99999999999" for flag -max-message`},
-		{"members in words", "-max-members many", `invalid value "many" for flag -max-members`},
-		{"certificate alone", "-tls-cert " + cert, "-tls-cert and -tls-key go together"},
-		{"key alone", "-tls-key " + key, "-tls-cert and -tls-key go together"},
-		{"no such file", "-tls-cert nosuch.pem -tls-key " + key, "-tls-cert, -tls-key: open nosuch.pem: no such file"},
-		{"key for certificate", "-tls-cert " + key + " -tls-key " + key, "-tls-cert, -tls-key: "},
+		{name: "unknown flag", args: "-port 9000", want: "flag provided but not defined: -port"},
+		{name: "argument", args: "localhost:9000", want: `unexpected argument "localhost:9000"`},
+		{name: "address without port", args: "-addr localhost", want: "-addr: address localhost: missing port in address"},
+		{name: "address with a bad port", args: "-addr localhost:99999", want: "-addr: address 99999: invalid port"},
+		{name: "framing", args: "-framing length3", want: `invalid value "length3" for flag -framing: want one of chunks, content-length, length1, `},
+		{name: "codec", args: "-codec xml", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
+		{name: "slow", args: "-slow drop", want: `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
+		{name: "log", args: "-log loud", want: `invalid value "loud" for flag -log: want one of json, off, text`},
+		{name: "chunks of text", args: "-framing chunks -codec text", want: "-framing chunks goes with -codec raw only"},
+		{name: "names in raw", args: "-codec raw -ask-name", want: "-ask-name goes with -codec text only"},
+		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json only"},
+		{name: "grace alone", args: "-grace 1s", want: "-grace goes with -sessions only"},
+		{name: "no grace", args: "-codec json -sessions -grace 0s", want: "-grace 0s is not positive"},
+		{name: "history in raw", args: "-codec raw -history 5", want: "-history goes with -codec text or json"},
+		{name: "negative history", args: "-history -1", want: `invalid value "-1" for flag -history`},
+		{name: "negative wait", args: "-max-wait -1s", want: "-max-wait -1s is negative"},
+		{name: "wait without unit", args: "-max-wait 5", want: `invalid value "5" for flag -max-wait`},
+		{name: "negative backlog", args: "-backlog -1", want: `invalid value "-1" for flag -backlog: want a number from 0 to `},
+		{name: "huge message", args: "-max-message 99999999999", want: `invalid value "99999999999" for flag -max-message`},
+		{name: "members in words", args: "-max-members many", want: `invalid value "many" for flag -max-members`},
+		{name: "certificate alone", args: "-tls-cert " + cert, want: "-tls-cert and -tls-key go together"},
+		{name: "key alone", args: "-tls-key " + key, want: "-tls-cert and -tls-key go together"},
+		{name: "no such file", args: "-tls-cert nosuch.pem -tls-key " + key, want: "-tls-cert, -tls-key: open nosuch.pem: no such file"},
+		{name: "key for certificate", args: "-tls-cert " + key + " -tls-key " + key, want: "-tls-cert, -tls-key: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,8 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/pprof"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +19,9 @@ import (
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 )
 
 var historyDir = flag.String("history", "", "where to write the histories of runs; without it those of runs that fail go to the system's directory for temporary files")
-
-// long reports whether tests shall run for as long as it takes to find what
-// happens rarely.
-func long() bool { return os.Getenv("TCPROOM_LONG") != "" }
 
 // TestChaos has 80 clients, or 200 in a long run, join, talk, stall, leave and be kicked, over TCP,
 // TLS, a network in memory and pipes, in two framings, while their links lag,
@@ -159,27 +152,10 @@ func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 		{opts: []tcproom.DialOption{json, tcproom.WithTLS(&tls.Config{RootCAs: roots})}},
 		{opts: []tcproom.DialOption{json}, mem: true, addr: mem.Addr().String()},
 	}
-	c.places[0].addr = open(t, c.room, nil)
-	c.places[1].addr = open(t, c.room, nil, length)
-	c.places[2].addr = open(t, c.room, nil, tcproom.WithTLS(&tls.Config{Certificates: web.TLS.Certificates}))
-	open(t, c.room, mem)
-}
-
-// open serves room on l, or on loopback, until the end of the test.
-func open(t *testing.T, room *tcproom.Room, l net.Listener, opts ...tcproom.ConnOption) (addr string) {
-	t.Helper()
-	if l == nil {
-		var err error
-		l, err = net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-	}
-	var g errgroup.Group
-	g.Go(func() error { return room.Serve(l, opts...) })
-	t.Cleanup(func() {
-		room.Close()
-		require.ErrorIs(t, g.Wait(), tcproom.ErrRoomClosed)
-	})
-	return l.Addr().String()
+	c.places[0].addr = serve(t, c.room)
+	c.places[1].addr = serve(t, c.room, length)
+	c.places[2].addr = serve(t, c.room, tcproom.WithTLS(&tls.Config{Certificates: web.TLS.Certificates}))
+	serveOn(t, c.room, mem)
 }
 
 // announce has the room itself say much at once now and then, until the stop:
@@ -402,23 +378,6 @@ func requireSound(t *testing.T, history []record) {
 		t.Logf("the history is in %s", f.Name())
 	}
 	require.Empty(t, found[:min(len(found), 20)], "%d anomalies", len(found))
-}
-
-// requireNoneLeft fails the test when at its end there are more goroutines
-// than now.
-func requireNoneLeft(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		deadline := time.Now().Add(within)
-		for runtime.NumGoroutine() > before {
-			if time.Now().After(deadline) {
-				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-				t.Fatalf("%d goroutines are left, of %d before", runtime.NumGoroutine(), before)
-			}
-			time.Sleep(time.Millisecond) // polls; nothing depends on how long
-		}
-	})
 }
 
 // A window keeps those who send from running ahead of the observer, so that it

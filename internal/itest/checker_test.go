@@ -87,166 +87,18 @@ func move(h []record, from, to int) []record {
 	return slices.Insert(drop(h, from), to, rec)
 }
 
-// TestChecker has the checker accept a good history, and reject what is wrong
-// with one, by its name and by no other.
-func TestChecker(t *testing.T) {
-	tests := []struct {
-		name    string
-		corrupt func(h []record) []record
-		want    []string
-	}{
-		{"good", func(h []record) []record { return h }, nil},
-		{"two events in one place", func(h []record) []record {
-			// The three of one client as its own see it, but another says 5 was a's one again.
-			h[at(h, 2, opRecv, 4)].Body, h[at(h, 2, opRecv, 4)].Sum = "three", sum([]byte("three"))
-			return h
-		}, []string{inconsistent}},
-		{"two swapped", func(h []record) []record {
-			return move(h, at(h, 3, opRecv, 8), at(h, 3, opRecv, 7))
-		}, []string{skip, nonMonotonic}},
-		{"an event again after others", func(h []record) []record {
-			again := h[at(h, 1, opRecv, 4)]
-			return slices.Insert(h, at(h, 1, opRecv, 7), again)
-		}, []string{duplicate}},
-		{"an event late", func(h []record) []record {
-			// c is told the live 7 only after a gap that says it is lost.
-			return slices.Insert(h, at(h, 3, opRecv, 7), record{Client: 3, Op: opGap, Seq: 7, To: 7})
-		}, []string{nonMonotonic}},
-		{"a message in two places", func(h []record) []record {
-			i := at(h, 1, opRecv, 9)
-			again := h[at(h, 1, opRecv, 7)]
-			again.Seq = 10
-			return slices.Insert(h, i+2, again, record{Client: 2, Op: opRecv, Kind: "Message", Seq: 10, Body: again.Body, Sum: again.Sum})
-		}, []string{duplicate}},
-		{"handed in when what comes behind it was seen", func(h []record) []record {
-			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opInvoke && rec.Body == "five" })
-			return move(h, at(h, 1, opRecv, 9), i)
-		}, []string{realTime}},
-		{"one socket, two orders", func(h []record) []record {
-			for i := range h {
-				if h[i].Body == "one" && h[i].Op != opInvoke && h[i].Op != opOK {
-					h[i].Body, h[i].Sum = "five", sum([]byte("five"))
-				} else if h[i].Body == "five" && h[i].Op != opInvoke && h[i].Op != opOK {
-					h[i].Body, h[i].Sum = "one", sum([]byte("one"))
-				}
-			}
-			// Both were handed in before either was seen.
-			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opInvoke && rec.Body == "five" })
-			return move(h, i, at(h, 2, opRecv, 3))
-		}, []string{realTime}},
-		{"a join before the dial", func(h []record) []record {
-			return move(h, at(h, 3, opDial, -1), at(h, 1, opRecv, 6))
-		}, []string{realTime}},
-		{"a member too few", func(h []record) []record {
-			w := &h[at(h, 3, opWelcome, -1)]
-			w.Members, w.Total = []string{"a", "c"}, 2
-			return h
-		}, []string{wrongMembers}},
-		{"members in another order", func(h []record) []record {
-			h[at(h, 3, opWelcome, -1)].Members = []string{"b", "a", "c"}
-			return h
-		}, []string{wrongMembers}},
-		{"members of another number", func(h []record) []record {
-			h[at(h, 3, opWelcome, -1)].Total = 4
-			return h
-		}, []string{wrongMembers}},
-		{"another epoch", func(h []record) []record {
-			h[at(h, 2, opWelcome, -1)].Epoch = "f"
-			return h
-		}, []string{wrongEpoch}},
-		{"an event after the own leave", func(h []record) []record {
-			i := at(h, 3, opEnd, -1)
-			for _, client := range []int{1, 3} {
-				h = slices.Insert(h, i, record{Client: client, Op: opRecv, Kind: "Join", Seq: 10, From: "d"})
-			}
-			return move(h, i+1, at(h, 1, opRecv, 9)+1)
-		}, []string{afterLeave, skip, lost}},
-		{"a message of one who has left", func(h []record) []record {
-			i := at(h, 2, opRecv, 9)
-			return slices.Insert(h, i+1,
-				record{Client: 3, Op: opInvoke, Body: "seven", Sum: sum([]byte("seven"))},
-				record{Client: 1, Op: opRecv, Kind: "Message", Seq: 10, From: "c", Body: "seven", Sum: sum([]byte("seven"))},
-				record{Client: 2, Op: opRecv, Kind: "Message", Seq: 10, From: "c", Body: "seven", Sum: sum([]byte("seven"))},
-			)
-		}, []string{afterLeave}},
-		{"an event after goodbye", func(h []record) []record {
-			return move(h, at(h, 1, opRecv, 9), at(h, 1, opGoodbye, -1)+1)
-		}, []string{afterLeave, lost}},
-		{"its own message", func(h []record) []record {
-			own := h[at(h, 2, opRecv, 3)]
-			own.Client = 1
-			return slices.Insert(h, at(h, 1, opRecv, 4), own)
-		}, []string{echo}},
-		{"a hole without a gap", func(h []record) []record { return drop(h, at(h, 1, opRecv, 4)) }, []string{skip}},
-		{"a gap that is not told", func(h []record) []record { return drop(h, at(h, 2, opGap, -1)) }, []string{skip}},
-		{"a gap too short", func(h []record) []record {
-			h[at(h, 2, opGap, -1)].To = 7
-			return h
-		}, []string{skip}},
-		{"a hole of what nobody saw", func(h []record) []record {
-			return slices.DeleteFunc(h, func(rec record) bool { return rec.Seq == 4 })
-		}, []string{skip}},
-		{"a hole in what came before the join", func(h []record) []record {
-			return drop(h, at(h, 3, opRecv, 4))
-		}, []string{skip}},
-		{"the last before the join missing", func(h []record) []record {
-			return drop(h, at(h, 3, opRecv, 5))
-		}, []string{skip}},
-		{"the last event missing", func(h []record) []record { return drop(h, at(h, 2, opRecv, 9)) }, []string{lost}},
-		{"a message that was taken and has no place", func(h []record) []record {
-			return slices.Insert(h, at(h, 3, opRecv, 8)+1,
-				record{Client: 3, Op: opInvoke, Body: "seven", Sum: sum([]byte("seven"))},
-				record{Client: 3, Op: opOK, Body: "seven", Sum: sum([]byte("seven"))})
-		}, []string{lost}},
-		{"a message that nobody sent", func(h []record) []record {
-			for i := range h {
-				if h[i].Seq == 7 && h[i].Op == opRecv {
-					h[i].Sum = sum([]byte("fuor"))
-				}
-			}
-			return drop(h, at(h, 0, opOK, 7))
-		}, []string{unexpected}},
-		{"a message under another's name", func(h []record) []record {
-			for i := range h {
-				if h[i].Op == opRecv && h[i].Seq == 3 {
-					h[i].From = ""
-				}
-			}
-			return h
-		}, []string{unexpected, skip}},
-		{"a message that was refused", func(h []record) []record {
-			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opOK && rec.Body == "five" })
-			h[i].Op = opFail
-			return h
-		}, []string{aborted}},
-		{"bytes that are no frame", func(h []record) []record {
-			h[at(h, 1, opEnd, -1)].Cause = "malformed"
-			return h
-		}, []string{garbled}},
-		{"two joins", func(h []record) []record {
-			i := at(h, 2, opRecv, 9)
-			join := record{Client: 1, Op: opRecv, Kind: "Join", Seq: 10, From: "b"}
-			return slices.Insert(h, i+1, join, record{Client: 2, Op: opGap, Seq: 10, To: 10})
-		}, []string{alternation}},
-		{"two leaves", func(h []record) []record {
-			i := at(h, 2, opRecv, 9)
-			leave := record{Client: 1, Op: opRecv, Kind: "Leave", Seq: 10, From: "c"}
-			other := leave
-			other.Client = 2
-			return slices.Insert(h, i+1, leave, other)
-		}, []string{alternation}},
-		{"OnLeave not called", func(h []record) []record { return drop(h, at(h, 0, opLeft, -1)) }, []string{pairing}},
-		{"OnLeave called twice", func(h []record) []record {
-			i := at(h, 0, opLeft, -1)
-			return slices.Insert(h, i, h[i])
-		}, []string{pairing}},
-		{"OnLeave without OnJoin", func(h []record) []record { return drop(h, at(h, 0, opJoined, -1)) }, []string{pairing}},
-		{"a cause of one's own", func(h []record) []record {
-			h[at(h, 0, opLeft, -1)].Cause = "because"
-			return h
-		}, []string{wrongCause}},
-	}
-	for _, tt := range tests {
+// A corruption is something wrong with a good history.
+type corruption struct {
+	name    string
+	corrupt func(h []record) []record
+	want    []string // names of the anomalies
+}
+
+// requireFound checks that the checker rejects each by its name and by no other,
+// and finds the same in a history that was written and read again.
+func requireFound(t *testing.T, corruptions []corruption) {
+	t.Helper()
+	for _, tt := range corruptions {
 		t.Run(tt.name, func(t *testing.T) {
 			h := tt.corrupt(goodHistory())
 			found := check(h)
@@ -265,4 +117,169 @@ func TestChecker(t *testing.T) {
 			require.Equal(t, found, check(read))
 		})
 	}
+}
+
+func TestCheckerOfOrder(t *testing.T) {
+	requireFound(t, []corruption{
+		{name: "good", corrupt: func(h []record) []record { return h }},
+		{name: "two events in one place", corrupt: func(h []record) []record {
+			// The three of one client as its own see it, but another says 5 was a's one again.
+			h[at(h, 2, opRecv, 4)].Body, h[at(h, 2, opRecv, 4)].Sum = "three", sum([]byte("three"))
+			return h
+		}, want: []string{inconsistent}},
+		{name: "two swapped", corrupt: func(h []record) []record {
+			return move(h, at(h, 3, opRecv, 8), at(h, 3, opRecv, 7))
+		}, want: []string{skip, nonMonotonic}},
+		{name: "an event again after others", corrupt: func(h []record) []record {
+			again := h[at(h, 1, opRecv, 4)]
+			return slices.Insert(h, at(h, 1, opRecv, 7), again)
+		}, want: []string{duplicate}},
+		{name: "an event late", corrupt: func(h []record) []record {
+			// c is told the live 7 only after a gap that says it is lost.
+			return slices.Insert(h, at(h, 3, opRecv, 7), record{Client: 3, Op: opGap, Seq: 7, To: 7})
+		}, want: []string{nonMonotonic}},
+		{name: "a message in two places", corrupt: func(h []record) []record {
+			i := at(h, 1, opRecv, 9)
+			again := h[at(h, 1, opRecv, 7)]
+			again.Seq = 10
+			return slices.Insert(h, i+2, again, record{Client: 2, Op: opRecv, Kind: "Message", Seq: 10, Body: again.Body, Sum: again.Sum})
+		}, want: []string{duplicate}},
+		{name: "handed in when what comes behind it was seen", corrupt: func(h []record) []record {
+			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opInvoke && rec.Body == "five" })
+			return move(h, at(h, 1, opRecv, 9), i)
+		}, want: []string{realTime}},
+		{name: "one socket, two orders", corrupt: func(h []record) []record {
+			for i := range h {
+				if h[i].Body == "one" && h[i].Op != opInvoke && h[i].Op != opOK {
+					h[i].Body, h[i].Sum = "five", sum([]byte("five"))
+				} else if h[i].Body == "five" && h[i].Op != opInvoke && h[i].Op != opOK {
+					h[i].Body, h[i].Sum = "one", sum([]byte("one"))
+				}
+			}
+			// Both were handed in before either was seen.
+			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opInvoke && rec.Body == "five" })
+			return move(h, i, at(h, 2, opRecv, 3))
+		}, want: []string{realTime}},
+		{name: "a join before the dial", corrupt: func(h []record) []record {
+			return move(h, at(h, 3, opDial, -1), at(h, 1, opRecv, 6))
+		}, want: []string{realTime}},
+	})
+}
+
+func TestCheckerOfMembers(t *testing.T) {
+	requireFound(t, []corruption{
+		{name: "a member too few", corrupt: func(h []record) []record {
+			w := &h[at(h, 3, opWelcome, -1)]
+			w.Members, w.Total = []string{"a", "c"}, 2
+			return h
+		}, want: []string{wrongMembers}},
+		{name: "members in another order", corrupt: func(h []record) []record {
+			h[at(h, 3, opWelcome, -1)].Members = []string{"b", "a", "c"}
+			return h
+		}, want: []string{wrongMembers}},
+		{name: "members of another number", corrupt: func(h []record) []record {
+			h[at(h, 3, opWelcome, -1)].Total = 4
+			return h
+		}, want: []string{wrongMembers}},
+		{name: "another epoch", corrupt: func(h []record) []record {
+			h[at(h, 2, opWelcome, -1)].Epoch = "f"
+			return h
+		}, want: []string{wrongEpoch}},
+		{name: "an event after the own leave", corrupt: func(h []record) []record {
+			i := at(h, 3, opEnd, -1)
+			for _, client := range []int{1, 3} {
+				h = slices.Insert(h, i, record{Client: client, Op: opRecv, Kind: "Join", Seq: 10, From: "d"})
+			}
+			return move(h, i+1, at(h, 1, opRecv, 9)+1)
+		}, want: []string{afterLeave, skip, lost}},
+		{name: "a message of one who has left", corrupt: func(h []record) []record {
+			i := at(h, 2, opRecv, 9)
+			return slices.Insert(h, i+1,
+				record{Client: 3, Op: opInvoke, Body: "seven", Sum: sum([]byte("seven"))},
+				record{Client: 1, Op: opRecv, Kind: "Message", Seq: 10, From: "c", Body: "seven", Sum: sum([]byte("seven"))},
+				record{Client: 2, Op: opRecv, Kind: "Message", Seq: 10, From: "c", Body: "seven", Sum: sum([]byte("seven"))},
+			)
+		}, want: []string{afterLeave}},
+		{name: "an event after goodbye", corrupt: func(h []record) []record {
+			return move(h, at(h, 1, opRecv, 9), at(h, 1, opGoodbye, -1)+1)
+		}, want: []string{afterLeave, lost}},
+		{name: "two joins", corrupt: func(h []record) []record {
+			i := at(h, 2, opRecv, 9)
+			join := record{Client: 1, Op: opRecv, Kind: "Join", Seq: 10, From: "b"}
+			return slices.Insert(h, i+1, join, record{Client: 2, Op: opGap, Seq: 10, To: 10})
+		}, want: []string{alternation}},
+		{name: "two leaves", corrupt: func(h []record) []record {
+			i := at(h, 2, opRecv, 9)
+			leave := record{Client: 1, Op: opRecv, Kind: "Leave", Seq: 10, From: "c"}
+			other := leave
+			other.Client = 2
+			return slices.Insert(h, i+1, leave, other)
+		}, want: []string{alternation}},
+		{name: "OnLeave not called", corrupt: func(h []record) []record { return drop(h, at(h, 0, opLeft, -1)) }, want: []string{pairing}},
+		{name: "OnLeave called twice", corrupt: func(h []record) []record {
+			i := at(h, 0, opLeft, -1)
+			return slices.Insert(h, i, h[i])
+		}, want: []string{pairing}},
+		{name: "OnLeave without OnJoin", corrupt: func(h []record) []record { return drop(h, at(h, 0, opJoined, -1)) }, want: []string{pairing}},
+		{name: "a cause of one's own", corrupt: func(h []record) []record {
+			h[at(h, 0, opLeft, -1)].Cause = "because"
+			return h
+		}, want: []string{wrongCause}},
+	})
+}
+
+func TestCheckerOfMessages(t *testing.T) {
+	requireFound(t, []corruption{
+		{name: "its own message", corrupt: func(h []record) []record {
+			own := h[at(h, 2, opRecv, 3)]
+			own.Client = 1
+			return slices.Insert(h, at(h, 1, opRecv, 4), own)
+		}, want: []string{echo}},
+		{name: "a hole without a gap", corrupt: func(h []record) []record { return drop(h, at(h, 1, opRecv, 4)) }, want: []string{skip}},
+		{name: "a gap that is not told", corrupt: func(h []record) []record { return drop(h, at(h, 2, opGap, -1)) }, want: []string{skip}},
+		{name: "a gap too short", corrupt: func(h []record) []record {
+			h[at(h, 2, opGap, -1)].To = 7
+			return h
+		}, want: []string{skip}},
+		{name: "a hole of what nobody saw", corrupt: func(h []record) []record {
+			return slices.DeleteFunc(h, func(rec record) bool { return rec.Seq == 4 })
+		}, want: []string{skip}},
+		{name: "a hole in what came before the join", corrupt: func(h []record) []record {
+			return drop(h, at(h, 3, opRecv, 4))
+		}, want: []string{skip}},
+		{name: "the last before the join missing", corrupt: func(h []record) []record {
+			return drop(h, at(h, 3, opRecv, 5))
+		}, want: []string{skip}},
+		{name: "the last event missing", corrupt: func(h []record) []record { return drop(h, at(h, 2, opRecv, 9)) }, want: []string{lost}},
+		{name: "a message that was taken and has no place", corrupt: func(h []record) []record {
+			return slices.Insert(h, at(h, 3, opRecv, 8)+1,
+				record{Client: 3, Op: opInvoke, Body: "seven", Sum: sum([]byte("seven"))},
+				record{Client: 3, Op: opOK, Body: "seven", Sum: sum([]byte("seven"))})
+		}, want: []string{lost}},
+		{name: "a message that nobody sent", corrupt: func(h []record) []record {
+			for i := range h {
+				if h[i].Seq == 7 && h[i].Op == opRecv {
+					h[i].Sum = sum([]byte("fuor"))
+				}
+			}
+			return drop(h, at(h, 0, opOK, 7))
+		}, want: []string{unexpected}},
+		{name: "a message under another's name", corrupt: func(h []record) []record {
+			for i := range h {
+				if h[i].Op == opRecv && h[i].Seq == 3 {
+					h[i].From = ""
+				}
+			}
+			return h
+		}, want: []string{unexpected, skip}},
+		{name: "a message that was refused", corrupt: func(h []record) []record {
+			i := slices.IndexFunc(h, func(rec record) bool { return rec.Op == opOK && rec.Body == "five" })
+			h[i].Op = opFail
+			return h
+		}, want: []string{aborted}},
+		{name: "bytes that are no frame", corrupt: func(h []record) []record {
+			h[at(h, 1, opEnd, -1)].Cause = "malformed"
+			return h
+		}, want: []string{garbled}},
+	})
 }

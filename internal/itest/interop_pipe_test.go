@@ -19,8 +19,8 @@ func TestInteropPipes(t *testing.T) {
 		name    string
 		command func(host, port string) []string
 	}{
-		{"nc", func(host, port string) []string { return []string{"nc", "-N", host, port} }},
-		{"socat", func(host, port string) []string { return []string{"socat", "-t30", "-", "TCP:" + host + ":" + port} }},
+		{name: "nc", command: func(host, port string) []string { return []string{"nc", "-N", host, port} }},
+		{name: "socat", command: func(host, port string) []string { return []string{"socat", "-t30", "-", "TCP:" + host + ":" + port} }},
 	}
 	anyBody := func(body []byte) []byte { return body }
 	framings := []struct {
@@ -29,8 +29,8 @@ func TestInteropPipes(t *testing.T) {
 		fit     func([]byte) []byte
 		end     string
 	}{
-		{"Lines", tcproom.Lines{}, lines.fit, "\n"},
-		{"Chunks", tcproom.Chunks{}, anyBody, ""},
+		{name: "Lines", framing: tcproom.Lines{}, fit: lines.fit, end: "\n"},
+		{name: "Chunks", framing: tcproom.Chunks{}, fit: anyBody, end: ""},
 	}
 	for _, p := range programs {
 		for _, f := range framings {

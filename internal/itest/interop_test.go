@@ -3,24 +3,18 @@ package itest
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 )
-
-// within bounds what a test waits for: long, for it only says that a test has failed.
-const within = 30 * time.Second
 
 const (
 	limit  = 64 << 10 // of messages, in the rooms of these tests
@@ -256,48 +250,4 @@ func refusals(t *testing.T, ctx context.Context, room *tcproom.Room, d *dialect,
 	require.Equal(t, d.carries != nil && d.most <= limit, unframeable > 0, "bodies that cannot be carried")
 	_, err := room.Broadcast(ctx, make([]byte, limit+1))
 	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
-}
-
-func requireSame(t *testing.T, want, got []byte, format string, args ...any) {
-	t.Helper()
-	if sha256.Sum256(want) != sha256.Sum256(got) {
-		at := 0
-		for at < min(len(want), len(got)) && want[at] == got[at] {
-			at++
-		}
-		t.Fatalf("%s: want %d bytes, got %d that differ from byte %d on: %.40q", fmt.Sprintf(format, args...), len(want), len(got), at, got[at:])
-	}
-}
-
-// serve starts room on loopback and returns its address.
-func serve(t *testing.T, room *tcproom.Room) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	return serveOn(t, room, l)
-}
-
-func serveOn(t *testing.T, room *tcproom.Room, l net.Listener) string {
-	t.Helper()
-	addr := l.Addr().String()
-	var g errgroup.Group
-	g.Go(func() error { return room.Serve(l) })
-	t.Cleanup(func() {
-		room.Close()
-		require.ErrorIs(t, g.Wait(), tcproom.ErrRoomClosed)
-		select {
-		case <-room.Done():
-		case <-time.After(within):
-			t.Error("the room has not stopped")
-		}
-	})
-	return addr
-}
-
-// waitLen waits until room has n members, looking again and again.
-func waitLen(t *testing.T, ctx context.Context, room *tcproom.Room, n int) {
-	t.Helper()
-	for ; room.Len() != n; time.Sleep(time.Millisecond) { // polls; nothing depends on how long
-		require.NoError(t, context.Cause(ctx), "still not %d members", n)
-	}
 }

@@ -111,7 +111,7 @@ func TestScale(t *testing.T) {
 // some is said, nearly all while much is said, and then all get what follows.
 func testStalledReaders(t *testing.T, crowd *crowd) {
 	room := scaleRoom(tcproom.Skip)
-	addr := open(t, room, nil)
+	addr := serve(t, room)
 	before := measure(t)
 	start := time.Now()
 	crowd.dial(scaleMembers, "tcp", addr)
@@ -174,7 +174,7 @@ func testHalfSent(t *testing.T) {
 	const members = 10000
 	crowd := newCrowd(t, 2)
 	room := scaleRoom(tcproom.Disconnect)
-	addr := open(t, room, nil)
+	addr := serve(t, room)
 	before := measure(t)
 	crowd.dial(members, "tcp", addr)
 	eventually(t, "all have joined", func() bool { return room.Len() == members })
@@ -216,7 +216,7 @@ func closeStalled(t *testing.T, members int, how string, opts ...tcproom.ConnOpt
 	t.Helper()
 	crowd := newCrowd(t, 2)
 	room := scaleRoom(tcproom.Skip)
-	addr := open(t, room, nil, opts...)
+	addr := serve(t, room, opts...)
 	crowd.dial(members, how, addr)
 	eventually(t, "all have joined", func() bool { return room.Len() == members })
 	crowd.stall(0)

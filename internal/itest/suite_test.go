@@ -27,8 +27,8 @@ var newServer = []struct {
 	kind  string
 	start func(testing.TB, ...tcproom.RoomOption) *roomtest.Server
 }{
-	{"loopback", roomtest.NewServer},
-	{"memory", roomtest.NewMemServer},
+	{kind: "loopback", start: roomtest.NewServer},
+	{kind: "memory", start: roomtest.NewMemServer},
 }
 
 // patience is how long a test waits for what must come, on a machine with other
@@ -133,19 +133,19 @@ func bad() []testCase {
 		}
 	}
 	return []testCase{
-		{"panic in OnMessage", inHook(func(*testing.T) tcproom.RoomOption {
+		{name: "panic in OnMessage", run: inHook(func(*testing.T) tcproom.RoomOption {
 			return tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("oh no") })
-		}), []string{`roomtest: hook OnMessage of "bob" panicked: oh no`, "suite_test.go:"}},
-		{"require in OnMessage", inHook(func(t *testing.T) tcproom.RoomOption {
+		}), says: []string{`roomtest: hook OnMessage of "bob" panicked: oh no`, "suite_test.go:"}},
+		{name: "require in OnMessage", run: inHook(func(t *testing.T) tcproom.RoomOption {
 			return tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
 				require.Equal(t, "bye", string(body))
 				return nil
 			})
-		}), []string{"Not equal", `roomtest: hook OnMessage of "bob" ended its goroutine`}},
-		{"panic in OnLeave", inHook(func(*testing.T) tcproom.RoomOption {
+		}), says: []string{"Not equal", `roomtest: hook OnMessage of "bob" ended its goroutine`}},
+		{name: "panic in OnLeave", run: inHook(func(*testing.T) tcproom.RoomOption {
 			return tcproom.OnLeave(func(*tcproom.Conn, error) { panic("oh no") })
-		}), []string{`roomtest: hook OnLeave of "bob" panicked: oh no`}},
-		{"panic in OnEvent", func(t *testing.T) {
+		}), says: []string{`roomtest: hook OnLeave of "bob" panicked: oh no`}},
+		{name: "panic in OnEvent", run: func(t *testing.T) {
 			srv := roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}))
 			c := srv.Dial(tcproom.WithName("cyd"), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
 				if ev.Kind == tcproom.Message {
@@ -154,13 +154,13 @@ func bad() []testCase {
 			}))
 			srv.Join("bob").Send("hi")
 			<-c.Context().Done()
-		}, []string{`roomtest: hook OnEvent of "cyd" panicked: oh no`}},
-		{"hook in a bubble", func(t *testing.T) {
+		}, says: []string{`roomtest: hook OnEvent of "cyd" panicked: oh no`}},
+		{name: "hook in a bubble", run: func(t *testing.T) {
 			synctest.Test(t, inHook(func(*testing.T) tcproom.RoomOption {
 				return tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("oh no") })
 			}))
-		}, []string{`roomtest: hook OnMessage of "bob" panicked: oh no`}},
-		{"hook that hangs", func(t *testing.T) {
+		}, says: []string{`roomtest: hook OnMessage of "bob" panicked: oh no`}},
+		{name: "hook that hangs", run: func(t *testing.T) {
 			entered := make(chan struct{})
 			srv := roomtest.NewServer(t, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
 				close(entered)
@@ -169,30 +169,30 @@ func bad() []testCase {
 			srv.Grace(500 * time.Millisecond)
 			srv.Join("bob").SendAsync("hi")
 			<-entered
-		}, []string{`roomtest: the connection of "bob" at "127.0.0.1:1" is still in its hook OnMessage`}},
-		{"expectation", func(t *testing.T) {
+		}, says: []string{`roomtest: the connection of "bob" at "127.0.0.1:1" is still in its hook OnMessage`}},
+		{name: "expectation", run: func(t *testing.T) {
 			srv := roomtest.NewMemServer(t)
 			ada, bob := srv.Join("ada"), srv.Join("bob")
 			bob.Send("hi")
 			ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "bye"))
-		}, []string{"roomtest: ada expected:", "bob: bye", "but then came:", "bob: hi", "3  bob: hi"}},
-		{"bot that cannot", func(t *testing.T) {
+		}, says: []string{"roomtest: ada expected:", "bob: bye", "but then came:", "bob: hi", "3  bob: hi"}},
+		{name: "bot that cannot", run: func(t *testing.T) {
 			srv := roomtest.NewMemServer(t)
 			srv.Answer().Do(roomtest.Leave())
-		}, []string{`roomtest: bot "*": Leave(): that is for bots`}},
-		{"Close that does not unblock Read", func(t *testing.T) {
+		}, says: []string{`roomtest: bot "*": Leave(): that is for bots`}},
+		{name: "Close that does not unblock Read", run: func(t *testing.T) {
 			srv := roomtest.NewServer(t)
 			srv.Grace(500 * time.Millisecond)
 			serveStubborn(t, srv)
-		}, []string{`roomtest: the connection of "guest-1" at "stubborn:1" has not ended: its net.Conn, or listener, does not return from Read, Write, Accept or Close although it was closed`}},
-		{"client whose Close does not unblock Read", func(t *testing.T) {
+		}, says: []string{`roomtest: the connection of "guest-1" at "stubborn:1" has not ended: its net.Conn, or listener, does not return from Read, Write, Accept or Close although it was closed`}},
+		{name: "client whose Close does not unblock Read", run: func(t *testing.T) {
 			srv := roomtest.NewServer(t)
 			srv.Grace(500 * time.Millisecond)
 			srv.Watch(srv.Dial(tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) {
 				nc, err := net.Dial("tcp", srv.Addr)
 				return stubborn{nc}, err
 			})))
-		}, []string{"roomtest: the client ", " hangs in Close"}},
+		}, says: []string{"roomtest: the client ", " hangs in Close"}},
 	}
 }
 
