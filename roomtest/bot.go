@@ -15,12 +15,11 @@ import (
 )
 
 // A Bot follows the rules that [Server.Bot] or [Server.Answer] gave it, one at a
-// time, on a goroutine of its own that ends with the test. What it hears, and
-// what falls due, while it is busy waits for its turn.
+// time, on a goroutine of its own that ends with the test. While it is busy, what it
+// receives and what falls due waits.
 //
-// The same rules and the same events make it do the same. Where several bots,
-// or a bot and a client, do something at the same time, it is the room that
-// orders it.
+// The same rules and the same events make it do the same. If several bots, or a bot
+// and a client, do something at the same time, the room orders it.
 type Bot struct {
 	s        *Server
 	name     string
@@ -37,7 +36,7 @@ type Bot struct {
 	due    []time.Time // of each rule; zero: never
 	stay   *Member     // nil: outside of the room
 	silent bool
-	ear    int // how far it has heard the room's order, while it is not inside
+	ear    int // how far it has seen the room's order, while it is not inside
 }
 
 // An order is a call of Do.
@@ -46,14 +45,14 @@ type order struct {
 	done chan struct{} // closed when it is done
 }
 
-// Bot makes a member that follows rules, over a connection in memory like that
-// of [Server.Join], so that it works with any listener, framing and codec, and
-// in a testing/synctest bubble. When Bot returns, it has joined, unless a rule
-// says that it begins outside ([JoinOn], [JoinAfter]). Bot calls t.Fatal when
-// the room refuses it, so it must be called from the test's goroutine.
+// Bot makes a member that follows rules, over a connection in memory like that of
+// [Server.Join], so that it works with any listener, framing and codec, and in a
+// testing/synctest bubble. When Bot returns, it has joined, unless a rule makes it
+// begin outside ([JoinOn], [JoinAfter]). Bot calls t.Fatal when the room refuses it,
+// so it must be called from the test's goroutine.
 //
-// A bot wants a name. By their names bots know each other, and do not hear each
-// other: give no client that of a bot.
+// A bot needs a name. By their names bots recognise and ignore each other: give no
+// client the name of a bot.
 //
 // When the room ends the bot's stay, by a kick for example, it is outside, and
 // goes on following its rules there.
@@ -74,10 +73,10 @@ func (s *Server) Bot(name string, rules ...Rule) *Bot {
 	return b
 }
 
-// Answer makes the room itself follow rules: what it hears is each message,
-// join and leave, in the room's order, and what it says are messages of the
-// room, "*". It is no member, and nobody is told of it. It does not hear what
-// bots and the room itself do. Other messages may come between one and its answer.
+// Answer makes the room itself follow rules: they see each message, join and leave,
+// in the room's order, and what they send are messages of the room, "*". It is no
+// member, and has no join or leave. Its rules do not see what bots and the room
+// itself do. Other messages may come between one and its answer.
 func (s *Server) Answer(rules ...Rule) *Bot {
 	s.watch.use("Server.Answer")
 	s.watch.t.Helper()
@@ -132,7 +131,7 @@ func (b *Bot) end() {
 	}
 }
 
-// at says what the bot is at, or was at last.
+// at returns what the bot is doing, or did last.
 func (b *Bot) at() string {
 	if doing := b.doing.Load(); doing != nil {
 		return *doing
@@ -143,8 +142,8 @@ func (b *Bot) at() string {
 // Name returns the name under which the bot joins, or "*".
 func (b *Bot) Name() string { return b.name }
 
-// Do has the bot do what a test tells it, after what it is doing, and returns
-// when that is done. It may be called from any goroutine but the bot's own, see [Call].
+// Do makes the bot do something, after what it is doing, and returns when that is
+// done. It may be called from any goroutine but the bot's own, see [Call].
 func (b *Bot) Do(do ...Action) {
 	b.s.watch.use("Bot.Do")
 	o := order{do, make(chan struct{})}
@@ -227,8 +226,8 @@ func (b *Bot) nextDue() int {
 	return next
 }
 
-// attendRoom looks at the next event, if there is one: of its stay, or, where
-// there is no stay, of the room's order. While the bot is silent it does not look.
+// attendRoom looks at the next event, if there is one: of its stay or, if there is
+// none, of the room's order. While the bot is silent it does not look.
 func (b *Bot) attendRoom() bool {
 	if b.silent {
 		return false
@@ -327,12 +326,12 @@ func (b *Bot) await() {
 	}
 }
 
-// isHeard reports whether anybody hears what the bot says.
+// isHeard reports whether what the bot sends reaches the room.
 func (b *Bot) isHeard() bool {
 	return b.isRoom || b.stay != nil && !b.silent && b.stay.Conn.Err() == nil
 }
 
-// say says body to everyone, where the bot is heard.
+// say sends body to everyone, if the bot is heard.
 func (b *Bot) say(body []byte) (err error) {
 	if !b.isHeard() {
 		return nil
@@ -350,7 +349,7 @@ func (b *Bot) say(body []byte) (err error) {
 	return b.undelivered(ctx, err)
 }
 
-// tell says body from the room to one member alone, where that is still there.
+// tell sends body from the room to one member alone, if it is still there.
 func (b *Bot) tell(to tcproom.Member, body []byte) error {
 	c, ok, err := b.matched(to)
 	if !ok {
@@ -391,7 +390,7 @@ func (b *Bot) patiently() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(b.ctx, b.s.patience())
 }
 
-// undelivered makes of a sender's error that of an action.
+// undelivered makes an action's error of a sender's.
 func (b *Bot) undelivered(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, tcproom.ErrRoomClosed):
@@ -505,7 +504,7 @@ func (b *Bot) hangUp() {
 	}
 }
 
-// botNames are those under which the bots of a server have joined.
+// botNames are the names under which the bots of a server have joined.
 type botNames struct {
 	mu    sync.Mutex
 	names map[string]bool

@@ -93,7 +93,7 @@ func (cl *client) name() string {
 	return cl.who + ","
 }
 
-// close closes the client, and waits until nobody reads from it.
+// close closes the client, and waits until its reader has ended.
 func (cl *client) close(done chan<- struct{}) {
 	defer close(done)
 	cl.conn.Close()
@@ -102,8 +102,8 @@ func (cl *client) close(done chan<- struct{}) {
 	}
 }
 
-// endHearing waits for the OnEvent hooks of clients: Close does not, where the
-// hook was running.
+// endHearing waits for the OnEvent hooks of clients: Close does not if the hook was
+// running.
 func (s *Server) endHearing(clients []*client, deadline time.Time) {
 	if !slices.ContainsFunc(clients, (*client).hears) {
 		return
@@ -174,8 +174,8 @@ func stuck(c tcproom.StuckConn) string {
 	return who + " has not ended: its net.Conn, or listener, does not return from Read, Write, Accept or Close although it was closed"
 }
 
-// aMoment is how long what has just begun to end is waited for, even where
-// something else has used up the grace.
+// aMoment is how long what has just begun to end is waited for, even if something
+// else has used up the grace.
 const aMoment = 100 * time.Millisecond
 
 func orAMoment(deadline time.Time) time.Time { return later(deadline, time.Now().Add(aMoment)) }

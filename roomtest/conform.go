@@ -41,7 +41,7 @@ func (fs *findings) add(l *law, format string, args ...any) {
 	fs.list = append(fs.list, &finding{law: l, seen: fmt.Sprintf(format, args...)})
 }
 
-// err joins what was found; nil where that is nothing.
+// err joins what was found; nil if that is nothing.
 func (fs *findings) err() error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -107,7 +107,7 @@ func (fs *findings) call(name string, args []any, fn func()) (ok bool) {
 	return true
 }
 
-// panicSite returns where the panic that is being recovered happened.
+// panicSite returns the place of the panic that is being recovered.
 func panicSite() string {
 	_, stack, _ := strings.Cut(string(debug.Stack()), "panic(")
 	for line := range strings.Lines(stack) {
@@ -120,8 +120,8 @@ func panicSite() string {
 	return "an unknown place"
 }
 
-// run runs the checks and returns what they found. It returns without them, and
-// says in which call, when tested code does not return.
+// run runs the checks and returns what they found. If tested code does not return, it
+// returns without them, and with the call.
 func (fs *findings) run(checks ...func()) error {
 	done := make(chan struct{})
 	go fs.runAll(checks, done)
@@ -218,7 +218,7 @@ func lend(b []byte) lent {
 	return lent{whole: whole, b: whole[:len(b)], was: append([]byte(nil), whole...)}
 }
 
-// intact reports whether nobody wrote to it.
+// intact reports whether it is unchanged.
 func (l lent) intact() bool { return string(l.whole) == string(l.was) }
 
 // scribble does what an owner may do once the call has returned.

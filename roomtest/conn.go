@@ -59,10 +59,10 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, c.opError("read", err)
 }
 
-// Write writes b, which stays the caller's, and blocks until all of it is in
-// the buffer. When it fails, n bytes are. Beside the errors of Read,
-// [syscall.EPIPE] says that the stream was ended, by CloseWrite, or that the
-// peer closed its end. Bytes of overlapping calls are not mixed.
+// Write writes b, which stays the caller's, and blocks until all of it is in the
+// buffer. When it fails, the first n bytes are. Beside the errors of Read,
+// [syscall.EPIPE] means that the stream was ended, by CloseWrite, or that the peer
+// closed its end. Bytes of overlapping calls are not mixed.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	n, err = c.out.Write(b)
 	return n, c.opError("write", err)
@@ -114,7 +114,7 @@ func (c *Conn) shut() error {
 	c.in.abandon()
 	c.in.readBy.setTo(time.Time{})
 	c.out.writeBy.setTo(time.Time{})
-	if hard && !c.out.faults.blackHole { // there the peer does not hear of it
+	if hard && !c.out.faults.blackHole { // a black hole keeps it from the peer
 		c.in.reset()
 	}
 	c.out.finish(io.EOF)
@@ -134,8 +134,8 @@ func (c *Conn) Reset() {
 	}
 }
 
-// SetLinger with 0 makes Close reset the connection. Any other value makes it
-// close in good order again; Close does not wait, however long it says.
+// SetLinger with 0 makes Close reset the connection. Any other value makes it close
+// in good order again; Close never waits.
 func (c *Conn) SetLinger(sec int) error {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
@@ -143,11 +143,10 @@ func (c *Conn) SetLinger(sec int) error {
 	return c.opError("set", c.closedErrorLocked())
 }
 
-// SetReadBuffer sets how many bytes that the peer has written and c has not
-// read there may be before the peer's Write blocks, beside those that [Latency]
-// keeps on their way. It is the same buffer as that of the peer's
-// SetWriteBuffer: the last call counts. The default, and what 0 and negative
-// values mean, is 64 KiB. What is in it stays, when the new one is smaller.
+// SetReadBuffer sets how many bytes the peer may have written and c not read before
+// the peer's Write blocks; bytes that [Latency] holds are not counted. The peer's
+// SetWriteBuffer sets the same buffer: the last call counts. The default, and what 0
+// and negative values mean, is 64 KiB. A smaller buffer keeps what is in it.
 func (c *Conn) SetReadBuffer(n int) error {
 	c.in.setLimit(n)
 	if c.splice != nil {
@@ -181,8 +180,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline sets when Read, also one that waits already, fails with
-// [os.ErrDeadlineExceeded]; where the deadline has passed that comes before
-// bytes that could be read. A zero t is no deadline.
+// [os.ErrDeadlineExceeded]. After the deadline it fails even if there are bytes to
+// read. A zero t is no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(t, &c.in.readBy) }
 
 // SetWriteDeadline is SetReadDeadline for Write.

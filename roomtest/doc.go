@@ -1,6 +1,5 @@
-// Package roomtest does for rooms of package tcproom what httptest does for
-// HTTP: a room for a test, members that speak and have expectations, and faults
-// on demand.
+// Package roomtest does for rooms of package tcproom what httptest does for HTTP: a
+// room for a test, members that send and have expectations, and faults on demand.
 //
 //	func TestPoliteRoom(t *testing.T) {
 //		srv := roomtest.NewServer(t, politeRoom()...) // what the service gives to tcproom.New
@@ -33,8 +32,8 @@
 // room has dealt with the message, so that what is sent by one after another has
 // that order. What a member receives is compared with a [Match]:
 //
-//   - [Member.Await]: such an event comes, whatever comes before it. This is
-//     what a test wants where joins and leaves of others may come between.
+//   - [Member.Await]: such an event comes, after any others. Use it if joins and
+//     leaves of other members may come between.
 //   - [Member.Expect]: these events come next, and none in between.
 //   - [Member.Refute]: no such event has come. It asks the room, and does not
 //     wait and hope. [Member.RefuteFor] does look at a time to come.
@@ -42,9 +41,9 @@
 //
 // [Server.Refuses] expects that the room does not let a connection in.
 //
-// They wait for ten seconds, or [Server.Within], or [Member.Within]. One that
-// fails ends the test and shows the room's order, in which > marks what this
-// member has received. What a peer said is quoted there unless it is plain text:
+// They wait for ten seconds, or [Server.Within], or [Member.Within]. One that fails
+// ends the test and shows the room's order, in which > marks what this member has
+// received. What a peer sent is quoted there unless it is plain text:
 //
 //	roomtest: bob expected:
 //		message ada: ****, it rains
@@ -75,9 +74,9 @@
 //
 // # Bots
 //
-// Who writes a chat client, in any language, tests it against a room in which
-// [Server.Bot] plays the others and [Server.Answer] lets the room itself speak.
-// Each follows rules, a [Rule] saying when and each [Action] what:
+// A chat client in any language is tested against a room in which [Server.Bot] plays
+// the other members and [Server.Answer] makes the room itself answer. Both follow
+// rules: a [Rule] is for when, an [Action] for what.
 //
 //	srv.Bot("broker",
 //		roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")),
@@ -85,13 +84,13 @@
 //	srv.Bot("crowd", roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
 //	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
 //
-// [Bot.Do] has a bot do something when the test says so. [Server.Kick] removes
-// a client, and [Server.Link] is the room's end of its connection, for faults.
+// [Bot.Do] makes a bot do something at once. [Server.Kick] removes a client, and
+// [Server.Link] is the room's end of its connection, for faults.
 //
 // # Virtual time
 //
-// A server in memory works in a bubble of testing/synctest, where an hour
-// passes as soon as nothing else is left to do:
+// A server in memory works in a bubble of testing/synctest: an hour passes there as
+// soon as nothing else is left to do:
 //
 //	func TestIdleMembersLeave(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -105,8 +104,8 @@
 //
 // # Conformance
 //
-// [TestFraming], [TestCodec] and [TestConn] find out whether a framing, a codec
-// or a net.Conn of one's own keeps to what a room needs of it.
+// [TestFraming], [TestCodec] and [TestConn] test whether your own framing, codec or
+// net.Conn does what a room needs of it.
 //
 // # Bodies on loan
 //

@@ -12,7 +12,7 @@ func (r *recorder) at(i int) (ev tcproom.Event, ok bool) {
 	return r.events[i], true
 }
 
-// isBots reports whether ev is what the room said in a hook for a bot.
+// isBots reports whether ev is what the room sent in a hook for a bot.
 func (r *recorder) isBots(ev *tcproom.Event) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -34,8 +34,8 @@ func (r *recorder) after(n int) <-chan struct{} {
 	return more
 }
 
-// pastLeave returns how many events there are up to the leave of a member, or
-// so far, where there is none.
+// pastLeave returns how many events there are up to the leave of a member, or so far,
+// if there is none.
 func (r *recorder) pastLeave(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

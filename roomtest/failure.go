@@ -10,7 +10,7 @@ import (
 // shownLines is how much of the room's order a failure shows.
 const shownLines = 30
 
-// fail ends the test. The format says what the member wanted or did.
+// fail ends the test. The format is for what the member wanted or did.
 func (m *Member) fail(format string, args ...any) {
 	t := m.t
 	t.Helper()
@@ -48,7 +48,7 @@ func (m *Member) room(name string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// wanted is the list of what was expected, those that came ticked off.
+// wanted is the list of what was expected, with a tick for each that came.
 func wanted(want []Match, got []tcproom.Event) string {
 	var b strings.Builder
 	b.WriteString("expected:\n")

@@ -16,7 +16,7 @@ import (
 // any number of conns, each of which then begins anew.
 type Fault func(*faults)
 
-// faults are those of one direction.
+// faults are the faults of one direction.
 type faults struct {
 	stalled   bool
 	blackHole bool
@@ -24,13 +24,13 @@ type faults struct {
 	jitter    jitter
 	bandwidth int64      // bytes a second; 0: no limit
 	chop      func() int // how far apart the ends of reads are at most
-	edge      int64      // bytes to where the next read ends at the latest; 0: to be decided
+	edge      int64      // bytes to the latest end of the next read; 0: to be decided
 	chopEach  bool       // with each read, wherever the last one ended
 	cut       int64      // the reader gets so many bytes more, then the end; never negative
 	reset     int64      // the same, then a reset
 }
 
-// never is a number of bytes that nobody sends.
+// never is a number of bytes that is never sent.
 const never = math.MaxInt64
 
 func newFaults(fs []Fault) faults {
@@ -43,31 +43,32 @@ func newFaults(fs []Fault) faults {
 	return f
 }
 
-// Stall stops the direction: what was not read yet, an end of the stream
-// included, is not read while Stall is in force, and is after it. Who writes
-// goes on until the buffer is full, and then blocks.
+// Stall stops the direction: what was not read yet, an end of the stream included, is
+// not read while Stall is in force, and is after it. The writer goes on until the
+// buffer is full, and then blocks.
 func Stall() Fault { return func(f *faults) { f.stalled = true } }
 
 // Latency delivers everything d after it was written, in order. It does not
 // limit the throughput, for up to 16 MiB may be on their way, beside what the
 // buffer holds. Zero and negative values are no latency.
 //
-// Where a lower latency comes into force, or none, what is on its way arrives
-// at most that much later.
+// If a lower latency comes into force, or none, what is on its way arrives at most
+// that much later.
 func Latency(d time.Duration) Fault { return func(f *faults) { f.latency = max(d, 0) } }
 
-// Jitter adds to the latency of each write a random time of at least 0 and
-// less than d, that seed and the position of the write in the stream decide. The order is kept, so that a late piece holds
-// up those behind it. Zero and negative values are no jitter.
+// Jitter adds to the latency of each write a random time of at least 0 and less than
+// d, which depends on seed and on the write's position in the stream. The order is
+// kept, so that a late piece holds up the pieces behind it. Zero and negative values
+// are no jitter.
 func Jitter(d time.Duration, seed uint64) Fault {
 	return func(f *faults) { f.jitter = jitter{max(d, 0), seed} }
 }
 
-// Bandwidth lets bytesPerSecond bytes through in a second: n bytes that are
-// written to a quiet conn have all arrived exactly n/bytesPerSecond seconds
-// later. They arrive in pieces of at most what passes in 10 ms, or single bytes
-// where that is less than one. What waits is in the buffer, so that who writes
-// more than that is slowed down. Zero and negative values are no limit.
+// Bandwidth lets bytesPerSecond bytes through in a second: n bytes that are written
+// to a quiet conn have all arrived exactly n/bytesPerSecond seconds later. They
+// arrive in pieces of at most what passes in 10 ms, or in single bytes if that is
+// less than one. What waits is in the buffer, so that a writer that fills it is
+// slowed down. Zero and negative values are no limit.
 func Bandwidth(bytesPerSecond int) Fault {
 	return func(f *faults) { f.bandwidth = int64(max(bytesPerSecond, 0)) }
 }
@@ -96,23 +97,22 @@ func ChopRandom(most int, seed uint64) Fault {
 	}
 }
 
-// CutAfter ends the stream in good order, as if the peer had closed its half,
-// once n more bytes were read; in the middle of a frame, where that is one. What
-// follows vanishes: whoever writes it is told nothing. Negative values are 0, which
-// is at once. The cut stays when the faults change.
+// CutAfter ends the stream in good order, as if the peer had closed its half, once n
+// more bytes were read, even in the middle of a frame. What follows vanishes, and its
+// writer gets no error. Negative values are 0, which is at once. The cut stays when
+// the faults change.
 func CutAfter(n int64) Fault { return func(f *faults) { f.cut = max(n, 0) } }
 
-// ResetAfter resets the connection, as [Conn.Reset] does, once n more bytes
-// of this direction were read; in the middle of a frame, where that is one.
-// Negative values are 0, which is at once.
+// ResetAfter resets the connection, as [Conn.Reset] does, once n more bytes of this
+// direction were read, even in the middle of a frame. Negative values are 0, which is
+// at once.
 func ResetAfter(n int64) Fault { return func(f *faults) { f.reset = max(n, 0) } }
 
-// BlackHole makes vanish what is written from now on, and the end of the
-// stream too: the writer is told nothing, and the reader waits. That the writer
-// closes its end, be it by a reset as after SetLinger(0), is not heard of either;
-// [Conn.Reset] is no end's doing, and both hear of it. What was written before
-// still arrives. What vanished does not come back: a stream that is heard again
-// has a hole, which TCP's never have.
+// BlackHole makes vanish what is written from now on, and the end of the stream too:
+// the writer gets no error, and the reader waits. A close of the writer's end
+// vanishes as well, even one with a reset as after SetLinger(0); [Conn.Reset] reaches
+// both ends. What was written before still arrives. What vanished does not come back:
+// after the fault the stream has a hole, which a TCP stream never has.
 func BlackHole() Fault { return func(f *faults) { f.blackHole = true } }
 
 // most returns the limit of the next Read.

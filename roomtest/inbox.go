@@ -22,11 +22,11 @@ type inbox struct {
 
 	mu      sync.Mutex // guards what follows; never held while anything waits
 	events  []tcproom.Event
-	taken   int           // of them, those that expectations have dealt with
+	taken   int           // of them, how many expectations have dealt with
 	barrier uint64        // the last that came
 	err     error         // why the stream ended
 	known   bool          // the test knows of the end, or it came in good order
-	changed chan struct{} // closed when one of the above changes; nil until somebody waits
+	changed chan struct{} // closed when one of the above changes; nil while nothing waits
 	ctx     context.Context
 	cancel  context.CancelCauseFunc // of ctx: pauses
 	resumed chan struct{}           // closed by resume; nil: not paused
@@ -125,8 +125,8 @@ func (in *inbox) end(err error) {
 	in.changedLocked()
 }
 
-// saidLocked reports whether the room has said that the stream ends; of a codec
-// that may have no word for it, the end is enough.
+// saidLocked reports whether the room has announced the end of the stream; with a
+// codec that may not carry that, the end is enough.
 func (in *inbox) saidLocked() bool {
 	if in.conn.ID() == "" {
 		return true
@@ -151,7 +151,7 @@ func (in *inbox) changedLocked() {
 // A look is what is in an inbox at one moment.
 type look struct {
 	events  []tcproom.Event // all that came
-	fresh   []tcproom.Event // of them, those that no expectation has dealt with
+	fresh   []tcproom.Event // of them, the events that no expectation has dealt with
 	barrier uint64
 	err     error           // why the stream ended
 	broke   bool            // and it did so without the test knowing
@@ -184,8 +184,7 @@ func (in *inbox) welcome() tcproom.Event {
 	}
 }
 
-// take returns the next event, if there is one that is told to expectations:
-// a Welcome is not.
+// take returns the next event, if there is one for expectations: a Welcome is not.
 func (in *inbox) take() (tcproom.Event, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// A Listener accepts connections in memory, see [Network.Listen], or those of
-// another listener, see [WrapListener], and does on request what listeners do
-// when things go wrong. Its methods may be called from many goroutines.
+// A Listener accepts connections in memory, see [Network.Listen], or the connections
+// of another listener, see [WrapListener], and fails on request as listeners do. Its
+// methods may be called from many goroutines.
 type Listener struct {
 	addr   net.Addr
 	inner  net.Listener                             // nil: in memory
-	forget func()                                   // tells the network that it is closed; nil: none
-	guard  func(c *Conn, fn func()) (returned bool) // calls that of OnAccept; nil: nothing does
+	forget func()                                   // notifies the network of the close; nil: none
+	guard  func(c *Conn, fn func()) (returned bool) // calls the function of OnAccept; nil: call it directly
 
 	mu       sync.Mutex // guards what follows
 	changed  sync.Cond
@@ -47,8 +47,9 @@ func WrapListener(inner net.Listener) *Listener {
 }
 
 // Refuse sets whether connections are refused. In memory Dial then returns
-// [syscall.ECONNREFUSED]; a wrapped listener accepts and resets them, if the conn has SetLinger, and closes them otherwise.
-// Connections that wait for Accept already are not affected.
+// [syscall.ECONNREFUSED]; a wrapped listener accepts and resets them, if the conn has
+// SetLinger, and closes them otherwise. Connections that wait for Accept already are
+// not affected.
 func (l *Listener) Refuse(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -62,11 +63,11 @@ func (l *Listener) refuses() bool {
 	return l.refusing || l.closed
 }
 
-// FailAccept makes Accept return err, such as [syscall.EMFILE], as often as
-// times says, and then work again. Zero and negative values end the failures.
-// Meanwhile connections wait, as they do in the kernel. A call that waits
-// already counts: in memory it returns at once; that of a wrapped listener when a
-// connection comes, which the call after the last failure returns.
+// FailAccept makes Accept return err, such as [syscall.EMFILE], the next times calls,
+// and then work again. Zero and negative values end the failures. Meanwhile
+// connections wait, as they do in the kernel. A call that waits already counts: in
+// memory it returns at once, and with a wrapped listener when a connection comes,
+// which the call after the last failure returns.
 func (l *Listener) FailAccept(err error, times int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -74,11 +75,11 @@ func (l *Listener) FailAccept(err error, times int) {
 	l.changed.Broadcast()
 }
 
-// OnAccept sets a function that is called with each conn before Accept
-// returns it, on the goroutine that called Accept or, where that is a server's, on
-// one of its own; it is where faults are put on them. It may block, which holds up that call, and call anything. nil is none.
-// Where it panics or calls runtime.Goexit, as a require in it does, the test of the
-// server fails, and that conn is reset.
+// OnAccept sets a function that is called with each conn before Accept returns it, on
+// the goroutine that called Accept or, with a server's listener, on one of its own.
+// It can put faults on them. It may block, which holds up that call, and call
+// anything. nil is none. If it panics or calls runtime.Goexit, as a require in it
+// does, the test of the server fails, and that conn is reset.
 func (l *Listener) OnAccept(fn func(*Conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 	"example.com/tcproom/internal/probe"
 )
 
-// A Member is a client that a test speaks through and has expectations of.
+// A Member is a client that a test sends with and has expectations of.
 //
 // What it receives is collected from the start, so that it is never slow by
 // accident; [Member.Pause] and the faults of Link make it so. Expectations look
@@ -23,24 +23,24 @@ import (
 // they wait for can no longer come. Whatever fails shows what came instead, and
 // the room's order.
 //
-// Its methods are for the test's own goroutine, as [testing.T.FailNow] is; for
-// those of subtests, see [Member.In].
+// Its methods are for the test's own goroutine, as [testing.T.FailNow] is; for the
+// goroutines of subtests, see [Member.In].
 type Member struct {
-	// Conn is the client itself. Its Receive and Events are not to be used,
-	// and [Member.Send] is to be preferred to its Send, for which it says why.
+	// Conn is the client itself. Do not use its Receive and Events, and prefer
+	// [Member.Send] to its Send; the reason is there.
 	Conn *tcproom.Conn
 	// Link is the client's end of the connection in memory, for faults:
-	// Link.In(Stall()) stops it from reading. nil where it is not in memory.
+	// Link.In(Stall()) stops it from reading. It is nil if the connection is not in
+	// memory.
 	Link *Conn
-	// Welcome is what the room said to it first; zero where [Server.Watch]
-	// made the Member.
+	// Welcome is the room's welcome; it is zero if [Server.Watch] made the Member.
 	Welcome tcproom.Event
 
 	s      *Server
 	t      testing.TB // that expectations end when they fail
 	in     *inbox
 	cl     *client
-	there  *served       // the room's end; nil where that is unknown
+	there  *served       // the room's end; nil if that is unknown
 	within time.Duration // 0: the server's
 }
 
@@ -49,12 +49,12 @@ type Member struct {
 // member is in the room when Join returns, and its own stream begins there: it
 // receives the joins of members that come later, not its own.
 //
-// It goes in through [tcproom.Room.ServeConn], over memory and whatever the
-// server's network is, with [tcproom.Lines] and [tcproom.JSON], which carry
-// every body and every field. So it meets the room's limits and hooks as a
-// connection from outside does, where [tcproom.Room.Join] leaves the Handshake
-// hook out. A Handshake hook sees the name as its Conn.Name; where it talks
-// with the client, use [Server.Dial] and [Server.Watch].
+// It goes in through [tcproom.Room.ServeConn], over memory with either kind of
+// server, with [tcproom.Lines] and [tcproom.JSON], which carry every body and every
+// field. So it meets the room's limits and hooks as a connection from outside does;
+// [tcproom.Room.Join] leaves the Handshake hook out. A Handshake hook sees the name
+// as its Conn.Name; if it talks with the client, use [Server.Dial] and
+// [Server.Watch].
 //
 // opts may set anything but name, framing, codec, TLS, dialer and OnEvent. The
 // message limit is the largest that there is.
@@ -74,8 +74,8 @@ func (s *Server) join(name string, serve func(*served), opts []tcproom.DialOptio
 	return s.joinWith(fmt.Sprintf("that of the member %q", name), serve, append(opts[:len(opts):len(opts)], tcproom.WithName(name)))
 }
 
-// joinWith is join with the name that opts give. who is for the connection's
-// place in a failure.
+// joinWith is join with the name that opts set. who names the connection in a
+// failure.
 func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
 	var room *served
 	dial := func(context.Context, string, string) (net.Conn, error) {
@@ -103,7 +103,7 @@ func (s *Server) serveConn(nc *served) {
 }
 
 // Watch makes a Member of any dialling end that has no OnEvent hook, and whose
-// Receive and Events nobody else calls. At the end of the test it closes c.
+// Receive and Events have no other caller. At the end of the test it closes c.
 //
 // For [Member.Send], and [Member.Sync] and [Member.Refute], see there what
 // holds for such a Member.
@@ -153,14 +153,14 @@ func (m *Member) In(t testing.TB) *Member {
 	return &own
 }
 
-// Name returns the member's name; without a codec that tells it, it is empty.
+// Name returns the member's name; it is empty if the codec does not carry it.
 func (m *Member) Name() string {
 	m.s.watch.use("Member.Name")
 	return m.Conn.Name()
 }
 
-// Within returns the same member with expectations that wait for d before they
-// fail; zero and negative values mean as long as [Server.Within] says.
+// Within returns the same member with expectations that wait for d before they fail;
+// zero and negative values mean the time of [Server.Within].
 func (m *Member) Within(d time.Duration) *Member {
 	m.s.watch.use("Member.Within")
 	patient := *m
@@ -247,13 +247,13 @@ func (m *Member) Resume() {
 	m.in.resume()
 }
 
-// Leave closes the client's end and returns when the room has let the member
-// go: its leave is ordered. It ends the test when closing fails, or when that
-// takes too long, as it does where a fault keeps the room from hearing of it; to
-// leave without waiting for the room, close Conn.
+// Leave closes the client's end and returns when the room has let the member go: its
+// leave is ordered. It ends the test when closing fails, or when that takes too long,
+// for example because a fault keeps the close from the room; to leave without waiting
+// for the room, close Conn.
 //
-// For a Member of Watch that the server did not dial, and whose codec does not
-// tell its ID, it does not wait for the room.
+// For a Member of Watch that the server did not dial, and whose codec does not carry
+// its ID, it does not wait for the room.
 func (m *Member) Leave() {
 	m.s.watch.use("Member.Leave")
 	m.t.Helper()
@@ -293,8 +293,8 @@ func (m *Member) leave(ctx context.Context) error {
 	}
 }
 
-// glance returns a channel by which to look again after a millisecond, where
-// there is none that says when.
+// glance returns a channel by which to look again after a millisecond, if changed is
+// nil.
 func glance(changed <-chan struct{}) <-chan time.Time {
 	if changed != nil {
 		return nil
@@ -380,11 +380,11 @@ func (m *Member) AwaitEnd() error {
 // sent to it alone, before the call; or its stream has ended. It ends the
 // test when that takes too long, as it does for a member that does not read.
 //
-// For that the room sends a message to this member alone, which the Member
-// keeps to itself; its size is no matter of WithMaxMessage, but for a client
-// given to Watch that the server did not dial. A framing that does not keep messages apart, or a codec
-// without direct messages, cannot do this; nor can it be done for a Member of
-// Watch whose codec does not tell its ID, unless [Server.Dial] connected it.
+// For that the room sends a message to this member alone, which the Member keeps to
+// itself; WithMaxMessage does not limit it, except for a client given to Watch that
+// the server did not dial. It needs a framing that keeps messages apart and a codec
+// with direct messages. A Member of Watch also needs a codec that carries its ID,
+// unless [Server.Dial] connected it.
 func (m *Member) Sync() {
 	m.s.watch.use("Member.Sync")
 	m.t.Helper()
@@ -458,12 +458,12 @@ func (m *Member) roomEnd() *tcproom.Conn {
 	return m.s.memberFrom(m.cl.local)
 }
 
-// Refute ends the test when one of the events that have come to this member
-// matches: of all that the room ordered, or sent to it, before the call, and
-// that no Expect or Await has dealt with yet. It does not guess by waiting, see
-// [Member.Sync]. Nor does it guess what a broken connection would have brought: it
-// ends the test when the stream has ended, unless the room or the test has closed it
-// in good order, or AwaitEnd has returned. To look at what may come later, use [Member.RefuteFor].
+// Refute ends the test when one of the events that have come to this member matches:
+// of all that the room ordered, or sent to it, before the call, and that no Expect or
+// Await has dealt with yet. It does not guess by waiting, see [Member.Sync]. It also
+// ends the test when the stream has ended, because a broken connection may have lost
+// events, unless the room or the test has closed it in good order, or AwaitEnd has
+// returned. To look at what may come later, use [Member.RefuteFor].
 func (m *Member) Refute(not ...Match) {
 	m.s.watch.use("Member.Refute")
 	m.t.Helper()
@@ -473,8 +473,8 @@ func (m *Member) Refute(not ...Match) {
 	m.refuteNoMore(l)
 }
 
-// refuteNoMore ends the test where a stream broke off that was to show what
-// does not come.
+// refuteNoMore ends the test if the stream broke off, which may have lost what was
+// not to come.
 func (m *Member) refuteNoMore(l look) {
 	m.t.Helper()
 	if l.broke {

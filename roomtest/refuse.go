@@ -7,11 +7,10 @@ import (
 	"example.com/tcproom"
 )
 
-// TryDial is [Server.Dial] for a test in which that may fail: it returns the
-// error and does not end the test. It is a [*tcproom.RefusedError] if the room
-// has refused the client and has said so with a codec that is a
-// [tcproom.Greeter]. Without such a codec a refusal is no error of TryDial, but
-// the end of the client's stream.
+// TryDial is [Server.Dial] for a test in which that may fail: it returns the error
+// and does not end the test. It is a [*tcproom.RefusedError] if the room has refused
+// the client with a codec that is a [tcproom.Greeter]. Without such a codec a refusal
+// is no error of TryDial, but the end of the client's stream.
 //
 // It blocks as long as Dial does, may be called from any goroutine, and leaves no
 // connection open when it fails.
@@ -46,15 +45,15 @@ func (s *Server) TryJoin(name string, opts ...tcproom.DialOption) (*Member, erro
 	return s.join(name, s.serveConn, opts)
 }
 
-// Refuses expects that the room refuses a connection, with this code, and
-// returns the refusal for further checks. It ends the test if the room lets the
-// connection in, refuses it with another code, or does not answer in time. The
-// codes are those of docs/wire.md, such as "full" and "denied".
+// Refuses expects that the room refuses a connection, with this code, and returns the
+// refusal for further checks. It ends the test if the room lets the connection in,
+// refuses it with another code, or does not answer in time. docs/wire.md lists the
+// codes, such as "full" and "denied".
 //
-// It connects as [Server.Join] does, over memory and with a codec that carries
-// the code, whatever the server speaks. opts are those of Join; the name is that
-// of [tcproom.WithName]. To test what a refusal looks like with the server's own
-// codec, use [Server.TryDial].
+// It connects as [Server.Join] does, over memory and with a codec that carries the
+// code, whatever the server speaks. opts are as for Join, with [tcproom.WithName] for
+// the name. To test what a refusal looks like with the server's own codec, use
+// [Server.TryDial].
 func (s *Server) Refuses(code string, opts ...tcproom.DialOption) *tcproom.RefusedError {
 	s.watch.use("Server.Refuses")
 	s.watch.t.Helper()

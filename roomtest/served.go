@@ -38,10 +38,10 @@ type served struct {
 
 	mu      sync.Mutex // guards what follows
 	read    int64      // bytes that the room was given
-	handled int64      // those that it was given when it last came to read
+	handled int64      // bytes that it had been given when it last came to read
 	reading bool       // it has come to read
 	closed  bool
-	changed chan struct{} // closed when handled, reading or closed changes; nil until somebody waits
+	changed chan struct{} // closed when handled, reading or closed changes; nil while nothing waits
 }
 
 func (s *Server) serving(nc *Conn, who string) *served {
@@ -65,14 +65,14 @@ func (s *Server) servedFrom(addr string) (*served, <-chan struct{}) {
 	if s.arrival == nil {
 		s.arrival = make(chan struct{})
 	}
-	if addr == pipeAddr(1).String() { // that of all members of Join
+	if addr == pipeAddr(1).String() { // all members of Join have it
 		return nil, s.arrival
 	}
 	return s.latest[addr], s.arrival
 }
 
-// awaitLetIn waits until the room has let the client in, wants to hear from it
-// before that, or has closed the connection.
+// awaitLetIn waits until the room has let the client in, waits for it to send before
+// that, or has closed the connection.
 func (s *Server) awaitLetIn(cl *client, l *Listener) error {
 	if l == nil || cl.local == "" || cl.conn.ID() != "" {
 		return nil // it went somewhere else, or by a dialler of the test's; or is welcomed

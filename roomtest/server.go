@@ -26,18 +26,17 @@ const (
 
 // A Server is a room that lives as long as a test, and serves connections.
 //
-// Its methods may be called from many goroutines, but for those that end the
-// test when they fail: these are for the goroutine of the test that made the
-// server, as [testing.T.FailNow] is, and not for its subtests', but see
-// [Member.In]. Once the test has ended, they and
-// those of a [Member], and Bot.Do, panic and name the caller's line. What the
-// fields lead to does not: a room that has ended returns [tcproom.ErrRoomClosed],
-// a [Conn] and a Network say that nothing is there, and what is set on a Listener
-// or as a fault does nothing.
+// Its methods may be called from many goroutines, except for methods that end the
+// test when they fail: like [testing.T.FailNow] they are for the goroutine of the
+// test that made the server. For the goroutines of its subtests, see [Member.In].
+// Once the test has ended, the methods of a Server and of a [Member], and Bot.Do,
+// panic and name the caller's line. What the fields lead to does not panic: a room
+// that has ended returns [tcproom.ErrRoomClosed], a [Conn] and a Network return that
+// nothing is there, and a setting of a Listener or a fault does nothing.
 type Server struct {
 	// Room is the room, to be used like any other.
 	Room *tcproom.Room
-	// Addr is where clients connect to: "127.0.0.1:port", or an address on Net.
+	// Addr is the address for clients: "127.0.0.1:port", or an address on Net.
 	Addr string
 	// Listener is what listens at Addr. Use it to refuse connections, to make
 	// accepting fail, or to put faults on what it accepts.
@@ -56,7 +55,7 @@ type Server struct {
 	clients   []*client
 	served    map[*served]struct{} // not closed yet
 	latest    map[string]*served   // by the client's address, closed ones too
-	arrival   chan struct{}        // closed with the next one; nil until somebody waits
+	arrival   chan struct{}        // closed with the next one; nil while nothing waits
 	listeners map[string]*Listener
 	barriers  uint64
 	closing   bool
@@ -66,8 +65,8 @@ type Server struct {
 // NewServer starts a room on a free port of 127.0.0.1. It ends with the test,
 // see [Server] for what then fails it. Or it ends the test, when it cannot listen.
 //
-// opts are those of [tcproom.New]. Unless they set a logger, what the room logs
-// at level Warn and above goes to the test's log.
+// opts are the options of [tcproom.New]. Unless they set a logger, the room's records
+// of level Warn and above go to the test's log.
 //
 // At the end of the test the clients of Dial, Join and Watch are closed, which a
 // test may forget, and the room is. What then has not ended within 15 seconds,
@@ -80,9 +79,9 @@ func NewServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 	return newServer(t, nil, opts)
 }
 
-// NewMemServer is NewServer on a network of its own, in memory: it needs no
-// port, and works inside a bubble of testing/synctest, where its time is the
-// bubble's. Create it inside the bubble.
+// NewMemServer is NewServer on a network of its own, in memory: it needs no port, and
+// works inside a bubble of testing/synctest, with the bubble's time. Create it inside
+// the bubble.
 func NewMemServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 	t.Helper()
 	return newServer(t, new(Network), opts)
@@ -114,8 +113,8 @@ func (s *Server) probe() any {
 	return probe.Option(probe.Probe{Ordered: s.rec.ordered, HookFailed: s.watch.hookFailed, Aside: barrierMark})
 }
 
-// shared returns those of a room's options that a dialling end has too, but
-// for those that concern one end alone.
+// shared returns the options of a room that a dialling end has too, except for
+// options that concern one end alone.
 func shared[T any](opts []T) []tcproom.DialOption {
 	var both []tcproom.DialOption
 	for _, o := range opts {
@@ -237,9 +236,9 @@ func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
 // [tcproom.Handshake] hook that waits for the client; and at once if opts set a
 // dialler.
 //
-// Framing, codec and message limit are those that the server was given, unless
-// opts say otherwise; the other options of the server are not a client's. The
-// client is closed at the end of the test.
+// Framing, codec and message limit are the server's, unless opts set others; the
+// other options of the server are not a client's. The client is closed at the end of
+// the test.
 func (s *Server) Dial(opts ...tcproom.DialOption) *tcproom.Conn {
 	s.watch.use("Server.Dial")
 	s.watch.t.Helper()
@@ -313,8 +312,8 @@ func (s *Server) connect(addr string, dial dialler, opts []tcproom.DialOption) (
 // A client is a dialling end that the end of the test closes.
 type client struct {
 	conn  *tcproom.Conn
-	link  *Conn  // nil where it is not in memory
-	local string // its address; empty where another dialled
+	link  *Conn  // nil if it is not in memory
+	local string // its address; empty if it was not dialled here
 	who   string
 	in    *inbox // nil unless it is a Member
 }
@@ -334,8 +333,8 @@ func (s *Server) addClient(cl *client) error {
 	return nil
 }
 
-// Transcript returns the room's order so far: of all messages, joins and
-// leaves, whoever saw them. They are all kept until the test ends.
+// Transcript returns the room's order so far: all messages, joins and leaves, whether
+// a member received them or not. They are kept until the test ends.
 func (s *Server) Transcript() *Transcript {
 	s.watch.use("Server.Transcript")
 	return s.rec.transcript()

@@ -93,7 +93,7 @@ func caller() string {
 	}
 }
 
-// hookFailed hears of panics and Goexits in hooks, on their goroutines.
+// hookFailed is called for each panic and Goexit in a hook, on the hook's goroutine.
 func (w *watch) hookFailed(err error, name string) {
 	var he *tcproom.HookError
 	if !errors.As(err, &he) {
@@ -148,7 +148,7 @@ func (w *watch) noteHook(what string) {
 	w.hooks = append(w.hooks, what)
 }
 
-// firstHook says which hook failed first.
+// firstHook returns which hook failed first.
 func (w *watch) firstHook() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,7 +170,7 @@ func (w *watch) serveEnded(err error) {
 
 const label = "roomtest"
 
-// label marks this goroutine, and those that it starts, as the server's.
+// label marks this goroutine, and all that it starts, as the server's.
 func (w *watch) label() {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(label, w.id)))
 }
@@ -201,7 +201,7 @@ func stackLines(block string) string {
 	return b.String() + "\n"
 }
 
-// logger returns where the room logs to unless the user says otherwise.
+// logger returns the room's logger, unless the user sets another.
 func (w *watch) logger() *slog.Logger {
 	return slog.New(logHandler{slog.NewTextHandler(logWriter{w}, &slog.HandlerOptions{
 		Level: slog.LevelWarn,
