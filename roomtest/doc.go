@@ -84,8 +84,8 @@
 //	srv.Bot("crowd", roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
 //	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
 //
-// [Bot.Do] makes a bot do something at once. [Server.Kick] removes a client, and
-// [Server.Link] is the room's end of its connection, for faults.
+// [Bot.Do] makes a bot do something without a rule. [Server.Kick] removes a client,
+// and [Server.Link] is the room's end of its connection, for faults.
 //
 // # Virtual time
 //

@@ -39,9 +39,9 @@ func (m Match) match(ev *tcproom.Event) (groups []string, ok bool) {
 	return m.fn(ev)
 }
 
-// Where matches the events for which fn returns true; desc says in a few words
-// which those are. fn is called on the goroutine of the expectation or bot, and
-// must keep nothing of the event.
+// Where matches the events for which fn returns true; desc describes them in a few
+// words. fn is called on the goroutine of the expectation or bot, and must keep
+// nothing of the event.
 func Where(desc string, fn func(ev tcproom.Event) bool) Match {
 	return Match{desc, func(ev *tcproom.Event) ([]string, bool) { return nil, fn(*ev) }}
 }
@@ -58,17 +58,17 @@ func Any(kinds ...tcproom.Kind) Match {
 	return Where("any "+strings.Join(names, " or "), func(ev tcproom.Event) bool { return slices.Contains(kinds, ev.Kind) })
 }
 
-// Message matches a message with exactly this body. from is the name of who
-// said it; "*" is the room itself, and "" is anybody.
+// Message matches a message with exactly this body. from is the sender's name; "*" is
+// the room itself, and "" is any sender.
 func Message(from, body string) Match {
 	return Where("message "+who(from)+": "+safe([]byte(body)), func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Message && isFrom(&ev, from) && string(ev.Body) == body
 	})
 }
 
-// MessageLike matches a message in whose body the regular expression pattern,
-// in the syntax of package regexp, matches somewhere. from is that of
-// [Message]. It panics when the pattern is none.
+// MessageLike matches a message in whose body the regular expression pattern, in the
+// syntax of package regexp, matches somewhere. from is as for [Message]. It panics
+// when the pattern is none.
 func MessageLike(from, pattern string) Match {
 	re := regexp.MustCompile(pattern)
 	desc := fmt.Sprintf("message of %s like %q", who(from), pattern)
@@ -81,22 +81,22 @@ func MessageLike(from, pattern string) Match {
 	}}
 }
 
-// Direct matches what the room said to this member alone, with exactly this
-// body. The codecs Text and Raw do not tell it from a [Message] of "*".
+// Direct matches what the room sent to this member alone, with exactly this body.
+// With the codecs Text and Raw it cannot be told from a [Message] of "*".
 func Direct(body string) Match {
 	return Where("direct "+safe([]byte(body)), func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Direct && string(ev.Body) == body
 	})
 }
 
-// Joined matches the join of a member of this name; "" is anybody's.
+// Joined matches the join of a member of this name; "" is any member's.
 func Joined(name string) Match {
 	return Where(who(name)+" joined", func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Join && (name == "" || ev.From.Name == name)
 	})
 }
 
-// Left matches the leave of a member of this name; "" is anybody's.
+// Left matches the leave of a member of this name; "" is any member's.
 func Left(name string) Match {
 	return Where(who(name)+" left", func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Leave && (name == "" || ev.From.Name == name)

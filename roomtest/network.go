@@ -15,28 +15,28 @@ import (
 // connections to them. Its zero value is an empty one; it must not be copied.
 // Networks have nothing to do with each other, and need no port of the machine.
 //
-// It may be used in a testing/synctest bubble: everything in it waits on the
-// bubble's clock. Addresses are those of a [net.TCPAddr]. A host that is no IP
-// address, such as "chat.example", gets one of its own, of 198.18.0.0/15, the
-// first time that something listens at it; "localhost" is 127.0.0.1.
+// It may be used in a testing/synctest bubble: everything in it waits on the bubble's
+// clock. Addresses are of type [*net.TCPAddr]. A host that is no IP address, such as
+// "chat.example", gets one of its own, of 198.18.0.0/15, the first time that
+// something listens at it; "localhost" is 127.0.0.1.
 //
 // All methods may be called from many goroutines.
 type Network struct {
 	mu        sync.Mutex // guards what follows; never held while waiting
 	listeners map[netip.AddrPort]*Listener
 	hosts     map[string]netip.Addr
-	lastPort  uint16 // that was given to whoever asked for none
+	lastPort  uint16 // that was given to a listener or conn without one
 }
 
 var localhost = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// firstPort is the first of those that are given to whoever asks for none.
+// firstPort is the first port that is given to a listener or conn without one.
 const firstPort = 32768
 
-// Listen listens at addr, "host:port". Without a port, or with port 0, it has a
-// free one, which the listener's Addr says. Without a host, or with an
-// unspecified one such as 0.0.0.0, connections to this port of any host reach it,
-// but those to a host that is listened at by name; its address says 127.0.0.1.
+// Listen listens at addr, "host:port". Without a port, or with port 0, it has a free
+// one, see the listener's Addr. Without a host, or with an unspecified one such as
+// 0.0.0.0, connections to this port of any host reach it, unless another listener has
+// that host by name; its address is at 127.0.0.1.
 //
 // It returns an error for an address that makes no sense, and, until that
 // listener is closed, [syscall.EADDRINUSE] for one that is taken.
@@ -79,9 +79,9 @@ func (n *Network) forget(at netip.AddrPort) {
 // "tcp4" or "tcp6". The conn is a [*Conn]. It is what [tcproom.WithDialer] wants.
 //
 // It returns when the connection waits for Accept, as TCP does. It returns
-// [syscall.ECONNREFUSED] where nothing listens, or the listener refuses. When 128
-// connections wait already, it blocks until one is accepted, the
-// listener is closed, or ctx ends, whose cause it returns.
+// [syscall.ECONNREFUSED] if nothing listens, or the listener refuses. When 128
+// connections wait already, it blocks until one is accepted, the listener is closed,
+// or ctx ends, whose cause it returns.
 func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
@@ -172,7 +172,7 @@ func (n *Network) hostLocked(host string, add bool) netip.Addr {
 	return ip
 }
 
-// shownAddr is at as conns and listeners say it.
+// shownAddr is at as conns and listeners show it.
 func shownAddr(at netip.AddrPort) net.Addr {
 	if at.Addr().IsUnspecified() {
 		at = netip.AddrPortFrom(localhost, at.Port())

@@ -18,15 +18,15 @@ const (
 	keptSize = 4 << 10
 )
 
-// A pipe is one direction of a connection: bytes, the end of the stream, and
-// the faults. The positions of its stream say how far it has come:
+// A pipe is one direction of a connection: bytes, the end of the stream, and the
+// faults. The positions in its stream show how far it has come:
 //
 //	read ≤ arrived ≤ departed ≤ written
 //
-// What was written waits for the link, if that has a bandwidth; departs;
-// arrives when its latency is over; and is read. Nothing moves by itself:
-// whoever looks moves everything to where it is at that moment, and a timer
-// wakes whoever waits at the next moment at which something will move.
+// What was written waits for the link, if that has a bandwidth; departs; arrives when
+// its latency is over; and is read. Nothing moves by itself: each call moves
+// everything to its place at that moment, and a timer wakes waiting calls at the next
+// moment at which something will move.
 type pipe struct {
 	back *pipe // the other direction
 
@@ -34,8 +34,8 @@ type pipe struct {
 	readable sync.Cond
 	writable sync.Cond
 	writing  bool  // one Write at a time
-	begun    int64 // where in the stream the last one began
-	limit    int   // of the bytes not departed and those arrived, together
+	begun    int64 // position in the stream at which the last one began
+	limit    int   // of the bytes not departed and the bytes arrived, together
 	faults   faults
 
 	data     []byte // [read, written)
@@ -59,7 +59,7 @@ type pipe struct {
 	finLost    bool
 	finArrived bool
 	finErr     error // what the reader gets at the end
-	cut        bool  // the reader was told that the stream ended; what comes vanishes
+	cut        bool  // the reader has got the end of the stream; what comes vanishes
 
 	readErr   error // instead of anything else
 	writeErr  error
@@ -70,8 +70,8 @@ type pipe struct {
 	timerAt         time.Time
 }
 
-// A mark says when the bytes before a position arrive: when it is due, and
-// those before it have arrived.
+// A mark is for the bytes before a position: they arrive when it is due and the
+// earlier marks have arrived.
 type mark struct {
 	pos int64
 	due time.Time
@@ -144,7 +144,7 @@ func (p *pipe) ended() bool {
 	return p.cut || p.finArrived && p.read == p.written && !p.faults.stalled
 }
 
-// trip cuts or resets where enough bytes were read.
+// trip cuts or resets if enough bytes were read.
 func (p *pipe) trip() {
 	if p.faults.reset == 0 {
 		p.reset()
@@ -188,7 +188,7 @@ func (p *pipe) Write(b []byte) (n int, err error) {
 	}
 }
 
-// mayWrite says why nothing can be written, if so.
+// mayWrite returns why nothing can be written, or nil.
 func (p *pipe) mayWrite() error {
 	switch {
 	case p.closed():
@@ -200,7 +200,7 @@ func (p *pipe) mayWrite() error {
 	case !p.finished.IsZero():
 		return syscall.EPIPE
 	case p.abandoned && !p.back.faults.blackHole:
-		return syscall.EPIPE // in a black hole the writer does not hear of it
+		return syscall.EPIPE // a black hole keeps it from the writer
 	}
 	return nil
 }
@@ -221,8 +221,8 @@ func (p *pipe) put(b []byte, now time.Time) int {
 		return 0
 	}
 	if len(p.data)+int(room) > cap(p.data) {
-		// Moved to the front, where that leaves half of the buffer free, and
-		// else to a larger one.
+		// Moved to the front if that leaves half of the buffer free, and else to a
+		// larger one.
 		held := p.held[:0]
 		if 2*(len(p.data)+int(room)) > cap(held) {
 			held = make([]byte, 0, 2*(len(p.data)+int(room)))
@@ -237,9 +237,9 @@ func (p *pipe) put(b []byte, now time.Time) int {
 	return int(room)
 }
 
-// advance moves everything to where it is at now. It is called before a byte
-// is added and before the faults change, so that what it does later, at
-// once, is what would have happened at each moment between.
+// advance moves everything to its place at now. It is called before a byte is added
+// and before the faults change, so that what it does later, at once, is what would
+// have happened at each moment between.
 func (p *pipe) advance(now time.Time) {
 	for p.written > p.departed {
 		if p.link.piece == 0 {
@@ -248,7 +248,7 @@ func (p *pipe) advance(now time.Time) {
 		if p.link.free.After(now) {
 			break
 		}
-		from := min(p.departed, p.begun) // also where a Write goes in several pieces
+		from := min(p.departed, p.begun) // also if a Write goes in several pieces
 		p.departed += p.link.piece
 		p.link.piece = 0
 		if p.departed == p.written {
@@ -270,9 +270,8 @@ func (p *pipe) advance(now time.Time) {
 	}
 }
 
-// enterLink begins to pass the next piece: behind the last, or now where the
-// link has rested. Times are counted from where it rested, so that rounding
-// does not add up.
+// enterLink begins to pass the next piece: behind the last, or now if the link has
+// rested. Times are counted from its rest, so that rounding does not add up.
 func (p *pipe) enterLink(now time.Time) {
 	l := &p.link
 	if l.began.IsZero() {
@@ -283,8 +282,8 @@ func (p *pipe) enterLink(now time.Time) {
 	l.free = l.began.Add(p.faults.passing(l.bytes))
 }
 
-// send puts m, which departs when it says it is due and is of the write that
-// began at this position, on its way.
+// send puts m on its way. m departs when it is due, and is of the write that began at
+// this position.
 func (p *pipe) send(m mark, from int64) {
 	m.due = m.due.Add(p.faults.delay(from))
 	p.marks = append(p.marks, m)
@@ -441,11 +440,11 @@ func (p *pipe) closedByReader() bool {
 	return p.abandoned
 }
 
-// lost is what progress returns where nothing will follow.
+// lost is what progress returns if nothing will follow.
 const lost time.Duration = -1
 
-// progress returns the reader's position and in how long something moves by
-// itself: 0 where it waits for the reader.
+// progress returns the reader's position and in how long something moves by itself: 0
+// if it waits for the reader.
 func (p *pipe) progress() (read int64, next time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -460,8 +459,8 @@ func (p *pipe) progress() (read int64, next time.Duration) {
 	return p.read, 0
 }
 
-// A deadline is one of a direction's. It has expired when its timer says so
-// or the clock does, which do not agree to the nanosecond.
+// A deadline is one of a direction's. It has expired by its timer or by the clock,
+// which do not agree to the nanosecond.
 type deadline struct {
 	wake  *sync.Cond // whose lock guards what follows
 	at    time.Time

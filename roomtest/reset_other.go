@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// isReset reports whether err says that the peer has reset a connection.
+// isReset reports whether err is a reset of the connection by its peer.
 func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }

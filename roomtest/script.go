@@ -10,7 +10,7 @@ import (
 	"example.com/tcproom"
 )
 
-// A Rule says when a [Bot] does what. [On], [Start], [After], [Every],
+// A Rule is what a [Bot] does, and when. [On], [Start], [After], [Every],
 // [JoinAfter], [JoinOn] and [ReturnOn] make one; the zero Rule does nothing.
 type Rule struct {
 	kind    ruleKind
@@ -31,12 +31,12 @@ const (
 	returnRule
 )
 
-// On is followed when the bot hears an event that m matches: a message, a
-// join, a leave, a gap, a goodbye or a direct message. Of several such rules the
-// first that matches is followed, and no other. What bots do is not matched, and
-// neither is what a hook has the room say for it, by Broadcast: so bots do not talk
-// with each other or with themselves for ever. A hook that answers each direct
-// message, or broadcasts on a goroutine of its own, needs rules that match less than [Any].
+// On is followed when the bot receives an event that m matches: a message, a join, a
+// leave, a gap, a goodbye or a direct message. Of several such rules the first that
+// matches is followed, and no other. What bots do is not matched, and neither is what
+// a hook broadcasts for it: so bots do not answer each other or themselves for ever.
+// A hook that answers each direct message, or broadcasts on a goroutine of its own,
+// needs rules that match less than [Any].
 func On(m Match, do ...Action) Rule { return Rule{kind: onRule, match: m, do: do} }
 
 // Start is followed once, when the bot begins.
@@ -82,11 +82,11 @@ func beginsOutside(rules []Rule) bool {
 
 // An Action is what a [Bot] does. The zero Action does nothing.
 //
-// What a bot says while it is silent or outside of the room is lost. What the
-// room does not allow, because it is too large or because a framing in use cannot
-// carry it, ends the bot's stay, as it would a client's. An action that fails,
-// or waits for longer than [Server.Within] says, fails the test, and what comes
-// after it in its list is not done.
+// What a bot sends while it is silent or outside of the room is lost. What the room
+// does not allow, because it is too large or because a framing in use cannot carry
+// it, ends the bot's stay, as it would end a client's. An action that fails, or waits
+// for longer than [Server.Within], fails the test, and the actions after it in its
+// list are not done.
 type Action struct {
 	what string // for texts
 	do   func(*turn) error
@@ -95,31 +95,31 @@ type Action struct {
 // A turn is one run of a list of actions.
 type turn struct {
 	bot    *Bot
-	ev     tcproom.Event // what the rule matched; zero where it matched nothing
+	ev     tcproom.Event // what the rule matched; zero if it matched nothing
 	groups []string      // of the match, the whole body first
 	count  int           // of Flood
 }
 
-// Say says text to everyone. In it $1 to $9 stand for what the groups of a
-// [MessageLike] matched, $0 for all that it matched, with other matches for the
-// body, $from for the name of whoever the rule matched, and $$ for a dollar.
+// Say sends text to everyone. In it $1 to $9 stand for what the groups of a
+// [MessageLike] matched, $0 for all that it matched, or with other matches the body,
+// $from for the name of the member that the rule matched, and $$ for a dollar.
 func Say(text string) Action {
 	return Action{fmt.Sprintf("Say(%q)", short(text)), func(t *turn) error { return t.bot.say([]byte(t.expand(text))) }}
 }
 
-// Echo says to everyone the body that the rule matched, byte for byte.
+// Echo sends everyone the body that the rule matched, byte for byte.
 func Echo() Action {
 	return Action{"Echo()", func(t *turn) error { return t.bot.say(t.ev.Body) }}
 }
 
-// Tell says text to the one whom the rule matched, alone: a direct message,
-// which comes from the room. Text is as with [Say]. Where that one has left it is lost.
+// Tell sends text to the member that the rule matched, alone: a direct message, which
+// comes from the room. Text is as with [Say]. If the member has left it is lost.
 func Tell(text string) Action {
 	return Action{fmt.Sprintf("Tell(%q)", short(text)), func(t *turn) error { return t.bot.tell(t.ev.From, []byte(t.expand(text))) }}
 }
 
-// Flood says text n times, as fast as the room takes it. Text is as with
-// [Say], and $n in it is 1, 2, 3, … With zero and negative n nothing is said.
+// Flood sends text n times, as fast as the room takes it. Text is as with [Say], and
+// $n in it is 1, 2, 3, … With zero and negative n it sends nothing.
 func Flood(n int, text string) Action {
 	return Action{fmt.Sprintf("Flood(%d, %q)", n, short(text)), func(t *turn) error {
 		for t.count = 1; t.count <= n && t.bot.isHeard(); t.count++ {
@@ -131,35 +131,34 @@ func Flood(n int, text string) Action {
 	}}
 }
 
-// Wait waits for d; zero and negative values do not wait. What the bot hears
-// meanwhile it attends to afterwards.
+// Wait waits for d; zero and negative values do not wait. The bot attends afterwards
+// to what it receives meanwhile.
 func Wait(d time.Duration) Action {
 	return Action{fmt.Sprintf("Wait(%v)", d), func(t *turn) error { return t.bot.pause(d) }}
 }
 
-// GoSilent makes the bot a laptop that sleeps: it is connected, reads and
-// hears nothing and says nothing, [Tell] and [Kick] included, until [WakeUp] or
-// [Leave].
+// GoSilent makes the bot a laptop that sleeps: it stays connected, but reads nothing
+// and sends nothing, [Tell] and [Kick] included, until [WakeUp] or [Leave].
 func GoSilent() Action { return Action{"GoSilent()", memberOnly((*Bot).goSilent)} }
 
-// WakeUp ends [GoSilent]. The bot then hears what it had not attended to, and
-// what its connection has kept for it, or that the room has ended it meanwhile.
+// WakeUp ends [GoSilent]. The bot then attends to what it had not attended to, and to
+// what its connection has kept for it, or finds that the room has ended it meanwhile.
 func WakeUp() Action { return Action{"WakeUp()", memberOnly((*Bot).wakeUp)} }
 
 // Leave leaves the room in good order: when it is done, the leave is ordered.
 // Outside of the room it does nothing.
 func Leave() Action { return Action{"Leave()", memberOnly((*Bot).leave)} }
 
-// Vanish leaves without a word, by a reset of the connection, like a process
-// that was killed. It does not wait until the room has noticed. Outside of the room it does nothing.
+// Vanish leaves by a reset of the connection, like a process that was killed. It does
+// not wait until the room has noticed. Outside of the room it does nothing.
 func Vanish() Action { return Action{"Vanish()", memberOnly((*Bot).vanish)} }
 
 // Join joins the room, or joins it again. Inside of it, it does nothing. A
 // refusal fails the test. Whatever the bot was, it is not silent then.
 func Join() Action { return Action{"Join()", memberOnly((*Bot).join)} }
 
-// Kick has the room remove the one whom the rule matched, see [tcproom.Room.Kick].
-// Where that one has left it does nothing.
+// Kick makes the room remove the member that the rule matched, see
+// [tcproom.Room.Kick]. If the member has left it does nothing.
 func Kick(reason string) Action {
 	return Action{fmt.Sprintf("Kick(%q)", reason), func(t *turn) error { return t.bot.kick(t.ev.From, reason) }}
 }

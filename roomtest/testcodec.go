@@ -37,33 +37,34 @@ var (
 	lawRoom         = &law{"in a room", "a room and its members can use the codec: each message that is not refused arrives as one message"}
 )
 
-// TestCodec tests that c does what [tcproom.Codec] asks of it and, where it is
-// one, [tcproom.Greeter] and [tcproom.Pinger]. It returns nil, or all violations joined, each with
-// the first input that showed it and what the contract says; errors begin with
-// "roomtest: codec" and the type.
+// TestCodec tests that c does what [tcproom.Codec] asks of it and, if it is one,
+// [tcproom.Greeter] and [tcproom.Pinger]. It returns nil, or all violations joined,
+// each with the first input that showed it and the contract's words; errors begin
+// with "roomtest: codec" and the type.
 //
 // Towards the room, a body must arrive byte for byte. Towards a member a codec
 // may lose things, as [tcproom.Text] and [tcproom.Raw] do. What is tested then:
 //
-//   - Each event that a room makes is said or is [tcproom.ErrNoFrame], and is
-//     parsed as its kind, as a Message, or, a Refused, as a Goodbye. Odd bodies
-//     may be refused; "hi" may not.
-//   - A field is what it was, or empty. A time may be cut to the second, a reason or a list of
-//     members at its end; of a Gap the number of events counts. A body of printable
-//     ASCII is what it was.
-//   - What was parsed is said and parsed again without change.
+//   - Each event that a room makes is encoded or is [tcproom.ErrNoFrame], and is
+//     parsed as its kind, as a Message, or, a Refused, as a Goodbye. Odd bodies may
+//     be refused; "hi" may not.
+//   - A field is what it was, or empty. A time may be cut to the second, a reason or
+//     a list of members at its end; of a Gap the number of events counts. A body of
+//     printable ASCII is what it was.
+//   - What was parsed is encoded and parsed again without change.
 //   - No body forges: one that holds the encoded form of another event is parsed
 //     as a Message of its sender.
-//   - No frame is longer than MaxFrame says, for the worst of bodies, names and reasons.
-//   - A ping and a pong are heard as such in both directions, and nothing else is.
+//   - No frame is longer than MaxFrame returns, for the worst of bodies, names and
+//     reasons.
+//   - A ping and a pong are parsed as such in both directions, and nothing else is.
 //   - Garbage is an error, or an event with a kind, and no panic.
-//   - Two members of a real room, in memory, hear each message as one message, in
-//     Length and, if it carries plain events, in Lines. This is tried where nothing
-//     else was found.
+//   - Two members of a real room, in memory, receive each message as one message, in
+//     Length and, if it carries plain events, in Lines. This is tried if nothing else
+//     was found.
 //
-// It tests the same for the same c, takes about a second at most (ten times as
-// long under the race detector, which it needs to find data races), and
-// returns after some ten seconds where c does not. It may be called from many goroutines.
+// It tests the same for the same c, takes about a second at most (ten times as long
+// under the race detector, which it needs to find data races), and returns after some
+// ten seconds if c does not. It may be called from many goroutines.
 func TestCodec(c tcproom.Codec) error {
 	t := &codecTest{findings: findings{what: fmt.Sprintf("codec %T", c)}, c: c}
 	t.greeter, _ = c.(tcproom.Greeter)
@@ -264,7 +265,7 @@ func (t *codecTest) said(ev tcproom.Event) (frame []byte, got tcproom.Event, ok 
 	return frame, got, true
 }
 
-// testEvents tests that events are said and parsed as what they are.
+// testEvents tests that events are encoded and parsed as what they are.
 func (t *codecTest) testEvents() {
 	for _, ev := range roomEvents() {
 		_, err := t.event(ev)
@@ -289,7 +290,7 @@ func (t *codecTest) testEvents() {
 	}
 }
 
-// testStable tests that what was parsed says the same.
+// testStable tests that what was parsed is encoded as the same.
 func (t *codecTest) testStable(ev tcproom.Event) {
 	_, once, ok := t.said(ev)
 	if !ok {
@@ -565,7 +566,7 @@ func (t *codecTest) testConcurrent() {
 	})
 }
 
-// repeat says ev as it was said before.
+// repeat encodes ev as it was encoded before.
 func (t *codecTest) repeat(ev tcproom.Event, want []byte, parsed tcproom.Event) {
 	ev.Body, ev.Members = bytes.Clone(ev.Body), slices.Clone(ev.Members)
 	frame, err := t.c.AppendEvent(nil, &ev)
@@ -578,7 +579,7 @@ func (t *codecTest) repeat(ev tcproom.Event, want []byte, parsed tcproom.Event) 
 	}
 }
 
-// repeatMessage says what is said nowhere else.
+// repeatMessage encodes what is encoded nowhere else.
 func (t *codecTest) repeatMessage(body []byte) {
 	frame, err := t.c.AppendMessage(nil, body)
 	if err != nil {
@@ -636,7 +637,7 @@ func (t *codecTest) testWelcome() {
 	}
 }
 
-// isBeat reports whether err says that a frame is a ping or a pong.
+// isBeat reports whether err means that a frame is a ping or a pong.
 func isBeat(err error) bool {
 	return errors.Is(err, tcproom.ErrPing) || errors.Is(err, tcproom.ErrPong)
 }
@@ -675,7 +676,7 @@ func (t *codecTest) testBeat(name string, appendBeat func(dst []byte) []byte, wa
 	}
 }
 
-// roomFramings are those with which a codec is tried.
+// roomFramings are the framings with which a codec is tried.
 var roomFramings = []tcproom.Framing{tcproom.Lines{}, tcproom.Length{}}
 
 // testRoom tests two members in a room. What has been found already would only
@@ -696,8 +697,8 @@ func (t *codecTest) testRoom() {
 	}
 }
 
-// fits reports whether f carries all that the codec says of plain events: some
-// codecs need newlines.
+// fits reports whether f carries the frames of plain events: some codecs need
+// newlines.
 func (t *codecTest) fits(f tcproom.Framing) bool {
 	hi, _ := t.messageFrame([]byte("hi"))
 	frames := [][]byte{hi}
@@ -777,14 +778,14 @@ func hearAll(ctx context.Context, c *tcproom.Conn, bodies []string) error {
 	return nil
 }
 
-// sameEvent reports whether a and b say the same.
+// sameEvent reports whether a and b are the same.
 func sameEvent(a, b *tcproom.Event) bool {
 	return a.Kind == b.Kind && a.Seq == b.Seq && a.From == b.From && a.Time.Equal(b.Time) && bytes.Equal(a.Body, b.Body) &&
 		a.GapFrom == b.GapFrom && a.GapTo == b.GapTo && a.Code == b.Code && a.Text == b.Text &&
 		a.Epoch == b.Epoch && slices.Equal(a.Members, b.Members) && a.Total == b.Total
 }
 
-// describe says an event in a line.
+// describe returns an event in a line.
 func describe(ev *tcproom.Event) string {
 	var b strings.Builder
 	b.WriteString("a " + ev.Kind.String())

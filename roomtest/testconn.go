@@ -34,8 +34,8 @@ var (
 )
 
 const (
-	// hangs is how long a call may take of which the contract says that it
-	// returns. crypto/tls waits for up to five seconds in Close.
+	// hangs is how long a call may take that has to return. crypto/tls waits for up
+	// to five seconds in Close.
 	hangs = 8 * time.Second
 	// settles is what a call gets to block before the other end, or Close,
 	// interferes. A call that has not begun by then makes a check weaker and
@@ -48,20 +48,20 @@ const (
 // past is a deadline that has expired.
 var past = time.Unix(1, 0)
 
-// TestConn tests that the ends of a connection do what
-// [tcproom.Room.ServeConn] and [tcproom.NewConn] need of a [net.Conn]. mk
-// makes a connected pair, which has negotiated what it has to. TestConn returns nil, the error of mk, or all violations joined,
-// each with the call that showed it and what the contract says.
+// TestConn tests that the ends of a connection do what [tcproom.Room.ServeConn] and
+// [tcproom.NewConn] need of a [net.Conn]. mk makes a connected pair, which has
+// negotiated what it has to. TestConn returns nil, the error of mk, or all violations
+// joined, each with the call that showed it and the contract's words.
 //
-// Bytes, ends of the stream, deadlines, half-close where the type has a
-// CloseWrite, concurrent use and, above all, that Close unblocks Read and Write:
-// what is tested with one end is tested with the other too. Where a Write never blocks,
-// as far as 16 MiB show it, what concerns one that does is not tested.
+// Bytes, ends of the stream, deadlines, half-close where the type has a CloseWrite,
+// concurrent use and, above all, that Close unblocks Read and Write: what is tested
+// with one end is tested with the other too. If 16 MiB do not make a Write block, the
+// rules for a blocked Write are not tested.
 //
-// It calls mk some thirty times, one after the other, uses the pairs at the
-// same time, and closes both ends of each. A call that has not returned after eight
-// seconds is a violation, which names it; the goroutine that made it stays
-// behind, and no other. With a conn that does all that is asked it takes about half a second.
+// It calls mk some thirty times, one after the other, uses the pairs at the same
+// time, and closes both ends of each. A call that has not returned after eight
+// seconds is a violation, which names it; the goroutine that made it stays behind,
+// and no other. With a conn that keeps all rules it takes about half a second.
 //
 // [net.Pipe], TCP and unix sockets and TLS over them pass. It works in a bubble of
 // testing/synctest, with conns that do.
@@ -114,7 +114,7 @@ type end struct {
 	t    *connTest
 }
 
-// newConnTest makes the pair. It returns nil where mk hangs or panics.
+// newConnTest makes the pair. It returns nil if mk hangs or panics.
 func newConnTest(all *findings, mk func() (a, b net.Conn, err error), swap bool) (*connTest, error) {
 	t := &connTest{}
 	var a, b net.Conn
@@ -186,7 +186,7 @@ func (p *pending) run(fn func() (int, error)) {
 	p.panicked = !p.t.call(p.what, nil, func() { p.n, p.err = fn() })
 }
 
-// ended waits for the call, and reports that it broke l where it hangs.
+// ended waits for the call, and reports that it broke l if it hangs.
 func (p *pending) ended(l *law, when string) bool {
 	timer := time.NewTimer(hangs)
 	defer timer.Stop()
@@ -265,7 +265,7 @@ func (t *connTest) passes(l *law, from, to *end, word, when string) bool {
 	return true
 }
 
-// blockWrite writes until Write blocks. ok is false where it does not.
+// blockWrite writes until Write blocks. ok is false if it does not.
 func (e *end) blockWrite() (p *pending, ok bool) {
 	var written atomic.Int64
 	p = e.t.begin(e.name+".Write", func() (n int, err error) {
@@ -548,9 +548,9 @@ func (t *connTest) testDeadlinesApart() {
 	}
 }
 
-// testConcurrent does everything at once and closes in the middle of it. Data
-// races show under the race detector. Writers end by themselves: in a bubble no
-// time passes while anybody is at work.
+// testConcurrent does everything at once and closes in the middle of it. Data races
+// show under the race detector. Writers end by themselves: in a bubble no time passes
+// while a goroutine is at work.
 func (t *connTest) testConcurrent() {
 	const writes = 1000
 	middle := make(chan struct{})

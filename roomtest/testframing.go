@@ -33,9 +33,9 @@ var (
 	lawOrder       = &law{"bytes and order", "Chunks keeps the bytes and their order"}
 )
 
-// TestFraming tests that f does what [tcproom.Framing] asks of it. It returns
-// nil, or all violations joined, each with the first input that showed it and
-// what the contract says; errors begin with "roomtest: framing" and the type.
+// TestFraming tests that f does what [tcproom.Framing] asks of it. It returns nil, or
+// all violations joined, each with the first input that showed it and the contract's
+// words; errors begin with "roomtest: framing" and the type.
 //
 //	func TestMyFraming(t *testing.T) {
 //		if err := roomtest.TestFraming(myFraming{}); err != nil {
@@ -53,9 +53,9 @@ var (
 // [tcproom.Chunks], which promises no boundaries, is excepted by name: only
 // its bytes, their order and its arguments are tested.
 //
-// It tests the same for the same f, writes nothing, takes well below a second
-// (ten times as long under the race detector), and returns after some ten
-// seconds where f does not. It may be called from many goroutines.
+// It tests the same for the same f, writes nothing, takes well below a second (ten
+// times as long under the race detector), and returns after some ten seconds if f
+// does not. It may be called from many goroutines.
 func TestFraming(f tcproom.Framing) error {
 	t := &framingTest{findings: findings{what: fmt.Sprintf("framing %T", f)}, f: f}
 	_, t.chunks = f.(tcproom.Chunks)
@@ -71,8 +71,8 @@ type framingTest struct {
 	chunks bool
 }
 
-// append calls AppendFrame, and checks what holds of every call. ok is false
-// where body was not framed.
+// append calls AppendFrame, and checks what holds of every call. ok is false if body
+// was not framed.
 func (t *framingTest) append(dst, body []byte) (out []byte, ok bool) {
 	in, held := lend(body), bytes.Clone(dst)
 	var err error
@@ -159,7 +159,7 @@ func smallBodies() [][]byte {
 	}
 }
 
-// carried returns those that f carries, and their frames.
+// carried returns the bodies that f carries, and their frames.
 func (t *framingTest) carried(bodies [][]byte) (kept, frames [][]byte) {
 	for _, body := range bodies {
 		if frame, ok := t.frame(body); ok {
@@ -207,8 +207,8 @@ func (t *framingTest) testKeeps() {
 	}
 }
 
-// sizedBodies are bodies around the sizes where a length needs one more byte
-// or digit.
+// sizedBodies are bodies around the sizes at which a length needs one more byte or
+// digit.
 func sizedBodies() (bodies [][]byte) {
 	for _, size := range []int{0, 1, 2, 9, 10, 99, 100, 127, 128, 253, 254, 255, 256, 257, 999, 1000, 16383, 16384, 65535, 65536, 65537} {
 		bodies = append(bodies, bytes.Repeat([]byte("a"), size), randomBytes(uint64(size), size))
@@ -264,7 +264,7 @@ func (t *framingTest) testBodies() {
 	}
 }
 
-// testPieces tests body or, where it is refused, its halves.
+// testPieces tests body or, if it is refused, its halves.
 func (t *framingTest) testPieces(body []byte) {
 	if !t.roundTrip(body) && len(body) > 3 {
 		t.testPieces(body[:len(body)/2+1])
@@ -284,7 +284,7 @@ func allPairs() []byte {
 	return append(b, 0)
 }
 
-// spiced returns up to most bytes of those that framings give a meaning.
+// spiced returns up to most bytes, of the values that framings give a meaning.
 func spiced(r *rand.Rand, most int) []byte {
 	const spices = "\r\n\x00\x00\x01\x7f\x80\xff\xff:,0123456789aA \t\\\"Content-Length: \r\n"
 	b := make([]byte, r.IntN(most))
@@ -354,7 +354,7 @@ func (t *framingTest) compare(l *law, r *reader, bodies [][]byte, how string) {
 	}
 }
 
-// difference says where got and want begin to differ.
+// difference describes the place at which got and want begin to differ.
 func difference(got, want [][]byte) string {
 	for i := range min(len(got), len(want)) {
 		if !bytes.Equal(got[i], want[i]) {
@@ -407,8 +407,8 @@ func (t *framingTest) testInterleaved(stream []byte) {
 	}
 }
 
-// testBehind tests that SplitFrame does not look behind data, where a buffer
-// may hold what belongs to no stream, or to the next read.
+// testBehind tests that SplitFrame does not look behind data: a buffer may hold there
+// what belongs to no stream, or to the next read.
 func (t *framingTest) testBehind(stream []byte) {
 	for cut := range stream {
 		var n, n2 int
@@ -432,7 +432,7 @@ func (t *framingTest) testBodiesStay(stream []byte) {
 		for rest := bytes.Clone(stream); len(rest) > 0; {
 			n, body, err := t.f.SplitFrame(rest, 1<<10)
 			if err != nil || n <= 0 || n > len(rest) {
-				return // told elsewhere
+				return // reported elsewhere
 			}
 			bodies, was, rest = append(bodies, body), append(was, bytes.Clone(body)), rest[n:]
 		}
@@ -442,7 +442,7 @@ func (t *framingTest) testBodiesStay(stream []byte) {
 	}
 }
 
-// cuts returns where to cut a frame of n bytes: everywhere, if it is short.
+// cuts returns the places to cut a frame of n bytes at: all, if it is short.
 func cuts(n int) (at []int) {
 	for i := range n {
 		if i <= 300 || n-i <= 20 || i&(i-1) == 0 {
@@ -496,9 +496,9 @@ func (t *framingTest) testTooLarge(frame []byte, size, max int) {
 	}
 }
 
-// testEarly tests that what is far above the limit is refused by its
-// beginning: by bytes that no frame within the limit begins with or, where
-// there are none, when twice the bytes of the longest such frame are there.
+// testEarly tests that what is far above the limit is refused by its beginning: by
+// bytes that no frame within the limit begins with or, if there are none, when twice
+// the bytes of the longest such frame are there.
 func (t *framingTest) testEarly() {
 	const most = 300
 	var within [][]byte // frames of bodies of up to most bytes
@@ -522,7 +522,7 @@ func (t *framingTest) testEarly() {
 		if !ok || !also {
 			continue
 		}
-		head := common(a, b) // says the size, or nothing
+		head := common(a, b) // announces the size, or nothing
 		begins := func(frame []byte) bool { return bytes.HasPrefix(frame, head) }
 		if len(head) > 0 && len(head) < len(a) && !slices.ContainsFunc(within, begins) {
 			if got := t.outcome(head, most); got != "ErrFrameTooLarge" {

@@ -32,10 +32,11 @@ func (tr *Transcript) Events() []tcproom.Event {
 //	2  ada: hi
 //	3  *: said by the room itself
 //
-// A leave has no reason in it, because the room's order has none; in the text of
-// a failure, what a member received has one where its codec tells it. It holds no times and no IDs, so that it can be compared with a golden file.
-// A body of printable text that neither is empty, nor begins with a quote, nor
-// begins or ends with a space stands as it is; any other is a Go string literal.
+// A leave has no reason in it, because the room's order has none; in the text of a
+// failure, what a member received has one if its codec carries it. It holds no times
+// and no IDs, so that it can be compared with a golden file. A body of printable text
+// stands as it is, unless it is empty, begins with a quote, or begins or ends with a
+// space; any other is a Go string literal.
 func (tr *Transcript) String() string {
 	var b strings.Builder
 	for i := range tr.events {
@@ -44,12 +45,12 @@ func (tr *Transcript) String() string {
 	return b.String()
 }
 
-// A recorder hears of each event that gets its place.
+// A recorder keeps each event that gets its place.
 type recorder struct {
 	mu     sync.Mutex // guards what follows; held for an append only
 	events []tcproom.Event
-	bots   map[uint64]bool // the numbers of what the room said for a bot
-	more   chan struct{}   // closed with the next event; nil until somebody waits
+	bots   map[uint64]bool // the numbers of what the room sent for a bot
+	more   chan struct{}   // closed with the next event; nil while nothing waits
 }
 
 // ordered runs under the room's lock.
@@ -85,7 +86,7 @@ func clone(ev *tcproom.Event) tcproom.Event {
 	return c
 }
 
-// line is an event for people to read. Nothing that a peer said can look like
+// line is an event for people to read. Nothing that a peer sent can look like
 // something else in it.
 func line(ev *tcproom.Event) string {
 	name := safe([]byte(ev.From.Name))
@@ -140,7 +141,7 @@ func safe(b []byte) string {
 	return strconv.Quote(s)
 }
 
-// short is a line for failures, where what matters comes first.
+// short is a line for failures: what matters comes first.
 func short(s string) string {
 	const most = 200
 	if len(s) <= most {

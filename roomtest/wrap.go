@@ -12,16 +12,16 @@ import (
 // both ways. nc belongs to the Conn from then on. A *Conn is returned as it is.
 //
 // A Conn of Wrap buffers 64 KiB each way beside what nc buffers. So a Write that
-// succeeded has not reached nc, and an error of nc's Write is that of a later
+// succeeded has not reached nc, and an error of nc's Write is returned by a later
 // Write. Deadlines are the Conn's own; nc has none.
 //
 // Close writes to nc what has been written, closes nc, and returns when both
-// goroutines have ended. What does not move, be it because of a fault or of a
-// peer that does not read, is given up one to two seconds later; what a latency
-// or a bandwidth holds up, when it should have moved, but after six seconds at the
-// latest. If then nc's Close has not made its Read and Write return within another
-// second, Close returns an error that says so, and a goroutine is left for as long
-// as they take. An nc whose Close blocks makes Close block.
+// goroutines have ended. What does not move, be it because of a fault or of a peer
+// that does not read, is given up one to two seconds later; what a latency or a
+// bandwidth holds up, when it should have moved, but after six seconds at the latest.
+// If then nc's Close has not made its Read and Write return within another second,
+// Close returns an error about that, and a goroutine is left for as long as they
+// take. An nc whose Close blocks makes Close block.
 func Wrap(nc net.Conn) *Conn {
 	if c, ok := nc.(*Conn); ok {
 		return c
@@ -74,7 +74,7 @@ func (s *splice) pumpOut() {
 	}
 }
 
-// endOut tells nc how the stream has ended.
+// endOut ends nc's stream as the Conn's has ended.
 func (s *splice) endOut(err error) {
 	switch {
 	case isReset(err):
@@ -99,7 +99,7 @@ func resetNC(nc net.Conn) {
 	nc.Close()
 }
 
-// failOut makes an error of nc's Write that of the Conn's.
+// failOut makes an error of nc's Write the error of the Conn's.
 func (s *splice) failOut(err error) {
 	p := s.far.in
 	p.mu.Lock()
