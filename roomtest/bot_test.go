@@ -107,8 +107,8 @@ func TestBotsDoNotHearEachOther(t *testing.T) {
 	ada.Refute(Any())
 }
 
-// What a hook has the room say for a bot's message is the bot's doing too, so
-// that no bot echoes itself for ever; what it says for others is heard.
+// What a hook broadcasts for a bot's message is the bot's doing too, so that no bot
+// echoes itself for ever; what it broadcasts for others is matched.
 func TestBotsDoNotHearThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
@@ -194,8 +194,8 @@ func TestFlood(t *testing.T) {
 	ada.Expect(Message("b", "done"))
 }
 
-// A bot that sleeps is slow, like anybody: the room ends its stay, which it
-// learns when it wakes up.
+// A bot that sleeps is slow, like any member: the room ends its stay, which it learns
+// when it wakes up.
 func TestSilentBotIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t, tcproom.WithMaxMessage(1<<10), tcproom.WithBacklog(1))
@@ -234,8 +234,8 @@ func TestSleepingBotHearsLater(t *testing.T) {
 	})
 }
 
-// What came before a bot fell asleep, and it had not attended to, it hears when
-// it wakes up; nothing is lost, and nobody hears of it meanwhile.
+// A bot attends, when it wakes up, to what came before it fell asleep; nothing is
+// lost, and nothing is done meanwhile.
 func TestSleepingBotLosesNothing(t *testing.T) {
 	for _, nap := range []time.Duration{0, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestKickAndLinkOfAClient(t *testing.T) {
 	t.Parallel()
 	srv := NewServer(t)
 	watch := srv.Join("watch")
-	for i := range 3 { // who are left alone
+	for i := range 3 { // which are left alone
 		dialPlain(t, srv.Addr)
 		watch.Expect(Joined(fmt.Sprintf("guest-%d", i+1)))
 	}
@@ -429,7 +429,7 @@ func TestBotThatDoesNotEnd(t *testing.T) {
 	close(stuck)
 }
 
-// How long expectations wait says nothing about how long a bot may take to end.
+// How long expectations wait does not bound how long a bot may take to end.
 func TestBotEndsInItsGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t)

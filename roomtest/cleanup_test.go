@@ -73,8 +73,8 @@ func TestCleanupIsQuick(t *testing.T) {
 	})
 }
 
-// TestCleanupForgivesHoles: a client that did not hear of its end, because a
-// black hole has swallowed that, does not hang.
+// TestCleanupForgivesHoles: a client that did not receive its end, because a black
+// hole has swallowed it, does not hang.
 func TestCleanupForgivesHoles(t *testing.T) {
 	in := func(c *roomtest.Conn) { c.In(roomtest.BlackHole()) }
 	both := func(c *roomtest.Conn) { in(c); c.Out(roomtest.BlackHole()) }

@@ -8,7 +8,7 @@ import (
 	"example.com/tcproom"
 )
 
-// Nobody sleeps through an event that came between a look and the wait.
+// An event that came between a look and the wait ends the wait.
 func TestRecorderWakesThoseBehind(t *testing.T) {
 	var r recorder
 	waits := func(ch <-chan struct{}) bool {

@@ -11,8 +11,8 @@ import (
 	"example.com/tcproom/roomtest"
 )
 
-// politeRoom is the service that is tested: what it gives to tcproom.New. Its
-// room has no strong words, and nobody whispers.
+// politeRoom is the service that is tested: what it gives to tcproom.New. Its room
+// has no strong words and no whispering.
 func politeRoom() []tcproom.RoomOption {
 	return []tcproom.RoomOption{
 		tcproom.WithUniqueNames(true),
@@ -103,8 +103,8 @@ func ExampleNewMemServer() {
 	//    7  * bob left
 }
 
-// A member that does not read is slow. In a room that skips it hears of the
-// gap, and goes on behind it.
+// A member that does not read is slow. A room that skips sends it the gap, and it
+// goes on behind that.
 func ExampleMember_Pause() {
 	t := new(exampleTB)
 	defer t.end()
@@ -128,8 +128,8 @@ func ExampleMember_Pause() {
 	// and goes on behind them: true
 }
 
-// An exampleTB stands in for a *testing.T, which an example does not have:
-// failures are printed, where they spoil the output.
+// An exampleTB stands in for a *testing.T, which an example does not have: failures
+// are printed, and so spoil the output.
 type exampleTB struct {
 	testing.TB
 	cleanups []func()

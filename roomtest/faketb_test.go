@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A fakeTB is a test that may fail. What it was told is kept.
+// A fakeTB is a test that may fail. It keeps what it is called with.
 type fakeTB struct {
 	testing.TB // for the methods that nothing here calls
 	name       string
@@ -18,7 +18,7 @@ type fakeTB struct {
 	cleanups []func()
 	errors   []string // of Errorf and Fatalf
 	logs     []string
-	late     []string // what was said after its end
+	late     []string // what came after its end
 	failed   bool
 	ended    bool
 }

@@ -118,7 +118,7 @@ func TestFaultLatencyHeals(t *testing.T) {
 	})
 }
 
-// Close does not cut short what is on its way, nor does the end overtake it.
+// Close does not cut short what is on its way, and the end does not overtake it.
 func TestFaultLatencyAfterClose(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pipePair(t)
@@ -222,7 +222,7 @@ func TestFaultBandwidthChanges(t *testing.T) {
 		mustRead(t, b, strings.Repeat("x", 700))
 		clock.shows(t, 64*time.Second)
 
-		// What has passed before the change has passed, though nobody looked.
+		// What has passed before the change has passed, even if no call has looked.
 		a, b = pipePair(t)
 		a.Out(roomtest.Bandwidth(100))
 		clock = startClock()
@@ -316,7 +316,7 @@ func TestFaultBlackHole(t *testing.T) {
 		mustWrite(t, b, "the other way is well")
 		mustRead(t, a, "the other way is well")
 		require.NoError(t, a.Close())
-		mustWrite(t, b, strings.Repeat("x", 1<<20)) // nobody says that a is closed
+		mustWrite(t, b, strings.Repeat("x", 1<<20)) // a's close does not arrive
 		time.Sleep(time.Hour)
 		blocked(t, read)
 		a.Out()
@@ -327,7 +327,7 @@ func TestFaultBlackHole(t *testing.T) {
 	})
 }
 
-// A close that would reset is not heard of in a black hole either.
+// A close that would reset does not get through a black hole either.
 func TestFaultBlackHoleSwallowsResets(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pipePair(t)
@@ -342,7 +342,7 @@ func TestFaultBlackHoleSwallowsResets(t *testing.T) {
 
 		a, b = pipePair(t)
 		a.Out(roomtest.BlackHole())
-		a.Reset() // the network's doing, as the doc says
+		a.Reset() // the network's doing, see its doc
 		require.ErrorIs(t, readErr(b), syscall.ECONNRESET)
 	})
 }
@@ -358,8 +358,8 @@ func TestFaultNil(t *testing.T) {
 	})
 }
 
-// TestChopRandomByPosition: where reads end is decided by the seed, whenever
-// the reader comes.
+// TestChopRandomByPosition: the seed decides where reads end, whenever the reader
+// comes.
 func TestChopRandomByPosition(t *testing.T) {
 	const size = 1000
 	ends := func(step int) map[int]bool {
@@ -394,8 +394,8 @@ func TestChopRandomByPosition(t *testing.T) {
 	}
 }
 
-// TestJitterByPosition: how long a write takes is decided by the seed and
-// where in the stream it is, whenever the reader came before.
+// TestJitterByPosition: the seed and the position in the stream decide how long a
+// write takes, whenever the reader came before.
 func TestJitterByPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := func(early bool) time.Duration {

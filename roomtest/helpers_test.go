@@ -47,7 +47,7 @@ func later[T any](fn func() T) <-chan T {
 	return ch
 }
 
-// blocked says that everything in the bubble waits and fn's result is not there.
+// blocked checks that everything in the bubble waits and the result is not there.
 func blocked[T any](t testing.TB, ch <-chan T) {
 	t.Helper()
 	synctest.Wait()
@@ -58,7 +58,7 @@ func blocked[T any](t testing.TB, ch <-chan T) {
 	}
 }
 
-// clock says how much time has passed in the bubble since it was made.
+// clock knows how much time has passed in the bubble since it was made.
 type clock struct{ start time.Time }
 
 func (c clock) shows(t testing.TB, want time.Duration) {
@@ -186,7 +186,7 @@ func readSizes(t testing.TB, c net.Conn, n int) (sizes []int) {
 	return sizes
 }
 
-// requireLaw checks that err says that law is broken, and what shows it.
+// requireLaw checks that err reports that law is broken, and what shows it.
 func requireLaw(t *testing.T, err error, what, law, want string) {
 	t.Helper()
 	require.Error(t, err)

@@ -156,7 +156,7 @@ func TestBotFailures(t *testing.T) {
 	}
 }
 
-// TestHookFailureEndsWaiting: nobody waits ten seconds for what a failed hook
+// TestHookFailureEndsWaiting: no expectation waits ten seconds for what a failed hook
 // was to do.
 func TestHookFailureEndsWaiting(t *testing.T) {
 	began := time.Now()

@@ -36,8 +36,8 @@ func TestJoin(t *testing.T) {
 	ada.Expect(roomtest.Left("bob"))
 }
 
-// TestSendIsOrdered: what is sent by one after another is ordered so, whatever
-// the links do.
+// TestSendIsOrdered: what members send one after another is ordered so, whatever the
+// links do.
 func TestSendIsOrdered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := roomtest.NewMemServer(t)
@@ -80,8 +80,8 @@ func TestSendWaitsForTheHook(t *testing.T) {
 	})
 }
 
-// TestSendWaitsForItsOwnMessage, whatever else the client says by itself, or
-// said through Conn, or a black hole has swallowed.
+// TestSendWaitsForItsOwnMessage, whatever else the client sends by itself, or sent
+// through Conn, or a black hole has swallowed.
 func TestSendWaitsForItsOwnMessage(t *testing.T) {
 	tests := []struct {
 		name string
@@ -405,7 +405,7 @@ func TestWatchForeign(t *testing.T) {
 }
 
 // TestLeaveIsOrdered when Leave returns, however busy the room is with what the
-// member has said before.
+// member has sent before.
 func TestLeaveIsOrdered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
@@ -436,7 +436,7 @@ func TestLeaveIsOrdered(t *testing.T) {
 	})
 }
 
-// TestLeaveThatDoesNotCome fails the test, and not those after it.
+// TestLeaveThatDoesNotCome fails the test, and no later test.
 func TestLeaveThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var took []time.Duration
@@ -465,10 +465,10 @@ func TestLeaveThatDoesNotCome(t *testing.T) {
 type failure struct {
 	name string
 	fail func(srv *roomtest.Server, ada, bob *roomtest.Member)
-	want string // of what the test says
+	want string // part of the test's error
 }
 
-// requireFailures checks that each ends its test, and says why once.
+// requireFailures checks that each ends its test, with one error.
 func requireFailures(t *testing.T, failures []failure) {
 	t.Helper()
 	for _, tt := range failures {

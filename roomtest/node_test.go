@@ -13,8 +13,8 @@ import (
 	. "example.com/tcproom/roomtest"
 )
 
-// nodeClient is a chat client in another language, the thing that is tested
-// here: it says hi, greets back whoever greets it, and tells its user how a
+// nodeClient is a chat client in another language, the thing that is tested here: it
+// sends hi, greets back each member that greets it, and shows its user how a
 // connection ended. It joins again for each line of input.
 const nodeClient = `
 const net = require('net')

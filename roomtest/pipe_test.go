@@ -129,7 +129,7 @@ func TestPipeReset(t *testing.T) {
 	tests := []struct {
 		name  string
 		reset func(a, b *roomtest.Conn)
-		alive bool // a is not closed, and hears of it too
+		alive bool // a is not closed, and gets it too
 	}{
 		{name: "Reset", reset: func(a, b *roomtest.Conn) { a.Reset() }, alive: true},
 		{name: "Reset of the peer", reset: func(a, b *roomtest.Conn) { b.Reset() }, alive: true},
@@ -226,7 +226,7 @@ func TestPipeDeadlines(t *testing.T) {
 	}
 }
 
-// A deadline that expires in the middle of a Write says how much was taken.
+// A Write whose deadline expires in the middle returns how much was taken.
 func TestPipeWriteDeadlineCounts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pipePair(t)
@@ -318,8 +318,8 @@ func TestPipeAddrs(t *testing.T) {
 	require.IsType(t, &net.TCPAddr{}, a.LocalAddr())
 }
 
-// Conns of the length of an hour of silence do not hold a bubble up, and no
-// timer, goroutine or lock is left by those that are closed: the bubble ends.
+// Conns of the length of an hour of silence do not hold a bubble up, and no timer,
+// goroutine or lock is left by conns that are closed: the bubble ends.
 func TestPipeInBubbleEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := roomtest.Pipe()
@@ -334,8 +334,8 @@ func TestPipeInBubbleEnds(t *testing.T) {
 	})
 }
 
-// A Write that waits for room is not split by another, even where that comes
-// at the moment at which there is room.
+// A Write that waits for room is not split by another, even if that comes at the
+// moment at which there is room.
 func TestPipeWritesDoNotMix(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		a, b := pipePair(t)

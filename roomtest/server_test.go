@@ -56,7 +56,7 @@ func TestDialSpeaksLikeTheServer(t *testing.T) {
 	})
 }
 
-// TestDialIsLetIn, whatever it speaks: who joins after it is told to it.
+// TestDialIsLetIn, whatever it speaks: it receives the joins after its own.
 func TestDialIsLetIn(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		for range 20 {
@@ -113,7 +113,7 @@ func TestDialBesidesJoining(t *testing.T) {
 	}
 	t.Run("refused by the listener", func(t *testing.T) {
 		began := time.Now()
-		runTest(func(f *fakeTB) { // which fails where the kernel is so quick that the dialling does
+		runTest(func(f *fakeTB) { // which fails if the kernel is so quick that the dialling does
 			srv := roomtest.NewServer(f)
 			srv.Listener.Refuse(true)
 			srv.Dial()
@@ -131,7 +131,7 @@ func TestDialBesidesJoining(t *testing.T) {
 	})
 }
 
-// TestDialHasNoHeartbeatOfItsOwn: that of a server's options is the room's.
+// TestDialHasNoHeartbeatOfItsOwn: the one of a server's options is the room's.
 func TestDialHasNoHeartbeatOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(time.Minute))
@@ -142,9 +142,8 @@ func TestDialHasNoHeartbeatOfItsOwn(t *testing.T) {
 	})
 }
 
-// TestDialKnowsEveryOption: an option of both ends is either one of how to
-// speak, which Dial shares with the server, or one that it resets, for which
-// there are two lists.
+// TestDialKnowsEveryOption: Dial shares the server's options of how to speak, and
+// resets all others that are for both ends.
 func TestDialKnowsEveryOption(t *testing.T) {
 	source, err := os.ReadFile("../options.go")
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ type timedRoom struct {
 	clock clock
 }
 
-// An end is what OnLeave or OnReject heard.
+// An end is what OnLeave or OnReject was called with.
 type end struct {
 	cause error
 	after time.Duration // since the room was made
