@@ -57,7 +57,7 @@ func waitPumps(t testing.TB, want int) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not %d goroutines:\n%s", want, stacks)
 		}
-		time.Sleep(time.Millisecond) // polls; a goroutine that has closed its channel may still be there
+		time.Sleep(time.Millisecond) // polls; a goroutine that has announced its end may still be there
 	}
 }
 

@@ -23,10 +23,10 @@ import (
 
 var historyDir = flag.String("history", "", "where to write the histories of runs; without it those of runs that fail go to the system's directory for temporary files")
 
-// TestChaos has 80 clients, or 200 in a long run, join, talk, stall, leave and be kicked, over TCP,
-// TLS, a network in memory and pipes, in two framings, while their links lag,
-// chop, stall, lose and break, under each policy in turn, and holds what all of
-// them saw against P1 to P8.
+// TestChaos has 80 clients, or 200 in a long run, join, talk, stall, leave and be
+// kicked, over TCP, TLS, a network in memory and pipes, in two framings, while their
+// links lag, chop, stall, lose and break, under each policy in turn, and holds what
+// all of them saw against P1 to P8.
 func TestChaos(t *testing.T) {
 	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -58,7 +58,7 @@ type chaos struct {
 	ended   error         // then: why
 }
 
-// A place is where a room can be reached, and how it speaks there.
+// A place is an address of a room, and how it speaks there.
 type place struct {
 	addr string
 	mem  bool
@@ -96,7 +96,7 @@ func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *cha
 	return c
 }
 
-// begin has somebody watch, and people live.
+// begin starts the observer, and people that live.
 func (c *chaos) begin(t *testing.T, people int) {
 	t.Helper()
 	number := c.rec.dial()
@@ -158,8 +158,8 @@ func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 	serveOn(t, c.room, mem)
 }
 
-// announce has the room itself say much at once now and then, until the stop:
-// more than those who do not read may miss.
+// announce has the room itself send much at once now and then, until the stop: more
+// than a member that does not read may lag behind.
 func (c *chaos) announce() {
 	rnd := rand.New(rand.NewPCG(0, 0))
 	for n := 0; c.wait(rnd, c.pause); n++ {
@@ -366,8 +366,8 @@ func (c *chaos) leave(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, n
 	<-reading
 }
 
-// requireSound fails the test when there is something wrong with the history,
-// and leaves it where it can be looked at.
+// requireSound fails the test when there is something wrong with the history, and
+// leaves it in a file.
 func requireSound(t *testing.T, history []record) {
 	t.Helper()
 	found := check(history)
@@ -380,12 +380,12 @@ func requireSound(t *testing.T, history []record) {
 	require.Empty(t, found[:min(len(found), 20)], "%d anomalies", len(found))
 }
 
-// A window keeps those who send from running ahead of the observer, so that it
-// is never slow and sees everything. What the room never ordered is given back
-// when the observer sees the sender leave.
+// A window keeps senders from running ahead of the observer, so that it is never slow
+// and sees everything. What the room never ordered is given back when the observer
+// sees the sender leave.
 type window struct {
 	slots chan struct{}
-	stop  <-chan struct{} // when it is closed, nobody waits any more
+	stop  <-chan struct{} // when it is closed, no sender waits any more
 
 	mu   sync.Mutex
 	held map[string]int // by ID; -1: has left
@@ -423,7 +423,7 @@ func (w *window) giveBack(id string) {
 	}
 }
 
-// forget says that id takes no more.
+// forget ends what id may take.
 func (w *window) forget(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 
 // An anomaly is one thing in a history that a promise forbids.
 type anomaly struct {
-	name string // one of those below
+	name string // one of the constants below
 	what string
 }
 
@@ -22,12 +22,12 @@ const (
 	realTime     = "realtime"     // P2: before what had its place when it was handed in
 	wrongMembers = "members"      // P3: a list that is not what joins and leaves make
 	wrongEpoch   = "epoch"        // P3: two streams in one room
-	afterLeave   = "after-leave"  // P4: an event from behind a member's own leave, or a message of one who is not there
+	afterLeave   = "after-leave"  // P4: an event after a member's own leave, or a message of a member that is not there
 	echo         = "echo"         // P5: a member's own message, join or leave
 	skip         = "skip"         // P6: a hole without a gap
 	lost         = "lost"         // P6: the end of the stream, or a message, is missing
 	duplicate    = "duplicate"    // P7: an event twice
-	unexpected   = "unexpected"   // P7: a message that nobody sent, or whose bytes or sender changed
+	unexpected   = "unexpected"   // P7: a message that was not sent, or whose bytes or sender changed
 	garbled      = "garbled"      // P7: a frame in the middle of another
 	aborted      = "aborted-read" // P7: a message that was refused
 	alternation  = "alternation"  // P8: joined or left twice
@@ -41,9 +41,8 @@ const maxWelcome = 256
 // check holds a history of one room, from its first member to its end, against
 // P1 to P8 and returns what does not fit. For n records it takes O(n log n).
 //
-// What it knows of the room's order is what anybody saw of it. So in a history in
-// which somebody was there all the time and read everything it knows all; where
-// nobody did, it judges what it can.
+// It knows of the room's order what any client saw of it. So it knows all if one
+// client was there all the time and read everything; otherwise it judges what it can.
 func check(history []record) []anomaly {
 	c := &checker{
 		order:   map[uint64]*entry{},
@@ -79,7 +78,7 @@ type entry struct {
 
 func (e entry) String() string { return fmt.Sprintf("%s of %q %s", e.kind, e.from, e.body) }
 
-// A sending is a message that somebody wanted to send.
+// A sending is a message that a client, or the room, wanted to send.
 type sending struct {
 	client int
 	body   string
@@ -116,7 +115,7 @@ type checker struct {
 	pairs   []*pair  // in the order of joins
 	last    int      // the highest number of a client
 	head    uint64   // the highest place that is taken
-	places  []uint64 // those that are taken, rising
+	places  []uint64 // the places that are taken, rising
 	said    []int    // for each of them, how many messages there are before it
 	epoch   string
 	causes  map[string]string // of members that left, by ID
@@ -224,7 +223,7 @@ func (c *checker) takeHook(rec *record) {
 	}
 }
 
-// place notes what somebody saw at seq.
+// place notes what a client saw at seq.
 func (c *checker) place(seq uint64, e entry) {
 	if seq == 0 {
 		c.fail(nonMonotonic, "%v without a place in the order", e)
@@ -255,10 +254,11 @@ func (c *checker) placeFirst(seq uint64, e entry) {
 	}
 }
 
-// checkOrder plays the order through: who is there, and what the welcomes said.
+// checkOrder plays the order through: which members are there, and what the welcomes
+// listed.
 func (c *checker) checkOrder() {
 	present, byID := list.New(), map[string]*list.Element{}
-	known, before, said := true, uint64(0), 0 // known: who is there; not after an event that nobody saw
+	known, before, said := true, uint64(0), 0 // known: which members are there; not after an event that no client saw
 	c.places = slices.Sorted(maps.Keys(c.order))
 	for _, seq := range c.places {
 		e := c.order[seq]
@@ -298,8 +298,9 @@ func (c *checker) checkOrder() {
 	c.said = append(c.said, said)
 }
 
-// checkWelcome compares a member list with who is there. Where that is not
-// known it is taken from the list, and known from then on if the list is whole.
+// checkWelcome compares a member list with the members that are there. If they are
+// not known they are taken from the list, and known from then on if the list is
+// whole.
 func (c *checker) checkWelcome(cl *client, present *list.List, byID map[string]*list.Element, known bool) bool {
 	w := cl.welcome
 	if !known {
@@ -369,9 +370,9 @@ type walk struct {
 	at      uint64   // up to where it has everything, or knows that it has not
 	got     []uint64 // what it received
 	past    uint64   // the last message from before the join
-	unknown int      // places in holes that nobody saw: its own messages, perhaps
+	unknown int      // places in holes that no client saw: its own messages, perhaps
 	live    bool     // what comes is from after the join
-	over    bool     // it was told goodbye
+	over    bool     // it received goodbye
 }
 
 // checkStream follows what one client saw.
@@ -486,7 +487,7 @@ func (w *walk) gap(rec *record) {
 	w.at = rec.To
 }
 
-// goodbye says that the client has everything, up to its leave or the end.
+// goodbye checks that the client has everything, up to its leave or the end.
 func (w *walk) goodbye() {
 	w.endLive()
 	w.over = true
@@ -511,7 +512,7 @@ func (w *walk) hole(seq uint64, name string) {
 	w.unknown += int(seq-w.at-1) - (to - from)
 }
 
-// messages counts those among places[from:to].
+// messages counts the messages among places[from:to].
 func (c *checker) messages(from, to int) int {
 	return c.said[to] - c.said[from]
 }

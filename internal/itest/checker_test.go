@@ -14,7 +14,7 @@ import (
 //	1 a joins, 2 b joins, 3 a: one, 4 the room: two, 5 b: three, 6 c joins,
 //	7 the room: four, 8 a: five, 9 c leaves
 //
-// b skips 7 and 8, and c is told 3, 4 and 5 as history.
+// b skips 7 and 8, and c receives 3, 4 and 5 as history.
 func goodHistory() []record {
 	r := &recorder{}
 	recv := func(client int, kind string, seq uint64, from, body string) {
@@ -67,7 +67,7 @@ func goodHistory() []record {
 	return r.history
 }
 
-// at returns where in h client's op at seq is; a negative seq is any.
+// at returns the index in h of client's op at seq; a negative seq is any.
 func at(h []record, client int, what op, seq int) int {
 	i := slices.IndexFunc(h, func(rec record) bool {
 		return rec.Client == client && rec.Op == what && (seq < 0 || rec.Seq == uint64(seq))
@@ -123,7 +123,7 @@ func TestCheckerOfOrder(t *testing.T) {
 	requireFound(t, []corruption{
 		{name: "good", corrupt: func(h []record) []record { return h }},
 		{name: "two events in one place", corrupt: func(h []record) []record {
-			// The three of one client as its own see it, but another says 5 was a's one again.
+			// One client sees b's message at 4, where the others see the room's.
 			h[at(h, 2, opRecv, 4)].Body, h[at(h, 2, opRecv, 4)].Sum = "three", sum([]byte("three"))
 			return h
 		}, want: []string{inconsistent}},
@@ -135,7 +135,7 @@ func TestCheckerOfOrder(t *testing.T) {
 			return slices.Insert(h, at(h, 1, opRecv, 7), again)
 		}, want: []string{duplicate}},
 		{name: "an event late", corrupt: func(h []record) []record {
-			// c is told the live 7 only after a gap that says it is lost.
+			// c receives the live 7 only after a gap that has it.
 			return slices.Insert(h, at(h, 3, opRecv, 7), record{Client: 3, Op: opGap, Seq: 7, To: 7})
 		}, want: []string{nonMonotonic}},
 		{name: "a message in two places", corrupt: func(h []record) []record {

@@ -23,15 +23,15 @@ import (
 // crowdEnv makes of this test binary the other end of a crowd's connections.
 const crowdEnv = "TCPROOM_CROWD"
 
-// A crowd is clients in child processes, so that they share neither
-// descriptors nor memory with the room. It does what it is told in lines:
+// A crowd is clients in child processes, so that they share neither descriptors nor
+// memory with the room. It follows commands, one a line:
 //
 //	dial 100 tcp 127.0.0.1:9000   or tls; they read what comes
 //	stall 50                      all but the last 50 stop reading
 //	resume                        all read
 //	await *: hi                   until all that read have seen a line that begins so;
-//	                              tells how many of them were told of a gap on the way
-//	say 8192                      each sends so many bytes, and no end of a line
+//	                              counts the clients that got a gap on the way
+//	say 8192                      each sends so many bytes, without the end of a line
 //	close                         all
 type crowd struct {
 	t        *testing.T
@@ -90,7 +90,7 @@ func (c *crowd) stall(reading int) {
 // share is how much of n the child i has.
 func (c *crowd) share(n, i int) int { return (n + i) / len(c.children) }
 
-// tell has all children do something, and returns the sum of what they count.
+// tell sends all children a command, and returns the sum of what they count.
 func (c *crowd) tell(format string, args ...any) int {
 	c.t.Helper()
 	return c.each(func(int) string { return fmt.Sprintf(format, args...) })
@@ -113,7 +113,7 @@ func (c *crowd) each(command func(i int) string) (count int) {
 	return count
 }
 
-// do has the child do something, and returns what it counts.
+// do sends the child a command, and returns what it counts.
 func (ch *child) do(command string) (count int, err error) {
 	fmt.Fprintln(ch.in, command)
 	answer, err := ch.out.ReadString('\n')
@@ -128,8 +128,7 @@ func (ch *child) do(command string) (count int, err error) {
 	return strconv.Atoi(n)
 }
 
-// attendCrowd is the process of a child: it does what it is told until its
-// input ends.
+// attendCrowd is the process of a child: it follows commands until its input ends.
 func attendCrowd(in io.Reader, out io.Writer) {
 	var clients []*quiet
 	for lines := bufio.NewScanner(in); lines.Scan(); {
@@ -214,7 +213,7 @@ type quiet struct {
 	wake    chan struct{} // closed when it reads again
 	line    []byte
 	last    string
-	gap     bool // was told of one
+	gap     bool // received one
 }
 
 const remembered = 32 // bytes of a line
@@ -277,7 +276,7 @@ func (q *quiet) resume() {
 }
 
 // awaitAll waits until all that read have seen a line that begins with what, and
-// returns how many of them were told of a gap.
+// returns how many of them received a gap.
 func awaitAll(clients []*quiet, what string) (gaps int, err error) {
 	deadline := time.Now().Add(10 * within)
 	for _, q := range clients {

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// within bounds what a test waits for: long, for it only says that a test has failed.
+// within bounds what a test waits for. It is long, because it only ends tests that
+// have failed.
 const within = 30 * time.Second
 
 // long reports whether tests shall run for as long as it takes to find what

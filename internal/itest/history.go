@@ -13,7 +13,7 @@ import (
 	"example.com/tcproom"
 )
 
-// An op is what a record of a history tells.
+// An op is what a record of a history is about.
 type op string
 
 const (
@@ -21,7 +21,7 @@ const (
 	// one before the call and one after it.
 	opDial   op = "dial"   // it is about to connect
 	opInvoke op = "invoke" // it is about to send Sum
-	opOK     op = "ok"     // that was taken; Seq is its place, where the call says so
+	opOK     op = "ok"     // that was taken; Seq is its place, if the call returns it
 	opFail   op = "fail"   // that was refused
 	opFault  op = "fault"  // its connection will lose bytes without a word
 	opEnd    op = "end"    // its stream ended, with Cause; none for a clean end
@@ -56,7 +56,7 @@ type record struct {
 	Cause   string   `json:"cause,omitempty"`
 }
 
-// sum tells bodies apart.
+// sum is a hash that keeps bodies apart.
 func sum(body []byte) string {
 	h := sha256.Sum256(body)
 	return hex.EncodeToString(h[:8])
@@ -68,8 +68,8 @@ func label(body []byte) string {
 	return word
 }
 
-// seen makes the record of an event that client got. ok is false for those that
-// a history has nothing to say about.
+// seen makes the record of an event that client got. ok is false for events that a
+// history does not record.
 func seen(client int, ev *tcproom.Event) (rec record, ok bool) {
 	rec = record{Client: client, Op: opRecv, Kind: ev.Kind.String(), Seq: ev.Seq, From: ev.From.ID}
 	switch ev.Kind {
@@ -126,8 +126,8 @@ func (r *recorder) dial() (client int) {
 	return client
 }
 
-// send records a send around the call that does it, which returns the seq where
-// it knows that.
+// send records a send around the call that does it, which returns the seq if it knows
+// that.
 func (r *recorder) send(client int, body []byte, call func() (uint64, error)) error {
 	rec := record{Client: client, Op: opInvoke, Sum: sum(body), Body: label(body)}
 	r.add(rec)
@@ -161,7 +161,7 @@ var causes = []cause{
 	{tcproom.ErrHook, "hook"}, {io.ErrUnexpectedEOF, "cut-off"}, {io.EOF, "left"},
 }
 
-// codeOf returns the code of a cause, or the error's text where it has none.
+// codeOf returns the code of a cause, or the error's text if it has none.
 func codeOf(cause error) string {
 	for _, c := range causes {
 		if errors.Is(cause, c.err) {
@@ -171,7 +171,7 @@ func codeOf(cause error) string {
 	return cause.Error()
 }
 
-// hooks returns the options with which a room tells r of joins and leaves.
+// hooks returns the options with which r records a room's joins and leaves.
 func (r *recorder) hooks() []tcproom.RoomOption {
 	return []tcproom.RoomOption{
 		tcproom.OnJoin(func(c *tcproom.Conn) error {

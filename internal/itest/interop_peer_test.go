@@ -23,12 +23,12 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// A peer is somebody else's implementation of a framing.
+// A peer is an implementation of a framing by others.
 //
-// The programs in testdata/interop are called as PROGRAM HOST PORT MODE COUNT
-// LAST. They connect; they say each body that they hear again and print it as a
-// line in hex; after COUNT bodies they say one more of LAST bytes and wait for
-// the end of the connection or, where LAST is 0, leave.
+// The programs in testdata/interop are called as PROGRAM HOST PORT MODE COUNT LAST.
+// They connect, send back each body that they receive, and print it as a line in hex.
+// After COUNT bodies they send one more of LAST bytes and wait for the end of the
+// connection or, if LAST is 0, leave.
 type peer struct {
 	name    string
 	dialect dialect
@@ -68,8 +68,8 @@ var peers = []peer{
 	{name: "node/nul", dialect: nul, find: node("nul")},
 }
 
-// missing ends the test: a peer that is not there is one not tested, which where
-// all peers have been installed is a failure.
+// missing ends the test of a peer that is not installed. It fails it if all peers are
+// to be there.
 func missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("TCPROOM_ALL_PEERS") != "" {
@@ -118,8 +118,8 @@ func twisted(mode string) func(testing.TB) starter {
 	}
 }
 
-// findPython returns a Python that has the module: Debian's packages are those
-// of its own, which need not be the first in PATH.
+// findPython returns a Python that has the module: Debian's packages are for Debian's
+// Python, which need not be the first in PATH.
 func findPython(t testing.TB, module string) string {
 	for _, name := range []string{"python3", "/usr/bin/python3"} {
 		if path, err := exec.LookPath(name); err == nil && exec.Command(path, "-c", "import "+module).Run() == nil {
@@ -199,8 +199,8 @@ func protodelimPeer(ctx context.Context, addr string, count, last int) (string, 
 	return out.String(), nil
 }
 
-// bytesValue returns a protobuf message as long as body, where there is one. It
-// holds as much of body as fits.
+// bytesValue returns a protobuf message as long as body, if there is one. It holds as
+// much of body as fits.
 func bytesValue(body []byte) []byte {
 	for n := len(body); n > 0; n-- {
 		m, err := proto.Marshal(wrapperspb.Bytes(body[:n]))
@@ -223,7 +223,7 @@ func notification(body []byte) []byte {
 	}
 	n := max(0, len(body)-len(head)-len(tail))
 	for n > 0 && !utf8.Valid(text[:n]) {
-		text[n-1] = '.' // where an é was cut in two
+		text[n-1] = '.' // if an é was cut in two
 	}
 	return []byte(head + string(text[:n]) + tail)
 }

@@ -51,8 +51,8 @@ func TestInteropPipes(t *testing.T) {
 	}
 }
 
-// meetPipe lets a witness say to a program, and the program to the witness, what
-// is said, of which each element ends in end.
+// meetPipe lets a witness send all of said to a program, and the program to the
+// witness. Each element of said ends in end.
 func meetPipe(t *testing.T, command func(host, port string) []string, framing tcproom.Framing, said [][]byte, end string) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

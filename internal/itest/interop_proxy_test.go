@@ -23,8 +23,8 @@ const (
 	proxyFaulty  = "PROXY TCP4 192.0.2.7 nobody 1234 9000\r\n"
 )
 
-// A sighting is what a room noticed of a conn: a message, or its end before it
-// said any.
+// A sighting is what a room noticed of a conn: a message, or its end before it sent
+// any.
 type sighting struct {
 	addr  string
 	body  string
@@ -42,7 +42,8 @@ func (l lookout) options() []tcproom.RoomOption {
 	ended := func(addr net.Addr, cause error) { l <- sighting{addr: addr.String(), cause: cause} }
 	return []tcproom.RoomOption{
 		tcproom.WithCodec(tcproom.Raw{}),
-		// As a room would that wants to know who comes: this waits for the header.
+		// A room that wants to know its members' addresses asks for them: this waits
+		// for the header.
 		tcproom.OnJoin(func(c *tcproom.Conn) error { c.RemoteAddr(); return nil }),
 		tcproom.OnMessage(said),
 		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { ended(c.RemoteAddr(), cause) }),
@@ -109,7 +110,7 @@ func TestInteropProxyProtocol(t *testing.T) {
 			nc := dial(t, serveProxied(t, tcproom.New(seen.options()...), tt.policy))
 			_, err := io.WriteString(nc, tt.header+"hi\n")
 			require.NoError(t, err)
-			if tt.cause == io.EOF { // the listener closed it, and the room has not heard of it
+			if tt.cause == io.EOF { // the listener closed it, and the room has not seen it
 				nc.SetReadDeadline(time.Now().Add(within))
 				_, err := nc.Read(make([]byte, 1))
 				require.Error(t, err)
@@ -148,8 +149,8 @@ func TestInteropProxyProtocolDrips(t *testing.T) {
 	require.Equal(t, sighting{addr: "192.0.2.7:1234", body: "hi"}, seen.next(t))
 }
 
-// Proxies that say nothing hold up neither those that do nor the refusal of one
-// too many (F5).
+// Proxies that send nothing hold up neither other proxies nor the refusal of one too
+// many (F5).
 func TestInteropProxyProtocolStalls(t *testing.T) {
 	const stalled = 200
 	seen := make(lookout, stalled+10)

@@ -21,15 +21,15 @@ const (
 	random = 200      // payloads of random bytes and lengths
 )
 
-// sizes are where lengths come to need another byte, another digit or another
+// sizes are sizes at which a length needs another byte, another digit or another
 // read, and the limit.
 var sizes = []int{0, 1, 127, 128, 255, 256, 16383, 16384, 65535, limit}
 
 // odd are bodies that look like a part of some frame.
 var odd = []string{"\n", "\r", "hi\r", "\r\n", "hi\n", "\x00", "0", "2:hi,", "Content-Length: 2\r\n\r\nhi", "* ada joined", `{"type":"goodbye"}`}
 
-// payloads returns what every peer is to be told: random bytes of each size, and
-// of random lengths, and odd bodies. It is the same at every call.
+// payloads returns what every peer is to receive: random bytes of each size, and of
+// random lengths, and odd bodies. It is the same at every call.
 func payloads() [][]byte {
 	rnd := rand.New(rand.NewPCG(4, 36))
 	all := make([][]byte, 0, len(sizes)+random+len(odd))
@@ -63,10 +63,10 @@ func TestPayloadsHoldEveryByte(t *testing.T) {
 type dialect struct {
 	framing tcproom.Framing
 	codec   tcproom.Codec // nil: Raw
-	// carries says whether the framing can carry body; nil: any. It is the
-	// test's own judgement.
+	// carries reports whether the framing can carry body; nil: any. It is the test's
+	// own judgement.
 	carries func(body []byte) bool
-	// fit makes of body one that it can carry, of the same size where there is one.
+	// fit makes of body one that it can carry, of the same size if there is one.
 	fit func(body []byte) []byte
 	// most is the largest body that it can carry, 0: any.
 	most int
@@ -120,8 +120,8 @@ func printable(body []byte) []byte {
 	return out
 }
 
-// A meeting is one peer in one room: it is told bodies, says each of them again,
-// and then, if last is not 0, a body of last bytes.
+// A meeting is one peer in one room: it receives bodies, sends each of them back and
+// then, if last is not 0, a body of last bytes.
 type meeting struct {
 	limit  int
 	bodies [][]byte
@@ -140,7 +140,7 @@ func (d *dialect) meetings() []meeting {
 	if d.most == 0 {
 		return []meeting{{limit: limit, bodies: all, last: limit + 1}}
 	}
-	// No peer can say more than the limit here, unless that is lower.
+	// No peer can send more than the limit here, unless that is lower.
 	return []meeting{
 		{limit: limit, bodies: all},
 		{limit: d.most - 1, bodies: [][]byte{bytes.Repeat([]byte("y"), d.most-1)}, last: d.most},
@@ -160,8 +160,8 @@ func TestInterop(t *testing.T) {
 }
 
 // meet brings a peer and a witness, a member in the room's own process, into one
-// room. What the witness says must come to the peer, and what the peer says to
-// the witness.
+// room. What the witness sends must come to the peer, and what the peer sends to the
+// witness.
 func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	codec := d.codec
 	if codec == nil {
@@ -169,7 +169,7 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), within)
 	defer stop()
-	g, ctx := errgroup.WithContext(ctx) // its end, when the peer fails: nobody waits in vain
+	g, ctx := errgroup.WithContext(ctx) // ends when the peer fails, so that nothing waits for it in vain
 	left := make(chan error, 10)
 	room := tcproom.New(
 		tcproom.WithFraming(d.framing), tcproom.WithCodec(codec), tcproom.WithMaxMessage(m.limit),
@@ -225,7 +225,7 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 		requireSame(t, want, got, "what the peer heard, message %d", i)
 	}
 
-	// That was the peer's end, and nobody else's.
+	// That was the peer's end, and no other member's.
 	_, err = room.Broadcast(ctx, []byte("on we go"))
 	require.NoError(t, err)
 	r := <-next
@@ -234,8 +234,8 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	require.Empty(t, left)
 }
 
-// refusals checks that what the framing cannot carry, or is above the limit, is
-// refused to whoever wants to say it.
+// refusals checks that a sender is refused what the framing cannot carry, and what is
+// above the limit.
 func refusals(t *testing.T, ctx context.Context, room *tcproom.Room, d *dialect, limit int) {
 	t.Helper()
 	unframeable := 0

@@ -68,8 +68,8 @@ func TestMixed(t *testing.T) {
 	run(t, parallel, append(good(), bad()...))
 }
 
-// TestTheRightTestsFail runs tests of which some are to fail, in a process of
-// their own, and looks at which do, and at what they say.
+// TestTheRightTestsFail runs tests of which some are to fail, in a process of their
+// own, and looks at which do, and at their errors.
 func TestTheRightTestsFail(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestMixed$", "-test.timeout", "2m", "-test.count", "1")
 	cmd.Env = append(os.Environ(), failing+"=1")
@@ -107,7 +107,7 @@ func number(i int) string {
 
 var failLine = regexp.MustCompile(`(?m)^    --- FAIL: TestMixed/(\S+) \(.*\)\n`)
 
-// failures returns what each subtest that failed has said.
+// failures returns the output of each subtest that failed.
 func failures(out string) map[string]string {
 	said := make(map[string]string)
 	at := failLine.FindAllStringSubmatchIndex(out, -1)

@@ -23,13 +23,13 @@ const (
 	modelCrowd  = 8 // members at most
 )
 
-// lean is JSON with smaller bounds, for rooms with few members: with it a
-// backlog can be so small that a short script makes somebody slow.
+// lean is JSON with smaller bounds, for rooms with few members: with it a backlog can
+// be so small that a short script makes a member slow.
 type lean struct{ tcproom.JSON }
 
 func (lean) MaxFrame(maxBody int) (toRoom, toMember int) { return 6*maxBody + 1<<10, 6*maxBody + 2<<10 }
 
-// A world is a room, those who are in it, and what the model knows of it.
+// A world is a room, its members, and what the model knows of it.
 type world struct {
 	t       failer
 	policy  tcproom.SlowPolicy
@@ -63,7 +63,7 @@ type actor struct {
 	said    bool // goodbye
 	stalled bool
 	torn    bool   // nothing more is expected of it
-	doomed  bool   // it may have ended while it says something
+	doomed  bool   // it may have ended while it sends something
 	leave   uint64 // seq of its leave; 0: none
 	whole   bool   // it left in a way in which it gets all before its leave
 	cause   string // with which it must leave
@@ -107,8 +107,8 @@ func (w *world) clear() {
 	_ = w.serving.Wait()
 }
 
-// who returns whom a step is about, or nil. The first, who sees everything, is
-// asked to speak only.
+// who returns the actor of a step, or nil. The first, which sees everything, only
+// sends.
 func (w *world) who(s step) *actor {
 	if len(w.present) > 0 && (s.What == stepSend || s.What == stepDirect) {
 		return w.present[s.Who%len(w.present)]
@@ -175,7 +175,7 @@ func (w *world) act(a *actor, s step) (o outcome) {
 		}
 		a.whole, a.cause = !a.stalled, "kicked"
 		o.events = append(o.events, leaves(a))
-		for range s.N % 8 { // of which it must not hear
+		for range s.N % 8 { // which it must not receive
 			w.announce(context.Background(), &o)
 		}
 	case stepClose:
@@ -205,7 +205,7 @@ func (w *world) act(a *actor, s step) (o outcome) {
 	return o
 }
 
-// join has somebody join, if there is room.
+// join makes an actor join, if there is room.
 func (w *world) join() outcome {
 	if len(w.present) == modelCrowd {
 		return outcome{}
@@ -262,7 +262,7 @@ func (w *world) body() []byte {
 	return fmt.Appendf(nil, "%d %s", w.count, strings.Repeat(".", w.count%(modelBody-8)))
 }
 
-// send has a say n messages.
+// send makes a send n messages.
 func (w *world) send(a *actor, n int) (events []tcproom.Event) {
 	for range n {
 		body := w.body()
@@ -275,7 +275,7 @@ func (w *world) send(a *actor, n int) (events []tcproom.Event) {
 	return events
 }
 
-// broadcast has the room say n messages.
+// broadcast makes the room send n messages.
 func (w *world) broadcast(n int) (o outcome) {
 	for range n {
 		if !w.announce(context.Background(), &o) {
@@ -285,7 +285,7 @@ func (w *world) broadcast(n int) (o outcome) {
 	return o
 }
 
-// hasty has the room say one message, or not.
+// hasty makes the room send one message, or not.
 func (w *world) hasty() (o outcome) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -329,8 +329,8 @@ func (w *world) settle(s step, o outcome) {
 	w.checkRoom()
 }
 
-// order takes from the first actor what is new in the order, and compares it
-// with what the step must have put there. Whoever is stalled may have been cut.
+// order takes from the first actor what is new in the order, and compares it with
+// what the step must have put there. An actor that is stalled may have been cut.
 func (w *world) order(s step, o outcome) {
 	first := w.present[0]
 	first.mu.Lock()
@@ -372,7 +372,7 @@ func (w *world) order(s step, o outcome) {
 		case ev.Kind == tcproom.Leave && w.mayBeCut(ev.From.ID):
 			w.leave(w.actor(ev.From.ID), ev.Seq, "slow")
 			if len(want) > 0 && want[0].From.ID == ev.From.ID {
-				want = nil // what it was saying ends with it
+				want = nil // what it was sending ends with it
 			}
 		default:
 			w.t.Fatalf("%v: the order has %v, which nobody asked for; still missing: %v", s, shown(ev), want)
@@ -397,7 +397,7 @@ func shown(ev tcproom.Event) string {
 	return fmt.Sprintf("%d:%v of %q %.12q", ev.Seq, ev.Kind, ev.From.ID, ev.Body)
 }
 
-// mayBeCut reports whether id is one whom the room may cut because it is slow.
+// mayBeCut reports whether the room may cut id because it is slow.
 func (w *world) mayBeCut(id string) bool {
 	a := w.actor(id)
 	return a != nil && a.stalled && w.policy != tcproom.Skip
@@ -498,11 +498,11 @@ func (w *world) jump(a *actor, ev tcproom.Event) {
 	}
 	a.at = ev.GapTo
 	for i := range a.directs {
-		a.directs[i].head = max(a.directs[i].head, a.at) // they come where the gap ends
+		a.directs[i].head = max(a.directs[i].head, a.at) // they come at the gap's end
 	}
 }
 
-// heard checks a message for one alone: in its place, whole, and in turn.
+// heard checks a direct message: in its place, whole, and in turn.
 func (w *world) heard(a *actor, ev tcproom.Event) {
 	if len(a.directs) == 0 || a.directs[0].body != string(ev.Body) || a.directs[0].head < a.at {
 		w.t.Fatalf("%d is told %q alone after %d; was sent: %v", a.number, ev.Body, a.at, a.directs)
@@ -510,7 +510,7 @@ func (w *world) heard(a *actor, ev tcproom.Event) {
 	a.directs = a.directs[1:]
 }
 
-// complete checks that whoever reads has everything: P6, P8.
+// complete checks that each actor that reads has everything: P6, P8.
 func (w *world) complete() {
 	head := uint64(len(w.log))
 	for _, a := range w.present {
@@ -533,8 +533,8 @@ func (w *world) complete() {
 	}
 }
 
-// has checks that a has everything up to seq, with its history and what it was
-// told alone.
+// has checks that a has everything up to seq, with its history and its direct
+// messages.
 func (w *world) has(a *actor, seq uint64) {
 	w.skipOwn(a, seq+1)
 	if a.at < seq || len(a.directs) > 0 {
@@ -567,7 +567,7 @@ func (w *world) checkPast(a *actor) {
 	}
 }
 
-// checkRoom compares what the room says of itself with the model.
+// checkRoom compares the room's own figures with the model.
 func (w *world) checkRoom() {
 	var ids, want []string
 	for c := range w.room.Members() {
@@ -637,7 +637,7 @@ func (w *world) finish(end string) {
 	}
 }
 
-// checkCauses compares the causes that OnLeave heard with what was done.
+// checkCauses compares OnLeave's causes with what was done.
 func (w *world) checkCauses() {
 	heard := map[string]string{}
 	w.rec.mu.Lock()

@@ -15,8 +15,8 @@ import (
 	"example.com/tcproom"
 )
 
-// A Poll is a service in a room: whoever says "vote x" has voted for x, and all
-// hear the new count. What else is said is said to all.
+// A Poll is a service in a room: a member that sends "vote x" has voted for x, and
+// all receive the new count. Any other message goes to all.
 type Poll struct {
 	mu    sync.Mutex // guards votes
 	votes map[string]map[string]bool
@@ -60,11 +60,11 @@ func (p *Poll) count(who, what string) (n int, counted bool) {
 // A Dialer connects a client.
 type Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// Vote is a client: it joins the poll at addr, votes for what, and returns the
-// count that it hears. A nil dial is that of package net.
+// Vote is a client: it joins the poll at addr, votes for what, and returns the count
+// that it receives. With a nil dial it uses package net.
 func Vote(ctx context.Context, addr, name, what string, dial Dialer) (int, error) {
 	c, err := tcproom.Dial(ctx, addr, tcproom.WithName(name), tcproom.WithCodec(tcproom.JSON{}),
-		tcproom.WithDialer(dial), tcproom.WithHandshakeTimeout(time.Minute)) // ctx says when it is too long
+		tcproom.WithDialer(dial), tcproom.WithHandshakeTimeout(time.Minute)) // ctx bounds the wait
 	if err != nil {
 		return 0, err
 	}

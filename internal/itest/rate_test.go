@@ -12,8 +12,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// TestF16RateLimiter: the limiter of golang.org/x/time/rate is a room's as it
-// is. It delays who sends too fast, and ends who sends a frame above its burst.
+// TestF16RateLimiter: the limiter of golang.org/x/time/rate is a room's as it is. It
+// delays a member that sends too fast, and ends one that sends a frame above its
+// burst.
 func TestF16RateLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond, burst = 1000, 500

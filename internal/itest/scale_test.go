@@ -25,7 +25,7 @@ const (
 	scaleBuffer  = 16 << 10 // of the room's sockets
 )
 
-// scaleRoom is a room for thousands who do not read.
+// scaleRoom is a room for thousands of members that do not read.
 func scaleRoom(policy tcproom.SlowPolicy, opts ...tcproom.RoomOption) *tcproom.Room {
 	return tcproom.New(append([]tcproom.RoomOption{
 		tcproom.WithSlowMembers(policy), tcproom.WithNotices(false), tcproom.WithMaxPending(20000),
@@ -63,7 +63,7 @@ func measure(t *testing.T) footprint {
 	return footprint{int64(m.HeapInuse + m.StackInuse), runtime.NumGoroutine(), len(fds)}
 }
 
-// say has room say body.
+// say makes room send body.
 func say(t *testing.T, room *tcproom.Room, body []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -80,9 +80,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// formula is what doc.go allows for members, half of which have stalled, beside
-// what a process has anyway. Each conn may hold the rest of a frame and another, or
-// 16 KiB, twice over where a slice has grown.
+// formula is what doc.go allows for members, half of which have stalled, beside what
+// a process has anyway. Each conn may hold the rest of a frame and another, or 16
+// KiB, twice over if a slice has grown.
 func formula(conns, frame int) int64 {
 	const constant = 16 << 10 // two stacks and what they point at
 	return 2*scaleBacklog + 16<<20 + int64(conns)*int64(constant+2*(frame+max(frame, 16<<10)))
@@ -107,8 +107,8 @@ func TestScale(t *testing.T) {
 	t.Logf("before: %v; after: %v", before, measure(t))
 }
 
-// testStalledReaders: all join, a message reaches all, half of them stall while
-// some is said, nearly all while much is said, and then all get what follows.
+// testStalledReaders: all join, a message reaches all, half of them stall while some
+// is sent, nearly all while much is sent, and then all get what follows.
 func testStalledReaders(t *testing.T, crowd *crowd) {
 	room := scaleRoom(tcproom.Skip)
 	addr := serve(t, room)
@@ -131,7 +131,7 @@ func testStalledReaders(t *testing.T, crowd *crowd) {
 		crowd.stall(reading)
 		start := time.Now()
 		gaps := 0
-		round := 1 << 20 / (len(body) + 32) // by as much those who read may lag
+		round := 1 << 20 / (len(body) + 32) // as much as readers may lag
 		for n := range total / len(body) {
 			if say(t, room, body); n%round == round-1 {
 				say(t, room, fmt.Appendf(nil, "%s-%d", mark, n))

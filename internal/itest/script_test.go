@@ -34,7 +34,8 @@ const (
 	endClose    = "close"
 )
 
-// A step is done by or to one of those who are there, Who counted round them.
+// A step is done by or to one of the actors that are there, number Who modulo their
+// number.
 type step struct {
 	What string
 	Who  int
@@ -43,7 +44,7 @@ type step struct {
 
 func (s step) String() string { return fmt.Sprintf("%s(%d,%d)", s.What, s.Who, s.N) }
 
-// The steps. Where nobody is there, those that need somebody do nothing.
+// The steps. A step that needs an actor does nothing if there is none.
 const (
 	stepJoin       = "join"
 	stepSend       = "send"      // N messages, one after the other
@@ -56,7 +57,7 @@ const (
 	stepClose      = "close"
 	stepCloseWrite = "closewrite" // and reads on
 	stepCut        = "cut"        // its connection is reset
-	stepTear       = "tear"       // its stream ends within the first 60 bytes of what it says
+	stepTear       = "tear"       // its stream ends within the first 60 bytes of what it sends
 )
 
 var (

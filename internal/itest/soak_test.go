@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSoak has 100 clients come and go for as many minutes as TCPROOM_SOAK says,
-// in one room, over links with faults: nothing may grow.
+// TestSoak has 100 clients come and go for TCPROOM_SOAK minutes, in one room, over
+// links with faults: nothing may grow.
 func TestSoak(t *testing.T) {
 	minutes, err := strconv.ParseFloat(os.Getenv("TCPROOM_SOAK"), 64)
 	if err != nil {

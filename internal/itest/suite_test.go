@@ -18,7 +18,7 @@ import (
 type testCase struct {
 	name string
 	run  func(*testing.T)
-	// What a failure says, in this order; none: it does not fail.
+	// Parts of the failure's text, in this order; none: it does not fail.
 	says []string
 }
 
@@ -124,7 +124,7 @@ func sleepAnHour(t *testing.T) {
 	require.EqualValues(t, 1, srv.Room.Stats().Left["idle-timeout"])
 }
 
-// bad are the cases that fail, and what they must say.
+// bad are the cases that fail, and their errors.
 func bad() []testCase {
 	inHook := func(hook func(t *testing.T) tcproom.RoomOption) func(*testing.T) {
 		return func(t *testing.T) {
