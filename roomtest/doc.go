@@ -2,7 +2,7 @@
 // room for a test, members that send and have expectations, and faults on demand.
 //
 //	func TestPoliteRoom(t *testing.T) {
-//		srv := roomtest.NewServer(t, politeRoom()...) // what the service gives to tcproom.New
+//		srv := roomtest.NewServer(t, politeRoom()...) // the service's options
 //		ada, bob := srv.Join("ada"), srv.Join("bob")
 //
 //		ada.Send("darn, it rains")
@@ -63,12 +63,12 @@
 // [Bandwidth], [Chop], [ChopRandom], [CutAfter], [ResetAfter] and [BlackHole].
 // Member.Link is the member's end, and Server.Listener hands out the room's:
 //
-//	bob.Link.In(roomtest.Stall())                             // bob stops reading
+//	bob.Link.In(roomtest.Stall())               // bob stops reading
 //	srv.Listener.OnAccept(func(c *roomtest.Conn) {
-//		c.Out(roomtest.CutAfter(100))                     // clients lose the room
+//		c.Out(roomtest.CutAfter(100))       // clients lose the room
 //	})
-//	srv.Listener.Refuse(true)                                 // and cannot come back
-//	srv.Listener.FailAccept(syscall.EMFILE, 3)                // the process has no descriptors
+//	srv.Listener.Refuse(true)                   // and cannot come back
+//	srv.Listener.FailAccept(syscall.EMFILE, 3)  // the process has no descriptors
 //
 // [Member.Pause] stops reading without a fault.
 //
@@ -79,9 +79,11 @@
 // rules: a [Rule] is for when, an [Action] for what.
 //
 //	srv.Bot("broker",
-//		roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`), roomtest.Say("a $1 is 3")),
+//		roomtest.On(roomtest.MessageLike("", `^!price (\w+)$`),
+//			roomtest.Say("a $1 is 3")),
 //		roomtest.Every(time.Minute, roomtest.Say("still here")))
-//	srv.Bot("crowd", roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
+//	srv.Bot("crowd",
+//		roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
 //	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
 //
 // [Bot.Do] makes a bot do something without a rule. [Server.Kick] removes a client,

@@ -11,8 +11,7 @@ import (
 	"example.com/tcproom"
 )
 
-// attend hears what c's room says and answers, until ctx ends, which is no
-// error, or c does.
+// attend answers what c receives, until ctx ends, which is no error, or c does.
 func attend(ctx context.Context, c *tcproom.Conn) error {
 	goodbye := ""
 	for {
@@ -35,8 +34,8 @@ func attend(ctx context.Context, c *tcproom.Conn) error {
 	}
 }
 
-// answerTo returns what the bot says to an event; empty: nothing. No answer is
-// a command, but the rest of an echo, which is shorter: so two bots in one room
+// answerTo returns what the bot sends for an event; empty: nothing. No answer is a
+// command, except for the rest of an echo, which is shorter: so two bots in one room
 // come to an end.
 func answerTo(ev tcproom.Event) string {
 	switch ev.Kind {

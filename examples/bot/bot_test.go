@@ -23,7 +23,7 @@ func attending(ctx context.Context, srv *roomtest.Server) *errgroup.Group {
 }
 
 func TestAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // where it is midnight, 1 January 2000
+	synctest.Test(t, func(t *testing.T) { // it is midnight there, 1 January 2000
 		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
 		ctx, stop := context.WithCancel(t.Context())
 		bot := attending(ctx, srv)

@@ -1,13 +1,13 @@
-// Bot joins a chat room over TCP, greets those who join, and answers commands:
-// !help, !time and !echo.
+// Bot joins a chat room over TCP, greets new members, and answers commands: !help,
+// !time and !echo.
 //
 //	go run ./examples/bot localhost:9000
-//	go run ./examples/bot -json -name robo localhost:9000   # of a server with -codec json
-//	go run ./examples/bot -name robo localhost:9000         # of a server with -ask-name
+//	go run ./examples/bot -json -name robo localhost:9000 # if the server has -codec json
+//	go run ./examples/bot -name robo localhost:9000       # if it has -ask-name
 //
-// It ends with status 0 on Ctrl-C, after what it has said has been taken, and
-// with status 1, and says why, when it cannot join or the room ends the
-// connection. A bad flag is status 2.
+// It ends with status 0 on Ctrl-C, after the room has taken what it has sent, and
+// with status 1 and a reason when it cannot join or the room ends the connection. A
+// bad flag is status 2.
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 // dialTimeout bounds connecting and being let in.
 const dialTimeout = 15 * time.Second
 
-// config is what the flags say.
+// config is what the flags set.
 type config struct {
 	addr string
 	name string
@@ -52,12 +52,12 @@ func main() {
 	}
 }
 
-// parseFlags returns what args say, or an error of one line. It has printed
-// the help where the error is flag.ErrHelp.
+// parseFlags returns what args set, or an error of one line. It has printed the help
+// if the error is flag.ErrHelp.
 func parseFlags(args []string) (*config, error) {
 	cfg := &config{}
 	fs := flag.NewFlagSet("bot", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // main says what is wrong
+	fs.SetOutput(io.Discard) // main prints what is wrong
 	fs.StringVar(&cfg.name, "name", "", "the `name` to join with; without -json, the first line to the room,\nas a server with -ask-name wants it")
 	fs.BoolVar(&cfg.json, "json", false, "speak JSON, as a server with -codec json does")
 	if err := fs.Parse(args); err != nil {

@@ -16,14 +16,14 @@ import (
 	"example.com/tcproom"
 )
 
-// config is what the flags say.
+// config is what the flags set.
 type config struct {
 	addr       string
 	name       string
 	framing    tcproom.Framing
 	codec      tcproom.Codec
 	chunks     bool // the framing has no boundaries
-	raw        bool // the codec says bodies only
+	raw        bool // the codec carries bodies only
 	maxMessage int
 	reconnect  bool
 	tls        *tls.Config // nil: no TLS
@@ -44,14 +44,14 @@ var (
 	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
 )
 
-// parseFlags returns what args say, or an error of one line. It has printed
-// the help where the error is flag.ErrHelp.
+// parseFlags returns what args set, or an error of one line. It has printed the help
+// if the error is flag.ErrHelp.
 func parseFlags(args []string) (*config, error) {
 	cfg := &config{}
 	framing, codec := choice[tcproom.Framing]{framings, "lines"}, choice[tcproom.Codec]{codecs, "text"}
 
 	fs := flag.NewFlagSet("client", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // main says what is wrong
+	fs.SetOutput(io.Discard) // main prints what is wrong
 	fs.StringVar(&cfg.name, "name", "", "the `name` to join with; with -codec text, which has no hello,\nthe first line to the room, as a server with -ask-name wants it")
 	fs.Var(&framing, "framing", "as the server's: "+framing.names())
 	fs.Var(&codec, "codec", "as the server's: "+codec.names()+"; chunks go with raw, which is their default")

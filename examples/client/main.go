@@ -1,20 +1,20 @@
-// Client joins a chat room over TCP: standard input goes to the room, line by
-// line, and what the room says to standard output.
+// Client joins a chat room over TCP: standard input goes to the room, line by line,
+// and what the room sends to standard output.
 //
 //	go run ./examples/client localhost:9000
 //	go run ./examples/client -framing length4 -codec json -name ada localhost:9000
 //	echo hi | go run ./examples/client -tls-ca cert.pem localhost:9443
 //	go run ./examples/client -codec json -reconnect localhost:9000
 //
-// At the end of the input it closes its sending half, prints what the room
-// still says, and ends with status 0 when the room has closed too: then the
-// room has taken the last line. It ends with status 1, and says why, when it
-// cannot join, when the room ends the connection first, and, at the end, when a
-// line could not be sent. A bad flag is status 2.
+// At the end of the input it closes its sending half, prints what the room still
+// sends, and ends with status 0 when the room has closed too: then the room has taken
+// the last line. It ends with status 1, and prints why, when it cannot join, when the
+// room ends the connection first, and, at the end, when a line could not be sent. A
+// bad flag is status 2.
 //
-// With -reconnect it comes back when it loses its connection, and says so on
-// standard error. Then it ends with status 0 when the room has taken the last
-// line, as far as the room tells, and with status 1 when the room does not want
+// With -reconnect it comes back when it loses its connection, and notes that on
+// standard error. Then it ends with status 0 when the room has taken the last line,
+// as far as the room acknowledges that, and with status 1 when the room does not want
 // it back.
 package main
 
@@ -66,8 +66,8 @@ func run(cfg *config) error {
 	said := make(chan error, 1)
 	go func() {
 		said <- say(c, cfg)
-		// Then the room hears that this was all, and what it still says comes to
-		// listen. Where this fails, listen hears why.
+		// Then the room knows that this was all, and what it still sends comes to
+		// listen. If this fails, listen gets the reason.
 		c.CloseWrite(context.Background())
 	}()
 	if err := listen(c, cfg); err != nil {
@@ -88,7 +88,7 @@ func options(cfg *config) []tcproom.DialOption {
 		tcproom.WithCodec(cfg.codec),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithTLS(cfg.tls),
-		tcproom.WithName(cfg.name), // in the hello, where the codec has one
+		tcproom.WithName(cfg.name), // in the hello, if the codec has one
 	}
 }
 
@@ -136,7 +136,7 @@ func say(c speaker, cfg *config) error {
 	return cmp.Or(in.Err(), unsent)
 }
 
-// listen prints what the room says, until the end of its stream.
+// listen prints what the room sends, until the end of its stream.
 func listen(c *tcproom.Conn, cfg *config) error {
 	goodbye := false
 	for ev, err := range c.Events(context.Background()) {

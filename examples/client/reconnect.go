@@ -24,7 +24,8 @@ func stay(cfg *config) error {
 	for _, o := range options(cfg) {
 		opts = append(opts, o)
 	}
-	// Ctrl-C says goodbye: else a room with sessions would wait. The second one ends at once.
+	// Ctrl-C sends goodbye: otherwise a room with sessions would wait. The second one
+	// ends at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -35,13 +36,13 @@ func stay(cfg *config) error {
 		said <- cmp.Or(err, c.Close()) // which waits until the room has the last line
 	}()
 	if err := follow(c, cfg); !errors.Is(err, net.ErrClosed) {
-		return cmp.Or(c.Close(), err) // it says what the room did not get
+		return cmp.Or(c.Close(), err) // its error is about what the room did not get
 	}
 	return <-said
 }
 
-// follow prints what the room says and what becomes of the connection, until
-// the client ends.
+// follow prints what the room sends and what becomes of the connection, until the
+// client ends.
 func follow(c *tcproom.Client, cfg *config) error {
 	for ev, err := range c.Events(context.Background()) {
 		if err != nil {
@@ -63,7 +64,7 @@ func follow(c *tcproom.Client, cfg *config) error {
 	return nil
 }
 
-// greeting says how the client has come into the room.
+// greeting describes how the client has come into the room.
 func greeting(ev *tcproom.Event) string {
 	how := "joined"
 	switch ev.Outcome {
@@ -75,7 +76,7 @@ func greeting(ev *tcproom.Event) string {
 		how = "joined anew, for the room has forgotten who this was,"
 	}
 	if ev.From.Name == "" {
-		return "connected" // the codec says no more
+		return "connected" // the codec carries no more
 	}
 	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Total)
 }

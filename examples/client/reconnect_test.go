@@ -159,7 +159,7 @@ func (c *cable) carry(addr string) {
 	}
 }
 
-// pass ends with what from says, or when one of the two is closed.
+// pass ends with what from sends, or when one of the two is closed.
 func pass(from, to net.Conn) {
 	io.Copy(to, from)
 	to.(*net.TCPConn).CloseWrite()

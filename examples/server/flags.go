@@ -18,7 +18,7 @@ import (
 	"example.com/tcproom"
 )
 
-// config is what the flags say.
+// config is what the flags set.
 type config struct {
 	addr       string
 	framing    tcproom.Framing
@@ -58,15 +58,15 @@ var (
 	verbose = &slog.HandlerOptions{Level: slog.LevelDebug} // orderly leaves too
 )
 
-// parseFlags returns what args say, or an error of one line. It has printed
-// the help where the error is flag.ErrHelp.
+// parseFlags returns what args set, or an error of one line. It has printed the help
+// if the error is flag.ErrHelp.
 func parseFlags(args []string) (*config, error) {
 	cfg := &config{backlog: 4 << 20, maxMessage: 64 << 10}
 	framing, codec := choice[tcproom.Framing]{framings, "lines"}, choice[tcproom.Codec]{codecs, "text"}
 	slow, log := choice[tcproom.SlowPolicy]{slows, "disconnect"}, choice[slog.Handler]{logs, "text"}
 
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // main says what is wrong
+	fs.SetOutput(io.Discard) // main prints what is wrong
 	fs.StringVar(&cfg.addr, "addr", "127.0.0.1:9000", "listen on `HOST:PORT`; port 0 is any free one")
 	fs.Var(&framing, "framing", "how messages are told apart: "+framing.names())
 	fs.Var(&codec, "codec", "what is written in a frame: "+codec.names()+"; chunks go with raw, which is their default")

@@ -1,14 +1,14 @@
 // Server runs a chat room over TCP: what one member sends goes to all others.
 //
-//	go run ./examples/server                                # then, in two terminals: nc localhost 9000
-//	go run ./examples/server -ask-name                      # asks members for their names
-//	go run ./examples/server -framing length4 -codec json   # for programs
+//	go run ./examples/server              # then, in two terminals: nc localhost 9000
+//	go run ./examples/server -ask-name    # asks members for their names
+//	go run ./examples/server -framing length4 -codec json # for programs
 //	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
 //
-// The first line on standard error is "listening on HOST:PORT". Ctrl-C gives
-// the members up to ten seconds to take what was said before it, says how many
-// were cut, and ends with status 0; a second Ctrl-C ends at once with status 1.
+// The first line on standard error is "listening on HOST:PORT". Ctrl-C gives the
+// members up to ten seconds to take what was sent before it, prints how many were
+// cut, and ends with status 0; a second Ctrl-C ends at once with status 1.
 package main
 
 import (
@@ -59,7 +59,7 @@ func run(cfg *config) error {
 	go func() { served <- room.Serve(l) }()
 
 	select {
-	case err := <-served: // the listener broke; a room is closed by nobody else
+	case err := <-served: // the listener broke; nothing else closes the room
 		room.Close()
 		return err
 	case <-signals:
@@ -110,9 +110,9 @@ func options(cfg *config) []tcproom.RoomOption {
 	return opts
 }
 
-// askName is the Handshake hook of -ask-name: it talks with a connection
-// before it joins, and what it returns names the member. The room checks the
-// name, and says in words why it refuses one.
+// askName is the Handshake hook of -ask-name: it talks with a connection before it
+// joins, and what it returns names the member. The room checks the name, and sends
+// the reason if it refuses it.
 func askName(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 	if err := c.Send(ctx, []byte("What is your name?")); err != nil {
 		return tcproom.Identity{}, err

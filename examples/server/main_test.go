@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { program.Main(m, ".") }
 
-// serve starts the server and returns its address, which its first line says.
+// serve starts the server and returns its address, which is in its first line.
 func serve(t *testing.T, args ...string) (*program.Process, string) {
 	t.Helper()
 	p := program.Start(t, program.Path("server"), append([]string{"-addr", "127.0.0.1:0"}, args...)...)
@@ -83,7 +83,7 @@ func TestSocatChats(t *testing.T) {
 	require.Zero(t, bob.Status(t))
 }
 
-// beginner is what the first tutorial on sockets in Node says.
+// beginner is what the first tutorial on sockets in Node has.
 const beginner = `
 const net = require('net')
 const socket = net.connect(Number(process.argv.at(-1)), '127.0.0.1')
@@ -97,7 +97,7 @@ func TestNodeChats(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
-		want string // of what ada hears when bob says hi
+		want string // of what ada receives when bob sends hi
 	}{
 		{name: "lines of text", want: ": hi\n"},
 		{name: "chunks", args: []string{"-framing", "chunks", "-codec", "raw"}, want: "hi\n"},
@@ -189,7 +189,7 @@ func TestAskName(t *testing.T) {
 	rude.End()
 	rude.Status(t)
 	silent := nc(t, addr, "-N")
-	silent.End() // before it has said anything
+	silent.End() // before it has sent anything
 	silent.Status(t)
 	bob.Say(t, "still here\n")
 	require.Equal(t, "bob: still here", ada.Out.Line(t), "no one else was in the room")
@@ -338,8 +338,8 @@ func TestHistory(t *testing.T) {
 	require.Regexp(t, `^- \d{4}-\d\d-\d\d \d\d:\d\d guest-[12]: three$`, eve.Out.Line(t))
 }
 
-// lag connects a member whose connection takes next to nothing, and has so
-// much said that it cannot have taken it.
+// lag connects a member whose connection takes next to nothing, and sends so much
+// that the member cannot have taken it.
 func lag(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	// The buffer must be small from the start, so that what the member takes

@@ -1,5 +1,5 @@
-// Package program runs programs in tests: built ones and those that are
-// installed, such as nc.
+// Package program runs programs in tests: programs that it builds, and installed
+// programs, such as nc.
 package program
 
 import (
@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must come. It only says that a
-// test has failed.
+// patience is how long a test waits for what must come. It only ends tests that have
+// failed.
 const patience = 30 * time.Second
 
 // Main builds the packages into a directory, runs the tests, and removes it.
@@ -56,10 +56,10 @@ func Installed(t testing.TB, name string) string {
 
 // A Process is a program that runs.
 type Process struct {
-	Out, Err *Output // what it has said
+	Out, Err *Output // what it has written
 	cmd      *exec.Cmd
 	stdin    io.WriteCloser
-	exited   chan struct{} // closed when it has ended and all that it said is there
+	exited   chan struct{} // closed when it has ended and all that it has written is there
 }
 
 // Start runs a program until it ends or the test does.
@@ -98,8 +98,8 @@ func (p *Process) wait() {
 //go:embed peer.js
 var peer string
 
-// Peer starts a peer in Node: lines that it is told go to addr as frames,
-// and the bodies of frames come out as lines.
+// Peer starts a peer in Node: lines of its input go to addr as frames, and the bodies
+// of frames come out as lines.
 func Peer(t testing.TB, addr, framing string) *Process {
 	t.Helper()
 	host, port := Split(t, addr)
@@ -116,9 +116,9 @@ func Split(t testing.TB, addr string) (host, port string) {
 	return host, port
 }
 
-// Meet returns when a and b are in the room, and has gone past what they said
-// for that. Nobody is told when he has joined, and not every codec tells it to
-// others: so both call until each hears the other.
+// Meet returns when a and b are in the room, and has gone past what they sent for
+// that. A member does not receive its own join, and not every codec carries others': so
+// both call until each has received the other's call.
 func Meet(t testing.TB, a, b *Process) {
 	t.Helper()
 	for began := time.Now(); !strings.Contains(a.Out.Text(), "b calls\n") || !strings.Contains(b.Out.Text(), "a calls\n"); {
@@ -143,7 +143,8 @@ func (p *Process) Say(t testing.TB, text string) {
 	}
 }
 
-// Call is Say where nobody may listen any more, off the test's goroutine too.
+// Call is Say to a program that may have ended, and may be called off the test's
+// goroutine.
 func (p *Process) Call(text string) { io.WriteString(p.stdin, text) }
 
 // End closes the program's standard input.
@@ -168,7 +169,7 @@ func (p *Process) Status(t testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Output is what a program has said so far.
+// Output is what a program has written so far.
 type Output struct {
 	name string
 
@@ -202,7 +203,7 @@ func (o *Output) tellLocked() {
 	o.more = make(chan struct{})
 }
 
-// Expect waits until want is said, and goes past it.
+// Expect waits until want is written, and goes past it.
 func (o *Output) Expect(t testing.TB, want string) {
 	t.Helper()
 	if _, err := o.until([]byte(want)); err != nil {
@@ -243,7 +244,7 @@ func (o *Output) until(mark []byte) ([]byte, error) {
 	}
 }
 
-// String returns all that was said, cut where it is long.
+// String returns all that was written, cut if it is long.
 func (o *Output) String() string {
 	text := o.Text()
 	if len(text) > 4<<10 {
@@ -252,7 +253,7 @@ func (o *Output) String() string {
 	return fmt.Sprintf("%s:\n%s", o.name, text)
 }
 
-// Text returns all that was said so far.
+// Text returns all that was written so far.
 func (o *Output) Text() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
