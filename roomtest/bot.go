@@ -45,8 +45,8 @@ type order struct {
 	done chan struct{} // closed when it is done
 }
 
-// Bot makes a member that follows rules, over a connection in memory like that of
-// [Server.Join], so that it works with any listener, framing and codec, and in a
+// Bot makes a member that follows rules, over a connection in memory as [Server.Join]
+// does, so that it works with any listener, framing and codec, and in a
 // testing/synctest bubble. When Bot returns, it has joined, unless a rule makes it
 // begin outside ([JoinOn], [JoinAfter]). Bot calls t.Fatal when the room refuses it,
 // so it must be called from the test's goroutine.

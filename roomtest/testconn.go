@@ -53,7 +53,7 @@ var past = time.Unix(1, 0)
 // negotiated what it has to. TestConn returns nil, the error of mk, or all violations
 // joined, each with the call that showed it and the contract's words.
 //
-// Bytes, ends of the stream, deadlines, half-close where the type has a CloseWrite,
+// Bytes, ends of the stream, deadlines, half-close if the type has a CloseWrite,
 // concurrent use and, above all, that Close unblocks Read and Write: what is tested
 // with one end is tested with the other too. If 16 MiB do not make a Write block, the
 // rules for a blocked Write are not tested.

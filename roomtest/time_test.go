@@ -94,9 +94,9 @@ func TestTimeIdle(t *testing.T) {
 	})
 }
 
-// A conn that is not a socket of the kernel's is written to in pieces of 4
-// KiB, each with a deadline of its own. So the timeout counts from the moment at
-// which the first piece that did not fit began: here that of the broadcast.
+// A conn that is not a socket of the kernel's is written to in pieces of 4 KiB, each
+// with a deadline of its own. So the timeout counts from the moment at which the
+// first piece that did not fit began: here the one of the broadcast.
 func TestTimeWriteStalledReader(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := startRoom(t, tcproom.WithWriteTimeout(30*time.Second), tcproom.WithBacklog(8<<20))

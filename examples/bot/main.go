@@ -2,8 +2,8 @@
 // !time and !echo.
 //
 //	go run ./examples/bot localhost:9000
-//	go run ./examples/bot -json -name robo localhost:9000 # if the server has -codec json
-//	go run ./examples/bot -name robo localhost:9000       # if it has -ask-name
+//	go run ./examples/bot -json -name robo localhost:9000 # with -codec json there
+//	go run ./examples/bot -name robo localhost:9000       # with -ask-name there
 //
 // It ends with status 0 on Ctrl-C, after the room has taken what it has sent, and
 // with status 1 and a reason when it cannot join or the room ends the connection. A
