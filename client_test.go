@@ -144,7 +144,7 @@ func TestRefused(t *testing.T) {
 			require.ErrorAs(t, err, &refused)
 			require.Equal(t, want, *refused)
 		}
-		require.ErrorAs(t, c.Send(testContext(t), nil), &refused)
+		require.ErrorAs(t, c.Send(testContext(t), []byte("hi")), &refused)
 		require.NoError(t, c.Close())
 	}
 	_, err := srv.Room.Join(tcproom.WithName("eve"))
@@ -433,7 +433,7 @@ func TestTimeouts(t *testing.T) {
 		_, err = c.Receive(t.Context())
 		require.ErrorIs(t, err, tcproom.ErrWriteTimeout)
 		require.Equal(t, time.Minute, time.Since(start))
-		require.ErrorIs(t, c.Send(t.Context(), nil), tcproom.ErrWriteTimeout)
+		require.ErrorIs(t, c.Send(t.Context(), []byte("nor this")), tcproom.ErrWriteTimeout)
 		c.Close()
 		there.Close()
 

@@ -91,7 +91,8 @@ type Pinger interface {
 // U+2069), U+FEFF and bytes that are not UTF-8 stand as \x1b (ASCII and bytes)
 // or \u{202e} (other characters). A backslash stays as it is: an escape is for
 // the eye, the two cannot be told apart, and ParseEvent undoes nothing.
-// Towards the room the body is the frame, byte for byte.
+// Towards the room the body is the frame, byte for byte, and an empty line is
+// no message: AppendMessage refuses it, ParseMessage ignores it.
 //
 // ParseEvent gives typed events. Names that no room allows are no names, and a
 // line of none of the forms above is a Message of the room itself with the
@@ -256,11 +257,22 @@ func parseUint(s []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// AppendMessage appends body as it is.
-func (Text) AppendMessage(dst, body []byte) ([]byte, error) { return append(dst, body...), nil }
+// AppendMessage appends body as it is. It returns an error that wraps
+// [ErrUnframeable] for an empty one.
+func (Text) AppendMessage(dst, body []byte) ([]byte, error) {
+	if len(body) == 0 {
+		return dst, fmt.Errorf("%w: text: an empty line is no message", ErrUnframeable)
+	}
+	return append(dst, body...), nil
+}
 
-// ParseMessage returns frame, whatever it is.
-func (Text) ParseMessage(frame []byte) ([]byte, error) { return frame, nil }
+// ParseMessage returns frame. The only error is [ErrNoFrame], for an empty one.
+func (Text) ParseMessage(frame []byte) ([]byte, error) {
+	if len(frame) == 0 {
+		return nil, ErrNoFrame
+	}
+	return frame, nil
+}
 
 // MaxFrame returns maxBody towards the room. Towards a member a body takes up
 // to four times as much, for its escapes, and the name 256 bytes.

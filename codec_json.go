@@ -23,7 +23,10 @@ import (
 //   - Fields may come in any order; names of fields are case-sensitive; unknown
 //     fields are ignored; null means absent.
 //   - An object of an unknown type is ignored: the error wraps [ErrNoFrame] and
-//     quotes the type.
+//     quotes the type. An empty frame is ignored too, also before the hello: it
+//     is the keep-alive of some load balancers.
+//   - U+FEFF, the byte order mark, may stand before the object that an end
+//     begins with: a hello, a welcome or a refused. Elsewhere it is malformed.
 //   - Anything else than one object of valid UTF-8 is malformed, and so are a
 //     missing type, a known field twice or of the wrong kind, a message with
 //     none or both of body and data, nesting deeper than 32, and an escape of
@@ -68,8 +71,8 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 	case Gap:
 		if err = checkGap(ev); err == nil {
-			out = strconv.AppendUint(append(dst, `{"type":"gap","from":`...), ev.GapFrom, 10)
-			out = strconv.AppendUint(append(out, `,"to":`...), ev.GapTo, 10)
+			out = strconv.AppendUint(append(dst, `{"type":"gap","first":`...), ev.GapFrom, 10)
+			out = strconv.AppendUint(append(out, `,"last":`...), ev.GapTo, 10)
 			out = append(out, '}')
 		}
 	case Goodbye:
@@ -295,7 +298,7 @@ func (JSON) AppendPong(dst []byte) []byte { return append(dst, `{"type":"pong"}`
 // MaxFrame counts six bytes for each of a body, for its escapes. Towards the
 // room it adds 1 KiB, for the rest of a message or hello and for what other
 // programs put there: white space, fields that are not read. Towards a member
-// no frame is smaller bounded than the largest welcome, some 200 KiB.
+// no frame is smaller bounded than the largest welcome, some 170 KB.
 func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 	const (
 		seq     = len("18446744073709551615")
@@ -310,7 +313,8 @@ func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 
 // ParseEvent decodes an object from the room. It sets ev only where it returns nil.
 func (JSON) ParseEvent(frame []byte, ev *Event) error {
-	obj, typ, err := parseFrame(frame)
+	rest, marked := cutMark(frame)
+	obj, typ, err := parseFrame(rest)
 	if err != nil {
 		return err
 	}
@@ -335,7 +339,13 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 	case "ack":
 		e.Kind = Ack
 	default:
-		return noEvent(typ)
+		if err = noEvent(typ); marked {
+			err = malformed("a byte order mark before the type %s", quotePeer(typ))
+		}
+		return err
+	}
+	if marked && e.Kind != Welcome && e.Kind != Refused {
+		return malformed("a byte order mark before a %s", e.Kind)
 	}
 	if err := obj.event(&e); err != nil {
 		return err
@@ -378,6 +388,7 @@ func (JSON) ParseNumbered(frame []byte) (id uint64, body []byte, err error) {
 // place is malformed. The name may be any string: whether a member can have
 // it is for the room to say.
 func (JSON) ParseHello(frame []byte, h *Hello) error {
+	frame, _ = cutMark(frame)
 	obj, typ, err := parseFrame(frame)
 	if err != nil {
 		return err
@@ -427,7 +438,8 @@ const (
 	fieldBody
 	fieldData
 	fieldReason
-	fieldTo
+	fieldFirst
+	fieldLast
 	fieldCode
 	fieldMessage
 	fieldEpoch
@@ -447,7 +459,7 @@ const (
 	numFields
 )
 
-var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "to",
+var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "first", "last",
 	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
 	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId"}
 
@@ -458,8 +470,21 @@ type object struct {
 	values [numFields][]byte
 }
 
-// parseFrame reads the object that is frame and returns it with its type.
+// cutMark returns frame without the byte order mark before what else it holds.
+// RFC 8259, section 8.1, lets a reader pass over one.
+func cutMark(frame []byte) (rest []byte, marked bool) {
+	if rest, marked = bytes.CutPrefix(frame, []byte("\ufeff")); len(rest) == 0 {
+		return frame, false
+	}
+	return rest, marked
+}
+
+// parseFrame reads the object that is frame and returns it with its type. It
+// returns ErrNoFrame for an empty frame.
 func parseFrame(frame []byte) (obj object, typ []byte, err error) {
+	if len(frame) == 0 {
+		return obj, nil, ErrNoFrame
+	}
 	if !utf8.Valid(frame) {
 		return obj, nil, malformed("not UTF-8: %s", quotePeer(frame))
 	}
@@ -484,14 +509,14 @@ func parseFrame(frame []byte) (obj object, typ []byte, err error) {
 func (o *object) event(e *Event) (err error) {
 	switch e.Kind {
 	case Gap:
-		if e.GapFrom, err = o.uint(fieldFrom); err != nil {
+		if e.GapFrom, err = o.uint(fieldFirst); err != nil {
 			return err
 		}
-		if e.GapTo, err = o.uint(fieldTo); err != nil {
+		if e.GapTo, err = o.uint(fieldLast); err != nil {
 			return err
 		}
 		if checkGap(e) != nil {
-			return malformed("gap from %d to %d", e.GapFrom, e.GapTo)
+			return malformed("gap of %d to %d", e.GapFrom, e.GapTo)
 		}
 		return nil
 	case Goodbye:

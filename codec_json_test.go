@@ -35,7 +35,7 @@ var jsonEvents = []struct {
 	{"leave", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}}, `{"type":"leave","seq":3,"from":{"id":"1","name":"ada"}}`},
 	{"leave with a reason", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}, Text: "kicked"},
 		`{"type":"leave","seq":3,"from":{"id":"1","name":"ada"},"reason":"kicked"}`},
-	{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 154}, `{"type":"gap","from":5,"to":154}`},
+	{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 154}, `{"type":"gap","first":5,"last":154}`},
 	{"goodbye", Event{Kind: Goodbye, Text: "room closed"}, `{"type":"goodbye","reason":"room closed"}`},
 	{"goodbye without a reason", Event{Kind: Goodbye}, `{"type":"goodbye"}`},
 	{"refused", Event{Kind: Refused, Code: "full", Text: "room is full"}, `{"type":"refused","code":"full","message":"room is full"}`},
@@ -63,7 +63,8 @@ type jsonAny struct {
 	Type    string          `json:"type"`
 	Seq     uint64          `json:"seq"`
 	From    json.RawMessage `json:"from"`
-	To      uint64          `json:"to"`
+	First   uint64          `json:"first"`
+	Last    uint64          `json:"last"`
 	Time    *time.Time      `json:"time"`
 	Body    *string         `json:"body"`
 	Data    *string         `json:"data"`
@@ -87,8 +88,8 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 	got.Kind = Kind(slices.Index(kinds, o.Type))
 	switch got.Kind {
 	case Gap:
-		require.NoError(tb, json.Unmarshal(o.From, &got.GapFrom))
-		got.GapTo = o.To
+		require.Nil(tb, o.From)
+		got.GapFrom, got.GapTo = o.First, o.Last
 	case Welcome:
 		got.From = Member{ID: o.ID, Name: o.Name}
 	case Refused:
@@ -236,7 +237,6 @@ var jsonBroken = []struct {
 	name  string
 	frame string
 }{
-	{"empty", ""},
 	{"white space", " \n"},
 	{"text", "hello"},
 	{"http", "GET / HTTP/1.1\r\n"},
@@ -245,6 +245,10 @@ var jsonBroken = []struct {
 	{"string", `"message"`},
 	{"array", `[{"type":"message","body":"hi"}]`},
 	{"byte order mark", "\ufeff" + `{"type":"message","body":"hi"}`},
+	{"byte order mark alone", "\ufeff"},
+	{"two byte order marks", "\ufeff\ufeff" + `{"type":"message","body":"hi"}`},
+	{"white space and a byte order mark", " \ufeff" + `{"type":"message","body":"hi"}`},
+	{"half a byte order mark", "\xef\xbb" + `{"type":"message","body":"hi"}`},
 	{"no type", `{"body":"hi"}`},
 	{"empty object", `{}`},
 	{"null type", `{"type":null,"body":"hi"}`},
@@ -305,7 +309,9 @@ func TestJSONBroken(t *testing.T) {
 			requireMalformed(t, err)
 			ev, hello := Event{}, Hello{}
 			requireMalformed(t, JSON{}.ParseEvent([]byte(tt.frame), &ev))
-			requireMalformed(t, JSON{}.ParseHello([]byte(strings.Replace(tt.frame, `"message"`, `"hello"`, 1)), &hello))
+			if tt.name != "byte order mark" { // a hello may have one
+				requireMalformed(t, JSON{}.ParseHello([]byte(strings.Replace(tt.frame, `"message"`, `"hello"`, 1)), &hello))
+			}
 			require.Zero(t, ev)
 			require.Zero(t, hello)
 		})
@@ -383,10 +389,11 @@ func TestJSONMalformedEvents(t *testing.T) {
 		`{"type":"leave","from":null}`,
 		`{"type":"leave","from":{"name":"ada"},"reason":1}`,
 		`{"type":"gap"}`,
-		`{"type":"gap","from":5}`,
-		`{"type":"gap","from":0,"to":5}`,
-		`{"type":"gap","from":6,"to":5}`,
-		`{"type":"gap","from":{"id":"1","name":"ada"},"to":5}`,
+		`{"type":"gap","first":5}`,
+		`{"type":"gap","first":0,"last":5}`,
+		`{"type":"gap","first":6,"last":5}`,
+		`{"type":"gap","from":5,"to":6}`,
+		`{"type":"gap","first":{"id":"1","name":"ada"},"last":5}`,
 		`{"type":"goodbye","reason":{}}`,
 		`{"type":"refused","code":1}`,
 		`{"type":"refused","message":[]}`,
@@ -406,6 +413,43 @@ func TestJSONMalformedEvents(t *testing.T) {
 		require.Error(t, err, "%s", frame)
 		requireMalformed(t, err)
 		require.Zero(t, ev, "%s", frame)
+	}
+}
+
+func TestJSONEmptyFrames(t *testing.T) {
+	for _, frame := range [][]byte{nil, {}} {
+		_, err := JSON{}.ParseMessage(frame)
+		require.ErrorIs(t, err, ErrNoFrame)
+		require.ErrorIs(t, JSON{}.ParseEvent(frame, new(Event)), ErrNoFrame)
+		require.ErrorIs(t, JSON{}.ParseHello(frame, new(Hello)), ErrNoFrame)
+	}
+}
+
+// One byte order mark may stand before what an end begins with.
+func TestJSONByteOrderMark(t *testing.T) {
+	const mark = "\ufeff"
+	for _, first := range []string{
+		`{"type":"hello","name":"ada"}`, ` {"type":"hello"}`,
+		`{"type":"welcome","name":"ada"}`, `{"type":"refused","code":"full"}`,
+	} {
+		parse := func(frame string) error {
+			if strings.Contains(frame, "hello") {
+				return JSON{}.ParseHello([]byte(frame), new(Hello))
+			}
+			return JSON{}.ParseEvent([]byte(frame), new(Event))
+		}
+		require.NoError(t, parse(mark+first), first)
+		requireMalformed(t, parse(mark+mark+first))
+		requireMalformed(t, parse(first+mark))
+		requireMalformed(t, parse(" "+mark+first))
+	}
+	for _, later := range []string{
+		`{"type":"message","body":"hi"}`, `{"type":"direct","body":"hi"}`, `{"type":"join","from":{"name":"ada"}}`, `{"type":"ack","id":1}`,
+		`{"type":"gap","first":1,"last":1}`, `{"type":"goodbye"}`, `{"type":"ping"}`, `{"type":"pong"}`, `{"type":"typing"}`,
+	} {
+		requireMalformed(t, JSON{}.ParseEvent([]byte(mark+later), new(Event)))
+		_, err := JSON{}.ParseMessage([]byte(mark + later))
+		requireMalformed(t, err)
 	}
 }
 
@@ -475,6 +519,10 @@ func requireSyntaxLikeJSON(tb testing.TB, frame []byte) bool {
 	if err == nil {
 		require.True(tb, json.Valid(frame), "%q", frame)
 		return true
+	}
+	if len(frame) == 0 {
+		require.ErrorIs(tb, err, ErrNoFrame)
+		return false
 	}
 	requireMalformed(tb, err)
 	if !json.Valid(frame) {

@@ -194,6 +194,19 @@ func TestTextForeignLines(t *testing.T) {
 	require.ErrorIs(t, Text{}.ParseEvent(nil, new(Event)), ErrNoFrame)
 }
 
+// An empty line is no message, in either direction.
+func TestTextEmptyLines(t *testing.T) {
+	for _, empty := range [][]byte{nil, {}} {
+		body, err := Text{}.ParseMessage(empty)
+		require.ErrorIs(t, err, ErrNoFrame)
+		require.Nil(t, body)
+		got, err := Text{}.AppendMessage([]byte("x"), empty)
+		require.EqualError(t, err, "tcproom: body cannot be framed: text: an empty line is no message")
+		require.ErrorIs(t, err, ErrUnframeable)
+		require.Equal(t, "x", string(got))
+	}
+}
+
 func TestTextRefusesNames(t *testing.T) {
 	for _, c := range []Codec{Text{}, JSON{}} {
 		for _, name := range []string{"", "*", "a b", "a:b", "a\nb", "\u202eadb", "\xff", strings.Repeat("a", 257)} {
@@ -262,6 +275,10 @@ func TestCodecsIntegrity(t *testing.T) {
 	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
 		for _, body := range bodies {
 			frame, err := c.AppendMessage(nil, body)
+			if c == (Text{}) && len(body) == 0 {
+				require.ErrorIs(t, err, ErrUnframeable)
+				continue
+			}
 			require.NoError(t, err)
 			got, err := c.ParseMessage(frame)
 			require.NoError(t, err, "%q", frame)
@@ -309,7 +326,9 @@ func TestMaxFrame(t *testing.T) {
 			for _, b := range worstBytes {
 				body := []byte(strings.Repeat(b, maxBody/len(b)))
 				frame, err := c.AppendMessage(nil, body)
-				require.NoError(t, err)
+				if c != (Text{}) || len(body) > 0 {
+					require.NoError(t, err)
+				}
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
 				for _, kind := range []Kind{Message, Direct} {

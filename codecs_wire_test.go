@@ -2,6 +2,8 @@ package tcproom
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,6 +40,30 @@ func TestWireCodecs(t *testing.T) {
 	for name, all := range wireSaid {
 		for _, what := range all {
 			require.True(t, said[name+" "+what], "%s: no example of %q", name, what)
+		}
+	}
+}
+
+// The greatest frames that docs/wire.md names are those of MaxFrame.
+func TestWireGreatestFrames(t *testing.T) {
+	doc, err := os.ReadFile("docs/wire.md")
+	require.NoError(t, err)
+	row := regexp.MustCompile(`(?m)^\| (Text|Raw|JSON) \| (?:(\d)·)?M(?: \+ ([\d,]+))?(?: bytes, or ([\d,]+) if.*)? \| (?:(\d)·)?M(?: \+ ([\d,]+))? \|$`)
+	rows := row.FindAllStringSubmatch(string(doc), -1)
+	require.Len(t, rows, 3)
+	number := func(s string, absent int) int {
+		if s == "" {
+			return absent
+		}
+		n, err := strconv.Atoi(strings.ReplaceAll(s, ",", ""))
+		require.NoError(t, err)
+		return n
+	}
+	for _, row := range rows {
+		for _, m := range []int{0, 1000, 100_000} {
+			toRoom, toMember := wireCodecs[row[1]].MaxFrame(m)
+			require.Equal(t, toMember, max(m*number(row[2], 1)+number(row[3], 0), number(row[4], 0)), row[0])
+			require.Equal(t, toRoom, m*number(row[5], 1)+number(row[6], 0), row[0])
 		}
 	}
 }

@@ -204,7 +204,7 @@ func TestF6DripInARoom(t *testing.T) {
 		defer beats.Wait()
 		defer w.Close()
 		beats.Go(func() { // its signs of life
-			for w.Send(context.Background(), nil) == nil {
+			for w.Send(context.Background(), []byte("alive")) == nil {
 				time.Sleep(5 * time.Second)
 			}
 		})

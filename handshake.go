@@ -152,11 +152,18 @@ func (c *Conn) shakeTLS(tc tlsConn) error {
 
 // readHello reads the hello, with which the conns of some codecs begin.
 func (c *Conn) readHello(g Greeter) error {
-	frame, err := c.shakenFrame()
-	if err != nil {
-		return err
-	}
-	if err := g.ParseHello(frame, &c.shaking.hello); err != nil {
+	for {
+		frame, err := c.shakenFrame()
+		if err != nil {
+			return err
+		}
+		err = g.ParseHello(frame, &c.shaking.hello)
+		if len(frame) == 0 && errors.Is(err, ErrNoFrame) {
+			continue
+		}
+		if err == nil {
+			break
+		}
 		return badInput(fmt.Errorf("tcproom: hello: %w", err))
 	}
 	c.setName(c.shaking.hello.Name)

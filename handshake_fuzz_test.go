@@ -70,12 +70,22 @@ func refVisit(ref reference, data []byte) (v visit) {
 	}
 	shaken := bytes.NewReader(data[:min(len(data), maxShaken)])
 	r := bufio.NewReader(shaken)
-	frame, err := ref.read(r, min(limit, maxShaken))
-	if err = end(err, r, len(data)); err == io.ErrUnexpectedEOF && len(data) >= maxShaken {
-		err = ErrFrameTooLarge
-	}
-	if err != nil || len(data) == 0 {
-		return visit{cause: err}
+	var frame []byte
+	for len(frame) == 0 { // the empty ones are ignored
+		left := shaken.Len() + r.Buffered()
+		var err error
+		used := min(len(data), maxShaken) - left
+		frame, err = ref.read(r, min(limit, maxShaken-used))
+		if err = end(err, r, left); err != nil && err != io.ErrUnexpectedEOF {
+			return visit{cause: err}
+		}
+		switch {
+		case err == nil && left > 0:
+		case len(data) >= maxShaken:
+			return visit{cause: ErrFrameTooLarge}
+		default:
+			return visit{cause: err}
+		}
 	}
 	var hello Hello
 	if JSON.ParseHello(JSON{}, frame, &hello) != nil {
@@ -121,6 +131,7 @@ func FuzzHandshake(f *testing.F) {
 		{}, {`{"type":"hello"}`}, {`{"type":"hello","name":"ada"}`, `{"type":"message","body":"hi"}`, `{"type":"ping"}`, `{"type":"message","data":"aGk="}`},
 		{`{"type":"hello","name":"a b"}`, `{"type":"message","body":"late"}`}, {`{"type":"message","body":"early"}`}, {"{"},
 		{`{"type":"hello"}`, `{"type":"hello"}`}, {`{"type":"hello","name":"*"}`},
+		{"", "\ufeff" + `{"type":"hello"}`, "", `{"type":"message","body":"hi"}`}, {"", ""}, {"\ufeff", `{"type":"hello"}`},
 		{`{"type":"hello"}`, `{"type":"message","body":"` + string(bytes.Repeat([]byte("x"), visitLimit+1)) + `"}`},
 		{`{"type":"hello","x":"` + string(bytes.Repeat([]byte("x"), maxShaken)) + `"}`},
 	} {

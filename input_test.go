@@ -233,7 +233,10 @@ func TestBadHello(t *testing.T) {
 	}{
 		{"http", httpRequest, tcproom.ErrMalformed, "malformed"},
 		{"tls", tlsHello, tcproom.ErrMalformed, "malformed"},
-		{"empty line", "\n", tcproom.ErrMalformed, "malformed"},
+		{"two byte order marks", "\n\ufeff\ufeff" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
+		{"byte order mark alone", "\ufeff\n" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
+		{"empty lines only", strings.Repeat("\n", 5<<10), tcproom.ErrFrameTooLarge, "too-large"},
+		{"empty line, then EOF", "\n", io.EOF, ""},
 		{"no hello", `{"type":"message","body":"hi"}` + "\n", tcproom.ErrMalformed, "malformed"},
 		{"missing type", `{"name":"ada"}` + "\n", tcproom.ErrMalformed, "malformed"},
 		{"unknown type", `{"type":"wat\u001b"}` + "\n", tcproom.ErrMalformed, "malformed"},

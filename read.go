@@ -89,7 +89,7 @@ func (c *Conn) accept(in *inbox, frame []byte) error {
 	case errors.Is(err, ErrPong):
 		return nil
 	case errors.Is(err, ErrNoFrame):
-		if !c.unknown {
+		if len(frame) > 0 && !c.unknown {
 			c.unknown = true
 			c.report(slog.LevelInfo, "ignored", "tcproom: a frame was ignored, and more like it will be", "name", c.Name(), "why", err)
 		}

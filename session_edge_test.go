@@ -185,7 +185,7 @@ func TestReplayComesBeforeAGap(t *testing.T) {
 		o := ada.next()
 		first, to := o["seq"], o["seq"]
 		if o["type"] == "gap" {
-			first, to = o["from"], o["to"]
+			first, to = o["first"], o["last"]
 		}
 		require.Equal(t, "201", fmt.Sprint(first.(float64)+200-float64(at)), "%v after %d", o["type"], at)
 		if at = uint64(to.(float64)); at == 200 {

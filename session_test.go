@@ -77,7 +77,7 @@ func (v *visit) short() string {
 	case "join", "leave":
 		return fmt.Sprintf("%v %v %v", o["seq"], o["type"], from["name"])
 	case "gap":
-		return fmt.Sprintf("gap %v-%v", o["from"], o["to"])
+		return fmt.Sprintf("gap %v-%v", o["first"], o["last"])
 	case "ack":
 		return fmt.Sprintf("ack %v=%v", o["id"], o["seq"])
 	}

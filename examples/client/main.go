@@ -118,7 +118,11 @@ func say(c speaker, cfg *config) error {
 		})
 	}
 	var unsent error
+	_, text := cfg.codec.(tcproom.Text)
 	for in.Scan() {
+		if text && len(in.Bytes()) == 0 {
+			continue // no message
+		}
 		err := c.Send(ctx, in.Bytes())
 		switch {
 		case err == nil:

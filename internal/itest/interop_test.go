@@ -109,6 +109,9 @@ var (
 )
 
 func printable(body []byte) []byte {
+	if len(body) == 0 {
+		return []byte("-") // an empty line is no message
+	}
 	out := make([]byte, 0, len(body))
 	for _, b := range body {
 		if b < 32 && len(out)+2 <= len(body) {
