@@ -23,7 +23,7 @@ func TestFramingsConform(t *testing.T) {
 		tcproom.Delimiter(""), tcproom.Delimiter("\x00"), tcproom.Delimiter("\r\n"), tcproom.Delimiter("aa"), tcproom.Delimiter("aba"), tcproom.Delimiter("--boundary--"),
 		tcproom.Length{}, tcproom.Length{Bytes: 1}, tcproom.Length{Bytes: 2}, tcproom.Length{Bytes: 4}, tcproom.Length{Bytes: 8},
 		tcproom.Length{Bytes: 1, LittleEndian: true}, tcproom.Length{Bytes: 2, LittleEndian: true}, tcproom.Length{Bytes: 4, LittleEndian: true}, tcproom.Length{Bytes: 8, LittleEndian: true},
-		tcproom.Varint{}, tcproom.Netstring{}, tcproom.ContentLength{}, tcproom.Chunks{},
+		tcproom.Varint{}, tcproom.Netstring{}, tcproom.ContentLength{},
 		blocks(4),
 	} {
 		t.Run(fmt.Sprintf("%#v", f), func(t *testing.T) {

@@ -25,9 +25,8 @@
 // unterminated last line is not a message. A peer that leaves in the middle of a
 // frame has said nothing with it, and leaves with [io.ErrUnexpectedEOF].
 //
-// [Lines], [Delimiter], [Length], [Varint], [Netstring], [ContentLength] and
-// [Chunks] are there; any other value with the two methods will do. A body that a
-// framing cannot carry, such as one with a newline in Lines, is refused with
+// [Lines], [Delimiter], [Length], [Varint], [Netstring] and [ContentLength] are
+// there; any other value with the two methods will do. A body that a framing cannot carry, such as one with a newline in Lines, is refused with
 // [ErrUnframeable] to whoever wants to say it. In a room of several framings
 // those named to [New] and to each running [Room.Serve] bind everybody, whether
 // or not a member uses them at the moment.

@@ -122,14 +122,3 @@ func ExampleContentLength() {
 	// Output:
 	// "Content-Length: 17\r\n\r\n{\"jsonrpc\":\"2.0\"}"
 }
-
-// Without boundaries on the wire, a body is what one read returned.
-func ExampleChunks() {
-	_, body, _ := tcproom.Chunks{}.SplitFrame([]byte("hello, wor"), 1024)
-	fmt.Printf("%q\n", body)
-	_, body, _ = tcproom.Chunks{}.SplitFrame([]byte("ld"), 1024)
-	fmt.Printf("%q\n", body)
-	// Output:
-	// "hello, wor"
-	// "ld"
-}

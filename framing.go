@@ -18,7 +18,7 @@ import (
 // share one encoded stream (a lane).
 //
 // The built-in framings are [Lines], [Delimiter], [Length], [Varint],
-// [Netstring], [ContentLength] and [Chunks]; docs/wire.md shows their bytes.
+// [Netstring] and [ContentLength]; docs/wire.md shows their bytes.
 type Framing interface {
 	// AppendFrame appends to dst the frame that carries body and returns the
 	// extended slice. It keeps neither. It returns an error that wraps
@@ -37,7 +37,7 @@ type Framing interface {
 	// it becomes an int, and nothing is allocated for bytes that were only
 	// announced. The built-in framings cut the capacity of body to its length.
 	//
-	// How the stream was cut into data must not matter (except to [Chunks]):
+	// How the stream was cut into data must not matter:
 	// a longer data with the same beginning gives the same frame.
 	SplitFrame(data []byte, max int) (n int, body []byte, err error)
 }
@@ -49,7 +49,6 @@ var (
 	_ Framing = Varint{}
 	_ Framing = Netstring{}
 	_ Framing = ContentLength{}
-	_ Framing = Chunks{}
 )
 
 // Lines ends each body with \n. One \r before the \n is not part of the body,
@@ -417,36 +416,6 @@ func splitHeader(data []byte, max int) (n int, size uint64, err error) {
 // isToken says whether b may stand in the name of a header: RFC 9110's tchar.
 func isToken(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || isDigit(b) || strings.IndexByte("!#$%&'*+-.^_`|~", b) >= 0
-}
-
-// Chunks takes each run of bytes as it is read for a message, up to the
-// message limit, and sends bodies as they are. It is what a beginner's socket
-// program does, and what Node's data event gives; use it with [Raw].
-//
-// It promises the bytes and their order, and no boundaries: a body may arrive
-// cut in pieces or joined with others, and nothing is refused as too large.
-// An empty body is [ErrUnframeable].
-type Chunks struct{}
-
-// AppendFrame implements [Framing].
-func (Chunks) AppendFrame(dst, body []byte) ([]byte, error) {
-	if len(body) == 0 {
-		return dst, fmt.Errorf("%w: chunks: the body is empty", ErrUnframeable)
-	}
-	return append(dst, body...), nil
-}
-
-// SplitFrame implements [Framing]. Only a max of 0, which no piece fits in, is
-// an error.
-func (Chunks) SplitFrame(data []byte, max int) (n int, body []byte, err error) {
-	if len(data) == 0 {
-		return 0, nil, nil
-	}
-	if max == 0 {
-		return 0, nil, tooLarge("chunks", atLeast, 1, max)
-	}
-	n = min(len(data), max)
-	return n, data[:n:n], nil
 }
 
 // atLeast goes before a size of which the rest has not arrived.

@@ -269,19 +269,6 @@ var refContentLength = reference{
 	},
 }
 
-var refChunks = reference{
-	read: func(r *bufio.Reader, max int) ([]byte, error) {
-		if _, err := r.Peek(1); err != nil {
-			return nil, err
-		}
-		if max == 0 {
-			return nil, ErrFrameTooLarge
-		}
-		return io.ReadAll(io.LimitReader(r, int64(max)))
-	},
-	frame: bytes.Clone,
-}
-
 // fuzzInput is what all fuzz targets share.
 type fuzzInput struct {
 	data []byte // a stream from a stranger
@@ -296,14 +283,11 @@ func fuzzFraming(t *testing.T, f Framing, ref reference, in fuzzInput) {
 	if in.max < 0 {
 		in.max = math.MaxInt
 	}
-	_, chunks := f.(Chunks)
 	want := ref.split(in.data, in.max)
 	requireStream(t, want, feed(t, f, in.data, in.max), "whole")
-	if !chunks {
-		requireStream(t, want, feed(t, f, in.data, in.max, randomCuts(in.seed, len(in.data))...), "cut at random")
-		if len(in.data) <= 256 {
-			requireStream(t, want, feed(t, f, in.data, in.max, everyCut(len(in.data))...), "byte by byte")
-		}
+	requireStream(t, want, feed(t, f, in.data, in.max, randomCuts(in.seed, len(in.data))...), "cut at random")
+	if len(in.data) <= 256 {
+		requireStream(t, want, feed(t, f, in.data, in.max, everyCut(len(in.data))...), "byte by byte")
 	}
 
 	frame, err := appendFrame(t, f, in.body)
@@ -319,11 +303,9 @@ func fuzzFraming(t *testing.T, f Framing, ref reference, in fuzzInput) {
 	sent := stream{bodies: []string{string(in.body), string(in.body)}}
 	twice := append(bytes.Clone(frame), frame...)
 	requireStream(t, sent, feed(t, f, twice, len(in.body)), "sent")
-	if !chunks {
-		requireStream(t, sent, feed(t, f, twice, len(in.body), randomCuts(in.seed, len(twice))...), "sent and cut")
-		if len(in.body) > 0 {
-			requireStream(t, stream{err: ErrFrameTooLarge}, feed(t, f, frame, len(in.body)-1), "sent to a smaller limit")
-		}
+	requireStream(t, sent, feed(t, f, twice, len(in.body), randomCuts(in.seed, len(twice))...), "sent and cut")
+	if len(in.body) > 0 {
+		requireStream(t, stream{err: ErrFrameTooLarge}, feed(t, f, frame, len(in.body)-1), "sent to a smaller limit")
 	}
 }
 
@@ -376,11 +358,5 @@ func FuzzContentLength(f *testing.F) {
 			return // the reference is slow
 		}
 		fuzzFraming(t, ContentLength{}, refContentLength, fuzzInput{data, body, max, seed})
-	})
-}
-
-func FuzzChunks(f *testing.F) {
-	f.Fuzz(func(t *testing.T, data, body []byte, max int, seed uint64) {
-		fuzzFraming(t, Chunks{}, refChunks, fuzzInput{data, body, max, seed})
 	})
 }

@@ -142,7 +142,6 @@ var framings = []struct {
 	{"Varint", Varint{}, refVarint},
 	{"Netstring", Netstring{}, refNetstring},
 	{"ContentLength", ContentLength{}, refContentLength},
-	{"Chunks", Chunks{}, refChunks},
 }
 
 // body returns n bytes that every framing can carry.
@@ -169,13 +168,9 @@ func TestFramingRoundTrip(t *testing.T) {
 	}
 }
 
-// However a stream is cut, it holds the same frames. Chunks is the one framing
-// that does not promise this.
+// However a stream is cut, it holds the same frames.
 func TestFramingSplitIndependence(t *testing.T) {
 	for _, tt := range framings {
-		if _, ok := tt.framing.(Chunks); ok {
-			continue
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			var data []byte
 			var want stream
@@ -199,9 +194,6 @@ func TestFramingSplitIndependence(t *testing.T) {
 
 func TestFramingLimit(t *testing.T) {
 	for _, tt := range framings {
-		if _, ok := tt.framing.(Chunks); ok {
-			continue
-		}
 		t.Run(tt.name, func(t *testing.T) {
 			for _, limit := range []int{0, 1, 2, 9, 10, 99, 100, 127, 128, 255, 1000} {
 				for _, size := range []int{limit - 1, limit, limit + 1, 2*limit + 2} {
@@ -279,8 +271,6 @@ func TestFramingUnframeable(t *testing.T) {
 		{"Length 1 above", Length{Bytes: 1}, strings.Repeat("x", 256), "tcproom: body cannot be framed: length: a body of 256 bytes, where 1-byte numbers end at 255"},
 		{"Length 2 at its end", Length{Bytes: 2}, strings.Repeat("x", 65535), ""},
 		{"Length 2 above", Length{Bytes: 2}, strings.Repeat("x", 65536), "tcproom: body cannot be framed: length: a body of 65536 bytes, where 2-byte numbers end at 65535"},
-		{"Chunks empty", Chunks{}, "", "tcproom: body cannot be framed: chunks: the body is empty"},
-		{"Chunks", Chunks{}, "\n", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -402,7 +392,6 @@ func TestFramingHugeSizes(t *testing.T) {
 		{"Lines terminated", Lines{}, "abcd\n", 3, "tcproom: message too large: lines: a body of 4 bytes, limit 3"},
 		{"Delimiter", Delimiter("--"), "abc-d", 3, "tcproom: message too large: delimiter: a body of at least 4 bytes, limit 3"},
 		{"Delimiter that cannot begin any more", Delimiter("--"), "abcd", 3, "tcproom: message too large: delimiter: a body of at least 4 bytes, limit 3"},
-		{"Chunks without room", Chunks{}, "a", 0, "tcproom: message too large: chunks: a body of at least 1 bytes, limit 0"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -577,14 +566,6 @@ func TestContentLengthHeaderTooLong(t *testing.T) {
 		}
 		requireStream(t, want, feed(t, ContentLength{}, []byte(data), 100), fmt.Sprintf("%d bytes", size))
 	}
-}
-
-func TestChunks(t *testing.T) {
-	data := []byte("hello")
-	requireStream(t, stream{bodies: []string{"hello"}}, feed(t, Chunks{}, data, 5), "at the limit")
-	requireStream(t, stream{bodies: []string{"hel", "lo"}}, feed(t, Chunks{}, data, 3), "above the limit")
-	requireStream(t, stream{bodies: []string{"h", "ello"}}, feed(t, Chunks{}, data, 5, 1), "two reads")
-	requireStream(t, stream{}, feed(t, Chunks{}, nil, 0), "nothing")
 }
 
 // What a hook does to a body reaches neither the next frame nor, by append,

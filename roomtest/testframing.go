@@ -30,7 +30,6 @@ var (
 	lawSplitErrors = &law{"errors", "an error of SplitFrame wraps ErrFrameTooLarge or ErrMalformed"}
 	lawBodies      = &law{"bodies stay", "a body stays as it is as long as data does, also while the next frames are split"}
 	lawCarries     = &law{"carries something", "a Framing carries some of the bodies that are tried here"}
-	lawOrder       = &law{"bytes and order", "Chunks keeps the bytes and their order"}
 )
 
 // TestFraming tests that f does what [tcproom.Framing] asks of it. It returns nil, or
@@ -50,25 +49,18 @@ var (
 // body that f refuses as unframeable is no violation, if it does so each time.
 //
 // A body that SplitFrame copied, because it had to decode it, is none either.
-// [tcproom.Chunks], which promises no boundaries, is excepted by name: only
-// its bytes, their order and its arguments are tested.
 //
 // It tests the same for the same f, writes nothing, takes well below a second (ten
 // times as long under the race detector), and returns after some ten seconds if f
 // does not. It may be called from many goroutines.
 func TestFraming(f tcproom.Framing) error {
 	t := &framingTest{findings: findings{what: fmt.Sprintf("framing %T", f)}, f: f}
-	_, t.chunks = f.(tcproom.Chunks)
-	if t.chunks {
-		return t.run(t.testAppend, t.testOrder, t.testGarbage, t.testConcurrent)
-	}
 	return t.run(t.testAppend, t.testBodies, t.testStreams, t.testLimits, t.testEarly, t.testAnnounced, t.testGarbage, t.testConcurrent)
 }
 
 type framingTest struct {
 	findings
-	f      tcproom.Framing
-	chunks bool
+	f tcproom.Framing
 }
 
 // append calls AppendFrame, and checks what holds of every call. ok is false if body
@@ -589,7 +581,7 @@ func (t *framingTest) testGarbage() {
 
 // testPieceByPiece tests garbage at once and byte by byte.
 func (t *framingTest) testPieceByPiece(data []byte, max int) {
-	if t.chunks || len(data) > 100 {
+	if len(data) > 100 {
 		return
 	}
 	once, bytewise := &reader{t: t, max: max}, &reader{t: t, max: max}
@@ -685,19 +677,4 @@ func cloneAll(bs [][]byte) [][]byte {
 		clones[i] = bytes.Clone(b)
 	}
 	return clones
-}
-
-// testOrder is what Chunks promises.
-func (t *framingTest) testOrder() {
-	bodies, frames := t.carried(slices.Concat(smallBodies(), sizedBodies()))
-	want, stream := slices.Concat(bodies...), slices.Concat(frames...)
-	for _, size := range []int{1 << 10, 1000, 70000, len(stream)} {
-		r := &reader{t: t, max: 1 << 12}
-		for piece := range slices.Chunk(stream, size) {
-			r.feed(piece)
-		}
-		if got := slices.Concat(r.bodies...); r.err != nil || !bytes.Equal(got, want) {
-			t.add(lawOrder, "a stream of %d bytes in pieces of %d gave %d bytes and the error %v", len(stream), size, len(got), r.err)
-		}
-	}
 }

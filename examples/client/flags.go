@@ -22,7 +22,6 @@ type config struct {
 	name       string
 	framing    tcproom.Framing
 	codec      tcproom.Codec
-	chunks     bool // the framing has no boundaries
 	raw        bool // the codec carries bodies only
 	maxMessage int
 	reconnect  bool
@@ -39,7 +38,6 @@ var (
 		"varint":         tcproom.Varint{},
 		"netstring":      tcproom.Netstring{},
 		"content-length": tcproom.ContentLength{},
-		"chunks":         tcproom.Chunks{},
 	}
 	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
 )
@@ -54,7 +52,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.SetOutput(io.Discard) // main prints what is wrong
 	fs.StringVar(&cfg.name, "name", "", "the `name` to join with; with -codec text, which has no hello,\nthe first line to the room, as a server with -ask-name wants it")
 	fs.Var(&framing, "framing", "as the server's: "+framing.names())
-	fs.Var(&codec, "codec", "as the server's: "+codec.names()+"; chunks go with raw, which is their default")
+	fs.Var(&codec, "codec", "as the server's: "+codec.names())
 	fs.IntVar(&cfg.maxMessage, "max-message", 64<<10, "the largest message, in `bytes`, as the server's")
 	fs.BoolVar(&cfg.reconnect, "reconnect", false, "come back when the connection is lost; with -codec json, and a server\nwith -sessions, as the same member")
 	useTLS := fs.Bool("tls", false, "speak TLS")
@@ -67,21 +65,14 @@ func parseFlags(args []string) (*config, error) {
 		}
 		return nil, err
 	}
-	given := make(map[string]bool)
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if framing.name == "chunks" && !given["codec"] {
-		codec.name = "raw"
-	}
 	cfg.addr, cfg.framing, cfg.codec = fs.Arg(0), framing.value(), codec.value()
-	cfg.chunks, cfg.raw = framing.name == "chunks", codec.name == "raw"
+	cfg.raw = codec.name == "raw"
 
 	switch _, _, err := net.SplitHostPort(cfg.addr); {
 	case fs.NArg() != 1:
 		return nil, fmt.Errorf("want one HOST:PORT, after the flags, got %q; see -help", fs.Args())
 	case err != nil:
 		return nil, fmt.Errorf("want HOST:PORT: %w", err)
-	case cfg.chunks && !cfg.raw:
-		return nil, errors.New("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
 	case cfg.raw && cfg.name != "":
 		return nil, errors.New("-codec raw says no names, so there is no -name")
 	case cfg.reconnect && codec.name == "text" && cfg.name != "":

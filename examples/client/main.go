@@ -98,7 +98,7 @@ type speaker interface {
 	Err() error
 }
 
-// say sends the input to the room, line by line or, with chunks, as it comes.
+// say sends the input to the room, line by line.
 func say(c speaker, cfg *config) error {
 	ctx := context.Background()
 	if _, hello := cfg.codec.(tcproom.Greeter); !hello && cfg.name != "" {
@@ -108,15 +108,6 @@ func say(c speaker, cfg *config) error {
 	}
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, cfg.maxMessage+len("\r\n")+1)
-	if cfg.chunks {
-		in.Split(func(data []byte, _ bool) (int, []byte, error) {
-			if len(data) == 0 {
-				return 0, nil, nil
-			}
-			n := min(len(data), cfg.maxMessage)
-			return n, data[:n], nil
-		})
-	}
 	var unsent error
 	_, text := cfg.codec.(tcproom.Text)
 	for in.Scan() {
@@ -171,9 +162,6 @@ func show(ev *tcproom.Event, cfg *config) (err error) {
 			return err
 		}
 	}
-	if !cfg.chunks {
-		line = append(line, '\n')
-	}
-	_, err = os.Stdout.Write(line)
+	_, err = os.Stdout.Write(append(line, '\n'))
 	return err
 }

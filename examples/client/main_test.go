@@ -56,19 +56,6 @@ func TestEveryFramingWithNode(t *testing.T) {
 	}
 }
 
-func TestChunks(t *testing.T) {
-	t.Parallel()
-	_, addr := serve(t, "-framing", "chunks", "-codec", "raw")
-	ada, bob := client(t, "-framing", "chunks", addr), nc(t, addr)
-	program.Meet(t, ada, bob)
-	ada.Say(t, "half a line,")
-	bob.Out.Expect(t, "half a line,")
-	bob.Say(t, " the other\x00half\n")
-	ada.Out.Expect(t, " the other\x00half\n")
-	ada.End()
-	require.Zero(t, ada.Status(t))
-}
-
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	server, addr := serve(t, "-framing", "length4", "-codec", "json")
@@ -286,7 +273,6 @@ func TestBadFlags(t *testing.T) {
 		{name: "unknown flag", args: "-port 9000", want: "flag provided but not defined: -port"},
 		{name: "framing", args: "-framing length3 a:1", want: `invalid value "length3" for flag -framing: want one of `},
 		{name: "codec", args: "-codec xml a:1", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
-		{name: "chunks of JSON", args: "-framing chunks -codec json a:1", want: "-framing chunks goes with -codec raw only"},
 		{name: "name in raw", args: "-codec raw -name ada a:1", want: "-codec raw says no names"},
 		{name: "name of text that comes back", args: "-reconnect -name ada a:1", want: "-reconnect with a -name goes with -codec json only"},
 		{name: "no messages", args: "-max-message 0 a:1", want: "-max-message 0: want a number from 1 to "},

@@ -46,7 +46,6 @@ var (
 		"varint":         tcproom.Varint{},
 		"netstring":      tcproom.Netstring{},
 		"content-length": tcproom.ContentLength{},
-		"chunks":         tcproom.Chunks{},
 	}
 	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
 	slows  = map[string]tcproom.SlowPolicy{"disconnect": tcproom.Disconnect, "skip": tcproom.Skip, "block": tcproom.Block}
@@ -69,7 +68,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.SetOutput(io.Discard) // main prints what is wrong
 	fs.StringVar(&cfg.addr, "addr", "127.0.0.1:9000", "listen on `HOST:PORT`; port 0 is any free one")
 	fs.Var(&framing, "framing", "how messages are told apart: "+framing.names())
-	fs.Var(&codec, "codec", "what is written in a frame: "+codec.names()+"; chunks go with raw, which is their default")
+	fs.Var(&codec, "codec", "what is written in a frame: "+codec.names())
 	fs.Var(&slow, "slow", "what happens to members that do not read: "+slow.names())
 	fs.DurationVar(&cfg.maxWait, "max-wait", 5*time.Second, "how long -slow block holds messages back")
 	fs.Var(&count{&cfg.backlog, 1 << 30}, "backlog", "how many `bytes` a member may lag behind")
@@ -92,9 +91,6 @@ func parseFlags(args []string) (*config, error) {
 	}
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if framing.name == "chunks" && !given["codec"] {
-		codec.name = "raw"
-	}
 	cfg.framing, cfg.codec, cfg.slow, cfg.logger = framing.value(), codec.value(), slow.value(), slog.New(log.value())
 
 	switch _, err := net.ResolveTCPAddr("tcp", cfg.addr); {
@@ -102,8 +98,6 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("unexpected argument %q; there are only flags, see -help", fs.Arg(0))
 	case err != nil:
 		return nil, fmt.Errorf("-addr: %w", err)
-	case framing.name == "chunks" && codec.name != "raw":
-		return nil, fmt.Errorf("-framing chunks goes with -codec raw only: chunks do not tell where a message ends")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
 	case cfg.sessions && codec.name != "json":

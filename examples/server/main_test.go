@@ -100,8 +100,7 @@ func TestNodeChats(t *testing.T) {
 		want string // of what ada receives when bob sends hi
 	}{
 		{name: "lines of text", want: ": hi\n"},
-		{name: "chunks", args: []string{"-framing", "chunks", "-codec", "raw"}, want: "hi\n"},
-		{name: "chunks by default raw", args: []string{"-framing", "chunks"}, want: "hi\n"},
+		{name: "lines of raw", args: []string{"-codec", "raw"}, want: "hi\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -433,11 +432,9 @@ func TestBadFlags(t *testing.T) {
 		{name: "argument", args: "localhost:9000", want: `unexpected argument "localhost:9000"`},
 		{name: "address without port", args: "-addr localhost", want: "-addr: address localhost: missing port in address"},
 		{name: "address with a bad port", args: "-addr localhost:99999", want: "-addr: address 99999: invalid port"},
-		{name: "framing", args: "-framing length3", want: `invalid value "length3" for flag -framing: want one of chunks, content-length, length1, `},
 		{name: "codec", args: "-codec xml", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
 		{name: "slow", args: "-slow drop", want: `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
 		{name: "log", args: "-log loud", want: `invalid value "loud" for flag -log: want one of json, off, text`},
-		{name: "chunks of text", args: "-framing chunks -codec text", want: "-framing chunks goes with -codec raw only"},
 		{name: "names in raw", args: "-codec raw -ask-name", want: "-ask-name goes with -codec text only"},
 		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json only"},
 		{name: "grace alone", args: "-grace 1s", want: "-grace goes with -sessions only"},

@@ -30,24 +30,19 @@ func TestInteropPipes(t *testing.T) {
 		end     string
 	}{
 		{name: "Lines", framing: tcproom.Lines{}, fit: lines.fit, end: "\n"},
-		{name: "Chunks", framing: tcproom.Chunks{}, fit: anyBody, end: ""},
 	}
 	for _, p := range programs {
-		for _, f := range framings {
-			t.Run(p.name+"/"+f.name, func(t *testing.T) {
-				t.Parallel()
-				if _, err := exec.LookPath(p.name); err != nil {
-					missing(t, p.name)
-				}
-				var said [][]byte // Chunks have nothing to show for an empty body
-				for _, body := range payloads() {
-					if body = f.fit(body); len(body)+len(f.end) > 0 {
-						said = append(said, append(body, f.end...))
-					}
-				}
-				meetPipe(t, p.command, f.framing, said, f.end)
-			})
-		}
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := exec.LookPath(p.name); err != nil {
+				missing(t, p.name)
+			}
+			var said [][]byte
+			for _, body := range payloads() {
+				said = append(said, append(lines.fit(body), '\n'))
+			}
+			meetPipe(t, p.command, said)
+		})
 	}
 }
 
@@ -58,17 +53,13 @@ func meetPipe(t *testing.T, command func(host, port string) []string, framing tc
 	defer cancel()
 	left := make(chan error, 10)
 	room := tcproom.New(
-		tcproom.WithFraming(framing), tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(limit),
+		tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(limit),
 		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { left <- cause }),
 	)
 	host, port, _ := net.SplitHostPort(serve(t, room))
 	witness, err := room.Join(tcproom.WithFraming(tcproom.Length{}))
 	require.NoError(t, err)
 	defer witness.Close()
-	if end == "" {
-		_, err := room.Broadcast(ctx, nil)
-		require.ErrorIs(t, err, tcproom.ErrUnframeable)
-	}
 
 	args := command(host, port)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
@@ -82,7 +73,7 @@ func meetPipe(t *testing.T, command func(host, port string) []string, framing tc
 
 	all := bytes.Join(said, nil)
 	for _, body := range said {
-		require.NoError(t, witness.Send(ctx, bytes.TrimSuffix(body, []byte(end))))
+		require.NoError(t, witness.Send(ctx, bytes.TrimSuffix(body, []byte("\n"))))
 	}
 	heard := make([]byte, len(all))
 	_, err = io.ReadFull(stdout, heard)
@@ -94,7 +85,7 @@ func meetPipe(t *testing.T, command func(host, port string) []string, framing tc
 	for heard = heard[:0]; len(heard) < len(all); {
 		ev, err := witness.Receive(ctx)
 		require.NoError(t, err)
-		heard = append(append(heard, ev.Body...), end...)
+		heard = append(append(heard, ev.Body...), '\n')
 	}
 	requireSame(t, all, heard, "what the program said")
 
