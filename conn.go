@@ -46,7 +46,8 @@ type Conn struct {
 
 	slowHook *hookWatch // of the goroutine that calls hooks; nil until it has called one
 
-	hook atomic.Uint32 // the hook of this conn that runs, or noHook
+	hook     atomic.Uint32 // the hook of this conn that runs, or noHook
+	hookRuns atomic.Uint64 // begins and ends of hooks: odd while one runs
 
 	forsaken atomic.Bool // at the room's end: Close was called
 	away     atomic.Bool // its member is about to be detached, or was
@@ -461,15 +462,18 @@ func (c *Conn) probe() *probe.Probe {
 }
 
 // call calls a hook of the user's. A panic becomes the error; a
-// runtime.Goexit cannot be stopped, so it ends c and then runs on.
+// runtime.Goexit cannot be stopped, so it ends c and then runs on. If c has
+// ended and the hook is not to tell of that, it returns the cause instead.
 func (c *Conn) call(hook uint32, fn func() error) (err error) {
-	c.hook.Store(hook)
+	if err := c.beginHook(hook); err != nil {
+		return err
+	}
 	returned, watched := false, c.watchHook(hook)
 	defer func() {
 		if watched {
 			c.slowHook.stop()
 		}
-		c.hook.Store(noHook)
+		c.endHook()
 		if returned {
 			return
 		}

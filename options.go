@@ -536,9 +536,11 @@ func OnMessage(fn func(c *Conn, body []byte) error) RoomOption {
 // It is called exactly once for each conn that [OnJoin] let in, or would have
 // where that is not set, after the last OnMessage for it returned and its leave
 // was ordered; while the room stops no leaves are ordered, and there is none
-// for a conn whose join failed after OnJoin. It is called on that conn's goroutine; calls for different conns overlap. It may block, which holds up
-// the release of that conn alone. It may call anything but Shutdown of the
-// room; the conn is not a member any more.
+// for a conn whose join failed after OnJoin. It is called on that conn's
+// goroutine; calls for different conns overlap. If another hook of the conn is
+// running when [Room.Close] is called, it may begin after Close has returned. It
+// may block, which holds up the release of that conn alone. It may call anything
+// but Shutdown of the room; the conn is not a member any more.
 func OnLeave(fn func(c *Conn, cause error)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.onLeave = fn })
 }

@@ -196,7 +196,7 @@ func (f waitFunc) WaitN(ctx context.Context, n int) error { return f(ctx, n) }
 // TestRateIsContained: what the option's function and the limiter do amiss ends
 // that conn alone; one that ignores its context is named.
 func TestRateIsContained(t *testing.T) {
-	blocked := make(chan struct{})
+	inside, blocked := make(chan struct{}), make(chan struct{})
 	for _, test := range []struct {
 		name   string
 		rate   func(*tcproom.Conn) tcproom.Limiter
@@ -224,10 +224,11 @@ func TestRateIsContained(t *testing.T) {
 			})
 		})
 	}
-	room := tcproom.New(limited(waitFunc(func(context.Context, int) error { <-blocked; return nil })))
+	room := tcproom.New(limited(waitFunc(func(context.Context, int) error { close(inside); <-blocked; return nil })))
 	nc, served := pipe(room)
 	fmt.Fprint(nc, "hi\n")
 	go io.Copy(io.Discard, nc)
+	<-inside
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	err := room.Shutdown(ctx)

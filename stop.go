@@ -56,12 +56,15 @@ func (r *Room) Shutdown(ctx context.Context) error {
 
 // Close stops the room at once: members get nothing more. It waits for
 // everything that Shutdown waits for, except hooks that were running when it
-// was called, so that a hook may call it; [Room.Done] tells when those have
-// returned too. What does not end within 5 seconds is named in a [*StopError].
+// was called, so that a hook may call it. Such a hook is followed, on the same
+// goroutine, by the one call of [OnLeave] or [OnReject] that tells of the end of
+// its conn, which therefore may begin after Close has returned; no other hook
+// does. [Room.Done] tells when those have returned too. What does not end within
+// 5 seconds is named in a [*StopError].
 func (r *Room) Close() error {
-	ignored := r.inHooks()
+	running := r.hooksNow()
 	r.stop(roomClosed)
-	if r.await(closeTimeout, func() bool { return r.onlyLocked(ignored) }) {
+	if r.await(closeTimeout, func() bool { return r.onlyLocked(running) }) {
 		return nil
 	}
 	return r.stopError(nil, false)
@@ -137,49 +140,6 @@ func (r *Room) await(d time.Duration, enough func() bool) bool {
 			return false
 		}
 	}
-}
-
-// inHooks returns the conns, acceptors and rejects that are in a hook now, and
-// conns that wait with OnLeave for a hook of their member.
-func (r *Room) inHooks() map[any]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	in := make(map[any]bool)
-	for c := range r.conns {
-		if c.hook.Load() != noHook {
-			in[c] = true
-			if c.session != nil {
-				in[c.session.conn] = true
-			}
-		}
-	}
-	for rej := range r.rejects {
-		in[rej] = true
-	}
-	return in
-}
-
-// onlyLocked reports whether nothing is left but what is ignored.
-func (r *Room) onlyLocked(ignored map[any]bool) bool {
-	if len(ignored) == 0 {
-		return false // then done says it, flushers included
-	}
-	for c := range r.conns {
-		if !ignored[c] || c.keepers > 1 { // of whom one is in no hook
-			return false
-		}
-	}
-	for a := range r.acceptors {
-		if !ignored[a] {
-			return false
-		}
-	}
-	for rej := range r.rejects {
-		if !ignored[rej] {
-			return false
-		}
-	}
-	return true
 }
 
 // stopError says what went wrong with a stop, or returns nil.

@@ -1,0 +1,129 @@
+package tcproom_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+// TestCloseBeginsNoOtherHook: of a conn whose hook runs when Close is called,
+// nothing but its end is told once Close has returned, after that hook, and once.
+func TestCloseBeginsNoOtherHook(t *testing.T) {
+	for _, test := range []struct{ running, then string }{
+		{"NameValidator", "OnReject"},
+		{"WithRate", "OnReject"},
+		{"OnJoin", "OnLeave"},
+		{"OnMessage", "OnLeave"},
+	} {
+		t.Run(test.running, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var closed atomic.Bool
+				inside, release, begun := make(chan struct{}, 10), make(chan struct{}), make(chan string, 10)
+				hook := func(name string) {
+					if closed.Load() {
+						begun <- name
+					} else if name == test.running {
+						inside <- struct{}{}
+						<-release
+					}
+				}
+				room := tcproom.New(
+					tcproom.WithNameValidator(func(string) error { hook("NameValidator"); return nil }),
+					tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { hook("WithRate"); return nil }),
+					tcproom.OnJoin(func(*tcproom.Conn) error { hook("OnJoin"); return nil }),
+					tcproom.OnMessage(func(*tcproom.Conn, []byte) error { hook("OnMessage"); return nil }),
+					tcproom.OnLeave(func(*tcproom.Conn, error) { hook("OnLeave") }),
+					tcproom.OnReject(func(net.Addr, error) { hook("OnReject") }),
+					tcproom.WithCodec(tcproom.JSON{}),
+				)
+				nc, served := pipe(room)
+				go io.Copy(io.Discard, nc)
+				go io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n"+`{"type":"message","body":"1"}`+"\n"+`{"type":"message","body":"2"}`+"\n")
+				<-inside
+				require.NoError(t, room.Close())
+				closed.Store(true)
+				synctest.Wait()
+				require.Empty(t, begun, "P9")
+				close(release)
+				require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+				<-room.Done()
+				require.Equal(t, test.then, <-begun, "P8")
+				require.Empty(t, begun, "P9")
+			})
+		})
+	}
+}
+
+// heldConn is a transport at which a stop waits.
+type heldConn struct {
+	net.Conn
+	stopped, release chan struct{}
+}
+
+func (c *heldConn) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) {
+		c.stopped <- struct{}{}
+		<-c.release
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// TestCloseWaitsForLaterHooks: Close leaves alone the hooks that ran when it was
+// called. What the same conn calls after that it waits for.
+func TestCloseWaitsForLaterHooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type held struct {
+			*heldConn
+			goOn chan struct{}
+		}
+		conns := map[string]held{}
+		inside := make(chan string, 10)
+		room := tcproom.New(tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
+			inside <- c.Name()
+			<-conns[c.Name()].goOn
+			return nil
+		}))
+		var peers []net.Conn
+		for _, name := range []string{"guest-1", "guest-2"} {
+			here, there := net.Pipe()
+			peers = append(peers, here)
+			conns[name] = held{&heldConn{there, make(chan struct{}, 10), make(chan struct{})}, make(chan struct{})}
+		}
+		for i, peer := range peers {
+			go room.ServeConn(conns[fmt.Sprint("guest-", i+1)])
+			go io.Copy(io.Discard, peer)
+			go io.WriteString(peer, "one\ntwo\n")
+			<-inside
+		}
+		closed := make(chan error)
+		go func() { closed <- room.Close() }()
+		// The stop ends one of them first, and waits there.
+		first, second := conns["guest-1"], conns["guest-2"]
+		select {
+		case <-first.stopped:
+		case <-second.stopped:
+			first, second = second, first
+		}
+		second.goOn <- struct{}{}
+		<-inside
+		close(first.release)
+		close(second.release)
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Fatal("P9: Close has returned, and a hook runs that began after its call")
+		default:
+		}
+		second.goOn <- struct{}{}
+		require.NoError(t, <-closed)
+		first.goOn <- struct{}{}
+		<-room.Done()
+	})
+}
