@@ -289,7 +289,7 @@ func (c *Conn) closeDialled() (err error) {
 		d.closing.Store(true)
 		c.fan().Wake() // who waits in Send
 		c.sayGoodbye()
-		if !c.drain(lingers, lingers) {
+		if !c.drain(always(lingers), lingers) {
 			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
 		} else if c.closeWrite() {
 			c.readAway(hears)
@@ -336,7 +336,7 @@ func (c *Conn) readAway(hears bool) {
 	defer t.Stop()
 	select {
 	case d.reading <- struct{}{}:
-		c.discard(lingers, lingers)
+		c.discard(always(lingers), lingers)
 		d.unlock()
 	case <-t.C:
 	}

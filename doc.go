@@ -184,7 +184,8 @@
 // # Stopping
 //
 // [Room.Shutdown] writes to each member what was ordered before the call, says
-// goodbye and waits until all are gone; [Room.Close] cuts them. Both call
+// goodbye and waits until all are gone, but for those that make no progress for half
+// a second, or as long as [WithPatience] says; [Room.Close] cuts all. Both call
 // [OnLeave] for each member, with [ErrRoomClosed], and return a [*StopError]
 // about what did not go well. ListenAndServe and Serve return [ErrRoomClosed] when
 // a stop begins, not when it is over: a program that then returns from main
@@ -200,7 +201,8 @@
 // Every option with its default, and what zero and negative values mean. Where
 // says which functions accept it: all is New, Serve, ServeConn, Dial, NewConn and
 // Join; conn is New, Serve and ServeConn; room is New; dial is Dial, NewConn and
-// Join; client is NewClient, which accepts those of Dial too, but for OnEvent. A nil option is ignored, and of several of one kind the last counts.
+// Join; client is NewClient, which accepts those of Dial too, but for OnEvent; stop is
+// Shutdown. A nil option is ignored, and of several of one kind the last counts.
 //
 //	option                where  default      zero or nil  negative
 //	WithFraming           all    Lines{}      the default
@@ -239,6 +241,7 @@
 //	OnEvent               dial   none         none
 //	WithBackoff           client 100 ms–30 s  the default
 //	WithOffline           client OfflineWait  the default  OfflineFail
+//	WithPatience          stop   0.5 s        the default  no bound
 //
 //	(1) More than 64 MiB means 64 MiB. One above New's, at a Serve or ServeConn,
 //	    means New's. Join has the room's framing, codec and message limit as its

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
@@ -31,6 +32,8 @@ type Room struct {
 	done  chan struct{}   // closed by reap
 	wg    sync.WaitGroup
 	logs  logLimit
+
+	patience atomic.Int64 // of the most patient Shutdown, in nanoseconds
 
 	// mu is the sequencer: whoever holds it gives events their place. It is
 	// never held during I/O or a hook; framings and codecs run under it.

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// quiet is how long an ending conn may go without taking a byte.
+	// quiet is how long an ending conn may go without taking a byte, unless
+	// WithPatience says something else.
 	quiet = 500 * time.Millisecond
 	// lingers bounds the end of a conn whose room goes on.
 	lingers = 5 * time.Second
@@ -28,7 +29,8 @@ const (
 // Shutdown stops the room in good order: it stops accepting, refuses what has
 // not joined, writes to each member what was ordered before the call, says
 // goodbye, closes the sending half, and throws away what still comes in until
-// the member closes too. A member that takes no byte for half a second is cut.
+// the member closes too. A member that takes no byte for half a second, or as
+// long as [WithPatience] says, is cut; one that does is waited for until ctx ends.
 // No leaves are ordered, but [OnLeave] is called for each with [ErrRoomClosed].
 //
 // When it returns nil, all goroutines of the room have ended, all its
@@ -36,7 +38,8 @@ const (
 // what is left is cut, and soon after that Shutdown returns a [*StopError]
 // which says who missed how much and what did not end; also where members were
 // cut although ctx did not end. It must not be called in a hook, for which it would wait.
-func (r *Room) Shutdown(ctx context.Context) error {
+func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
+	r.bePatient(newStopConfig(opts).patience)
 	r.stop(roomDraining)
 	var cause error
 	select {
@@ -275,18 +278,15 @@ func (r *Room) farewell(c *Conn, cause error) {
 	if !peerLeft {
 		c.sayLast(cause)
 	}
-	limit := lingers
-	if r.isStopping() {
-		limit = 0 // Shutdown's context bounds it
-	}
-	if !c.drain(quiet, limit) {
+	patience, limit := r.patienceWith(c)
+	if !c.drain(patience, limit) {
 		c.sink.Close()
 		r.noteCut(c, cause) // when nothing more is taken
 		c.reset()
 		return
 	}
 	if c.closeWrite() && !peerLeft {
-		c.discard(quiet, limit)
+		c.discard(patience, limit)
 	}
 }
 
@@ -355,21 +355,22 @@ func reasonOf(cause error) string {
 func plain(err error) string { return strings.ReplaceAll(err.Error(), "tcproom: ", "") }
 
 // A tide tells whether a conn still moves: it is over when nothing has
-// changed for quiet, or all of limit is used up.
+// changed for as long as the patience with it lasts, or all of limit is used up.
 //
 // A peer that reads looks no different from one that is dead as long as its
 // window is closed, which it opens when it has freed a good part of its buffer:
 // its kernel answers either way, so TCP_INFO says no more than the send queue.
 type tide struct {
-	quiet, limit  time.Duration
+	patience      patience
+	limit         time.Duration
 	started, seen time.Time
 	still         time.Duration
 	mark          [3]int64
 }
 
-func newTide(c *Conn, quiet, limit time.Duration) *tide {
+func newTide(c *Conn, p patience, limit time.Duration) *tide {
 	now := time.Now()
-	return &tide{quiet: quiet, limit: limit, started: now, seen: now, mark: c.tideMark()}
+	return &tide{patience: p, limit: limit, started: now, seen: now, mark: c.tideMark()}
 }
 
 func (t *tide) over(c *Conn) bool { return t.look(time.Now(), c.tideMark()) }
@@ -383,7 +384,7 @@ func (t *tide) look(now time.Time, mark [3]int64) bool {
 	if mark != t.mark {
 		t.mark, t.still = mark, 0
 	}
-	return t.still >= t.quiet || t.limit > 0 && now.Sub(t.started) >= t.limit
+	return t.still >= t.patience() || t.limit > 0 && now.Sub(t.started) >= t.limit
 }
 
 // tideMark is different when c has moved.
@@ -397,15 +398,15 @@ func (c *Conn) tideMark() [3]int64 {
 }
 
 // drain waits until everything is written and reports whether it was. It gives
-// up when nothing moves for quiet or, if limit is not 0, after limit.
-func (c *Conn) drain(quiet, limit time.Duration) bool {
+// up when nothing moves for as long as p says or, if limit is not 0, after limit.
+func (c *Conn) drain(p patience, limit time.Duration) bool {
 	done := c.sink.Finish()
 	select {
 	case <-done:
 		return c.sink.Err() == nil
 	default:
 	}
-	tide := newTide(c, quiet, limit)
+	tide := newTide(c, p, limit)
 	t := time.NewTicker(glance)
 	defer t.Stop()
 	for {
@@ -428,8 +429,8 @@ func (c *Conn) closeWrite() bool {
 
 // discard reads away until the peer closes too, so that the close that follows
 // does not destroy what is on its way. It gives up as drain does.
-func (c *Conn) discard(quiet, limit time.Duration) {
-	tide := newTide(c, quiet, limit)
+func (c *Conn) discard(p patience, limit time.Duration) {
+	tide := newTide(c, p, limit)
 	for {
 		c.nc.SetReadDeadline(time.Now().Add(glance))
 		_, err := c.src.Read(len(c.src.Held()) + 4<<10)

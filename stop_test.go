@@ -269,6 +269,89 @@ func TestP10StalledAreCut(t *testing.T) {
 	})
 }
 
+// TestP10Patience: a member is cut when it has taken nothing for as long as the
+// most patient of all Shutdowns says, or the context of one ends, and not before.
+func TestP10Patience(t *testing.T) {
+	const never = 0
+	p := func(d ...time.Duration) []time.Duration { return d }
+	for _, test := range []struct {
+		name     string
+		patience []time.Duration // of each Shutdown
+		takes    time.Duration   // how often the member takes a piece
+		after    time.Duration   // Shutdown returns
+		cut      bool
+	}{
+		{"default", p(0), never, 500 * time.Millisecond, true},
+		{"more", p(3 * time.Second), never, 3 * time.Second, true},
+		{"less", p(200 * time.Millisecond), never, 200 * time.Millisecond, true},
+		{"the context's", p(-1), never, 10 * time.Second, true},
+		{"more, the later one", p(0, 3*time.Second), never, 3 * time.Second, true},
+		{"more, the first one", p(3*time.Second, 0), never, 3 * time.Second, true},
+		{"takes something in time", p(2 * time.Second), 1900 * time.Millisecond, 3800 * time.Millisecond, false},
+		{"takes something too late", p(2 * time.Second), 2100 * time.Millisecond, 2 * time.Second, true},
+		{"takes something before the context ends", p(-1), 4 * time.Second, 8 * time.Second, false},
+	} {
+		inBubble(test.name, t, func(t *testing.T) {
+			room := tcproom.New(tcproom.WithWriteTimeout(time.Hour))
+			nc, served := pipe(room)
+			synctest.Wait()
+			for range 2 { // the second is one write with the goodbye
+				_, err := room.Broadcast(t.Context(), []byte("x"))
+				require.NoError(t, err)
+				synctest.Wait()
+			}
+			var taking sync.WaitGroup
+			defer taking.Wait()
+			if test.takes != never {
+				taking.Go(func() {
+					defer nc.Close()
+					for range 2 {
+						time.Sleep(test.takes)
+						if _, err := nc.Read(make([]byte, 1<<10)); err != nil {
+							return
+						}
+					}
+				})
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			start := time.Now()
+			stopped := make(chan error, len(test.patience))
+			for _, d := range test.patience {
+				go func() { stopped <- room.Shutdown(ctx, tcproom.WithPatience(d)) }()
+				synctest.Wait()
+			}
+			for range test.patience {
+				err := <-stopped
+				require.Equal(t, test.after, time.Since(start))
+				if !test.cut {
+					require.NoError(t, err)
+					continue
+				}
+				var stop *tcproom.StopError
+				require.ErrorAs(t, err, &stop)
+				require.Len(t, stop.Cut, 1)
+			}
+			require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+		})
+	}
+}
+
+// TestP10PatienceIsForMembers: what has not joined and takes nothing is not
+// waited for.
+func TestP10PatienceIsForMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}))
+		_, served := pipe(room)
+		synctest.Wait()
+		require.Equal(t, 1, room.Stats().Pending)
+		start := time.Now()
+		require.NoError(t, room.Shutdown(context.Background(), tcproom.WithPatience(-1), nil))
+		require.Equal(t, 500*time.Millisecond, time.Since(start))
+		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	})
+}
+
 // TestP10SkippedIsMissed: what a member was to jump over, and has not been told
 // of, it has missed.
 func TestP10SkippedIsMissed(t *testing.T) {

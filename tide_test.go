@@ -32,7 +32,7 @@ func TestTide(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			now, mark := time.Now(), [3]int64{1, 2, 3}
-			tide := &tide{quiet: quiet, limit: tt.limit, started: now, seen: now, mark: mark}
+			tide := &tide{patience: always(quiet), limit: tt.limit, started: now, seen: now, mark: mark}
 			for i, l := range tt.looks {
 				if now = now.Add(l.after); l.moved {
 					mark[i%3]++
