@@ -452,7 +452,19 @@ const (
 	hookLimiter
 )
 
-var hookNames = [...]string{"", "Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "OnEvent", "NameValidator", "WithRate", "Limiter"}
+// hookNames name hooks to the user, by the options that set them: in errors, in
+// the log and in [StuckConn].
+var hookNames = [...]string{
+	hookHandshake: "Handshake",
+	hookOnJoin:    "OnJoin",
+	hookOnMessage: "OnMessage",
+	hookOnLeave:   "OnLeave",
+	hookOnReject:  "OnReject",
+	hookOnEvent:   "OnEvent",
+	hookValidator: "WithNameValidator",
+	hookRate:      "WithRate",
+	hookLimiter:   "Limiter of WithRate",
+}
 
 func (c *Conn) probe() *probe.Probe {
 	if c.room != nil {

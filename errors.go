@@ -121,7 +121,7 @@ func (e *RefusedError) Error() string {
 // A HookError wraps [ErrHook]: the named hook panicked, ended its goroutine
 // with runtime.Goexit, or returned an error.
 type HookError struct {
-	Hook  string // "OnMessage"
+	Hook  string // as in StuckConn; or the types of a Framing and Codec that failed
 	Err   error  // what it returned, or nil
 	Panic any    // what it panicked with, or nil; both nil: runtime.Goexit
 	Stack []byte // of the panic
@@ -166,8 +166,10 @@ type CutMember struct {
 type StuckConn struct {
 	Member Member // zero where it had not joined
 	Addr   string
-	// Hook names the hook of this conn that has not returned; empty: its
-	// net.Conn did not return from Read, Write or Close although it was closed.
+	// Hook names the hook of this conn that has not returned, by the option that
+	// set it: "OnMessage", "WithNameValidator", or "Limiter of WithRate" for what the
+	// function of that option returned. Empty: its net.Conn did not return from Read,
+	// Write or Close although it was closed.
 	Hook string
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // allHooks are those of a room, and of a dialling end.
-var allHooks = []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "NameValidator", "WithRate", "Limiter", "OnEvent"}
+var allHooks = []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "WithNameValidator", "WithRate", "Limiter of WithRate", "OnEvent"}
 
 // A scene is a room in memory with the smallest backlog and with every hook
 // there is, one of which misbehaves once, for the victim.
@@ -43,10 +43,10 @@ func newScene(t testing.TB, hook string, act func(*scene, *tcproom.Conn, ...any)
 	left, refused := newCauses(), newCauses()
 	s.memRoom = newMemRoom(t,
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1<<10), tcproom.WithMaxPerAddress(100),
-		tcproom.WithNameValidator(func(name string) error { return s.run("NameValidator", name, nil) }),
+		tcproom.WithNameValidator(func(name string) error { return s.run("WithNameValidator", name, nil) }),
 		tcproom.WithRate(func(c *tcproom.Conn) tcproom.Limiter {
 			s.run("WithRate", c.Name(), c)
-			return sceneLimiter(func() error { return s.run("Limiter", c.Name(), c) })
+			return sceneLimiter(func() error { return s.run("Limiter of WithRate", c.Name(), c) })
 		}),
 		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 			if s.hook == "OnReject" && c.Name() == victim {
@@ -154,7 +154,7 @@ func TestF34HooksThatEnd(t *testing.T) {
 						require.ErrorIs(t, s.refused.next(t), errHook)
 					case "OnEvent":
 						cause = gone
-					case "OnMessage", "Limiter":
+					case "OnMessage", "Limiter of WithRate":
 						cause = s.left.next(t)
 						s.left.add(nil)
 					default:

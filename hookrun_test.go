@@ -17,7 +17,7 @@ import (
 // nothing but its end is told once Close has returned, after that hook, and once.
 func TestCloseBeginsNoOtherHook(t *testing.T) {
 	for _, test := range []struct{ running, then string }{
-		{"NameValidator", "OnReject"},
+		{"WithNameValidator", "OnReject"},
 		{"WithRate", "OnReject"},
 		{"OnJoin", "OnLeave"},
 		{"OnMessage", "OnLeave"},
@@ -35,7 +35,7 @@ func TestCloseBeginsNoOtherHook(t *testing.T) {
 					}
 				}
 				room := tcproom.New(
-					tcproom.WithNameValidator(func(string) error { hook("NameValidator"); return nil }),
+					tcproom.WithNameValidator(func(string) error { hook("WithNameValidator"); return nil }),
 					tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { hook("WithRate"); return nil }),
 					tcproom.OnJoin(func(*tcproom.Conn) error { hook("OnJoin"); return nil }),
 					tcproom.OnMessage(func(*tcproom.Conn, []byte) error { hook("OnMessage"); return nil }),

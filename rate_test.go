@@ -234,7 +234,7 @@ func TestRateIsContained(t *testing.T) {
 	err := room.Shutdown(ctx)
 	var stop *tcproom.StopError
 	require.True(t, errors.As(err, &stop), "%v", err)
-	require.Equal(t, "Limiter", stop.Stuck[0].Hook)
+	require.Equal(t, "Limiter of WithRate", stop.Stuck[0].Hook)
 	close(blocked)
 	<-served
 	nc.Close()

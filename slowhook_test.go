@@ -25,11 +25,11 @@ func slowIn(hook string, fn func()) []tcproom.RoomOption {
 			fn()
 			return tcproom.Identity{Name: "ada"}, nil
 		})}
-	case "NameValidator":
+	case "WithNameValidator":
 		return []tcproom.RoomOption{tcproom.WithNameValidator(func(string) error { fn(); return nil })}
 	case "WithRate":
 		return []tcproom.RoomOption{tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { fn(); return nil })}
-	case "Limiter":
+	case "Limiter of WithRate":
 		return []tcproom.RoomOption{limited(waitFunc(func(context.Context, int) error { fn(); return nil }))}
 	case "OnJoin":
 		return []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Conn) error { fn(); return nil })}
@@ -51,7 +51,7 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 		hook  string
 		after time.Duration // until it is named; 0: never
 	}{
-		{"Handshake", 8 * time.Second}, {"NameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter", 0},
+		{"Handshake", 8 * time.Second}, {"WithNameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter of WithRate", 0},
 		{"OnJoin", time.Second}, {"OnMessage", time.Second}, {"OnLeave", time.Second},
 		{"OnReject", time.Second}, {"OnReject without a slot", time.Second},
 	} {
