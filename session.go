@@ -408,6 +408,8 @@ func (c *Conn) counts() bool {
 func (r *Room) reattachLocked(s *session) {
 	s.detached = false
 	r.detached.remove(s)
+	// The next would leave in time without this: expire, when it comes too early,
+	// comes again. But often nobody is left, and then no timer either.
 	r.expireLater()
 }
 
