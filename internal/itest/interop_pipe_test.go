@@ -22,15 +22,6 @@ func TestInteropPipes(t *testing.T) {
 		{name: "nc", command: func(host, port string) []string { return []string{"nc", "-N", host, port} }},
 		{name: "socat", command: func(host, port string) []string { return []string{"socat", "-t30", "-", "TCP:" + host + ":" + port} }},
 	}
-	anyBody := func(body []byte) []byte { return body }
-	framings := []struct {
-		name    string
-		framing tcproom.Framing
-		fit     func([]byte) []byte
-		end     string
-	}{
-		{name: "Lines", framing: tcproom.Lines{}, fit: lines.fit, end: "\n"},
-	}
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -46,9 +37,9 @@ func TestInteropPipes(t *testing.T) {
 	}
 }
 
-// meetPipe lets a witness send all of said to a program, and the program to the
-// witness. Each element of said ends in end.
-func meetPipe(t *testing.T, command func(host, port string) []string, framing tcproom.Framing, said [][]byte, end string) {
+// meetPipe lets a witness say to a program, and the program to the witness, what
+// is said, lines with their ends.
+func meetPipe(t *testing.T, command func(host, port string) []string, said [][]byte) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	left := make(chan error, 10)
