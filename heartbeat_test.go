@@ -306,7 +306,7 @@ func TestF30PingsKeepTheirPlace(t *testing.T) {
 		line, err := r.ReadString('\n')
 		require.NoError(t, err)
 		require.Contains(t, line, "welcome")
-		_, err = room.Broadcast(t.Context(), []byte("first"))
+		_, err = room.Broadcast(t.Context(), []byte("early"))
 		require.NoError(t, err)
 		time.Sleep(13 * time.Second) // it has not read that, and its ping waits
 		body := []byte(strings.Repeat("x", 1000))
@@ -318,21 +318,21 @@ func TestF30PingsKeepTheirPlace(t *testing.T) {
 		seen := ""
 		go func() {
 			synctest.Wait()
-			_, err := room.Broadcast(context.Background(), []byte("last"))
+			_, err := room.Broadcast(context.Background(), []byte("newest"))
 			if err != nil {
 				t.Error(err)
 			}
 		}()
-		for !strings.Contains(seen, "last") {
+		for !strings.Contains(seen, "newest") {
 			line, err := r.ReadString('\n')
 			require.NoError(t, err)
-			for _, what := range []string{"first", "ping", "gap", "last"} {
+			for _, what := range []string{"early", "ping", "gap", "newest"} {
 				if strings.Contains(line, what) {
 					seen += " " + what
 				}
 			}
 		}
-		require.Equal(t, " first ping gap last", seen, "what was skipped stood behind the ping")
+		require.Equal(t, " early ping gap newest", seen, "what was skipped stood behind the ping")
 		nc.Close()
 		<-served
 		require.NoError(t, room.Close())
