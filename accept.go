@@ -239,7 +239,6 @@ func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
 	}
 	r.report(logger, endLevel(cause), "refused "+codeOf(cause), logBurst, "tcproom: connection refused", "addr", addrString(addr), "cause", cause)
 	r.mu.Lock()
-	r.stats.Refused++
 	tell := r.cfg.onReject != nil && r.state == roomOpen
 	if tell {
 		r.wg.Add(1)

@@ -57,11 +57,17 @@ func (r *Room) newConn(nc net.Conn, cfg *connConfig) *Conn {
 	return c
 }
 
-// begin gives c a slot, before anything is read from it.
-func (r *Room) begin(c *Conn) error {
+// begin gives c a slot, before anything is read from it, or counts it as refused:
+// its peer sees it closed no earlier than that.
+func (r *Room) begin(c *Conn) (err error) {
 	p := r.countedAddress(c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer func() {
+		if err != nil {
+			r.stats.Refused++
+		}
+	}()
 	if r.state != roomOpen {
 		return ErrRoomClosed
 	}

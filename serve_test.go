@@ -322,6 +322,42 @@ func TestMaxPending(t *testing.T) {
 	c.Close()
 }
 
+// closeCounts is a conn that notes what its room counts when it is closed.
+type closeCounts struct {
+	net.Conn
+	room   *tcproom.Room
+	counts chan tcproom.Stats
+}
+
+func (c *closeCounts) Close() error {
+	c.counts <- c.room.Stats()
+	return c.Conn.Close()
+}
+
+// TestRefusedIsCountedBeforeItIsClosed: a connection is pending, joined or
+// refused at any moment that its peer may know of.
+func TestRefusedIsCountedBeforeItIsClosed(t *testing.T) {
+	for name, opt := range map[string]tcproom.RoomOption{
+		"without a slot": tcproom.WithMaxPending(1), "in a slot": tcproom.WithMaxMembers(1),
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), opt)
+			first, _ := enter(t, room)
+			if name == "in a slot" {
+				io.WriteString(first, `{"type":"hello"}`+"\n")
+			}
+			synctest.Wait()
+			here, there := net.Pipe()
+			go func() { io.Copy(io.Discard, here); here.Close() }()
+			second := &closeCounts{there, room, make(chan tcproom.Stats, 1)}
+			require.Error(t, room.ServeConn(second))
+			s := <-second.counts
+			require.EqualValues(t, 2, uint64(s.Pending)+s.Joined+s.Refused)
+			require.NoError(t, room.Close())
+		})
+	}
+}
+
 // TestMaxMembers: never one more, and who comes too late is told so.
 func TestMaxMembers(t *testing.T) {
 	checkGoroutines(t)
