@@ -378,7 +378,9 @@ func (c *Conn) sinkFailed(err error) {
 		return
 	case errors.Is(err, fanout.ErrWriteTimeout):
 		err = ErrWriteTimeout
-	case !errors.Is(err, ErrSlow) && !errors.Is(err, ErrUnframeable):
+	case errors.Is(err, fanout.ErrOverrun):
+		err = ErrSlow
+	case !errors.Is(err, ErrUnframeable):
 		err = fmt.Errorf("%w: %w", ErrReset, err)
 	}
 	c.end(err)

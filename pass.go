@@ -81,9 +81,9 @@ func (p *pass) orderLeave(c *Conn) {
 }
 
 // end lets go of the lock, gets the flushers going and then ends the members
-// that the pass has overrun.
+// whose framing or codec failed.
 func (p *pass) end() {
-	slow := p.letGo()
+	p.letGo()
 	broken := p.broken
 	p.enc.trim()
 	*p = pass{enc: p.enc}
@@ -91,23 +91,15 @@ func (p *pass) end() {
 	for _, c := range broken {
 		c.unblock()
 	}
-	for _, s := range slow {
-		s.Owner().SinkFailed(ErrSlow)
-	}
 }
 
-// letGo unlocks, and returns the sinks that were overrun.
-func (p *pass) letGo() (slow []*fanout.Sink) {
-	r := p.r
+// letGo unlocks, and gets the flushers going.
+func (p *pass) letGo() {
 	if p.events {
 		p.events = false
-		for _, l := range r.lanes {
-			slow = append(slow, l.log.TakeLost()...)
-		}
-		r.fan.Flush()
+		p.r.fan.Flush()
 	}
-	r.mu.Unlock()
-	return slow
+	p.r.mu.Unlock()
 }
 
 // order gives ev its place and appends it to every lane. Messages may be held
@@ -188,9 +180,7 @@ func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
 	if !blockedSince.IsZero() {
 		limit = max(p.r.cfg.maxWait-time.Since(blockedSince), time.Millisecond)
 	}
-	for _, s := range p.letGo() {
-		s.Owner().SinkFailed(ErrSlow)
-	}
+	p.letGo()
 	err := p.r.fan.Await(p.ctx, ch, limit)
 	p.r.mu.Lock()
 	p.now = time.Now()

@@ -27,7 +27,7 @@ func TestSkipContinuesAfterOneGap(t *testing.T) {
 		for range 100 { // the hole grows while it stalls
 			h.post(nil, size)
 		}
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 		f.take(plenty)
 		synctest.Wait()
 		h.post(nil, size)
@@ -90,7 +90,7 @@ func TestEndedCursorIsNotOverrun(t *testing.T) {
 		for range 200 {
 			h.post(nil, 1000)
 		}
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 		require.Zero(t, m.cur.Missed())
 		f.take(plenty)
 		<-m.sink.Finish()

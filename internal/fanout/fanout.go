@@ -41,15 +41,17 @@ const (
 type Fan struct {
 	shards []shard // fixed at creation
 
-	mu    sync.Mutex // guards what follows
-	logs  []*Log     // by slot; nil where a log was dropped
-	sinks int
-	ended bool // Wait was called: no flusher starts any more
+	mu      sync.Mutex // guards what follows
+	logs    []*Log     // by slot; nil where a log was dropped
+	sinks   int
+	lost    []*Sink // overrun, and still to fail
+	cutting bool    // cut is running
+	ended   bool    // Wait was called: nothing starts any more
 
 	ids      atomic.Uint32 // of cursors
 	progress progress
 	lull     lull
-	wg       sync.WaitGroup // flushers and writers
+	wg       sync.WaitGroup // flushers, writers and cut
 }
 
 // New returns a Fan without logs and sinks. It holds no goroutine while there

@@ -105,7 +105,7 @@ func TestE5NoWakeUpIsLost(t *testing.T) {
 	for i, b := range conns {
 		require.Len(t, items(t, b.got), 1200-own[i]+direct[i], "sink %d", i)
 	}
-	require.Empty(t, h.lost)
+	require.Empty(t, h.lost())
 }
 
 // caughtUp reports whether m has nothing to get.
@@ -169,7 +169,7 @@ func TestE5CloseDuringWalks(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(uint64(g), 9))
 			for range 500 {
 				f := newFake(rnd.IntN(3000))
-				m := &member{failed: make(chan error, 1)}
+				m := h.member()
 				var raw nonblocking = f
 				if rnd.IntN(4) == 0 {
 					raw = nil
@@ -203,7 +203,7 @@ func TestNothingStartsAfterWait(t *testing.T) {
 	for range 300 {
 		h := newHub(t, LogConfig{Backlog: 32 << 10})
 		f := newFake(plenty)
-		m := &member{failed: make(chan error, 1)}
+		m := h.member()
 		m.sink = h.fan.newSink(f, f, m, time.Minute)
 		m.cur = h.log.Attach(m.sink, false)
 		var wg sync.WaitGroup
@@ -269,6 +269,14 @@ type party struct {
 	got         []byte
 }
 
+// SinkFailed closes a party that was overrun, as its owner does.
+func (p *party) SinkFailed(err error) {
+	if p.member.SinkFailed(err); err == ErrOverrun {
+		p.here.Close()
+		p.sink.Close()
+	}
+}
+
 func TestStress(t *testing.T) {
 	for _, policy := range []string{"disconnect", "skip", "block"} {
 		t.Run(policy, func(t *testing.T) {
@@ -286,7 +294,7 @@ func stress(t *testing.T, policy string, seed uint64) {
 	var mu sync.Mutex
 	enter := func(kind int, rnd *rand.Rand) *party {
 		p := &party{skip: policy == "skip", read: make(chan struct{})}
-		p.member = &member{failed: make(chan error, 1)}
+		p.member = h.member()
 		quick := rnd.IntN(3) > 0
 		if kind == 2 {
 			f := newFake(plenty)
@@ -340,13 +348,7 @@ func stress(t *testing.T, policy string, seed uint64) {
 			if v == Fits && p != nil {
 				history.Store(h.seq, p)
 			}
-			lost := h.lost
-			h.lost = nil
 			h.mu.Unlock()
-			for _, s := range lost {
-				s.Close()
-				s.owner.(*party).here.Close()
-			}
 			if v == Fits {
 				return true
 			}

@@ -1,9 +1,7 @@
 package fanout
 
 import (
-	"cmp"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,8 +42,8 @@ type Log struct {
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
 	served      [maxShards]served
-	lost        []*Cursor // overrun by appends, until TakeLost
-	skipped     uint64    // frames that cursors jumped over
+	lost        []*Sink // whose cursors the append that runs has overrun
+	skipped     uint64  // frames that cursors jumped over
 	dropped     bool
 }
 
@@ -142,13 +140,21 @@ func (s *segment) overruns(since int64) bool {
 
 // Append adds a frame, which [Log.Admit] has let in, with its sequence number.
 // The cursor owner, if not nil, does not get it. Cursors that it overruns
-// continue at the head if they skip, or are lost. Call [Fan.Flush] after it.
+// continue at the head if they skip, or are lost: then their sinks fail with
+// [ErrOverrun], which Append does not wait for. Call [Fan.Flush] after it.
 func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if len(b) == 0 {
 		return
 	}
+	if lost := l.append(b, seq, owner); len(lost) > 0 {
+		l.fan.lose(lost)
+	}
+}
+
+// append is Append, and returns the sinks that were lost by it.
+func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.last == nil || !l.last.fits(len(b)) {
 		l.growLocked(len(b))
 	}
@@ -170,6 +176,8 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 	if !l.fan.flushes() {
 		l.trimLocked()
 	}
+	lost, l.lost = l.lost, nil
+	return lost
 }
 
 // headLocked is the charge at the head.
@@ -249,7 +257,7 @@ func (l *Log) evictLocked() {
 			l.last.park(c)
 		default:
 			c.loseLocked()
-			l.lost = append(l.lost, c)
+			l.lost = append(l.lost, c.sink)
 		}
 	}
 	l.dropFirst()
@@ -267,23 +275,6 @@ func (l *Log) dropFirst() {
 	} else {
 		s.dead = true
 	}
-}
-
-// TakeLost returns the sinks of the cursors that appends have overrun since
-// the last call, those furthest behind first.
-func (l *Log) TakeLost() []*Sink {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.lost == nil {
-		return nil
-	}
-	slices.SortFunc(l.lost, func(a, b *Cursor) int { return cmp.Compare(a.lostAt, b.lostAt) })
-	sinks := make([]*Sink, 0, len(l.lost))
-	for _, c := range l.lost {
-		sinks = append(sinks, c.sink)
-	}
-	l.lost = nil
-	return sinks
 }
 
 // Skipped returns how many frames cursors have jumped over.

@@ -56,7 +56,7 @@ func TestE1UnvisitedSinksAreNotOverrun(t *testing.T) {
 
 		synctest.Wait()
 		require.Len(t, items(t, slow.received()), int(last))
-		require.False(t, slices.Contains(h.lost, m.sink))
+		require.False(t, slices.Contains(h.lost(), m.sink))
 		require.Nil(t, m.sink.Err())
 	})
 }
@@ -74,7 +74,7 @@ func TestE1WaitingSinksHoldNobodyBack(t *testing.T) {
 		require.Zero(t, time.Since(began))
 		synctest.Wait()
 		require.Len(t, items(t, good.received()), 1000)
-		requireSinks(t, h.lost, m.sink)
+		requireSinks(t, h.lost(), m.sink)
 	})
 }
 
@@ -83,7 +83,7 @@ func TestE1SinkThatStalledBeforeItJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10})
 		stalled := newFake(10)
-		m := &member{failed: make(chan error, 1)}
+		m := h.member()
 		m.sink = h.fan.newSink(stalled, stalled, m, time.Minute)
 		t.Cleanup(func() { stalled.Close(); m.sink.Close() })
 		require.True(t, m.sink.Queue(make([]byte, 100), 1000))
@@ -96,7 +96,7 @@ func TestE1SinkThatStalledBeforeItJoined(t *testing.T) {
 			h.post(nil, 1000)
 		}
 		require.Less(t, time.Since(began), patience)
-		requireSinks(t, h.lost, m.sink)
+		requireSinks(t, h.lost(), m.sink)
 	})
 }
 
@@ -141,7 +141,7 @@ func TestP15LimitsAreStrict(t *testing.T) {
 			require.LessOrEqual(t, memory, 2*int64(backlog)+int64(maxWrite), "seed %d, backlog %d", seed, backlog)
 		}
 		for _, m := range ms[2:] {
-			require.False(t, slices.Contains(h.lost, m.sink), "seed %d", seed)
+			require.False(t, slices.Contains(h.lost(), m.sink), "seed %d", seed)
 		}
 		for i, m := range ms {
 			fakes[i].Close()
@@ -184,7 +184,7 @@ func TestE2ParkedCursorsStandBetweenFramesAndPinNothing(t *testing.T) {
 		for range 200 { // eviction goes past
 			h.post(nil, size)
 		}
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 		synctest.Wait()
 		require.Len(t, f.received(), 2*size+300)
 		f.take(plenty)
@@ -275,7 +275,7 @@ func TestBlockSaysSoUnlessUrgentOrForced(t *testing.T) {
 			n++
 		}
 		require.Greater(t, n, 40)
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 
 		// Who waits for it does not turn in circles: only the clock wakes it.
 		walks := 0
@@ -293,13 +293,13 @@ func TestBlockSaysSoUnlessUrgentOrForced(t *testing.T) {
 		synctest.Wait()
 		f.take(20000)
 		<-waited
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 
 		for h.try(nil, 1000, false, false) == Fits {
 			synctest.Wait()
 		}
 		require.Equal(t, Fits, h.try(nil, 1000, false, true))
-		requireSinks(t, h.lost, m.sink)
+		requireSinks(t, h.lost(), m.sink)
 	})
 }
 
@@ -322,13 +322,13 @@ func TestBlockForceSparesWhoHasJustStalled(t *testing.T) {
 		g.stop()
 		require.Equal(t, Fits, h.try(nil, 1000, false, true))
 		synctest.Wait()
-		requireSinks(t, h.lost, a.sink)
+		requireSinks(t, h.lost(), a.sink)
 		fill()
 		require.Equal(t, Blocked, h.try(nil, 1000, false, true))
-		requireSinks(t, h.lost, a.sink)
+		requireSinks(t, h.lost(), a.sink)
 		time.Sleep(time.Second)
 		require.Equal(t, Fits, h.try(nil, 1000, false, true))
-		requireSinks(t, h.lost, a.sink, b.sink)
+		requireSinks(t, h.lost(), a.sink, b.sink)
 	})
 }
 
@@ -341,11 +341,11 @@ func TestBlockUrgentIsNotHeldBack(t *testing.T) {
 			synctest.Wait()
 		}
 		// An eighth of the backlog is theirs; behind it the sink is lost.
-		for n := 0; len(h.lost) == 0; n++ {
+		for n := 0; len(h.lost()) == 0; n++ {
 			require.Less(t, n, 16)
 			require.Equal(t, Fits, h.try(nil, 1000, true, false))
 		}
-		requireSinks(t, h.lost, m.sink)
+		requireSinks(t, h.lost(), m.sink)
 	})
 }
 
@@ -356,29 +356,26 @@ func TestLostOnceAndMissedExactly(t *testing.T) {
 		far, near := newFake(0), newFake(10*size)
 		b := h.join(t, near, near, false)
 		a := h.join(t, far, far, false)
-		n := 0
-		for ; len(h.lost) < 2; synctest.Wait() {
+		var cut []uint64 // the frames of then
+		n := uint64(0)
+		for ; len(h.lost()) < 2; synctest.Wait() {
 			require.Equal(t, Fits, h.try(nil, size, false, false))
 			n++
+			for range len(h.lost()) - len(cut) {
+				cut = append(cut, n)
+			}
 		}
-		requireSinks(t, h.lost, a.sink, b.sink) // the one furthest behind comes first
-		// One frame more is taken, and waits to be written.
-		require.Equal(t, uint64(n-1), a.cur.Missed())
-		require.Equal(t, uint64(n-11), b.cur.Missed())
-		require.Equal(t, uint64(1), a.sink.Unwritten())
-		for range 100 {
-			h.post(nil, size)
-		}
-		require.Len(t, h.lost, 2)
-		require.Equal(t, uint64(n+99), a.cur.Missed())
-		a.cur.End()
+		requireSinks(t, h.lost(), a.sink, b.sink) // the one furthest behind comes first
 		b.sink.Close()
 		near.Close()
 		for range 500 {
 			h.post(nil, size)
 		}
-		require.Equal(t, uint64(n+99), a.cur.Missed())
-		require.Equal(t, uint64(n+89), b.cur.Missed())
+		require.Len(t, h.lost(), 2)
+		// Their streams end there. One frame more is taken, and waits to be written.
+		require.Equal(t, cut[0]-1, a.cur.Missed())
+		require.Equal(t, cut[1]-11, b.cur.Missed())
+		require.Equal(t, uint64(1), a.sink.Unwritten())
 
 		// What is lost has nothing to write, and nobody tries to.
 		far.take(plenty)

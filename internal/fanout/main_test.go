@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -143,11 +144,13 @@ type hub struct {
 	kind    byte
 	patient time.Duration // of forced appends
 
-	mu   sync.Mutex // serialises appends and attaching
-	log  *Log
-	seq  uint64
-	lost []*Sink
-	buf  []byte
+	mu  sync.Mutex // serialises appends and attaching
+	log *Log
+	seq uint64
+	buf []byte
+
+	failedMu sync.Mutex
+	failed   []*Sink // overrun, in turn
 }
 
 func newHub(t testing.TB, cfg LogConfig) *hub {
@@ -181,7 +184,6 @@ func (h *hub) tryLocked(owner *Cursor, size int, urgent, force bool) Verdict {
 	}
 	h.seq++
 	h.log.Append(h.buf, h.seq, owner)
-	h.lost = append(h.lost, h.log.TakeLost()...)
 	h.fan.Flush()
 	return Fits
 }
@@ -204,18 +206,44 @@ func (h *hub) post(owner *Cursor, size int) uint64 {
 // quiet returns when no goroutine of the engine's is at work.
 func (h *hub) quiet() { h.fan.wg.Wait() }
 
+// lost returns the sinks that appends have overrun up to now.
+func (h *hub) lost() []*Sink {
+	for h.fan.isCutting() {
+		runtime.Gosched()
+	}
+	h.failedMu.Lock()
+	defer h.failedMu.Unlock()
+	return slices.Clone(h.failed)
+}
+
+func (f *Fan) isCutting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cutting
+}
+
 // A member owns a sink.
 type member struct {
+	hub    *hub
 	sink   *Sink
 	cur    *Cursor
 	failed chan error
 }
 
-func (m *member) SinkFailed(err error) { m.failed <- err }
+func (h *hub) member() *member { return &member{hub: h, failed: make(chan error, 1)} }
+
+func (m *member) SinkFailed(err error) {
+	if err == ErrOverrun {
+		m.hub.failedMu.Lock()
+		m.hub.failed = append(m.hub.failed, m.sink)
+		m.hub.failedMu.Unlock()
+	}
+	m.failed <- err
+}
 
 // join attaches nc; raw is nil for a transport without a direct path.
 func (h *hub) join(t testing.TB, nc net.Conn, raw nonblocking, skip bool) *member {
-	m := &member{failed: make(chan error, 1)}
+	m := h.member()
 	m.sink = h.fan.newSink(nc, raw, m, time.Minute)
 	t.Cleanup(func() { nc.Close(); m.sink.Close() })
 	h.mu.Lock()

@@ -16,7 +16,7 @@ var (
 	ErrWriteTimeout = errors.New("fanout: write timeout")
 	// ErrClosed: the sink was closed.
 	ErrClosed = errors.New("fanout: sink closed")
-	// ErrOverrun: appends overran a cursor before its stream was finished.
+	// ErrOverrun: appends overran a cursor that does not skip.
 	ErrOverrun = errors.New("fanout: cursor overrun")
 	// ErrExited: a method of the connection's called runtime.Goexit.
 	ErrExited = errors.New("fanout: a method of the net.Conn called runtime.Goexit")
@@ -24,9 +24,9 @@ var (
 
 // An Owner hears of the end of its sink.
 type Owner interface {
-	// SinkFailed is called once when a write failed, on a goroutine of the
-	// engine's or that which called [Sink.Flush], with no lock held. It must
-	// not block.
+	// SinkFailed is called once when a write failed or a cursor was overrun, on
+	// a goroutine of the engine's or that which called [Sink.Flush], with no lock
+	// held. It must not block: others are waiting for the same goroutine.
 	SinkFailed(err error)
 }
 
@@ -176,9 +176,6 @@ func (s *Sink) Finish() <-chan struct{} {
 	s.shard.kick()
 	return done
 }
-
-// Owner returns who was given to NewSink.
-func (s *Sink) Owner() Owner { return s.owner }
 
 // Written returns a number that rises while a connection that would block
 // takes bytes.
@@ -460,7 +457,7 @@ func (s *Sink) settle() {
 		overrun = overrun || lost
 	}
 	if overrun {
-		s.end(ErrOverrun) // not all was written; the owner hears of it from TakeLost
+		s.fail(ErrOverrun) // not all was written
 		return
 	}
 	s.mu.Lock()

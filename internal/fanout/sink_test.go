@@ -110,7 +110,7 @@ func TestE4WriteTimeoutOfFrozenProcess(t *testing.T) {
 func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	join := func(nc net.Conn) *member {
-		m := &member{failed: make(chan error, 1)}
+		m := h.member()
 		m.sink = h.fan.NewSink(nc, m, time.Second)
 		t.Cleanup(func() { nc.Close(); m.sink.Close() })
 		h.mu.Lock()
@@ -170,7 +170,7 @@ func TestNoWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10})
 		here, there := net.Pipe()
-		m := &member{failed: make(chan error, 1)}
+		m := h.member()
 		m.sink = h.fan.NewSink(here, m, 0)
 		h.log.Attach(m.sink, false)
 		h.post(nil, 100)
@@ -312,7 +312,7 @@ func TestPortableStalledSinkCountsAsWaiting(t *testing.T) {
 		}
 		require.Less(t, time.Since(began), 3*patience, "it must not hold senders back for longer")
 		require.GreaterOrEqual(t, time.Since(began), patience, "it must be given that long")
-		requireSinks(t, h.lost, m.sink)
+		requireSinks(t, h.lost(), m.sink)
 		synctest.Wait()
 		require.Len(t, items(t, g.received()), 1000)
 	})
@@ -339,7 +339,7 @@ func TestPortableSlowSinkIsNotOverrun(t *testing.T) {
 		}
 		<-m.sink.Finish()
 		close(stop)
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 		require.Len(t, items(t, f.received()), 400)
 	})
 }
@@ -375,10 +375,10 @@ func TestPortableDraggingSinkCountsAsWaiting(t *testing.T) {
 					synctest.Wait()
 					require.Len(t, items(t, g.received()), 20000)
 					if !skip {
-						requireSinks(t, h.lost, m.sink)
+						requireSinks(t, h.lost(), m.sink)
 						return
 					}
-					require.Empty(t, h.lost)
+					require.Empty(t, h.lost())
 					for !caughtUp(m) {
 						time.Sleep(time.Second)
 					}
@@ -404,7 +404,7 @@ func TestPortableBusySinkIsNotOverrun(t *testing.T) {
 		}
 		require.Greater(t, time.Since(began), 4*dragWindow)
 		<-m.sink.Finish()
-		require.Empty(t, h.lost)
+		require.Empty(t, h.lost())
 		require.Len(t, items(t, busy.received()), 20000)
 	})
 }
@@ -507,7 +507,7 @@ func TestFinish(t *testing.T) {
 			h.idle(t)
 		})
 		run("without cursors", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
-			m := &member{failed: make(chan error, 1)}
+			m := h.member()
 			m.sink = h.fan.newSink(f, raw, m, time.Minute)
 			m.sink.Queue([]byte("bye"), 100)
 			done := m.sink.Finish()
@@ -527,7 +527,7 @@ func TestFinish(t *testing.T) {
 			h.idle(t)
 		})
 		run("before a late cursor", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
-			m := &member{failed: make(chan error, 1)}
+			m := h.member()
 			m.sink = h.fan.newSink(f, raw, m, time.Minute)
 			m.sink.Queue([]byte("bye"), 100)
 			done := m.sink.Finish()
@@ -549,13 +549,13 @@ func TestFinish(t *testing.T) {
 			for range 100 {
 				h.post(nil, 1000)
 			}
-			requireSinks(t, h.lost, m.sink)
+			requireSinks(t, h.lost(), m.sink)
 			f.take(plenty)
 			require.False(t, isOpen(done))
 			require.Equal(t, ErrOverrun, m.sink.Err())
 			h.idle(t)
 			require.NotZero(t, m.cur.Missed())
-			require.Empty(t, m.failed)
+			require.Equal(t, ErrOverrun, <-m.failed)
 		})
 		run("on failure", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
 			m := h.join(t, f, raw, false)
@@ -630,7 +630,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHub(t, LogConfig{Backlog: 64 << 10})
 				f := newFake(plenty)
-				m := &member{failed: make(chan error, 1)}
+				m := h.member()
 				var raw nonblocking = f
 				if tt.portable {
 					raw = nil
@@ -658,7 +658,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 func TestSinkOnRealSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	here, there := tcpPair(t)
-	m := &member{failed: make(chan error, 1)}
+	m := h.member()
 	m.sink = h.fan.NewSink(here, m, time.Minute)
 	h.log.Attach(m.sink, false)
 	const n = 3000

@@ -25,7 +25,7 @@ type walkers struct {
 
 // enter lets a member in: most take everything, some stall.
 func (w *walkers) enter() {
-	p := &party{skip: w.skip, member: &member{failed: make(chan error, 1)}}
+	p := &party{skip: w.skip, member: w.member()}
 	room := plenty
 	if w.rnd.IntN(8) == 0 {
 		room = w.rnd.IntN(8 << 10)
@@ -79,13 +79,7 @@ func (w *walkers) say(p *party, size int) {
 	if w.tryLocked(owner, size, w.rnd.IntN(20) == 0, false) == Fits && p != nil {
 		w.history.Store(w.seq, p)
 	}
-	lost := w.lost
-	w.lost = nil
 	w.mu.Unlock()
-	for _, s := range lost {
-		s.Close()
-		s.owner.(*party).here.Close()
-	}
 }
 
 // act does one of the things that may happen while a flusher walks.
