@@ -2,24 +2,20 @@ package tcproom
 
 import (
 	"fmt"
-	"unicode"
-	"unicode/utf8"
+
+	"example.com/tcproom/internal/names"
 )
 
-const (
-	maxNameBytes = 256 // of any name, see checkName
-	maxNameRunes = 32  // of a name that ValidName allows
-)
+const maxNameBytes = names.MaxBytes // of any name, see checkName
 
 // ValidName is the default of [WithNameValidator]: it returns nil for a name of
-// 1 to 32 letters, decimal digits and the three characters "-", "_" and ".",
-// and otherwise an error that wraps [ErrNameInvalid], quotes the name and says
-// what is wrong with it.
+// 1 to 32 letters, marks on them, decimal digits and the three characters "-",
+// "_" and ".", and otherwise an error that wraps [ErrNameInvalid], quotes the
+// name and says what is wrong with it.
 //
 // Letters and digits are those of Unicode, in any script, apart from what makes
 // two names look alike or one name have two spellings:
 //
-//   - combining marks, so that a name is letters and nothing stacks on them;
 //   - modifier letters, which look like quotes, colons and accents, but for the
 //     long vowel and repetition marks that Japanese, Thai, Lao and Khmer write;
 //   - compatibility and letter-like forms: letterlike symbols, number forms,
@@ -28,132 +24,45 @@ const (
 //     phonetic extensions, Hangul in loose parts, and single letters of this
 //     kind in other blocks, such as "ª", "ſ" and "ŉ".
 //
+// Combining marks are allowed on letters of their own script, in the scripts
+// that are written with them today, such as Devanagari, Thai and Burmese; in
+// Arabic and Hebrew the vowel signs, and in Latin thirteen common accents on
+// letters that have no character of their own with them, as in "ẹ́" and "m̀".
+// Refused is what could be confused or forged with marks:
+//
+//   - one behind a digit, a punctuation mark, a letter of another script or
+//     nothing; the same one twice on a letter; more than 5 on a letter (Hebrew
+//     3, Latin and Arabic 2);
+//   - an invisible one, one that encloses or strikes out its letter, and an
+//     invisible sign for joining two letters that does not stand between two;
+//   - the common sequences that look like another letter, such as Devanagari
+//     "अ" and "ा" for "आ".
+//
+// The joiners U+200C and U+200D are refused in any name, since most fonts show
+// no difference; so Persian and Sinhala names are written without them.
+//
 // A name that it allows is stable under the normal forms NFC and NFKC of
-// Unicode 15. It does not judge whether letters of different scripts look the
-// same, as "а" (Cyrillic) and "a" do, nor whether names differ in case alone:
-// a room that must tell such names apart sets a validator of its own, which may
-// call this one first.
+// Unicode 15. What is not, is refused and not converted: a client brings a name
+// into the form NFKC first, if it wants all spellings of it to be taken. People
+// need this for Thai and Lao "ำ", and for Arabic and Hebrew vowel signs in the
+// order in which they are typed.
+//
+// It does not judge whether letters of different scripts look the same, as "а"
+// (Cyrillic) and "a" do, nor whether names differ in case alone: a room that
+// must tell such names apart sets a validator of its own, which may call this
+// one first.
 //
 // It is pure: safe from many goroutines at once.
-func ValidName(name string) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if n := utf8.RuneCountInString(name); n > maxNameRunes {
-		return fmt.Errorf("%w: %s: %d characters, of at most %d", ErrNameInvalid, quotePeer(name), n, maxNameRunes)
-	}
-	for _, r := range name {
-		if !nameRune(r) {
-			return fmt.Errorf("%w: %s: %q is not a letter, a digit or one of %q", ErrNameInvalid, quotePeer(name), r, "-_.")
-		}
-	}
-	return nil
-}
+func ValidName(name string) error { return nameError(name, names.Valid(name)) }
 
-// nameRune says whether ValidName allows r.
-func nameRune(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_', r == '.':
-		return true
-	case r < utf8.RuneSelf, unicode.Is(formLetters, r):
-		return false
-	case unicode.Is(unicode.Lm, r):
-		return unicode.Is(plainModifiers, r)
-	}
-	return unicode.Is(unicode.L, r) || unicode.Is(unicode.Nd, r)
-}
+// checkName is the rule for every name, whatever the room's validator. Its
+// error wraps ErrNameInvalid.
+func checkName(name string) error { return nameError(name, names.Check(name)) }
 
-// plainModifiers are the modifier letters (category Lm) that people spell
-// names with: repetition marks of Thai, Lao, Khmer and Japanese, and the
-// Japanese long vowel mark.
-var plainModifiers = &unicode.RangeTable{
-	R16: []unicode.Range16{
-		{0x0e46, 0x0e46, 1}, {0x0ec6, 0x0ec6, 1}, {0x17d7, 0x17d7, 1},
-		{0x3005, 0x3005, 1}, {0x309d, 0x309e, 1}, {0x30fc, 0x30fe, 1},
-	},
-}
-
-// formLetters are the letters and digits that are forms of others: whole
-// blocks of them, and, in other blocks, those that NFC or NFKC of Unicode 15
-// change.
-var formLetters = &unicode.RangeTable{
-	LatinOffset: 3,
-	R16: []unicode.Range16{
-		{0x00aa, 0x00aa, 1}, {0x00b5, 0x00b5, 1}, {0x00ba, 0x00ba, 1}, // ª µ º
-		{0x0132, 0x0133, 1}, {0x013f, 0x0140, 1}, {0x0149, 0x0149, 1}, // Ĳ Ŀ ŉ
-		{0x017f, 0x017f, 1}, {0x01c4, 0x01cc, 1}, {0x01f1, 0x01f3, 1}, // ſ Ǆ Ǳ
-		{0x03d0, 0x03d6, 1}, {0x03f0, 0x03f2, 1}, {0x03f4, 0x03f5, 1}, {0x03f9, 0x03f9, 1}, // Greek symbols
-		{0x0587, 0x0587, 1}, {0x0675, 0x0678, 1}, // Armenian ligature, Arabic high hamza
-		{0x0958, 0x095f, 1}, {0x09dc, 0x09dd, 1}, {0x09df, 0x09df, 1}, // letters with nukta
-		{0x0a33, 0x0a36, 3}, {0x0a59, 0x0a5b, 1}, {0x0a5e, 0x0a5e, 1}, {0x0b5c, 0x0b5d, 1},
-		{0x0e33, 0x0e33, 1}, {0x0eb3, 0x0eb3, 1}, {0x0edc, 0x0edd, 1}, // Thai and Lao am, Lao digraphs
-		{0x0f43, 0x0f43, 1}, {0x0f4d, 0x0f4d, 1}, {0x0f52, 0x0f5c, 5}, {0x0f69, 0x0f69, 1}, // Tibetan
-		{0x1100, 0x11ff, 1},                      // Hangul Jamo
-		{0x1d00, 0x1dbf, 1},                      // Phonetic Extensions and their Supplement
-		{0x1e9a, 0x1e9b, 1}, {0x1f71, 0x1f7d, 2}, // ẚ ẛ, Greek with oxia
-		{0x1fbb, 0x1fbb, 1}, {0x1fbe, 0x1fbe, 1}, {0x1fc9, 0x1fcb, 2}, {0x1fd3, 0x1fdb, 8},
-		{0x1fe3, 0x1feb, 8}, {0x1ff9, 0x1ffb, 2},
-		{0x2070, 0x209f, 1},                      // Superscripts and Subscripts
-		{0x2100, 0x218f, 1},                      // Letterlike Symbols, Number Forms
-		{0x2460, 0x24ff, 1},                      // Enclosed Alphanumerics
-		{0x309f, 0x309f, 1}, {0x30ff, 0x30ff, 1}, // kana digraphs
-		{0x3130, 0x318f, 1},                      // Hangul Compatibility Jamo
-		{0x3200, 0x33ff, 1},                      // Enclosed CJK, CJK Compatibility
-		{0xa960, 0xa97f, 1}, {0xd7b0, 0xd7ff, 1}, // Hangul Jamo Extended
-		{0xf900, 0xfdff, 1}, // compatibility ideographs, presentation forms
-		{0xfe70, 0xfeff, 1}, // Arabic Presentation Forms-B
-		{0xff00, 0xffef, 1}, // Halfwidth and Fullwidth Forms
-	},
-	R32: []unicode.Range32{
-		{0x1d400, 0x1d7ff, 1}, // Mathematical Alphanumeric Symbols
-		{0x1ee00, 0x1eeff, 1}, // Arabic Mathematical Alphabetic Symbols
-		{0x1f100, 0x1f2ff, 1}, // Enclosed Alphanumeric and Ideographic Supplement
-		{0x1fb00, 0x1fbff, 1}, // Symbols for Legacy Computing
-		{0x2f800, 0x2fa1f, 1}, // compatibility ideographs
-	},
-}
-
-// checkName is the rule for every name, whatever the room's validator: with it
-// the lines of [Text] cannot be forged by a name, and a name cannot play with
-// a terminal. Its error wraps ErrNameInvalid.
-func checkName(name string) error {
-	if i := 0; name != "*" && name != "" && len(name) <= maxNameBytes {
-		for i < len(name) && name[i] > ' ' && name[i] < 0x7f && name[i] != ':' {
-			i++
-		}
-		if i == len(name) {
-			return nil // ASCII, as most names are
-		}
+// nameError is the error for a name with this fault, nil where that is "".
+func nameError(name, fault string) error {
+	if fault == "" {
+		return nil
 	}
-	return checkRunes(name)
-}
-
-// checkRunes is checkName, for all names.
-func checkRunes(name string) error {
-	bad := func(what string) error {
-		return fmt.Errorf("%w: %s: %s", ErrNameInvalid, quotePeer(name), what)
-	}
-	switch {
-	case name == "":
-		return bad("empty")
-	case name == "*":
-		return bad("means the room itself")
-	case len(name) > maxNameBytes:
-		return bad(fmt.Sprintf("%d bytes, of at most %d", len(name), maxNameBytes))
-	case !utf8.ValidString(name):
-		return bad("not UTF-8")
-	}
-	for _, r := range name {
-		switch {
-		case unicode.IsSpace(r):
-			return bad("holds a space or line separator")
-		case r == ':':
-			return bad("holds a colon")
-		case unicode.IsControl(r):
-			return bad("holds a control character")
-		case unicode.Is(unicode.Cf, r):
-			return bad("holds an invisible format character")
-		}
-	}
-	return nil
+	return fmt.Errorf("%w: %s: %s", ErrNameInvalid, quotePeer(name), fault)
 }
