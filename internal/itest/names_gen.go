@@ -4,7 +4,7 @@
 // that it is stable under NFC, for the letters and marks of scripts whose letters
 // may carry marks. Run it where golang.org/x/text is required:
 //
-//	go -C internal/itest run names_gen.go > internal/names/tables.go
+//	go -C internal/itest run names_gen.go | gofmt > internal/names/tables.go
 //
 // TestNamesAreStable checks the outcome.
 package main
