@@ -53,7 +53,7 @@ type Hello struct {
 	Name    string  // the name that it wishes for; empty: the room chooses
 	Ping    bool    // it wishes to be pinged while it is silent
 	History int     // how many messages of history it wants at most; 0: all, negative: none
-	Auth    string  // for the room's [Handshake] hook, see [Conn.Hello]
+	Auth    Secret  // for the room's [Handshake] hook, see [Conn.Hello]
 	Resume  *Resume // the member that it was, see [WithSessions]; nil: a new one
 }
 

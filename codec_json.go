@@ -179,7 +179,7 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 		}
 	}
 	if ev.Token != "" {
-		if dst, err = appendID(append(dst, `,"token":`...), ev.Token); err != nil {
+		if dst, err = appendSecret(append(dst, `,"token":`...), ev.Token); err != nil {
 			return nil, err
 		}
 	}
@@ -211,6 +211,15 @@ func appendID(dst []byte, id string) ([]byte, error) {
 		}
 	}
 	return appendToken(dst, id), nil
+}
+
+// appendSecret is appendID whose error does not show s.
+func appendSecret(dst []byte, s Secret) ([]byte, error) {
+	dst, err := appendID(dst, string(s))
+	if err != nil {
+		return nil, fmt.Errorf("tcproom: token of %d bytes: not at most %d of printable ASCII", len(s), maxIDBytes)
+	}
+	return dst, nil
 }
 
 // appendToken appends a string that has passed checkName or appendID: a quote
@@ -262,10 +271,10 @@ func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
 		dst = append(dst, `,"ping":true`...)
 	}
 	if h.Auth != "" {
-		dst = appendText(append(dst, `,"auth":`...), h.Auth, len(h.Auth))
+		dst = appendText(append(dst, `,"auth":`...), string(h.Auth), len(h.Auth))
 	}
 	if r := h.Resume; r != nil {
-		out, err := appendID(append(dst, `,"resume":{"token":`...), r.Token)
+		out, err := appendSecret(append(dst, `,"resume":{"token":`...), r.Token)
 		if err == nil {
 			out, err = appendID(append(out, `,"epoch":`...), r.Epoch)
 		}
@@ -581,7 +590,7 @@ func (o *object) welcome(e *Event) (err error) {
 	if e.Outcome, err = o.text(fieldOutcome); err != nil {
 		return err
 	}
-	if e.Token, err = o.text(fieldToken); err != nil {
+	if e.Token, err = o.secret(fieldToken); err != nil {
 		return err
 	}
 	if e.Seq, err = o.uint(fieldSeq); err != nil {
@@ -695,6 +704,11 @@ func (o *object) time() (t time.Time, err error) {
 	return t.UTC(), nil
 }
 
+func (o *object) secret(f field) (Secret, error) {
+	s, err := o.text(f)
+	return Secret(s), err
+}
+
 func (o *object) hello(h *Hello) error {
 	name, err := o.text(fieldName)
 	if err != nil {
@@ -708,7 +722,7 @@ func (o *object) hello(h *Hello) error {
 	if err != nil {
 		return err
 	}
-	auth, err := o.text(fieldAuth)
+	auth, err := o.secret(fieldAuth)
 	if err != nil {
 		return err
 	}
@@ -737,7 +751,7 @@ func (o *object) resume() (*Resume, error) {
 	err := s.object(&obj, 1)
 	var r Resume
 	if err == nil {
-		r.Token, err = obj.text(fieldToken)
+		r.Token, err = obj.secret(fieldToken)
 	}
 	if err == nil {
 		r.Epoch, err = obj.text(fieldEpoch)

@@ -343,7 +343,7 @@ func TestMaxFrame(t *testing.T) {
 			member(Event{Kind: Gap, GapFrom: math.MaxUint64, GapTo: math.MaxUint64})
 			member(Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64})
 			welcome := Event{Kind: Welcome, Seq: math.MaxUint64, From: worstMember(), Total: math.MaxInt,
-				Epoch: strings.Repeat(`"`, maxIDBytes), Outcome: strings.Repeat(`"`, maxIDBytes), Token: strings.Repeat(`"`, maxIDBytes), ID: math.MaxUint64}
+				Epoch: strings.Repeat(`"`, maxIDBytes), Outcome: strings.Repeat(`"`, maxIDBytes), Token: Secret(strings.Repeat(`"`, maxIDBytes)), ID: math.MaxUint64}
 			for range 300 {
 				welcome.Members = append(welcome.Members, worstMember())
 			}

@@ -261,11 +261,11 @@ func (left *wireLeft) set(key, text string) (err error) {
 	case "ping":
 		left.hello.Ping = text == "true"
 	case "auth":
-		left.hello.Auth = text
+		left.hello.Auth = Secret(text)
 	case "outcome":
 		ev.Outcome = text
 	case "token":
-		ev.Token = text
+		ev.Token = Secret(text)
 	case "final":
 		ev.Final = text == "true"
 	case "retryafter": // milliseconds
@@ -290,7 +290,7 @@ func (left *wireLeft) resume(key, text string) (err error) {
 	r := left.hello.Resume
 	switch key {
 	case "token":
-		r.Token = text
+		r.Token = Secret(text)
 	case "epoch":
 		r.Epoch = text
 	case "seq":

@@ -107,7 +107,7 @@ type Event struct {
 	Total   int
 	// Outcome and Token, in a Welcome of a room with [WithSessions], say how
 	// the stream began ([Joined], [Resumed], [ResumedGap] or [Expired]) and with
-	// what to resume it. A token is a secret.
+	// what to resume it. Who has a token has the member.
 	Outcome string
-	Token   string
+	Token   Secret
 }

@@ -138,7 +138,7 @@ type dialConfig struct {
 	name    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	onEvent func(*Conn, Event)
-	auth    string
+	auth    Secret
 	resume  *Resume
 	replay  int
 	probe   probe.Probe // of package roomtest
@@ -565,7 +565,7 @@ func WithName(name string) DialOption { return dialOption(func(c *dialConfig) { 
 
 // WithAuth has the hello say s, for the room's [Handshake] hook: a password or
 // token, which the connection should be encrypted for. The default is nothing.
-func WithAuth(s string) DialOption { return dialOption(func(c *dialConfig) { c.auth = s }) }
+func WithAuth(s Secret) DialOption { return dialOption(func(c *dialConfig) { c.auth = s }) }
 
 // WithResume has the hello continue the stream of an earlier connection, see
 // [WithSessions]. The [Welcome] says with what outcome.

@@ -393,7 +393,7 @@ func (c *Conn) leftBy() string {
 // welcomeLocked says to c who it is and who is there, where its codec does.
 func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
 	ev := &p.ev
-	*ev = Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: token}
+	*ev = Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: Secret(token)}
 	if token != "" {
 		ev.Outcome = cmp.Or(c.shaking.outcome, Joined)
 	}

@@ -35,7 +35,7 @@ const (
 
 // A Resume is what a hello says to continue a member's stream.
 type Resume struct {
-	Token string // of the last Welcome
+	Token Secret // of the last Welcome
 	Epoch string // of the first
 	Seq   uint64 // of the last event that was received, or what the Welcome said
 }
@@ -265,7 +265,7 @@ func (r *Room) resume(c *Conn, name string) (resumed bool, err error) {
 	attached = true
 	r.takeOverLocked(p, s, c)
 	r.attachLocked(c, lane)
-	if err := r.welcomeLocked(p, c, h.Token); err != nil {
+	if err := r.welcomeLocked(p, c, string(h.Token)); err != nil {
 		c.setCause(err)
 		return false, err // it vanishes again
 	}

@@ -138,7 +138,7 @@ func BenchmarkResumeStorm(b *testing.B) {
 				announce(b, room, "x")
 				require.NoError(b, err)
 			}
-			hello := fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, w.Token, w.Epoch)
+			hello := fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, string(w.Token), w.Epoch)
 			nc, _ = visit(hello) // everything is encoded
 			nc.Close()
 			b.ResetTimer()

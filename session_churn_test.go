@@ -280,7 +280,7 @@ func TestP14Detached(t *testing.T) {
 		require.NoError(t, err)
 		var w tcproom.Event
 		require.NoError(t, tcproom.JSON{}.ParseEvent([]byte(line), &w), line)
-		tokens[i] = fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, w.Token, w.Epoch)
+		tokens[i] = fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, string(w.Token), w.Epoch)
 		if say != "" {
 			go io.WriteString(here, say)
 			for ack := ""; ack != fmt.Sprint(300); {

@@ -369,7 +369,7 @@ func TestAddressLimitAndResume(t *testing.T) {
 		defer c.Close()
 		ev, err := c.Receive(t.Context())
 		require.NoError(t, err)
-		elsewhere := resume(object{"token": ev.Token, "epoch": ev.Epoch}, ev.Seq)
+		elsewhere := resume(object{"token": string(ev.Token), "epoch": ev.Epoch}, ev.Seq)
 		require.Contains(t, visits(t, srv, elsewhere).short(), "too-many-from-address")
 		require.NoError(t, c.Err())
 		time.Sleep(10 * time.Second)

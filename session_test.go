@@ -212,7 +212,7 @@ func TestP16Resume(t *testing.T) {
 
 	inBubble("a token is its member's", t, func(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{}, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{Name: c.Hello().Auth}, nil
+			return tcproom.Identity{Name: string(c.Hello().Auth)}, nil
 		}))
 		ada := visits(t, srv, object{"auth": "ada"})
 		w := ada.welcomed("joined")
@@ -275,7 +275,7 @@ func TestTakeOver(t *testing.T) {
 			wg.Go(func() {
 				c, err := tcproom.Dial(context.Background(), srv.Addr, tcproom.WithCodec(tcproom.JSON{}),
 					tcproom.WithDialer(srv.Net.Dial), tcproom.WithResume(tcproom.Resume{
-						Token: w["token"].(string), Epoch: w["epoch"].(string), Seq: uint64(w["seq"].(float64)),
+						Token: tcproom.Secret(w["token"].(string)), Epoch: w["epoch"].(string), Seq: uint64(w["seq"].(float64)),
 					}))
 				if err != nil {
 					return // taken over before its welcome
