@@ -59,8 +59,11 @@ func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (ne
 	tc := tls.Client(nc, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		nc.Close()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+		case isPlain(err):
+			err = errPlain
 		}
 		return nil, fmt.Errorf("tcproom: TLS handshake with %s: %w", addr, err)
 	}
@@ -96,7 +99,7 @@ func (r *Room) Join(opts ...DialOption) (*Conn, error) {
 	side.speakLike(&cfg.limits)
 	side.tls, side.handshake = nil, nil
 	in := r.newConn(there, &side)
-	in.name = cfg.name
+	in.name, in.knocked = cfg.name, true // no stranger
 	in.shaking = &shaking{hello: Hello{History: cfg.replay}}
 	admitted := make(chan error, 1)
 	in.admitted = admitted
@@ -141,6 +144,8 @@ type dialer struct {
 	first     []Event       // read by greet
 	ended     bool          // Receive has said why
 	parsed    Event         // of parseEvent
+	met       bool          // what answers has said an event
+	suspect   error         // of the first bytes, if the stream ends with them
 	watched   <-chan struct{}
 	unwatch   func() bool
 	fired     chan struct{} // closed when the context that is watched has ended and was heeded

@@ -92,7 +92,7 @@ func TestDialErrors(t *testing.T) {
 		for said, want := range map[string]error{
 			"":                                     io.EOF,
 			`{"type":"wel`:                         io.ErrUnexpectedEOF,
-			"HTTP/1.1 400 Bad Request\r\n":         tcproom.ErrMalformed,
+			"HTTP/1.1 400 Bad Request\r\n":         tcproom.ErrWrongDoor,
 			`{"type":"goodbye"}` + "\n":            tcproom.ErrMalformed,
 			`{"type":"message","body":"x"}` + "\n": tcproom.ErrMalformed,
 		} {

@@ -73,6 +73,9 @@ type Conn struct {
 
 	admitted chan error // for Join: told once whether it has joined
 
+	knocked   bool   // its first bytes are of a frame; its own goroutine's
+	lastWords []byte // for one at the wrong door, where its codec says nothing at the end
+
 	entered  bool      // it has joined; its own goroutine's
 	welcomed bool      // OnJoin let it in; its own goroutine's
 	goodbye  bool      // it said so; its own goroutine's

@@ -216,6 +216,7 @@
 //	WithTLS               all    no TLS       no TLS
 //	WithSocketBuffers     all    the kernel's the kernel's the kernel's
 //	WithEcho              conn   false
+//	WithHTTPRefused       conn   true
 //	Handshake             conn   none         none
 //	WithRate              conn   none         none
 //	WithBacklog           room   4 MiB (2)    the default  the default

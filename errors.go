@@ -39,6 +39,12 @@ var (
 	// ErrMalformed is the cause of a conn that sent bytes which its framing
 	// or codec does not allow. A Framing or Codec returns it, wrapped, for such bytes.
 	ErrMalformed = errors.New("tcproom: malformed")
+	// ErrWrongDoor is the cause of a conn whose first bytes are of somebody who is at
+	// the wrong door: HTTP, TLS at a plain port or the reverse, another codec or another
+	// framing. At a dialling end it is what Dial, Receive and a [Client] return for
+	// what answers there. The likely mistake follows in the text. Nothing of these
+	// bytes is a message.
+	ErrWrongDoor = errors.New("tcproom: wrong door")
 	// ErrFrameTooLarge is the cause of a conn that sent a frame above its
 	// limit, and is returned by Send, Post and Broadcast for a body above [WithMaxMessage].
 	ErrFrameTooLarge = errors.New("tcproom: message too large")
@@ -117,6 +123,9 @@ type RefusedError struct {
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("tcproom: the room refused the connection: %q (code %q)", e.Message, e.Code)
 }
+
+// Is reports whether target is [ErrWrongDoor] and the room said so.
+func (e *RefusedError) Is(target error) bool { return target == ErrWrongDoor && e.Code == "wrong-door" }
 
 // A HookError wraps [ErrHook]: the named hook panicked, ended its goroutine
 // with runtime.Goexit, or returned an error.

@@ -476,7 +476,7 @@ func TestF20BehindARefusal(t *testing.T) {
 		joins        bool
 		cause        error
 	}{
-		{"bad hello", "nonsense\n", nil, false, tcproom.ErrMalformed},
+		{"bad hello", "nonsense\n", nil, false, tcproom.ErrWrongDoor},
 		{"bad name", `{"type":"hello","name":"a b"}` + "\n", nil, false, tcproom.ErrNameInvalid},
 		{"name taken", `{"type":"hello","name":"ada"}` + "\n", tcproom.WithUniqueNames(true), false, tcproom.ErrNameTaken},
 		{"full", hello, tcproom.WithMaxMembers(1), false, tcproom.ErrRoomFull},

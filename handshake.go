@@ -34,6 +34,7 @@ func (r *Room) checkName(c *Conn, name string) (err error) {
 type shaking struct {
 	hello   Hello
 	read    int           // bytes
+	wrong   error         // it is at the wrong door
 	turn    chan struct{} // holds a token while Receive reads in the Handshake hook
 	outcome string        // of resuming, for the welcome; empty where the hello did not ask for that
 }
@@ -68,7 +69,11 @@ func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
 	if c.cfg.handshake == nil {
 		return id, nil
 	}
-	return r.callHandshake(c)
+	id, err = r.callHandshake(c)
+	if _, failed := err.(*HookError); !failed && c.shaking.wrong != nil {
+		err = c.shaking.wrong // whatever the hook makes of it
+	}
+	return id, err
 }
 
 // callHandshake calls the user's hook.
@@ -140,6 +145,8 @@ func (c *Conn) shakeTLS(tc tlsConn) error {
 	switch {
 	case err == nil:
 		return nil
+	case c.Err() == nil && isPlain(err):
+		return c.plainPeer(err)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, io.EOF):
@@ -178,6 +185,14 @@ func (c *Conn) shakenFrame() ([]byte, error) {
 	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	limit = min(limit, maxShaken-c.shaking.read)
 	for {
+		if wait, err := c.knockShaken(limit); err != nil {
+			return nil, err
+		} else if wait {
+			if err := c.readShaken(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		n, frame, err := c.split(c.src.Held(), limit)
 		if err != nil {
 			return nil, err
@@ -191,8 +206,27 @@ func (c *Conn) shakenFrame() ([]byte, error) {
 		if len(c.src.Held()) >= maxShaken-c.shaking.read {
 			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
 		}
-		if _, err := c.src.Read(maxShaken - c.shaking.read); err != nil {
-			return nil, c.readCause(err, ErrHandshakeTimeout)
+		if err := c.readShaken(); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// readShaken waits for more bytes before c has joined.
+func (c *Conn) readShaken() error {
+	_, err := c.src.Read(maxShaken - c.shaking.read)
+	if err != nil && !c.heldBack(err) {
+		return c.readCause(err, ErrHandshakeTimeout)
+	}
+	return nil
+}
+
+// knockShaken is knock before c has joined.
+func (c *Conn) knockShaken(limit int) (wait bool, err error) {
+	if c.knocked {
+		return false, nil
+	}
+	wait, err = c.knock(limit)
+	c.shaking.wrong = err
+	return wait, err
 }

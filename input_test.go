@@ -231,8 +231,8 @@ func TestBadHello(t *testing.T) {
 		cause       error
 		code        string
 	}{
-		{"http", httpRequest, tcproom.ErrMalformed, "malformed"},
-		{"tls", tlsHello, tcproom.ErrMalformed, "malformed"},
+		{"http", httpRequest, tcproom.ErrWrongDoor, "wrong-door"},
+		{"tls", tlsHello, tcproom.ErrWrongDoor, "wrong-door"},
 		{"two byte order marks", "\n\ufeff\ufeff" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
 		{"byte order mark alone", "\ufeff\n" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
 		{"empty lines only", strings.Repeat("\n", 5<<10), tcproom.ErrFrameTooLarge, "too-large"},
@@ -242,7 +242,7 @@ func TestBadHello(t *testing.T) {
 		{"unknown type", `{"type":"wat\u001b"}` + "\n", tcproom.ErrMalformed, "malformed"},
 		{"bad name", `{"type":"hello","name":"a\u001b[31m"}` + "\n", tcproom.ErrNameInvalid, "name-invalid"},
 		{"huge", `{"type":"hello","x":"` + strings.Repeat("x", 4<<10) + `"}` + "\n", tcproom.ErrFrameTooLarge, "too-large"},
-		{"endless", strings.Repeat("x", 64<<10), tcproom.ErrFrameTooLarge, "too-large"},
+		{"endless", strings.Repeat("x", 64<<10), tcproom.ErrWrongDoor, "wrong-door"},
 		{"half, then EOF", `{"type":"hel`, io.ErrUnexpectedEOF, ""},
 		{"nothing, then EOF", "", io.EOF, ""},
 	}

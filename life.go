@@ -41,7 +41,8 @@ func (c *Client) live() error {
 		return fmt.Errorf("%w: OnEvent does not go with NewClient; use Events", ErrReceive)
 	}
 	pause := backoff{Backoff: c.cfg.backoff}
-	for told := false; ; {
+	told, met, wrong := false, false, 0
+	for {
 		conn, l := c.connect()
 		var lasted time.Duration
 		if conn != nil {
@@ -49,11 +50,15 @@ func (c *Client) live() error {
 			began := time.Now()
 			l = c.attend(conn)
 			lasted = time.Since(began)
+			met = met || conn.dial.met
+		}
+		if !met && errors.Is(l.err, ErrWrongDoor) {
+			wrong++
 		}
 		switch {
 		case c.ctx.Err() != nil:
 			return context.Cause(c.ctx)
-		case l.final:
+		case l.final, wrong == maxWrongDoors:
 			return l.err
 		}
 		delay := pause.next(lasted, l.hint)
@@ -65,6 +70,10 @@ func (c *Client) live() error {
 		c.sleep(delay)
 	}
 }
+
+// maxWrongDoors is how often a client that has met no room knocks at what does not
+// speak as one. A proxy may answer for a room that is still starting.
+const maxWrongDoors = 4
 
 // sleep waits for d, or until c is to end.
 func (c *Client) sleep(d time.Duration) {

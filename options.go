@@ -109,6 +109,7 @@ type limits struct {
 type connConfig struct {
 	limits
 	echo      bool
+	allowHTTP bool
 	handshake func(context.Context, *Conn) (Identity, error)
 	rate      func(*Conn) Limiter
 }
@@ -361,6 +362,16 @@ func WithSocketBuffers(read, write int) Option {
 // WithEcho sends members their own messages too, in their place in the order.
 // The default is false.
 func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.echo = on }) }
+
+// WithHTTPRefused says whether a peer is refused, with [ErrWrongDoor], whose first
+// bytes are those of a request in HTTP, where the codec has no hello. Otherwise a web
+// page of anybody's can have a browser send messages to the room, its cookies for that host among them.
+// Over [Lines] and [Delimiter] that is a first line such as "GET / HTTP/1.1"; over other framings
+// a method of HTTP, a space and '/', '*' or 'h', as they stand on the wire: bytes that begin
+// so wait until it is clear. False lets HTTP in. The default is true.
+func WithHTTPRefused(on bool) ConnOption {
+	return connOption(func(c *connConfig) { c.allowHTTP = !on })
+}
 
 // Handshake sets the hook that talks with, authenticates and names a conn
 // before it joins.

@@ -22,7 +22,7 @@ func (c *Conn) readLoop() error {
 		if err := c.hear(limit); err != nil {
 			return err
 		}
-		if err := c.readAlive(limit + maxHeader); err != nil {
+		if err := c.readAlive(limit + maxHeader); err != nil && !c.heldBack(err) {
 			return c.readCause(err, ErrIdleTimeout)
 		}
 	}
@@ -30,6 +30,11 @@ func (c *Conn) readLoop() error {
 
 // hear deals with all whole frames that have been read.
 func (c *Conn) hear(limit int) error {
+	if !c.knocked {
+		if wait, err := c.knock(limit); wait || err != nil {
+			return err
+		}
+	}
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
 	data, used := c.src.Held(), 0

@@ -116,7 +116,7 @@ func (c *Conn) receive(ctx context.Context) (Event, error) {
 	}
 	_, limit := frameLimits(c.cfg.codec, c.cfg.maxMessage)
 	for {
-		ev, err := c.nextEvent(limit)
+		ev, err := c.nextOrStrange(limit)
 		if err == nil && ev.Kind == Refused {
 			err = &RefusedError{Code: ev.Code, Message: ev.Text, Final: ev.Final, RetryAfter: ev.RetryAfter}
 		}
@@ -239,7 +239,7 @@ func (c *Conn) readMore(ctx context.Context, limit int) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)
 	}
-	c.end(c.readCause(err, ErrIdleTimeout))
+	c.end(c.endOfAnswer(c.readCause(err, ErrIdleTimeout)))
 	return c.Err()
 }
 

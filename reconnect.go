@@ -77,7 +77,8 @@ const (
 // It ends by itself, and Err says why, when the room refuses it for good
 // ([RefusedError].Final: a failed authentication, another protocol), removes it for good ([Goodbye] with
 // Final: a kick, or another client with its token), when one end does not trust the
-// other's certificate or speaks another version of TLS, and when addr or the name
+// other's certificate or speaks another version of TLS, when what answers at addr is
+// no such room ([ErrWrongDoor]) four times before there was one, and when addr or the name
 // of [WithName] make no sense. All else is tried again, as [WithBackoff] says.
 //
 // [WithResume] makes it continue the stream of an earlier client at its first

@@ -456,6 +456,7 @@ var codes = []struct {
 	code string
 }{
 	{ErrHook, "hook"},
+	{ErrWrongDoor, "wrong-door"},
 	{ErrKicked, "kicked"},
 	{ErrTakenOver, "taken-over"},
 	{ErrFutureSeq, "future"},
@@ -483,7 +484,7 @@ var codes = []struct {
 // final are the codes of ends that would only come again if the client did.
 var final = map[string]bool{
 	"kicked": true, "taken-over": true, "denied": true, "name-invalid": true, "future": true,
-	"malformed": true, "too-large": true, "unframeable": true, "hook": true,
+	"wrong-door": true, "malformed": true, "too-large": true, "unframeable": true, "hook": true,
 }
 
 func codeOf(cause error) string {

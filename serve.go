@@ -52,7 +52,7 @@ func (r *Room) newConn(nc net.Conn, cfg *connConfig) *Conn {
 		c.addr = nc.RemoteAddr()
 	}
 	if _, ok := nc.(tlsConn); !ok && cfg.tls != nil {
-		c.nc = tls.Server(nc, cfg.tls) // here, for others may look at it from now on
+		c.nc = tls.Server(&tlsDoor{Conn: nc}, cfg.tls) // here, for others may look at it from now on
 	}
 	return c
 }

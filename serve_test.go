@@ -559,7 +559,7 @@ func TestTLSCauses(t *testing.T) {
 
 	nc := dialRaw(t, addr)
 	nc.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrMalformed)
+	require.ErrorIs(t, rejected.next(t), tcproom.ErrWrongDoor)
 
 	nc = dialRaw(t, addr)
 	nc.Write([]byte{22, 3, 1, 2, 0})

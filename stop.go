@@ -221,7 +221,10 @@ func (c *Conn) abort() {
 // say so to the peer.
 func beneath(nc net.Conn) net.Conn {
 	if tc, ok := nc.(*tls.Conn); ok {
-		return tc.NetConn()
+		nc = tc.NetConn()
+	}
+	if door, ok := nc.(*tlsDoor); ok {
+		return door.Conn
 	}
 	return nc
 }
@@ -322,6 +325,9 @@ func (c *Conn) sayLast(cause error) {
 		ev.RetryAfter = s.RetryAfter
 	}
 	b, err := encodeApart(&c.cfg.limits, &ev)
+	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
+		b = c.lastWords
+	}
 	if err != nil || len(b) == 0 {
 		return
 	}

@@ -27,7 +27,11 @@ func Unsent(nc net.Conn) (n int, ok bool) {
 
 // socketOf returns the TCP socket of nc, or of what is beneath its TLS, or nil.
 func socketOf(nc net.Conn) *net.TCPConn {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+	for { // TLS, and what may lie between it and the socket
+		t, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
 		nc = t.NetConn()
 	}
 	tc, _ := nc.(*net.TCPConn)

@@ -146,7 +146,7 @@ func (c *checker) take(rec *record) {
 		cl.faulty = true
 	case opEnd:
 		cl.clean = rec.Cause == ""
-		if rec.Cause == "malformed" || rec.Cause == "too-large" {
+		if rec.Cause == "malformed" || rec.Cause == "too-large" || rec.Cause == "wrong-door" {
 			c.fail(garbled, "client %d got bytes that are no frame (%s)", cl.number, rec.Cause)
 		}
 	case opInvoke, opOK, opFail:

@@ -157,7 +157,7 @@ type cause struct {
 var causes = []cause{
 	{tcproom.ErrRoomClosed, "closed"}, {tcproom.ErrKicked, "kicked"}, {tcproom.ErrSlow, "slow"},
 	{tcproom.ErrWriteTimeout, "write-timeout"}, {tcproom.ErrIdleTimeout, "idle-timeout"},
-	{tcproom.ErrReset, "reset"}, {tcproom.ErrMalformed, "malformed"}, {tcproom.ErrFrameTooLarge, "too-large"},
+	{tcproom.ErrReset, "reset"}, {tcproom.ErrWrongDoor, "wrong-door"}, {tcproom.ErrMalformed, "malformed"}, {tcproom.ErrFrameTooLarge, "too-large"},
 	{tcproom.ErrHook, "hook"}, {io.ErrUnexpectedEOF, "cut-off"}, {io.EOF, "left"},
 }
 
