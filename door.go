@@ -412,8 +412,9 @@ func (c *Conn) heldBack(err error) bool {
 // meet looks at the first bytes that a dialling end gets, and returns an error that
 // wraps ErrWrongDoor where what answers does not speak as this end does.
 //
-// Where the codec can tell no line of a room from what a member says, as Raw cannot, a member
-// could end others by that. There the error counts only if the stream ends with these bytes, or no framing is in them.
+// Where the codec can tell no line of a room from what a member sends, as Raw cannot, a
+// member could end others by that. There the error counts only if the stream ends with
+// these bytes, or no framing is in them.
 func (c *Conn) meet(limit int) error {
 	err := c.strangeAnswer(limit)
 	switch c.cfg.codec.(type) {

@@ -364,11 +364,12 @@ func WithSocketBuffers(read, write int) Option {
 func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.echo = on }) }
 
 // WithHTTPRefused says whether a peer is refused, with [ErrWrongDoor], whose first
-// bytes are those of a request in HTTP, where the codec has no hello. Otherwise a web
-// page of anybody's can have a browser send messages to the room, its cookies for that host among them.
-// Over [Lines] and [Delimiter] that is a first line such as "GET / HTTP/1.1"; over other framings
-// a method of HTTP, a space and '/', '*' or 'h', as they stand on the wire: bytes that begin
-// so wait until it is clear. False lets HTTP in. The default is true.
+// bytes are those of a request in HTTP, where the codec has no hello. Otherwise any web
+// page can have a browser send messages to the room, and with them the cookies that the
+// browser has for that host. Over [Lines] and [Delimiter] it is a first line such as
+// "GET / HTTP/1.1"; over other framings a method of HTTP, a space and '/', '*' or 'h', as
+// they stand on the wire: bytes that begin so are held back until it is clear. False
+// lets HTTP in. The default is true.
 func WithHTTPRefused(on bool) ConnOption {
 	return connOption(func(c *connConfig) { c.allowHTTP = !on })
 }
