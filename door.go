@@ -203,7 +203,7 @@ func (c *Conn) stranger(data []byte, n int, frame []byte, splitErr error) error 
 			return c.notMyLanguage(data, maxKnock, isHello)
 		}
 	}
-	// First, for Chunks takes every framing for its own.
+	// First, for a framing of somebody's own may take every other for its own.
 	if f, _ := jsonIn(data, c.cfg.framing, maxKnock, greets, isHello); f != nil {
 		return c.refuseJSON(f)
 	}
@@ -223,11 +223,11 @@ func (c *Conn) isNoJSON(data []byte, n int, frame []byte) bool {
 	}
 	if n > 0 {
 		data = frame
-	} else if _, chunks := c.cfg.framing.(Chunks); !chunks && !inLines(c.cfg.framing) {
+	} else if !inLines(c.cfg.framing) {
 		return false // what these bytes begin with is the framing's
 	}
-	data = bytes.TrimLeft(data, " \t\r\n")
-	return len(data) > 0 && data[0] != '{'
+	data = bytes.TrimPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("\ufeff"))
+	return len(data) > 0 && data[0] != '{' && !bytes.HasPrefix([]byte("\ufeff"), data)
 }
 
 // isText reports whether data, which framing does not allow, is a line of text.
@@ -344,7 +344,7 @@ func jsonIn(data []byte, own Framing, limit int, json bool, is func(frame []byte
 
 func builtIn(f Framing) bool {
 	switch f.(type) {
-	case Lines, Delimiter, Length, Varint, Netstring, ContentLength, Chunks:
+	case Lines, Delimiter, Length, Varint, Netstring, ContentLength:
 		return true
 	}
 	return false
@@ -393,8 +393,6 @@ func language(codec Codec, framing Framing) string {
 		return words + " in netstrings"
 	case ContentLength:
 		return words + " with a Content-Length"
-	case Chunks:
-		return words + " without a framing"
 	}
 	return fmt.Sprintf("%s over %T", words, framing)
 }

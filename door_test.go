@@ -20,6 +20,15 @@ import (
 // reversed is Raw, as somebody's own codec without a hello.
 type reversed struct{ tcproom.Raw }
 
+// anyBytes is a framing without boundaries: each read is a body.
+type anyBytes struct{}
+
+func (anyBytes) AppendFrame(dst, body []byte) ([]byte, error) { return append(dst, body...), nil }
+func (anyBytes) SplitFrame(data []byte, max int) (int, []byte, error) {
+	n := min(len(data), max)
+	return n, data[:n:n], nil
+}
+
 // semicolons is somebody's own framing.
 type semicolons struct{ tcproom.Delimiter }
 
@@ -28,7 +37,7 @@ func doorFramings() []tcproom.Framing {
 		tcproom.Lines{}, tcproom.Delimiter(""), tcproom.Delimiter("\r\n"), tcproom.Delimiter("\x00"), tcproom.Delimiter(" "), tcproom.Delimiter("TP"),
 		tcproom.Length{Bytes: 1}, tcproom.Length{Bytes: 2}, tcproom.Length{}, tcproom.Length{Bytes: 8},
 		tcproom.Length{Bytes: 2, LittleEndian: true}, tcproom.Length{Bytes: 4, LittleEndian: true}, tcproom.Length{Bytes: 8, LittleEndian: true},
-		tcproom.Varint{}, tcproom.Netstring{}, tcproom.ContentLength{}, tcproom.Chunks{}, semicolons{";"},
+		tcproom.Varint{}, tcproom.Netstring{}, tcproom.ContentLength{}, anyBytes{}, semicolons{";"},
 	}
 }
 
@@ -149,12 +158,12 @@ func TestF70RequestLines(t *testing.T) {
 		{"GETTING / HTTP/1.1", true, false},
 		{"GET it", false, false},
 	} {
-		for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Delimiter("\x00"), tcproom.Chunks{}} {
+		for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Delimiter("\x00"), anyBytes{}} {
 			t.Run(fmt.Sprintf("%s %T", tt.line, f), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newDoorRoom(t, tcproom.WithFraming(f), tcproom.WithCodec(tcproom.Raw{}))
 					nc, served := enter(t, r.Room)
-					_, chunks := f.(tcproom.Chunks)
+					_, chunks := f.(anyBytes)
 					end := map[bool]string{true: "", false: "\n"}[chunks]
 					if d, ok := f.(tcproom.Delimiter); ok {
 						end = string(d)
@@ -198,7 +207,7 @@ func TestF70LaterLines(t *testing.T) {
 						require.NoError(t, err)
 						for i := range b { // byte by byte
 							nc.Write(b[i : i+1])
-							if _, chunks := f.(tcproom.Chunks); !chunks {
+							if _, chunks := f.(anyBytes); !chunks {
 								synctest.Wait()
 							}
 						}
@@ -220,7 +229,7 @@ func TestF70HeldBack(t *testing.T) {
 	for _, pieces := range [][]string{{"G"}, {"G", "o"}, {"GET"}, {"GET ", "it"}, {"\x16"}, {"\x16\x03"}, {"\x16\x03\x01", "abc"}, {"POST "}} {
 		t.Run(fmt.Sprintf("%q", pieces), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newDoorRoom(t, tcproom.WithFraming(tcproom.Chunks{}), tcproom.WithCodec(tcproom.Raw{}))
+				r := newDoorRoom(t, tcproom.WithFraming(anyBytes{}), tcproom.WithCodec(tcproom.Raw{}))
 				nc, served := enter(t, r.Room)
 				for _, p := range pieces {
 					io.WriteString(nc, p)
@@ -286,7 +295,7 @@ func TestF71WrongDoors(t *testing.T) {
 		{speaks{tcproom.Length{Bytes: 1}, raw}, speaks{lines, json}, "", "with a length of 1 bytes, not JSON in lines", "the room speaks raw", 1},
 		{speaks{tcproom.Varint{}, raw}, speaks{lines, json}, "", "with a varint, not JSON in lines", "the room speaks raw", 1},
 		{speaks{tcproom.Length{Bytes: 2}, raw}, speaks{tcproom.Length{}, json}, "", "not JSON with a length of 4 bytes", "the room speaks raw", 1},
-		{speaks{tcproom.Chunks{}, raw}, speaks{lines, json}, "", "not JSON in lines", "the room speaks raw", 1},
+		{speaks{anyBytes{}, raw}, speaks{lines, json}, "", "not JSON in lines", "the room speaks raw", 1},
 		{speaks{lines, text}, speaks{tcproom.Length{}, json}, "", "text in lines, not JSON with a length of 4 bytes", "speaks plain text, not JSON with a length", 4},
 		{speaks{lines, text}, speaks{tcproom.Netstring{}, json}, "", "text in lines, not JSON in netstrings", "speaks plain text, not JSON in netstrings", 4},
 		{speaks{lines, text}, speaks{tcproom.ContentLength{}, json}, "", "text in lines, not JSON with a Content-Length", "speaks plain text, not JSON with a Content-Length", 4},
