@@ -55,8 +55,8 @@ func limited(l tcproom.Limiter) tcproom.ConnOption {
 	return tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { return l })
 }
 
-// TestF16RateDelays: frames are heard exactly when the limiter lets them, empty
-// ones too, and what came before one that waits does not wait with it.
+// TestF16RateDelays: frames are heard exactly when the limiter lets them, which
+// empty ones take their share of, and what came before one that waits does not wait with it.
 func TestF16RateDelays(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -80,15 +80,15 @@ func TestF16RateDelays(t *testing.T) {
 				listener, heardAll := pipe(room)
 				synctest.Wait()
 				nc, served := pipe(room, limited(l))
-				go nc.Write([]byte(strings.Repeat("x\n", 5) + "\n"))
+				go nc.Write([]byte(strings.Repeat("x\n", 5) + "\nx\n"))
 				lines := bufio.NewScanner(listener)
 				for range 6 {
 					require.True(t, lines.Scan())
 					heard = append(heard, time.Since(start))
 				}
 				const each = frame * time.Millisecond
-				require.Equal(t, []time.Duration{0, 0, each, 2 * each, 3 * each, 4*each - time.Millisecond}, heard)
-				require.Equal(t, []int{frame, frame, frame, frame, frame, frame - 1}, l.spent)
+				require.Equal(t, []time.Duration{0, 0, each, 2 * each, 3 * each, 5*each - time.Millisecond}, heard)
+				require.Equal(t, []int{frame, frame, frame, frame, frame, frame - 1, frame}, l.spent)
 				nc.Close()
 				require.NoError(t, <-served)
 				listener.Close()
