@@ -7,8 +7,9 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"example.com/tcproom/internal/jsonscan"
 )
 
 // JSON is the codec for programs: one JSON object a frame, without a newline
@@ -43,7 +44,6 @@ const (
 	maxIDBytes        = 64  // of an ID and of an epoch
 	maxCodeBytes      = 64  // of a Code, of which the rest is cut
 	maxWelcomeMembers = 256 // of the list in a Welcome
-	maxJSONDepth      = 32  // of objects and arrays in each other
 )
 
 // AppendEvent appends the object for ev. Of a Text at most 512 bytes are said,
@@ -497,21 +497,42 @@ func parseFrame(frame []byte) (obj object, typ []byte, err error) {
 	if !utf8.Valid(frame) {
 		return obj, nil, malformed("not UTF-8: %s", quotePeer(frame))
 	}
-	s := scanner{b: frame}
-	if !s.next('{') {
-		return obj, nil, s.fail("want an object")
+	s := jsonscan.Scanner{Text: frame}
+	if !s.Next('{') {
+		return obj, nil, badSyntax(&s, s.Fail("want an object"))
 	}
-	if err := s.object(&obj, 1); err != nil {
+	if err := obj.read(&s); err != nil {
 		return obj, nil, err
 	}
-	if s.space(); s.i != len(frame) {
-		return obj, nil, s.fail("want the end after the object")
+	if s.Space(); s.At != len(frame) {
+		return obj, nil, badSyntax(&s, s.Fail("want the end after the object"))
 	}
 	if obj.values[fieldType] == nil {
 		return obj, nil, malformed("no type: %s", quotePeer(frame))
 	}
 	typ, err = obj.bytes(fieldType)
 	return obj, typ, err
+}
+
+// read reads an object after its brace, and notes the known fields.
+func (o *object) read(s *jsonscan.Scanner) error {
+	for n := 0; ; n++ {
+		key, value, ok, err := s.Field(n, 1)
+		if err != nil {
+			return badSyntax(s, err)
+		}
+		if !ok {
+			return nil
+		}
+		if err := o.note(key, value); err != nil {
+			return err
+		}
+	}
+}
+
+// badSyntax is the error for what s has come to.
+func badSyntax(s *jsonscan.Scanner, err error) error {
+	return malformed("%v: %s", err, quotePeer(s.Text[s.At:]))
 }
 
 // event decodes the fields that an event of e's Kind has.
@@ -614,21 +635,21 @@ func (o *object) welcome(e *Event) (err error) {
 	if list == nil {
 		return nil
 	}
-	s := scanner{b: list}
-	if !s.next('[') {
+	s := jsonscan.Scanner{Text: list}
+	if !s.Next('[') {
 		return malformed("members is not an array: %s", quotePeer(list))
 	}
-	for !s.next(']') {
-		m, err := s.value(1)
+	for !s.Next(']') {
+		m, err := s.Value(1)
 		if err != nil {
-			return err
+			return badSyntax(&s, err)
 		}
 		member, err := parseMember(m)
 		if err != nil {
 			return err
 		}
 		e.Members = append(e.Members, member)
-		s.next(',')
+		s.Next(',')
 	}
 	return nil
 }
@@ -636,12 +657,12 @@ func (o *object) welcome(e *Event) (err error) {
 // parseMember decodes an object with an id and a name. value has been read
 // before, so its syntax is right.
 func parseMember(value []byte) (Member, error) {
-	s := scanner{b: value}
-	if !s.next('{') {
+	s := jsonscan.Scanner{Text: value}
+	if !s.Next('{') {
 		return Member{}, malformed("not a member: %s", quotePeer(value))
 	}
 	var obj object
-	if err := s.object(&obj, 1); err != nil {
+	if err := obj.read(&s); err != nil {
 		return Member{}, err
 	}
 	return obj.member()
@@ -743,12 +764,12 @@ func (o *object) resume() (*Resume, error) {
 	if v == nil {
 		return nil, nil
 	}
-	s := scanner{b: v}
-	if !s.next('{') {
+	s := jsonscan.Scanner{Text: v}
+	if !s.Next('{') {
 		return nil, malformed("resume is not an object: %s", quotePeer(v))
 	}
 	var obj object
-	err := s.object(&obj, 1)
+	err := obj.read(&s)
 	var r Resume
 	if err == nil {
 		r.Token, err = obj.secret(fieldToken)
@@ -822,122 +843,11 @@ func (o *object) appendString(dst []byte, f field) ([]byte, error) {
 	if v[0] != '"' {
 		return nil, malformed("%s is not a string: %s", fieldNames[f], quotePeer(v))
 	}
-	dst, ok := unescape(dst, v[1:len(v)-1])
+	dst, ok := jsonscan.Unescape(dst, v[1:len(v)-1])
 	if !ok {
 		return nil, malformed("%s holds half a surrogate pair: %s", fieldNames[f], quotePeer(v))
 	}
 	return dst, nil
-}
-
-// unescape appends what s, a JSON string of right syntax without its quotes,
-// stands for. It is not ok where an escape is half a surrogate pair.
-func unescape(dst, s []byte) (_ []byte, ok bool) {
-	for {
-		i := bytes.IndexByte(s, '\\')
-		if i < 0 {
-			return append(dst, s...), true
-		}
-		dst = append(dst, s[:i]...)
-		c := s[i+1]
-		s = s[i+2:]
-		switch c {
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'n':
-			dst = append(dst, '\n')
-		case 'r':
-			dst = append(dst, '\r')
-		case 't':
-			dst = append(dst, '\t')
-		case 'u':
-			r := hex4(s)
-			s = s[4:]
-			if utf16.IsSurrogate(r) {
-				if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
-					return dst, false
-				}
-				if r = utf16.DecodeRune(r, hex4(s[2:])); r == utf8.RuneError {
-					return dst, false
-				}
-				s = s[6:]
-			}
-			dst = utf8.AppendRune(dst, r)
-		default: // quote, backslash, slash
-			dst = append(dst, c)
-		}
-	}
-}
-
-// hex4 returns the number that the first four bytes of s write.
-func hex4(s []byte) (r rune) {
-	for _, c := range s[:4] {
-		if c > '9' {
-			c = c&^0x20 - 'A' + '0' + 10
-		}
-		r = r<<4 | rune(c-'0')
-	}
-	return r
-}
-
-// scanner walks over a JSON text and checks its syntax.
-type scanner struct {
-	b []byte
-	i int
-}
-
-func (s *scanner) fail(want string) error {
-	return malformed("%s at byte %d: %s", want, s.i, quotePeer(s.b[s.i:]))
-}
-
-func (s *scanner) space() {
-	for s.i < len(s.b) && (s.b[s.i] == ' ' || s.b[s.i] == '\t' || s.b[s.i] == '\n' || s.b[s.i] == '\r') {
-		s.i++
-	}
-}
-
-// next passes over white space and then c, and says whether c was there.
-func (s *scanner) next(c byte) bool {
-	s.space()
-	if s.i < len(s.b) && s.b[s.i] == c {
-		s.i++
-		return true
-	}
-	return false
-}
-
-// object reads an object after its brace. Where obj is not nil, it notes the
-// known fields there.
-func (s *scanner) object(obj *object, depth int) error {
-	if s.next('}') {
-		return nil
-	}
-	for {
-		s.space()
-		key, err := s.string()
-		if err != nil {
-			return err
-		}
-		if !s.next(':') {
-			return s.fail("want a colon")
-		}
-		value, err := s.value(depth)
-		if err != nil {
-			return err
-		}
-		if obj != nil {
-			if err := obj.note(key, value); err != nil {
-				return err
-			}
-		}
-		if s.next('}') {
-			return nil
-		}
-		if !s.next(',') {
-			return s.fail("want a comma or the end of the object")
-		}
-	}
 }
 
 // note keeps the value of a known field. key has its quotes.
@@ -950,7 +860,7 @@ func (o *object) note(key, value []byte) error {
 			return nil
 		}
 		var ok bool
-		if key, ok = unescape(buf[:0], key); !ok {
+		if key, ok = jsonscan.Unescape(buf[:0], key); !ok {
 			return nil
 		}
 	}
@@ -969,154 +879,3 @@ func (o *object) note(key, value []byte) error {
 	}
 	return nil
 }
-
-// value reads any value, depth being the number of objects and arrays that it
-// stands in, and returns it as it stands.
-func (s *scanner) value(depth int) ([]byte, error) {
-	s.space()
-	if s.i == len(s.b) {
-		return nil, s.fail("want a value")
-	}
-	start := s.i
-	var err error
-	switch c := s.b[s.i]; c {
-	case '"':
-		return s.string()
-	case '{', '[':
-		s.i++
-		if depth == maxJSONDepth {
-			return nil, s.fail("nested too deeply")
-		}
-		if c == '{' {
-			err = s.object(nil, depth+1)
-		} else {
-			err = s.array(depth + 1)
-		}
-	case 't':
-		err = s.literal("true")
-	case 'f':
-		err = s.literal("false")
-	case 'n':
-		err = s.literal("null")
-	default:
-		err = s.number()
-	}
-	return s.b[start:s.i], err
-}
-
-// array reads an array after its bracket.
-func (s *scanner) array(depth int) error {
-	if s.next(']') {
-		return nil
-	}
-	for {
-		if _, err := s.value(depth); err != nil {
-			return err
-		}
-		if s.next(']') {
-			return nil
-		}
-		if !s.next(',') {
-			return s.fail("want a comma or the end of the array")
-		}
-	}
-}
-
-func (s *scanner) literal(word string) error {
-	if !bytes.HasPrefix(s.b[s.i:], []byte(word)) {
-		return s.fail("want a value")
-	}
-	s.i += len(word)
-	return nil
-}
-
-// string reads a string and returns it with its quotes.
-func (s *scanner) string() ([]byte, error) {
-	if s.i == len(s.b) || s.b[s.i] != '"' {
-		return nil, s.fail("want a string")
-	}
-	start := s.i
-	s.i++
-	for {
-		s.i += plainJSON(s.b[s.i:])
-		for s.i < len(s.b) && s.b[s.i] >= utf8.RuneSelf {
-			s.i++
-		}
-		if s.i == len(s.b) {
-			return nil, s.fail("want the end of the string")
-		}
-		switch c := s.b[s.i]; {
-		case c == '"':
-			s.i++
-			return s.b[start:s.i], nil
-		case c == '\\':
-			if !s.escape() {
-				return nil, s.fail("not an escape")
-			}
-		case c < 0x20:
-			return nil, s.fail("a bare control character")
-		}
-	}
-}
-
-// escape reads a backslash and what it escapes.
-func (s *scanner) escape() bool {
-	rest := s.b[s.i+1:]
-	if len(rest) == 0 {
-		return false
-	}
-	switch rest[0] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		s.i += 2
-		return true
-	case 'u':
-		if len(rest) < 5 {
-			return false
-		}
-		for _, c := range rest[1:5] {
-			if !digit(c) && (c|0x20 < 'a' || c|0x20 > 'f') {
-				return false
-			}
-		}
-		s.i += 6
-		return true
-	}
-	return false
-}
-
-func (s *scanner) number() error {
-	if s.i < len(s.b) && s.b[s.i] == '-' {
-		s.i++
-	}
-	if s.i < len(s.b) && s.b[s.i] == '0' {
-		s.i++
-	} else if !s.digits() {
-		return s.fail("want a value")
-	}
-	if s.i < len(s.b) && s.b[s.i] == '.' {
-		if s.i++; !s.digits() {
-			return s.fail("want a digit")
-		}
-	}
-	if s.i < len(s.b) && s.b[s.i]|0x20 == 'e' {
-		s.i++
-		if s.i < len(s.b) && (s.b[s.i] == '+' || s.b[s.i] == '-') {
-			s.i++
-		}
-		if !s.digits() {
-			return s.fail("want a digit")
-		}
-	}
-	return nil
-}
-
-// digits passes over digits and says whether there were any.
-func (s *scanner) digits() bool {
-	start := s.i
-	for s.i < len(s.b) && digit(s.b[s.i]) {
-		s.i++
-	}
-	return s.i > start
-}
-
-func digit(c byte) bool { return '0' <= c && c <= '9' }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"strconv"
 	"unicode/utf8"
+
+	"example.com/tcproom/internal/jsonscan"
 )
 
 const hexDigits = "0123456789abcdef"
@@ -92,7 +94,7 @@ func printable(s []byte) int {
 func appendJSON(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	clean := 0
-	for i := plainJSON(s); i < len(s); i += plainJSON(s[i:]) {
+	for i := jsonscan.Plain(s); i < len(s); i += jsonscan.Plain(s[i:]) {
 		size := 1
 		switch c := s[i]; {
 		case c < utf8.RuneSelf:
@@ -135,23 +137,6 @@ func appendJSONByte(dst []byte, c byte) []byte {
 
 // maxJSON is how many bytes appendJSON makes of one, at most: `\u0000`.
 const maxJSON = 6
-
-// plainJSON returns how many bytes at the start of s are ASCII that stands for
-// itself in a JSON string.
-func plainJSON(s []byte) int {
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
-		x := binary.LittleEndian.Uint64(s[i:])
-		quote, slash := x^'"'*ones, x^'\\'*ones // zero where it is one
-		if (x|(x-0x20*ones)|(quote-ones)|(slash-ones))&high != 0 {
-			break
-		}
-	}
-	for i < len(s) && s[i] >= 0x20 && s[i] < utf8.RuneSelf && s[i] != '"' && s[i] != '\\' {
-		i++
-	}
-	return i
-}
 
 // quotePeer quotes what a peer sent for an error: at most 64
 // characters, and as many bytes of it, so that no peer gets much more back than
