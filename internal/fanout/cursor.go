@@ -28,6 +28,8 @@ type Cursor struct {
 	parked atomic.Bool
 	// end is where its stream ends; it only falls. Written with log.mu held.
 	end atomic.Int64
+	// hold is where it is held, or math.MaxInt64. Written with log.mu held.
+	hold atomic.Int64
 
 	// What follows is guarded by log.mu.
 	seg        *segment // where it is parked
@@ -38,6 +40,7 @@ type Cursor struct {
 	owns       uint64 // how many
 	inserts    []insert
 	inserted   int   // bytes of inserts
+	heldAt     int64 // where it was held first
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
 	gapTo      uint64 // 0: there is no gap to tell
@@ -60,6 +63,7 @@ type insert struct {
 func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 	c := &Cursor{log: l, sink: s, id: l.fan.ids.Add(1), skip: skip && l.cfg.Gap != nil}
 	c.end.Store(math.MaxInt64)
+	c.hold.Store(math.MaxInt64)
 	if c.id == 0 {
 		c.id = l.fan.ids.Add(1)
 	}
@@ -77,7 +81,7 @@ func (c *Cursor) Insert(b []byte, limit int) bool {
 		l.mu.Unlock()
 		return false
 	}
-	c.inserts = append(c.inserts, insert{pos: c.stop(l.head.Load()), b: b})
+	c.inserts = append(c.inserts, insert{pos: c.whereLocked(), b: b})
 	c.inserted += len(b)
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
@@ -100,7 +104,7 @@ func (c *Cursor) InsertShared(bs [][]byte) {
 	}
 	c.inserts = slices.Grow(c.inserts, len(bs))
 	for _, b := range bs {
-		c.inserts = append(c.inserts, insert{pos: c.stop(l.head.Load()), b: b, shared: true})
+		c.inserts = append(c.inserts, insert{pos: c.whereLocked(), b: b, shared: true})
 	}
 	c.sink.special.Store(true)
 	l.mu.Unlock()
@@ -122,8 +126,11 @@ func (c *Cursor) endLocked() {
 	}
 }
 
-// stop returns the lower of c's end and pos.
-func (c *Cursor) stop(pos int64) int64 { return min(pos, c.end.Load()) }
+// bound returns the lower of c's end and pos.
+func (c *Cursor) bound(pos int64) int64 { return min(pos, c.end.Load()) }
+
+// stop returns up to where before pos c may be served now.
+func (c *Cursor) stop(pos int64) int64 { return min(pos, c.end.Load(), c.hold.Load()) }
 
 // Missed returns how many frames up to its end c has not taken yet, nor a gap
 // that names them, its own aside; of those that it has taken, [Sink.Unwritten]
@@ -175,7 +182,7 @@ func (c *Cursor) ownLocked(lo, hi int64) {
 func (c *Cursor) jumpLocked() {
 	l := c.log
 	pos := c.pos.Load()
-	head := c.stop(l.head.Load())
+	head := c.bound(l.head.Load())
 	if pos >= head {
 		return
 	}
@@ -190,6 +197,9 @@ func (c *Cursor) jumpLocked() {
 	l.skipped += n
 	c.untold += n - c.owns
 	c.pos.Store(head)
+	if c.isHeld() {
+		c.hold.Store(head)
+	}
 	c.clearOwnLocked()
 	c.sink.special.Store(true)
 }
@@ -209,7 +219,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for c.gapTo != 0 && len(dst) < limit { // may have grown meanwhile
+	for c.gapTo != 0 && !c.isHeld() && len(dst) < limit { // may have grown meanwhile
 		if len(c.inserts) > 0 && c.inserts[0].pos <= c.gapAt {
 			dst = c.takeInsert(dst, e)
 			continue
@@ -240,7 +250,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, e
 	}
 	c.moveLocked(pos)
 	c.clearOwnLocked()
-	return dst, c.ownHi != 0 || len(c.inserts) > 0 || c.gapTo != 0, nil
+	return dst, c.insertDueLocked() || !c.isHeld() && (c.ownHi != 0 || c.gapTo != 0), nil
 }
 
 // sayGapLocked appends the announcement of the gap, for which it lets go of
@@ -368,7 +378,8 @@ func (c *Cursor) parkLocked() {
 }
 
 // unpark says that c's sink is not waiting any more, if c has reached the
-// head (or its end) with nothing left to say, and reports whether it has.
+// head (or its end) with nothing left to say, and reports whether it has. One that
+// is held stays parked, and has if nothing can be written.
 func (c *Cursor) unpark() bool {
 	l := c.log
 	l.mu.Lock()
@@ -376,7 +387,10 @@ func (c *Cursor) unpark() bool {
 	if c.lost {
 		return true
 	}
-	if c.pos.Load() < c.stop(l.head.Load()) || c.gapTo != 0 || len(c.inserts) > 0 {
+	if c.isHeld() {
+		return !c.insertDueLocked()
+	}
+	if c.pos.Load() < c.bound(l.head.Load()) || c.gapTo != 0 || len(c.inserts) > 0 {
 		return false
 	}
 	if c.seg != nil {

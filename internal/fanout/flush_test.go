@@ -263,6 +263,7 @@ type party struct {
 	to          uint64 // its last, where it finished
 	finished    bool
 	skip        bool
+	held        bool
 	mu          sync.Mutex
 	directs     []uint64 // seq at which each was inserted
 	read        chan struct{}
@@ -292,6 +293,7 @@ func stress(t *testing.T, policy string, seed uint64) {
 	var history sync.Map // seq -> *party
 	var parties []*party
 	var mu sync.Mutex
+	var releasing sync.WaitGroup
 	enter := func(kind int, rnd *rand.Rand) *party {
 		p := &party{skip: policy == "skip", read: make(chan struct{})}
 		p.member = h.member()
@@ -330,6 +332,19 @@ func stress(t *testing.T, policy string, seed uint64) {
 		h.mu.Lock()
 		p.from = h.seq
 		p.cur = h.log.Attach(p.sink, p.skip)
+		if turns := rnd.IntN(100); turns > 50 {
+			p.held = true
+			p.cur.Hold()
+			releasing.Go(func() {
+				for range turns {
+					runtime.Gosched()
+				}
+				h.mu.Lock()
+				p.held = false
+				p.cur.Release()
+				h.mu.Unlock()
+			})
+		}
 		h.mu.Unlock()
 		mu.Lock()
 		parties = append(parties, p)
@@ -402,7 +417,11 @@ func stress(t *testing.T, policy string, seed uint64) {
 					h.mu.Lock()
 					p.mu.Lock()
 					if p.cur.Insert(appendFrame(nil, kindDirect, uint64(len(p.directs)), 40), 4<<10) {
-						p.directs = append(p.directs, h.seq)
+						at := h.seq
+						if p.held {
+							at = p.from
+						}
+						p.directs = append(p.directs, at)
 					}
 					p.mu.Unlock()
 					h.mu.Unlock()
@@ -415,6 +434,7 @@ func stress(t *testing.T, policy string, seed uint64) {
 		})
 	}
 	wg.Wait()
+	releasing.Wait()
 	mu.Lock()
 	all := append([]*party(nil), parties...)
 	mu.Unlock()

@@ -131,7 +131,7 @@ func (l *Log) Admit(n int, urgent bool, force time.Duration) Verdict {
 // waited since then.
 func (s *segment) overruns(since int64) bool {
 	for c := s.parked; c != nil; c = c.next {
-		if c.parkedAt > since && c.pos.Load() < c.stop(s.end()) {
+		if c.parkedAt > since && c.pos.Load() < c.bound(s.end()) {
 			return true
 		}
 	}
@@ -250,7 +250,7 @@ func (l *Log) evictLocked() {
 	for c := s.parked; c != nil; c = s.parked {
 		s.unpark(c)
 		switch {
-		case c.pos.Load() >= c.stop(s.end()):
+		case c.pos.Load() >= c.bound(s.end()):
 			s.next.park(c)
 		case c.skip:
 			c.jumpLocked()

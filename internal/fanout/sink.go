@@ -157,11 +157,11 @@ func (s *Sink) Flush() {
 	walkPool.Put(w)
 }
 
-// Finish ends all cursors and says that nothing follows what has been queued
+// Finish ends all cursors, releases them and says that nothing follows what has been queued
 // and inserted. The channel is closed when all of it was written, or the sink
 // has ended.
 func (s *Sink) Finish() <-chan struct{} {
-	s.each((*Cursor).End)
+	s.each(func(c *Cursor) { c.End(); c.release() })
 	s.mu.Lock()
 	if s.done == nil {
 		s.done = make(chan struct{})
@@ -291,6 +291,9 @@ func (s *Sink) visit(w *walk) (more bool) {
 		s.token.Store(false)
 		return false
 	}
+	if c.parked.Load() { // released just now
+		return s.visitSpecial(w, c)
+	}
 	span := v.at(pos)
 	if span == nil { // detached, and passed over since
 		s.token.Store(false)
@@ -370,8 +373,9 @@ func (s *Sink) idle() bool {
 	return len(s.cursors) == 0 && len(s.queue) == 0 && !s.ending
 }
 
-// gather writes once what is next, copied together. It reports whether there
-// was anything, and whether the token is still the caller's.
+// gather writes once what is next, copied together, or hands that to a writer if
+// a cursor was released. It reports whether there was anything, and whether the
+// token is still the caller's.
 func (s *Sink) gather(w *walk) (wrote, held bool) {
 	w.ends.reset()
 	b, err := s.take(w.scratch[:0], &w.ends)
@@ -383,11 +387,15 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 	if cap(b) <= 2*maxWrite {
 		w.scratch = b[:0]
 	}
-	if len(b) == 0 {
+	released := s.released() // after take: one that comes later leaves special set
+	if len(b) == 0 && !released {
 		s.settle()
 		return false, true
 	}
-	n, again, err := s.raw.tryWrite(&w.op, b)
+	n, again := 0, true
+	if !released {
+		n, again, err = s.raw.tryWrite(&w.op, b)
+	}
 	s.unwritten.Add(-int64(w.ends.drop(n)))
 	switch {
 	case err != nil:

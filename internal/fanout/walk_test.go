@@ -40,6 +40,9 @@ func (w *walkers) enter() {
 	w.mu.Lock()
 	p.from = w.seq
 	p.cur = w.log.Attach(p.sink, p.skip)
+	if p.held = w.rnd.IntN(4) == 0; p.held {
+		p.cur.Hold()
+	}
 	w.mu.Unlock()
 	w.all, w.present = append(w.all, p), append(w.present, p)
 }
@@ -100,9 +103,11 @@ func (w *walkers) act() {
 		p.here.(*fake).stop()
 	case 5:
 		p.here.(*fake).take(plenty)
+	case 7:
+		w.release(p)
 	case 6:
 		w.say(p, w.rnd.IntN(6<<10))
-	case 7, 8, 9, 10:
+	case 8, 9, 10:
 		w.say(p, 20+w.rnd.IntN(200))
 	default:
 		w.say(nil, 20+w.rnd.IntN(200))
@@ -136,7 +141,7 @@ func (w *walkers) walked() {
 func (w *walkers) hold() (letGo func()) {
 	for {
 		p := w.any()
-		if p.sink.raw == nil || p.sink.Err() != nil || p.sink.Waiting() {
+		if p.sink.raw == nil || p.sink.Err() != nil || p.sink.Waiting() || p.cur.parked.Load() {
 			continue
 		}
 		f := p.here.(*fake)
@@ -153,8 +158,20 @@ func (w *walkers) direct(p *party) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if p.cur.Insert(appendFrame(nil, kindDirect, uint64(len(p.directs)), 40), 4<<10) {
-		p.directs = append(p.directs, w.seq)
+		at := w.seq
+		if p.held {
+			at = p.from
+		}
+		p.directs = append(p.directs, at)
 	}
+}
+
+// release lets the stream of p go on, where it is held.
+func (w *walkers) release(p *party) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.held = false
+	p.cur.Release()
 }
 
 // Whatever happens while walks are held that go over several hundred sinks:
@@ -211,6 +228,9 @@ func (w *walkers) unstall() {
 // compares what each has got with the history.
 func (w *walkers) end() {
 	w.unstall()
+	for _, p := range w.present {
+		w.release(p)
+	}
 	for began := time.Now(); ; runtime.Gosched() {
 		if charge, _ := w.log.Size(); charge == 0 {
 			break

@@ -1,0 +1,72 @@
+package fanout
+
+import "math"
+
+// A cursor can be held where its stream begins. While it is, its sink gets only
+// what is inserted for it, which so stands before everything of the log; then
+// the stream goes on, and nothing of it is missing.
+//
+// A cursor that is held is parked, as one whose connection takes no bytes: it
+// holds up nobody, and can be overrun. Once it is released it may lag, so that a
+// writer brings it to the head and unparks it there, as after a stall.
+
+// Hold holds c until [Cursor.Release], or [Sink.Finish]. It is called straight
+// after [Log.Attach], under the same lock of the caller's, and does nothing
+// if c has ended. One that is overrun meanwhile is lost or, if it skips, told of
+// the gap behind all inserts.
+func (c *Cursor) Hold() {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.lost || c.end.Load() != math.MaxInt64 {
+		return
+	}
+	c.heldAt = c.pos.Load()
+	c.hold.Store(c.heldAt)
+	c.parkLocked()
+}
+
+// Release lets c's stream go on. It does not block, may be called at any time,
+// and does nothing if c is not held.
+func (c *Cursor) Release() {
+	if c.release() {
+		c.sink.shard.kick()
+	}
+}
+
+func (c *Cursor) release() bool {
+	l := c.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.hold.Load() == math.MaxInt64 || c.lost {
+		return false
+	}
+	c.hold.Store(math.MaxInt64)
+	c.parkedAt = monotonic()   // only from now on it can keep up
+	c.sink.special.Store(true) // after hold: whoever clears it sees that c is not held
+	return true
+}
+
+func (c *Cursor) isHeld() bool { return c.hold.Load() != math.MaxInt64 }
+
+// whereLocked returns where an insert of now stands.
+func (c *Cursor) whereLocked() int64 {
+	if c.isHeld() && c.end.Load() == math.MaxInt64 {
+		return c.heldAt // before a gap, too
+	}
+	return c.bound(c.log.head.Load())
+}
+
+// insertDueLocked reports whether there is an insert to write: while c is held,
+// one that stands at its end, behind log bytes, is not.
+func (c *Cursor) insertDueLocked() bool {
+	return len(c.inserts) > 0 && (!c.isHeld() || c.inserts[0].pos <= c.pos.Load())
+}
+
+// released reports whether s has a cursor that was released and that no writer
+// has brought to the head since: whoever has the token, and is no writer, finds
+// none parked but these and those that are held.
+func (s *Sink) released() (released bool) {
+	s.each(func(c *Cursor) { released = released || c.parked.Load() && !c.isHeld() })
+	return released
+}
