@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -190,6 +191,19 @@ func TestHeldHoldsNobodyUpAndCanBeOverrun(t *testing.T) {
 			time.Sleep(time.Second)
 			require.Equal(t, Fits, h.try(nil, 1000, false, true))
 			requireSinks(t, h.lost(), slow.sink)
+
+			// Its time begins with the release: before that it could not keep up.
+			stalled := newFake(0)
+			freed := h.enterHeld(t, stalled, stalled, false)
+			fill()
+			time.Sleep(time.Second)
+			freed.cur.Release()
+			synctest.Wait()
+			fill()
+			require.Equal(t, Blocked, h.try(nil, 1000, false, true))
+			time.Sleep(time.Second)
+			require.Equal(t, Fits, h.try(nil, 1000, false, true))
+			requireSinks(t, h.lost(), slow.sink, freed.sink)
 		})
 	})
 }
@@ -272,6 +286,23 @@ func TestE5ReleaseDuringHeldCalls(t *testing.T) {
 		f.Close()
 		m.sink.Close()
 	}
+}
+
+// A flusher that looked at the flags of a sink just before the release: the
+// cursor lags and is parked, so it is a writer that serves it.
+func TestE5ReleaseBehindTheFlags(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 64 << 10})
+	f := newFake(plenty)
+	m := h.enterHeld(t, f, f, false)
+	h.post(nil, 50)
+	h.quiet()
+	m.sink.special.Store(false)
+	m.cur.hold.Store(math.MaxInt64)
+	h.fan.Flush()
+	h.quiet()
+	require.Equal(t, []string{"m1"}, names(items(t, f.received())))
+	require.False(t, m.cur.parked.Load())
+	h.idle(t)
 }
 
 // Release races with appends, inserts and an end.
