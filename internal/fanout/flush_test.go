@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -145,6 +146,103 @@ func TestE5AppendsDuringHeldCalls(t *testing.T) {
 	}
 	require.Len(t, items(t, f.received()), 600)
 	h.idle(t)
+}
+
+// An insert and an append at once: a flusher that sees what was appended sees the
+// insert before it, too. The append here gets the log's lock from Insert, which by
+// a starving mutex gives way to it, so that on one processor all this happens
+// before Insert goes on.
+func TestE5AppendStraightAfterAnInsert(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	h := newHub(t, LogConfig{Backlog: 1 << 20})
+	f := newFake(plenty)
+	m := h.join(t, f, f, false)
+	sh := m.sink.shard
+	yield := func() {
+		for range 20 {
+			runtime.Gosched()
+		}
+	}
+	w := walkPool.Get().(*walk)
+	hits, tries := 0, 0
+	for ; hits < 3; tries++ {
+		if tries == 300 {
+			t.Fatal("no append came straight after an insert")
+		}
+		h.quiet()
+		sh.word.Store(running) // the test is the flusher
+		var wg sync.WaitGroup
+		var inserted atomic.Bool
+		direct := appendFrame(nil, kindDirect, h.seq+1, 20)
+		h.log.mu.Lock()
+		wg.Go(func() {
+			m.cur.Insert(direct, 100)
+			inserted.Store(true)
+		})
+		yield()
+		wg.Go(func() {
+			h.try(nil, 50, false, false)
+			sh.walk(w)
+			if !inserted.Load() {
+				hits++
+			}
+		})
+		yield()
+		for began := time.Now(); time.Since(began) < 2*time.Millisecond; { // then they starve
+			yield()
+		}
+		h.log.mu.Unlock()
+		h.log.mu.Lock() // before the one that was woken
+		yield()
+		h.log.mu.Unlock()
+		wg.Wait()
+		sh.word.Store(idle)
+		sh.kick()
+	}
+	walkPool.Put(w)
+	h.quiet()
+	got := items(t, f.received())
+	require.Len(t, got, 2*tries)
+	for i, it := range got {
+		require.Equal(t, uint64(i/2+1), it.num)
+		require.Equal(t, i%2 == 0, it.kind == kindDirect, "%v", names(got[i/2*2:i/2*2+2]))
+	}
+}
+
+// A lingerer holds the last that a writer calls with the token.
+type lingerer struct {
+	*fake
+	held, letGo chan struct{}
+}
+
+func (l *lingerer) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() && l.held != nil {
+		close(l.held)
+		l.held = nil
+		<-l.letGo
+	}
+	return nil
+}
+
+// The window at the end of a writer: an append finds the token taken, and the
+// writer has found nothing more to write.
+func TestE5AppendBeforeAWriterGivesUpTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 1 << 20})
+		stalled := newFake(0)
+		h.join(t, stalled, stalled, false) // a writer stays at work, so its end wakes nobody
+		held := make(chan struct{})
+		nc := &lingerer{fake: newFake(plenty), held: held, letGo: make(chan struct{})}
+		h.join(t, nc, nil, false)
+		require.Equal(t, Fits, h.try(nil, 50, false, false))
+		<-held
+		require.Equal(t, Fits, h.try(nil, 50, false, false))
+		synctest.Wait() // the flusher came, could not take the token, and went
+		require.Equal(t, []string{"m1"}, names(items(t, nc.received())))
+		close(nc.letGo)
+		synctest.Wait()
+		require.Equal(t, []string{"m1", "m2"}, names(items(t, nc.received())))
+	})
 }
 
 // Sinks come and go, and are failed and closed at once, while flushers walk.
