@@ -166,15 +166,17 @@ func (c *Cursor) loseLocked() {
 	c.pos.Store(math.MaxInt64)
 }
 
-// ownLocked notes that the frame [lo, hi) is c's own.
+// ownLocked notes that the frame [lo, hi) is c's own. One behind its end is of no
+// interest: c never comes to stand behind it.
 func (c *Cursor) ownLocked(lo, hi int64) {
+	if c.end.Load() != math.MaxInt64 {
+		return
+	}
 	if c.ownHi == 0 {
 		c.ownLo = lo
 	}
 	c.ownHi = hi
-	if c.end.Load() == math.MaxInt64 {
-		c.owns++
-	}
+	c.owns++
 	c.sink.special.Store(true)
 }
 

@@ -93,6 +93,16 @@ func (f *Fan) Wait() {
 	f.lull.close()
 }
 
+// Go runs fn on a goroutine of its own, for which Wait waits. Once Wait was called it
+// does nothing.
+func (f *Fan) Go(fn func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ended {
+		f.wg.Go(fn)
+	}
+}
+
 // Progress returns a channel that is closed when flushers or readers of the
 // sinks have made room in a log, or [Fan.Wake] was called. Take it before the
 // check that may fail, and pass it to Await after that.

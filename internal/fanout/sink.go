@@ -157,9 +157,9 @@ func (s *Sink) Flush() {
 	walkPool.Put(w)
 }
 
-// Finish ends all cursors, releases them and says that nothing follows what has been queued
-// and inserted. The channel is closed when all of it was written, or the sink
-// has ended.
+// Finish ends all cursors, releases them and says that nothing follows what has been
+// queued and inserted. The channel is closed when all of it was written, or the sink has
+// ended.
 func (s *Sink) Finish() <-chan struct{} {
 	s.each(func(c *Cursor) { c.End(); c.release() })
 	s.mu.Lock()
@@ -256,7 +256,7 @@ func (s *Sink) end(err error) bool {
 	}
 	cursors := s.cursors
 	if s.writer == resting {
-		s.writer = noWriter
+		s.noWriterLocked()
 		s.wake <- struct{}{}
 	}
 	s.mu.Unlock()
@@ -582,11 +582,7 @@ func (s *Sink) nextWriterState(err error) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.raw != nil || err != nil || s.err != nil {
-		s.writer = noWriter
-		if s.ended != nil {
-			close(s.ended)
-			s.ended = nil
-		}
+		s.noWriterLocked()
 		return false
 	}
 	if s.wake == nil {
@@ -594,6 +590,16 @@ func (s *Sink) nextWriterState(err error) (again bool) {
 	}
 	s.writer = resting
 	return true
+}
+
+// noWriterLocked says that the writer is in the connection no more. Wait may have come
+// before the sink's end was noted: of two that close it, one does not wait for the other.
+func (s *Sink) noWriterLocked() {
+	s.writer = noWriter
+	if s.ended != nil {
+		close(s.ended)
+		s.ended = nil
+	}
 }
 
 // rest waits for the next task and reports whether there is one.
@@ -605,7 +611,7 @@ func (s *Sink) rest() bool {
 	case <-t.C:
 		s.mu.Lock()
 		if s.writer == resting {
-			s.writer = noWriter
+			s.noWriterLocked()
 			s.mu.Unlock()
 			return false
 		}

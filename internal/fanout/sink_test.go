@@ -460,6 +460,36 @@ func TestPortableWriterRestsAndEnds(t *testing.T) {
 	})
 }
 
+// TestWaitBesideTheEnd: who waits for a sink before its end is noted returns, also if
+// the writer rests by then. Two calls of Close may come to that.
+func TestWaitBesideTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 64 << 10})
+		f := newFake(0)
+		m := h.join(t, f, nil, false)
+		h.post(nil, 100)
+		synctest.Wait()
+		require.True(t, m.sink.Waiting(), "the writer is in the connection")
+		waited := make(chan struct{})
+		go func() {
+			m.sink.Wait()
+			close(waited)
+		}()
+		synctest.Wait()
+		f.take(plenty)
+		synctest.Wait()
+		require.False(t, m.sink.Waiting(), "it rests")
+		m.sink.Close()
+		synctest.Wait()
+		select {
+		case <-waited:
+		default:
+			t.Error("Wait has not returned")
+		}
+		h.quiet()
+	})
+}
+
 func TestFinish(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
