@@ -24,19 +24,26 @@ func (r *Room) ListenAndServe(addr string) error {
 // Serve accepts connections from l and serves each on a goroutine of its own,
 // until the room is closed; then it returns [ErrRoomClosed]. It closes l
 // before it returns. A room serves any number of listeners at once, each with
-// its options, which change those of [New] for its connections; a message
-// limit above the room's means the room's.
+// its options, which change those of [New] for its connections. It returns
+// [ErrOption] at once for one that cannot work, such as a message limit above the
+// room's, and [ErrTooManyLanes].
 //
 // It waits out errors of accepting that pass, such as running out of
 // descriptors, for 5 ms at first and 1 s at most, and logs them once a second;
-// others it returns, while the members stay. It returns [ErrTooManyLanes] at once.
+// others it returns, while the members stay.
 //
 // It waits for no peer: TLS, and a RemoteAddr that blocks, are the business of
-// the conn's own goroutine. Behind a proxy that speaks the PROXY protocol, wrap
-// l by a listener that understands it and trusts nobody else; the conn's
-// RemoteAddr, which the room takes as the address of the peer, is then the one that the proxy names.
+// the connection's own goroutine. Behind a proxy that speaks the PROXY protocol, wrap
+// l by a listener that understands it and trusts nobody else. The RemoteAddr of a
+// connection, which the room takes as the address of the peer, is then the one that
+// the proxy names.
 func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
-	a := &acceptor{room: r, l: l, cfg: r.connConfig(opts), accepted: make(chan *Conn, maxAccepted), rejecting: make(chan struct{}, maxRejects)}
+	cfg, err := r.connConfig(opts)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	a := &acceptor{room: r, l: l, cfg: cfg, accepted: make(chan *link, maxAccepted), rejecting: make(chan struct{}, maxRejects)}
 	if err := r.addAcceptor(a); err != nil {
 		l.Close()
 		return err
@@ -46,7 +53,44 @@ func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 	return a.run()
 }
 
-// maxAccepted bounds how many accepted conns an acceptor runs ahead of. They
+// ServeConn serves nc, any stream connection, as one link, and returns when
+// it has ended; it always closes nc. It returns nil if the peer left, and
+// otherwise why it was refused or ended; [ErrOption] at once for an option that cannot
+// work. A *net.TCPConn and a stream *net.UnixConn are served directly; anything else
+// through its methods, of which Close must unblock Read and Write.
+//
+// A framing given here and not to [New] or a running [Room.Serve] does not bind the
+// other members: if it cannot carry what they send, this connection ends with
+// [ErrUnframeable].
+func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
+	cfg, err := r.connConfig(opts)
+	if err != nil {
+		nc.Close()
+		return err
+	}
+	l := r.newLink(nc, cfg)
+	if err := r.open(l); err != nil {
+		r.turnAway(nil, l, err)
+		return err
+	}
+	return r.serve(l)
+}
+
+func (r *Room) connConfig(opts []ConnOption) (*connConfig, error) {
+	if len(opts) == 0 {
+		return &r.cfg.conn, nil
+	}
+	cfg, err := r.cfg.conn.with(opts)
+	return &cfg, err
+}
+
+func (r *Room) isStopping() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state != roomOpen
+}
+
+// maxAccepted bounds how many accepted links an acceptor runs ahead of. They
 // do not wait for their peers, so this passes by itself.
 const maxAccepted = 64
 
@@ -56,8 +100,8 @@ type acceptor struct {
 	l        net.Listener
 	cfg      *connConfig
 	lane     *lane
-	accepted chan *Conn  // that nobody has begun to let in
-	ushered  atomic.Bool // there is an usher
+	accepted chan *link  // that nobody has begun to admit
+	admits   atomic.Bool // a goroutine admits them
 
 	rejecting chan struct{} // a token for each OnReject that runs for it
 }
@@ -120,75 +164,81 @@ func (a *acceptor) close() {
 	a.l.Close()
 }
 
-// take makes a conn of nc and sees to it that it is let in.
+// take makes a link of nc and sees to it that it is admitted.
 func (a *acceptor) take(nc net.Conn) {
-	c := a.room.newConn(nc, a.cfg)
-	if err := a.room.begin(c); err != nil {
-		c.drop()
-		a.room.rejectUnserved(a, nc.RemoteAddr(), err)
+	l := a.room.newLink(nc, a.cfg)
+	if err := a.room.open(l); err != nil {
+		a.room.turnAway(a, l, err)
 		return
 	}
-	a.accepted <- c
-	a.callUsher()
+	a.accepted <- l
+	a.startAdmitting()
 }
 
-// callUsher starts an usher, if there is none. The room's count of what runs
-// is not zero.
-func (a *acceptor) callUsher() {
-	if a.ushered.CompareAndSwap(false, true) {
+// startAdmitting starts admitAll, unless it runs. The room's count of what runs is
+// not zero.
+func (a *acceptor) startAdmitting() {
+	if a.admits.CompareAndSwap(false, true) {
 		a.room.wg.Add(1)
-		go a.usher()
+		go a.admitAll()
 	}
 }
 
-// usher lets in those who were accepted, one after the other, so that a crowd
-// grows one stack and not many. It ends when there is nobody, or after one that
-// waits: the others have another usher then.
-func (a *acceptor) usher() {
+// admitAll admits the links that were accepted, one after the other, so that a
+// crowd grows one stack and not many. It ends when there is none, or after one that
+// waits: another goroutine admits the others then.
+func (a *acceptor) admitAll() {
 	defer a.room.wg.Done()
-	ushers := true
-	leave := func() {
-		if !ushers {
+	alone := true
+	handOver := func() {
+		if !alone {
 			return
 		}
-		ushers = false
-		a.ushered.Store(false)
+		alone = false
+		a.admits.Store(false)
 		if len(a.accepted) > 0 {
-			a.callUsher()
+			a.startAdmitting()
 		}
 	}
-	defer leave() // also where a hook ends the goroutine
-	for ushers {
+	defer handOver() // also if a hook ends the goroutine
+	for alone {
 		select {
-		case c := <-a.accepted:
-			a.letIn(c, leave)
+		case l := <-a.accepted:
+			l.newcomer.waits = handOver
+			a.admit(l)
 		default:
 			return
 		}
 	}
 }
 
-// letIn lets c in. What follows has a goroutine of its own, whose stack has not
-// grown, and where nobody else knows the connection not before it is needed.
-func (a *acceptor) letIn(c *Conn, started func()) {
+// admit admits l. What follows has a goroutine of its own, whose stack has not
+// grown. If nobody else can use the connection, that starts only when its first byte
+// arrives.
+func (a *acceptor) admit(l *link) {
 	r := a.room
 	defer func() {
-		src := c.src // which its end may take away
-		if !a.mayWatch(c) || !r.quiet.Watch(src, c) {
-			go r.attend(c)
-		} else if c.Err() != nil {
-			r.quiet.Rouse(src) // unblock may have come too early
+		src := l.src // which its end may take away
+		if a.mayWatch(l) {
+			l.newcomer = nil // it has joined; nothing more of that is needed
+			if r.quiet.Watch(src, l) {
+				if l.Err() != nil {
+					r.quiet.Rouse(src) // unblock may have come too early
+				}
+				return
+			}
 		}
+		go r.attend(l)
 	}()
-	r.enter(c, started)
+	r.enter(l)
 }
 
-// mayWatch reports whether nothing but bytes of the peer's, or c's own end, can
-// wake c's reader. The user may have a listener's connections, unless it is one of these.
-func (a *acceptor) mayWatch(c *Conn) bool {
+// mayWatch reports whether nothing but bytes of the peer's, or l's own end, can
+// wake l's reader. The user may have a listener's connections, unless it is one of these.
+func (a *acceptor) mayWatch(l *link) bool {
 	switch a.l.(type) {
 	case *net.TCPListener, *net.UnixListener:
-		return c.entered && c.cfg.idleTimeout <= 0 && c.heartbeat() <= 0
+		return l.entered && l.cfg.idleTimeout <= 0 && !(l.beats && l.cfg.heartbeat > 0)
 	}
 	return false
 }
@@ -227,46 +277,38 @@ func (r *Room) sleep(d time.Duration) {
 	}
 }
 
-// A reject is a call of OnReject for a connection that found no slot.
-type reject struct{ addr net.Addr }
-
-// rejectUnserved tells of a connection that found no slot.
-func (r *Room) rejectUnserved(a *acceptor, addr net.Addr, cause error) {
-	rej := &reject{addr}
-	logger := r.cfg.conn.logger
-	if a != nil {
-		logger = a.cfg.logger
-	}
-	r.report(logger, endLevel(cause), "refused "+codeOf(cause), logBurst, "tcproom: connection refused", "addr", addrString(addr), "cause", cause)
-	r.mu.Lock()
-	tell := r.cfg.onReject != nil && r.state == roomOpen
-	if tell {
-		r.wg.Add(1)
-		if r.rejects == nil {
-			r.rejects = make(map[*reject]struct{})
-		}
-		r.rejects[rej] = struct{}{}
-	}
-	r.mu.Unlock()
-	if !tell {
-		return
-	}
-	done := make(chan struct{})
-	if a == nil || a.mayReject() {
-		go r.callReject(rej, a, cause, done)
-	} else {
-		close(done)
-		r.forgetReject(rej)
-	}
-	if a == nil {
-		<-done
-	}
-}
-
 // maxRejects bounds how many calls of OnReject an acceptor does not wait for.
 const maxRejects = 64
 
-// mayReject waits until less than that are running, or the room stops.
+// turnAway closes l, which found no slot, and calls OnReject.
+func (r *Room) turnAway(a *acceptor, l *link, cause error) {
+	l.setCause(cause)
+	l.drop()
+	l.newcomer = nil
+	if l.addr == nil {
+		l.addr = l.nc.RemoteAddr()
+	}
+	l.logEnd(cause, l.ended(), false, false)
+	r.mu.Lock()
+	notify := r.cfg.hooks.onReject != nil && r.state == roomOpen
+	if notify {
+		r.keepLocked(l)
+	}
+	r.mu.Unlock()
+	switch {
+	case !notify:
+	case a == nil:
+		done := make(chan struct{})
+		go r.reject(l, nil, done)
+		<-done
+	case a.mayReject():
+		go r.reject(l, a, nil)
+	default:
+		r.forget(l, nil)
+	}
+}
+
+// mayReject waits until less than maxRejects calls are running, or the room stops.
 func (a *acceptor) mayReject() bool {
 	for {
 		a.room.mu.Lock()
@@ -283,41 +325,17 @@ func (a *acceptor) mayReject() bool {
 	}
 }
 
-func (r *Room) forgetReject(rej *reject) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.rejects, rej)
-	r.releasedLocked()
-	r.wg.Done()
-}
-
-// callReject is a goroutine of its own because of runtime.Goexit in the hook.
-func (r *Room) callReject(rej *reject, a *acceptor, cause error, done chan<- struct{}) {
-	addr := rej.addr
+// reject calls OnReject for a link that found no slot. It is a goroutine of its own
+// because of runtime.Goexit in the hook, and ends with it.
+func (r *Room) reject(l *link, a *acceptor, done chan<- struct{}) {
 	defer func() {
 		if a != nil {
 			<-a.rejecting
 		}
-		r.forgetReject(rej)
-		close(done)
-	}()
-	returned := false
-	watch := newHookWatch(slowAfter, func() {
-		r.report(r.cfg.conn.logger, slog.LevelWarn, "slow "+hookNames[hookOnReject], logBurst, "tcproom: a hook is still running",
-			"hook", hookNames[hookOnReject], "addr", addrString(addr))
-	})
-	defer func() {
-		watch.stop()
-		if returned {
-			return
+		r.forget(l, nil)
+		if done != nil {
+			close(done)
 		}
-		e := &HookError{Hook: hookNames[hookOnReject]}
-		if v := recover(); v != nil {
-			e.Panic, e.Stack = v, stack()
-		}
-		r.report(r.cfg.conn.logger, slog.LevelError, e.Hook, logBurst, "tcproom: a hook failed", "hook", e.Hook, "error", e, "stack", string(e.Stack))
-		r.cfg.probe.Failed(e, "")
 	}()
-	r.cfg.onReject(addr, cause)
-	returned = true
+	r.notifyReject(l, l.Err())
 }

@@ -53,7 +53,7 @@ func TestF7MaxPerAddress(t *testing.T) {
 	rejected := newCauses()
 	room := tcproom.New(
 		tcproom.WithMaxPerAddress(limit), tcproom.WithMaxPending(2*comers), tcproom.WithHandshakeTimeout(within),
-		tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+		tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 			n := inside.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
@@ -61,7 +61,7 @@ func TestF7MaxPerAddress(t *testing.T) {
 			return tcproom.Identity{}, nil
 		}),
 		tcproom.OnReject(rejected.rejected),
-		tcproom.OnLeave(func(*tcproom.Conn, error) { inside.Add(-1) }),
+		tcproom.OnLeave(func(*tcproom.Member, error) { inside.Add(-1) }),
 	)
 	addr := serveTCP(t, room)
 	var wg sync.WaitGroup
@@ -169,7 +169,7 @@ func TestF5AddressesThatAreWaitedFor(t *testing.T) {
 // code, which meets no lock.
 func TestF7AddressMayAskTheRoom(t *testing.T) {
 	joins := make(chan struct{})
-	room := tcproom.New(tcproom.WithMaxPerAddress(1), tcproom.OnJoin(func(*tcproom.Conn) error { close(joins); return nil }))
+	room := tcproom.New(tcproom.WithMaxPerAddress(1), tcproom.OnJoin(func(*tcproom.Member) error { close(joins); return nil }))
 	here, there := net.Pipe()
 	defer here.Close()
 	go room.ServeConn(askingConn{&badConn{Conn: there}, lockedAddr{room}})

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,7 +37,7 @@ func TestF50(t *testing.T) {
 			for n := range int64(longest) {
 				synctest.Test(t, func(t *testing.T) {
 					var leaves atomic.Int32
-					srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnLeave(func(*tcproom.Conn, error) { leaves.Add(1) }))
+					srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnLeave(func(*tcproom.Member, error) { leaves.Add(1) }))
 					bob := srv.Join("bob")
 					ada, link := newClient(t, srv, "ada")
 					hearAll(t, ada, "welcome joined")
@@ -68,20 +67,20 @@ func TestF50(t *testing.T) {
 	}
 }
 
+// startUnheard returns a client of which the room receives nothing.
+func startUnheard(t *testing.T, opts ...tcproom.DialOption) (*roomtest.Server, *tcproom.Client, *link) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
+	c, link := newClient(t, srv, "ada", opts...)
+	hearAll(t, c, "welcome joined")
+	link.now().Out(roomtest.BlackHole())
+	return srv, c, link
+}
+
 // TestUncertain checks what becomes of messages that were on their way when
 // the room forgot their member.
 func TestUncertain(t *testing.T) {
-	// start returns a client whose words the room does not hear.
-	start := func(t *testing.T, opts ...tcproom.ClientOption) (*roomtest.Server, *tcproom.Client, *link) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
-		c, link := newClient(t, srv, "ada", opts...)
-		hearAll(t, c, "welcome joined")
-		link.now().Out(roomtest.BlackHole())
-		return srv, c, link
-	}
-
 	inBubble("they come back", t, func(t *testing.T) {
-		_, c, link := start(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
+		_, c, link := startUnheard(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
 		say(t, c, "one")
 		say(t, c, "two")
 		acked := make(chan error, 1)
@@ -103,7 +102,7 @@ func TestUncertain(t *testing.T) {
 	})
 
 	inBubble("who stops waiting does not know", t, func(t *testing.T) {
-		_, c, link := start(t)
+		_, c, link := startUnheard(t)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, io.ErrShortBuffer)
 		defer cancel()
 		_, err := c.SendAcked(ctx, []byte("one"))
@@ -114,7 +113,7 @@ func TestUncertain(t *testing.T) {
 	})
 
 	inBubble("who stops waiting for what no connection had does", t, func(t *testing.T) {
-		srv, c, link := start(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
+		srv, c, link := startUnheard(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
 		bob := srv.Join("bob")
 		hearAll(t, c, "2 Join bob")
 		link.setDown(io.ErrNoProgress)
@@ -145,14 +144,18 @@ func TestUncertain(t *testing.T) {
 		require.Equal(t, uint64(6), sayAcked(t, c, "the fifth"))
 	})
 
+}
+
+// TestUncertainAtTheEnd checks what a client tells of them when it ends.
+func TestUncertainAtTheEnd(t *testing.T) {
 	inBubble("Close tells", t, func(t *testing.T) {
-		_, c, _ := start(t)
+		_, c, _ := startUnheard(t)
 		say(t, c, "one")
 		err := c.Close()
 		require.EqualError(t, err, "tcproom: close: 0 messages did not reach the room, and 1 may not have: use of closed network connection")
 		require.NoError(t, c.Close())
 
-		_, c, link := start(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
+		_, c, link := startUnheard(t, tcproom.WithOffline(tcproom.OfflineBuffer(0)))
 		say(t, c, "one")
 		synctest.Wait()
 		link.setDown(io.ErrNoProgress)
@@ -238,14 +241,12 @@ func TestClientContainsPanics(t *testing.T) {
 		require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
 		require.ErrorContains(t, c.Err(), "shaky")
 	})
-	inBubble("of a codec, and of a goroutine's end, where only the client calls it", t, func(t *testing.T) {
-		for _, fail := range []func(){func() { panic("shaky") }, runtime.Goexit} {
-			srv := sessionServer(t, tcproom.Sessions{})
-			c, _ := newClient(t, srv, "ada", tcproom.WithCodec(sly{fail: fail}))
-			hearAll(t, c, "welcome joined")
-			say(t, c, "hi")
-			require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
-		}
+	inBubble("of a codec, where only the client calls it", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		c, _ := newClient(t, srv, "ada", tcproom.WithCodec(sly{}))
+		hearAll(t, c, "welcome joined")
+		say(t, c, "hi")
+		require.ErrorIs(t, ends(t, c), tcproom.ErrHook)
 	})
 	inBubble("of a dialer", t, func(t *testing.T) {
 		c := tcproom.NewClient(t.Context(), "room:1", tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) { panic("no") }))
@@ -264,15 +265,12 @@ func (shaky) ParseEvent(frame []byte, ev *tcproom.Event) error {
 	return err
 }
 
-// sly is JSON that fails for the numbers of real messages.
-type sly struct {
-	tcproom.JSON
-	fail func()
-}
+// sly is JSON that panics for the numbers of real messages.
+type sly struct{ tcproom.JSON }
 
-func (s sly) AppendNumbered(dst []byte, id uint64, body []byte) ([]byte, error) {
-	if id != math.MaxUint64 {
-		s.fail()
+func (s sly) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	if req.Kind == tcproom.ReqSay && req.Number != math.MaxUint64 {
+		panic("sly")
 	}
-	return s.JSON.AppendNumbered(dst, id, body)
+	return s.JSON.AppendRequest(dst, req)
 }

@@ -7,11 +7,11 @@ import (
 )
 
 // Backoff says how long a [Client] waits before it dials again: a random time
-// below a ceiling, so that those who lost one room do not come back together. The
+// below a ceiling, so that the clients of one room do not come back together. The
 // ceiling is First, and doubles with each attempt until it is Most. A
 // connection that lasted for Stable makes it First again.
 //
-// Where the room says how long to wait ([Event].RetryAfter), that is added, and
+// If the room says how long to wait ([EndError].RetryAfter), that is added, and
 // the ceiling is at least as long as that, as far as Most allows.
 //
 // To resume, a client must be back within the room's [Sessions].Grace.

@@ -106,7 +106,7 @@ func BenchmarkReceive(b *testing.B) {
 		b.Run(fmt.Sprintf("%T", codec), func(b *testing.B) {
 			here, there := net.Pipe()
 			defer here.Close()
-			payload, err := codec.AppendEvent(nil, &tcproom.Event{Kind: tcproom.Message, Seq: 7, From: tcproom.Member{ID: "A", Name: "ada"}, Body: line[:63]})
+			payload, err := codec.AppendEvent(nil, &tcproom.Event{Kind: tcproom.Message, Seq: 7, From: tcproom.MemberInfo{ID: "A", Name: "ada"}, Body: line[:63]})
 			require.NoError(b, err)
 			frame, err := tcproom.Lines{}.AppendFrame(nil, payload)
 			require.NoError(b, err)

@@ -86,12 +86,12 @@ func TestF8JoinChurn(t *testing.T) {
 	require.Empty(t, present)
 }
 
-// TestF8JoinsCanBeLimited by a Handshake hook: whoever it holds back is not
+// TestF8JoinsCanBeLimited by a WithHandshake hook: whoever it holds back is not
 // told to anybody, and whom it refuses neither.
 func TestF8JoinsCanBeLimited(t *testing.T) {
 	var joins sync.Mutex
 	budget := 3
-	room := tcproom.New(tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+	room := tcproom.New(tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 		joins.Lock()
 		defer joins.Unlock()
 		if budget--; budget < 0 {

@@ -1,358 +1,341 @@
 package tcproom
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"net"
+	"sync"
 	"sync/atomic"
-	"time"
-
-	"example.com/tcproom/internal/fanout"
 )
 
-// Dial connects to the room at the TCP address addr, such as
-// "localhost:9000". With a codec that is a [Greeter] it returns when the room
-// has welcomed the conn, or a [*RefusedError]; the [Welcome] is then the first
-// event, but for what the room's hooks said to this conn before it. ctx bounds the
-// dialling and the handshake; when it ends later, nothing happens.
+// A Client is a member that comes back: when it loses its connection it dials
+// again, until its context ends, Close is called, or coming back would not help.
+// With a room of [WithSessions] and a codec that has numbers, as [JSON] has, it
+// resumes: it goes on from its place, gets what it missed, and nobody is told that it
+// was away. With others it joins anew each time.
 //
-// The conn must be read, by Receive, Events or [OnEvent], also by a program that
-// only sends: otherwise the room treats it as a slow member and may cut it, and
-// a Send then fails because the peer has reset the connection.
-func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
-	cfg := newDialConfig(opts)
-	nc, err := cfg.dial(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("tcproom: %w", err)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.handshakeTimeout, ErrHandshakeTimeout)
-	defer cancel()
-	if cfg.tls != nil {
-		if nc, err = dialTLS(ctx, nc, addr, cfg.tls); err != nil {
-			return nil, err
-		}
-	}
-	c := newDialled(nc, cfg)
-	if err := c.greet(ctx); err != nil {
-		c.giveUp()
-		return nil, err
-	}
-	c.start()
-	return c, nil
+// Events come in one stream over all connections. A [Welcome] says that the client
+// is connected, and its Outcome how: [Joined], [Resumed], [ResumedGap] or
+// [Expired]; with a codec that has no Welcome it is empty but for its Time. [Lost]
+// says that the connection is lost, or that the first could not be made. [Gap]
+// names what was missed for good. No event comes twice: of the history after
+// Expired, what was received before is left out. What a connection did not deliver
+// of its history is not given again after a resume.
+//
+// A message is in the room's order at most once, whatever was cut where. In a room
+// with sessions messages are numbered, and what was not acknowledged is sent again
+// after a resume. If the room has forgotten the member, nobody knows what became of
+// them: then they come back as [Uncertain] events, and are not sent again.
+//
+// The stream must be read. When 4 MiB of events wait, an event being charged 256
+// bytes beside its body, the client reads nothing more from the room, and what
+// would have to wait for the room fails with [ErrUnread].
+//
+// A connection that dies without a word shows only when something is sent over
+// it: [WithHeartbeat] sees to that.
+//
+// All methods may be called from many goroutines.
+type Client struct {
+	addr   string
+	opts   dialConfig
+	ctx    context.Context // done when run is to end
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed by run at its end
+	events *eventLoop    // nil without OnEvent
+	closed atomic.Bool   // Close was called
+
+	mu       sync.Mutex    // guards what follows; never held during I/O
+	changed  chan struct{} // closed when something that follows has changed; nil while nobody waits
+	online   bool
+	acks     bool    // the room of the present connection acknowledges
+	lost     error   // why it is not online
+	err      error   // why it has ended
+	closeErr error   // of Close
+	unread   []Event // to be received
+	size     int     // of their charge
+	out      outbox
+	resume   Resume // Token is empty if it cannot resume
+	received uint64 // the seq up to which history of this epoch was received
 }
 
-func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {
-	if _, ok := nc.(tlsConn); ok {
-		return nc, nil
-	}
-	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			host = addr
-		}
-		cfg = cfg.Clone()
-		cfg.ServerName = host
-	}
-	tc := tls.Client(nc, cfg)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		switch {
-		case ctx.Err() != nil:
-			err = context.Cause(ctx)
-		case isPlain(err):
-			err = errPlain
-		}
-		return nil, fmt.Errorf("tcproom: TLS handshake with %s: %w", addr, err)
-	}
-	return tc, nil
-}
+const (
+	maxUnread = 4 << 20
+	// maxOutbox bounds what waits while there is a connection, one message aside.
+	maxOutbox = 1 << 20
+)
 
-// NewConn returns the dialling end over any transport, which it owns from
-// then on. It does not wait: with a codec that is a [Greeter] the hello is
-// sent, and the [Welcome], or a [*RefusedError], is the first that Receive returns.
-func NewConn(nc net.Conn, opts ...DialOption) *Conn {
-	cfg := newDialConfig(opts)
-	if cfg.tls != nil {
-		if _, ok := nc.(tlsConn); !ok {
-			nc = tls.Client(nc, cfg.tls)
-		}
+// NewClient returns a client that is a member of the room at the TCP address addr
+// until ctx ends, as far as it can be reached. It does not wait for that: see
+// Receive and Events for what becomes of it. Each attempt is a [Dial] with opts, for
+// which dialling takes 30 seconds at most and the handshake [WithHandshakeTimeout].
+//
+// It ends by itself, and Err says why:
+//   - when an option cannot work ([ErrOption]), and when addr or the name of
+//     [WithName] make no sense;
+//   - when the room refuses it for good ([RefusedError].Final: a failed
+//     authentication, another protocol), or removes it for good (a [Goodbye] whose
+//     End is Final: a kick, or another client with its token);
+//   - when it receives what it would have to reject again after coming back: a
+//     message above its own [WithMaxMessage], or malformed bytes after the welcome;
+//   - when five attempts in a row find what is no room. Once it was welcomed at addr
+//     it goes on trying: then it is a proxy that answers while its backend is away;
+//   - when one end does not trust the other's certificate or speaks another version
+//     of TLS.
+//
+// All else is tried again, as [WithBackoff] says.
+//
+// [WithResume] makes it continue the stream of an earlier client at its first
+// attempt. Two clients must not have one token: the later takes the member from
+// the other, which ends with [ErrTakenOver].
+func NewClient(ctx context.Context, addr string, opts ...DialOption) *Client {
+	c := &Client{addr: addr, opts: newDialConfig(opts), done: make(chan struct{}), lost: errNoneYet}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	if r := c.opts.resume; r != nil {
+		c.resume, c.received = *r, r.Seq
 	}
-	c := newDialled(nc, cfg)
-	c.start()
+	if c.opts.onEvent != nil {
+		c.events = c.opts.newEventLoop(c.fail, func() string { return c.opts.name }, func() string { return addr })
+		go c.deliverEvents()
+	}
+	go c.run()
 	return c
 }
 
-// Join returns the dialling end of a new member in this process, over an
-// in-memory pair. Framing and codec are the room's unless an option says
-// otherwise; [WithName] holds with every codec; TLS, dialer and the [Handshake]
-// hook are not used, [OnJoin] is. It returns when the member has joined, or why
-// it was refused. The member must be read from like any other, or it is slow.
-func (r *Room) Join(opts ...DialOption) (*Conn, error) {
-	like := option(func(l *limits) { l.speakLike(&r.cfg.conn.limits) })
-	cfg := newDialConfig(append([]DialOption{like, WithMaxMessage(r.cfg.conn.maxMessage)}, opts...))
-	here, there := net.Pipe()
+// fail ends c because of cause, soon.
+func (c *Client) fail(cause error) { c.cancel(endError(cause)) }
 
-	side := r.cfg.conn
-	side.speakLike(&cfg.limits)
-	side.tls, side.handshake = nil, nil
-	in := r.newConn(there, &side)
-	in.name, in.knocked = cfg.name, true // no stranger
-	in.shaking = &shaking{hello: Hello{History: cfg.replay}}
-	admitted := make(chan error, 1)
-	in.admitted = admitted
-	c := newDialled(here, cfg)
-	err := c.Err() // of the hello
-	if err == nil {
-		err = r.begin(in)
-	}
-	if err != nil {
-		there.Close()
-		c.giveUp()
-		return nil, err
-	}
-	go r.serve(in)
-
-	ctx, cancel := context.WithTimeoutCause(context.Background(), cfg.handshakeTimeout, ErrHandshakeTimeout)
-	defer cancel()
-	if err = c.greet(ctx); !errors.Is(err, ErrHandshakeTimeout) { // OnJoin may block still
-		err = cmpErr(<-admitted, err)
-	}
-	if err != nil {
-		c.giveUp()
-		return nil, err
-	}
-	c.mu.Lock()
-	c.id, c.name = in.id, in.Name()
-	c.mu.Unlock()
-	c.start()
-	return c, nil
-}
-
-// A dialer is what a Conn has at the dialling end only.
-type dialer struct {
-	cfg    dialConfig
-	fan    *fanout.Fan
-	shaken chan struct{} // closed after a TLS handshake of NewConn's; nil where there is none
-	heard  chan struct{} // closed when OnEvent has heard its last event; nil without OnEvent
-
-	closing   atomic.Bool   // CloseWrite or Close was called
-	closed    atomic.Bool   // Close was
-	reading   chan struct{} // holds a token while somebody reads; guards what follows
-	first     []Event       // read by greet
-	ended     bool          // Receive has said why
-	parsed    Event         // of parseEvent
-	met       bool          // what answers has said an event
-	suspect   error         // of the first bytes, if the stream ends with them
-	watched   <-chan struct{}
-	unwatch   func() bool
-	fired     chan struct{} // closed when the context that is watched has ended and was heeded
-	resumable bool          // guarded by the conn's lock: the room can be resumed
-	expired   bool          // guarded by the conn's lock: that context has ended
-}
-
-func newDialled(nc net.Conn, cfg dialConfig) *Conn {
-	d := &dialer{cfg: cfg, fan: fanout.New(), reading: make(chan struct{}, 1)}
-	c := &Conn{cfg: &connConfig{limits: cfg.limits}, dial: d, nc: nc, name: cfg.name}
-	c.prepareSocket()
-	c.connect(d.fan)
-	if tc, ok := nc.(tlsConn); ok && !tc.ConnectionState().HandshakeComplete {
-		c.deadline = time.Now().Add(cfg.handshakeTimeout)
-		d.shaken = make(chan struct{})
-		go c.shakeDialled(tc)
-	}
-	if g, ok := cfg.codec.(Greeter); ok {
-		b, err := g.AppendHello(nil, &Hello{Name: cfg.name, Ping: cfg.heartbeat > 0, History: cfg.replay, Auth: cfg.auth, Resume: cfg.resume})
-		if err == nil {
-			b, err = cfg.framing.AppendFrame(nil, b)
-		}
-		if err != nil {
-			c.end(fmt.Errorf("%w: %w", errHello, err))
-			return c
-		}
-		c.sink.Queue(b, len(b))
-		c.sink.Flush()
-	}
-	return c
-}
-
-// shakeDialled negotiates TLS on a conn that [NewConn] was given. It has a
-// goroutine because no context of a Receive may cut it short: a handshake that
-// was interrupted cannot go on. It ends with the handshake.
-func (c *Conn) shakeDialled(tc tlsConn) {
-	defer close(c.dial.shaken)
-	if err := c.shakeTLS(tc); err != nil {
-		c.end(err)
-	}
-}
-
-// errHello begins the error of a hello that cannot be said.
-var errHello = errors.New("tcproom: hello")
-
-// greet waits for the welcome, where the codec has one.
-func (c *Conn) greet(ctx context.Context) error {
-	if _, ok := c.cfg.codec.(Greeter); !ok {
-		return nil
-	}
-	var first []Event
-	for size := 0; ; {
-		ev, err := c.receive(ctx)
-		if err != nil {
-			return err
-		}
-		first, size = append(first, ev), size+len(ev.Body)+256
-		switch {
-		case ev.Kind == Welcome:
-			c.dial.first = first
-			return nil
-		case ev.Kind != Direct || size > maxQueued:
-			return fmt.Errorf("%w: the room says a %v before its Welcome", ErrMalformed, ev.Kind)
-		}
-	}
-}
-
-func (c *Conn) start() {
-	if c.dial.cfg.onEvent != nil {
-		c.dial.heard = make(chan struct{})
-		go c.hearEvents()
-	}
-}
-
-// hearEvents hands each event to OnEvent. It ends when the conn has.
-func (c *Conn) hearEvents() {
-	defer close(c.dial.heard)
-	defer c.endForExit()
-	defer c.contain()
+// deliverEvents hands each event to OnEvent. It ends when c has ended.
+func (c *Client) deliverEvents() {
+	defer close(c.events.done)
 	for {
 		ev, err := c.receive(context.Background())
-		if err != nil {
-			return
-		}
-		if c.call(hookOnEvent, func() error { c.dial.cfg.onEvent(c, ev); return nil }) != nil {
+		if err != nil || !c.events.call(ev) {
 			return
 		}
 	}
 }
 
-// giveUp closes the transport, and waits for what belongs to it.
-func (c *Conn) giveUp() {
-	c.end(net.ErrClosed)
-	c.sink.Close()
-	c.drop()
-	c.dial.fan.Wait()
-	if c.dial.shaken != nil {
-		<-c.dial.shaken
+// Send sends body to the room. It returns when the client has taken it, which
+// keeps nothing of body, and does not wait until the room has. It blocks while
+// more than 1 MiB waits to be sent or acknowledged, until ctx ends, or to no end:
+// acknowledgements come between the events, which must be read. While there
+// is no connection it does what [WithOffline] says.
+//
+// With an error the room does not get body. Errors are [ErrFrameTooLarge],
+// [ErrUnframeable], [ErrOffline], [ErrUnread], the cause of ctx, or what Err returns
+// once c has ended, which is [net.ErrClosed] after Close.
+func (c *Client) Send(ctx context.Context, body []byte) error {
+	_, err := c.put(ctx, body, false)
+	return err
+}
+
+// SendAcked is Send that waits until the room has taken body, over however
+// many connections, and returns its seq; 0 if an [OnMessage] hook posted nothing for
+// it, or the room does not know the seq any more. An error that wraps [ErrUncertain]
+// says that the room may have taken body, or may still do so; with others it does not
+// get it. In a room that does not acknowledge it is one that wraps
+// [errors.ErrUnsupported].
+func (c *Client) SendAcked(ctx context.Context, body []byte) (seq uint64, err error) {
+	s, err := c.put(ctx, body, true)
+	if err != nil {
+		return 0, err
+	}
+	err = c.await(ctx, func() (bool, error) {
+		if !s.over {
+			return false, c.stuckLocked()
+		}
+		return true, nil
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.over:
+		return s.seq, s.err
+	case c.out.withdraw(s):
+		c.changeLocked()
+		return 0, err
+	}
+	return 0, fmt.Errorf("%w: %w", ErrUncertain, err)
+}
+
+// Receive returns the next event. It blocks until there is one or ctx ends,
+// whose cause it then returns. When the client has ended and its last event
+// was received, it returns what Err does. With [OnEvent] it returns [ErrReceive].
+func (c *Client) Receive(ctx context.Context) (Event, error) {
+	if c.events != nil {
+		return Event{}, ErrReceive
+	}
+	return c.receive(ctx)
+}
+
+// receive is Receive, also for the loop of OnEvent.
+func (c *Client) receive(ctx context.Context) (ev Event, err error) {
+	err = c.await(ctx, func() (bool, error) {
+		if len(c.unread) == 0 {
+			return false, c.err
+		}
+		ev = c.unread[0]
+		c.unread[0] = Event{}
+		if c.unread = c.unread[1:]; len(c.unread) == 0 {
+			c.unread = nil
+		}
+		c.size -= chargeOf(&ev)
+		c.changeLocked()
+		return true, nil
+	})
+	return ev, err
+}
+
+// Events returns the events that Receive would, until an error, which it yields as
+// the last. The loop ends without an error after one's own Close.
+func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return events(ctx, c.Receive, func(error) bool { return c.closed.Load() })
+}
+
+// Err returns why c has ended, or nil while it has not: [net.ErrClosed] after Close,
+// the cause of its context, a [*RefusedError], an [*EndError], or an error that
+// wraps [ErrOption].
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends c. If there is a connection, it first sends what Send has taken,
+// waits until the room has acknowledged it, if the room does so, and leaves as
+// [Conn.Close] does; each takes five seconds at most. It does not dial again for
+// that. The error says what has not, or may not have, reached the room. Events that
+// come meanwhile are dropped; those that wait already can be received. It waits for
+// five seconds at most until [OnEvent] has got these, and not if that hook is running.
+// A second Close does nothing, and waits for nothing.
+func (c *Client) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	// Whether it is the hook that calls cannot be known; that hook cannot be waited for.
+	awaits := c.events != nil && !c.events.running.Load()
+	c.mu.Lock()
+	c.changeLocked()
+	c.mu.Unlock()
+
+	ctx, stop := context.WithTimeout(c.ctx, lingers)
+	c.await(ctx, func() (bool, error) { return !c.online || len(c.out.list) == 0, nil })
+	stop()
+	c.cancel(net.ErrClosed)
+	<-c.done
+	if awaits {
+		c.events.wait()
+	}
+	return c.closeErr
+}
+
+// await calls ready, with the lock held, whenever something has changed, until
+// it is true or fails, or ctx ends.
+func (c *Client) await(ctx context.Context, ready func() (bool, error)) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		c.mu.Lock()
+		ok, err := ready()
+		if ok || err != nil {
+			c.mu.Unlock()
+			return err
+		}
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
 }
 
-// CloseWrite ends the sending half of a dialling end: it waits until what Send
-// has taken is written, or ctx ends, and closes that half. Receive, Events and
-// [OnEvent] go on with what the room still says; when they come to [io.EOF] the
-// room has taken everything and closed too. Send returns [net.ErrClosed] from
-// then on. It returns the cause of ctx, after which it may be called again, or
-// that of c's end, and [errors.ErrUnsupported] at the room's end and where the
-// transport cannot close one half.
-func (c *Conn) CloseWrite(ctx context.Context) error {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if c.dial == nil || !ok {
-		return errors.ErrUnsupported
+// changeLocked wakes all that wait.
+func (c *Client) changeLocked() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
 	}
-	if !c.dial.closing.Swap(true) {
-		c.sayGoodbye()
+}
+
+// put takes a message when there is room for it.
+func (c *Client) put(ctx context.Context, body []byte, acked bool) (*sending, error) {
+	if err := c.check(body); err != nil {
+		return nil, err
 	}
-	done := c.sink.Finish()
-	c.fan().Wake() // who waits in Send
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	s := &sending{body: bytes.Clone(body), waits: acked}
+	return s, c.await(ctx, func() (bool, error) {
+		if ok, err := c.mayPutLocked(s); err != nil {
+			return false, err
+		} else if !ok {
+			return false, c.stuckLocked()
+		}
+		c.out.add(s)
+		c.changeLocked()
+		return true, nil
+	})
+}
+
+// mayPutLocked reports whether s may be put into the outbox, as things are now.
+func (c *Client) mayPutLocked(s *sending) (bool, error) {
+	offline := c.opts.offline
+	switch {
+	case c.err != nil:
+		return false, c.err
+	case c.closed.Load():
+		return false, net.ErrClosed
+	case c.ctx.Err() != nil:
+		return false, context.Cause(c.ctx)
+	case c.online && s.waits && !c.acks:
+		return false, errNoAcks
+	case c.online:
+		return len(c.out.list) == 0 || c.out.fits(s, maxOutbox), nil
+	case offline == OfflineWait:
+		return false, nil
+	case offline < 0:
+		return false, fmt.Errorf("%w: %w", ErrOffline, c.lost)
+	case !c.out.fits(s, int(offline)):
+		return false, fmt.Errorf("%w, and the buffer of %d bytes is full: %w", ErrOffline, int(offline), c.lost)
 	}
-	if err := c.sink.Err(); err != nil {
-		c.sinkFailed(err)
-		return cmpErr(c.Err(), net.ErrClosed)
-	}
-	if err := c.Err(); err != nil {
-		return err
-	}
-	if err := half.CloseWrite(); err != nil {
-		return cmpErr(c.Err(), fmt.Errorf("%w: %w", ErrReset, err))
+	return true, nil
+}
+
+// stuckLocked returns an error if nobody must wait for the room, because the
+// goroutine that waits may be the one that should read.
+func (c *Client) stuckLocked() error {
+	if c.size >= maxUnread {
+		return ErrUnread
 	}
 	return nil
 }
 
-// closeDialled is Close at the dialling end.
-func (c *Conn) closeDialled() (err error) {
-	d := c.dial
-	if d.closed.Swap(true) {
-		return nil
+var errNoneYet = errors.New("there was none yet")
+
+var errNoAcks = fmt.Errorf("tcproom: the room does not acknowledge messages: it needs WithSessions, and both ends a codec that has numbers: %w", errors.ErrUnsupported)
+
+// check returns why body cannot be sent, whenever that is.
+func (c *Client) check(body []byte) error {
+	number := uint64(0)
+	if c.opts.features.Numbers {
+		number = math.MaxUint64
 	}
-	// Whether it is the hook that calls cannot be known; that hook cannot be waited for.
-	hears := d.heard != nil && c.hook.Load() != hookOnEvent
-	if c.Err() == nil {
-		d.closing.Store(true)
-		c.fan().Wake() // who waits in Send
-		c.sayGoodbye()
-		if !c.drain(always(lingers), lingers) {
-			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
-		} else if c.closeWrite() {
-			c.readAway(hears)
-		}
-	}
-	c.end(net.ErrClosed)
-	c.giveUp()
-	if hears {
-		d.awaitHeard()
-	}
-	if d.lock(context.Background()) == nil {
-		d.first, d.ended = nil, true
-		if d.unwatch != nil {
-			d.unwatch()
-		}
-		d.unlock()
-	}
+	_, err := c.opts.encodeMessage(number, body)
 	return err
 }
 
-// sayGoodbye tells a room with sessions that this member leaves for good.
-func (c *Conn) sayGoodbye() {
-	c.mu.Lock()
-	resumable := c.dial.resumable
-	c.mu.Unlock()
-	r, ok := c.cfg.codec.(Resumer)
-	if !resumable || !ok {
-		return
+// chargeOf is what an event that waits is charged.
+func chargeOf(ev *Event) int {
+	n := len(ev.Body) + 256
+	if ev.Welcome != nil {
+		n += 64 * len(ev.Welcome.Members)
 	}
-	if b, err := c.cfg.framing.AppendFrame(nil, r.AppendGoodbye(nil)); err == nil {
-		c.sink.Queue(b, math.MaxInt)
-	}
-}
-
-// readAway waits until the room has closed its half too: until OnEvent has
-// heard the end, where it hears, or else by reading.
-func (c *Conn) readAway(hears bool) {
-	d := c.dial
-	if hears {
-		d.awaitHeard()
-		return
-	}
-	t := time.NewTimer(lingers)
-	defer t.Stop()
-	select {
-	case d.reading <- struct{}{}:
-		c.discard(always(lingers), lingers)
-		d.unlock()
-	case <-t.C:
-	}
-}
-
-// awaitHeard waits, not for ever, until OnEvent has heard its last event.
-func (d *dialer) awaitHeard() {
-	t := time.NewTimer(lingers)
-	defer t.Stop()
-	select {
-	case <-d.heard:
-	case <-t.C:
-	}
+	return n
 }

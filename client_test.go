@@ -120,7 +120,7 @@ func TestDialErrors(t *testing.T) {
 func TestRefused(t *testing.T) {
 	errPassword := errors.New("wrong password")
 	json := tcproom.WithCodec(tcproom.JSON{})
-	srv := roomtest.NewMemServer(t, json, tcproom.WithUniqueNames(true), tcproom.OnJoin(func(c *tcproom.Conn) error {
+	srv := roomtest.NewMemServer(t, json, tcproom.WithUniqueNames(true), tcproom.OnJoin(func(c *tcproom.Member) error {
 		if c.Name() == "eve" {
 			return errPassword
 		}
@@ -128,8 +128,8 @@ func TestRefused(t *testing.T) {
 	}))
 	srv.Join("ada")
 	for name, want := range map[string]tcproom.RefusedError{
-		"ada": {Code: "name-taken", Message: `name is taken: "ada"`},
-		"eve": {Code: "denied", Message: "wrong password", Final: true},
+		"ada": {Cause: tcproom.ErrNameTaken, Text: `name is taken: "ada"`},
+		"eve": {Cause: tcproom.ErrDenied, Text: "wrong password", Final: true},
 	} {
 		_, err := tcproom.Dial(testContext(t), srv.Addr, json, tcproom.WithName(name), tcproom.WithDialer(srv.Net.Dial))
 		var refused *tcproom.RefusedError
@@ -147,7 +147,7 @@ func TestRefused(t *testing.T) {
 		require.ErrorAs(t, c.Send(testContext(t), []byte("hi")), &refused)
 		require.NoError(t, c.Close())
 	}
-	_, err := srv.Room.Join(tcproom.WithName("eve"))
+	_, err := srv.Room.Join(testContext(t), tcproom.Identity{Name: "eve"})
 	require.ErrorIs(t, err, errPassword)
 }
 
@@ -289,9 +289,9 @@ func TestCloseBringsTheLastLines(t *testing.T) {
 	}
 	var n atomic.Int64
 	left := newCauses()
-	room := tcproom.New(tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+	room := tcproom.New(tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 		n.Add(1)
-		return nil
+		return nil, nil
 	}), tcproom.OnLeave(left.left))
 	addr := serveTCP(t, room)
 	ctx := testContext(t)
@@ -316,29 +316,28 @@ func TestCloseBringsTheLastLines(t *testing.T) {
 	}
 }
 
-// TestEndOfStream: io.EOF, at every later call, and Events ends without an error.
+// TestEndOfStream: the goodbye is the last event, and its words are the error, the
+// same at every later call. Text tells no cause: then it is that the room left.
 func TestEndOfStream(t *testing.T) {
 	room := tcproom.New()
 	c, d := dial(t, serveTCP(t, room)), join(t, room)
 	waitLen(t, room, 2)
 	for m := range room.Members() {
-		room.Kick(m, "enough")
+		m.Kick("enough")
 	}
 	for _, c := range []*tcproom.Conn{c, d} {
-		var last tcproom.Event
-		for ev, err := range c.Events(testContext(t)) {
-			require.NoError(t, err)
-			last = ev
-		}
+		last, end := lastEvent(t, c)
 		require.Equal(t, tcproom.Goodbye, last.Kind)
-		require.Equal(t, "enough", last.Text)
+		require.Equal(t, "enough", last.End.Text)
+		require.Equal(t, &tcproom.EndError{Cause: tcproom.ErrLeft, Text: "enough"}, end)
+		require.ErrorIs(t, end, io.EOF)
 		for range 3 {
 			_, err := c.Receive(testContext(t))
-			require.Equal(t, io.EOF, err)
+			require.Same(t, end, err)
 		}
-		require.ErrorIs(t, c.Send(testContext(t), []byte("x")), io.EOF)
-		require.Equal(t, io.EOF, c.Err())
-		require.Equal(t, io.EOF, context.Cause(c.Context()))
+		require.Same(t, end, c.Send(testContext(t), []byte("x")))
+		require.Same(t, end, c.Err())
+		require.Same(t, end, context.Cause(c.Context()))
 		require.NoError(t, c.Close())
 	}
 }
@@ -450,7 +449,7 @@ func TestTimeouts(t *testing.T) {
 		// The room's end.
 		left := newCauses()
 		room := tcproom.New(tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(left.left))
-		c, err = room.Join()
+		c, err = room.Join(t.Context(), tcproom.Identity{})
 		require.NoError(t, err)
 		start = time.Now()
 		require.ErrorIs(t, left.next2(), tcproom.ErrIdleTimeout)
@@ -520,7 +519,7 @@ func TestConcurrentUse(t *testing.T) {
 			sending.Go(func() {
 				c.Close()
 				// io.EOF: it came before the Close that was first had ended.
-				if _, err := c.Receive(context.Background()); !errors.Is(err, net.ErrClosed) && err != io.EOF {
+				if _, err := c.Receive(context.Background()); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -558,7 +557,10 @@ func TestOnEventInOrder(t *testing.T) {
 	for _, how := range []string{"dial", "join"} {
 		events := make(chan tcproom.Event, 1000)
 		closed := make(chan error, 1)
-		hook := tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) {
+		var c *tcproom.Conn
+		ready := make(chan struct{}) // closed when c is set
+		hook := tcproom.OnEvent(func(ev tcproom.Event) {
+			<-ready
 			events <- ev
 			switch {
 			case string(ev.Body) == "close":
@@ -569,12 +571,12 @@ func TestOnEventInOrder(t *testing.T) {
 				}
 			}
 		})
-		var c *tcproom.Conn
 		if how == "dial" {
 			c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), hook)
 		} else {
 			c = join(t, room, hook)
 		}
+		close(ready)
 		require.Equal(t, tcproom.Welcome, (<-events).Kind)
 		_, err := c.Receive(testContext(t))
 		require.ErrorIs(t, err, tcproom.ErrReceive)
@@ -597,7 +599,7 @@ func TestOnEventInOrder(t *testing.T) {
 func TestOnEventPanics(t *testing.T) {
 	checkGoroutines(t)
 	room := tcproom.New()
-	c := join(t, room, tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) { panic("boom") }))
+	c := join(t, room, tcproom.OnEvent(func(tcproom.Event) { panic("boom") }))
 	broadcast(t, room, []byte("x"))
 	<-c.Context().Done()
 	var he *tcproom.HookError
@@ -605,8 +607,7 @@ func TestOnEventPanics(t *testing.T) {
 	require.Equal(t, "OnEvent", he.Hook)
 	c.Close()
 
-	o := &odd{}
-	d := join(t, room, tcproom.WithCodec(parsePanics{o}), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+	d := join(t, room, tcproom.WithCodec(parsePanics{}), tcproom.OnEvent(func(tcproom.Event) {}))
 	broadcast(t, room, []byte("x"))
 	<-d.Context().Done()
 	require.ErrorIs(t, d.Err(), tcproom.ErrHook)
@@ -614,9 +615,9 @@ func TestOnEventPanics(t *testing.T) {
 	room.Close()
 }
 
-type parsePanics struct{ *odd }
+type parsePanics struct{ tcproom.Raw }
 
-func (parsePanics) ParseEvent([]byte, *tcproom.Event) error { panic(errOdd) }
+func (parsePanics) ParseEvent([]byte, *tcproom.Event) error { panic("parse") }
 
 // TestAllocations: at most two a received message on the raw path, at both
 // ends, and none for a delivery.

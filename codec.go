@@ -9,15 +9,15 @@ import (
 )
 
 // A Codec says what is written inside a frame, in each direction: events from
-// the room to a member, messages from a member to the room.
+// the room to a member, requests from a member to the room.
 //
 // A Codec is pure: one value serves all connections, from many goroutines. Its
-// methods run under the room's lock and must not block or call back. They keep
-// none of their arguments.
+// methods run under the room's lock and must not block, call back or end their
+// goroutine. They keep none of their arguments.
 type Codec interface {
 	// AppendEvent appends the encoded ev, which it does not change, to dst and
-	// returns the extended slice, or [ErrNoFrame] where this codec does not say
-	// such an event; a codec that does not say a Gap gets no member with the Skip policy.
+	// returns the extended slice, or [ErrNoFrame] if this codec does not say
+	// such an event.
 	AppendEvent(dst []byte, ev *Event) ([]byte, error)
 	// ParseEvent decodes into ev, which is zero, what AppendEvent encoded.
 	// What it sets may alias frame. It returns an error that wraps
@@ -26,52 +26,100 @@ type Codec interface {
 	// the frame counts as malformed.
 	ParseEvent(frame []byte, ev *Event) error
 
-	// AppendMessage appends to dst the encoded message of a member.
-	AppendMessage(dst, body []byte) ([]byte, error)
-	// ParseMessage decodes what AppendMessage encoded. The body may alias
-	// frame. Errors are those of ParseEvent.
-	ParseMessage(frame []byte) (body []byte, err error)
+	// AppendRequest appends the encoded req, which it does not change, to dst and
+	// returns the extended slice, or [ErrNoFrame] if this codec does not say such
+	// a request.
+	AppendRequest(dst []byte, req *Request) ([]byte, error)
+	// ParseRequest decodes into req, which is zero, what AppendRequest encoded.
+	// What it sets may alias frame. Errors are those of ParseEvent.
+	ParseRequest(frame []byte, req *Request) error
 
+	// Features returns what this codec can say. It returns the same at each call.
+	Features() Features
+}
+
+// Features are what a [Codec] can say beside messages. The zero Features are
+// those of a codec that says nothing else.
+type Features struct {
+	// Hello: a connection begins with a [ReqHello], which the room answers with a
+	// [Welcome] or [Refused] event.
+	Hello bool
+	// Numbers: the codec has Hello and Gaps, a [ReqSay] may have a Number, which the room
+	// answers with an [Ack], and there is a [ReqGoodbye]. Members can resume then,
+	// see [WithSessions].
+	Numbers bool
+	// Gaps: the codec says a [Gap], so that [Skip] is possible.
+	Gaps bool
+	// Pings: the codec says [Ping] and [Pong] in both directions, see [WithHeartbeat].
+	Pings bool
+}
+
+// A FrameBounder is a [Codec] that bounds its frames by itself. Others are taken
+// to need six bytes for each of a body and 1 KiB more.
+type FrameBounder interface {
+	Codec
 	// MaxFrame returns the length that no frame exceeds, towards the room and
-	// towards a member, when no body exceeds maxBody bytes.
+	// towards a member, if no body exceeds maxBody bytes.
 	MaxFrame(maxBody int) (toRoom, toMember int)
 }
 
-// A Greeter is a [Codec] whose connections begin with a hello from the
-// dialling end, which the room answers with a [Welcome] or [Refused] event.
-// [JSON] is one.
-type Greeter interface {
-	Codec
-	// AppendHello appends the encoded h to dst.
-	AppendHello(dst []byte, h *Hello) ([]byte, error)
-	// ParseHello decodes into h, which is zero, what AppendHello encoded.
-	ParseHello(frame []byte, h *Hello) error
+// RequestKind says what a [Request] is.
+type RequestKind uint8
+
+// The kinds of requests.
+const (
+	// ReqSay sends Body to everyone else.
+	ReqSay RequestKind = iota + 1
+	// ReqHello begins a connection, if the codec has it.
+	ReqHello
+	// ReqPing asks for a [Pong].
+	ReqPing
+	// ReqPong answers a [Ping].
+	ReqPong
+	// ReqGoodbye says that the member leaves for good.
+	ReqGoodbye
+)
+
+var requestNames = [...]string{"RequestKind(0)", "ReqSay", "ReqHello", "ReqPing", "ReqPong", "ReqGoodbye"}
+
+// String returns the name of the constant, "ReqSay" for [ReqSay].
+func (k RequestKind) String() string {
+	if int(k) < len(requestNames) {
+		return requestNames[k]
+	}
+	return "RequestKind(?)"
 }
 
-// Hello is what a conn says first, where its codec is a [Greeter].
+// A Request is what a member sends to the room.
+type Request struct {
+	Kind RequestKind
+	// Number, in a ReqSay, is the message's number, which rises with each message
+	// of a member; 0 if it has none.
+	Number uint64
+	// Body is the message of a ReqSay.
+	Body []byte
+	// Hello is what a ReqHello says; nil in all others.
+	Hello *Hello
+}
+
+// Hello is what a dialling end sends first, if its codec has a hello.
 type Hello struct {
 	Name    string  // the name that it wishes for; empty: the room chooses
 	Ping    bool    // it wishes to be pinged while it is silent
 	History int     // how many messages of history it wants at most; 0: all, negative: none
-	Auth    Secret  // for the room's [Handshake] hook, see [Conn.Hello]
+	Auth    Secret  // for the room's handshake hook, see [Newcomer.Hello]
 	Resume  *Resume // the member that it was, see [WithSessions]; nil: a new one
 }
 
-// A Pinger is a [Codec] that has heartbeats, see [WithHeartbeat]: a ping, and
-// the pong that answers it, which are no events. They look the same in both
-// directions, and a framing must be able to carry them. [JSON] is one.
-//
-// ParseEvent and ParseMessage return [ErrPing] for a ping and [ErrPong] for a pong.
-type Pinger interface {
-	Codec
-	// AppendPing appends a ping to dst.
-	AppendPing(dst []byte) []byte
-	// AppendPong appends the answer to dst.
-	AppendPong(dst []byte) []byte
+// A Resume is what a hello says to continue a member's stream.
+type Resume struct {
+	Token Secret // of the last Welcome
+	Epoch string // of the first
+	Seq   uint64 // of the last event that was received, or what the Welcome said
 }
 
-// Text is the default codec, for people: what a room says is a line to read,
-// what a member says is the line that it typed.
+// Text is the default codec, for people: an event is a line to read, and what a
+// member sends is the line that it typed.
 //
 //	ada: hi                  a message of the member ada
 //	*: hi                    a message of the room itself, or a Direct
@@ -82,7 +130,7 @@ type Pinger interface {
 //	* 12 messages skipped    a Gap; "* 1 message skipped" for one
 //	* goodbye: reason        a Goodbye or a Refused; "* goodbye" without a reason
 //
-// A Welcome is not said. No name holds a space or a colon or is "*", so no
+// Other events have no line. No name holds a space or a colon or is "*", so no
 // member can forge another's line or a notice.
 //
 // Towards members, bodies and reasons are shown safe for a terminal: control
@@ -91,31 +139,34 @@ type Pinger interface {
 // U+2069), U+FEFF and bytes that are not UTF-8 stand as \x1b (ASCII and bytes)
 // or \u{202e} (other characters). A backslash stays as it is: an escape is for
 // the eye, the two cannot be told apart, and ParseEvent undoes nothing.
-// Towards the room the body is the frame, byte for byte, and an empty line is
-// no message: AppendMessage refuses it, ParseMessage ignores it.
+// Towards the room the body is the frame, byte for byte. An empty line says nothing
+// in either direction.
 //
 // ParseEvent gives typed events. Names that no room allows are no names, and a
 // line of none of the forms above is a Message of the room itself with the
 // whole line as its Body: that is what another program that speaks in lines
-// says. An empty line is ignored. A Gap has GapFrom 1 and GapTo the number of
-// messages, because the line does not tell which they were.
+// sends. A Gap is one of that many messages from 1 on, because the line does not
+// tell which they were.
 type Text struct{}
 
-var _ Codec = Text{}
+var _ FrameBounder = Text{}
 
-// maxReasonBytes is how much of an Event's Text the built-in codecs say.
+// maxReasonBytes is how much of a reason the built-in codecs write.
 const maxReasonBytes = 512
 
-// AppendEvent appends the line for ev. It returns [ErrNoFrame] for a Welcome,
-// and an error that wraps [ErrNameInvalid] for a name that no member can have.
-// At most 512 bytes of a reason are said.
+// Features returns that the codec has gaps.
+func (Text) Features() Features { return Features{Gaps: true} }
+
+// AppendEvent appends the line for ev. It returns [ErrNoFrame] for an event that
+// has none, and an error that wraps [ErrNameInvalid] for a name that no member can
+// have. At most 512 bytes of a reason are written.
 func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	switch ev.Kind {
 	case Message:
 		if ev.History {
 			dst = ev.Time.UTC().AppendFormat(dst, historyTime)
 		}
-		if ev.From == (Member{}) {
+		if ev.From == (MemberInfo{}) {
 			return appendSafe(append(dst, "*: "...), ev.Body), nil
 		}
 		if err := checkName(ev.From.Name); err != nil {
@@ -138,7 +189,7 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		if err := checkGap(ev); err != nil {
 			return dst, err
 		}
-		n := ev.GapTo - ev.GapFrom + 1
+		n := ev.Gap.Len()
 		dst = strconv.AppendUint(append(dst, "* "...), n, 10)
 		if n == 1 {
 			return append(dst, oneSkipped...), nil
@@ -146,10 +197,10 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		return append(dst, manySkipped...), nil
 	case Goodbye, Refused:
 		dst = append(dst, "* goodbye"...)
-		if ev.Text == "" {
+		if ev.End == nil || ev.End.Text == "" {
 			return dst, nil
 		}
-		return appendSafe(append(dst, ": "...), []byte(cutText(ev.Text, maxReasonBytes))), nil
+		return appendSafe(append(dst, ": "...), []byte(cutText(ev.End.Text, maxReasonBytes))), nil
 	}
 	return dst, ErrNoFrame
 }
@@ -165,8 +216,8 @@ const (
 
 // checkGap returns an error for a Gap that skips nothing. No room makes one.
 func checkGap(ev *Event) error {
-	if ev.GapFrom == 0 || ev.GapTo < ev.GapFrom {
-		return fmt.Errorf("tcproom: gap from %d to %d", ev.GapFrom, ev.GapTo)
+	if ev.Gap.Len() == 0 {
+		return fmt.Errorf("tcproom: a gap of %d to %d", ev.Gap.First, ev.Gap.Last)
 	}
 	return nil
 }
@@ -194,7 +245,7 @@ func (Text) ParseEvent(frame []byte, ev *Event) error {
 	return nil
 }
 
-// parseSaid decodes a line that says who said what, and reports whether it is one.
+// parseSaid decodes the line of a message, and reports whether it is one.
 func parseSaid(line []byte, ev *Event) bool {
 	if body, ok := bytes.CutPrefix(line, []byte("*: ")); ok {
 		*ev = Event{Kind: Message, Body: body}
@@ -202,30 +253,30 @@ func parseSaid(line []byte, ev *Event) bool {
 	}
 	if i := bytes.Index(line[:min(len(line), maxNameBytes+2)], []byte(": ")); i > 0 {
 		if name := string(line[:i]); checkName(name) == nil {
-			*ev = Event{Kind: Message, From: Member{Name: name}, Body: line[i+2:]}
+			*ev = Event{Kind: Message, From: MemberInfo{Name: name}, Body: line[i+2:]}
 			return true
 		}
 	}
 	return false
 }
 
-// parseNotice decodes a line without its "* ", and says whether it is a notice.
+// parseNotice decodes a line without its "* ", and reports whether it is a notice.
 func parseNotice(notice []byte, ev *Event) bool {
 	if string(notice) == "goodbye" {
-		*ev = Event{Kind: Goodbye}
+		*ev = Event{Kind: Goodbye, End: new(EndError)}
 		return true
 	}
 	if reason, ok := bytes.CutPrefix(notice, []byte("goodbye: ")); ok {
-		*ev = Event{Kind: Goodbye, Text: string(reason)}
+		*ev = Event{Kind: Goodbye, End: &EndError{Text: string(reason)}}
 		return true
 	}
 	if n, ok := bytes.CutSuffix(notice, []byte(oneSkipped)); ok && string(n) == "1" {
-		*ev = Event{Kind: Gap, GapFrom: 1, GapTo: 1}
+		*ev = Event{Kind: Gap, Gap: Span{First: 1, Last: 1}}
 		return true
 	}
 	if digits, ok := bytes.CutSuffix(notice, []byte(manySkipped)); ok {
 		n, ok := parseUint(digits)
-		*ev = Event{Kind: Gap, GapFrom: 1, GapTo: n}
+		*ev = Event{Kind: Gap, Gap: Span{First: 1, Last: n}}
 		return ok && n > 1
 	}
 	kind := Join
@@ -237,7 +288,7 @@ func parseNotice(notice []byte, ev *Event) bool {
 	if !ok || len(name) > maxNameBytes || checkName(string(name)) != nil {
 		return false
 	}
-	*ev = Event{Kind: kind, From: Member{Name: string(name)}}
+	*ev = Event{Kind: kind, From: MemberInfo{Name: string(name)}}
 	return true
 }
 
@@ -257,21 +308,26 @@ func parseUint(s []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// AppendMessage appends body as it is. It returns an error that wraps
-// [ErrUnframeable] for an empty one.
-func (Text) AppendMessage(dst, body []byte) ([]byte, error) {
-	if len(body) == 0 {
+// AppendRequest appends the body of a ReqSay as it is. It returns an error that
+// wraps [ErrUnframeable] for an empty one, and [ErrNoFrame] for any other request.
+func (Text) AppendRequest(dst []byte, req *Request) ([]byte, error) {
+	if req.Kind != ReqSay {
+		return dst, ErrNoFrame
+	}
+	if len(req.Body) == 0 {
 		return dst, fmt.Errorf("%w: text: an empty line is no message", ErrUnframeable)
 	}
-	return append(dst, body...), nil
+	return append(dst, req.Body...), nil
 }
 
-// ParseMessage returns frame. The only error is [ErrNoFrame], for an empty one.
-func (Text) ParseMessage(frame []byte) ([]byte, error) {
+// ParseRequest makes a ReqSay of frame. The only error is [ErrNoFrame], for an
+// empty line.
+func (Text) ParseRequest(frame []byte, req *Request) error {
 	if len(frame) == 0 {
-		return nil, ErrNoFrame
+		return ErrNoFrame
 	}
-	return frame, nil
+	req.Kind, req.Body = ReqSay, frame
+	return nil
 }
 
 // MaxFrame returns maxBody towards the room. Towards a member a body takes up
@@ -282,7 +338,7 @@ func (Text) MaxFrame(maxBody int) (toRoom, toMember int) {
 	return max(maxBody, 0), max(message, notice)
 }
 
-// grown returns n*factor + extra, or the largest int where that is larger.
+// grown returns n*factor + extra, or the largest int if that is larger.
 func grown(n, factor, extra int) int {
 	n = max(n, 0)
 	if n > (math.MaxInt-extra)/factor {
@@ -291,13 +347,16 @@ func grown(n, factor, extra int) int {
 	return n*factor + extra
 }
 
-// Raw is the codec that says bodies, byte for byte, and nothing else: what is
-// said by a member, by the room or to this member alone looks the same, and
-// joins, leaves, gaps and history are not told. A member that speaks Raw therefore gets
+// Raw is the codec of bodies, byte for byte, and nothing else: a message of a
+// member, one of the room and one to this member alone look the same, and joins,
+// leaves, gaps and history are not told. A member that speaks Raw therefore gets
 // no Skip policy. At the dialling end each frame is a [Message] with a Body only.
 type Raw struct{}
 
-var _ Codec = Raw{}
+var _ FrameBounder = Raw{}
+
+// Features returns the zero Features.
+func (Raw) Features() Features { return Features{} }
 
 // AppendEvent appends the body of a Message or Direct. It returns [ErrNoFrame]
 // for any other event.
@@ -314,11 +373,20 @@ func (Raw) ParseEvent(frame []byte, ev *Event) error {
 	return nil
 }
 
-// AppendMessage appends body as it is.
-func (Raw) AppendMessage(dst, body []byte) ([]byte, error) { return append(dst, body...), nil }
+// AppendRequest appends the body of a ReqSay. It returns [ErrNoFrame] for any
+// other request.
+func (Raw) AppendRequest(dst []byte, req *Request) ([]byte, error) {
+	if req.Kind != ReqSay {
+		return dst, ErrNoFrame
+	}
+	return append(dst, req.Body...), nil
+}
 
-// ParseMessage returns frame, whatever it is.
-func (Raw) ParseMessage(frame []byte) ([]byte, error) { return frame, nil }
+// ParseRequest makes a ReqSay of frame. It returns no error.
+func (Raw) ParseRequest(frame []byte, req *Request) error {
+	req.Kind, req.Body = ReqSay, frame
+	return nil
+}
 
 // MaxFrame returns maxBody in both directions.
 func (Raw) MaxFrame(maxBody int) (toRoom, toMember int) {

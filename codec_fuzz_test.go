@@ -21,7 +21,7 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string, body []byte) {
 		for _, kind := range []Kind{Message, Join, Leave, Direct, Goodbye} {
-			ev := Event{Kind: kind, From: Member{Name: name}, Body: body, Text: string(body)}
+			ev := Event{Kind: kind, From: MemberInfo{Name: name}, Body: body, End: &EndError{Text: string(body)}}
 			frame, err := Text{}.AppendEvent(nil, &ev)
 			if err != nil {
 				require.ErrorIs(t, err, ErrNameInvalid)
@@ -41,7 +41,7 @@ func FuzzText(f *testing.F) {
 					want.From.Name = name
 				}
 			case Goodbye:
-				want.Text = string(appendSafe(nil, []byte(cutText(string(body), maxReasonBytes))))
+				want.End = &EndError{Text: string(appendSafe(nil, []byte(cutText(string(body), maxReasonBytes))))}
 			default:
 				want.From.Name = name
 			}
@@ -55,7 +55,7 @@ func FuzzText(f *testing.F) {
 			require.Empty(t, body)
 			return
 		}
-		if ev.From != (Member{}) {
+		if ev.From != (MemberInfo{}) {
 			require.NoError(t, checkName(ev.From.Name))
 		}
 		switch ev.Kind {
@@ -135,16 +135,19 @@ func FuzzJSONEvent(f *testing.F) {
 		require.LessOrEqual(t, len(again), toMember)
 		var back Event
 		require.NoError(t, JSON{}.ParseEvent(again, &back))
-		if len(ev.Members) > maxWelcomeMembers {
-			ev.Members = ev.Members[:maxWelcomeMembers]
+		if w := ev.Welcome; w != nil && len(w.Members) > maxWelcomeMembers {
+			w.Members = w.Members[:maxWelcomeMembers]
 		}
-		ev.Text, ev.Code = cutText(ev.Text, maxReasonBytes), cutText(ev.Code, maxCodeBytes)
+		if end := ev.End; end != nil {
+			end.Text = cutText(end.Text, maxReasonBytes)
+			end.Cause = Cause(cutText(string(end.Cause), maxCodeBytes))
+		}
 		require.Equal(t, ev, back)
 		requireSameJSON(t, again, &back)
 	})
 }
 
-// FuzzJSONMessage: no frame makes ParseMessage panic; a body survives the way
+// FuzzJSONMessage: no frame makes ParseRequest panic; a body survives the way
 // to the room, to a member, and through encoding/json.
 func FuzzJSONMessage(f *testing.F) {
 	f.Add([]byte(`{"type":"message","body":"hi"}`), []byte("hi"))
@@ -154,11 +157,11 @@ func FuzzJSONMessage(f *testing.F) {
 		f.Add([]byte(`{"type":"ping"}`), []byte(tt.body))
 	}
 	f.Fuzz(func(t *testing.T, frame, body []byte) {
-		if got, err := (JSON{}).ParseMessage(frame); err == nil {
+		if got, err := parseSay(JSON{}, frame); err == nil {
 			require.NotNil(t, got)
-			again, err := JSON{}.AppendMessage(nil, got)
+			again, err := appendSay(JSON{}, got)
 			require.NoError(t, err)
-			back, err := JSON{}.ParseMessage(again)
+			back, err := parseSay(JSON{}, again)
 			require.NoError(t, err)
 			require.Equal(t, string(got), string(back))
 			// encoding/json reads the same, where it has no freedom.
@@ -170,15 +173,15 @@ func FuzzJSONMessage(f *testing.F) {
 			require.True(t, errors.Is(err, ErrMalformed) != errors.Is(err, ErrNoFrame), "%v", err)
 		}
 
-		message, err := JSON{}.AppendMessage(nil, body)
+		message, err := appendSay(JSON{}, body)
 		require.NoError(t, err)
-		got, err := JSON{}.ParseMessage(message)
+		got, err := parseSay(JSON{}, message)
 		require.NoError(t, err)
 		require.Equal(t, string(body), string(got))
 		toRoom, toMember := JSON{}.MaxFrame(len(body))
 		require.LessOrEqual(t, len(message), toRoom)
 
-		ev := Event{Kind: Message, Seq: 1, From: Member{ID: "1", Name: "ada"}, Time: time.Unix(1, 0).UTC(), Body: append([]byte{}, body...)}
+		ev := Event{Kind: Message, Seq: 1, From: MemberInfo{ID: "1", Name: "ada"}, Time: time.Unix(1, 0).UTC(), Body: append([]byte{}, body...)}
 		event, err := JSON{}.AppendEvent(nil, &ev)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(event), toMember)
@@ -186,29 +189,33 @@ func FuzzJSONMessage(f *testing.F) {
 	})
 }
 
-// FuzzJSONHello: no frame makes ParseHello panic, and a name that may be said
-// arrives.
+// FuzzJSONHello: what ParseRequest makes of a frame is a hello, another request
+// or an error; and a name that may be said arrives.
 func FuzzJSONHello(f *testing.F) {
 	f.Add([]byte(`{"type":"hello","name":"ada"}`), "ada")
 	f.Add([]byte(`{"type":"hello"}`), `a"\`)
 	f.Add([]byte(`{"name":"\u0000","type":"hello","auth":{"a":[1]}}`), "žofie")
 	f.Fuzz(func(t *testing.T, frame []byte, name string) {
-		var h Hello
-		if err := (JSON{}).ParseHello(frame, &h); err != nil {
+		var req Request
+		if err := (JSON{}).ParseRequest(frame, &req); err != nil {
 			require.True(t, errors.Is(err, ErrMalformed) != errors.Is(err, ErrNoFrame), "%v", err)
-			require.Zero(t, h)
+			require.Zero(t, req)
 		}
-		require.True(t, utf8.ValidString(h.Name))
+		require.Equal(t, req.Kind == ReqHello, req.Hello != nil)
+		if req.Hello != nil {
+			require.True(t, utf8.ValidString(req.Hello.Name))
+		}
 
-		hello, err := JSON{}.AppendHello(nil, &Hello{Name: name})
+		hello, err := JSON{}.AppendRequest(nil, &Request{Kind: ReqHello, Hello: &Hello{Name: name}})
 		if err != nil {
 			require.ErrorIs(t, err, ErrNameInvalid)
 			require.Error(t, checkName(name))
 			return
 		}
-		var back, plain Hello
-		require.NoError(t, JSON{}.ParseHello(hello, &back))
-		require.Equal(t, name, back.Name)
+		var back Request
+		var plain Hello
+		require.NoError(t, JSON{}.ParseRequest(hello, &back))
+		require.Equal(t, Request{Kind: ReqHello, Hello: &Hello{Name: name}}, back)
 		require.NoError(t, json.Unmarshal(hello, &plain))
 		require.Equal(t, name, plain.Name)
 	})

@@ -15,17 +15,17 @@ import (
 // JSON is the codec for programs: one JSON object a frame, without a newline
 // in it, so that every framing carries it. docs/wire.md lists the objects.
 //
-// It is a [Greeter]: the dialling end begins with a hello, the room answers
-// with a welcome or a refused.
+// The dialling end begins with a hello, the room answers with a welcome or a
+// refused. It has all [Features].
 //
-// A body arrives byte for byte: as "body" where it is valid UTF-8, otherwise
-// as "data" in base64. Both ends read by these rules:
+// A body arrives byte for byte: as "body" if it is valid UTF-8, otherwise as
+// "data" in base64. Both ends read by these rules:
 //
 //   - Fields may come in any order; names of fields are case-sensitive; unknown
 //     fields are ignored; null means absent.
 //   - An object of an unknown type is ignored: the error wraps [ErrNoFrame] and
-//     quotes the type. An empty frame is ignored too, also before the hello: it
-//     is the keep-alive of some load balancers.
+//     quotes the type. An empty frame is ignored too: some load balancers send
+//     them to keep a connection alive.
 //   - U+FEFF, the byte order mark, may stand before the object that an end
 //     begins with: a hello, a welcome or a refused. Elsewhere it is malformed.
 //   - Anything else than one object of valid UTF-8 is malformed, and so are a
@@ -35,22 +35,24 @@ import (
 //     for it, and a replacement would change the body.
 type JSON struct{}
 
-var (
-	_ Resumer = JSON{}
-	_ Pinger  = JSON{}
-)
+var _ FrameBounder = JSON{}
 
 const (
 	maxIDBytes        = 64  // of an ID and of an epoch
-	maxCodeBytes      = 64  // of a Code, of which the rest is cut
+	maxCodeBytes      = 64  // of a cause, of which the rest is cut
 	maxWelcomeMembers = 256 // of the list in a Welcome
 )
 
-// AppendEvent appends the object for ev. Of a Text at most 512 bytes are said,
-// of a Code 64, of a Welcome's Members the first 256. It returns an error that
-// wraps [ErrNameInvalid] for a name that no member can have, and an error for
-// an ID or epoch of more than 64 bytes or of others than printable ASCII.
-// [ErrNoFrame] is for events of no known Kind only.
+// Features returns that the codec has all of them.
+func (JSON) Features() Features {
+	return Features{Hello: true, Numbers: true, Gaps: true, Pings: true}
+}
+
+// AppendEvent appends the object for ev. Of a reason at most 512 bytes are
+// written, of a cause 64, of a Welcome's Members the first 256. It returns an error
+// that wraps [ErrNameInvalid] for a name that no member can have, and an error for
+// an ID, epoch or token of more than 64 bytes or of others than printable ASCII.
+// [ErrNoFrame] is for the events that a [Client] makes, and unknown kinds.
 func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	var out []byte
 	var err error
@@ -64,40 +66,33 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 	case Join, Leave:
 		if out, err = appendHead(dst, ev); err == nil {
-			if ev.Kind == Leave && ev.Text != "" {
-				out = appendText(append(out, `,"reason":`...), ev.Text, maxReasonBytes)
+			if ev.Kind == Leave && ev.End != nil && ev.End.Text != "" {
+				out = appendText(append(out, `,"reason":`...), ev.End.Text, maxReasonBytes)
 			}
 			out = append(out, '}')
 		}
 	case Gap:
 		if err = checkGap(ev); err == nil {
-			out = strconv.AppendUint(append(dst, `{"type":"gap","first":`...), ev.GapFrom, 10)
-			out = strconv.AppendUint(append(out, `,"last":`...), ev.GapTo, 10)
+			out = strconv.AppendUint(append(dst, `{"type":"gap","first":`...), ev.Gap.First, 10)
+			out = strconv.AppendUint(append(out, `,"last":`...), ev.Gap.Last, 10)
 			out = append(out, '}')
 		}
 	case Goodbye:
-		out = append(dst, `{"type":"goodbye"`...)
-		if ev.Code != "" {
-			out = appendText(append(out, `,"code":`...), ev.Code, maxCodeBytes)
-		}
-		out = appendRetry(out, ev)
-		if ev.Text != "" {
-			out = appendText(append(out, `,"reason":`...), ev.Text, maxReasonBytes)
-		}
-		out = append(out, '}')
+		out = appendGoodbye(dst, ev.End)
 	case Refused:
-		out = appendText(append(dst, `{"type":"refused","code":`...), ev.Code, maxCodeBytes)
-		out = appendRetry(out, ev)
-		out = appendText(append(out, `,"message":`...), ev.Text, maxReasonBytes)
-		out = append(out, '}')
+		out = appendRefused(dst, ev.End)
 	case Ack:
-		out = strconv.AppendUint(append(dst, `{"type":"ack","id":`...), ev.ID, 10)
+		out = strconv.AppendUint(append(dst, `{"type":"ack","id":`...), ev.Number, 10)
 		if ev.Seq != 0 {
 			out = strconv.AppendUint(append(out, `,"seq":`...), ev.Seq, 10)
 		}
 		out = append(out, '}')
 	case Welcome:
 		out, err = appendWelcome(dst, ev)
+	case Ping:
+		out = append(dst, ping...)
+	case Pong:
+		out = append(dst, pong...)
 	default:
 		err = ErrNoFrame
 	}
@@ -107,19 +102,51 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	return out, nil
 }
 
+// What is the same in both directions.
+const (
+	ping = `{"type":"ping"}`
+	pong = `{"type":"pong"}`
+)
+
+// appendGoodbye appends the object of a Goodbye; nil is the zero EndError.
+func appendGoodbye(dst []byte, end *EndError) []byte {
+	dst = append(dst, `{"type":"goodbye"`...)
+	if end != nil {
+		if end.Cause != "" {
+			dst = appendText(append(dst, `,"code":`...), string(end.Cause), maxCodeBytes)
+		}
+		dst = appendRetry(dst, end)
+		if end.Text != "" {
+			dst = appendText(append(dst, `,"reason":`...), end.Text, maxReasonBytes)
+		}
+	}
+	return append(dst, '}')
+}
+
+// appendRefused appends the object of a Refused; nil is the zero EndError.
+func appendRefused(dst []byte, end *EndError) []byte {
+	if end == nil {
+		end = new(EndError)
+	}
+	dst = appendText(append(dst, `{"type":"refused","code":`...), string(end.Cause), maxCodeBytes)
+	dst = appendRetry(dst, end)
+	dst = appendText(append(dst, `,"message":`...), end.Text, maxReasonBytes)
+	return append(dst, '}')
+}
+
 // appendRetry appends whether, and when, the client is to come back.
-func appendRetry(dst []byte, ev *Event) []byte {
-	if ev.Final {
+func appendRetry(dst []byte, end *EndError) []byte {
+	if end.Final {
 		dst = append(dst, `,"retry":false`...)
 	}
-	if ms := ev.RetryAfter.Milliseconds(); ms > 0 {
+	if ms := end.RetryAfter.Milliseconds(); ms > 0 {
 		dst = strconv.AppendInt(append(dst, `,"retryAfter":`...), ms, 10)
 	}
 	return dst
 }
 
 // appendHead appends the fields that messages, joins and leaves share: type,
-// seq, from and time, the last three where the event has them.
+// seq, from and time, the last three if the event has them.
 func appendHead(dst []byte, ev *Event) ([]byte, error) {
 	dst = append(dst, `{"type":"`...)
 	switch ev.Kind {
@@ -135,7 +162,7 @@ func appendHead(dst []byte, ev *Event) ([]byte, error) {
 	if ev.Seq != 0 {
 		dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
 	}
-	if ev.From != (Member{}) || ev.Kind == Join || ev.Kind == Leave {
+	if ev.From != (MemberInfo{}) || ev.Kind == Join || ev.Kind == Leave {
 		var err error
 		if dst, err = appendMember(append(dst, `,"from":{`...), &ev.From); err != nil {
 			return nil, err
@@ -153,8 +180,13 @@ func appendHead(dst []byte, ev *Event) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
+// appendWelcome appends the object of a Welcome, whose WelcomeInfo may be nil.
 func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
-	dst, err := appendID(append(dst, `{"type":"welcome","epoch":`...), ev.Epoch)
+	w := ev.Welcome
+	if w == nil {
+		w = new(WelcomeInfo)
+	}
+	dst, err := appendID(append(dst, `{"type":"welcome","epoch":`...), w.Epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -163,34 +195,34 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 		return nil, err
 	}
 	dst = append(dst, `,"members":[`...)
-	for i := range ev.Members[:min(len(ev.Members), maxWelcomeMembers)] {
+	for i := range w.Members[:min(len(w.Members), maxWelcomeMembers)] {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = appendMember(append(dst, '{'), &ev.Members[i]); err != nil {
+		if dst, err = appendMember(append(dst, '{'), &w.Members[i]); err != nil {
 			return nil, err
 		}
 		dst = append(dst, '}')
 	}
-	dst = strconv.AppendUint(append(dst, `],"total":`...), uint64(max(ev.Total, 0)), 10)
-	if ev.Outcome != "" {
-		if dst, err = appendID(append(dst, `,"outcome":`...), ev.Outcome); err != nil {
+	dst = strconv.AppendUint(append(dst, `],"total":`...), uint64(max(w.Total, 0)), 10)
+	if w.Outcome != "" {
+		if dst, err = appendID(append(dst, `,"outcome":`...), w.Outcome); err != nil {
 			return nil, err
 		}
 	}
-	if ev.Token != "" {
-		if dst, err = appendSecret(append(dst, `,"token":`...), ev.Token); err != nil {
+	if w.Token != "" {
+		if dst, err = appendSecret(append(dst, `,"token":`...), "token", w.Token); err != nil {
 			return nil, err
 		}
 	}
-	if ev.ID != 0 {
-		dst = strconv.AppendUint(append(dst, `,"lastId":`...), ev.ID, 10)
+	if ev.Number != 0 {
+		dst = strconv.AppendUint(append(dst, `,"lastId":`...), ev.Number, 10)
 	}
 	return append(dst, '}'), nil
 }
 
 // appendMember appends the two fields of m, without braces.
-func appendMember(dst []byte, m *Member) ([]byte, error) {
+func appendMember(dst []byte, m *MemberInfo) ([]byte, error) {
 	if err := checkName(m.Name); err != nil {
 		return nil, err
 	}
@@ -205,21 +237,30 @@ func appendID(dst []byte, id string) ([]byte, error) {
 	if len(id) > maxIDBytes {
 		return nil, fmt.Errorf("tcproom: id %s: %d bytes, of at most %d", quotePeer(id), len(id), maxIDBytes)
 	}
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] >= 0x7f {
-			return nil, fmt.Errorf("tcproom: id %s: not printable ASCII", quotePeer(id))
-		}
+	if !printableASCII(id) {
+		return nil, fmt.Errorf("tcproom: id %s: not printable ASCII", quotePeer(id))
 	}
 	return appendToken(dst, id), nil
 }
 
-// appendSecret is appendID whose error does not show s.
-func appendSecret(dst []byte, s Secret) ([]byte, error) {
-	dst, err := appendID(dst, string(s))
-	if err != nil {
-		return nil, fmt.Errorf("tcproom: token of %d bytes: not at most %d of printable ASCII", len(s), maxIDBytes)
+// appendSecret is appendID with errors that do not quote it.
+func appendSecret(dst []byte, what string, s Secret) ([]byte, error) {
+	if len(s) > maxIDBytes {
+		return nil, fmt.Errorf("tcproom: %s: %d bytes, of at most %d", what, len(s), maxIDBytes)
 	}
-	return dst, nil
+	if !printableASCII(string(s)) {
+		return nil, fmt.Errorf("tcproom: %s: not printable ASCII", what)
+	}
+	return appendToken(dst, string(s)), nil
+}
+
+func printableASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // appendToken appends a string that has passed checkName or appendID: a quote
@@ -250,17 +291,42 @@ func appendBody(dst, body []byte) []byte {
 	return append(dst, '"')
 }
 
-// AppendMessage appends the object for a message towards the room.
-func (JSON) AppendMessage(dst, body []byte) ([]byte, error) {
-	return append(appendBody(append(dst, `{"type":"message",`...), body), '}'), nil
+// AppendRequest appends the object for req. For a hello it returns an error that
+// wraps [ErrNameInvalid] for a name that no room allows, and an error for a token or
+// epoch of more than 64 bytes or of others than printable ASCII. [ErrNoFrame] is
+// for unknown kinds only.
+func (JSON) AppendRequest(dst []byte, req *Request) ([]byte, error) {
+	switch req.Kind {
+	case ReqSay:
+		out := append(dst, `{"type":"message",`...)
+		if req.Number != 0 {
+			out = append(strconv.AppendUint(append(out, `"id":`...), req.Number, 10), ',')
+		}
+		return append(appendBody(out, req.Body), '}'), nil
+	case ReqHello:
+		h := req.Hello
+		if h == nil {
+			h = new(Hello)
+		}
+		out, err := appendHello(dst, h)
+		if err != nil {
+			return dst, err
+		}
+		return out, nil
+	case ReqPing:
+		return append(dst, ping...), nil
+	case ReqPong:
+		return append(dst, pong...), nil
+	case ReqGoodbye:
+		return append(dst, `{"type":"goodbye"}`...), nil
+	}
+	return dst, ErrNoFrame
 }
 
-// AppendHello appends the object that a conn begins with. It returns an error
-// that wraps [ErrNameInvalid] for a name that no room allows.
-func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
+func appendHello(dst []byte, h *Hello) (_ []byte, err error) {
 	if h.Name != "" {
 		if err := checkName(h.Name); err != nil {
-			return dst, err
+			return nil, err
 		}
 	}
 	dst = append(dst, `{"type":"hello"`...)
@@ -274,14 +340,13 @@ func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
 		dst = appendText(append(dst, `,"auth":`...), string(h.Auth), len(h.Auth))
 	}
 	if r := h.Resume; r != nil {
-		out, err := appendSecret(append(dst, `,"resume":{"token":`...), r.Token)
-		if err == nil {
-			out, err = appendID(append(out, `,"epoch":`...), r.Epoch)
+		if dst, err = appendSecret(append(dst, `,"resume":{"token":`...), "resume token", r.Token); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return dst, err
+		if dst, err = appendID(append(dst, `,"epoch":`...), r.Epoch); err != nil {
+			return nil, err
 		}
-		dst = append(strconv.AppendUint(append(out, `,"seq":`...), r.Seq, 10), '}')
+		dst = append(strconv.AppendUint(append(dst, `,"seq":`...), r.Seq, 10), '}')
 	}
 	if h.History != 0 {
 		dst = strconv.AppendUint(append(dst, `,"history":`...), uint64(max(h.History, 0)), 10)
@@ -289,25 +354,10 @@ func (JSON) AppendHello(dst []byte, h *Hello) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// AppendNumbered appends the object for a message with a number.
-func (JSON) AppendNumbered(dst []byte, id uint64, body []byte) ([]byte, error) {
-	dst = strconv.AppendUint(append(dst, `{"type":"message","id":`...), id, 10)
-	return append(appendBody(append(dst, ','), body), '}'), nil
-}
-
-// AppendGoodbye appends the object of a member that leaves for good.
-func (JSON) AppendGoodbye(dst []byte) []byte { return append(dst, `{"type":"goodbye"}`...) }
-
-// AppendPing appends the object of a ping.
-func (JSON) AppendPing(dst []byte) []byte { return append(dst, `{"type":"ping"}`...) }
-
-// AppendPong appends the object of a pong.
-func (JSON) AppendPong(dst []byte) []byte { return append(dst, `{"type":"pong"}`...) }
-
 // MaxFrame counts six bytes for each of a body, for its escapes. Towards the
 // room it adds 1 KiB, for the rest of a message or hello and for what other
 // programs put there: white space, fields that are not read. Towards a member
-// no frame is smaller bounded than the largest welcome, some 170 KB.
+// no bound is smaller than the largest welcome, some 170 KB.
 func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 	const (
 		seq     = len("18446744073709551615")
@@ -320,7 +370,7 @@ func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 	return grown(maxBody, maxJSON, 1<<10), max(grown(maxBody, maxJSON, message), welcome)
 }
 
-// ParseEvent decodes an object from the room. It sets ev only where it returns nil.
+// ParseEvent decodes an object from the room. It sets ev only if it returns nil.
 func (JSON) ParseEvent(frame []byte, ev *Event) error {
 	rest, marked := cutMark(frame)
 	obj, typ, err := parseFrame(rest)
@@ -347,14 +397,16 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 		e.Kind = Refused
 	case "ack":
 		e.Kind = Ack
-	default:
-		if err = noEvent(typ); marked {
-			err = malformed("a byte order mark before the type %s", quotePeer(typ))
-		}
-		return err
+	case "ping":
+		e.Kind = Ping
+	case "pong":
+		e.Kind = Pong
 	}
 	if marked && e.Kind != Welcome && e.Kind != Refused {
-		return malformed("a byte order mark before a %s", e.Kind)
+		return malformed("a byte order mark before the type %s", quotePeer(typ))
+	}
+	if e.Kind == 0 {
+		return unknownType(typ)
 	}
 	if err := obj.event(&e); err != nil {
 		return err
@@ -363,67 +415,49 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 	return nil
 }
 
-// ParseMessage decodes an object from a member. A second hello is malformed.
-func (JSON) ParseMessage(frame []byte) (body []byte, err error) {
-	_, body, err = JSON{}.ParseNumbered(frame)
-	if err == ErrGoodbye {
-		return nil, unknownType([]byte("goodbye"))
-	}
-	return body, err
-}
-
-// ParseNumbered decodes an object from a member.
-func (JSON) ParseNumbered(frame []byte) (id uint64, body []byte, err error) {
-	obj, typ, err := parseFrame(frame)
-	if err != nil {
-		return 0, nil, err
-	}
-	switch string(typ) {
-	case "message":
-		if id, err = obj.number(fieldID); err != nil {
-			return 0, nil, err
-		}
-		body, err = obj.body()
-		return id, body, err
-	case "hello":
-		return 0, nil, malformed("a second hello")
-	case "goodbye":
-		return 0, nil, ErrGoodbye
-	}
-	return 0, nil, noEvent(typ)
-}
-
-// ParseHello decodes the object that a conn begins with. A message in its
-// place is malformed. The name may be any string: whether a member can have
-// it is for the room to say.
-func (JSON) ParseHello(frame []byte, h *Hello) error {
-	frame, _ = cutMark(frame)
-	obj, typ, err := parseFrame(frame)
+// ParseRequest decodes an object from a member. It sets req only if it returns
+// nil. The name in a hello may be any string: whether a member can have it is for
+// the room to say.
+func (JSON) ParseRequest(frame []byte, req *Request) error {
+	rest, marked := cutMark(frame)
+	obj, typ, err := parseFrame(rest)
 	if err != nil {
 		return err
 	}
-	switch string(typ) {
-	case "hello":
-		return obj.hello(h)
-	case "message":
-		return malformed("a message before the hello")
+	if marked && string(typ) != "hello" {
+		return malformed("a byte order mark before the type %s", quotePeer(typ))
 	}
-	return unknownType(typ)
+	switch string(typ) {
+	case "message":
+		number, err := obj.number(fieldID)
+		if err != nil {
+			return err
+		}
+		body, err := obj.body()
+		if err != nil {
+			return err
+		}
+		req.Kind, req.Number, req.Body = ReqSay, number, body
+	case "hello":
+		h, err := obj.hello()
+		if err != nil {
+			return err
+		}
+		req.Kind, req.Hello = ReqHello, h
+	case "ping":
+		req.Kind = ReqPing
+	case "pong":
+		req.Kind = ReqPong
+	case "goodbye":
+		req.Kind = ReqGoodbye
+	default:
+		return unknownType(typ)
+	}
+	return nil
 }
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: JSON: %s", ErrMalformed, fmt.Sprintf(format, args...))
-}
-
-// noEvent is the error for a type that says nothing.
-func noEvent(typ []byte) error {
-	switch string(typ) {
-	case "ping":
-		return ErrPing
-	case "pong":
-		return ErrPong
-	}
-	return unknownType(typ)
 }
 
 func unknownType(typ []byte) error {
@@ -473,7 +507,7 @@ var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data"
 	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId"}
 
 // object holds the values of the known fields as they stand in the frame; nil
-// where a field is absent or null.
+// for a field that is absent or null.
 type object struct {
 	seen   [numFields]bool
 	values [numFields][]byte
@@ -539,22 +573,26 @@ func badSyntax(s *jsonscan.Scanner, err error) error {
 func (o *object) event(e *Event) (err error) {
 	switch e.Kind {
 	case Gap:
-		if e.GapFrom, err = o.uint(fieldFirst); err != nil {
+		if e.Gap.First, err = o.uint(fieldFirst); err != nil {
 			return err
 		}
-		if e.GapTo, err = o.uint(fieldLast); err != nil {
+		if e.Gap.Last, err = o.uint(fieldLast); err != nil {
 			return err
 		}
 		if checkGap(e) != nil {
-			return malformed("gap of %d to %d", e.GapFrom, e.GapTo)
+			return malformed("a gap of %d to %d", e.Gap.First, e.Gap.Last)
 		}
 		return nil
 	case Goodbye:
-		return o.farewell(e, fieldReason)
+		e.End, err = o.farewell(fieldReason)
+		return err
 	case Refused:
-		return o.farewell(e, fieldMessage)
+		e.End, err = o.farewell(fieldMessage)
+		return err
+	case Ping, Pong:
+		return nil
 	case Ack:
-		if e.ID, err = o.number(fieldID); err != nil {
+		if e.Number, err = o.number(fieldID); err != nil {
 			return err
 		}
 		e.Seq, err = o.uint(fieldSeq)
@@ -581,43 +619,55 @@ func (o *object) event(e *Event) (err error) {
 			e.History, err = o.bool(fieldHistory)
 		}
 	case Leave:
-		e.Text, err = o.text(fieldReason)
+		var reason string
+		if reason, err = o.text(fieldReason); err == nil && reason != "" {
+			e.End = &EndError{Text: reason}
+		}
 	}
 	return err
 }
 
 // farewell decodes why, in the given field, and whether to come back.
-func (o *object) farewell(e *Event, why field) (err error) {
-	if e.Code, err = o.text(fieldCode); err != nil {
-		return err
+func (o *object) farewell(why field) (*EndError, error) {
+	code, err := o.text(fieldCode)
+	if err != nil {
+		return nil, err
 	}
-	if e.Text, err = o.text(why); err != nil {
-		return err
+	text, err := o.text(why)
+	if err != nil {
+		return nil, err
 	}
 	retry, err := o.bool(fieldRetry)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.Final = !retry && o.values[fieldRetry] != nil
 	ms, err := o.uint(fieldRetryAfter)
-	e.RetryAfter = time.Duration(min(ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return &EndError{
+		Cause: Cause(code), Text: text,
+		Final:      !retry && o.values[fieldRetry] != nil,
+		RetryAfter: time.Duration(min(ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond,
+	}, nil
 }
 
 func (o *object) welcome(e *Event) (err error) {
-	if e.Epoch, err = o.text(fieldEpoch); err != nil {
+	w := new(WelcomeInfo)
+	if w.Epoch, err = o.text(fieldEpoch); err != nil {
 		return err
 	}
-	if e.Outcome, err = o.text(fieldOutcome); err != nil {
+	if w.Outcome, err = o.text(fieldOutcome); err != nil {
 		return err
 	}
-	if e.Token, err = o.secret(fieldToken); err != nil {
+	token, err := o.text(fieldToken)
+	if err != nil {
 		return err
 	}
 	if e.Seq, err = o.uint(fieldSeq); err != nil {
 		return err
 	}
-	if e.ID, err = o.uint(fieldLastID); err != nil {
+	if e.Number, err = o.uint(fieldLastID); err != nil {
 		return err
 	}
 	if e.From, err = o.member(); err != nil {
@@ -630,64 +680,73 @@ func (o *object) welcome(e *Event) (err error) {
 	if total > math.MaxInt {
 		return malformed("total %d", total)
 	}
-	e.Total = int(total)
-	list := o.values[fieldMembers]
+	if w.Members, err = parseMembers(o.values[fieldMembers]); err != nil {
+		return err
+	}
+	w.Token, w.Total = Secret(token), int(total)
+	e.Welcome = w
+	return nil
+}
+
+// parseMembers decodes a list of members, nil if the field is absent. Its syntax
+// is right.
+func parseMembers(list []byte) (members []MemberInfo, err error) {
 	if list == nil {
-		return nil
+		return nil, nil
 	}
 	s := jsonscan.Scanner{Text: list}
 	if !s.Next('[') {
-		return malformed("members is not an array: %s", quotePeer(list))
+		return nil, malformed("members is not an array: %s", quotePeer(list))
 	}
 	for !s.Next(']') {
-		m, err := s.Value(1)
+		value, err := s.Value(1)
 		if err != nil {
-			return badSyntax(&s, err)
+			return nil, badSyntax(&s, err)
 		}
-		member, err := parseMember(m)
+		m, err := parseMember(value)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		e.Members = append(e.Members, member)
+		members = append(members, m)
 		s.Next(',')
 	}
-	return nil
+	return members, nil
 }
 
 // parseMember decodes an object with an id and a name. value has been read
 // before, so its syntax is right.
-func parseMember(value []byte) (Member, error) {
+func parseMember(value []byte) (MemberInfo, error) {
 	s := jsonscan.Scanner{Text: value}
 	if !s.Next('{') {
-		return Member{}, malformed("not a member: %s", quotePeer(value))
+		return MemberInfo{}, malformed("not a member: %s", quotePeer(value))
 	}
 	var obj object
 	if err := obj.read(&s); err != nil {
-		return Member{}, err
+		return MemberInfo{}, err
 	}
 	return obj.member()
 }
 
 // member decodes id and name, in one allocation for both.
-func (o *object) member() (Member, error) {
+func (o *object) member() (MemberInfo, error) {
 	var buf [maxIDBytes + maxNameBytes]byte
 	both, err := o.appendString(buf[:0], fieldID)
 	if err != nil {
-		return Member{}, err
+		return MemberInfo{}, err
 	}
 	n := len(both)
 	if both, err = o.appendString(both, fieldName); err != nil {
-		return Member{}, err
+		return MemberInfo{}, err
 	}
 	s := string(both)
-	m := Member{ID: s[:n], Name: s[n:]}
+	m := MemberInfo{ID: s[:n], Name: s[n:]}
 	if err := checkName(m.Name); err != nil {
-		return Member{}, malformed("%v", err)
+		return MemberInfo{}, malformed("%v", err)
 	}
 	return m, nil
 }
 
-// body decodes what a message says.
+// body decodes the body of a message.
 func (o *object) body() ([]byte, error) {
 	if o.values[fieldData] == nil {
 		if o.values[fieldBody] == nil {
@@ -725,40 +784,35 @@ func (o *object) time() (t time.Time, err error) {
 	return t.UTC(), nil
 }
 
-func (o *object) secret(f field) (Secret, error) {
-	s, err := o.text(f)
-	return Secret(s), err
-}
-
-func (o *object) hello(h *Hello) error {
+func (o *object) hello() (*Hello, error) {
 	name, err := o.text(fieldName)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	history, err := o.uint(fieldHistory)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ping, err := o.bool(fieldPing)
+	pings, err := o.bool(fieldPing)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	auth, err := o.secret(fieldAuth)
+	auth, err := o.text(fieldAuth)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resume, err := o.resume()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h.Name, h.Ping, h.Auth, h.Resume = name, ping, auth, resume
-	if h.History = int(min(history, math.MaxInt)); history == 0 && o.values[fieldHistory] != nil {
+	h := &Hello{Name: name, Ping: pings, History: int(min(history, math.MaxInt)), Auth: Secret(auth), Resume: resume}
+	if history == 0 && o.values[fieldHistory] != nil {
 		h.History = -1
 	}
-	return nil
+	return h, nil
 }
 
-// resume decodes what a hello wants to continue, nil where it does not say.
+// resume decodes what a hello wants to continue, nil if it does not say so.
 func (o *object) resume() (*Resume, error) {
 	v := o.values[fieldResume]
 	if v == nil {
@@ -766,24 +820,27 @@ func (o *object) resume() (*Resume, error) {
 	}
 	s := jsonscan.Scanner{Text: v}
 	if !s.Next('{') {
-		return nil, malformed("resume is not an object: %s", quotePeer(v))
+		return nil, malformed("resume is not an object")
 	}
 	var obj object
-	err := obj.read(&s)
-	var r Resume
-	if err == nil {
-		r.Token, err = obj.secret(fieldToken)
+	if err := obj.read(&s); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		r.Epoch, err = obj.text(fieldEpoch)
+	token, err := obj.text(fieldToken)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		r.Seq, err = obj.uint(fieldSeq)
+	r := &Resume{Token: Secret(token)}
+	if r.Epoch, err = obj.text(fieldEpoch); err != nil {
+		return nil, err
 	}
-	return &r, err
+	if r.Seq, err = obj.uint(fieldSeq); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// number decodes an id that is a number, 0 where the field is absent.
+// number decodes an id that is a number, 0 if the field is absent.
 func (o *object) number(f field) (uint64, error) {
 	if v := o.values[f]; v != nil && string(v) == "0" {
 		return 0, malformed("%s is 0", fieldNames[f])
@@ -791,7 +848,7 @@ func (o *object) number(f field) (uint64, error) {
 	return o.uint(f)
 }
 
-// uint decodes a whole number, 0 where the field is absent.
+// uint decodes a whole number, 0 if the field is absent.
 func (o *object) uint(f field) (uint64, error) {
 	v := o.values[f]
 	if v == nil {
@@ -804,7 +861,7 @@ func (o *object) uint(f field) (uint64, error) {
 	return n, nil
 }
 
-// bool decodes true or false, which the scanner has read; false where the
+// bool decodes true or false, which the scanner has read; false if the
 // field is absent.
 func (o *object) bool(f field) (bool, error) {
 	v := o.values[f]
@@ -815,14 +872,14 @@ func (o *object) bool(f field) (bool, error) {
 	return false, malformed("%s is not true or false: %s", fieldNames[f], quotePeer(v))
 }
 
-// text decodes a string, "" where the field is absent.
+// text decodes a string, "" if the field is absent.
 func (o *object) text(f field) (string, error) {
 	b, err := o.bytes(f)
 	return string(b), err
 }
 
-// bytes decodes a string. Where it holds no escape, what it returns is a
-// subslice of the frame.
+// bytes decodes a string. If it holds no escape, what it returns is a subslice of
+// the frame.
 func (o *object) bytes(f field) ([]byte, error) {
 	v := o.values[f]
 	if v == nil {
@@ -834,20 +891,28 @@ func (o *object) bytes(f field) ([]byte, error) {
 	return o.appendString(make([]byte, 0, len(v)), f)
 }
 
-// appendString appends the decoded string, nothing where the field is absent.
+// appendString appends the decoded string, nothing if the field is absent.
 func (o *object) appendString(dst []byte, f field) ([]byte, error) {
 	v := o.values[f]
 	if v == nil {
 		return dst, nil
 	}
 	if v[0] != '"' {
-		return nil, malformed("%s is not a string: %s", fieldNames[f], quotePeer(v))
+		return nil, malformed("%s is not a string%s", fieldNames[f], quoteField(f, v))
 	}
 	dst, ok := jsonscan.Unescape(dst, v[1:len(v)-1])
 	if !ok {
-		return nil, malformed("%s holds half a surrogate pair: %s", fieldNames[f], quotePeer(v))
+		return nil, malformed("%s holds half a surrogate pair%s", fieldNames[f], quoteField(f, v))
 	}
 	return dst, nil
+}
+
+// quoteField quotes a value for an error, unless it is a secret.
+func quoteField(f field, value []byte) string {
+	if f == fieldToken || f == fieldAuth {
+		return ""
+	}
+	return ": " + quotePeer(value)
 }
 
 // note keeps the value of a known field. key has its quotes.

@@ -1,12 +1,15 @@
 package tcproom
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,25 +26,26 @@ var jsonEvents = []struct {
 	ev   Event
 	want string
 }{
-	{"message", Event{Kind: Message, Seq: 58, From: Member{ID: "x-1", Name: "ada"}, Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Body: []byte("hi")},
+	{"message", Event{Kind: Message, Seq: 58, From: MemberInfo{ID: "x-1", Name: "ada"}, Time: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), Body: []byte("hi")},
 		`{"type":"message","seq":58,"from":{"id":"x-1","name":"ada"},"time":"2026-05-01T12:00:00Z","body":"hi"}`},
-	{"message with escapes", Event{Kind: Message, Seq: 1, From: Member{ID: "1", Name: "ada"}, Body: []byte("\"\\/\b\f\n\r\t\x00\x1f\x7f<&>\u0085\u2028\u2029\u202aé日👩")},
+	{"message with escapes", Event{Kind: Message, Seq: 1, From: MemberInfo{ID: "1", Name: "ada"}, Body: []byte("\"\\/\b\f\n\r\t\x00\x1f\x7f<&>\u0085\u2028\u2029\u202aé日👩")},
 		"{\"type\":\"message\",\"seq\":1,\"from\":{\"id\":\"1\",\"name\":\"ada\"},\"body\":\"\\\"\\\\/\\u0008\\u000c\\n\\r\\t\\u0000\\u001f\x7f<&>\\u0085\\u2028\\u2029\u202aé日👩\"}"},
 	{"message of bytes", Event{Kind: Message, Seq: 1, Body: []byte{0xff, 0, 0xfe}}, `{"type":"message","seq":1,"data":"/wD+"}`},
 	{"empty message of the room", Event{Kind: Message, Seq: math.MaxUint64, Body: []byte{}}, `{"type":"message","seq":18446744073709551615,"body":""}`},
 	{"direct", Event{Kind: Direct, Time: time.Date(2026, 5, 1, 12, 0, 0, 120e6, time.UTC), Body: []byte("psst")},
 		`{"type":"direct","time":"2026-05-01T12:00:00.12Z","body":"psst"}`},
-	{"join", Event{Kind: Join, Seq: 2, From: Member{ID: "1", Name: `a"\é`}}, `{"type":"join","seq":2,"from":{"id":"1","name":"a\"\\é"}}`},
-	{"leave", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}}, `{"type":"leave","seq":3,"from":{"id":"1","name":"ada"}}`},
-	{"leave with a reason", Event{Kind: Leave, Seq: 3, From: Member{ID: "1", Name: "ada"}, Text: "kicked"},
+	{"join", Event{Kind: Join, Seq: 2, From: MemberInfo{ID: "1", Name: `a"\é`}}, `{"type":"join","seq":2,"from":{"id":"1","name":"a\"\\é"}}`},
+	{"leave", Event{Kind: Leave, Seq: 3, From: MemberInfo{ID: "1", Name: "ada"}}, `{"type":"leave","seq":3,"from":{"id":"1","name":"ada"}}`},
+	{"leave with a reason", Event{Kind: Leave, Seq: 3, From: MemberInfo{ID: "1", Name: "ada"}, End: &EndError{Text: "kicked"}},
 		`{"type":"leave","seq":3,"from":{"id":"1","name":"ada"},"reason":"kicked"}`},
-	{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 154}, `{"type":"gap","first":5,"last":154}`},
-	{"goodbye", Event{Kind: Goodbye, Text: "room closed"}, `{"type":"goodbye","reason":"room closed"}`},
-	{"goodbye without a reason", Event{Kind: Goodbye}, `{"type":"goodbye"}`},
-	{"refused", Event{Kind: Refused, Code: "full", Text: "room is full"}, `{"type":"refused","code":"full","message":"room is full"}`},
-	{"welcome", Event{Kind: Welcome, Epoch: "e", Seq: 57, From: Member{ID: "2", Name: "ada"}, Members: []Member{{"1", "bob"}, {"2", "ada"}}, Total: 3},
+	{"gap", Event{Kind: Gap, Gap: Span{First: 5, Last: 154}}, `{"type":"gap","first":5,"last":154}`},
+	{"goodbye", Event{Kind: Goodbye, End: &EndError{Text: "room closed"}}, `{"type":"goodbye","reason":"room closed"}`},
+	{"goodbye without a reason", Event{Kind: Goodbye, End: new(EndError)}, `{"type":"goodbye"}`},
+	{"refused", Event{Kind: Refused, End: &EndError{Cause: "full", Text: "room is full"}}, `{"type":"refused","code":"full","message":"room is full"}`},
+	{"welcome", Event{Kind: Welcome, Seq: 57, From: MemberInfo{ID: "2", Name: "ada"},
+		Welcome: &WelcomeInfo{Epoch: "e", Members: []MemberInfo{{"1", "bob"}, {"2", "ada"}}, Total: 3}},
 		`{"type":"welcome","epoch":"e","seq":57,"id":"2","name":"ada","members":[{"id":"1","name":"bob"},{"id":"2","name":"ada"}],"total":3}`},
-	{"welcome to an empty room", Event{Kind: Welcome, From: Member{Name: "ada"}}, `{"type":"welcome","epoch":"","seq":0,"id":"","name":"ada","members":[],"total":0}`},
+	{"welcome to an empty room", Event{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: new(WelcomeInfo)}, `{"type":"welcome","epoch":"","seq":0,"id":"","name":"ada","members":[],"total":0}`},
 }
 
 func TestJSONEvents(t *testing.T) {
@@ -60,43 +64,75 @@ func TestJSONEvents(t *testing.T) {
 
 // jsonAny is how a program that uses encoding/json reads our objects.
 type jsonAny struct {
-	Type    string          `json:"type"`
-	Seq     uint64          `json:"seq"`
-	From    json.RawMessage `json:"from"`
-	First   uint64          `json:"first"`
-	Last    uint64          `json:"last"`
-	Time    *time.Time      `json:"time"`
-	Body    *string         `json:"body"`
-	Data    *string         `json:"data"`
-	Reason  string          `json:"reason"`
-	Code    string          `json:"code"`
-	Message string          `json:"message"`
-	Epoch   string          `json:"epoch"`
-	ID      string          `json:"id"`
-	Name    string          `json:"name"`
-	Members []Member        `json:"members"`
-	Total   int             `json:"total"`
+	Type       string          `json:"type"`
+	Seq        uint64          `json:"seq"`
+	From       json.RawMessage `json:"from"`
+	First      uint64          `json:"first"`
+	Last       uint64          `json:"last"`
+	Time       *time.Time      `json:"time"`
+	Body       *string         `json:"body"`
+	Data       *string         `json:"data"`
+	History    bool            `json:"history"`
+	Reason     string          `json:"reason"`
+	Code       string          `json:"code"`
+	Message    string          `json:"message"`
+	Retry      *bool           `json:"retry"`
+	RetryAfter int64           `json:"retryAfter"`
+	Epoch      string          `json:"epoch"`
+	ID         any             `json:"id"` // of a member, or the number of a message
+	Name       string          `json:"name"`
+	Members    []MemberInfo    `json:"members"`
+	Total      int             `json:"total"`
+	Outcome    string          `json:"outcome"`
+	Token      string          `json:"token"`
+	LastID     uint64          `json:"lastId"`
+}
+
+// end returns what a goodbye or refused says.
+func (o *jsonAny) end(text string) *EndError {
+	return &EndError{Cause: Cause(o.Code), Text: text, Final: o.Retry != nil && !*o.Retry, RetryAfter: time.Duration(o.RetryAfter) * time.Millisecond}
+}
+
+// welcome returns what a welcome says beside the member and the seq.
+func (o *jsonAny) welcome() *WelcomeInfo {
+	w := &WelcomeInfo{Epoch: o.Epoch, Members: o.Members, Total: o.Total, Outcome: o.Outcome, Token: Secret(o.Token)}
+	if len(w.Members) == 0 {
+		w.Members = nil
+	}
+	return w
 }
 
 // requireSameJSON fails unless encoding/json reads the event out of frame.
 func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 	tb.Helper()
 	var o jsonAny
-	require.NoError(tb, json.Unmarshal(frame, &o), "%q", frame)
-	got := Event{Seq: o.Seq, Text: o.Reason, Code: o.Code, Epoch: o.Epoch, Members: o.Members, Total: o.Total}
-	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused"}
+	decoder := json.NewDecoder(bytes.NewReader(frame))
+	decoder.UseNumber()
+	require.NoError(tb, decoder.Decode(&o), "%q", frame)
+	got := Event{Seq: o.Seq, History: o.History}
+	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused", "ack", "ping", "pong"}
 	got.Kind = Kind(slices.Index(kinds, o.Type))
 	switch got.Kind {
 	case Gap:
 		require.Nil(tb, o.From)
-		got.GapFrom, got.GapTo = o.First, o.Last
+		got.Gap = Span{First: o.First, Last: o.Last}
 	case Welcome:
-		got.From = Member{ID: o.ID, Name: o.Name}
+		got.From = MemberInfo{ID: o.ID.(string), Name: o.Name}
+		got.Number, got.Welcome = o.LastID, o.welcome()
+	case Ack:
+		var err error
+		got.Number, err = strconv.ParseUint(string(o.ID.(json.Number)), 10, 64)
+		require.NoError(tb, err)
+	case Goodbye:
+		got.End = o.end(o.Reason)
 	case Refused:
-		got.Text = o.Message
+		got.End = o.end(o.Message)
 	default:
 		if o.From != nil {
 			require.NoError(tb, json.Unmarshal(o.From, &got.From))
+		}
+		if o.Reason != "" {
+			got.End = &EndError{Text: o.Reason}
 		}
 	}
 	if o.Time != nil {
@@ -109,9 +145,6 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 		var err error
 		got.Body, err = base64.StdEncoding.DecodeString(*o.Data)
 		require.NoError(tb, err)
-	}
-	if len(got.Members) == 0 {
-		got.Members = nil
 	}
 	require.Equal(tb, *want, got)
 }
@@ -135,7 +168,7 @@ func TestJSONTime(t *testing.T) {
 }
 
 func TestJSONTexts(t *testing.T) {
-	frame, err := JSON{}.AppendEvent(nil, &Event{Kind: Refused, Code: strings.Repeat("c", 100), Text: "a\xff\xfeb"})
+	frame, err := JSON{}.AppendEvent(nil, &Event{Kind: Refused, End: &EndError{Cause: Cause(strings.Repeat("c", 100)), Text: "a\xff\xfeb"}})
 	require.NoError(t, err)
 	require.Equal(t, `{"type":"refused","code":"`+strings.Repeat("c", 64)+`","message":"a`+"\ufffd"+`b"}`, string(frame))
 }
@@ -143,10 +176,12 @@ func TestJSONTexts(t *testing.T) {
 func TestJSONIDs(t *testing.T) {
 	for _, id := range []string{strings.Repeat("x", 65), "a b", "é", "\n", "\x7f"} {
 		for _, ev := range []Event{
-			{Kind: Message, From: Member{ID: id, Name: "ada"}},
-			{Kind: Welcome, From: Member{ID: id, Name: "ada"}},
-			{Kind: Welcome, From: Member{Name: "ada"}, Epoch: id},
-			{Kind: Welcome, From: Member{Name: "ada"}, Members: []Member{{id, "ada"}}},
+			{Kind: Message, From: MemberInfo{ID: id, Name: "ada"}},
+			{Kind: Welcome, From: MemberInfo{ID: id, Name: "ada"}},
+			{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: &WelcomeInfo{Epoch: id}},
+			{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: &WelcomeInfo{Members: []MemberInfo{{id, "ada"}}}},
+			{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: &WelcomeInfo{Outcome: id}},
+			{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: &WelcomeInfo{Token: Secret(id)}},
 		} {
 			got, err := JSON{}.AppendEvent([]byte("x"), &ev)
 			require.Error(t, err)
@@ -170,34 +205,51 @@ func TestJSONHello(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := JSON{}.AppendHello([]byte("x"), &tt.hello)
+			got, err := JSON{}.AppendRequest([]byte("x"), &Request{Kind: ReqHello, Hello: &tt.hello})
 			require.NoError(t, err)
 			require.Equal(t, "x"+tt.want, string(got))
-			var back Hello
-			require.NoError(t, JSON{}.ParseHello(got[1:], &back))
-			require.Equal(t, tt.hello, back)
+			var back Request
+			require.NoError(t, JSON{}.ParseRequest(got[1:], &back))
+			require.Equal(t, Request{Kind: ReqHello, Hello: &tt.hello}, back)
 		})
 	}
-	got, err := JSON{}.AppendHello([]byte("x"), &Hello{Name: "a b"})
+	got, err := JSON{}.AppendRequest(nil, &Request{Kind: ReqHello})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"hello"}`, string(got), "nil is the zero Hello")
+	got, err = JSON{}.AppendRequest([]byte("x"), &Request{Kind: ReqHello, Hello: &Hello{Name: "a b"}})
 	require.ErrorIs(t, err, ErrNameInvalid)
 	require.Equal(t, "x", string(got))
 
 	// The room judges names, and says so in words.
-	var h Hello
-	require.NoError(t, JSON{}.ParseHello([]byte(`{"type":"hello","name":"a b\n"}`), &h))
-	require.Equal(t, "a b\n", h.Name)
-	require.NoError(t, JSON{}.ParseHello([]byte(`{"name":null,"type":"hello"}`), &h))
+	h, err := parseHello(JSON{}, []byte(`{"type":"hello","name":"a b\n"}`))
+	require.NoError(t, err)
+	require.Equal(t, Hello{Name: "a b\n"}, h)
+	h, err = parseHello(JSON{}, []byte(`{"name":null,"type":"hello"}`))
+	require.NoError(t, err)
 	require.Empty(t, h.Name)
 	for _, ping := range []string{`1`, `"true"`, `[true]`, `{}`} {
-		h = Hello{}
-		requireMalformed(t, JSON{}.ParseHello([]byte(`{"type":"hello","name":"ada","ping":`+ping+`}`), &h))
+		h, err = parseHello(JSON{}, []byte(`{"type":"hello","name":"ada","ping":`+ping+`}`))
+		requireMalformed(t, err)
 		require.Zero(t, h)
 	}
 	for _, ping := range []string{`false`, `null`} {
-		h = Hello{}
-		require.NoError(t, JSON{}.ParseHello([]byte(`{"ping":`+ping+`,"type":"hello","name":"ada"}`), &h))
+		h, err = parseHello(JSON{}, []byte(`{"ping":`+ping+`,"type":"hello","name":"ada"}`))
+		require.NoError(t, err)
 		require.Equal(t, Hello{Name: "ada"}, h)
 	}
+}
+
+// parseHello returns the hello of frame, which is not to be another request.
+func parseHello(c Codec, frame []byte) (Hello, error) {
+	var req Request
+	err := c.ParseRequest(frame, &req)
+	switch {
+	case err == nil && req.Kind != ReqHello:
+		return Hello{}, fmt.Errorf("%w: a %v, want a hello", ErrMalformed, req.Kind)
+	case req.Hello == nil:
+		return Hello{}, err
+	}
+	return *req.Hello, err
 }
 
 // Frames that other programs write and that mean a message "hi".
@@ -217,11 +269,11 @@ func TestJSONAccepts(t *testing.T) {
 		`{"type":"message","body":"hi","x":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`,
 		`{"type":"message","body":"hi","x":` + strings.Repeat(`{"a":`, 30) + "[]" + strings.Repeat("}", 30) + `}`,
 	} {
-		got, err := JSON{}.ParseMessage([]byte(frame))
+		got, err := parseSay(JSON{}, []byte(frame))
 		require.NoError(t, err, "%s", frame)
 		require.Equal(t, "hi", string(got), "%s", frame)
 	}
-	got, err := JSON{}.ParseMessage([]byte(`{"type":"message","body":"\"\\\/\b\f\n\r\t\u00e9\u65E5\ud83d\udE00\u0000"}`))
+	got, err := parseSay(JSON{}, []byte(`{"type":"message","body":"\"\\\/\b\f\n\r\t\u00e9\u65E5\ud83d\udE00\u0000"}`))
 	require.NoError(t, err)
 	require.Equal(t, "\"\\/\b\f\n\r\té日😀\x00", string(got))
 	// null is absent, and a field that is absent is zero.
@@ -229,7 +281,7 @@ func TestJSONAccepts(t *testing.T) {
 	require.NoError(t, JSON{}.ParseEvent([]byte(`{"type":"message","seq":null,"from":null,"time":null,"data":null,"body":"","reason":null}`), &ev))
 	require.Equal(t, Event{Kind: Message, Body: []byte{}}, ev)
 	require.NoError(t, JSON{}.ParseEvent([]byte(`{"type":"welcome","name":"ada","members":[ ]}`), &ev))
-	require.Equal(t, Event{Kind: Welcome, From: Member{Name: "ada"}}, ev)
+	require.Equal(t, Event{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: new(WelcomeInfo)}, ev)
 }
 
 // Frames that no parser of this codec takes, whatever the direction.
@@ -305,15 +357,15 @@ var jsonBroken = []struct {
 func TestJSONBroken(t *testing.T) {
 	for _, tt := range jsonBroken {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := JSON{}.ParseMessage([]byte(tt.frame))
-			requireMalformed(t, err)
-			ev, hello := Event{}, Hello{}
+			var ev Event
+			var req Request
+			requireMalformed(t, JSON{}.ParseRequest([]byte(tt.frame), &req))
 			requireMalformed(t, JSON{}.ParseEvent([]byte(tt.frame), &ev))
 			if tt.name != "byte order mark" { // a hello may have one
-				requireMalformed(t, JSON{}.ParseHello([]byte(strings.Replace(tt.frame, `"message"`, `"hello"`, 1)), &hello))
+				requireMalformed(t, JSON{}.ParseRequest([]byte(strings.Replace(tt.frame, `"message"`, `"hello"`, 1)), &req))
 			}
 			require.Zero(t, ev)
-			require.Zero(t, hello)
+			require.Zero(t, req)
 		})
 	}
 }
@@ -350,16 +402,13 @@ func TestJSONMalformedMessages(t *testing.T) {
 		`{"type":"message","body":"\ude00\ud83d"}`,
 		`{"type":"message","body":"\ud83d\ud83d\ude00"}`,
 		`{"type":"mess\ud83dage","body":"hi"}`,
-		`{"type":"hello","name":"ada"}`,
+		`{"type":"message","body":"hi","id":0}`,
+		`{"type":"message","body":"hi","id":"1"}`,
+		`{"type":"hello","name":1}`, `{"type":"hello","name":"\ud83d"}`,
 	} {
-		_, err := JSON{}.ParseMessage([]byte(frame))
-		requireMalformed(t, err)
-	}
-	var h Hello
-	for _, frame := range []string{
-		`{"type":"hello","name":1}`, `{"type":"hello","name":"\ud83d"}`, `{"type":"message","body":"hi"}`,
-	} {
-		requireMalformed(t, JSON{}.ParseHello([]byte(frame), &h))
+		var req Request
+		requireMalformed(t, JSON{}.ParseRequest([]byte(frame), &req))
+		require.Zero(t, req, "%s", frame)
 	}
 }
 
@@ -418,10 +467,8 @@ func TestJSONMalformedEvents(t *testing.T) {
 
 func TestJSONEmptyFrames(t *testing.T) {
 	for _, frame := range [][]byte{nil, {}} {
-		_, err := JSON{}.ParseMessage(frame)
-		require.ErrorIs(t, err, ErrNoFrame)
 		require.ErrorIs(t, JSON{}.ParseEvent(frame, new(Event)), ErrNoFrame)
-		require.ErrorIs(t, JSON{}.ParseHello(frame, new(Hello)), ErrNoFrame)
+		require.ErrorIs(t, JSON{}.ParseRequest(frame, new(Request)), ErrNoFrame)
 	}
 }
 
@@ -434,7 +481,7 @@ func TestJSONByteOrderMark(t *testing.T) {
 	} {
 		parse := func(frame string) error {
 			if strings.Contains(frame, "hello") {
-				return JSON{}.ParseHello([]byte(frame), new(Hello))
+				return JSON{}.ParseRequest([]byte(frame), new(Request))
 			}
 			return JSON{}.ParseEvent([]byte(frame), new(Event))
 		}
@@ -448,16 +495,14 @@ func TestJSONByteOrderMark(t *testing.T) {
 		`{"type":"gap","first":1,"last":1}`, `{"type":"goodbye"}`, `{"type":"ping"}`, `{"type":"pong"}`, `{"type":"typing"}`,
 	} {
 		requireMalformed(t, JSON{}.ParseEvent([]byte(mark+later), new(Event)))
-		_, err := JSON{}.ParseMessage([]byte(mark + later))
-		requireMalformed(t, err)
+		requireMalformed(t, JSON{}.ParseRequest([]byte(mark+later), new(Request)))
 	}
 }
 
 func TestJSONUnknownTypes(t *testing.T) {
 	parsers := map[string]func([]byte) error{
 		"event":   func(b []byte) error { return JSON{}.ParseEvent(b, new(Event)) },
-		"message": func(b []byte) error { _, err := JSON{}.ParseMessage(b); return err },
-		"hello":   func(b []byte) error { return JSON{}.ParseHello(b, new(Hello)) },
+		"request": func(b []byte) error { return JSON{}.ParseRequest(b, new(Request)) },
 	}
 	for name, parse := range parsers {
 		for _, frame := range []string{
@@ -472,10 +517,10 @@ func TestJSONUnknownTypes(t *testing.T) {
 			requireSafe(t, []byte(err.Error()))
 		}
 	}
-	require.ErrorContains(t, parsers["message"]([]byte(`{"type":"Ping"}`)), `"Ping"`)
+	require.ErrorContains(t, parsers["request"]([]byte(`{"type":"Ping"}`)), `"Ping"`)
 	// What only the room says means nothing towards it, and the other way round.
-	require.ErrorIs(t, parsers["message"]([]byte(`{"type":"join"}`)), ErrNoFrame)
-	require.ErrorIs(t, parsers["hello"]([]byte(`{"type":"welcome"}`)), ErrNoFrame)
+	require.ErrorIs(t, parsers["request"]([]byte(`{"type":"join"}`)), ErrNoFrame)
+	require.ErrorIs(t, parsers["request"]([]byte(`{"type":"welcome"}`)), ErrNoFrame)
 	require.ErrorIs(t, parsers["event"]([]byte(`{"type":"hello"}`)), ErrNoFrame)
 }
 
@@ -536,7 +581,7 @@ func requireSyntaxLikeJSON(tb testing.TB, frame []byte) bool {
 }
 
 func TestErrorsAreApart(t *testing.T) {
-	_, err := JSON{}.ParseMessage([]byte("{"))
+	err := JSON{}.ParseRequest([]byte("{"), new(Request))
 	require.True(t, errors.Is(err, ErrMalformed))
 	require.Contains(t, err.Error(), "tcproom: malformed: JSON: ")
 }

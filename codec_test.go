@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -82,7 +83,7 @@ func requireSafe(tb testing.TB, s []byte) {
 func TestTextCannotBeForged(t *testing.T) {
 	for _, tt := range forgeries {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, from := range []Member{{}, {ID: "1", Name: "ada"}} {
+			for _, from := range []MemberInfo{{}, {ID: "1", Name: "ada"}} {
 				ev := Event{Kind: Message, From: from, Body: []byte(tt.body)}
 				got, err := Text{}.AppendEvent(nil, &ev)
 				require.NoError(t, err)
@@ -95,16 +96,16 @@ func TestTextCannotBeForged(t *testing.T) {
 
 				var back Event
 				require.NoError(t, Text{}.ParseEvent(got, &back))
-				require.Equal(t, Event{Kind: Message, From: Member{Name: from.Name}, Body: []byte(tt.want)}, back)
+				require.Equal(t, Event{Kind: Message, From: MemberInfo{Name: from.Name}, Body: []byte(tt.want)}, back)
 			}
 
-			goodbye := Event{Kind: Goodbye, Text: tt.body}
+			goodbye := Event{Kind: Goodbye, End: &EndError{Text: tt.body}}
 			got, err := Text{}.AppendEvent(nil, &goodbye)
 			require.NoError(t, err)
 			requireSafe(t, got)
 			var back Event
 			require.NoError(t, Text{}.ParseEvent(got, &back))
-			require.Equal(t, Event{Kind: Goodbye, Text: tt.want}, back)
+			require.Equal(t, Event{Kind: Goodbye, End: &EndError{Text: tt.want}}, back)
 		})
 	}
 }
@@ -126,7 +127,7 @@ func TestEscapingOfEight(t *testing.T) {
 }
 
 func TestTextEvents(t *testing.T) {
-	ada := Member{ID: "1", Name: "ada"}
+	ada := MemberInfo{ID: "1", Name: "ada"}
 	tests := []struct {
 		name string
 		ev   Event
@@ -134,36 +135,36 @@ func TestTextEvents(t *testing.T) {
 		back Event // what the client sees
 	}{
 		{"message", Event{Kind: Message, Seq: 7, From: ada, Body: []byte("hi")}, "ada: hi",
-			Event{Kind: Message, From: Member{Name: "ada"}, Body: []byte("hi")}},
+			Event{Kind: Message, From: MemberInfo{Name: "ada"}, Body: []byte("hi")}},
 		{"empty message", Event{Kind: Message, From: ada}, "ada: ",
-			Event{Kind: Message, From: Member{Name: "ada"}, Body: []byte("")}},
+			Event{Kind: Message, From: MemberInfo{Name: "ada"}, Body: []byte("")}},
 		{"room", Event{Kind: Message, Seq: 7, Body: []byte("hi")}, "*: hi",
 			Event{Kind: Message, Body: []byte("hi")}},
 		{"direct", Event{Kind: Direct, From: ada, Body: []byte("hi")}, "*: hi",
 			Event{Kind: Message, Body: []byte("hi")}},
 		{"join", Event{Kind: Join, Seq: 7, From: ada}, "* ada joined",
-			Event{Kind: Join, From: Member{Name: "ada"}}},
-		{"leave", Event{Kind: Leave, Seq: 7, From: ada, Text: "kicked"}, "* ada left",
-			Event{Kind: Leave, From: Member{Name: "ada"}}},
-		{"join of a member named goodbye", Event{Kind: Join, From: Member{Name: "goodbye"}}, "* goodbye joined",
-			Event{Kind: Join, From: Member{Name: "goodbye"}}},
-		{"leave of a member named 12", Event{Kind: Leave, From: Member{Name: "12"}}, "* 12 left",
-			Event{Kind: Leave, From: Member{Name: "12"}}},
-		{"message of a member named **", Event{Kind: Message, From: Member{Name: "**"}, Body: []byte("hi")}, "**: hi",
-			Event{Kind: Message, From: Member{Name: "**"}, Body: []byte("hi")}},
-		{"gap of one", Event{Kind: Gap, GapFrom: 5, GapTo: 5}, "* 1 message skipped",
-			Event{Kind: Gap, GapFrom: 1, GapTo: 1}},
-		{"gap", Event{Kind: Gap, GapFrom: 5, GapTo: 16}, "* 12 messages skipped",
-			Event{Kind: Gap, GapFrom: 1, GapTo: 12}},
-		{"gap of all", Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64}, "* 18446744073709551615 messages skipped",
-			Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64}},
-		{"goodbye", Event{Kind: Goodbye, Text: "room closed"}, "* goodbye: room closed",
-			Event{Kind: Goodbye, Text: "room closed"}},
-		{"goodbye without a reason", Event{Kind: Goodbye}, "* goodbye", Event{Kind: Goodbye}},
-		{"goodbye that looks like a leave", Event{Kind: Goodbye, Text: "ada left"}, "* goodbye: ada left",
-			Event{Kind: Goodbye, Text: "ada left"}},
-		{"refused", Event{Kind: Refused, Code: "full", Text: "room is full"}, "* goodbye: room is full",
-			Event{Kind: Goodbye, Text: "room is full"}},
+			Event{Kind: Join, From: MemberInfo{Name: "ada"}}},
+		{"leave", Event{Kind: Leave, Seq: 7, From: ada, End: &EndError{Text: "kicked"}}, "* ada left",
+			Event{Kind: Leave, From: MemberInfo{Name: "ada"}}},
+		{"join of a member named goodbye", Event{Kind: Join, From: MemberInfo{Name: "goodbye"}}, "* goodbye joined",
+			Event{Kind: Join, From: MemberInfo{Name: "goodbye"}}},
+		{"leave of a member named 12", Event{Kind: Leave, From: MemberInfo{Name: "12"}}, "* 12 left",
+			Event{Kind: Leave, From: MemberInfo{Name: "12"}}},
+		{"message of a member named **", Event{Kind: Message, From: MemberInfo{Name: "**"}, Body: []byte("hi")}, "**: hi",
+			Event{Kind: Message, From: MemberInfo{Name: "**"}, Body: []byte("hi")}},
+		{"gap of one", Event{Kind: Gap, Gap: Span{First: 5, Last: 5}}, "* 1 message skipped",
+			Event{Kind: Gap, Gap: Span{First: 1, Last: 1}}},
+		{"gap", Event{Kind: Gap, Gap: Span{First: 5, Last: 16}}, "* 12 messages skipped",
+			Event{Kind: Gap, Gap: Span{First: 1, Last: 12}}},
+		{"gap of all", Event{Kind: Gap, Gap: Span{First: 1, Last: math.MaxUint64}}, "* 18446744073709551615 messages skipped",
+			Event{Kind: Gap, Gap: Span{First: 1, Last: math.MaxUint64}}},
+		{"goodbye", Event{Kind: Goodbye, End: &EndError{Text: "room closed"}}, "* goodbye: room closed",
+			Event{Kind: Goodbye, End: &EndError{Text: "room closed"}}},
+		{"goodbye without a reason", Event{Kind: Goodbye}, "* goodbye", Event{Kind: Goodbye, End: new(EndError)}},
+		{"goodbye that looks like a leave", Event{Kind: Goodbye, End: &EndError{Text: "ada left"}}, "* goodbye: ada left",
+			Event{Kind: Goodbye, End: &EndError{Text: "ada left"}}},
+		{"refused", Event{Kind: Refused, End: &EndError{Cause: "full", Text: "room is full"}}, "* goodbye: room is full",
+			Event{Kind: Goodbye, End: &EndError{Text: "room is full"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -197,10 +198,10 @@ func TestTextForeignLines(t *testing.T) {
 // An empty line is no message, in either direction.
 func TestTextEmptyLines(t *testing.T) {
 	for _, empty := range [][]byte{nil, {}} {
-		body, err := Text{}.ParseMessage(empty)
-		require.ErrorIs(t, err, ErrNoFrame)
-		require.Nil(t, body)
-		got, err := Text{}.AppendMessage([]byte("x"), empty)
+		var req Request
+		require.ErrorIs(t, Text{}.ParseRequest(empty, &req), ErrNoFrame)
+		require.Zero(t, req)
+		got, err := Text{}.AppendRequest([]byte("x"), &Request{Kind: ReqSay, Body: empty})
 		require.EqualError(t, err, "tcproom: body cannot be framed: text: an empty line is no message")
 		require.ErrorIs(t, err, ErrUnframeable)
 		require.Equal(t, "x", string(got))
@@ -211,7 +212,7 @@ func TestTextRefusesNames(t *testing.T) {
 	for _, c := range []Codec{Text{}, JSON{}} {
 		for _, name := range []string{"", "*", "a b", "a:b", "a\nb", "\u202eadb", "\xff", strings.Repeat("a", 257)} {
 			for _, kind := range []Kind{Message, Join, Leave} {
-				ev := Event{Kind: kind, From: Member{ID: "1", Name: name}}
+				ev := Event{Kind: kind, From: MemberInfo{ID: "1", Name: name}}
 				got, err := c.AppendEvent([]byte("x"), &ev)
 				require.ErrorIs(t, err, ErrNameInvalid, "%T %s %q", c, kind, name)
 				require.Equal(t, "x", string(got))
@@ -225,15 +226,23 @@ func TestCodecsSayNothing(t *testing.T) {
 		name  string
 		codec Codec
 		kinds []Kind
+		reqs  []RequestKind
 	}{
-		{"text", Text{}, []Kind{0, Welcome, Ack, Ack + 1, 255}},
-		{"raw", Raw{}, []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Ack, Ack + 1, 255}},
-		{"json", JSON{}, []Kind{0, Ack + 1, 255}},
+		{"text", Text{}, []Kind{0, Welcome, Ack, Ping, Pong, Lost, Uncertain, Uncertain + 1, 255},
+			[]RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqGoodbye + 1, 255}},
+		{"raw", Raw{}, []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Ack, Ping, Pong, Lost, Uncertain, Uncertain + 1, 255},
+			[]RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqGoodbye + 1, 255}},
+		{"json", JSON{}, []Kind{0, Lost, Uncertain, Uncertain + 1, 255}, []RequestKind{0, ReqGoodbye + 1, 255}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, kind := range tt.kinds {
-				got, err := tt.codec.AppendEvent([]byte("x"), &Event{Kind: kind, From: Member{Name: "ada"}})
+				got, err := tt.codec.AppendEvent([]byte("x"), &Event{Kind: kind, From: MemberInfo{Name: "ada"}})
+				require.ErrorIs(t, err, ErrNoFrame, "%d", kind)
+				require.Equal(t, "x", string(got))
+			}
+			for _, kind := range tt.reqs {
+				got, err := tt.codec.AppendRequest([]byte("x"), &Request{Kind: kind, Body: []byte("hi"), Hello: new(Hello)})
 				require.ErrorIs(t, err, ErrNoFrame, "%d", kind)
 				require.Equal(t, "x", string(got))
 			}
@@ -243,12 +252,28 @@ func TestCodecsSayNothing(t *testing.T) {
 
 func TestGapsThatSkipNothing(t *testing.T) {
 	for _, c := range []Codec{Text{}, JSON{}} {
-		for _, ev := range []Event{{Kind: Gap}, {Kind: Gap, GapTo: 5}, {Kind: Gap, GapFrom: 6, GapTo: 5}, {Kind: Gap, GapTo: math.MaxUint64}} {
+		for _, ev := range []Event{{Kind: Gap}, {Kind: Gap, Gap: Span{Last: 5}}, {Kind: Gap, Gap: Span{First: 6, Last: 5}}, {Kind: Gap, Gap: Span{Last: math.MaxUint64}}} {
 			_, err := c.AppendEvent(nil, &ev)
 			require.Error(t, err)
 			require.NotErrorIs(t, err, ErrNoFrame)
 		}
 	}
+}
+
+// appendSay returns what c makes of a message to the room.
+func appendSay(c Codec, body []byte) ([]byte, error) {
+	return c.AppendRequest(nil, &Request{Kind: ReqSay, Body: body})
+}
+
+// parseSay returns the body of frame, which is not to be another request than a
+// message.
+func parseSay(c Codec, frame []byte) ([]byte, error) {
+	var req Request
+	err := c.ParseRequest(frame, &req)
+	if err == nil && req.Kind != ReqSay {
+		return nil, fmt.Errorf("%w: a %v, want a message", ErrMalformed, req.Kind)
+	}
+	return req.Body, err
 }
 
 // TestCodecsIntegrity is P7: Raw and JSON bring every body byte for byte, and
@@ -274,13 +299,13 @@ func TestCodecsIntegrity(t *testing.T) {
 	}
 	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
 		for _, body := range bodies {
-			frame, err := c.AppendMessage(nil, body)
+			frame, err := appendSay(c, body)
 			if c == (Text{}) && len(body) == 0 {
 				require.ErrorIs(t, err, ErrUnframeable)
 				continue
 			}
 			require.NoError(t, err)
-			got, err := c.ParseMessage(frame)
+			got, err := parseSay(c, frame)
 			require.NoError(t, err, "%q", frame)
 			require.True(t, bytes.Equal(body, got), "%T: %q became %q", c, body, got)
 			if c == (Text{}) {
@@ -304,13 +329,13 @@ func TestCodecsIntegrity(t *testing.T) {
 }
 
 // worstMember has the longest name and ID, of characters that grow most.
-func worstMember() Member {
-	return Member{ID: strings.Repeat(`"`, maxIDBytes), Name: strings.Repeat(`"`, maxNameBytes)}
+func worstMember() MemberInfo {
+	return MemberInfo{ID: strings.Repeat(`"`, maxIDBytes), Name: strings.Repeat(`"`, maxNameBytes)}
 }
 
 func TestMaxFrame(t *testing.T) {
 	worstBytes := []string{"\x00", "\xff", "\x7f", "\u0085", "\u061c", "\u202e", "\u2028", "\ufeff", "é", "a", `"`}
-	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+	for _, c := range []FrameBounder{Text{}, Raw{}, JSON{}} {
 		for _, maxBody := range []int{0, 1, 2, 3, 100, 64 << 10} {
 			toRoom, toMember := c.MaxFrame(maxBody)
 			var longRoom, longMember int
@@ -325,31 +350,31 @@ func TestMaxFrame(t *testing.T) {
 			}
 			for _, b := range worstBytes {
 				body := []byte(strings.Repeat(b, maxBody/len(b)))
-				frame, err := c.AppendMessage(nil, body)
+				frame, err := c.AppendRequest(nil, &Request{Kind: ReqSay, Number: math.MaxUint64, Body: body})
 				if c != (Text{}) || len(body) > 0 {
 					require.NoError(t, err)
 				}
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
 				for _, kind := range []Kind{Message, Direct} {
-					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: c != Codec(Raw{})})
+					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: c != FrameBounder(Raw{})})
 				}
 				reason := strings.Repeat(b, 2000)
-				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Text: reason})
-				member(Event{Kind: Goodbye, Text: reason})
-				member(Event{Kind: Refused, Code: reason, Text: reason})
+				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, End: &EndError{Text: reason}})
+				member(Event{Kind: Goodbye, End: &EndError{Text: reason}})
+				member(Event{Kind: Refused, End: &EndError{Cause: Cause(reason), Text: reason}})
 			}
 			member(Event{Kind: Join, Seq: math.MaxUint64, From: worstMember(), Time: worstTime})
-			member(Event{Kind: Gap, GapFrom: math.MaxUint64, GapTo: math.MaxUint64})
-			member(Event{Kind: Gap, GapFrom: 1, GapTo: math.MaxUint64})
-			welcome := Event{Kind: Welcome, Seq: math.MaxUint64, From: worstMember(), Total: math.MaxInt,
-				Epoch: strings.Repeat(`"`, maxIDBytes), Outcome: strings.Repeat(`"`, maxIDBytes), Token: Secret(strings.Repeat(`"`, maxIDBytes)), ID: math.MaxUint64}
+			member(Event{Kind: Gap, Gap: Span{First: math.MaxUint64, Last: math.MaxUint64}})
+			member(Event{Kind: Gap, Gap: Span{First: 1, Last: math.MaxUint64}})
+			id := strings.Repeat(`"`, maxIDBytes)
+			welcome := &WelcomeInfo{Epoch: id, Total: math.MaxInt, Outcome: id, Token: Secret(id)}
 			for range 300 {
 				welcome.Members = append(welcome.Members, worstMember())
 			}
-			member(welcome)
-			if g, ok := c.(Greeter); ok {
-				frame, err := g.AppendHello(nil, &Hello{Name: worstMember().Name, History: math.MaxInt})
+			member(Event{Kind: Welcome, Seq: math.MaxUint64, From: worstMember(), Number: math.MaxUint64, Welcome: welcome})
+			if c.Features().Hello {
+				frame, err := c.AppendRequest(nil, &Request{Kind: ReqHello, Hello: &Hello{Name: worstMember().Name, History: math.MaxInt}})
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
@@ -364,7 +389,7 @@ func TestMaxFrame(t *testing.T) {
 }
 
 func TestMaxFrameOfAnyNumber(t *testing.T) {
-	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+	for _, c := range []FrameBounder{Text{}, Raw{}, JSON{}} {
 		lastRoom, lastMember := 0, 0
 		for _, n := range []int{math.MinInt, -1, 0, 1, maxMaxMessage, math.MaxInt / 6, math.MaxInt / 4, math.MaxInt - 1, math.MaxInt} {
 			toRoom, toMember := c.MaxFrame(n)
@@ -378,14 +403,30 @@ func TestMaxFrameOfAnyNumber(t *testing.T) {
 	require.Less(t, toMember, 1<<29)
 }
 
+// unbounded hides MaxFrame.
+type unbounded struct{ Codec }
+
+// A codec that does not bound its frames is given what the documentation says.
+func TestFramesOfACodecWithoutBounds(t *testing.T) {
+	for _, c := range []Codec{unbounded{Text{}}, unbounded{Raw{}}, unbounded{JSON{}}} {
+		for _, maxBody := range []int{1, 100, maxMaxMessage} {
+			toRoom, toMember := frameLimits(c, maxBody)
+			require.Equal(t, 6*maxBody+1<<10, toRoom)
+			require.Equal(t, 6*maxBody+1<<10, toMember)
+		}
+	}
+	toRoom, toMember := frameLimits(Raw{}, 100)
+	require.Equal(t, []int{100, 100}, []int{toRoom, toMember})
+}
+
 func TestReasonsAreCut(t *testing.T) {
 	long := strings.Repeat("é", 600) // 1,200 bytes
 	for _, c := range []Codec{Text{}, JSON{}} {
-		frame, err := c.AppendEvent(nil, &Event{Kind: Goodbye, Text: "x" + long})
+		frame, err := c.AppendEvent(nil, &Event{Kind: Goodbye, End: &EndError{Text: "x" + long}})
 		require.NoError(t, err)
 		var ev Event
 		require.NoError(t, c.ParseEvent(frame, &ev))
-		require.Equal(t, "x"+strings.Repeat("é", 255), ev.Text) // whole characters
+		require.Equal(t, "x"+strings.Repeat("é", 255), ev.End.Text) // whole characters
 	}
 	require.Equal(t, strings.Repeat("\x80", 512), cutText(strings.Repeat("\x80", 600), 512))
 }
@@ -399,13 +440,14 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 	}
 	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
 		for name, body := range bodies {
-			ev := &Event{Kind: Message, Seq: 123456, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: body}
+			ev := &Event{Kind: Message, Seq: 123456, From: MemberInfo{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: body}
 			join := &Event{Kind: Join, Seq: 123456, From: ev.From, Time: worstTime}
+			say := &Request{Kind: ReqSay, Body: body}
 			dst := make([]byte, 0, 4096)
 			got := testing.AllocsPerRun(100, func() {
 				_, _ = c.AppendEvent(dst, ev)
 				_, _ = c.AppendEvent(dst, join)
-				_, _ = c.AppendMessage(dst, body)
+				_, _ = c.AppendRequest(dst, say)
 			})
 			require.Zero(t, got, "%T %s", c, name)
 		}
@@ -413,7 +455,7 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 }
 
 func TestDecodingAllocatesLittle(t *testing.T) {
-	clean := Event{Kind: Message, Seq: 5, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: chatLine}
+	clean := Event{Kind: Message, Seq: 5, From: MemberInfo{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: chatLine}
 	dirty := clean
 	dirty.Body = []byte("a \"quoted\" line")
 	binary := clean
@@ -435,11 +477,18 @@ func TestDecodingAllocatesLittle(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			frame, err := tt.codec.AppendEvent(nil, &tt.ev)
 			require.NoError(t, err)
-			message, err := tt.codec.AppendMessage(nil, tt.ev.Body)
+			message, err := appendSay(tt.codec, tt.ev.Body)
 			require.NoError(t, err)
 			var ev Event
-			require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _ = tt.codec.ParseEvent(frame, &ev) }), tt.event)
-			require.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = tt.codec.ParseMessage(message) }), tt.message)
+			var req Request
+			require.LessOrEqual(t, testing.AllocsPerRun(100, func() {
+				ev = Event{}
+				_ = tt.codec.ParseEvent(frame, &ev)
+			}), tt.event)
+			require.LessOrEqual(t, testing.AllocsPerRun(100, func() {
+				req = Request{}
+				_ = tt.codec.ParseRequest(message, &req)
+			}), tt.message)
 		})
 	}
 }
@@ -458,7 +507,7 @@ func BenchmarkAppendEvent(b *testing.B) {
 		{"json/64KiB of Czech", JSON{}, bytes.Repeat([]byte("kůň "), 64<<10/6)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			ev := &Event{Kind: Message, Seq: 1, From: Member{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: bm.body}
+			ev := &Event{Kind: Message, Seq: 1, From: MemberInfo{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: bm.body}
 			dst := make([]byte, 0, 1<<20)
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
@@ -469,7 +518,7 @@ func BenchmarkAppendEvent(b *testing.B) {
 	}
 }
 
-func BenchmarkParseMessage(b *testing.B) {
+func BenchmarkParseRequest(b *testing.B) {
 	for _, bm := range []struct {
 		name string
 		body []byte
@@ -479,11 +528,13 @@ func BenchmarkParseMessage(b *testing.B) {
 		{"json/64KiB", bytes.Repeat([]byte("x"), 64<<10)},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			frame, _ := JSON{}.AppendMessage(nil, bm.body)
+			frame, _ := appendSay(JSON{}, bm.body)
+			var req Request
 			b.SetBytes(int64(len(bm.body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = JSON{}.ParseMessage(frame)
+				req = Request{}
+				_ = JSON{}.ParseRequest(frame, &req)
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func TestWireGreatestFrames(t *testing.T) {
 	}
 	for _, row := range rows {
 		for _, m := range []int{0, 1000, 100_000} {
-			toRoom, toMember := wireCodecs[row[1]].MaxFrame(m)
+			toRoom, toMember := wireCodecs[row[1]].(FrameBounder).MaxFrame(m)
 			require.Equal(t, toMember, max(m*number(row[2], 1)+number(row[3], 0), number(row[4], 0)), row[0])
 			require.Equal(t, toRoom, m*number(row[5], 1)+number(row[6], 0), row[0])
 		}
@@ -84,49 +84,25 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 			require.Equal(t, left.event, back)
 		}
 	case "message":
-		frame, err := c.AppendMessage(nil, left.event.Body)
-		require.NoError(t, err)
-		require.Equal(t, string(ex.bytes), string(frame))
-		body, err := c.ParseMessage(ex.bytes)
-		require.NoError(t, err)
-		require.Equal(t, string(left.event.Body), string(body))
-	case "hello":
-		hello := left.hello
-		frame, err := c.(Greeter).AppendHello(nil, &hello)
-		require.NoError(t, err)
-		require.Equal(t, string(ex.bytes), string(frame))
-		var back Hello
-		require.NoError(t, c.(Greeter).ParseHello(ex.bytes, &back))
-		require.Equal(t, hello, back)
+		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Body: left.event.Body})
 	case "numbered":
-		r := c.(Resumer)
-		frame, err := r.AppendNumbered(nil, left.event.ID, left.event.Body)
+		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Number: left.event.Number, Body: left.event.Body})
+	case "hello":
+		checkWireRequest(t, c, ex, Request{Kind: ReqHello, Hello: &left.hello})
+	case "goodbye":
+		checkWireRequest(t, c, ex, Request{Kind: ReqGoodbye})
+	case "ping", "pong":
+		req, ev := Request{Kind: ReqPing}, Event{Kind: Ping}
+		if verb == "pong" {
+			req, ev = Request{Kind: ReqPong}, Event{Kind: Pong}
+		}
+		checkWireRequest(t, c, ex, req)
+		frame, err := c.AppendEvent(nil, &ev)
 		require.NoError(t, err)
 		require.Equal(t, string(ex.bytes), string(frame))
-		id, body, err := r.ParseNumbered(ex.bytes)
-		require.NoError(t, err)
-		require.Equal(t, left.event.ID, id)
-		require.Equal(t, string(left.event.Body), string(body))
-		body, err = c.ParseMessage(ex.bytes)
-		require.NoError(t, err, "where there are no sessions")
-		require.Equal(t, string(left.event.Body), string(body))
-	case "goodbye":
-		r := c.(Resumer)
-		require.Equal(t, string(ex.bytes), string(r.AppendGoodbye(nil)))
-		_, _, err := r.ParseNumbered(ex.bytes)
-		require.ErrorIs(t, err, ErrGoodbye)
-		_, err = c.ParseMessage(ex.bytes)
-		require.ErrorIs(t, err, ErrNoFrame, "where there are no sessions")
-	case "ping", "pong":
-		p := c.(Pinger)
-		said, want := p.AppendPing(nil), ErrPing
-		if verb == "pong" {
-			said, want = p.AppendPong(nil), ErrPong
-		}
-		require.Equal(t, string(ex.bytes), string(said))
-		require.ErrorIs(t, c.ParseEvent(ex.bytes, new(Event)), want)
-		_, err := c.ParseMessage(ex.bytes)
-		require.ErrorIs(t, err, want)
+		var back Event
+		require.NoError(t, c.ParseEvent(ex.bytes, &back))
+		require.Equal(t, ev, back)
 	case "read":
 		event, hello, body, err := readWire(t, c, what, ex.bytes)
 		require.NoError(t, err)
@@ -147,6 +123,17 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 	}
 }
 
+// checkWireRequest fails unless c says req as the example does, and reads it so.
+func checkWireRequest(t *testing.T, c Codec, ex wireExample, req Request) {
+	t.Helper()
+	frame, err := c.AppendRequest(nil, &req)
+	require.NoError(t, err)
+	require.Equal(t, string(ex.bytes), string(frame))
+	var back Request
+	require.NoError(t, c.ParseRequest(ex.bytes, &back))
+	require.Equal(t, req, back)
+}
+
 // readWire parses frame as what: an event, a message or a hello.
 func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hello, body []byte, err error) {
 	t.Helper()
@@ -154,14 +141,9 @@ func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hel
 	case "event":
 		err = c.ParseEvent(frame, &ev)
 	case "message":
-		body, err = c.ParseMessage(frame)
-		if r, ok := c.(Resumer); ok { // reads the same where there are sessions
-			_, numbered, err2 := r.ParseNumbered(frame)
-			require.Equal(t, err, err2)
-			require.Equal(t, body, numbered)
-		}
+		body, err = parseSay(c, frame)
 	case "hello":
-		err = c.(Greeter).ParseHello(frame, &h)
+		h, err = parseHello(c, frame)
 	default:
 		t.Fatalf("what is %q?", what)
 	}
@@ -193,6 +175,12 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 				if word == k.String() {
 					ev.Kind = k
 				}
+			}
+			switch ev.Kind {
+			case Welcome:
+				ev.Welcome = new(WelcomeInfo)
+			case Goodbye, Refused:
+				ev.End = new(EndError)
 			}
 			continue
 		}
@@ -231,7 +219,7 @@ func (left *wireLeft) set(key, text string) (err error) {
 		number(&ev.Seq)
 	case "id":
 		if ev.Kind == Ack || left.what == "numbered" {
-			number(&ev.ID)
+			number(&ev.Number)
 		} else {
 			ev.From.ID = text
 		}
@@ -242,18 +230,21 @@ func (left *wireLeft) set(key, text string) (err error) {
 	case "body":
 		ev.Body = []byte(text)
 	case "from":
-		number(&ev.GapFrom)
+		number(&ev.Gap.First)
 	case "to":
-		number(&ev.GapTo)
+		number(&ev.Gap.Last)
 	case "code":
-		ev.Code = text
+		ev.End.Cause = Cause(text)
 	case "text":
-		ev.Text = text
+		if ev.Kind == Leave {
+			ev.End = new(EndError)
+		}
+		ev.End.Text = text
 	case "epoch":
-		ev.Epoch = text
+		ev.Welcome.Epoch = text
 	case "member":
 		id, name, _ := strings.Cut(text, " ")
-		ev.Members = append(ev.Members, Member{ID: id, Name: name})
+		ev.Welcome.Members = append(ev.Welcome.Members, MemberInfo{ID: id, Name: name})
 	case "history": // true of an event, a number of a hello
 		if ev.History = text == "true"; !ev.History {
 			left.hello.History, err = strconv.Atoi(text)
@@ -263,19 +254,19 @@ func (left *wireLeft) set(key, text string) (err error) {
 	case "auth":
 		left.hello.Auth = Secret(text)
 	case "outcome":
-		ev.Outcome = text
+		ev.Welcome.Outcome = text
 	case "token":
-		ev.Token = Secret(text)
+		ev.Welcome.Token = Secret(text)
 	case "final":
-		ev.Final = text == "true"
+		ev.End.Final = text == "true"
 	case "retryafter": // milliseconds
 		var ms int
 		ms, err = strconv.Atoi(text)
-		ev.RetryAfter = time.Duration(ms) * time.Millisecond
+		ev.End.RetryAfter = time.Duration(ms) * time.Millisecond
 	case "lastid":
-		number(&ev.ID)
+		number(&ev.Number)
 	case "total":
-		ev.Total, err = strconv.Atoi(text)
+		ev.Welcome.Total, err = strconv.Atoi(text)
 	default:
 		err = fmt.Errorf("no such field: %s", key)
 	}

@@ -19,14 +19,16 @@ type nilError struct{ text string }
 
 func (e *nilError) Error() string { return e.text }
 
-// TestErrorsThatPanic: an error value whose methods panic ends the conn of the
+// TestErrorsThatPanic: an error value whose methods panic ends the connection of the
 // hook that returned it, and nothing else.
 func TestErrorsThatPanic(t *testing.T) {
 	var typedNil *nilError
 	hooks := map[string]tcproom.RoomOption{
-		"OnJoin":    tcproom.OnJoin(func(*tcproom.Conn) error { return typedNil }),
-		"Handshake": tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) { return tcproom.Identity{}, typedNil }),
-		"OnMessage": tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return typedNil }),
+		"OnJoin": tcproom.OnJoin(func(*tcproom.Member) error { return typedNil }),
+		"WithHandshake": tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
+			return tcproom.Identity{}, typedNil
+		}),
+		"OnMessage": tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, typedNil }),
 	}
 	for name, hook := range hooks {
 		t.Run(name, func(t *testing.T) {
@@ -59,20 +61,20 @@ func TestHookErrorsAreNotThisConns(t *testing.T) {
 				}
 				ends := newCauses()
 				why := fmt.Errorf("relay: %w", cause)
-				joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Conn) error { return cause }), tcproom.OnReject(ends.rejected))
+				joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { return cause }), tcproom.OnReject(ends.rejected))
 				nc, _ := enter(t, joins)
 				require.Contains(t, told(nc), "* goodbye: ")
 				require.ErrorIs(t, ends.next(t), cause)
 				require.NoError(t, joins.Close())
 
-				speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return why }), tcproom.OnLeave(ends.left))
+				speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, why }), tcproom.OnLeave(ends.left))
 				nc, _ = enter(t, speaks)
 				fmt.Fprintln(nc, "hi")
 				require.Contains(t, told(nc), "* goodbye: relay: ")
 				end := ends.next(t)
 				require.ErrorIs(t, end, tcproom.ErrHook)
 				require.ErrorIs(t, end, cause)
-				require.Equal(t, map[string]uint64{"hook": 1}, speaks.Stats().Left)
+				require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrHook: 1}, speaks.Stats().Left)
 				require.NoError(t, speaks.Close())
 			})
 		})
@@ -83,11 +85,11 @@ func TestHookErrorsAreNotThisConns(t *testing.T) {
 // hook has returned ends, and takes nothing of what the member says.
 func TestReceiveOutlivesHandshake(t *testing.T) {
 	stragglers := make(chan error, 1)
-	room := tcproom.New(tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+	room := tcproom.New(tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
 		started := make(chan struct{})
 		go func() {
 			close(started)
-			_, err := c.Receive(context.Background())
+			_, err := n.Receive(context.Background())
 			stragglers <- err
 		}()
 		<-started
@@ -108,32 +110,39 @@ func TestReceiveOutlivesHandshake(t *testing.T) {
 	}
 }
 
-// TestShutdownIsTheCause: also for a member whose OnMessage passes on what
-// Post returned while the room began to stop.
+// TestShutdownIsTheCause: also for a member whose OnMessage passes on what Post
+// returned, or returns something to post, while the room began to stop.
 func TestShutdownIsTheCause(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		stopped := make(chan struct{})
-		ends := newCauses()
-		room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			<-stopped
-			_, err := c.Room().Post(context.Background(), c, body)
-			return err
-		}))
-		nc, served := enter(t, room)
-		fmt.Fprintln(nc, "hi")
-		synctest.Wait() // until the hook waits
-		done := make(chan error, 1)
-		go func() { done <- room.Shutdown(context.Background()) }()
-		synctest.Wait() // until the room stops
-		close(stopped)
-		require.Equal(t, tcproom.ErrRoomClosed, <-served)
-		require.Equal(t, tcproom.ErrRoomClosed, ends.next(t))
-		require.NoError(t, <-done)
-		// Idempotent, whatever the context.
-		ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
-		defer cancel()
-		for range 20 {
-			require.NoError(t, room.Shutdown(ctx))
-		}
-	})
+	for name, hook := range map[string]func(*tcproom.Member, []byte) ([]byte, error){
+		"Post": func(m *tcproom.Member, body []byte) ([]byte, error) {
+			_, err := m.Post(context.Background(), body)
+			return nil, err
+		},
+		"return": func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil },
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			stopped := make(chan struct{})
+			ends := newCauses()
+			room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+				<-stopped
+				return hook(m, body)
+			}))
+			nc, served := enter(t, room)
+			fmt.Fprintln(nc, "hi")
+			synctest.Wait() // until the hook waits
+			done := make(chan error, 1)
+			go func() { done <- room.Shutdown(context.Background()) }()
+			synctest.Wait() // until the room stops
+			close(stopped)
+			require.Equal(t, tcproom.ErrRoomClosed, <-served)
+			require.Equal(t, tcproom.ErrRoomClosed, ends.next(t))
+			require.NoError(t, <-done)
+			// Idempotent, whatever the context.
+			ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))
+			defer cancel()
+			for range 20 {
+				require.NoError(t, room.Shutdown(ctx))
+			}
+		})
+	}
 }

@@ -52,7 +52,7 @@ func newDoorRoom(t *testing.T, opts ...tcproom.RoomOption) *doorRoom {
 	gone := newCauses()
 	r := &doorRoom{gone: gone, Room: tcproom.New(append([]tcproom.RoomOption{
 		tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected)}, opts...)...)}
-	c, err := r.Join(tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("witness"))
+	c, err := r.Join(t.Context(), tcproom.Identity{Name: "witness"}, tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.JSON{}))
 	require.NoError(t, err)
 	r.witness = c
 	t.Cleanup(func() { c.Close(); r.Close() })
@@ -253,8 +253,8 @@ func TestF70HandshakeHook(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newDoorRoom(t, tcproom.WithFraming(f), tcproom.WithCodec(tcproom.Raw{}))
 					got := make(chan error, 1)
-					nc, served := enter(t, r.Room, tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-						_, err := c.Receive(ctx)
+					nc, served := enter(t, r.Room, tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+						_, err := n.Receive(ctx)
 						got <- err
 						if ignore {
 							err = nil
@@ -274,7 +274,8 @@ func TestF70HandshakeHook(t *testing.T) {
 }
 
 // TestF71WrongDoors: each pair of what a room and a dialling end speak that cannot
-// understand each other, at both ends: no member receives a byte of it, and both know at once.
+// understand each other, at both ends: no member receives a byte of it, and both know
+// at once.
 func TestF71WrongDoors(t *testing.T) {
 	type speaks struct {
 		f tcproom.Framing
@@ -289,17 +290,17 @@ func TestF71WrongDoors(t *testing.T) {
 		dialled    string // of the other
 		attempts   int
 	}{
-		{speaks{lines, text}, speaks{lines, json}, "", "the room speaks text in lines, not JSON in lines", "speaks plain text, not JSON in lines", 4},
+		{speaks{lines, text}, speaks{lines, json}, "", "the room speaks text in lines, not JSON in lines", "the answer is in text, not JSON in lines", 5},
 		{speaks{lines, raw}, speaks{lines, json}, "", "the room speaks raw bodies in lines, not JSON in lines", "the room speaks raw bodies in lines", 1},
 		{speaks{tcproom.Length{}, raw}, speaks{lines, json}, "", "the room speaks raw bodies with a length of 4 bytes, not JSON in lines", "the room speaks raw", 1},
 		{speaks{tcproom.Length{Bytes: 1}, raw}, speaks{lines, json}, "", "with a length of 1 bytes, not JSON in lines", "the room speaks raw", 1},
 		{speaks{tcproom.Varint{}, raw}, speaks{lines, json}, "", "with a varint, not JSON in lines", "the room speaks raw", 1},
 		{speaks{tcproom.Length{Bytes: 2}, raw}, speaks{tcproom.Length{}, json}, "", "not JSON with a length of 4 bytes", "the room speaks raw", 1},
 		{speaks{anyBytes{}, raw}, speaks{lines, json}, "", "not JSON in lines", "the room speaks raw", 1},
-		{speaks{lines, text}, speaks{tcproom.Length{}, json}, "", "text in lines, not JSON with a length of 4 bytes", "speaks plain text, not JSON with a length", 4},
-		{speaks{lines, text}, speaks{tcproom.Netstring{}, json}, "", "text in lines, not JSON in netstrings", "speaks plain text, not JSON in netstrings", 4},
-		{speaks{lines, text}, speaks{tcproom.ContentLength{}, json}, "", "text in lines, not JSON with a Content-Length", "speaks plain text, not JSON with a Content-Length", 4},
-		{speaks{tcproom.Netstring{}, text}, speaks{lines, json}, "", "not JSON in lines", "", 4},
+		{speaks{lines, text}, speaks{tcproom.Length{}, json}, "", "text in lines, not JSON with a length of 4 bytes", "the answer is in text, not JSON with a length", 5},
+		{speaks{lines, text}, speaks{tcproom.Netstring{}, json}, "", "text in lines, not JSON in netstrings", "the answer is in text, not JSON in netstrings", 5},
+		{speaks{lines, text}, speaks{tcproom.ContentLength{}, json}, "", "text in lines, not JSON with a Content-Length", "the answer is in text, not JSON with a Content-Length", 5},
+		{speaks{tcproom.Netstring{}, text}, speaks{lines, json}, "", "not JSON in lines", "", 5},
 		{speaks{lines, json}, speaks{tcproom.Length{}, json}, "", "not JSON with a length of 4 bytes", "the room speaks JSON in lines", 1},
 		{speaks{lines, json}, speaks{tcproom.Varint{}, json}, "", "not JSON with a varint", "the room speaks JSON in lines", 1},
 		{speaks{lines, json}, speaks{tcproom.ContentLength{}, json}, "", "not JSON with a Content-Length", "the room speaks JSON in lines", 1},
@@ -307,25 +308,27 @@ func TestF71WrongDoors(t *testing.T) {
 		{speaks{tcproom.Length{Bytes: 2}, json}, speaks{lines, json}, "", "not JSON in lines", "the room speaks JSON with a length of 2", 1},
 		{speaks{tcproom.Netstring{}, json}, speaks{tcproom.Length{}, json}, "", "not JSON with a length of 4 bytes", "the room speaks JSON in netstrings", 1},
 		{speaks{tcproom.Length{}, json}, speaks{tcproom.Length{LittleEndian: true}, json}, "", "the low one first", "the room speaks JSON with a length of 4", 1},
-		{speaks{lines, json}, speaks{lines, text}, "hi there", "the room speaks JSON in lines, not plain text", "the room speaks JSON in lines, not plain text", 1},
-		{speaks{lines, json}, speaks{lines, raw}, "hi there", "the room speaks JSON in lines, not plain text", "the room speaks JSON in lines, not plain text", 1},
-		{speaks{tcproom.Length{}, json}, speaks{lines, text}, "hi there", "not plain text", "the room speaks JSON with a length", 1},
-		{speaks{tcproom.Netstring{}, json}, speaks{lines, text}, "hi there", "not plain text", "the room speaks JSON in netstrings", 1},
+		{speaks{lines, json}, speaks{lines, text}, "hi there", "the room speaks JSON in lines, not text", "the room speaks JSON in lines, not text", 1},
+		{speaks{lines, json}, speaks{lines, raw}, "hi there", "the room speaks JSON in lines, not text", "the room speaks JSON in lines, not text", 1},
+		{speaks{tcproom.Length{}, json}, speaks{lines, text}, "hi there", "not text", "the room speaks JSON with a length", 1},
+		{speaks{tcproom.Netstring{}, json}, speaks{lines, text}, "hi there", "not text", "the room speaks JSON in netstrings", 1},
 	} {
 		inBubble(fmt.Sprintf("%T %T, %T %T", tt.room.c, tt.room.f, tt.peer.c, tt.peer.f), t, func(t *testing.T) {
 			gone := newCauses()
 			srv := roomtest.NewMemServer(t, tcproom.WithFraming(tt.room.f), tcproom.WithCodec(tt.room.c),
 				tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
 			var heard []string
-			witness, err := srv.Room.Join(tcproom.WithFraming(tcproom.Varint{}), tcproom.WithCodec(tcproom.JSON{}),
-				tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+			witness, err := srv.Room.Join(t.Context(), tcproom.Identity{}, tcproom.WithFraming(tcproom.Varint{}), tcproom.WithCodec(tcproom.JSON{}),
+				tcproom.OnEvent(func(ev tcproom.Event) {
 					if ev.Kind == tcproom.Message {
 						heard = append(heard, string(ev.Body))
 					}
 				}))
 			require.NoError(t, err)
-			opts := []tcproom.DialOption{tcproom.WithFraming(tt.peer.f), tcproom.WithCodec(tt.peer.c), tcproom.WithDialer(srv.Net.Dial),
-				tcproom.WithAuth("s3cr3t"), tcproom.WithName("eve")}
+			opts := []tcproom.DialOption{tcproom.WithFraming(tt.peer.f), tcproom.WithCodec(tt.peer.c), tcproom.WithDialer(srv.Net.Dial)}
+			if tt.peer.c == json {
+				opts = append(opts, tcproom.WithAuth("s3cr3t"), tcproom.WithName("eve"))
+			}
 			start := time.Now()
 			c, err := tcproom.Dial(t.Context(), srv.Addr, opts...)
 			if tt.says != "" {
@@ -345,11 +348,7 @@ func TestF71WrongDoors(t *testing.T) {
 			require.NotContains(t, cause.Error(), "s3cr3t")
 
 			l := &link{net: srv.Net}
-			all := []tcproom.ClientOption{tcproom.WithOffline(tcproom.OfflineBuffer(0))}
-			for _, o := range append(opts, tcproom.WithDialer(l.dial)) {
-				all = append(all, o)
-			}
-			client := tcproom.NewClient(t.Context(), srv.Addr, all...)
+			client := tcproom.NewClient(t.Context(), srv.Addr, append(opts, tcproom.WithOffline(tcproom.OfflineBuffer(0)), tcproom.WithDialer(l.dial))...)
 			if tt.says != "" {
 				require.NoError(t, client.Send(t.Context(), []byte(tt.says)))
 			}
@@ -460,6 +459,136 @@ func TestF71HelloAtEveryByte(t *testing.T) {
 	}
 }
 
+// paragraphs is somebody's own framing, in whose bodies there are lines.
+type paragraphs struct{ tcproom.Delimiter }
+
+// TestF71OwnFramingOfJSON: a line is no whole object if the framing is somebody's own.
+func TestF71OwnFramingOfJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newDoorRoom(t, tcproom.WithFraming(paragraphs{"\n\n"}), tcproom.WithCodec(tcproom.JSON{}))
+		nc, served := enter(t, r.Room)
+		for _, piece := range []string{`{"type":"hello"}` + "\n", "\n", `{"type":"message","body":"hi"}` + "\n\n"} {
+			io.WriteString(nc, piece)
+			synctest.Wait()
+		}
+		nc.CloseWrite()
+		require.NoError(t, <-served)
+		nc.Close()
+		require.Equal(t, []string{"hi"}, r.heard(t))
+	})
+}
+
+// TestF71AlertAtTLS: a peer that sends an alert speaks TLS.
+func TestF71AlertAtTLS(t *testing.T) {
+	server, _ := testTLS()
+	gone := newCauses()
+	nc := dialRaw(t, serveTCP(t, tcproom.New(tcproom.OnReject(gone.rejected)), tcproom.WithTLS(server)))
+	_, err := io.WriteString(nc, "\x15\x03\x01\x00\x02\x02\x0a")
+	require.NoError(t, err)
+	cause := gone.next(t)
+	require.ErrorIs(t, cause, tcproom.ErrMalformed)
+	require.NotErrorIs(t, cause, tcproom.ErrWrongDoor)
+}
+
+// TestF71HelloBehindALength: a hello of which only the header, or a part, is there when
+// that is a frame of the room's own framing.
+func TestF71HelloBehindALength(t *testing.T) {
+	four, two := tcproom.Length{}, tcproom.Length{Bytes: 2}
+	for _, tt := range []struct {
+		room, peer tcproom.Framing
+		size       int // of the hello
+		leaks      int // at most so many bytes of the header are messages
+	}{
+		{tcproom.Lines{}, four, 0x10a, 0},
+		{tcproom.Lines{}, four, 0xa20, 0},
+		{tcproom.Lines{}, tcproom.Length{Bytes: 8}, 0x10a, 0},
+		{tcproom.Lines{}, tcproom.Length{LittleEndian: true}, 0x10a, 0},
+		{tcproom.Lines{}, tcproom.Length{LittleEndian: true}, 0xa10, 1},
+		{tcproom.Length{Bytes: 1}, two, 48, 0},
+		{tcproom.Length{Bytes: 1}, two, 300, 1},
+		{tcproom.Length{Bytes: 1}, tcproom.Length{Bytes: 8}, 300, 1},
+		{tcproom.Length{Bytes: 1}, four, 48, 0},
+		{tcproom.Length{Bytes: 1}, tcproom.Netstring{}, 300, 0},
+		{tcproom.Length{Bytes: 1}, tcproom.ContentLength{}, 300, 0},
+		{two, four, 48, 0},
+		{two, tcproom.Length{Bytes: 8}, 300, 0},
+		{four, tcproom.Length{Bytes: 8}, 300, 0},
+		{tcproom.Varint{}, two, 48, 0},
+		{tcproom.Varint{}, four, 300, 1},
+		{tcproom.Delimiter("\x00"), four, 300, 0},
+		{anyBytes{}, four, 300, 4},
+	} {
+		for _, codec := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}} {
+			t.Run(fmt.Sprintf("%T %v %T %v of %d at %T", tt.room, tt.room, tt.peer, tt.peer, tt.size, codec), func(t *testing.T) {
+				body := `{"type": "hello","auth":"s3cr3t"`
+				body += strings.Repeat(" ", tt.size-len(body)-1) + "}"
+				hello, err := tt.peer.AppendFrame(nil, []byte(body))
+				require.NoError(t, err)
+				header := string(hello[:bytes.IndexByte(hello, '{')])
+				for at := range min(len(hello), 60) {
+					for _, ends := range []bool{false, true} {
+						synctest.Test(t, func(t *testing.T) {
+							r := newDoorRoom(t, tcproom.WithFraming(tt.room), tcproom.WithCodec(codec))
+							nc, served := enter(t, r.Room)
+							nc.Write(hello[:at])
+							synctest.Wait()
+							if ends { // in the middle of it
+								nc.CloseWrite()
+								<-served
+								nc.Close()
+								if at > len(header)+4 {
+									require.LessOrEqual(t, len(strings.Join(r.heard(t), "")), tt.leaks)
+								}
+								return
+							}
+							io.WriteString(nc, string(hello[at:])+string(hello))
+							synctest.Wait()
+							nc.CloseWrite()
+							said := sayAll(nc)
+							require.ErrorIs(t, <-served, tcproom.ErrWrongDoor, "at %d", at)
+							require.NotContains(t, said, "s3cr3t")
+							heard := strings.Join(r.heard(t), "")
+							require.LessOrEqual(t, len(heard), tt.leaks, "at %d: %q", at, heard)
+							require.Contains(t, header, heard)
+						})
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestF71FirstMessagesAreNotHeldBack: what may be the length of another framing and
+// is a message, is sent at once, and the hello of no other framing follows.
+func TestF71FirstMessagesAreNotHeldBack(t *testing.T) {
+	for _, f := range doorFramings() {
+		for _, first := range []string{"", "y", "\x10", "ab", "300", "{", `{"type":"x"}`, "\x01\x02"} {
+			_, chunks := f.(anyBytes)
+			_, lines := f.(tcproom.Lines)
+			if chunks && first == "" || lines && strings.Contains(first, "\x01") {
+				continue
+			}
+			t.Run(fmt.Sprintf("%T %v %q", f, f, first), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newDoorRoom(t, tcproom.WithFraming(f), tcproom.WithCodec(tcproom.Raw{}))
+					nc, _ := enter(t, r.Room)
+					require.Equal(t, tcproom.Join, next(t, r.witness).Kind)
+					for _, body := range []string{first, "and", first, `{"type":"hello"}`} {
+						if chunks && body == "" {
+							continue
+						}
+						b, err := f.AppendFrame(nil, []byte(body))
+						require.NoError(t, err)
+						nc.Write(b)
+						require.Equal(t, body, string(next(t, r.witness).Body))
+					}
+					nc.Close()
+				})
+			})
+		}
+	}
+}
+
 // TestF71Answers: what a dialling end makes of the first bytes of what is no room of its.
 func TestF71Answers(t *testing.T) {
 	refused := `{"type":"refused","code":"full","message":"room is full"}`
@@ -521,7 +650,7 @@ func TestF71Answers(t *testing.T) {
 
 // TestF71ClientKnocksAgain: a proxy may answer for a room that is starting.
 func TestF71ClientKnocksAgain(t *testing.T) {
-	for _, bad := range []int{3, 4} {
+	for _, bad := range []int{4, 5} {
 		inBubble(fmt.Sprint(bad, " bad answers"), t, func(t *testing.T) {
 			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
 			l := &link{net: srv.Net}
@@ -553,9 +682,9 @@ func TestF71ClientKnocksAgain(t *testing.T) {
 					return nc, err
 				}))
 			defer c.Close()
-			if bad == 4 {
+			if bad == 5 {
 				require.ErrorIs(t, ends(t, c), tcproom.ErrWrongDoor)
-				require.Equal(t, 4, dials)
+				require.Equal(t, 5, dials)
 				return
 			}
 			hearAll(t, c, "lost", "welcome joined")

@@ -4,67 +4,27 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 )
 
-// The causes for which a connection ends, and what else can be told apart with
-// [errors.Is]. A conn's end has exactly one cause, which [OnLeave] or
-// [OnReject] and [context.Cause] of [Conn.Context] report: one of the causes
-// below, [io.EOF] (the peer left), [io.ErrUnexpectedEOF] (it left in the middle
-// of a frame) or [net.ErrClosed] ([Conn.Close] was called at this end).
+// Errors of calls, which end no connection. The causes of ends are [Cause]s.
 var (
-	// ErrRoomClosed is returned by Serve, ServeConn, Join, Broadcast and Post
-	// of a room that was shut down or closed, by Serve when that happens, and is
-	// the cause with which its members leave.
-	ErrRoomClosed = errors.New("tcproom: room closed")
-
-	// ErrKicked is the cause of a member that [Room.Kick] removed; the reason
-	// follows in the text.
-	ErrKicked = errors.New("tcproom: kicked")
-	// ErrSlow is the cause of a member that stopped reading and lagged
-	// further behind than the backlog allows.
-	ErrSlow = errors.New("tcproom: reads too slowly: lags behind more than the backlog")
-	// ErrWriteTimeout is the cause of a member whose connection took no byte
-	// for the write timeout while bytes waited.
-	ErrWriteTimeout = errors.New("tcproom: write timeout: the peer's connection takes no more bytes")
-	// ErrIdleTimeout is the cause of a conn that sent nothing for the idle
-	// timeout, or did not answer a heartbeat.
-	ErrIdleTimeout = errors.New("tcproom: idle timeout: the peer sent nothing")
-	// ErrRateLimited is the cause of a member whose [Limiter] returned an
-	// error for a frame, such as one that is larger than the limiter's burst.
-	ErrRateLimited = errors.New("tcproom: rate limit")
-	// ErrReset is the cause of a conn whose transport broke, by a reset or
-	// another error, which is wrapped as well.
-	ErrReset = errors.New("tcproom: connection broke")
-	// ErrMalformed is the cause of a conn that sent bytes which its framing
-	// or codec does not allow. A Framing or Codec returns it, wrapped, for such bytes.
-	ErrMalformed = errors.New("tcproom: malformed")
-	// ErrWrongDoor is the cause of a conn whose first bytes are of somebody who is at
-	// the wrong door: HTTP, TLS at a plain port or the reverse, another codec or another
-	// framing. At a dialling end it is what Dial, Receive and a [Client] return for
-	// what answers there. The likely mistake follows in the text. Nothing of these
-	// bytes is a message.
-	ErrWrongDoor = errors.New("tcproom: wrong door")
-	// ErrFrameTooLarge is the cause of a conn that sent a frame above its
-	// limit, and is returned by Send, Post and Broadcast for a body above [WithMaxMessage].
-	ErrFrameTooLarge = errors.New("tcproom: message too large")
-	// ErrHook is the cause of a conn whose hook panicked, called
-	// runtime.Goexit or, being OnMessage or OnEvent, failed; a [*HookError] says which.
-	ErrHook = errors.New("tcproom: hook")
-
-	// ErrTakenOver is the cause of a member's connection when the member resumed
-	// on another one.
-	ErrTakenOver = errors.New("tcproom: taken over by another connection")
-	// ErrDetached is returned by [Conn.Send], at the room's end, for a member whose
-	// connection is lost and that may still resume.
+	// ErrNotMember is returned by Post, Send and Kick of a [Member] that has not
+	// joined yet or has left.
+	ErrNotMember = errors.New("tcproom: not a member of this room")
+	// ErrDetached is returned by [Member.Send] for a member that has lost its
+	// connection and may still resume.
 	ErrDetached = errors.New("tcproom: the member has lost its connection")
-	// ErrFutureSeq is the cause of a refusal because a hello wants to resume
-	// behind an event that there has not been.
-	ErrFutureSeq = errors.New("tcproom: cannot resume from a seq that is not there yet")
-	// ErrGoodbye is returned by a [Resumer]'s ParseNumbered for a goodbye.
-	ErrGoodbye = errors.New("tcproom: goodbye")
+	// ErrReceive is returned by Receive and Events if somebody else reads: the
+	// loop of [OnEvent].
+	ErrReceive = errors.New("tcproom: this connection is read by its OnEvent hook")
+	// ErrOption is returned by Dial, Join and Serve, and is the end of a Client and
+	// of a Conn of NewConn, for an option that cannot work.
+	ErrOption = errors.New("tcproom: option cannot work")
+	// ErrNoFrame is returned by a Codec that says nothing for an event or a request,
+	// or for a frame that says nothing.
+	ErrNoFrame = errors.New("tcproom: codec says nothing for this")
 
-	// ErrOffline is returned by Send of a [Client] that has no connection, where
+	// ErrOffline is returned by Send of a [Client] that has no connection, if
 	// [WithOffline] says so.
 	ErrOffline = errors.New("tcproom: no connection to the room")
 	// ErrUncertain is returned by SendAcked of a [Client] for a message that the
@@ -73,59 +33,7 @@ var (
 	// ErrUnread is returned by Send and SendAcked of a [Client] that would have to
 	// wait for the room, which is not read from because too many events wait to be received.
 	ErrUnread = errors.New("tcproom: too many events wait to be received: receive them, in another goroutine than the one that sends")
-
-	// ErrRoomFull is the cause of a refusal because of [WithMaxMembers].
-	ErrRoomFull = errors.New("tcproom: room is full")
-	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].
-	ErrTooManyPending = errors.New("tcproom: too many connections wait to join")
-	// ErrTooManyFromAddress is the cause of a refusal because of [WithMaxPerAddress].
-	ErrTooManyFromAddress = errors.New("tcproom: too many connections from one address")
-	// ErrHandshakeTimeout is the cause of a refusal because TLS, hello and
-	// the Handshake hook together took longer than [WithHandshakeTimeout].
-	ErrHandshakeTimeout = errors.New("tcproom: handshake timeout")
-	// ErrNameInvalid is the cause of a refusal because of [WithNameValidator].
-	ErrNameInvalid = errors.New("tcproom: invalid name")
-	// ErrNameTaken is the cause of a refusal because of [WithUniqueNames].
-	ErrNameTaken = errors.New("tcproom: name is taken")
-	// ErrTooManyLanes is the cause of a refusal, and is returned by Serve,
-	// when a room would have to speak more than 16 pairs of framing and codec.
-	ErrTooManyLanes = errors.New("tcproom: more than 16 pairs of framing and codec in one room; use comparable Framing and Codec values, or fewer of them")
-
-	// ErrUnframeable is returned by Send, Post and Broadcast for a body that
-	// a framing in use cannot carry, such as one with a newline in [Lines].
-	// A Framing returns it, wrapped, from AppendFrame.
-	ErrUnframeable = errors.New("tcproom: body cannot be framed")
-	// ErrNoFrame is returned by a Codec that has nothing to say for an event.
-	ErrNoFrame = errors.New("tcproom: codec says nothing for this event")
-	// ErrPing and ErrPong, which wrap ErrNoFrame, are returned by a [Pinger]
-	// for a ping and a pong.
-	ErrPing = fmt.Errorf("%w: ping", ErrNoFrame)
-	ErrPong = fmt.Errorf("%w: pong", ErrNoFrame)
-	// ErrNotMember is returned by Post and Kick for a conn that is not, or no
-	// longer, a member of the room.
-	ErrNotMember = errors.New("tcproom: not a member of this room")
-	// ErrReceive is returned by Receive and Events where somebody else reads:
-	// at the room's end outside of the Handshake hook, and at a dialling end with [OnEvent].
-	ErrReceive = errors.New("tcproom: this conn is read by its room or its OnEvent hook")
 )
-
-// A RefusedError is returned by Dial, Join and Receive when the room did not
-// let the conn in and its codec says so.
-type RefusedError struct {
-	Code    string // for programs, as docs/wire.md lists them
-	Message string // for people; the peer's words
-	// Final says that coming back would not help, and RetryAfter how long to
-	// wait at least before that, 0 where the room does not say.
-	Final      bool
-	RetryAfter time.Duration
-}
-
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("tcproom: the room refused the connection: %q (code %q)", e.Message, e.Code)
-}
-
-// Is reports whether target is [ErrWrongDoor] and the room said so.
-func (e *RefusedError) Is(target error) bool { return target == ErrWrongDoor && e.Code == "wrong-door" }
 
 // A HookError wraps [ErrHook]: the named hook panicked, ended its goroutine
 // with runtime.Goexit, or returned an error.
@@ -164,7 +72,7 @@ type StopError struct {
 
 // A CutMember is a member that was cut while the room stopped.
 type CutMember struct {
-	Member Member
+	Member MemberInfo
 	// Missed counts the events ordered before the stop of which not every byte
 	// was handed to its transport. What the transport had taken, and the member
 	// may not have read, is not among them.
@@ -173,7 +81,7 @@ type CutMember struct {
 
 // A StuckConn is a connection, or a listener, that did not end when its room stopped.
 type StuckConn struct {
-	Member Member // zero where it had not joined
+	Member MemberInfo // zero if it had not joined
 	Addr   string
 	// Hook names the hook of this conn that has not returned, by the option that
 	// set it: "OnMessage", "WithNameValidator", or "Limiter of WithRate" for what the

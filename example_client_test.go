@@ -37,8 +37,8 @@ func ExampleNewClient() {
 		}
 		switch ev.Kind {
 		case tcproom.Welcome:
-			fmt.Println(ev.Outcome, "as", ev.From.Name)
-			if ev.Outcome == tcproom.Joined {
+			fmt.Println(ev.Welcome.Outcome, "as", ev.From.Name)
+			if ev.Welcome.Outcome == tcproom.Joined {
 				cable.Close()
 			}
 		case tcproom.Lost:
@@ -71,14 +71,14 @@ func ExampleOnEvent_discard() {
 		return
 	}
 	go room.Serve(l)
-	host, err := room.Join()
+	host, err := room.Join(ctx, tcproom.Identity{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 
 	gauge, err := tcproom.Dial(ctx, l.Addr().String(),
-		tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+		tcproom.OnEvent(func(tcproom.Event) {}))
 	if err != nil {
 		fmt.Println(err)
 		return

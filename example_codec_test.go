@@ -8,13 +8,13 @@ import (
 )
 
 func ExampleText() {
-	ada := tcproom.Member{ID: "x-1", Name: "ada"}
+	ada := tcproom.MemberInfo{ID: "x-1", Name: "ada"}
 	for _, ev := range []tcproom.Event{
 		{Kind: tcproom.Join, From: ada},
 		{Kind: tcproom.Message, From: ada, Body: []byte("hi\n* bob left")},
 		{Kind: tcproom.Message, Body: []byte("restart in 5 minutes")},
-		{Kind: tcproom.Gap, GapFrom: 5, GapTo: 16},
-		{Kind: tcproom.Goodbye, Text: "room closed"},
+		{Kind: tcproom.Gap, Gap: tcproom.Span{First: 5, Last: 16}},
+		{Kind: tcproom.Goodbye, End: &tcproom.EndError{Text: "room closed"}},
 	} {
 		line, err := tcproom.Text{}.AppendEvent(nil, &ev)
 		if err != nil {
@@ -32,7 +32,7 @@ func ExampleText() {
 }
 
 func ExampleRaw() {
-	ada := tcproom.Member{ID: "x-1", Name: "ada"}
+	ada := tcproom.MemberInfo{ID: "x-1", Name: "ada"}
 	frame, _ := tcproom.Raw{}.AppendEvent(nil, &tcproom.Event{Kind: tcproom.Message, From: ada, Body: []byte{1, 2, 3}})
 	_, err := tcproom.Raw{}.AppendEvent(nil, &tcproom.Event{Kind: tcproom.Join, From: ada})
 	fmt.Println(frame, errors.Is(err, tcproom.ErrNoFrame))
@@ -48,7 +48,7 @@ func ExampleJSON() {
 	}
 	fmt.Printf("%s %d: %s says %q\n", ev.Kind, ev.Seq, ev.From.Name, ev.Body)
 
-	message, _ := tcproom.JSON{}.AppendMessage(nil, []byte("hello, ada"))
+	message, _ := tcproom.JSON{}.AppendRequest(nil, &tcproom.Request{Kind: tcproom.ReqSay, Body: []byte("hello, ada")})
 	fmt.Printf("%s\n", message)
 	// Output:
 	// Message 58: ada says "hi"

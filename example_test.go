@@ -23,7 +23,7 @@ func ExampleNew() {
 	go room.Serve(l)
 
 	ctx := context.Background()
-	host, err := room.Join() // in this process, to see who comes
+	host, err := room.Join(ctx, tcproom.Identity{}) // in this process, to see who comes
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -102,38 +102,41 @@ func ExampleRoom_Join() {
 	defer room.Close()
 	ctx := context.Background()
 
-	_, err := room.Join(tcproom.WithName("echo"), tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) {
-		if ev.Kind == tcproom.Message {
-			c.Send(ctx, append([]byte("you said "), ev.Body...))
+	echo, err := room.Join(ctx, tcproom.Identity{Name: "echo"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() {
+		for ev := range echo.Events(ctx) {
+			if ev.Kind == tcproom.Message {
+				echo.Send(ctx, append([]byte("you said "), ev.Body...))
+			}
 		}
-	}))
+		echo.Close()
+	}()
+	ada, err := room.Join(ctx, tcproom.Identity{Name: "ada"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	ada, err := room.Join(tcproom.WithName("ada"))
-	if err != nil {
-		log.Fatal(err)
-	}
+	defer ada.Close()
 	ada.Send(ctx, []byte("hi"))
 	ev, _ := ada.Receive(ctx)
 	fmt.Printf("%s: %s\n", ev.From.Name, ev.Body)
 	// Output: echo: you said hi
 }
 
-// A hook that changes what members say. Without the call of Post nobody would
-// hear of it.
+// A hook that changes what members send. What it returns is what others receive.
 func ExampleOnMessage() {
-	room := tcproom.New(tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+	room := tcproom.New(tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 		if string(body) == "/quit" {
-			return errors.New("bye, " + c.Name())
+			return nil, errors.New("bye, " + m.Name())
 		}
-		_, err := c.Room().Post(c.Context(), c, bytes.ToUpper(body))
-		return err
+		return bytes.ToUpper(body), nil
 	}))
 	defer room.Close()
 	ctx := context.Background()
-	ada, _ := room.Join(tcproom.WithName("ada"))
-	bob, _ := room.Join(tcproom.WithName("bob"))
+	ada, _ := room.Join(ctx, tcproom.Identity{Name: "ada"})
+	bob, _ := room.Join(ctx, tcproom.Identity{Name: "bob"})
 
 	bob.Send(ctx, []byte("hi"))
 	bob.Send(ctx, []byte("/quit"))
@@ -142,7 +145,7 @@ func ExampleOnMessage() {
 		fmt.Println(ev.Kind, ev.From.Name, string(ev.Body), err)
 	}
 	ev, err := bob.Receive(ctx)
-	fmt.Println(ev.Kind, ev.Text, err)
+	fmt.Println(ev.Kind, ev.End.Text, err)
 	// Output:
 	// Join bob  <nil>
 	// Message bob HI <nil>
@@ -150,18 +153,18 @@ func ExampleOnMessage() {
 	// Goodbye bye, bob <nil>
 }
 
-// A hook that asks each conn for its name before it joins.
-func ExampleHandshake() {
-	room := tcproom.New(tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-		if err := c.Send(ctx, []byte("what is your name?")); err != nil {
+// A hook that asks each newcomer for its name before it joins.
+func ExampleWithHandshake() {
+	room := tcproom.New(tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+		if err := n.Send(ctx, []byte("what is your name?")); err != nil {
 			return tcproom.Identity{}, err
 		}
-		ev, err := c.Receive(ctx)
-		return tcproom.Identity{Name: string(ev.Body)}, err
+		name, err := n.Receive(ctx)
+		return tcproom.Identity{Name: string(name)}, err
 	}))
 	defer room.Close()
 	ctx := context.Background()
-	host, _ := room.Join() // in this process: no Handshake
+	host, _ := room.Join(ctx, tcproom.Identity{}) // in this process, for which the hook is not called
 
 	client, server := net.Pipe() // any net.Conn will do
 	go room.ServeConn(server)
@@ -187,7 +190,7 @@ func ExampleWithSlowMembers() {
 	)
 	defer room.Close()
 	ctx := context.Background()
-	slow, err := room.Join()
+	slow, err := room.Join(ctx, tcproom.Identity{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -206,7 +209,7 @@ func ExampleWithSlowMembers() {
 		case ev.Kind == tcproom.Message:
 			received++
 		case ev.Kind == tcproom.Gap:
-			skipped += ev.GapTo - ev.GapFrom + 1
+			skipped += ev.Gap.Len()
 		}
 	}
 	fmt.Println("received and skipped:", received+skipped)
@@ -222,22 +225,29 @@ func ExampleWithSlowMembers() {
 // of them are gone.
 func ExampleRoom_Shutdown() {
 	room := tcproom.New()
-	c, err := room.Join()
+	ctx := context.Background()
+	c, err := room.Join(ctx, tcproom.Identity{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	ctx := context.Background()
 	room.Broadcast(ctx, []byte("the last words"))
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- room.Shutdown(ctx) }()
 	for ev, err := range c.Events(ctx) {
-		fmt.Println(ev.Kind, string(ev.Body), ev.Text, err)
+		if err != nil {
+			break // the end that the goodbye tells of
+		}
+		if ev.Kind == tcproom.Goodbye {
+			fmt.Println(ev.Kind, ev.End.Text)
+		} else {
+			fmt.Println(ev.Kind, string(ev.Body))
+		}
 	}
 	fmt.Println(<-stopped)
 	// Output:
-	// Message the last words  <nil>
-	// Goodbye  room closed <nil>
+	// Message the last words
+	// Goodbye room closed
 	// <nil>
 }

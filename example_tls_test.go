@@ -29,8 +29,8 @@ func ExampleConn_TLS() {
 			ClientAuth:   tls.RequireAndVerifyClientCert,
 			ClientCAs:    ca.pool,
 		}),
-		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			state := c.TLS()
+		tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			state := n.TLS()
 			if state == nil {
 				return tcproom.Identity{}, errors.New("TLS only")
 			}

@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -15,12 +16,11 @@ import (
 )
 
 // TestGapThatFails: a codec that fails when it is to announce a hole ends the
-// conn that the hole is in, and nothing else (P6, P11): not the goroutine that
+// connection that the hole is in, and nothing else (P6, P11): not the goroutine that
 // writes, which others and the end of the room depend on.
 func TestGapThatFails(t *testing.T) {
 	for name, fail := range map[string]func(dst []byte) ([]byte, error){
 		"panics":  func([]byte) ([]byte, error) { panic(errOdd) },
-		"exits":   func([]byte) ([]byte, error) { runtime.Goexit(); return nil, nil },
 		"errs":    func(dst []byte) ([]byte, error) { return dst, errOdd },
 		"is mute": func(dst []byte) ([]byte, error) { return dst, tcproom.ErrNoFrame },
 	} {
@@ -29,7 +29,7 @@ func TestGapThatFails(t *testing.T) {
 			left := newCauses()
 			codec := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 				if ev.Kind == tcproom.Gap {
-					if ev.GapFrom > 1 { // not what the room asks when it begins
+					if ev.Gap.First > 1 { // not what the room asks when it begins
 						return fail(dst)
 					}
 					return append(dst, "gap"...), nil
@@ -53,10 +53,24 @@ func TestGapThatFails(t *testing.T) {
 	}
 }
 
-// TestExitForAJoin: a codec that ends the goroutine in which it is to say a
-// join ends that conn. What it held is given back: its lane, above all.
-func TestExitForAJoin(t *testing.T) {
-	for _, kind := range []tcproom.Kind{tcproom.Join, tcproom.Welcome} {
+// odderJSON is JSON that panics when it is to say an event of that kind.
+type odderJSON struct {
+	tcproom.JSON
+	kind tcproom.Kind
+}
+
+func (o *odderJSON) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.Kind == o.kind {
+		panic(errOdd)
+	}
+	return o.JSON.AppendEvent(dst, ev)
+}
+
+// TestPanicForAWelcome: a codec that panics when it is to say a welcome ends that
+// member, and one that panics for its own join, which it is not told of, does not.
+// What it held is given back: its lane, above all.
+func TestPanicForAWelcome(t *testing.T) {
+	for kind, want := range map[tcproom.Kind]error{tcproom.Join: io.EOF, tcproom.Welcome: tcproom.ErrUnframeable} {
 		t.Run(kind.String(), func(t *testing.T) {
 			checkGoroutines(t)
 			ends := newCauses()
@@ -64,15 +78,19 @@ func TestExitForAJoin(t *testing.T) {
 			b := join(t, room)
 			addr := serveTCP(t, room)
 			for range 2 * 16 { // twice as many as there are lanes
-				codec := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
-					if ev.Kind == kind {
-						runtime.Goexit()
-					}
-					return tcproom.Raw{}.AppendEvent(dst, ev)
-				}}
-				nc, _ := serveConnExiting(t, room, tcproom.WithCodec(codec))
-				require.ErrorIs(t, ends.next(t), tcproom.ErrHook)
+				nc, done := serveConn(t, room, tcproom.WithCodec(&odderJSON{kind: kind}))
+				_, err := io.WriteString(nc, `{"type":"hello"}`+"\n")
+				require.NoError(t, err)
+				if want == io.EOF {
+					_, err := bufio.NewReader(nc).ReadString('\n')
+					require.NoError(t, err)
+					nc.Close()
+				} else {
+					go io.Copy(io.Discard, nc)
+				}
+				require.ErrorIs(t, ends.next(t), want)
 				nc.Close()
+				ended(t, done)
 				eventually(t, "its slots are free", func() bool { s := room.Stats(); return s.Pending == 0 && s.Members == 1 })
 			}
 			nc := dialRaw(t, addr) // there is a slot, a lane and a lock
@@ -84,34 +102,19 @@ func TestExitForAJoin(t *testing.T) {
 	}
 }
 
-// serveConnExiting is serveConn for a codec that ends the goroutine: then
-// ServeConn does not return.
-func serveConnExiting(t testing.TB, room *tcproom.Room, opts ...tcproom.ConnOption) (net.Conn, <-chan struct{}) {
-	t.Helper()
-	here, there := net.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		room.ServeConn(there, opts...)
-	}()
-	t.Cleanup(func() { here.Close(); <-done })
-	return here, done
-}
-
-// TestExitForALeave: others hear of the leave although a codec ends the
-// goroutine in which it is to say so, in a lane that this concerns or not; the
-// conn is closed, and OnLeave called (P8).
-func TestExitForALeave(t *testing.T) {
+// TestPanicForALeave: others are told of the leave although a codec panics when it
+// is to say so; the connection is closed, and OnLeave called (P8).
+func TestPanicForALeave(t *testing.T) {
 	for _, lanes := range []int{1, 2, 3} {
 		checkGoroutines(t)
 		var on atomic.Bool
-		var exits atomic.Int32
+		var panics atomic.Int32
 		odds := make([]*odd, lanes)
 		for i := range odds {
 			odds[i] = &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 				if on.Load() && ev.Kind == tcproom.Leave {
-					exits.Add(1)
-					runtime.Goexit()
+					panics.Add(1)
+					panic(errOdd)
 				}
 				return tcproom.Raw{}.AppendEvent(dst, ev)
 			}}
@@ -121,7 +124,7 @@ func TestExitForALeave(t *testing.T) {
 		b := join(t, room)
 		addr := serveTCP(t, room)
 		for i, o := range odds {
-			serveConnExiting(t, room, tcproom.WithCodec(o))
+			serveConn(t, room, tcproom.WithCodec(o))
 			waitLen(t, room, 2+i)
 		}
 		nc := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
@@ -134,7 +137,7 @@ func TestExitForALeave(t *testing.T) {
 		// The members whose codec did it could not be told of the leave.
 		left := 0
 		for range 1 + lanes {
-			if err := ends.next(t); err == io.EOF {
+			if err := ends.next(t); errors.Is(err, io.EOF) {
 				left++
 			} else {
 				require.ErrorIs(t, err, tcproom.ErrUnframeable)
@@ -142,52 +145,45 @@ func TestExitForALeave(t *testing.T) {
 		}
 		require.Equal(t, 1, left)
 		waitLen(t, room, 1)
-		require.NotZero(t, exits.Load())
+		require.NotZero(t, panics.Load())
 		require.NoError(t, room.Close())
 		waitDone(t, room)
 	}
 }
 
-// TestExitForAMessage: it ends the conn that speaks, and once the room knows
-// the codec by that, those who have it.
-func TestExitForAMessage(t *testing.T) {
+// TestPanicForAMessage: it ends the members whose codec it is, and nobody else.
+func TestPanicForAMessage(t *testing.T) {
 	checkGoroutines(t)
 	ends := newCauses()
 	room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false))
 	codec := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 		if string(ev.Body) == "bad" {
-			runtime.Goexit()
+			panic(errOdd)
 		}
 		return tcproom.Raw{}.AppendEvent(dst, ev)
 	}}
-	here, _ := serveConnExiting(t, room, tcproom.WithCodec(codec))
+	here, _ := serveConn(t, room, tcproom.WithCodec(codec))
 	go func() {
 		io.Copy(io.Discard, here)
 		here.Close() // for which its end waits
 	}()
 	waitLen(t, room, 1)
 	a, b := join(t, room), join(t, room)
-	send(t, a, "bad")
-	for range a.Events(testContext(t)) {
-	}
-	a.Close()
-	require.ErrorIs(t, ends.next(t), tcproom.ErrHook)
-	waitLen(t, room, 2)
-	a = join(t, room)
 	send(t, b, "bad")
 	require.ErrorIs(t, ends.next(t), tcproom.ErrUnframeable)
 	require.Equal(t, "bad", nextMessage(t, a))
+	waitLen(t, room, 2)
 	require.NoError(t, room.Close())
 	waitDone(t, room)
 }
 
-// TestExitInAGoodbye: the last words are lost, the rest of the end is not.
-func TestExitInAGoodbye(t *testing.T) {
+// TestPanicInAGoodbye: the last words are lost, the rest of the end is not.
+func TestPanicInAGoodbye(t *testing.T) {
 	checkGoroutines(t)
 	ends := newCauses()
 	codec := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 		if ev.Kind == tcproom.Goodbye {
-			runtime.Goexit()
+			panic(errOdd)
 		}
 		return tcproom.Raw{}.AppendEvent(dst, ev)
 	}}
@@ -207,14 +203,13 @@ func TestExitInAGoodbye(t *testing.T) {
 	require.ErrorIs(t, ends.next(t), tcproom.ErrRoomClosed)
 }
 
-// TestExitInOnEventsCodec: a dialling end whose codec ends the goroutine that
-// reads has ended, and says so.
-func TestExitInOnEventsCodec(t *testing.T) {
+// TestPanicInOnEventsCodec: a dialling end whose codec panics has ended, and says so.
+func TestPanicInOnEventsCodec(t *testing.T) {
 	checkGoroutines(t)
 	room := tcproom.New()
 	addr := serveTCP(t, room)
-	codec := &exitingParser{}
-	c := dial(t, addr, tcproom.WithCodec(codec), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+	codec := &panickingParser{}
+	c := dial(t, addr, tcproom.WithCodec(codec), tcproom.OnEvent(func(tcproom.Event) {}))
 	waitLen(t, room, 1)
 	_, err := room.Broadcast(testContext(t), []byte("hi"))
 	require.NoError(t, err)
@@ -224,9 +219,9 @@ func TestExitInOnEventsCodec(t *testing.T) {
 	require.True(t, errors.As(c.Err(), &he))
 }
 
-type exitingParser struct{ tcproom.Text }
+type panickingParser struct{ tcproom.Text }
 
-func (exitingParser) ParseEvent([]byte, *tcproom.Event) error { runtime.Goexit(); return nil }
+func (panickingParser) ParseEvent([]byte, *tcproom.Event) error { panic(errOdd) }
 
 // TestExitInAConn: a net.Conn that ends the goroutine which writes ends that
 // conn, and the room can still stop.

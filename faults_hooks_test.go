@@ -20,16 +20,18 @@ import (
 )
 
 // allHooks are those of a room, and of a dialling end.
-var allHooks = []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject", "WithNameValidator", "WithRate", "Limiter of WithRate", "OnEvent"}
+var allHooks = []string{"WithHandshake", "OnJoin", "OnJoined", "OnMessage", "OnLeave", "OnReject", "WithNameValidator", "WithRate", "Limiter of WithRate", "OnEvent"}
 
 // A scene is a room in memory with the smallest backlog and with every hook
 // there is, one of which misbehaves once, for the victim.
 type scene struct {
 	*memRoom
 	hook     string
-	act      func(s *scene, c *tcproom.Conn, args ...any) error // c is nil where the hook has none
+	act      func(s *scene, of subject, args ...any) error // of nobody where the hook has none
 	acted    atomic.Bool
-	joined   *causes // one for each conn that OnJoin let in
+	newcomer atomic.Pointer[tcproom.Newcomer] // the victim's
+	victim   atomic.Pointer[tcproom.Conn]     // its own end, once it is in
+	joined   *causes                          // one for each conn that OnJoin let in
 	ada, bob *tcproom.Conn
 }
 
@@ -38,42 +40,47 @@ type sceneLimiter func() error
 
 func (l sceneLimiter) WaitN(context.Context, int) error { return l() }
 
-func newScene(t testing.TB, hook string, act func(*scene, *tcproom.Conn, ...any) error) *scene {
+func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error) *scene {
 	s := &scene{hook: hook, act: act, joined: newCauses()}
 	left, refused := newCauses(), newCauses()
 	s.memRoom = newMemRoom(t,
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1<<10), tcproom.WithMaxPerAddress(100),
-		tcproom.WithNameValidator(func(name string) error { return s.run("WithNameValidator", name, nil) }),
-		tcproom.WithRate(func(c *tcproom.Conn) tcproom.Limiter {
-			s.run("WithRate", c.Name(), c)
-			return sceneLimiter(func() error { return s.run("Limiter of WithRate", c.Name(), c) })
+		tcproom.WithNameValidator(func(name string) error { return s.run("WithNameValidator", name, subject{}) }),
+		tcproom.WithRate(func(m *tcproom.Member) tcproom.Limiter {
+			s.run("WithRate", m.Name(), subject{member: m})
+			return sceneLimiter(func() error { return s.run("Limiter of WithRate", m.Name(), subject{member: m}) })
 		}),
-		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			if s.hook == "OnReject" && c.Name() == victim {
-				return tcproom.Identity{}, errHook
+		tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			name := n.Hello().Name
+			if name == victim {
+				s.newcomer.Store(n)
+				if s.hook == "OnReject" {
+					return tcproom.Identity{}, errHook
+				}
 			}
-			return tcproom.Identity{}, s.run("Handshake", c.Name(), c)
+			return tcproom.Identity{}, s.run("WithHandshake", name, subject{newcomer: n})
 		}),
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
-			if err := s.run("OnJoin", c.Name(), c); err != nil {
+		tcproom.OnJoin(func(m *tcproom.Member) error {
+			if err := s.run("OnJoin", m.Name(), subject{member: m}); err != nil {
 				return err
 			}
 			s.joined.add(nil)
 			return nil
 		}),
-		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			if _, err := s.Post(context.Background(), c, body); err != nil {
-				return err
+		tcproom.OnJoined(func(m *tcproom.Member, _ uint64) { s.run("OnJoined", m.Name(), subject{member: m}) }),
+		tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+			if _, err := m.Post(context.Background(), body); err != nil {
+				return nil, err
 			}
-			return s.run("OnMessage", c.Name(), c, body)
+			return nil, s.run("OnMessage", m.Name(), subject{member: m}, body)
 		}),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+		tcproom.OnLeave(func(m *tcproom.Member, cause error) {
 			left.add(cause)
-			s.run("OnLeave", c.Name(), c, cause)
+			s.run("OnLeave", m.Name(), subject{member: m}, cause)
 		}),
-		tcproom.OnReject(func(addr net.Addr, cause error) {
+		tcproom.OnReject(func(n *tcproom.Newcomer, cause error) {
 			refused.add(cause)
-			s.run("OnReject", victim, nil, addr, cause)
+			s.run("OnReject", victim, subject{newcomer: n}, n.RemoteAddr(), cause)
 		}),
 	)
 	s.left, s.refused = left, refused
@@ -82,9 +89,9 @@ func newScene(t testing.TB, hook string, act func(*scene, *tcproom.Conn, ...any)
 }
 
 // run is what each hook does: what the scene is about, if it is the one.
-func (s *scene) run(hook, name string, c *tcproom.Conn, args ...any) error {
+func (s *scene) run(hook, name string, of subject, args ...any) error {
 	if hook == s.hook && name == victim && s.acted.CompareAndSwap(false, true) {
-		return s.act(s, c, args...)
+		return s.act(s, of, args...)
 	}
 	return nil
 }
@@ -102,11 +109,12 @@ func (s *scene) provoke(t testing.TB) <-chan error {
 	gone := make(chan error, 1)
 	go func() {
 		c, err := tcproom.Dial(ctx, "room:9000", tcproom.WithDialer(s.net.Dial), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(victim),
-			tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) { s.run("OnEvent", victim, c, ev) }))
+			tcproom.OnEvent(func(ev tcproom.Event) { s.run("OnEvent", victim, subject{}, ev) }))
 		if err != nil {
 			gone <- err
 			return
 		}
+		s.victim.Store(c)
 		c.Send(ctx, []byte("provocation"))
 		select {
 		case <-c.Context().Done():
@@ -140,7 +148,7 @@ func TestF34HooksThatEnd(t *testing.T) {
 		for name, act := range map[string]func(){"panic": func() { panic("hook") }, "Goexit": runtime.Goexit} {
 			t.Run(hook+" "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					s := newScene(t, hook, func(*scene, *tcproom.Conn, ...any) error { act(); return nil })
+					s := newScene(t, hook, func(*scene, subject, ...any) error { act(); return nil })
 					s.chat(t)
 					gone := <-s.provoke(t)
 					synctest.Wait()
@@ -154,7 +162,7 @@ func TestF34HooksThatEnd(t *testing.T) {
 						require.ErrorIs(t, s.refused.next(t), errHook)
 					case "OnEvent":
 						cause = gone
-					case "OnMessage", "Limiter of WithRate":
+					case "OnJoined", "OnMessage", "Limiter of WithRate":
 						cause = s.left.next(t)
 						s.left.add(nil)
 					default:
@@ -183,7 +191,7 @@ func TestF36BlockedHooks(t *testing.T) {
 		t.Run(hook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				inside, release := make(chan struct{}), make(chan struct{})
-				s := newScene(t, hook, func(*scene, *tcproom.Conn, ...any) error {
+				s := newScene(t, hook, func(*scene, subject, ...any) error {
 					close(inside)
 					<-release
 					return nil
@@ -227,10 +235,13 @@ func TestF43HooksScribble(t *testing.T) {
 		t.Run(hook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				acted := make(chan struct{})
-				s := newScene(t, hook, func(_ *scene, c *tcproom.Conn, args ...any) error {
+				s := newScene(t, hook, func(_ *scene, of subject, args ...any) error {
 					defer close(acted)
-					if c != nil {
-						args = append(args, c.RemoteAddr())
+					if of.member != nil {
+						args = append(args, of.member.RemoteAddr())
+					}
+					if of.newcomer != nil {
+						args = append(args, of.newcomer.RemoteAddr())
 					}
 					for _, arg := range args {
 						scribbleOn(arg)
@@ -272,73 +283,106 @@ func scribbleOn(arg any) {
 		arg.Port = 1
 	case tcproom.Event:
 		scribbleOn(arg.Body)
-		clear(arg.Members)
+		if arg.Welcome != nil {
+			clear(arg.Welcome.Members)
+		}
 	}
 }
 
-// A call is of one method in a hook; c is the hook's own conn, or where it
-// has none a bystander's at the room's end.
-type call func(s *scene, c *tcproom.Conn)
+// A call is of one method in a hook.
+type call func(s *scene, of callee)
+
+// A callee is whose methods a hook calls: those that it is called for or, if it is
+// called for none, a bystander.
+type callee struct {
+	member   *tcproom.Member
+	newcomer *tcproom.Newcomer // outside of its hook, too
+	conn     *tcproom.Conn     // a dialling end: the victim's own in OnEvent
+}
 
 // endsRoom are the calls after which there is no room to speak in.
 var endsRoom = []string{"Close", "Shutdown"}
 
-// roomCalls and connCalls are all methods that there are.
+// roomCalls, memberCalls, newcomerCalls and connCalls are all methods that there are.
 var (
 	roomCalls = map[string]call{
-		"Broadcast":      func(s *scene, _ *tcproom.Conn) { s.Broadcast(context.Background(), []byte("from a hook")) },
-		"Close":          func(s *scene, _ *tcproom.Conn) { s.Room.Close() },
-		"Done":           func(s *scene, _ *tcproom.Conn) { s.Done() },
-		"Join":           func(s *scene, _ *tcproom.Conn) { joinAndLeave(s.Room) },
-		"Kick":           func(s *scene, c *tcproom.Conn) { s.Kick(c, "by a hook") },
-		"Len":            func(s *scene, _ *tcproom.Conn) { s.Len() },
-		"ListenAndServe": func(s *scene, _ *tcproom.Conn) { s.ListenAndServe("nowhere") },
-		"Member":         func(s *scene, c *tcproom.Conn) { s.Member(c.ID()) },
-		"Members": func(s *scene, _ *tcproom.Conn) {
+		"Broadcast":      func(s *scene, _ callee) { s.Broadcast(context.Background(), []byte("from a hook")) },
+		"Close":          func(s *scene, _ callee) { s.Room.Close() },
+		"Done":           func(s *scene, _ callee) { s.Done() },
+		"Join":           func(s *scene, _ callee) { joinAndLeave(s.Room) },
+		"Len":            func(s *scene, _ callee) { s.Len() },
+		"ListenAndServe": func(s *scene, _ callee) { s.ListenAndServe("nowhere") },
+		"Member":         func(s *scene, of callee) { s.Member(of.member.ID()) },
+		"Members": func(s *scene, _ callee) {
 			for m := range s.Members() {
 				s.Member(m.ID())
 			}
 		},
-		"Post": func(s *scene, c *tcproom.Conn) { s.Post(context.Background(), c, []byte("from a hook")) },
-		"Serve": func(s *scene, _ *tcproom.Conn) {
+		"Serve": func(s *scene, _ callee) {
 			var n roomtest.Network
 			l, _ := n.Listen("")
 			l.Close()
 			s.Serve(l)
 		},
-		"ServeConn": func(s *scene, _ *tcproom.Conn) {
+		"ServeConn": func(s *scene, _ callee) {
 			here, there := net.Pipe()
 			here.Close()
 			s.ServeConn(there)
 		},
-		"Shutdown": func(s *scene, _ *tcproom.Conn) {
+		"Shutdown": func(s *scene, _ callee) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
 			s.Shutdown(ctx)
 		},
-		"Stats": func(s *scene, _ *tcproom.Conn) { s.Stats() },
+		"Stats": func(s *scene, _ callee) { s.Stats() },
+	}
+	memberCalls = map[string]call{
+		"Context":    func(_ *scene, of callee) { context.Cause(of.member.Context()) },
+		"Err":        func(_ *scene, of callee) { of.member.Err() },
+		"Hello":      func(_ *scene, of callee) { of.member.Hello() },
+		"ID":         func(_ *scene, of callee) { of.member.ID() },
+		"Info":       func(_ *scene, of callee) { of.member.Info() },
+		"Kick":       func(_ *scene, of callee) { of.member.Kick("by a hook") },
+		"Name":       func(_ *scene, of callee) { of.member.Name() },
+		"Post":       func(_ *scene, of callee) { of.member.Post(context.Background(), []byte("from a hook")) },
+		"RemoteAddr": func(_ *scene, of callee) { of.member.RemoteAddr() },
+		"Room":       func(_ *scene, of callee) { of.member.Room() },
+		"Send": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.member.Send(ctx, []byte("direct")) })
+		},
+		"SendFrom": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.member.SendFrom(ctx, of.member, []byte("direct")) })
+		},
+		"TLS": func(_ *scene, of callee) { of.member.TLS() },
+	}
+	newcomerCalls = map[string]call{
+		"Hello":      func(_ *scene, of callee) { of.newcomer.Hello() },
+		"Receive":    func(_ *scene, of callee) { withContext(func(ctx context.Context) { of.newcomer.Receive(ctx) }) },
+		"RemoteAddr": func(_ *scene, of callee) { of.newcomer.RemoteAddr() },
+		"Send": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.newcomer.Send(ctx, []byte("direct")) })
+		},
+		"TLS": func(_ *scene, of callee) { of.newcomer.TLS() },
 	}
 	connCalls = map[string]call{
-		"Close":      func(_ *scene, c *tcproom.Conn) { c.Close() },
-		"CloseWrite": func(_ *scene, c *tcproom.Conn) { withContext(func(ctx context.Context) { c.CloseWrite(ctx) }) },
-		"Context":    func(_ *scene, c *tcproom.Conn) { context.Cause(c.Context()) },
-		"Err":        func(_ *scene, c *tcproom.Conn) { c.Err() },
-		"Events": func(_ *scene, c *tcproom.Conn) {
+		"Close":      func(_ *scene, of callee) { of.conn.Close() },
+		"CloseWrite": func(_ *scene, of callee) { withContext(func(ctx context.Context) { of.conn.CloseWrite(ctx) }) },
+		"Context":    func(_ *scene, of callee) { context.Cause(of.conn.Context()) },
+		"Err":        func(_ *scene, of callee) { of.conn.Err() },
+		"Events": func(_ *scene, of callee) {
 			withContext(func(ctx context.Context) {
-				for range c.Events(ctx) {
+				for range of.conn.Events(ctx) {
 				}
 			})
 		},
-		"Hello":      func(_ *scene, c *tcproom.Conn) { c.Hello() },
-		"ID":         func(_ *scene, c *tcproom.Conn) { c.ID() },
-		"Name":       func(_ *scene, c *tcproom.Conn) { c.Name() },
-		"Receive":    func(_ *scene, c *tcproom.Conn) { withContext(func(ctx context.Context) { c.Receive(ctx) }) },
-		"RemoteAddr": func(_ *scene, c *tcproom.Conn) { c.RemoteAddr() },
-		"Room":       func(_ *scene, c *tcproom.Conn) { c.Room() },
-		"Send": func(_ *scene, c *tcproom.Conn) {
-			withContext(func(ctx context.Context) { c.Send(ctx, []byte("direct")) })
+		"ID":         func(_ *scene, of callee) { of.conn.ID() },
+		"Name":       func(_ *scene, of callee) { of.conn.Name() },
+		"Receive":    func(_ *scene, of callee) { withContext(func(ctx context.Context) { of.conn.Receive(ctx) }) },
+		"RemoteAddr": func(_ *scene, of callee) { of.conn.RemoteAddr() },
+		"Send": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.conn.Send(ctx, []byte("to the room")) })
 		},
-		"TLS": func(_ *scene, c *tcproom.Conn) { c.TLS() },
+		"TLS": func(_ *scene, of callee) { of.conn.TLS() },
 	}
 )
 
@@ -350,34 +394,37 @@ func withContext(fn func(context.Context)) {
 }
 
 func joinAndLeave(r *tcproom.Room) {
-	if c, err := r.Join(tcproom.WithName("dan")); err == nil {
+	if c, err := r.Join(context.Background(), tcproom.Identity{Name: "dan"}); err == nil {
 		c.Close()
 	}
 }
 
-// TestF37HooksCallEverything: each hook calls each method of Room and Conn, by
-// a list that has to name all there are, and comes back within a bounded time.
+// TestF37HooksCallEverything: each hook calls each method of Room, Member, Newcomer
+// and Conn, by a list that has to name all there are, and comes back within a bounded
+// time.
 func TestF37HooksCallEverything(t *testing.T) {
+	const ofConn = 5 * time.Second         // for which a dialling end waits for its peer
+	const ofRoom = 1100 * time.Millisecond // for which Shutdown does
 	for _, of := range []struct {
 		typ   reflect.Type
 		calls map[string]call
-	}{{reflect.TypeFor[*tcproom.Room](), roomCalls}, {reflect.TypeFor[*tcproom.Conn](), connCalls}} {
+		most  time.Duration
+	}{
+		{reflect.TypeFor[*tcproom.Room](), roomCalls, ofRoom},
+		{reflect.TypeFor[*tcproom.Member](), memberCalls, ofRoom},
+		{reflect.TypeFor[*tcproom.Newcomer](), newcomerCalls, ofRoom},
+		{reflect.TypeFor[*tcproom.Conn](), connCalls, ofConn},
+	} {
 		for i := range of.typ.NumMethod() {
 			require.Contains(t, of.calls, of.typ.Method(i).Name, "a method of %v that no hook calls", of.typ)
 		}
 		require.Len(t, of.calls, of.typ.NumMethod())
 		for name, fn := range of.calls {
-			if fn == nil {
-				continue
-			}
-			ends, most := false, 5*time.Second // for which a dialling end waits for its peer
-			if of.typ == reflect.TypeFor[*tcproom.Room]() {
-				ends, most = slices.Contains(endsRoom, name), 1100*time.Millisecond // for which Shutdown does
-			}
+			ends := of.typ == reflect.TypeFor[*tcproom.Room]() && slices.Contains(endsRoom, name)
 			for _, hook := range allHooks {
 				t.Run(fmt.Sprintf("%s %v.%s", hook, of.typ.Elem().Name(), name), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						testCall(t, hook, fn, most, ends)
+						testCall(t, hook, fn, of.most, ends)
 					})
 				})
 			}
@@ -385,13 +432,27 @@ func TestF37HooksCallEverything(t *testing.T) {
 	}
 }
 
+// calleeOf returns whose methods a hook is to call.
+func (s *scene) calleeOf(of subject) callee {
+	c := callee{of.member, of.newcomer, s.ada}
+	if c.member == nil {
+		c.member = only(s.Room) // of the two, the one that came first
+	}
+	if c.newcomer == nil {
+		c.newcomer = s.newcomer.Load()
+	}
+	if s.hook == "OnEvent" {
+		synctest.Wait() // until the victim knows its own end
+		c.conn = s.victim.Load()
+	}
+	return c
+}
+
 // testCall has hook call fn, which ends the room or leaves it as it was.
 func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool) {
 	took := make(chan time.Duration, 1)
-	s := newScene(t, hook, func(s *scene, c *tcproom.Conn, _ ...any) error {
-		if c == nil {
-			c = only(s.Room) // of the two, whoever came first
-		}
+	s := newScene(t, hook, func(s *scene, of subject, _ ...any) error {
+		c := s.calleeOf(of)
 		start := time.Now()
 		fn(s, c)
 		took <- time.Since(start)
@@ -403,7 +464,7 @@ func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool)
 		t.Error(err)
 	}
 	if !ends {
-		w := s.enter(t, "eve") // whoever else was removed
+		w := s.enter(t, "eve") // also if another was removed
 		broadcast(t, s.Room, []byte("still here"))
 		for nextMessage(t, w) != "still here" {
 		}
@@ -416,7 +477,7 @@ func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool)
 func TestF36OnRejectHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		block := make(chan bool)
-		srv := roomtest.NewMemServer(t, tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(net.Addr, error) { <-block }))
+		srv := roomtest.NewMemServer(t, tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(*tcproom.Newcomer, error) { <-block }))
 		start := time.Now()
 		first, err := srv.Net.DialFrom(t.Context(), "10.0.0.1", srv.Addr)
 		require.NoError(t, err)

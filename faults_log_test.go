@@ -97,21 +97,19 @@ func testNothingRaw(t *testing.T, bad, quoted string) {
 				t.Errorf("raw in an error: %q", err)
 			}
 		}
-		var room *tcproom.Room
-		room = tcproom.New(
+		room := tcproom.New(
 			tcproom.WithLogger(slog.New(log)), tcproom.WithMaxMessage(1<<10), tcproom.WithHandshakeTimeout(time.Second),
-			tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 				switch {
 				case strings.HasPrefix(string(body), "panic"):
 					panic(string(body))
 				case strings.HasPrefix(string(body), "fail"):
-					return fmt.Errorf("the hook read %q", body)
+					return nil, fmt.Errorf("the hook read %q", body)
 				}
-				_, err := room.Post(context.Background(), c, body)
-				return err
+				return body, nil
 			}),
-			tcproom.OnLeave(func(c *tcproom.Conn, cause error) { mustBeClean(cause); mustBeClean(context.Cause(c.Context())) }),
-			tcproom.OnReject(func(_ net.Addr, cause error) { mustBeClean(cause) }),
+			tcproom.OnLeave(func(c *tcproom.Member, cause error) { mustBeClean(cause); mustBeClean(context.Cause(c.Context())) }),
+			tcproom.OnReject(func(_ *tcproom.Newcomer, cause error) { mustBeClean(cause) }),
 		)
 		hello := `{"type":"hello","name":"eve"}`
 		for _, f := range []tcproom.Framing{tcproom.Lines{}, tcproom.Netstring{}, tcproom.ContentLength{}, tcproom.Varint{}} {
@@ -137,7 +135,7 @@ func testNothingRaw(t *testing.T, bad, quoted string) {
 			}
 		}
 		// What our own end says, and what it hears from a room that is evil.
-		_, err := room.Join(tcproom.WithName(bad), tcproom.WithCodec(tcproom.JSON{}))
+		_, err := room.Join(t.Context(), tcproom.Identity{Name: bad}, tcproom.WithCodec(tcproom.JSON{}))
 		require.Error(t, err)
 		mustBeClean(err)
 		for _, says := range []string{
@@ -149,15 +147,15 @@ func testNothingRaw(t *testing.T, bad, quoted string) {
 				there.Close()
 			}()
 			go io.Copy(io.Discard, there)
-			c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithLogger(slog.New(log)), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+			c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithLogger(slog.New(log)), tcproom.OnEvent(func(tcproom.Event) {}))
 			<-c.Context().Done()
 			mustBeClean(c.Err())
 			mustBeClean(c.Close())
 		}
 		// Reasons and addresses.
-		c, err := room.Join()
+		c, err := room.Join(t.Context(), tcproom.Identity{})
 		require.NoError(t, err)
-		require.NoError(t, room.Kick(only(room), bad))
+		require.NoError(t, only(room).Kick(bad))
 		for _, err := range c.Events(t.Context()) {
 			mustBeClean(err)
 		}
@@ -216,10 +214,10 @@ func TestF61OpenSSL(t *testing.T) {
 // TestF63ClocksAreMonotonic: what strips a time of its monotonic reading is
 // used to print and parse times, and nowhere else.
 func TestF63ClocksAreMonotonic(t *testing.T) {
-	prints := map[string]bool{"codec.go": true, "codec_json.go": true, "reconnect.go": true} // the last for a number that rises
+	prints := map[string]bool{"codec.go": true, "codec_json.go": true}
 	strips := map[string]bool{"UTC": true, "Local": true, "In": true, "Round": true, "Truncate": true, "Unix": true, "UnixNano": true, "UnixMilli": true, "UnixMicro": true, "AddDate": true}
 	var files []string
-	for _, pattern := range []string{"*.go", "internal/fanout/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/fanout/*.go", "internal/ledger/*.go"} {
 		more, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		files = append(files, more...)

@@ -162,7 +162,7 @@ func TestF40WelcomeCannotBeWritten(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var joined atomic.Int64
 			r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(true),
-				tcproom.OnJoin(func(*tcproom.Conn) error { joined.Add(1); return nil }))
+				tcproom.OnJoin(func(*tcproom.Member) error { joined.Add(1); return nil }))
 			w := r.dial(t, tcproom.WithCodec(tcproom.JSON{}))
 			here, there := net.Pipe()
 			defer here.Close()
@@ -194,10 +194,10 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := newCauses()
 		var room *tcproom.Room
-		room = slowRoom(tcproom.WithNotices(true), tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+		room = slowRoom(tcproom.WithNotices(true), tcproom.OnLeave(func(c *tcproom.Member, cause error) {
 			room.Broadcast(context.Background(), kib(0))
 			for m := range room.Members() {
-				room.Kick(m, "by another's leave")
+				m.Kick("by another's leave")
 			}
 			ends.add(cause)
 		}))
@@ -239,7 +239,7 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 func TestF65MutualBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const maxWait = 5 * time.Second
-		r := newMemRoom(t, tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(maxWait),
+		r := newMemRoom(t, tcproom.WithSlowMembers(tcproom.Block(maxWait)),
 			tcproom.WithBacklog(1), tcproom.WithMaxMessage(1<<10), tcproom.WithWriteTimeout(time.Hour))
 		const lines = 4 << 10
 		var writing sync.WaitGroup
@@ -293,7 +293,7 @@ func TestF66LastWordsBehindAFullWindow(t *testing.T) {
 			directs++
 		}
 		require.Greater(t, directs, 32, "%v", m.Err())
-		require.NoError(t, r.Kick(m, "too slow for us"))
+		require.NoError(t, m.Kick("too slow for us"))
 		time.Sleep(400 * time.Millisecond)
 		nc.In()
 		got, err := io.ReadAll(nc)
@@ -315,7 +315,7 @@ func TestF68WelcomeOfALargeRoom(t *testing.T) {
 			tcproom.WithNameValidator(func(string) error { return nil }))
 		name := strings.Repeat("\U0001f600", 64) // the longest there is
 		for range members {
-			nc, _ := pipe(room, tcproom.WithCodec(tcproom.Raw{}), tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+			nc, _ := pipe(room, tcproom.WithCodec(tcproom.Raw{}), tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 				return tcproom.Identity{Name: name}, nil
 			}))
 			defer nc.Close()
@@ -330,8 +330,8 @@ func TestF68WelcomeOfALargeRoom(t *testing.T) {
 		require.Less(t, len(line), 256*(len(name)+100)+1<<10)
 		var ev tcproom.Event
 		require.NoError(t, tcproom.JSON{}.ParseEvent(bytes.TrimSpace(line), &ev))
-		require.Len(t, ev.Members, 256)
-		require.Equal(t, members+1, ev.Total)
+		require.Len(t, ev.Welcome.Members, 256)
+		require.Equal(t, members+1, ev.Welcome.Total)
 		t.Logf("%d bytes", len(line))
 		require.NoError(t, room.Close())
 	})

@@ -111,9 +111,9 @@ func TestF3CloseDuringAccept(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { // fails when a goroutine is left
 			var joined, left, refused atomic.Int64
 			room := tcproom.New(
-				tcproom.OnJoin(func(*tcproom.Conn) error { joined.Add(1); return nil }),
-				tcproom.OnLeave(func(*tcproom.Conn, error) { left.Add(1) }),
-				tcproom.OnReject(func(net.Addr, error) { refused.Add(1) }),
+				tcproom.OnJoin(func(*tcproom.Member) error { joined.Add(1); return nil }),
+				tcproom.OnLeave(func(*tcproom.Member, error) { left.Add(1) }),
+				tcproom.OnReject(func(*tcproom.Newcomer, error) { refused.Add(1) }),
 			)
 			here, there := net.Pipe()
 			l := &closingListener{nc: there, room: room, yields: i % 8, closed: make(chan struct{})}
@@ -135,7 +135,7 @@ func TestF4SilentConns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := times(1000, 5000)
 		r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxPending(n), tcproom.WithHandshakeTimeout(10*time.Second),
-			tcproom.OnJoin(func(*tcproom.Conn) error { t.Error("OnJoin was called"); return nil }))
+			tcproom.OnJoin(func(*tcproom.Member) error { t.Error("OnJoin was called"); return nil }))
 		start := time.Now()
 		for range n {
 			r.connect(t)
@@ -274,7 +274,7 @@ func TestF8Churn(t *testing.T) {
 		for range comers {
 			churn.Go(func() {
 				for range rounds {
-					c, err := r.Join()
+					c, err := r.Join(context.Background(), tcproom.Identity{})
 					if err != nil {
 						t.Error(err)
 						return
@@ -286,7 +286,7 @@ func TestF8Churn(t *testing.T) {
 		churn.Wait()
 		eventually(t, "only readers are left", func() bool { return r.Len() == readers })
 		for range comers * rounds {
-			if err := <-r.left.ch; err != io.EOF && !errors.Is(err, tcproom.ErrReset) {
+			if err := <-r.left.ch; !errors.Is(err, io.EOF) && !errors.Is(err, tcproom.ErrReset) {
 				t.Errorf("one who came and went, or a reader, ended with: %v", err)
 			}
 		}
@@ -392,7 +392,7 @@ func TestF18MixedFramings(t *testing.T) {
 		require.Equal(t, len(cs), room.Len())
 		refused := 0
 		for i, body := range odd {
-			seq, err := room.Post(t.Context(), memberOf(t, room, i%len(cs)), []byte(body))
+			seq, err := memberOf(t, room, i%len(cs)).Post(t.Context(), []byte(body))
 			if err != nil {
 				require.ErrorIs(t, err, tcproom.ErrUnframeable)
 				require.Zero(t, seq)
@@ -480,36 +480,33 @@ func TestF20BehindARefusal(t *testing.T) {
 		{"bad name", `{"type":"hello","name":"a b"}` + "\n", nil, false, tcproom.ErrNameInvalid},
 		{"name taken", `{"type":"hello","name":"ada"}` + "\n", tcproom.WithUniqueNames(true), false, tcproom.ErrNameTaken},
 		{"full", hello, tcproom.WithMaxMembers(1), false, tcproom.ErrRoomFull},
-		{"Handshake refuses", hello, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			if c.Name() == "eve" {
+		{"Handshake refuses", hello, tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			if n.Hello().Name == "eve" {
 				return tcproom.Identity{}, no
 			}
 			return tcproom.Identity{}, nil
 		}), false, no},
-		{"OnJoin refuses", hello, tcproom.OnJoin(func(c *tcproom.Conn) error {
+		{"OnJoin refuses", hello, tcproom.OnJoin(func(c *tcproom.Member) error {
 			if c.Name() == "eve" {
 				return no
 			}
 			return nil
 		}), false, no},
 		{"kicked", hello + `{"type":"message","body":"kick"}` + "\n", nil, true, tcproom.ErrKicked},
-		{"closed", hello + `{"type":"message","body":"close"}` + "\n", nil, true, net.ErrClosed},
 		{"hook fails", hello + `{"type":"message","body":"fail"}` + "\n", nil, true, no},
 		{"malformed", hello + "nonsense\n", nil, true, tcproom.ErrMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opts := []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				opts := []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 					switch string(body) {
 					case "kick":
-						return c.Room().Kick(c, "no")
-					case "close":
-						return c.Close()
+						return nil, m.Kick("no")
 					case "fail":
-						return no
+						return nil, no
 					}
 					t.Errorf("%q was heard", body)
-					return nil
+					return nil, nil
 				}), test.opt}
 				r := newMemRoom(t, opts...)
 				w := r.dial(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"))
@@ -576,6 +573,42 @@ func TestF32RejectsLeaveNothing(t *testing.T) {
 	eventually(t, "goroutines back to where they were", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
+// closeCounts is a conn that notes what its room counts when it is closed.
+type closeCounts struct {
+	net.Conn
+	room   *tcproom.Room
+	counts chan tcproom.Stats
+}
+
+func (c *closeCounts) Close() error {
+	c.counts <- c.room.Stats()
+	return c.Conn.Close()
+}
+
+// TestRefusedIsCountedBeforeItIsClosed: a connection is pending, joined or
+// refused at any moment that its peer may know of.
+func TestRefusedIsCountedBeforeItIsClosed(t *testing.T) {
+	for name, opt := range map[string]tcproom.RoomOption{
+		"without a slot": tcproom.WithMaxPending(1), "in a slot": tcproom.WithMaxMembers(1),
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), opt)
+			first, _ := enter(t, room)
+			if name == "in a slot" {
+				io.WriteString(first, `{"type":"hello"}`+"\n")
+			}
+			synctest.Wait()
+			here, there := net.Pipe()
+			go func() { io.Copy(io.Discard, here); here.Close() }()
+			second := &closeCounts{there, room, make(chan tcproom.Stats, 1)}
+			require.Error(t, room.ServeConn(second))
+			s := <-second.counts
+			require.EqualValues(t, 2, uint64(s.Pending)+s.Joined+s.Refused)
+			require.NoError(t, room.Close())
+		})
+	}
+}
+
 // TestF33RestartOnOnePort: a room listens where one ended a moment ago.
 func TestF33RestartOnOnePort(t *testing.T) {
 	l := listen(t, "tcp")
@@ -612,7 +645,7 @@ func TestF64LimitersOutliveConns(t *testing.T) {
 		const frame = 2 + tcproom.FrameCharge
 		var mu sync.Mutex
 		buckets := map[string]*bucket{}
-		r := newMemRoom(t, tcproom.WithRate(func(c *tcproom.Conn) tcproom.Limiter {
+		r := newMemRoom(t, tcproom.WithRate(func(c *tcproom.Member) tcproom.Limiter {
 			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 			mu.Lock()
 			defer mu.Unlock()

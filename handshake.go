@@ -2,231 +2,303 @@ package tcproom
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"syscall"
+	"net"
 	"time"
 )
 
-// checkName applies the hard rule for names and the user's.
-func (r *Room) checkName(c *Conn, name string) (err error) {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if r.cfg.validName == nil {
-		return ValidName(name)
-	}
-	err = c.call(hookValidator, func() error { return r.cfg.validName(name) })
-	if _, ok := err.(*HookError); ok {
-		return err
-	}
-	if err != nil {
-		if errors.Is(err, ErrNameInvalid) {
-			return err
-		}
-		return fmt.Errorf("%w: %q: %w", ErrNameInvalid, name, err)
-	}
-	return nil
+// A Newcomer is the peer of a connection that has not joined yet. A
+// [WithHandshake] hook talks to it, and [OnReject] gets it if it was refused.
+type Newcomer struct {
+	link     *link
+	deadline time.Time // of the handshake; zero: none
+	read     int       // bytes
+	outcome  string    // of resuming, for the welcome
+	wrong    error     // it is at the wrong door
+
+	// turn holds a token while Receive reads in the hook; nil outside of it.
+	turn chan struct{}
+
+	identity *Identity  // of a member of Join, whose handshake is nobody's business
+	joined   chan error // for Join: told once whether it has joined
+	waits    func()     // called before the link's goroutine waits for anybody; nil: nobody cares
 }
 
-// A shaking is what a conn's peer says before it joins, where it says something then.
-type shaking struct {
-	hello   Hello
-	read    int           // bytes
-	wrong   error         // it is at the wrong door
-	turn    chan struct{} // holds a token while Receive reads in the Handshake hook
-	outcome string        // of resuming, for the welcome; empty where the hello did not ask for that
+// RemoteAddr returns the address of the peer; nil only if the net.Conn that the
+// user gave says so.
+func (n *Newcomer) RemoteAddr() net.Addr { return n.link.RemoteAddr() }
+
+// TLS returns the state of the TLS session, with the certificates of the peer,
+// or nil without TLS. It does not block. A [WithHandshake] hook may take the
+// identity from a client certificate that WithTLS's config, with
+// tls.RequireAndVerifyClientCert, has verified.
+func (n *Newcomer) TLS() *tls.ConnectionState { return tlsState(n.link.nc) }
+
+// Hello returns what the peer said first, if its codec has a hello; zero
+// otherwise. It is what the peer claims, which proves nothing.
+func (n *Newcomer) Hello() Hello { return n.link.helloSaid() }
+
+// Send sends body to the peer, as a [Direct] event before its welcome. It works
+// inside the [WithHandshake] hook; elsewhere it returns [ErrNotMember].
+//
+// It blocks while more than 4 KiB wait to be sent, until ctx ends; it takes the
+// message whole or, with an error, not at all. It keeps nothing of body. Errors are
+// [ErrFrameTooLarge], [ErrUnframeable], the cause of ctx, or that of the end of the
+// connection.
+func (n *Newcomer) Send(ctx context.Context, body []byte) error {
+	l := n.link
+	if l.running.hook() != hookHandshake {
+		return ErrNotMember
+	}
+	if len(body) > l.cfg.maxMessage {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.cfg.maxMessage)
+	}
+	b, err := l.frameDirect(MemberInfo{}, body)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxShaken {
+		return fmt.Errorf("%w: a frame of %d bytes, the limit before the join is %d", ErrFrameTooLarge, len(b), maxShaken)
+	}
+	return l.putWhole(ctx, b)
+}
+
+// Receive returns the body of the next message of the peer, which the caller owns.
+// It works inside the [WithHandshake] hook; elsewhere it returns [ErrReceive].
+//
+// It blocks until there is one or ctx ends, which costs nothing but the wait. All
+// that a peer sends before it joins must be at most 4 KiB: after that it returns
+// [ErrFrameTooLarge]. Other errors are those of the end of the connection.
+func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
+	l := n.link
+	if l.running.hook() != hookHandshake {
+		return nil, ErrReceive
+	}
+	select {
+	case n.turn <- struct{}{}:
+		defer func() { <-n.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if l.running.hook() != hookHandshake {
+		return nil, ErrReceive // while it waited for its turn
+	}
+	for {
+		frame, err := n.frameUntil(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var req Request
+		err = l.cfg.codec.ParseRequest(frame, &req)
+		switch {
+		case errors.Is(err, ErrNoFrame):
+			continue
+		case err != nil:
+			return nil, badInput(err)
+		}
+		switch req.Kind {
+		case ReqSay:
+			return req.Body, nil
+		case ReqPing:
+			l.beatShaken()
+		case ReqPong:
+		case ReqGoodbye:
+			return nil, ErrLeft
+		default:
+			return nil, fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)
+		}
+	}
+}
+
+// beatShaken answers a ping before the join.
+func (l *link) beatShaken() {
+	if b, err := encode(l.transport.cfg, &Event{Kind: Pong}); err == nil && len(b) > 0 && l.sink.Queue(b, maxBeats) {
+		l.sink.Flush()
+	}
+}
+
+// mayWait is called before l's goroutine waits for its peer or a hook: a goroutine
+// that admits one link after the other hands the others over then.
+func (l *link) mayWait() {
+	if n := l.newcomer; n.waits != nil {
+		n.waits()
+		n.waits = nil
+	}
 }
 
 // handshake does what comes before the name is known: TLS, hello, hook.
-func (r *Room) handshake(c *Conn, started func()) (id Identity, err error) {
-	if tc, ok := c.nc.(tlsConn); ok {
-		started()
-		if err := c.shakeTLS(tc); err != nil {
-			return id, err
+func (r *Room) handshake(l *link) (id Identity, err error) {
+	n := l.newcomer
+	if tc, ok := l.nc.(tlsConn); ok {
+		l.mayWait()
+		ctx, cancel := withDeadline(l.Context(), n.deadline, ErrHandshakeTimeout)
+		err := shakeTLS(ctx, tc)
+		cancel()
+		switch {
+		case err == nil:
+		case l.Err() == nil && isPlain(err):
+			return id, l.plainPeer(err)
+		default:
+			return id, tlsCause(err)
 		}
 	}
-	c.connect(r.fan)
-	if r.full() && !r.mayResume(c) {
+	l.connect((*linkSink)(l))
+	if r.full() && !r.mayResume(l) {
 		return id, ErrRoomFull
 	}
-	g, greets := c.cfg.codec.(Greeter)
-	if !greets && c.cfg.handshake == nil {
+	if n.identity != nil && !l.cfg.features.Hello {
+		return *n.identity, nil
+	}
+	greets, hook := l.cfg.features.Hello, l.cfg.handshake
+	if !greets && hook == nil {
 		return id, nil
 	}
-	if c.shaking == nil {
-		c.shaking = new(shaking)
-	}
-	started()
-	c.setReadDeadline(c.deadline)
-	defer c.setReadDeadline(time.Time{})
+	l.mayWait()
+	l.setReadDeadline(n.deadline)
+	defer l.setReadDeadline(time.Time{})
 	if greets {
-		if err := c.readHello(g); err != nil {
+		if err := n.readHello(); err != nil {
 			return id, err
 		}
 	}
-	if c.cfg.handshake == nil {
+	if n.identity != nil {
+		return *n.identity, nil
+	}
+	if hook == nil {
 		return id, nil
 	}
-	id, err = r.callHandshake(c)
-	if _, failed := err.(*HookError); !failed && c.shaking.wrong != nil {
-		err = c.shaking.wrong // whatever the hook makes of it
+	id, err = r.callHandshake(l)
+	if _, failed := err.(*HookError); !failed && n.wrong != nil {
+		err = n.wrong // whatever the hook makes of it
 	}
 	return id, err
 }
 
 // callHandshake calls the user's hook.
-func (r *Room) callHandshake(c *Conn) (id Identity, err error) {
-	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
+func (r *Room) callHandshake(l *link) (id Identity, err error) {
+	n := l.newcomer
+	ctx, cancel := withDeadline(l.Context(), n.deadline, ErrHandshakeTimeout)
 	defer cancel()
-	c.shaking.turn = make(chan struct{}, 1)
-	defer c.endShaking()
-	err = c.call(hookHandshake, func() (err error) {
-		id, err = c.cfg.handshake(ctx, c)
+	n.turn = make(chan struct{}, 1)
+	defer n.endTurns()
+	err = l.call(hookHandshake, func() (err error) {
+		id, err = l.cfg.handshake(ctx, n)
 		return err
 	})
 	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
 		err = context.Cause(ctx)
 	}
-	if err != nil {
-		return id, refuse(err)
-	}
-	if id.Context != nil {
-		c.setValues(id.Context)
-	}
-	return id, nil
+	return id, refuse(err)
 }
 
-// endShaking waits for a Receive that outlives the hook, which is not to read
+// endTurns waits for a Receive that outlives the hook, which is not to read
 // what comes after it.
-func (c *Conn) endShaking() {
-	c.setReadDeadline(past)
-	c.shaking.turn <- struct{}{}
-	<-c.shaking.turn
+func (n *Newcomer) endTurns() {
+	n.link.setReadDeadline(past)
+	n.turn <- struct{}{}
+	<-n.turn
 }
 
-// refuse marks the error of a hook as that.
-func refuse(err error) error {
-	switch {
-	case err == nil, err == ErrHandshakeTimeout:
-		return err
-	}
-	if _, ok := err.(*HookError); ok {
-		return err
-	}
-	return &refusal{err}
-}
-
-// setValues makes the conn's context, which there is, carry ctx's values.
-func (c *Conn) setValues(ctx context.Context) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ctx.Context = valuesFrom{c.ctx.Context, ctx}
-}
-
-// valuesFrom is a context with another's values before its own.
-type valuesFrom struct {
-	context.Context
-	values context.Context
-}
-
-func (v valuesFrom) Value(key any) any {
-	if x := v.Context.Value(key); x != nil {
-		return x
-	}
-	return v.values.Value(key)
-}
-
-func (c *Conn) shakeTLS(tc tlsConn) error {
-	ctx, cancel := context.WithDeadlineCause(c.Context(), c.deadline, ErrHandshakeTimeout)
-	defer cancel()
-	err := tc.HandshakeContext(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case c.Err() == nil && isPlain(err):
-		return c.plainPeer(err)
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, io.EOF):
-		return io.ErrUnexpectedEOF
-	case errors.As(err, new(syscall.Errno)):
-		return fmt.Errorf("%w: TLS handshake: %w", ErrReset, err)
-	}
-	return fmt.Errorf("%w: TLS handshake: %w", ErrMalformed, err)
-}
-
-// readHello reads the hello, with which the conns of some codecs begin.
-func (c *Conn) readHello(g Greeter) error {
+// readHello reads the hello, with which the connections of some codecs begin.
+func (n *Newcomer) readHello() error {
+	l := n.link
 	for {
-		frame, err := c.shakenFrame()
+		frame, err := n.frame()
 		if err != nil {
 			return err
 		}
-		err = g.ParseHello(frame, &c.shaking.hello)
-		if len(frame) == 0 && errors.Is(err, ErrNoFrame) {
-			continue
+		var req Request
+		err = l.cfg.codec.ParseRequest(frame, &req)
+		switch {
+		case errors.Is(err, ErrNoFrame):
+			if len(frame) == 0 {
+				continue // a load balancer's sign of life
+			}
+			return fmt.Errorf("tcproom: hello: %w: %w", ErrMalformed, err)
+		case err != nil:
+			return badInput(fmt.Errorf("tcproom: hello: %w", err))
+		case req.Kind != ReqHello || req.Hello == nil:
+			return fmt.Errorf("%w: a %v before the hello", ErrMalformed, req.Kind)
 		}
-		if err == nil {
-			break
+		if l.hello != nil { // Join's, which asks for history
+			req.Hello.History = l.hello.History
 		}
-		return badInput(fmt.Errorf("tcproom: hello: %w", err))
+		l.hello = req.Hello
+		l.beats = l.cfg.features.Pings && req.Hello.Ping
+		return nil
 	}
-	c.setName(c.shaking.hello.Name)
-	_, pings := c.cfg.codec.(Pinger)
-	c.beats = pings && c.shaking.hello.Ping
-	return nil
 }
 
-// shakenFrame reads a frame before c has joined, when all that it may consume
+// frame reads a frame before l carries a member, when all that it may consume
 // is 4 KiB.
-func (c *Conn) shakenFrame() ([]byte, error) {
-	limit, _ := frameLimits(c.cfg.codec, c.cfg.maxMessage)
-	limit = min(limit, maxShaken-c.shaking.read)
+func (n *Newcomer) frame() ([]byte, error) {
+	l := n.link
+	limit, _ := frameLimits(l.cfg.codec, l.cfg.maxMessage)
+	limit = min(limit, maxShaken-n.read)
 	for {
-		if wait, err := c.knockShaken(limit); err != nil {
-			return nil, err
-		} else if wait {
-			if err := c.readShaken(); err != nil {
-				return nil, err
-			}
-			continue
+		wait, err := n.knock(limit)
+		size, frame := 0, []byte(nil)
+		if err == nil && !wait {
+			size, frame, err = l.split(l.src.Held(), limit)
 		}
-		n, frame, err := c.split(c.src.Held(), limit)
 		if err != nil {
 			return nil, err
 		}
-		if n > 0 {
-			c.shaking.read += n
+		if size > 0 {
+			n.read += size
 			frame = append([]byte(nil), frame...)
-			c.src.Consume(n)
+			l.consume(size)
 			return frame, nil
 		}
-		if len(c.src.Held()) >= maxShaken-c.shaking.read {
+		if len(l.src.Held()) >= maxShaken-n.read {
 			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
 		}
-		if err := c.readShaken(); err != nil {
+		if err := n.readMore(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// readShaken waits for more bytes before c has joined.
-func (c *Conn) readShaken() error {
-	_, err := c.src.Read(maxShaken - c.shaking.read)
-	if err != nil && !c.heldBack(err) {
-		return c.readCause(err, ErrHandshakeTimeout)
+// readMore waits for more bytes before the join.
+func (n *Newcomer) readMore() error {
+	_, err := n.link.src.Read(maxShaken - n.read)
+	if err != nil && !n.link.heldBack(err) {
+		return n.link.readCause(err, ErrHandshakeTimeout)
 	}
 	return nil
 }
 
-// knockShaken is knock before c has joined.
-func (c *Conn) knockShaken(limit int) (wait bool, err error) {
-	if c.knocked {
+// knock is that of the link, unless it has passed.
+func (n *Newcomer) knock(limit int) (wait bool, err error) {
+	if n.link.door.passed {
 		return false, nil
 	}
-	wait, err = c.knock(limit)
-	c.shaking.wrong = err
+	wait, err = n.link.knock(limit)
+	n.wrong = err
 	return wait, err
+}
+
+// frameUntil is frame until ctx ends, which leaves the link as it is.
+func (n *Newcomer) frameUntil(ctx context.Context) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	l := n.link
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		l.setReadDeadline(past)
+	})
+	frame, err := n.frame()
+	if stop() {
+		return frame, err
+	}
+	<-fired
+	l.setReadDeadline(n.deadline)
+	if errors.Is(err, ErrHandshakeTimeout) {
+		err = context.Cause(ctx)
+	}
+	return frame, err
 }

@@ -47,8 +47,11 @@ type visit struct {
 // pay a visit to a room of JSON, whose limits are small.
 func payVisit(f Framing, chunks [][]byte) (v visit) {
 	room := New(WithFraming(f), WithCodec(JSON{}), WithMaxMessage(visitLimit),
-		OnJoin(func(c *Conn) error { v.name = c.Name(); return nil }),
-		OnMessage(func(c *Conn, body []byte) error { v.bodies = append(v.bodies, string(body)); return nil }))
+		OnJoin(func(m *Member) error { v.name = m.Name(); return nil }),
+		OnMessage(func(_ *Member, body []byte) ([]byte, error) {
+			v.bodies = append(v.bodies, string(body))
+			return nil, nil
+		}))
 	v.cause = room.ServeConn(&scriptConn{chunks: chunks})
 	room.Close()
 	return v
@@ -87,11 +90,11 @@ func refVisit(ref reference, data []byte) (v visit) {
 			return visit{cause: err}
 		}
 	}
-	var hello Hello
-	if JSON.ParseHello(JSON{}, frame, &hello) != nil {
+	var hello Request
+	if JSON.ParseRequest(JSON{}, frame, &hello) != nil || hello.Kind != ReqHello {
 		return visit{cause: ErrMalformed}
 	}
-	if v.name = hello.Name; v.name == "" {
+	if v.name = hello.Hello.Name; v.name == "" {
 		v.name = "guest-1"
 	} else if ValidName(v.name) != nil {
 		return visit{cause: ErrNameInvalid}
@@ -106,16 +109,19 @@ func refVisit(ref reference, data []byte) (v visit) {
 			v.cause = end(err, r, left)
 			return v
 		}
-		switch body, err := (JSON{}).ParseMessage(frame); {
-		case errors.Is(err, ErrNoFrame):
-		case err != nil:
+		var req Request
+		switch err := (JSON{}).ParseRequest(frame, &req); {
+		case errors.Is(err, ErrNoFrame), err == nil && (req.Kind == ReqPing || req.Kind == ReqPong):
+		case err == nil && req.Kind == ReqGoodbye:
+			return v
+		case err != nil, req.Kind != ReqSay:
 			v.cause = ErrMalformed
 			return v
-		case len(body) > visitLimit:
+		case len(req.Body) > visitLimit:
 			v.cause = ErrFrameTooLarge
 			return v
 		default:
-			v.bodies = append(v.bodies, string(body))
+			v.bodies = append(v.bodies, string(req.Body))
 		}
 	}
 }
@@ -134,6 +140,7 @@ func FuzzHandshake(f *testing.F) {
 		{"", "\ufeff" + `{"type":"hello"}`, "", `{"type":"message","body":"hi"}`}, {"", ""}, {"\ufeff", `{"type":"hello"}`},
 		{`{"type":"hello"}`, `{"type":"message","body":"` + string(bytes.Repeat([]byte("x"), visitLimit+1)) + `"}`},
 		{`{"type":"hello","x":"` + string(bytes.Repeat([]byte("x"), maxShaken)) + `"}`},
+		{`{"type":"hello"}`, `{"type":"goodbye"}`, `{"type":"message","body":"late"}`}, {`{"type":"goodbye"}`}, {"GET / HTTP/1.1\r"},
 	} {
 		for i, fr := range framings {
 			var data []byte
@@ -160,6 +167,12 @@ func FuzzHandshake(f *testing.F) {
 				from = to
 			}
 			got := payVisit(fr.f, chunks)
+			if errors.Is(got.cause, ErrWrongDoor) { // a better word for what is malformed or too large
+				require.Empty(t, want.name, "it could have joined")
+				require.Empty(t, got.name)
+				require.NotNil(t, want.cause)
+				continue
+			}
 			require.Equal(t, want.name, got.name)
 			require.Equal(t, want.bodies, got.bodies)
 			require.ErrorIs(t, got.cause, want.cause)

@@ -8,8 +8,8 @@ import (
 )
 
 // maxBeats bounds the bytes that may wait for a peer, whatever they are, when
-// a ping or pong is put behind them. A peer to whom more is on its way needs
-// no other sign of life, and one that does not read cannot make pongs pile up.
+// a ping or pong is put behind them. A peer to which more is on its way needs no
+// other sign of life, and one that does not read cannot make pongs pile up.
 const maxBeats = 256
 
 // A silence is what a reader knows of its peer since the last byte. It is the
@@ -37,93 +37,70 @@ func (s *silence) next(idle, heartbeat time.Duration) (due time.Duration, last b
 	return due, last
 }
 
-// heartbeat returns how long c's reader waits before it says ping, or 0.
-func (c *Conn) heartbeat() time.Duration {
-	if !c.beats {
-		return 0
-	}
-	return c.cfg.heartbeat
+// A beater is the end of a connection that sends heartbeats.
+type beater interface {
+	// beat sends a ping, or a pong, behind all that was sent before, and reports
+	// whether there was room for it. Only the reader calls it.
+	beat(pong bool) bool
 }
 
-// readAlive waits for more bytes. It says ping while there are none, and fails
-// with a timeout when there were none for too long.
-func (c *Conn) readAlive(limit int) error {
-	idle, heartbeat := c.cfg.idleTimeout, c.heartbeat()
+// heartbeat returns how long t's reader waits before it sends a ping, or 0.
+func (t *transport) heartbeat() time.Duration {
+	if !t.beats {
+		return 0
+	}
+	return t.cfg.heartbeat
+}
+
+// readAlive waits for more bytes. While there are none it has b send pings, and it
+// fails with a timeout if there were none for too long.
+func (t *transport) readAlive(limit int, b beater) error {
+	idle, heartbeat := t.cfg.idleTimeout, t.heartbeat()
 	if idle <= 0 && heartbeat <= 0 {
-		_, err := c.src.Read(limit)
+		_, err := t.src.Read(limit)
 		return err
 	}
-	if c.silence == nil {
-		c.silence = new(silence)
+	if t.silence == nil {
+		t.silence = new(silence)
 	}
-	s := c.silence
+	s := t.silence
 	for {
 		due, last := s.next(idle, heartbeat)
-		late, err := c.readFor(limit, due-s.waited)
+		late, err := t.readFor(limit, due-s.waited)
 		if err == nil {
 			*s = silence{}
 			return nil
 		}
 		s.waited = due + min(late, 0)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.interrupted() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || t.interrupted() {
 			return err
 		}
 		switch {
 		case late > glance:
-			// While this process did not run, the peer may have said what
+			// While this process did not run, the peer may have sent what
 			// nobody has read.
 			s.waited -= min(glance, due)
 		case last:
 			return err
 		default:
-			s.beatAgain(c.sayBeat(Pinger.AppendPing))
+			s.beatAgain(b.beat(false))
 		}
 	}
 }
 
 // readFor waits for more bytes for d, and returns how much later than that it
-// was when there were none.
-func (c *Conn) readFor(limit int, d time.Duration) (late time.Duration, err error) {
+// was if there were none.
+func (t *transport) readFor(limit int, d time.Duration) (late time.Duration, err error) {
 	until := time.Now().Add(d)
-	c.setReadDeadline(until)
-	_, err = c.src.Read(limit)
+	t.setReadDeadline(until)
+	_, err = t.src.Read(limit)
 	return time.Since(until), err
 }
 
-// beatAgain begins another period of heartbeats. Where there was no room for a
-// ping, more than that is on its way, and nothing was asked of the peer.
+// beatAgain begins another period of heartbeats. If there was no room for a ping,
+// more than that is on its way, and nothing was asked of the peer.
 func (s *silence) beatAgain(pinged bool) {
 	if s.from, s.pinged = s.waited, pinged; !pinged {
 		s.beat = 0
 	}
-}
-
-// interrupted reports whether the reader was to stop waiting for another
-// reason than the time.
-func (c *Conn) interrupted() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cause != nil || c.dial != nil && c.dial.expired
-}
-
-// sayBeat sends a ping or pong behind all that was sent before, if there is room.
-func (c *Conn) sayBeat(appendBeat func(Pinger, []byte) []byte) bool {
-	p, ok := c.cfg.codec.(Pinger)
-	if !ok {
-		return false
-	}
-	b, err := c.cfg.framing.AppendFrame(nil, appendBeat(p, nil))
-	if err != nil {
-		return false
-	}
-	if c.room != nil {
-		c.room.mu.Lock()
-		defer c.room.mu.Unlock()
-		return c.joined && c.cur.Insert(b, maxBeats)
-	}
-	if !c.sink.Queue(b, maxBeats) {
-		return false
-	}
-	c.sink.Flush()
-	return true
 }

@@ -111,7 +111,8 @@ func TestF30AnyByteIsALifeSign(t *testing.T) {
 	}
 }
 
-// TestHeartbeatsAreAskedFor: without the hello's wish, or the room's option, there are none.
+// TestHeartbeatsAreAskedFor: without the hello's wish, or the room's option, there are
+// none.
 func TestHeartbeatsAreAskedFor(t *testing.T) {
 	for _, test := range []struct {
 		name, hello string
@@ -164,14 +165,15 @@ func TestHeartbeatAndIdleTimeout(t *testing.T) {
 	}
 }
 
-// TestHeldBackIsNotIdle: while a hook or a limiter holds a conn back, its clock stands still.
+// TestHeldBackIsNotIdle: while a hook or a limiter holds a member back, its clock stands
+// still.
 func TestHeldBackIsNotIdle(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		opt  func(*tcproom.Room) tcproom.RoomOption
 	}{
 		{"hook", func(*tcproom.Room) tcproom.RoomOption {
-			return tcproom.OnMessage(func(*tcproom.Conn, []byte) error { time.Sleep(time.Hour); return nil })
+			return tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { time.Sleep(time.Hour); return nil, nil })
 		}},
 		{"limiter", func(*tcproom.Room) tcproom.RoomOption {
 			return limited(waitFunc(func(context.Context, int) error { time.Sleep(time.Hour); return nil }))
@@ -215,9 +217,9 @@ func TestHeartbeatOfBothEnds(t *testing.T) {
 				opts := []tcproom.DialOption{tcproom.WithHeartbeat(test.dial)}
 				heard := make(chan tcproom.Event, 100)
 				if test.hook {
-					opts = append(opts, tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) { heard <- ev }))
+					opts = append(opts, tcproom.OnEvent(func(ev tcproom.Event) { heard <- ev }))
 				}
-				c, err := room.Join(opts...)
+				c, err := room.Join(t.Context(), tcproom.Identity{}, opts...)
 				require.NoError(t, err)
 				if !test.hook {
 					go func() {
@@ -339,8 +341,8 @@ func TestF30PingsKeepTheirPlace(t *testing.T) {
 	})
 }
 
-// TestF66PongsAreBounded: whoever floods a room, or a dialling end, with pings and never reads
-// has few answers waiting.
+// TestF66PongsAreBounded: a peer that floods a room, or a dialling end, with pings and
+// never reads has few answers waiting.
 func TestF66PongsAreBounded(t *testing.T) {
 	const flood = 20000
 	countPongs := func(r io.Reader) (n int) {
@@ -364,18 +366,18 @@ func TestF66PongsAreBounded(t *testing.T) {
 		}
 		go func() {
 			synctest.Wait()
-			only(room).Close()
+			only(room).Kick("flood")
 		}()
 		n := countPongs(r)
 		require.Greater(t, n, 0)
 		require.Less(t, n, 2*256/len(pongLine)+2)
-		require.ErrorIs(t, <-served, net.ErrClosed)
+		require.ErrorIs(t, <-served, tcproom.ErrKicked)
 		nc.Close()
 		require.NoError(t, room.Close())
 	})
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
-		c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {}))
+		c := tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(tcproom.Event) {}))
 		r := bufio.NewReader(there)
 		_, err := r.ReadString('\n')
 		require.NoError(t, err)

@@ -97,7 +97,7 @@ func dial(t testing.TB, addr string, opts ...tcproom.DialOption) *tcproom.Conn {
 
 func join(t testing.TB, room *tcproom.Room, opts ...tcproom.DialOption) *tcproom.Conn {
 	t.Helper()
-	c, err := room.Join(opts...)
+	c, err := room.Join(testContext(t), tcproom.Identity{}, opts...)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
@@ -170,8 +170,8 @@ type causes struct {
 
 func newCauses() *causes { return &causes{ch: make(chan error, 10000)} }
 
-func (cs *causes) left(_ *tcproom.Conn, err error) { cs.add(err) }
-func (cs *causes) rejected(_ net.Addr, err error)  { cs.add(err) }
+func (cs *causes) left(_ *tcproom.Member, err error)       { cs.add(err) }
+func (cs *causes) rejected(_ *tcproom.Newcomer, err error) { cs.add(err) }
 func (cs *causes) add(err error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()

@@ -29,7 +29,7 @@ const recordCharge = 128
 type record struct {
 	kind Kind
 	seq  uint64
-	from Member
+	from MemberInfo
 	time time.Time
 	body []byte
 }
@@ -159,7 +159,7 @@ func (p *replay) extend(enc *encoder, l *lane, g *ring) error {
 	for i := range records {
 		rec := &records[i]
 		ev := Event{Kind: rec.kind, Seq: rec.seq, From: rec.from, Time: rec.time, Body: rec.body, History: p.history}
-		b, err := enc.encodeContained(l, enc.past[:0], &ev)
+		b, err := enc.encodeLane(l, enc.past[:0], &ev)
 		if err != nil {
 			return err
 		}
@@ -203,26 +203,6 @@ func (g *ring) oldest() uint64 {
 		return math.MaxUint64
 	}
 	return g.records[g.first].seq
-}
-
-// historyLocked returns the frames of the messages that c is given when it
-// joins, in l.
-func (r *Room) historyLocked(p *pass, c *Conn, l *lane) ([][]byte, error) {
-	n := c.Hello().History
-	if r.history == nil || n < 0 {
-		return nil, nil
-	}
-	if n == 0 {
-		n = r.history.len()
-	}
-	r.history.expire(p.now)
-	if l.history == nil {
-		l.history = &replay{history: true}
-	}
-	if err := l.history.extend(p.enc, l, r.history); err != nil {
-		return nil, err
-	}
-	return l.history.frames(r.history.last(n), ""), nil
 }
 
 // frames returns the encoded records, which are a run of the ring's, without

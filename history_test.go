@@ -138,7 +138,7 @@ func TestHistoryOfAllThatIsSaid(t *testing.T) {
 func TestP3HistoryCut(t *testing.T) {
 	checkGoroutines(t)
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}),
-		tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(within)) // who is slow here is the machine
+		tcproom.WithSlowMembers(tcproom.Block(within))) // who is slow here is the machine
 	addr := serveTCP(t, room)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -178,7 +178,7 @@ func checkCut(room *tcproom.Room, addr string, rng *rand.Rand) error {
 	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithReplay(ask)}
 	dialer := func() (*tcproom.Conn, error) { return tcproom.Dial(ctx, addr, opts...) }
 	if rng.IntN(2) == 0 {
-		dialer = func() (*tcproom.Conn, error) { return room.Join(opts...) }
+		dialer = func() (*tcproom.Conn, error) { return room.Join(ctx, tcproom.Identity{}, opts...) }
 	}
 	c, err := dialer()
 	if err != nil {
@@ -281,13 +281,13 @@ func TestHistoryThatACodecCannotSay(t *testing.T) {
 	room := tcproom.New(tcproom.WithHistory(tcproom.History{}))
 	defer room.Close()
 	announce(t, room, "a\\b")
-	for _, how := range []string{"error", "panic", "Goexit", "Goexit"} {
-		_, err := room.Join(tcproom.WithCodec(noHistory{how: how}))
+	for _, how := range []string{"error", "panic", "panic"} {
+		_, err := room.Join(testContext(t), tcproom.Identity{}, tcproom.WithCodec(noHistory{how: how}))
 		require.Error(t, err, how)
 	}
 	require.Zero(t, room.Len())
 	seq := room.Stats().Seq
-	require.EqualValues(t, 1+2*4, seq, "each join has its leave")
+	require.EqualValues(t, 1+2*3, seq, "each join has its leave")
 	require.Equal(t, []string{"a\\b"}, history(t, room))
 }
 
@@ -298,11 +298,8 @@ type noHistory struct {
 
 func (c noHistory) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 	if ev.History {
-		switch c.how {
-		case "panic":
+		if c.how == "panic" {
 			panic("no history")
-		case "Goexit":
-			runtime.Goexit()
 		}
 		return dst, tcproom.ErrUnframeable
 	}

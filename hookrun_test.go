@@ -13,13 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCloseBeginsNoOtherHook: of a conn whose hook runs when Close is called,
+// TestCloseBeginsNoOtherHook: of a connection whose hook runs when Close is called,
 // nothing but its end is told once Close has returned, after that hook, and once.
 func TestCloseBeginsNoOtherHook(t *testing.T) {
 	for _, test := range []struct{ running, then string }{
 		{"WithNameValidator", "OnReject"},
 		{"WithRate", "OnReject"},
 		{"OnJoin", "OnLeave"},
+		{"OnJoined", "OnLeave"},
 		{"OnMessage", "OnLeave"},
 	} {
 		t.Run(test.running, func(t *testing.T) {
@@ -36,11 +37,12 @@ func TestCloseBeginsNoOtherHook(t *testing.T) {
 				}
 				room := tcproom.New(
 					tcproom.WithNameValidator(func(string) error { hook("WithNameValidator"); return nil }),
-					tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { hook("WithRate"); return nil }),
-					tcproom.OnJoin(func(*tcproom.Conn) error { hook("OnJoin"); return nil }),
-					tcproom.OnMessage(func(*tcproom.Conn, []byte) error { hook("OnMessage"); return nil }),
-					tcproom.OnLeave(func(*tcproom.Conn, error) { hook("OnLeave") }),
-					tcproom.OnReject(func(net.Addr, error) { hook("OnReject") }),
+					tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { hook("WithRate"); return nil }),
+					tcproom.OnJoin(func(*tcproom.Member) error { hook("OnJoin"); return nil }),
+					tcproom.OnJoined(func(*tcproom.Member, uint64) { hook("OnJoined") }),
+					tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { hook("OnMessage"); return nil, nil }),
+					tcproom.OnLeave(func(*tcproom.Member, error) { hook("OnLeave") }),
+					tcproom.OnReject(func(*tcproom.Newcomer, error) { hook("OnReject") }),
 					tcproom.WithCodec(tcproom.JSON{}),
 				)
 				nc, served := pipe(room)
@@ -85,10 +87,10 @@ func TestCloseWaitsForLaterHooks(t *testing.T) {
 		}
 		conns := map[string]held{}
 		inside := make(chan string, 10)
-		room := tcproom.New(tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
-			inside <- c.Name()
-			<-conns[c.Name()].goOn
-			return nil
+		room := tcproom.New(tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
+			inside <- m.Name()
+			<-conns[m.Name()].goOn
+			return nil, nil
 		}))
 		var peers []net.Conn
 		for _, name := range []string{"guest-1", "guest-2"} {

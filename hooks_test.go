@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"strings"
@@ -21,66 +22,72 @@ import (
 
 var errHook = errors.New("the hook says no")
 
-// A stage is a room with three bystanders and a victim, for whose conn one
-// hook misbehaves.
+// A stage is a room with three bystanders and a victim, for which one hook
+// misbehaves.
 type stage struct {
 	room   *tcproom.Room
 	addr   string
-	hook   string                                 // that misbehaves
-	act    func(st *stage, c *tcproom.Conn) error // how; c is nil in OnReject
-	joined atomic.Int64                           // OnJoin returned nil
-	left   sync.Map                               // ID to *atomic.Int64: calls of OnLeave
-	ends   chan error                             // of the victim
-	other  atomic.Value                           // string: ID of a bystander that hooks may kick
+	hook   string                            // that misbehaves
+	act    func(st *stage, of subject) error // how
+	joined atomic.Int64                      // OnJoin returned nil
+	left   sync.Map                          // ID to *atomic.Int64: calls of OnLeave
+	ends   chan error                        // of the victim
+	other  atomic.Value                      // string: ID of a bystander that hooks may kick
 }
+
+// A subject is what a hook of the room's is called for: one of the two.
+type subject struct {
+	member   *tcproom.Member
+	newcomer *tcproom.Newcomer
+}
+
+// theHooks are those of a room that a stage has.
+var theHooks = []string{"WithHandshake", "OnJoin", "OnMessage", "OnLeave", "OnReject"}
 
 const victim = "victim"
 
-func newStage(t *testing.T, hook string, act func(*stage, *tcproom.Conn) error, opts ...tcproom.RoomOption) *stage {
+func newStage(t *testing.T, hook string, act func(*stage, subject) error, opts ...tcproom.RoomOption) *stage {
 	t.Helper()
 	st := &stage{hook: hook, act: act, ends: make(chan error, 100)}
-	may := func(name string, c *tcproom.Conn) error {
-		if name == st.hook && (c == nil || c.Name() == victim) {
-			return st.act(st, c)
+	may := func(hook, name string, of subject) error {
+		if hook == st.hook && name == victim {
+			return st.act(st, of)
 		}
 		return nil
 	}
 	opts = append([]tcproom.RoomOption{
 		tcproom.WithCodec(tcproom.JSON{}),
-		tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			if st.hook == "OnReject" && c.Name() == victim {
+		tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			name := n.Hello().Name
+			if st.hook == "OnReject" && name == victim {
 				return tcproom.Identity{}, errHook
 			}
-			return tcproom.Identity{}, may("Handshake", c)
+			return tcproom.Identity{}, may("WithHandshake", name, subject{newcomer: n})
 		}),
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
-			if err := may("OnJoin", c); err != nil {
+		tcproom.OnJoin(func(m *tcproom.Member) error {
+			if err := may("OnJoin", m.Name(), subject{member: m}); err != nil {
 				return err
 			}
 			st.joined.Add(1)
 			return nil
 		}),
-		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			if err := may("OnMessage", c); err != nil {
-				return err
-			}
-			_, err := st.room.Post(context.Background(), c, body)
-			return err
+		tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+			return body, may("OnMessage", m.Name(), subject{member: m})
 		}),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
-			n, _ := st.left.LoadOrStore(c.ID(), new(atomic.Int64))
+		tcproom.OnLeave(func(m *tcproom.Member, cause error) {
+			n, _ := st.left.LoadOrStore(m.ID(), new(atomic.Int64))
 			n.(*atomic.Int64).Add(1)
-			if _, ok := st.room.Member(c.ID()); ok {
-				cause = errors.New("OnLeave was called for one who is a member")
+			if _, ok := st.room.Member(m.ID()); ok {
+				cause = errors.New("OnLeave was called for one that is a member")
 			}
-			if c.Name() == victim {
+			if m.Name() == victim {
 				st.ends <- cause
 			}
-			may("OnLeave", c)
+			may("OnLeave", m.Name(), subject{member: m})
 		}),
-		tcproom.OnReject(func(_ net.Addr, cause error) {
+		tcproom.OnReject(func(n *tcproom.Newcomer, cause error) {
 			st.ends <- cause
-			may("OnReject", nil)
+			may("OnReject", victim, subject{newcomer: n})
 		}),
 	}, opts...)
 	st.room = tcproom.New(opts...)
@@ -163,8 +170,9 @@ func nextOf(t testing.TB, c, from *tcproom.Conn) string {
 	}
 }
 
-// callEverything calls whatever a hook may call, but for what ends its conn or the room.
-func callEverything(st *stage, c *tcproom.Conn) error {
+// callEverything calls whatever a hook may call, but for what ends its own member
+// or the room.
+func callEverything(st *stage, of subject) error {
 	r, ctx := st.room, context.Background()
 	if _, err := r.Broadcast(ctx, []byte("from a hook")); err != nil {
 		return err
@@ -183,158 +191,169 @@ func callEverything(st *stage, c *tcproom.Conn) error {
 		return errors.New("the room is done")
 	default:
 	}
-	if err := r.Kick(other, "by a hook"); err != nil {
+	if err := other.Kick("by a hook"); err != nil {
 		return err
 	}
-	if c == nil {
-		return nil
+	if of.newcomer != nil {
+		return callNewcomer(ctx, of.newcomer, st.hook == "WithHandshake")
 	}
-	member := st.hook == "OnMessage"
-	if _, err := r.Post(ctx, c, []byte("from a hook, for its conn")); member != (err == nil) {
+	return callMember(ctx, st, of.member)
+}
+
+func callMember(ctx context.Context, st *stage, m *tcproom.Member) error {
+	_, err := m.Post(ctx, []byte("from a hook, for its member"))
+	if (st.hook == "OnMessage") != (err == nil) || err != nil && !errors.Is(err, tcproom.ErrNotMember) {
 		return fmt.Errorf("Post: %v", err)
 	}
-	if err := c.Send(ctx, []byte("direct")); (st.hook == "OnLeave") == (err == nil) {
+	err = m.Send(ctx, []byte("direct"))
+	if (st.hook == "OnLeave") == (err == nil) || err != nil && !errors.Is(err, tcproom.ErrNotMember) {
 		return fmt.Errorf("Send: %v", err)
 	}
-	if st.hook != "Handshake" {
-		if _, err := c.Receive(ctx); !errors.Is(err, tcproom.ErrReceive) {
-			return fmt.Errorf("Receive: %v", err)
-		}
-		for _, err := range c.Events(ctx) {
-			if !errors.Is(err, tcproom.ErrReceive) {
-				return fmt.Errorf("Events: %v", err)
-			}
-		}
+	if m.ID() == "" || m.Name() != victim || m.Info() != (tcproom.MemberInfo{ID: m.ID(), Name: victim}) ||
+		m.RemoteAddr() == nil || m.TLS() != nil || m.Hello().Name != victim || m.Room() != st.room || m.Context() == nil {
+		return errors.New("the member does not know what it is")
 	}
-	if c.ID() == "" || c.Name() != victim || c.RemoteAddr() == nil || c.Room() != r || c.Context() == nil {
-		return errors.New("the conn does not know what it is")
-	}
-	if (st.hook == "OnLeave") != (c.Err() != nil) {
-		return fmt.Errorf("Err: %v", c.Err())
+	if (st.hook == "OnLeave") != (m.Err() != nil) {
+		return fmt.Errorf("Err: %v", m.Err())
 	}
 	return nil
 }
 
-// TestHooksContained has each hook panic, exit, fail and call back. Only its
-// own conn ends, and the others lose nothing.
-func TestHooksContained(t *testing.T) {
-	// What becomes of the victim: the hook that its HookError names, or the
-	// error that it ends with.
-	type end struct {
-		hook string
-		err  error
+// callNewcomer calls what a Newcomer has, which talks only inside of its hook.
+func callNewcomer(ctx context.Context, n *tcproom.Newcomer, inside bool) error {
+	err := n.Send(ctx, []byte("direct"))
+	if inside != (err == nil) || err != nil && !errors.Is(err, tcproom.ErrNotMember) {
+		return fmt.Errorf("Send: %v", err)
 	}
-	own := func(hook string) end {
+	if !inside {
+		if _, err := n.Receive(ctx); !errors.Is(err, tcproom.ErrReceive) {
+			return fmt.Errorf("Receive: %v", err)
+		}
+	}
+	if n.Hello().Name != victim || n.RemoteAddr() == nil || n.TLS() != nil {
+		return errors.New("the newcomer does not know what it is")
+	}
+	return nil
+}
+
+// A victimEnd is what becomes of a victim: the hook that its HookError names, or the
+// error that it ends with.
+type victimEnd struct {
+	hook string
+	err  error
+}
+
+// endByHook is that if the hook itself fails.
+func endByHook(hook string) victimEnd {
+	switch hook {
+	case "OnLeave":
+		return victimEnd{} // it was over already
+	case "OnReject":
+		return victimEnd{err: errHook}
+	}
+	return victimEnd{hook: hook, err: tcproom.ErrHook}
+}
+
+// A misdeed is what a hook does, and what that makes of its victim.
+type misdeed struct {
+	name string
+	act  func(*stage, subject) error
+	want func(hook string) victimEnd
+}
+
+var misdeeds = []misdeed{
+	{"panics", func(*stage, subject) error { panic("hook") }, endByHook},
+	{"panics with nil", func(*stage, subject) error { panic(nil) }, endByHook},
+	{"exits", func(*stage, subject) error { runtime.Goexit(); return nil }, endByHook},
+	{"fails", func(*stage, subject) error { return errHook }, func(hook string) victimEnd {
+		switch hook {
+		case "OnMessage":
+			return victimEnd{hook: hook, err: errHook}
+		case "OnLeave":
+			return victimEnd{}
+		}
+		return victimEnd{err: errHook}
+	}},
+	{"calls everything and fails", func(st *stage, of subject) error {
+		if err := callEverything(st, of); err != nil {
+			return err
+		}
+		return errHook
+	}, func(hook string) victimEnd {
+		if hook == "OnLeave" {
+			return victimEnd{}
+		}
+		return victimEnd{err: errHook}
+	}},
+	{"kicks its member", func(st *stage, of subject) error {
+		if of.member == nil {
+			return errHook // it has none
+		}
+		err := of.member.Kick("by itself")
+		if (st.hook == "OnMessage") != (err == nil) || err != nil && !errors.Is(err, tcproom.ErrNotMember) {
+			return fmt.Errorf("Kick: %v", err)
+		}
+		if st.hook != "OnMessage" {
+			return errHook
+		}
+		return nil
+	}, func(hook string) victimEnd {
 		switch hook {
 		case "OnLeave":
-			return end{} // it was over already
-		case "OnReject":
-			return end{err: errHook}
+			return victimEnd{}
+		case "OnMessage":
+			return victimEnd{err: tcproom.ErrKicked}
 		}
-		return end{hook: hook, err: tcproom.ErrHook}
-	}
-	tests := []struct {
-		name string
-		act  func(*stage, *tcproom.Conn) error
-		want func(hook string) end
-	}{
-		{"panics", func(*stage, *tcproom.Conn) error { panic("hook") }, own},
-		{"panics with nil", func(*stage, *tcproom.Conn) error { panic(nil) }, own},
-		{"exits", func(*stage, *tcproom.Conn) error { runtime.Goexit(); return nil }, own},
-		{"fails", func(*stage, *tcproom.Conn) error { return errHook }, func(hook string) end {
-			switch hook {
-			case "OnMessage":
-				return end{hook: hook, err: errHook}
-			case "OnLeave":
-				return end{}
-			}
-			return end{err: errHook}
-		}},
-		{"calls everything and fails", func(st *stage, c *tcproom.Conn) error {
-			if err := callEverything(st, c); err != nil {
-				return err
-			}
-			return errHook
-		}, func(hook string) end {
-			if hook == "OnLeave" {
-				return end{}
-			}
-			return end{err: errHook}
-		}},
-		{"closes its conn", func(_ *stage, c *tcproom.Conn) error {
-			if c != nil {
-				return c.Close()
-			}
-			return nil
-		}, func(hook string) end {
-			switch hook {
-			case "OnLeave":
-				return end{}
-			case "OnReject":
-				return end{err: errHook}
-			}
-			return end{err: net.ErrClosed}
-		}},
-		{"kicks its conn", func(st *stage, c *tcproom.Conn) error {
-			err := st.room.Kick(c, "by itself")
-			if (st.hook == "OnMessage") != (err == nil) {
-				return fmt.Errorf("Kick: %v", err)
-			}
-			if st.hook != "OnMessage" {
-				return errHook
-			}
-			return nil
-		}, func(hook string) end {
-			switch hook {
-			case "OnLeave":
-				return end{}
-			case "OnMessage":
-				return end{err: tcproom.ErrKicked}
-			}
-			return end{err: errHook}
-		}},
-	}
-	for _, hook := range []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject"} {
-		for _, test := range tests {
-			t.Run(hook+" "+test.name, func(t *testing.T) {
-				checkGoroutines(t)
-				st := newStage(t, hook, test.act)
-				a, b, other := st.dial(t, "ada"), st.dial(t, "bob"), st.dial(t, "other")
-				st.other.Store(other.ID())
-				chat(t, a, b, "before")
-				v := st.enterVictim(t)
-				got, want := st.end(t), test.want(hook)
-				if want.err == nil {
-					require.NotErrorIs(t, got, tcproom.ErrHook)
-				} else {
-					require.ErrorIs(t, got, want.err)
-				}
-				if want.hook != "" {
-					var he *tcproom.HookError
-					require.ErrorAs(t, got, &he)
-					require.Equal(t, want.hook, he.Hook)
-				}
-				chat(t, a, b, "after")
-				if c := <-v; c != nil {
-					c.Close()
-				}
-				require.NoError(t, st.room.Close())
-				waitDone(t, st.room)
-				st.checkPairs(t)
-				require.Empty(t, st.ends, "the victim ended more than once")
-			})
+		return victimEnd{err: errHook}
+	}},
+}
+
+// TestHooksContained has each hook panic, exit, fail and call back. Only its
+// own connection ends, and the others lose nothing.
+func TestHooksContained(t *testing.T) {
+	for _, hook := range theHooks {
+		for _, deed := range misdeeds {
+			t.Run(hook+" "+deed.name, func(t *testing.T) { testHookContained(t, hook, deed) })
 		}
 	}
+}
+
+func testHookContained(t *testing.T, hook string, deed misdeed) {
+	checkGoroutines(t)
+	st := newStage(t, hook, deed.act)
+	a, b, other := st.dial(t, "ada"), st.dial(t, "bob"), st.dial(t, "other")
+	st.other.Store(other.ID())
+	chat(t, a, b, "before")
+	v := st.enterVictim(t)
+	got, want := st.end(t), deed.want(hook)
+	if want.err == nil {
+		require.NotErrorIs(t, got, tcproom.ErrHook)
+	} else {
+		require.ErrorIs(t, got, want.err)
+	}
+	if want.hook != "" {
+		var he *tcproom.HookError
+		require.ErrorAs(t, got, &he)
+		require.Equal(t, want.hook, he.Hook)
+	}
+	chat(t, a, b, "after")
+	if c := <-v; c != nil {
+		c.Close()
+	}
+	require.NoError(t, st.room.Close())
+	waitDone(t, st.room)
+	st.checkPairs(t)
+	require.Empty(t, st.ends, "the victim ended more than once")
 }
 
 // TestP11BlockedHook: a hook that blocks holds up its own conn alone; Shutdown
 // names it, Close does not wait for it, and Done does.
 func TestP11BlockedHook(t *testing.T) {
-	for _, hook := range []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject"} {
+	for _, hook := range theHooks {
 		t.Run(hook, func(t *testing.T) {
 			checkGoroutines(t)
 			inside, release := make(chan struct{}, 1), make(chan struct{})
-			st := newStage(t, hook, func(*stage, *tcproom.Conn) error {
+			st := newStage(t, hook, func(*stage, subject) error {
 				inside <- struct{}{}
 				<-release
 				return nil
@@ -378,11 +397,11 @@ func TestP11BlockedHook(t *testing.T) {
 
 // TestCloseInHooks: a hook may close the room that calls it.
 func TestCloseInHooks(t *testing.T) {
-	for _, hook := range []string{"Handshake", "OnJoin", "OnMessage", "OnLeave", "OnReject"} {
+	for _, hook := range theHooks {
 		t.Run(hook, func(t *testing.T) {
 			checkGoroutines(t)
 			took := make(chan time.Duration, 10)
-			st := newStage(t, hook, func(st *stage, _ *tcproom.Conn) error {
+			st := newStage(t, hook, func(st *stage, _ subject) error {
 				start := time.Now()
 				err := st.room.Close()
 				took <- time.Since(start)
@@ -412,7 +431,7 @@ func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 			var room *tcproom.Room
 			room = tcproom.New(
 				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
-				tcproom.OnReject(func(_ net.Addr, cause error) {
+				tcproom.OnReject(func(_ *tcproom.Newcomer, cause error) {
 					if errors.Is(cause, tcproom.ErrTooManyPending) {
 						start := time.Now()
 						room.Close()
@@ -449,7 +468,7 @@ func TestBlockedOnRejectIsNamed(t *testing.T) {
 			inside, release := make(chan struct{}), make(chan struct{})
 			room := tcproom.New(
 				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
-				tcproom.OnReject(func(_ net.Addr, cause error) {
+				tcproom.OnReject(func(_ *tcproom.Newcomer, cause error) {
 					if errors.Is(cause, tcproom.ErrTooManyPending) {
 						close(inside)
 						<-release
@@ -489,16 +508,15 @@ func TestBlockedOnRejectIsNamed(t *testing.T) {
 func TestOnMessageMayWriteToBody(t *testing.T) {
 	for _, codec := range []tcproom.Codec{tcproom.Raw{}, tcproom.JSON{}} {
 		t.Run(fmt.Sprintf("%T", codec), func(t *testing.T) {
-			var room *tcproom.Room
-			room = tcproom.New(
+			room := tcproom.New(
 				tcproom.WithCodec(codec), tcproom.WithFraming(leaky{}),
-				tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 					ctx := context.Background()
-					if _, err := room.Post(ctx, c, body); err != nil {
-						return err
+					if _, err := m.Post(ctx, body); err != nil {
+						return nil, err
 					}
-					if err := c.Send(ctx, body); err != nil {
-						return err
+					if err := m.Send(ctx, body); err != nil {
+						return nil, err
 					}
 					own := bytes.Clone(body)
 					for i := range body {
@@ -506,8 +524,7 @@ func TestOnMessageMayWriteToBody(t *testing.T) {
 					}
 					over := append(body, strings.Repeat("\xff", 300)...)
 					clear(over)
-					_, err := room.Post(ctx, c, append(own, " again"...))
-					return err
+					return append(own, " again"...), nil
 				}),
 			)
 			addr := serveTCP(t, room)
@@ -517,14 +534,14 @@ func TestOnMessageMayWriteToBody(t *testing.T) {
 			const n = 200
 			var all []byte
 			for i := range n {
-				body, err := codec.AppendMessage(nil, fmt.Appendf(nil, "message %d", i))
+				body, err := codec.AppendRequest(nil, &tcproom.Request{Kind: tcproom.ReqSay, Body: fmt.Appendf(nil, "message %d", i)})
 				require.NoError(t, err)
 				all, err = leaky{}.AppendFrame(all, body)
 				require.NoError(t, err)
 			}
 			raw := dialRaw(t, addr)
-			if g, ok := codec.(tcproom.Greeter); ok {
-				hello, err := g.AppendHello(nil, &tcproom.Hello{})
+			if codec.Features().Hello {
+				hello, err := codec.AppendRequest(nil, &tcproom.Request{Kind: tcproom.ReqHello, Hello: &tcproom.Hello{}})
 				require.NoError(t, err)
 				hello, err = leaky{}.AppendFrame(nil, hello)
 				require.NoError(t, err)
@@ -557,44 +574,46 @@ func (leaky) SplitFrame(data []byte, max int) (int, []byte, error) {
 
 // TestOnMessageReplaces: what the hook posts is what is said, in its place.
 func TestOnMessageReplaces(t *testing.T) {
-	srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-		room, ctx := c.Room(), c.Context()
+	srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+		room, ctx := m.Room(), m.Context()
 		switch string(body) {
 		case "drop":
-			return nil
+			return nil, nil
 		case "around":
 			room.Broadcast(ctx, []byte("before"))
-			room.Post(ctx, c, []byte("changed"))
+			m.Post(ctx, []byte("changed"))
 			room.Broadcast(ctx, []byte("behind"))
-			return nil
+			return nil, nil
+		case "change":
+			return []byte("another"), nil
 		}
-		_, err := room.Post(ctx, c, body)
-		return err
+		return body, nil
 	}))
 	a, b := srv.Join("a"), srv.Join("b")
-	for _, body := range []string{"plain", "drop", "around", "last"} {
+	for _, body := range []string{"plain", "drop", "around", "change", "last"} {
 		a.Send(body)
 	}
-	b.Expect(roomtest.Message("a", "plain"), roomtest.Message("*", "before"), roomtest.Message("a", "changed"), roomtest.Message("*", "behind"), roomtest.Message("a", "last"))
+	b.Expect(roomtest.Message("a", "plain"), roomtest.Message("*", "before"), roomtest.Message("a", "changed"), roomtest.Message("*", "behind"),
+		roomtest.Message("a", "another"), roomtest.Message("a", "last"))
 	a.Expect(roomtest.Joined("b"), roomtest.Message("*", "before"), roomtest.Message("*", "behind"))
 	b.Refute(roomtest.Any())
 	a.Refute(roomtest.Any())
 }
 
-// TestNoOnMessageAfterOnLeave is the second half of P4, with kicks, resets and
-// closes from outside while messages pour in.
+// TestNoOnMessageAfterOnLeave is the second half of P4, with kicks and resets while
+// messages pour in.
 func TestNoOnMessageAfterOnLeave(t *testing.T) {
 	checkGoroutines(t)
 	var gone sync.Map
 	var late atomic.Int64
 	room := tcproom.New(
-		tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
+		tcproom.OnMessage(func(c *tcproom.Member, _ []byte) ([]byte, error) {
 			if _, ok := gone.Load(c.ID()); ok {
 				late.Add(1)
 			}
-			return nil
+			return nil, nil
 		}),
-		tcproom.OnLeave(func(c *tcproom.Conn, _ error) { gone.Store(c.ID(), true) }),
+		tcproom.OnLeave(func(c *tcproom.Member, _ error) { gone.Store(c.ID(), true) }),
 	)
 	addr := serveTCP(t, room)
 	for i := range 200 {
@@ -610,9 +629,10 @@ func TestNoOnMessageAfterOnLeave(t *testing.T) {
 		})
 		for m := range room.Members() {
 			if i%2 == 0 {
-				require.NoError(t, room.Kick(m, "flood"))
+				require.NoError(t, m.Kick("flood"))
 			} else {
-				m.Close()
+				nc.SetLinger(0)
+				nc.Close()
 			}
 		}
 		waitLen(t, room, 0)
@@ -657,22 +677,25 @@ func TestP4SilenceAfterLeave(t *testing.T) {
 						}
 					}
 				})
-				require.NoError(t, room.Kick(m, "enough"))
+				require.NoError(t, m.Kick("enough"))
 				after, err := room.Broadcast(testContext(t), []byte("late"))
 				require.NoError(t, err)
-				require.ErrorIs(t, room.Kick(m, "again"), tcproom.ErrNotMember)
-				_, err = room.Post(testContext(t), m, []byte("posthumous"))
+				require.ErrorIs(t, m.Kick("again"), tcproom.ErrNotMember)
+				_, err = m.Post(testContext(t), []byte("posthumous"))
 				require.ErrorIs(t, err, tcproom.ErrNotMember)
 				var last tcproom.Event
 				for ev, err := range c.Events(testContext(t)) {
-					require.NoError(t, err, "round %d", i)
+					if err != nil {
+						require.ErrorIs(t, err, tcproom.ErrKicked, "round %d", i)
+						break
+					}
 					require.Less(t, ev.Seq, after, "P4: an event behind its leave")
 					last = ev
 				}
 				close(stop)
 				others.Wait()
 				require.Equal(t, tcproom.Goodbye, last.Kind, "the last event was %v %q", last.Kind, last.Body)
-				require.Equal(t, "enough", last.Text)
+				require.Equal(t, "enough", last.End.Text)
 				require.Error(t, m.Send(testContext(t), []byte("direct")))
 				c.Close()
 			}
@@ -688,7 +711,7 @@ func TestOnLeaveComesAfterTheLeave(t *testing.T) {
 	var room *tcproom.Room
 	room = tcproom.New(
 		tcproom.WithMaxMessage(1), tcproom.WithBacklog(1), tcproom.WithFraming(padded{}),
-		tcproom.OnLeave(func(c *tcproom.Conn, _ error) {
+		tcproom.OnLeave(func(c *tcproom.Member, _ error) {
 			if _, ok := room.Member(c.ID()); ok {
 				early.Add(1)
 			}
@@ -707,7 +730,7 @@ func TestOnLeaveComesAfterTheLeave(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		for m := range room.Members() {
-			wg.Go(func() { room.Kick(m, "all of you") })
+			wg.Go(func() { m.Kick("all of you") })
 		}
 		wg.Wait()
 		waitLen(t, room, 0)
@@ -726,20 +749,27 @@ func (padded) AppendFrame(dst, body []byte) ([]byte, error) {
 	return tcproom.Lines{}.AppendFrame(append(dst, strings.Repeat(" ", 200)...), body)
 }
 
-// TestContextEndsWithConn: whatever the end is, the context is done when
+// TestContextEndsWithMember: whatever the end is, the context is done when
 // OnLeave or OnReject is called, and says why.
-func TestContextEndsWithConn(t *testing.T) {
+func TestContextEndsWithMember(t *testing.T) {
 	type key struct{}
 	synctest.Test(t, func(t *testing.T) {
 		ctxs := make(chan context.Context, 1)
 		causes := newCauses()
 		json := tcproom.WithCodec(tcproom.JSON{})
 		srv := roomtest.NewMemServer(t, json,
-			tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			tcproom.WithHandshake(func(_ context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 				return tcproom.Identity{Context: context.WithValue(context.Background(), key{}, "mine")}, nil
 			}),
-			tcproom.OnJoin(func(c *tcproom.Conn) error { ctxs <- c.Context(); return nil }),
+			tcproom.OnJoin(func(m *tcproom.Member) error {
+				ctxs <- m.Context()
+				if m.Hello().Name == victim {
+					return errHook
+				}
+				return nil
+			}),
 			tcproom.OnLeave(causes.left),
+			tcproom.OnReject(causes.rejected),
 		)
 		room := srv.Room
 		check := func(want error) {
@@ -751,16 +781,19 @@ func TestContextEndsWithConn(t *testing.T) {
 			require.Equal(t, "mine", ctx.Value(key{}))
 		}
 		srv.Dial()
-		require.NoError(t, room.Kick(only(room), "bye"))
+		require.NoError(t, only(room).Kick("bye"))
 		check(tcproom.ErrKicked)
 
-		srv.Dial()
-		require.NoError(t, only(room).Close())
-		check(net.ErrClosed)
+		require.NoError(t, srv.Dial().Close())
+		check(io.EOF)
+
+		_, err := tcproom.Dial(t.Context(), srv.Addr, json, tcproom.WithDialer(srv.Net.Dial), tcproom.WithName(victim))
+		require.ErrorIs(t, err, tcproom.ErrDenied)
+		check(errHook)
 
 		// The welcome cannot be framed: OnJoin was called, so OnLeave is.
 		cut := srv.Listen(tcproom.WithFraming(short{}))
-		_, err := tcproom.Dial(t.Context(), cut, json, tcproom.WithDialer(srv.Net.Dial))
+		_, err = tcproom.Dial(t.Context(), cut, json, tcproom.WithDialer(srv.Net.Dial))
 		require.Error(t, err)
 		check(tcproom.ErrUnframeable)
 		require.Zero(t, room.Len())
@@ -768,7 +801,7 @@ func TestContextEndsWithConn(t *testing.T) {
 }
 
 // only returns a member.
-func only(room *tcproom.Room) *tcproom.Conn {
+func only(room *tcproom.Room) *tcproom.Member {
 	for m := range room.Members() {
 		return m
 	}
@@ -788,7 +821,7 @@ func (short) AppendFrame(dst, body []byte) ([]byte, error) {
 // TestReceiveInHandshake: a context that ends ends the wait, and the conn goes on.
 func TestReceiveInHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		srv := roomtest.NewMemServer(t, tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 			start := time.Now()
 			short, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
@@ -801,8 +834,8 @@ func TestReceiveInHandshake(t *testing.T) {
 			if err := c.Send(ctx, []byte("your name?")); err != nil {
 				return tcproom.Identity{}, err
 			}
-			ev, err := c.Receive(ctx)
-			return tcproom.Identity{Name: string(ev.Body)}, err
+			name, err := c.Receive(ctx)
+			return tcproom.Identity{Name: string(name)}, err
 		}))
 		enter := func(name string) *roomtest.Member {
 			m := srv.Watch(srv.Dial())
@@ -836,21 +869,28 @@ func TestOnEvent(t *testing.T) {
 		{"calls everything and closes", func(c *tcproom.Conn) {
 			ctx := context.Background()
 			_, err := c.Receive(ctx)
-			if !errors.Is(err, tcproom.ErrReceive) || c.Send(ctx, []byte("from OnEvent")) != nil || c.Room() != nil || c.ID() == "" || c.Name() == "" || c.Err() != nil {
+			if !errors.Is(err, tcproom.ErrReceive) || c.Send(ctx, []byte("from OnEvent")) != nil || c.ID() == "" || c.Name() == "" || c.Err() != nil {
 				panic("something is wrong")
+			}
+			for _, err := range c.Events(ctx) {
+				if !errors.Is(err, tcproom.ErrReceive) {
+					panic("Events receives something")
+				}
 			}
 			c.Close()
 		}, net.ErrClosed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			checkGoroutines(t)
-			ended := make(chan error, 1)
-			c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) {
+			ended, conn := make(chan error, 1), make(chan *tcproom.Conn, 1)
+			c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(ev tcproom.Event) {
 				if ev.Kind == tcproom.Message {
+					c := <-conn
 					context.AfterFunc(c.Context(), func() { ended <- context.Cause(c.Context()) })
 					test.act(c)
 				}
 			}))
+			conn <- c
 			_, err := room.Broadcast(testContext(t), []byte("provocation"))
 			require.NoError(t, err)
 			require.ErrorIs(t, <-ended, test.want)
@@ -885,15 +925,15 @@ func TestOnEventAndCloseAtOnce(t *testing.T) {
 	defer talk.Wait()
 	defer close(done)
 	for range 50 {
-		var closing atomic.Bool
-		c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(c *tcproom.Conn, ev tcproom.Event) {
-			if closing.Load() {
+		var closing atomic.Pointer[tcproom.Conn]
+		c := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(tcproom.Event) {
+			if c := closing.Load(); c != nil {
 				c.Close()
 			}
 		}))
 		closed := make(chan error, 1)
 		go func() {
-			closing.Store(true)
+			closing.Store(c)
 			closed <- c.Close()
 		}()
 		select {
@@ -903,4 +943,157 @@ func TestOnEventAndCloseAtOnce(t *testing.T) {
 			t.Fatal("Close does not return")
 		}
 	}
+}
+
+// A refusing is an error of a hook, and what its peer is told.
+type refusing struct {
+	name string
+	hook func(ctx context.Context) error
+	wire string // the fields of the last event
+	want tcproom.RefusedError
+}
+
+// ownWords are a hook's, which are not changed.
+var ownWords = []tcproom.RefusedError{
+	{Cause: "banned", Text: "for a minute", RetryAfter: time.Minute},
+	{Cause: "banned", Text: "for ever", Final: true},
+	{Cause: tcproom.ErrRoomFull, Text: "and always will be", Final: true},
+	{Cause: tcproom.ErrNameInvalid, Text: "today"},
+	{Cause: tcproom.ErrKicked, Text: "yesterday"},
+}
+
+func refusings() []refusing {
+	denied := `"code":"denied","retry":false,"message":`
+	plain := func(err error, wire string, want tcproom.RefusedError) refusing {
+		return refusing{fmt.Sprintf("%v", err), func(context.Context) error { return err }, wire, want}
+	}
+	all := []refusing{
+		plain(errHook, denied+`"the hook says no"`, tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "the hook says no", Final: true}),
+		plain(fmt.Errorf("elsewhere: %w", io.EOF), denied+`"elsewhere: EOF"`,
+			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "elsewhere: EOF", Final: true}),
+		plain(fmt.Errorf("elsewhere: %w", tcproom.ErrKicked), denied+`"elsewhere: kicked"`,
+			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "elsewhere: kicked", Final: true}),
+		plain(tcproom.ErrRoomFull, `"code":"full","message":"room is full"`,
+			tcproom.RefusedError{Cause: tcproom.ErrRoomFull, Text: "room is full"}),
+		plain(&tcproom.RefusedError{Text: "no cause"}, `"code":"denied","message":"no cause"`,
+			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "no cause"}),
+		{"its own deadline", func(ctx context.Context) error {
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			<-short.Done()
+			return fmt.Errorf("the database: %w", short.Err())
+		}, `"code":"retry","message":"the database: context deadline exceeded"`,
+			tcproom.RefusedError{Cause: tcproom.ErrRetry, Text: "the database: context deadline exceeded"}},
+	}
+	for _, words := range ownWords {
+		wire := fmt.Sprintf(`"code":%q,"message":%q`, string(words.Cause), words.Text)
+		switch {
+		case words.Final:
+			wire = strings.Replace(wire, `,"m`, `,"retry":false,"m`, 1)
+		case words.RetryAfter > 0:
+			wire = strings.Replace(wire, `,"m`, fmt.Sprintf(`,"retryAfter":%d,"m`, words.RetryAfter.Milliseconds()), 1)
+		}
+		all = append(all, plain(fmt.Errorf("wrapped: %w", &words), wire, words))
+	}
+	return all
+}
+
+// lateRefusings are those of a handshake hook whose deadline, after five seconds, has
+// come.
+func lateRefusings() []refusing {
+	const wire = `"code":"handshake-timeout","message":"handshake timeout"`
+	want := tcproom.RefusedError{Cause: tcproom.ErrHandshakeTimeout, Text: "handshake timeout"}
+	return []refusing{
+		{"its error", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, wire, want},
+		{"its cause", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, wire, want},
+		{"no error", func(ctx context.Context) error { <-ctx.Done(); return nil }, wire, want},
+		{"a context behind it", func(ctx context.Context) error {
+			long, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			<-long.Done()
+			return fmt.Errorf("the database: %w", long.Err())
+		}, wire, want},
+		{"an error of its own", func(ctx context.Context) error { <-ctx.Done(); return errHook },
+			`"code":"denied","retry":false,"message":"the hook says no"`,
+			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "the hook says no", Final: true}},
+		{"its own words", func(ctx context.Context) error { <-ctx.Done(); return &ownWords[0] },
+			`"code":"banned","retryAfter":60000,"message":"for a minute"`, ownWords[0]},
+	}
+}
+
+// TestHooksRefuse: what a hook's error says is what the peer is told, on the wire and
+// at Dial.
+func TestHooksRefuse(t *testing.T) {
+	for _, test := range refusings() {
+		inBubble("OnJoin "+test.name, t, func(t *testing.T) {
+			testRefusing(t, test, tcproom.OnJoin(func(m *tcproom.Member) error { return test.hook(context.Background()) }))
+		})
+	}
+	for _, test := range append(refusings(), lateRefusings()...) {
+		inBubble("WithHandshake "+test.name, t, func(t *testing.T) {
+			testRefusing(t, test, tcproom.WithHandshake(func(ctx context.Context, _ *tcproom.Newcomer) (tcproom.Identity, error) {
+				return tcproom.Identity{}, test.hook(ctx)
+			}))
+		})
+	}
+}
+
+func testRefusing(t *testing.T, test refusing, hook tcproom.RoomOption) {
+	r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(5*time.Second), hook)
+	nc := r.connect(t)
+	fmt.Fprintln(nc, `{"type":"hello"}`)
+	said, err := io.ReadAll(nc)
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"refused",`+test.wire+"}\n", string(said))
+
+	_, err = tcproom.Dial(t.Context(), "room:9000", tcproom.WithDialer(r.net.Dial), tcproom.WithCodec(tcproom.JSON{}))
+	var refused *tcproom.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, test.want, *refused)
+	require.ErrorIs(t, err, test.want.Cause)
+	for range 2 {
+		cause := r.refused.next(t)
+		if test.want.Text == errHook.Error() {
+			require.ErrorIs(t, cause, errHook)
+		}
+	}
+	require.Zero(t, r.Stats().Joined)
+	require.Empty(t, r.left.ch)
+	require.NoError(t, r.Close())
+}
+
+// TestHooksRefuseWithSessions: the room's time to wait goes with causes of the room's,
+// and not with a hook's own words.
+func TestHooksRefuseWithSessions(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{context.DeadlineExceeded, 3 * time.Second},
+		{errHook, 0},
+		{&ownWords[0], time.Minute},
+		{&ownWords[3], 0},
+	} {
+		inBubble(test.err.Error(), t, func(t *testing.T) {
+			r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{RetryAfter: 3 * time.Second}),
+				tcproom.OnJoin(func(*tcproom.Member) error { return test.err }))
+			_, err := tcproom.Dial(t.Context(), "room:9000", tcproom.WithDialer(r.net.Dial), tcproom.WithCodec(tcproom.JSON{}))
+			var refused *tcproom.RefusedError
+			require.ErrorAs(t, err, &refused)
+			require.Equal(t, test.want, refused.RetryAfter)
+		})
+	}
+}
+
+// TestJoinReturnsTheHooksError: Join, which has no wire between, returns the error
+// itself.
+func TestJoinReturnsTheHooksError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own := fmt.Errorf("%w: %w", errHook, &ownWords[0])
+		room := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { return own }))
+		_, err := room.Join(t.Context(), tcproom.Identity{})
+		require.ErrorIs(t, err, errHook)
+		require.ErrorIs(t, err, ownWords[0].Cause)
+		require.NoError(t, room.Close())
+	})
 }

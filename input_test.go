@@ -108,23 +108,24 @@ const (
 	tlsHello    = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\x9b\x00\x00\x7f\n"
 )
 
-// TestBadInput: what bad bytes get is a clear cause, a goodbye where there is
-// one, and the end of that one connection.
-func TestBadInput(t *testing.T) {
-	type fault struct {
-		name, bytes string
-		cause       error
-		end         func(t *testing.T, nc *net.TCPConn) // nil: the peer goes on reading
-	}
-	halfClose := func(t *testing.T, nc *net.TCPConn) { require.NoError(t, nc.CloseWrite()) }
-	reset := func(t *testing.T, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() }
+// A fault is what a bad peer sends, and what comes of it.
+type fault struct {
+	name, bytes string
+	cause       error
+	end         func(t *testing.T, nc *net.TCPConn) // nil: the peer goes on reading
+}
+
+// badFrames are what is bad in a framing; partial is half a frame.
+type badFrames struct {
+	name    string
+	framing tcproom.Framing
+	partial string
+	faults  []fault
+}
+
+func badInputs() []badFrames {
 	long := strings.Repeat("x", 64<<10)
-	tests := []struct {
-		name    string
-		framing tcproom.Framing
-		partial string
-		faults  []fault
-	}{
+	return []badFrames{
 		{"lines", tcproom.Lines{}, "half", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
 		{"delimiter", tcproom.Delimiter("\x00\x00"), "half\x00", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
 		{"length1", tcproom.Length{Bytes: 1}, "\xff.", nil},
@@ -154,9 +155,16 @@ func TestBadInput(t *testing.T) {
 			{"tls", tlsHello, tcproom.ErrMalformed, nil},
 		}},
 	}
+}
+
+// TestBadInput: what bad bytes get is a clear cause, a goodbye where there is
+// one, and the end of that one connection.
+func TestBadInput(t *testing.T) {
+	halfClose := func(t *testing.T, nc *net.TCPConn) { require.NoError(t, nc.CloseWrite()) }
+	reset := func(t *testing.T, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() }
 	for _, codec := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, tcproom.JSON{}} {
 		r := newBadRoom(t)
-		for _, tt := range tests {
+		for _, tt := range badInputs() {
 			if codec == (tcproom.JSON{}) && tt.name == "length1" {
 				continue // its objects are longer than that
 			}
@@ -168,13 +176,13 @@ func TestBadInput(t *testing.T) {
 				t.Run(fmt.Sprintf("%T %s %s", codec, tt.name, f.name), func(t *testing.T) {
 					nc := dialRaw(t, addr)
 					good := "good\x1b"
-					_, greets := codec.(tcproom.Greeter)
+					greets := codec.Features().Hello
 					bad := f.bytes
 					if greets && strings.HasPrefix(tt.name, "li") && f.name == "oversized" {
 						bad = strings.Repeat("x", 9<<10)
 					}
 					if greets {
-						hello, err := tcproom.JSON{}.AppendHello(nil, &tcproom.Hello{Name: "bad"})
+						hello, err := codec.AppendRequest(nil, &tcproom.Request{Kind: tcproom.ReqHello, Hello: &tcproom.Hello{Name: "bad"}})
 						require.NoError(t, err)
 						hello, err = tt.framing.AppendFrame(nil, hello)
 						require.NoError(t, err)
@@ -182,7 +190,7 @@ func TestBadInput(t *testing.T) {
 						require.NoError(t, err)
 					}
 					waitLen(t, r.Room, 3)
-					msg, err := codec.AppendMessage(nil, []byte(good))
+					msg, err := codec.AppendRequest(nil, &tcproom.Request{Kind: tcproom.ReqSay, Body: []byte(good)})
 					require.NoError(t, err)
 					msg, err = tt.framing.AppendFrame(nil, msg)
 					require.NoError(t, err)
@@ -354,7 +362,7 @@ func TestBytesBeforeTheJoin(t *testing.T) {
 		r := newBadRoom(t)
 		frames := 0
 		nc, served := enter(t, r.Room, tcproom.WithFraming(tcproom.Lines{}),
-			tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+			tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 				for {
 					if _, err := c.Receive(ctx); err != nil {
 						return tcproom.Identity{}, err
@@ -372,7 +380,7 @@ func TestBytesBeforeTheJoin(t *testing.T) {
 
 // TestFloodOfEmptyFrames: they cost what they cost, and memory stays flat (F16).
 func TestFloodOfEmptyFrames(t *testing.T) {
-	r := newBadRoom(t, tcproom.WithBacklog(256<<10), tcproom.WithSlowMembers(tcproom.Block)) // the witnesses may be slower
+	r := newBadRoom(t, tcproom.WithBacklog(256<<10), tcproom.WithSlowMembers(tcproom.Block(0))) // the witnesses may be slower
 	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}))
 	nc := dialRaw(t, addr)
 	waitLen(t, r.Room, 3)
@@ -447,11 +455,11 @@ func TestManyMessagesOfOneRead(t *testing.T) {
 				}
 			}
 			codec := &odd{
-				parseMessage: func(frame []byte) ([]byte, error) {
+				parseRequest: func(frame []byte, req *tcproom.Request) error {
 					if parsed.Add(1) == said.Load()+1 {
 						pieces.Add(1)
 					}
-					return tcproom.Raw{}.ParseMessage(frame)
+					return tcproom.Raw{}.ParseRequest(frame, req)
 				},
 				appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 					if ev.Kind == tcproom.Message && !hook {
@@ -462,7 +470,7 @@ func TestManyMessagesOfOneRead(t *testing.T) {
 			}
 			opts := []tcproom.RoomOption{tcproom.WithCodec(codec)}
 			if hook {
-				opts = append(opts, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { count(); return nil }))
+				opts = append(opts, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { count(); return nil, nil }))
 			}
 			room := tcproom.New(opts...)
 			nc := dialRaw(t, serveTCP(t, room))

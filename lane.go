@@ -3,7 +3,6 @@ package tcproom
 import (
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
 
 	"example.com/tcproom/internal/fanout"
@@ -27,7 +26,6 @@ type lane struct {
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history
 	events     *replay // nil until somebody resumes
-	exits      bool    // its framing or codec has ended a goroutine: it gets one of its own
 }
 
 func (r *Room) newLane(cfg *limits) *lane {
@@ -37,13 +35,13 @@ func (r *Room) newLane(cfg *limits) *lane {
 		codec: cfg.codec, codecID: cfg.codecID,
 		maxFrame: toMember + frameOverhead,
 	}
-	b, err := encode(cfg, &Event{Kind: Gap, GapFrom: 1, GapTo: 2})
+	b, err := encode(cfg, &Event{Kind: Gap, Gap: Span{1, 2}})
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.fan.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
-		Block:   r.cfg.slow == Block,
+		Block:   r.cfg.slow.blocks() > 0,
 		Gap: func(dst []byte, from, to uint64) ([]byte, error) {
-			b, err := encodeApart(cfg, &Event{Kind: Gap, GapFrom: from, GapTo: to})
+			b, err := encode(cfg, &Event{Kind: Gap, Gap: Span{from, to}})
 			if err == nil && len(b) == 0 {
 				err = ErrNoFrame
 			}
@@ -63,19 +61,6 @@ const (
 	// eventCharge is what a log charges for a frame beside its bytes.
 	eventCharge = 16
 )
-
-// frameLimits returns what the codec's MaxFrame says, as far as it is a size
-// and sums with it do not overflow.
-func frameLimits(c Codec, maxMessage int) (toRoom, toMember int) {
-	defer func() {
-		if recover() != nil {
-			toRoom, toMember = 0, 0
-		}
-	}()
-	toRoom, toMember = c.MaxFrame(maxMessage)
-	const most = math.MaxInt/4 - 64<<10
-	return min(max(toRoom, 0), most), min(max(toMember, 0), most)
-}
 
 // laneLocked returns the lane for cfg, a new one if there is none yet.
 func (r *Room) laneLocked(cfg *limits) (*lane, error) {
@@ -101,12 +86,12 @@ func same(a, b any, optionA, optionB *byte) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// leaveLane says that c needs nothing more of its lane.
-func (r *Room) leaveLane(c *Conn) {
+// leaveLane says that l needs nothing more of its lane.
+func (r *Room) leaveLane(l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.lane != nil {
-		c.lane.conns--
+	if l.lane != nil {
+		l.lane.conns--
 		r.tidyLanesLocked()
 	}
 }
@@ -131,7 +116,6 @@ type encoder struct {
 	payload []byte
 	frames  []encoded
 	past    []byte // a frame of the past
-	exited  bool   // a framing or codec has ended the goroutine that encoded
 }
 
 type encoded struct {
@@ -170,7 +154,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 		if l.members == 0 && (l.configured == 0 || ev.Kind != Message) {
 			continue
 		}
-		b, err := e.encodeContained(l, f.b, ev)
+		b, err := e.encodeLane(l, f.b, ev)
 		if err == nil {
 			f.b = b
 			continue
@@ -183,39 +167,15 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	return nil
 }
 
-// encodeContained makes the frame for one lane. Where its framing or codec
-// calls runtime.Goexit, that ends the caller the first time, since nothing can
-// stop it; from then on the lane's are called on goroutines of their own.
-func (e *encoder) encodeContained(l *lane, dst []byte, ev *Event) ([]byte, error) {
-	if l.exits {
-		return e.encodeApart(l, dst, ev)
-	}
-	return e.encodeLane(l, dst, ev)
-}
-
-func (e *encoder) encodeApart(l *lane, dst []byte, ev *Event) (b []byte, err error) {
-	err = exited(l.framing, l.codec)
-	apart(func() { b, err = e.encodeLane(l, dst, ev) })
-	return b, err
-}
-
+// encodeLane makes the frame for one lane. A panic of its framing or codec becomes
+// the error.
 func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
-	returned := false
 	defer func() {
-		if returned {
-			return
-		}
 		if v := recover(); v != nil {
 			err = panicked(l.framing, l.codec, v)
-			return
-		}
-		if !l.exits {
-			l.exits, e.exited = true, true
 		}
 	}()
-	dst, err = e.encodeFrame(l, dst, ev)
-	returned = true
-	return dst, err
+	return e.encodeFrame(l, dst, ev)
 }
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
@@ -236,65 +196,4 @@ func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err err
 		err = fmt.Errorf("%w: a frame of %d bytes, but MaxFrame of codec %T allows %d", ErrUnframeable, len(dst), l.codec, l.maxFrame)
 	}
 	return dst, err
-}
-
-// owned returns got in memory of its own. A user's codec or framing appends
-// to dst, or should: if it returns its argument instead, that is the caller's
-// body or a buffer of ours.
-func owned(dst, got []byte) []byte {
-	if cap(dst) > 0 && cap(got) > 0 && &dst[:1][0] == &got[:1][0] {
-		return got
-	}
-	return append(dst[:0], got...)
-}
-
-// encode returns the frame of an event for one conn, or nil where its codec
-// says nothing.
-func encode(cfg *limits, ev *Event) (b []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			b, err = nil, panicked(cfg.framing, cfg.codec, v)
-		}
-	}()
-	payload, err := cfg.codec.AppendEvent(nil, ev)
-	if errors.Is(err, ErrNoFrame) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	dst := make([]byte, 0, len(payload)+16)
-	if b, err = cfg.framing.AppendFrame(dst, payload); err != nil {
-		return nil, err
-	}
-	return owned(dst, b), nil
-}
-
-// encodeApart is encode for callers that a runtime.Goexit of the user's must
-// not end.
-func encodeApart(cfg *limits, ev *Event) (b []byte, err error) {
-	err = exited(cfg.framing, cfg.codec)
-	apart(func() { b, err = encode(cfg, ev) })
-	return b, err
-}
-
-// apart calls fn on a goroutine of its own and waits for its end.
-func apart(fn func()) {
-	done := make(chan struct{})
-	go callAndClose(fn, done)
-	<-done
-}
-
-// callAndClose is the goroutine of apart. It ends with fn.
-func callAndClose(fn func(), done chan<- struct{}) {
-	defer close(done)
-	fn()
-}
-
-func panicked(f Framing, c Codec, v any) error {
-	return fmt.Errorf("%w: framing %T or codec %T panicked: %q", ErrUnframeable, f, c, fmt.Sprint(v))
-}
-
-func exited(f Framing, c Codec) error {
-	return fmt.Errorf("%w: framing %T or codec %T called runtime.Goexit", ErrUnframeable, f, c)
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -145,7 +144,7 @@ func TestE8TooManyLanes(t *testing.T) {
 	again := func(i int) { // joins, where there is one lane only
 		t.Helper()
 		eventually(t, "a lane is free", func() bool {
-			c, err := room.Join(framing(i))
+			c, err := room.Join(testContext(t), tcproom.Identity{}, framing(i))
 			if err != nil {
 				require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
 				return false
@@ -153,10 +152,10 @@ func TestE8TooManyLanes(t *testing.T) {
 			cs = append(cs, c)
 			return true
 		})
-		_, err := room.Join(framing(100))
+		_, err := room.Join(testContext(t), tcproom.Identity{}, framing(100))
 		require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
 	}
-	_, err := room.Join(framing(100))
+	_, err := room.Join(testContext(t), tcproom.Identity{}, framing(100))
 	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
 	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyLanes)
 	require.ErrorIs(t, room.Serve(listen(t, "tcp"), framing(100)), tcproom.ErrTooManyLanes)
@@ -176,14 +175,14 @@ func TestE8TooManyLanes(t *testing.T) {
 	cs = nil
 	for i := range 15 {
 		eventually(t, "all lanes are free", func() bool {
-			c, err := room.Join(framing(300 + i))
+			c, err := room.Join(testContext(t), tcproom.Identity{}, framing(300+i))
 			if err == nil {
 				cs = append(cs, c)
 			}
 			return err == nil
 		})
 	}
-	_, err = room.Join(framing(100))
+	_, err = room.Join(testContext(t), tcproom.Identity{}, framing(100))
 	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
 	_, err = room.Broadcast(testContext(t), []byte("x"))
 	require.NoError(t, err)
@@ -220,7 +219,7 @@ func TestUnframeableIsRefusedAlways(t *testing.T) {
 	_, err := room.Broadcast(ctx, []byte("three\nfour"))
 	require.ErrorIs(t, err, tcproom.ErrUnframeable)
 	ma := memberOf(t, room, 0)
-	_, err = room.Post(ctx, ma, []byte("three\nfour"))
+	_, err = ma.Post(ctx, []byte("three\nfour"))
 	require.ErrorIs(t, err, tcproom.ErrUnframeable)
 	require.Equal(t, seq, room.Stats().Seq, "it took no place")
 	send(t, a, "before")
@@ -240,11 +239,11 @@ func TestUnframeableIsRefusedAlways(t *testing.T) {
 }
 
 // memberOf returns the i-th member, in join order.
-func memberOf(t testing.TB, room *tcproom.Room, i int) *tcproom.Conn {
+func memberOf(t testing.TB, room *tcproom.Room, i int) *tcproom.Member {
 	t.Helper()
-	for c := range room.Members() {
+	for m := range room.Members() {
 		if i--; i < 0 {
-			return c
+			return m
 		}
 	}
 	t.Fatal("no such member")
@@ -281,7 +280,7 @@ type odd struct {
 	tcproom.Raw
 	tcproom.Lines
 	appendEvent  func(dst []byte, ev *tcproom.Event) ([]byte, error)
-	parseMessage func(frame []byte) ([]byte, error)
+	parseRequest func(frame []byte, req *tcproom.Request) error
 	maxFrame     func(int) (int, int)
 	appendFrame  func(dst, body []byte) ([]byte, error)
 	splitFrame   func(data []byte, max int) (int, []byte, error)
@@ -294,11 +293,11 @@ func (o *odd) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 	return o.Raw.AppendEvent(dst, ev)
 }
 
-func (o *odd) ParseMessage(frame []byte) ([]byte, error) {
-	if o.parseMessage != nil {
-		return o.parseMessage(frame)
+func (o *odd) ParseRequest(frame []byte, req *tcproom.Request) error {
+	if o.parseRequest != nil {
+		return o.parseRequest(frame, req)
 	}
-	return o.Raw.ParseMessage(frame)
+	return o.Raw.ParseRequest(frame, req)
 }
 
 func (o *odd) MaxFrame(n int) (int, int) {
@@ -333,15 +332,18 @@ func TestOddReaders(t *testing.T) {
 		cause error
 	}{
 		{"SplitFrame panics", odd{splitFrame: func([]byte, int) (int, []byte, error) { panic(errOdd) }}, tcproom.ErrHook},
-		{"SplitFrame exits", odd{splitFrame: func([]byte, int) (int, []byte, error) { runtime.Goexit(); return 0, nil, nil }}, tcproom.ErrHook},
 		{"SplitFrame errs", odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, errOdd }}, tcproom.ErrMalformed},
 		{"SplitFrame returns too much", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b) + 1, b, nil }}, tcproom.ErrMalformed},
 		{"SplitFrame returns less than nothing", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return -1, b, nil }}, tcproom.ErrMalformed},
 		{"SplitFrame returns no frame ever", odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, nil }}, tcproom.ErrFrameTooLarge},
 		{"SplitFrame returns a huge body", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b), make([]byte, 1<<20), nil }}, tcproom.ErrFrameTooLarge},
-		{"ParseMessage panics", odd{parseMessage: func([]byte) ([]byte, error) { panic(errOdd) }}, tcproom.ErrHook},
-		{"ParseMessage exits", odd{parseMessage: func([]byte) ([]byte, error) { runtime.Goexit(); return nil, nil }}, tcproom.ErrHook},
-		{"ParseMessage errs", odd{parseMessage: func([]byte) ([]byte, error) { return nil, errOdd }}, tcproom.ErrMalformed},
+		{"ParseRequest panics", odd{parseRequest: func([]byte, *tcproom.Request) error { panic(errOdd) }}, tcproom.ErrHook},
+		{"ParseRequest errs", odd{parseRequest: func([]byte, *tcproom.Request) error { return errOdd }}, tcproom.ErrMalformed},
+		{"ParseRequest sets no kind", odd{parseRequest: func([]byte, *tcproom.Request) error { return nil }}, tcproom.ErrMalformed},
+		{"ParseRequest makes a hello of it", odd{parseRequest: func(_ []byte, req *tcproom.Request) error {
+			req.Kind = tcproom.ReqHello
+			return nil
+		}}, tcproom.ErrMalformed},
 		{"MaxFrame is negative", odd{maxFrame: func(int) (int, int) { return math.MinInt, math.MinInt }}, tcproom.ErrFrameTooLarge},
 		{"MaxFrame is the largest int", odd{maxFrame: func(int) (int, int) { return math.MaxInt, math.MaxInt }}, io.EOF},
 	}
@@ -481,36 +483,6 @@ func TestNewNeverFails(t *testing.T) {
 	}
 }
 
-// TestGoexitInACodec: a codec that ends the goroutine which called it leaves
-// no lock behind.
-func TestGoexitInACodec(t *testing.T) {
-	var on atomic.Bool
-	o := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
-		if on.Load() && ev.Kind == tcproom.Leave {
-			runtime.Goexit()
-		}
-		return tcproom.Raw{}.AppendEvent(dst, ev)
-	}}
-	room := tcproom.New(tcproom.WithCodec(o), tcproom.WithFraming(o))
-	b := join(t, room)
-	on.Store(true)
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		room.Kick(memberOf(t, room, 0), "")
-	}()
-	<-exited
-	on.Store(false)
-	done := make(chan struct{})
-	go func() { defer close(done); room.Len(); room.Close() }()
-	select {
-	case <-done:
-	case <-time.After(within):
-		t.Fatal("the room's lock is still held")
-	}
-	b.Close()
-}
-
 // aliasing is a codec and framing whose Append methods append nothing and
 // return what they were given, against their contracts.
 type aliasing struct{ tcproom.Raw }
@@ -583,10 +555,10 @@ func TestAliasingCodec(t *testing.T) {
 	require.Equal(t, ours, string(body), "the caller's memory")
 }
 
-func memberByAddr(room *tcproom.Room, addr net.Addr) *tcproom.Conn {
-	for c := range room.Members() {
-		if c.RemoteAddr().String() == addr.String() {
-			return c
+func memberByAddr(room *tcproom.Room, addr net.Addr) *tcproom.Member {
+	for m := range room.Members() {
+		if m.RemoteAddr().String() == addr.String() {
+			return m
 		}
 	}
 	return nil

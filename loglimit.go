@@ -65,11 +65,7 @@ func (r *Room) report(l *slog.Logger, level slog.Level, kind string, burst int, 
 	l.Log(ctx, level, msg, args...)
 }
 
-// report is that of the conn's room; at a dialling end, all is logged.
-func (c *Conn) report(level slog.Level, kind, msg string, args ...any) {
-	if c.room == nil {
-		c.logger().Log(context.Background(), level, msg, args...)
-		return
-	}
-	c.room.report(c.logger(), level, kind, logBurst, msg, args...)
+// report logs a record of l's.
+func (l *link) report(level slog.Level, kind, msg string, args ...any) {
+	l.room.report(l.cfg.logger, level, kind, logBurst, msg, args...)
 }

@@ -55,10 +55,10 @@ func TestKickBehindTheEnd(t *testing.T) {
 					go room.Broadcast(testContext(t), []byte("hold"))
 					<-codec.holds
 					kicked := make(chan error, 1)
-					kick := func() { kicked <- room.Kick(m, "no") }
+					kick := func() { kicked <- m.Kick("no") }
 					end := func() {
 						nc.Close()
-						eventually(t, "the end is seen", func() bool { return m.Err() != nil })
+						eventually(t, "the end is seen", func() bool { return tcproom.LinkErr(m) != nil })
 					}
 					steps := []func(){end, func() { go kick() }}
 					if kickFirst {
@@ -92,7 +92,7 @@ func TestHelloAndHookHaveOneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, took := time.Now(), time.Duration(0)
 		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(10*time.Second),
-			tcproom.Handshake(func(ctx context.Context, _ *tcproom.Conn) (tcproom.Identity, error) {
+			tcproom.WithHandshake(func(ctx context.Context, _ *tcproom.Newcomer) (tcproom.Identity, error) {
 				<-ctx.Done()
 				took = time.Since(start)
 				return tcproom.Identity{}, ctx.Err()
@@ -119,7 +119,7 @@ func TestOneInOnJoinCounts(t *testing.T) {
 		inBubble(test.name, t, func(t *testing.T) {
 			goOn := make(chan struct{})
 			room := tcproom.New(test.opt, tcproom.WithCodec(tcproom.JSON{}),
-				tcproom.OnJoin(func(*tcproom.Conn) error { <-goOn; return nil }))
+				tcproom.OnJoin(func(*tcproom.Member) error { <-goOn; return nil }))
 			come := func() <-chan error {
 				nc, served := enter(t, room)
 				io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n")
@@ -175,9 +175,9 @@ func TestStopHoldsNoLockOverConns(t *testing.T) {
 // verbatim is a codec and a framing that return their arguments.
 type verbatim struct{ tcproom.Raw }
 
-func (verbatim) AppendEvent(_ []byte, ev *tcproom.Event) ([]byte, error) { return ev.Body, nil }
-func (verbatim) AppendMessage(_ []byte, body []byte) ([]byte, error)     { return body, nil }
-func (verbatim) AppendFrame(_ []byte, body []byte) ([]byte, error)       { return body, nil }
+func (verbatim) AppendEvent(_ []byte, ev *tcproom.Event) ([]byte, error)      { return ev.Body, nil }
+func (verbatim) AppendRequest(_ []byte, req *tcproom.Request) ([]byte, error) { return req.Body, nil }
+func (verbatim) AppendFrame(_ []byte, body []byte) ([]byte, error)            { return body, nil }
 func (verbatim) SplitFrame(data []byte, max int) (int, []byte, error) {
 	n := min(len(data), max)
 	return n, data[:n:n], nil
@@ -237,14 +237,14 @@ func TestShakenFramesAreTheHooks(t *testing.T) {
 	for _, network := range []string{"pipe", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			first, second := make(chan struct{}, 1), make(chan error, 1)
-			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (id tcproom.Identity, err error) {
+			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (id tcproom.Identity, err error) {
 				one, err := c.Receive(ctx)
 				first <- struct{}{}
 				if err == nil {
 					_, err = c.Receive(ctx)
 				}
-				if string(one.Body) != "the first" {
-					err = errors.Join(err, fmt.Errorf("it is %q now", one.Body))
+				if string(one) != "the first" {
+					err = errors.Join(err, fmt.Errorf("it is %q now", one))
 				}
 				second <- err
 				return id, err
@@ -294,11 +294,10 @@ func TestGraceOfTheNext(t *testing.T) {
 func TestFirstCauseCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := tcproom.New(tcproom.OnLeave(left.left), tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
-			c.Room().Kick(c, "the first")
-			c.Close()
-			c.Room().Kick(c, "the third")
-			return errHook
+		room := tcproom.New(tcproom.OnLeave(left.left), tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
+			m.Kick("the first")
+			m.Kick("the second")
+			return nil, errHook
 		}))
 		nc, served := enter(t, room)
 		synctest.Wait()
@@ -311,53 +310,7 @@ func TestFirstCauseCounts(t *testing.T) {
 		for _, got := range []error{<-served, left.next(t), m.Err(), context.Cause(m.Context())} {
 			require.EqualError(t, got, `tcproom: kicked: "the first"`)
 		}
-		require.Equal(t, map[string]uint64{"kicked": 1}, room.Stats().Left)
+		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrKicked: 1}, room.Stats().Left)
 		require.NoError(t, room.Close())
 	})
-}
-
-// endingError is an error that ends c at the nth time that it is asked what it
-// is.
-type endingError struct {
-	c       *tcproom.Conn
-	nth     int
-	asked   *int
-	isFirst *bool // c had not ended
-}
-
-func (e endingError) Error() string { return "ending" }
-
-func (e endingError) Is(error) bool {
-	if *e.asked++; *e.asked == e.nth {
-		*e.isFirst = e.c.Err() == nil
-		e.c.Close()
-	}
-	return false
-}
-
-// TestFirstCauseCountsAmongTwo: an end that comes while the room still finds
-// out what another one is, is the first.
-func TestFirstCauseCountsAmongTwo(t *testing.T) {
-	firsts, asked := 0, 0
-	for nth := 1; nth <= asked+1; nth++ {
-		var refused error
-		var isFirst bool
-		asked = 0
-		room := tcproom.New(
-			tcproom.OnJoin(func(c *tcproom.Conn) error { return endingError{c, nth, &asked, &isFirst} }),
-			tcproom.OnReject(func(_ net.Addr, cause error) { refused = cause }),
-		)
-		here, there := net.Pipe()
-		here.Close()
-		err := room.ServeConn(there)
-		if isFirst {
-			firsts++
-			require.Equal(t, net.ErrClosed, err, "at %d of %d", nth, asked)
-		} else {
-			require.ErrorAs(t, err, new(endingError))
-		}
-		require.Equal(t, err, refused)
-		require.NoError(t, room.Close())
-	}
-	require.NotZero(t, firsts)
 }

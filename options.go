@@ -3,8 +3,8 @@ package tcproom
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"time"
 
@@ -23,15 +23,9 @@ type ConnOption interface {
 	applyConn(*connConfig)
 }
 
-// A DialOption configures a dialling end; [Dial], [NewConn] and [Room.Join]
-// accept it, and [NewClient] for its connections.
-type DialOption interface {
-	ClientOption
-	applyDial(*dialConfig)
-}
-
-// A ClientOption configures a [Client]; [NewClient] accepts it.
-type ClientOption interface{ applyClient(*clientConfig) }
+// A DialOption configures a dialling end; [Dial], [NewConn], [Room.Join] and
+// [NewClient] accept it.
+type DialOption interface{ applyDial(*dialConfig) }
 
 // An Option configures a connection at either end and is accepted everywhere.
 type Option interface {
@@ -40,116 +34,101 @@ type Option interface {
 }
 
 // SlowPolicy says what happens to a member that stops reading and lags
-// further behind than the backlog allows.
-type SlowPolicy uint8
+// further behind than the backlog allows: [Disconnect], [Skip] or [Block].
+type SlowPolicy time.Duration // how long Block waits, or one of the constants
 
 const (
 	// Disconnect ends the member with [ErrSlow]. It is the default, and what
 	// Skip means for a member whose codec cannot say a [Gap].
-	Disconnect SlowPolicy = iota
+	Disconnect SlowPolicy = 0
 	// Skip lets the member continue at the newest event, after a [Gap] that
 	// names what it missed.
-	Skip
-	// Block holds messages back, before they are ordered, until the member
-	// has read, for at most [WithMaxWait]; then those furthest behind end as
-	// with Disconnect. Joins and leaves are never held back for it, and
-	// have an eighth of the backlog for themselves.
-	Block
+	Skip SlowPolicy = -1
 )
 
-// String returns the name of the constant, "Disconnect" for [Disconnect].
+// Block returns the policy that holds messages back, before they are ordered,
+// until the member has read, for at most d. After that, the members that are
+// furthest behind end as with Disconnect. Joins and leaves are never held back
+// for it, and have an eighth of the backlog for themselves. Zero and negative
+// values mean 5 seconds.
+func Block(d time.Duration) SlowPolicy {
+	setDefault(&d, defaultMaxWait)
+	return SlowPolicy(d)
+}
+
+// blocks returns how long the policy holds messages back; 0 if it does not.
+func (p SlowPolicy) blocks() time.Duration { return time.Duration(max(p, 0)) }
+
+// String returns "Disconnect", "Skip" or "Block(5s)".
 func (p SlowPolicy) String() string {
-	switch p {
-	case Skip:
+	switch {
+	case p > 0:
+		return "Block(" + time.Duration(p).String() + ")"
+	case p == Skip:
 		return "Skip"
-	case Block:
-		return "Block"
 	}
 	return "Disconnect"
 }
 
-// Identity is what a Handshake hook makes of a connection.
+// Identity is what a handshake hook makes of a newcomer, or what a member of
+// [Room.Join] is.
 type Identity struct {
 	// Name is the member's name; empty: the one that its hello asks for, or
 	// guest-N. It must pass the room's validator and uniqueness like any other.
 	Name string
 	// Context, if not nil, lends its values, and nothing else, to
-	// [Conn.Context] of the member.
+	// [Member.Context].
 	Context context.Context
-}
-
-// The defaults of options, as the documentation of each option states them.
-const (
-	defaultMaxMessage       = 64 << 10
-	defaultHandshakeTimeout = 10 * time.Second
-	defaultWriteTimeout     = 30 * time.Second
-	defaultBacklog          = 4 << 20
-	defaultMaxWait          = 5 * time.Second
-	defaultMaxPending       = 256
-)
-
-// limits is what both ends of a connection can be configured with.
-type limits struct {
-	framing          Framing
-	framingID        *byte // of the option that set it
-	codec            Codec
-	codecID          *byte
-	maxMessage       int
-	handshakeTimeout time.Duration
-	writeTimeout     time.Duration
-	idleTimeout      time.Duration
-	heartbeat        time.Duration
-	logger           *slog.Logger
-	tls              *tls.Config
-	readBuffer       int
-	writeBuffer      int
 }
 
 // connConfig is the room's end of one listener's connections.
 type connConfig struct {
 	limits
 	echo      bool
-	allowHTTP bool
-	handshake func(context.Context, *Conn) (Identity, error)
-	rate      func(*Conn) Limiter
+	speakHTTP bool // rule W0 is off
+	handshake func(context.Context, *Newcomer) (Identity, error)
+	rate      func(*Member) Limiter
 }
 
 type roomConfig struct {
 	conn          connConfig
 	backlog       int
 	slow          SlowPolicy
-	maxWait       time.Duration
 	maxMembers    int
 	maxPending    int
 	maxPerAddress int
 	validName     func(string) error
 	unique        bool
 	notices       bool
-	onJoin        func(*Conn) error
-	onMessage     func(*Conn, []byte) error
-	onLeave       func(*Conn, error)
-	onReject      func(net.Addr, error)
+	hooks         hooks
 	history       *History
 	sessions      *Sessions
 	probe         probe.Probe // of package roomtest
+}
+
+// hooks are those of a room, but for the handshake's.
+type hooks struct {
+	onJoin    func(*Member) error
+	onJoined  func(*Member, uint64)
+	onMessage func(*Member, []byte) ([]byte, error)
+	onLeave   func(*Member, error)
+	onReject  func(*Newcomer, error)
 }
 
 type dialConfig struct {
 	limits
 	name    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
-	onEvent func(*Conn, Event)
+	onEvent func(Event)
 	auth    Secret
 	resume  *Resume
 	replay  int
 	probe   probe.Probe // of package roomtest
-}
 
-type clientConfig struct {
-	dial    []DialOption
-	conn    dialConfig // what they come to
-	backoff Backoff
-	offline OfflinePolicy
+	// Of a Client.
+	backoff   Backoff
+	offline   OfflinePolicy
+	forClient string // an option that only a Client can have, if one was given
 }
 
 func newRoomConfig(opts []RoomOption) roomConfig {
@@ -161,7 +140,6 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	}
 	cfg.conn.limits.setDefaults()
 	setDefault(&cfg.backlog, defaultBacklog)
-	setDefault(&cfg.maxWait, defaultMaxWait)
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
@@ -171,18 +149,47 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 		setDefault(&s.Detached, defaultDetached)
 		cfg.sessions = &s
 	}
+	cfg.warn()
 	return cfg
 }
 
-// with returns a copy of c, the room's default, changed by opts.
-func (c connConfig) with(opts []ConnOption) connConfig {
+// warn logs the options that cannot work with the room's own codec. They may work
+// with that of a Serve, and New does not fail.
+func (c *roomConfig) warn() {
+	f := c.conn.features
+	for _, o := range []struct {
+		option string
+		given  bool
+	}{
+		{"WithSessions", c.sessions != nil && !f.Numbers},
+		{"WithHeartbeat", c.conn.heartbeat > 0 && !f.Pings},
+		{"WithSlowMembers(Skip)", c.slow == Skip && !f.Gaps},
+	} {
+		if o.given {
+			c.conn.logger.Warn("tcproom: option without effect with the room's codec", "option", o.option, "codec", fmt.Sprintf("%T", c.conn.codec))
+		}
+	}
+}
+
+// with returns a copy of c, the room's default, changed by opts, or an error if
+// one of these cannot work.
+func (c connConfig) with(opts []ConnOption) (connConfig, error) {
+	most := c.maxMessage
+	var given connConfig
 	for _, o := range opts {
 		if o != nil {
 			o.applyConn(&c)
+			o.applyConn(&given)
 		}
 	}
 	c.limits.setDefaults()
-	return c
+	switch {
+	case c.maxMessage > most:
+		return c, fmt.Errorf("%w: WithMaxMessage(%d) of a Serve or ServeConn is above the room's %d: give the larger one to New", ErrOption, c.maxMessage, most)
+	case given.heartbeat > 0 && !c.features.Pings:
+		return c, fmt.Errorf("%w: WithHeartbeat with codec %T, which has no pings", ErrOption, c.codec)
+	}
+	return c, nil
 }
 
 func newDialConfig(opts []DialOption) dialConfig {
@@ -193,59 +200,38 @@ func newDialConfig(opts []DialOption) dialConfig {
 		}
 	}
 	cfg.limits.setDefaults()
+	cfg.backoff.setDefaults()
 	if cfg.dial == nil {
 		cfg.dial = new(net.Dialer).DialContext
 	}
 	return cfg
 }
 
-func newClientConfig(opts []ClientOption) clientConfig {
-	var cfg clientConfig
-	for _, o := range opts {
-		if o != nil {
-			o.applyClient(&cfg)
+// check returns an error for an option that cannot work, at a dialling end.
+func (c *dialConfig) check() error {
+	for _, o := range []struct {
+		option, lacks string
+		given         bool
+	}{
+		{"WithName", "no hello", c.name != "" && !c.features.Hello},
+		{"WithAuth", "no hello", c.auth != "" && !c.features.Hello},
+		{"WithReplay", "no hello", c.replay != 0 && !c.features.Hello},
+		{"WithResume", "no sessions", c.resume != nil && !c.features.Numbers},
+		{"WithHeartbeat", "no pings", c.heartbeat > 0 && !c.features.Pings},
+	} {
+		if o.given {
+			return fmt.Errorf("%w: %s with codec %T, which has %s: use JSON, or leave it out", ErrOption, o.option, c.codec, o.lacks)
 		}
 	}
-	cfg.conn = newDialConfig(cfg.dial)
-	cfg.backoff.setDefaults()
-	return cfg
+	return nil
 }
 
-// speakLike makes l speak as other does.
-func (l *limits) speakLike(other *limits) {
-	l.framing, l.framingID = other.framing, other.framingID
-	l.codec, l.codecID = other.codec, other.codecID
-}
-
-func (l *limits) setDefaults() {
-	if l.framing == nil {
-		l.framing = Lines{}
+// checkConn is check for an end that is no Client's.
+func (c *dialConfig) checkConn() error {
+	if c.forClient != "" {
+		return fmt.Errorf("%w: %s is for NewClient", ErrOption, c.forClient)
 	}
-	if l.codec == nil {
-		l.codec = Text{}
-	}
-	if l.logger == nil {
-		l.logger = slog.New(slog.DiscardHandler)
-	}
-	setDefault(&l.maxMessage, defaultMaxMessage)
-	l.maxMessage = min(l.maxMessage, maxMaxMessage)
-	setDefault(&l.handshakeTimeout, defaultHandshakeTimeout)
-	setDefault(&l.writeTimeout, defaultWriteTimeout)
-	l.idleTimeout = max(l.idleTimeout, 0)
-	l.heartbeat = min(max(l.heartbeat, 0), maxHeartbeat)
-}
-
-// maxMaxMessage keeps frames, which codecs make larger than bodies, far from
-// where 32-bit sizes overflow.
-const maxMaxMessage = 64 << 20
-
-// maxHeartbeat keeps what is computed of a period within a Duration.
-const maxHeartbeat = math.MaxInt64 / 8
-
-func setDefault[T int | time.Duration](v *T, def T) {
-	if *v <= 0 {
-		*v = def
-	}
+	return c.check()
 }
 
 type roomOption func(*roomConfig)
@@ -259,12 +245,7 @@ func (o connOption) applyConn(c *connConfig) { o(c) }
 
 type dialOption func(*dialConfig)
 
-func (o dialOption) applyDial(c *dialConfig)     { o(c) }
-func (o dialOption) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
-
-type clientOption func(*clientConfig)
-
-func (o clientOption) applyClient(c *clientConfig) { o(c) }
+func (o dialOption) applyDial(c *dialConfig) { o(c) }
 
 type option func(*limits)
 
@@ -272,19 +253,17 @@ func (o option) applyRoom(c *roomConfig) { o(&c.conn.limits) }
 func (o option) applyConn(c *connConfig) { o(&c.limits) }
 func (o option) applyDial(c *dialConfig) { o(&c.limits) }
 
-func (o option) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
-
 // Options that are accepted everywhere.
 
-// WithFraming sets how messages are told apart on the wire. Both ends must
-// agree. The default, and nil, is [Lines].
+// WithFraming sets the framing, which marks where one message ends on the wire.
+// Both ends must use the same. The default, and nil, is [Lines].
 func WithFraming(f Framing) Option {
 	id := new(byte)
 	return option(func(l *limits) { l.framing, l.framingID = f, id })
 }
 
-// WithCodec sets what is written inside a frame. Both ends must agree. The
-// default, and nil, is [Text].
+// WithCodec sets the codec, which is what is written inside a frame. Both ends must
+// use the same. The default, and nil, is [Text].
 func WithCodec(c Codec) Option {
 	id := new(byte)
 	return option(func(l *limits) { l.codec, l.codecID = c, id })
@@ -298,55 +277,57 @@ func WithCodec(c Codec) Option {
 // by the value given to [New].
 func WithMaxMessage(n int) Option { return option(func(l *limits) { l.maxMessage = n }) }
 
-// WithHandshakeTimeout bounds what a conn may take, from its accept on, before
-// its name is known: TLS, hello and the [Handshake] hook together. At the
-// dialling end it bounds, from the moment that the transport is connected, TLS
-// and the wait for the welcome, beside the context; for a conn of [NewConn], TLS
-// alone. The default, and zero and negative values, is 10 seconds.
+// WithHandshakeTimeout bounds how long a connection may take, from its accept on,
+// before its name is known: TLS, hello and the [WithHandshake] hook together. At the
+// dialling end it bounds TLS and the wait for the welcome, from the moment that the
+// transport is connected; for [NewConn], TLS alone. The default, and zero, is 10
+// seconds; a negative value means no bound.
 func WithHandshakeTimeout(d time.Duration) Option {
 	return option(func(l *limits) { l.handshakeTimeout = d })
 }
 
-// WithWriteTimeout ends a conn with [ErrWriteTimeout] whose kernel took no
-// byte for d while bytes waited. Where the transport cannot tell (TLS, pipes,
-// anything but TCP and unix sockets on unix) it must take each piece, of at most
-// 16 KiB or one frame, at a dialling end of at most 64 KiB or one message, within
-// d. The default, and zero and negative values, is 30 seconds.
+// WithWriteTimeout ends a connection with [ErrWriteTimeout] if its kernel took no
+// byte for d while bytes waited. A transport that is no TCP or unix socket on a unix
+// system, such as TLS or a pipe, must take each piece within d: at most 16 KiB or one
+// frame, at a dialling end at most 64 KiB or one message. The default, and zero, is 30
+// seconds; a negative value means no bound.
 func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { l.writeTimeout = d }) }
 
-// WithIdleTimeout ends a conn with [ErrIdleTimeout] from which no byte came
-// for d. The clock runs only while this end waits for bytes: not while a hook, a
-// limiter or the room holds its reader back, and at a dialling end not while
-// nobody calls Receive. Whoever only reads is idle by this measure, so it is off
-// by default; zero and negative values mean off.
+// WithIdleTimeout ends a connection with [ErrIdleTimeout] if no byte came from the
+// peer for d. The clock runs only while this end waits for bytes: it stands still while
+// a hook, a limiter or the room holds the reader back and, at a dialling end, while
+// Receive is not called. A member that only reads is idle by this measure, so the
+// default is off, which zero and negative values mean too.
 func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
 
-// WithHeartbeat makes this end say ping when no byte came for d, and end the
-// conn with [ErrIdleTimeout] when none came for as long again; d is made up to 20 %
+// WithHeartbeat makes this end send a ping if no byte came for d, and end the
+// connection with [ErrIdleTimeout] if none came for as long again; d is made up to 20 %
 // longer or shorter each time. The clock is that of [WithIdleTimeout], and a ping
-// takes its place behind what was sent before. It needs a codec that is a [Pinger].
+// takes its place behind what was sent before. A codec without pings ([Text], [Raw]) is
+// [ErrOption].
 //
 // A room does so to members that ask for it in their hello, as a dialling end
-// with this option does. Both ends answer pings whether or not they have the
-// option, a dialling end while it reads and a room when it has dealt with what it
-// read before: where a limiter, a hook or Block may hold a member back for long, the
-// dialling end's d should be longer. Zero and negative values, and the
-// default, mean off.
+// with this option does. Both ends answer pings, with or without the option: a
+// dialling end while it reads, and a room when it has dealt with what it
+// read before. So if a limiter, a hook or Block may hold a member back for long, the
+// dialling end's d should be longer. The default, and zero and negative values, mean
+// off.
 func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.heartbeat = d }) }
 
-// WithLogger sets where connections that end badly are logged, with what a
-// peer sent in attributes only. After ten records of one kind, such as members
-// that leave for one cause, a room logs one a second, with the number of those
-// in between as "unlogged". A hook that runs for more than a second is named while
-// it runs; a [Handshake] hook, when it is a second past its deadline. The default, and nil, is silence.
+// WithLogger sets the logger for connections that end badly. What a peer sent is in
+// attributes only. After ten records of one kind, such as members that leave for one
+// cause, a room logs one a second, with the number of records in between as
+// "unlogged". A hook that runs for more than a second is named while it runs, a
+// [WithHandshake] hook when it is a second past its deadline. The default, and nil, is
+// silence.
 func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logger = l }) }
 
 // WithTLS makes connections speak TLS: as a server at the room's end, as a
-// client at the dialling end, where an empty ServerName is taken from the
-// address. The config is used as it is, with Go's defaults where it says nothing,
-// and must not change afterwards. A conn that is a [*tls.Conn] already, or embeds
-// one, is not wrapped again. See [Conn.TLS] for client certificates. The default,
-// and nil, is no TLS.
+// client at the dialling end. There an empty ServerName is taken from the
+// address. The config is used as it is, with Go's defaults for the rest,
+// and must not change afterwards. A connection that is a [*tls.Conn] already, or
+// embeds one, is not wrapped again. See [Newcomer.TLS] for client certificates. The
+// default, and nil, is no TLS.
 func WithTLS(c *tls.Config) Option { return option(func(l *limits) { l.tls = c }) }
 
 // WithSocketBuffers sets the sizes in bytes of the kernel's buffers of TCP and
@@ -363,36 +344,37 @@ func WithSocketBuffers(read, write int) Option {
 // The default is false.
 func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.echo = on }) }
 
-// WithHTTPRefused says whether a peer is refused, with [ErrWrongDoor], whose first
-// bytes are those of a request in HTTP, where the codec has no hello. Otherwise any web
-// page can have a browser send messages to the room, and with them the cookies that the
-// browser has for that host. Over [Lines] and [Delimiter] it is a first line such as
-// "GET / HTTP/1.1"; over other framings a method of HTTP, a space and '/', '*' or 'h', as
-// they stand on the wire: bytes that begin so are held back until it is clear. False
-// lets HTTP in. The default is true.
-func WithHTTPRefused(on bool) ConnOption {
-	return connOption(func(c *connConfig) { c.allowHTTP = !on })
-}
-
-// Handshake sets the hook that talks with, authenticates and names a conn
-// before it joins.
+// WithHandshake sets the hook that talks with, authenticates and names a
+// newcomer before it joins.
 //
-// It is called after TLS and, with a codec that is a [Greeter], after the
-// peer's hello, whose wish [Conn.Name] returns; once for each conn, on that
-// conn's goroutine; calls for different conns overlap. It may block, which
-// holds up that conn alone, until [WithHandshakeTimeout] ends ctx. It may call
-// Receive and Send of the conn, within 4 KiB each way, and anything else but
+// It is called after TLS and, if the codec has a hello, after that, which
+// [Newcomer.Hello] returns; once for each connection, on that connection's
+// goroutine; calls for different connections overlap. It may block, which
+// holds up that connection alone, until [WithHandshakeTimeout] ends ctx. It may call
+// Receive and Send of the newcomer, within 4 KiB each way, and anything else but
 // Shutdown of the room. What it returns is the identity: nothing else that the
-// peer claimed counts. An error refuses the conn, with the error's text told
-// to the peer and [OnReject] called with it.
-func Handshake(fn func(ctx context.Context, c *Conn) (Identity, error)) ConnOption {
+// peer claimed counts.
+//
+// An error refuses the connection, and [OnReject] is called with it. A plain error
+// means [ErrDenied], for good, and its text is sent to the peer. One that is or wraps
+// a [*RefusedError] means what that says. One that is or wraps
+// [context.DeadlineExceeded] of a context of the hook's own means [ErrRetry]: the peer
+// may come back.
+func WithHandshake(fn func(ctx context.Context, n *Newcomer) (Identity, error)) ConnOption {
 	return connOption(func(c *connConfig) { c.handshake = fn })
 }
 
+// WithHTTPRefused sets whether a connection that begins like a request of HTTP ends
+// with [ErrWrongDoor], before anything of it is sent to anybody. Without that a web
+// page could speak in a room whose codec has no hello. The default is true.
+func WithHTTPRefused(on bool) ConnOption {
+	return connOption(func(c *connConfig) { c.speakHTTP = !on })
+}
+
 // WithRate bounds how fast members send, in bytes: fn returns the limiter of
-// c, or nil for none.
+// m, or nil for none.
 //
-//	tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter {
+//	tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter {
 //		return rate.NewLimiter(64<<10, 512<<10) // of golang.org/x/time/rate
 //	})
 //
@@ -404,75 +386,54 @@ func Handshake(fn func(ctx context.Context, c *Conn) (Identity, error)) ConnOpti
 // frame that costs more than its burst, so the burst must be above what
 // [WithMaxMessage] makes of a frame. What is said before the join costs nothing.
 //
-// fn is called once for each conn, when its name is known and before [OnJoin]; on
-// that conn's goroutine; calls for different conns overlap. It may return one
-// limiter for several conns, such as those of one identity or address, which then
-// outlives them. It may block, and call anything but Shutdown of the room. A
-// panic in it, or in the limiter, ends that conn with a [*HookError]. The default,
-// and nil, is no limit.
-func WithRate(fn func(c *Conn) Limiter) ConnOption {
+// fn is called once for each member, when its name is known and before [OnJoin]; on
+// its connection's goroutine; calls for different members overlap. It may return one
+// limiter for several members, such as those of one identity or address. It may
+// block, and call anything but Shutdown of the room. A panic in it, or in the
+// limiter, ends that connection with a [*HookError]. The default, and nil, is no limit.
+func WithRate(fn func(m *Member) Limiter) ConnOption {
 	return connOption(func(c *connConfig) { c.rate = fn })
 }
 
 // Options of a room.
 
-// A probeOption is what package roomtest puts into both ends.
-type probeOption struct{ probe.Probe }
-
-func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
-func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
-
-func (o probeOption) applyClient(c *clientConfig) { c.dial = append(c.dial, o) }
-func init() {
-	probe.Option = func(p probe.Probe) any { return probeOption{p} }
-	probe.Queued = func(c any) int64 { return c.(*Conn).sink.Queued() }
-	probe.Closing = func(c any) bool { return c.(*Conn).dial.closing.Load() }
-	probe.Tell = func(ctx context.Context, c any, body []byte) error { return c.(*Conn).send(ctx, body) }
-}
-
 // WithBacklog sets how many bytes of the room's encoded events are kept for
-// members who lag, for each pair of framing and codec in use. A member that
+// members that lag, for each pair of framing and codec in use. A member that
 // lags further is slow, see [WithSlowMembers]. An event is charged its bytes
 // and 16 more. The default, and zero and negative values, is 4 MiB; less than
 // four of the largest frames means four of the largest frames.
 func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) { c.backlog = bytes }) }
 
-// WithHistory gives those who join the last messages, those of the room itself
-// included, before their live stream: after the [Welcome], where their codec has one, and
-// marked as history ([Event].History). The room keeps them once, whatever its
-// members speak, and encodes them once for all who join with one framing and
-// codec. [JSON] and [Text] say them, [Raw] does not. The default is no history.
+// WithHistory sends the last messages to new members, messages of the room itself
+// included: after the [Welcome], if the codec has one, before the live stream, and
+// marked as [Event].History. The room keeps them once, and encodes them once for all
+// members with one framing and codec. [JSON] and [Text] have history, [Raw] does
+// not. The default is no history.
 func WithHistory(h History) RoomOption { return roomOption(func(c *roomConfig) { c.history = &h }) }
 
-// WithSessions lets members resume whose codec is a [Resumer], as [JSON] is. A
-// member that vanished, because its connection ended and it did not say goodbye,
-// stays a member for a while: it is detached. It is in [Room.Len] and [Room.Members] and
-// counts against all limits, [Conn.Send] to it fails with [ErrDetached], and its
-// leave is ordered, and [OnLeave] called, only when its grace is over. A hello
-// with the token of its [Welcome] continues its stream: what it missed, own
-// messages aside, comes first, or a [Gap] that says what the room does not have
-// any more. Direct messages are not among it. Nobody else is told, neither OnJoin nor
-// OnLeave is called, and [Room.Member] is a new [Conn] with the same ID: hooks
-// that keep something for a member keep it by ID. Where the old connection is still open it ends
-// with [ErrTakenOver]. A token is all that is asked for, but a [Handshake] hook
+// WithSessions lets members resume whose codec has numbers ([Features]), as [JSON] has.
+//
+// A member that vanished, because its connection ended without a goodbye, stays a
+// member for a while: it is detached. It is in [Room.Len] and [Room.Members] and
+// counts against all limits, [Member.Send] to it fails with [ErrDetached], and its
+// leave is ordered, and [OnLeave] called, only when its grace is over. A hello with the
+// token of its [Welcome] continues its stream: first what it missed, its own messages
+// aside, or a [Gap] that names what the room does not have any more; then what is live.
+// Direct messages are not sent again. No other member is told, no hook is called, and
+// the [Member] is the same value. If the old connection is still open, it ends with
+// [ErrTakenOver]. The token is all that is asked for, but a [WithHandshake] hook
 // that returns another name than the member's refuses it.
 //
-// Members may number their messages: one whose number is not above that of the
-// last is not ordered again, and each is answered with an [Ack].
+// Members may number their messages. A message whose number is not above that of the
+// last one is not ordered again; each is answered with an [Ack].
 //
-// The room keeps its last events for that, once and once encoded for each pair
-// of framing and codec in which somebody resumed. The default is no sessions.
+// The room keeps its last events for that, once as they are and once encoded for each
+// pair of framing and codec in which a member resumed. The default is no sessions.
 func WithSessions(s Sessions) RoomOption { return roomOption(func(c *roomConfig) { c.sessions = &s }) }
 
 // WithSlowMembers sets the policy for members that lag behind more than the
-// backlog. The default is [Disconnect]; other values than the three mean that too.
+// backlog. The default is [Disconnect], which other negative values mean too.
 func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
-
-// WithMaxWait bounds how long [Block] holds messages back. The default, and
-// zero and negative values, is 5 seconds.
-func WithMaxWait(d time.Duration) RoomOption {
-	return roomOption(func(c *roomConfig) { c.maxWait = d })
-}
 
 // WithMaxMembers bounds the number of members; others are refused with
 // [ErrRoomFull]. Zero and negative values, and the default, mean no bound.
@@ -482,24 +443,24 @@ func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 // others are closed at once. The default, and zero and negative values, is 256.
 func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
 
-// WithMaxPerAddress bounds the number of connections, members and those that
-// have not joined yet, from one IPv4 address or one /64 network of IPv6
-// addresses; an IPv4 address mapped into IPv6 counts as IPv4. Others are closed at
-// once, with [ErrTooManyFromAddress] for [OnReject] and without a word, which
-// would need a slot that [WithMaxPending] keeps for all addresses. A connection
-// counts, before anything is read from it, until it is closed; one without an IP
-// address does not. Where many people share an address (NAT, proxies), they share
-// the bound. Zero and negative values, and the default, mean no bound.
+// WithMaxPerAddress bounds the number of connections, of members and newcomers
+// together, from one IPv4 address or one /64 network of IPv6 addresses; an IPv4
+// address mapped into IPv6 counts as IPv4. Further ones are closed at once and without
+// a word, which would need a slot of [WithMaxPending]; [OnReject] is called with
+// [ErrTooManyFromAddress]. A connection counts, before anything is read from it, until
+// it is closed. One without an IP address does not count. People behind one address
+// (NAT, proxies) share the bound. The default, and zero and negative values, mean no
+// bound.
 //
-// With [WithSessions] a member counts until it leaves, detached or not. Conns that
-// may resume are bounded when their hello was read, for one that does takes the place of its
-// member's last; until then as many again may wait as n says. Those above are told.
+// With [WithSessions] a member counts until it leaves, detached or not. A connection
+// that may resume is judged when its hello was read, for it may take the place of its
+// member's last one; until then n more may wait. If it is refused then, it is told why.
 func WithMaxPerAddress(n int) RoomOption {
 	return roomOption(func(c *roomConfig) { c.maxPerAddress = n })
 }
 
-// WithNameValidator sets the check of members' names. It is called before a
-// conn joins, from many goroutines at once; an error refuses the conn with
+// WithNameValidator sets the check of members' names. It is called before a member
+// joins, from many goroutines at once; an error refuses the newcomer with
 // [ErrNameInvalid]. Whatever it allows, a name is never empty nor "*", at most
 // 256 bytes of valid UTF-8, and holds no space, colon or control character.
 // The default, and nil, is [ValidName].
@@ -511,81 +472,98 @@ func WithNameValidator(fn func(name string) error) RoomOption {
 // name is free again when that member's leave is ordered. The default is false.
 func WithUniqueNames(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.unique = on }) }
 
-// WithNotices says whether joins and leaves are events that members are told.
+// WithNotices sets whether joins and leaves are events that members receive.
 // Without them they take no place in the order. The default is true.
 func WithNotices(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.notices = on }) }
 
-// OnJoin sets the hook that may refuse a conn at the last moment.
+// OnJoin sets the hook that may refuse a member at the last moment.
 //
-// It is called when the conn has its name and ID, before its join is ordered;
-// on that conn's goroutine; calls for different conns overlap. It may block,
-// which holds up that conn alone. It may call anything but Shutdown of the
-// room; the conn is not a member yet, so that Post and Kick refuse it, and
-// what is sent to it arrives before its welcome. An error refuses the conn,
-// with the error's text told to the peer and [OnReject] called with it. For
+// It is called when the member has its name and ID, before its join is ordered;
+// on its connection's goroutine; calls for different members overlap. It may block,
+// which holds up that member alone. It may call anything but Shutdown of the
+// room. Post and Kick of the member fail with [ErrNotMember], and what is sent to it
+// arrives before its welcome. An error refuses it like one of [WithHandshake]. For
 // each call that returns nil, [OnLeave] is called exactly once.
-func OnJoin(fn func(c *Conn) error) RoomOption {
-	return roomOption(func(c *roomConfig) { c.onJoin = fn })
+func OnJoin(fn func(m *Member) error) RoomOption {
+	return roomOption(func(c *roomConfig) { c.hooks.onJoin = fn })
 }
 
-// OnMessage sets the hook that replaces what happens with a message, which is
-// room.Post(c.Context(), c, body).
+// OnJoined sets the hook that is called when a join has its place in the order:
+// the seq of the join, or of the last event if joins are not announced.
 //
-// It is called for each message, in the order in which c sent them, on that
-// conn's goroutine: one at a time for a conn, overlapping for different ones.
-// It may block, which holds up reading from c alone. It may call anything but
-// Shutdown of the room. What it posts is ordered where it calls Post: without
-// a call the message is dropped, with other bytes it is changed. body is valid
-// until it returns and may be written to; in race builds, and under package
-// roomtest, what was read is overwritten then, so that keeping it shows. An error
-// ends the conn with a [*HookError] that wraps it.
-func OnMessage(fn func(c *Conn, body []byte) error) RoomOption {
-	return roomOption(func(c *roomConfig) { c.onMessage = fn })
+// It is called once for each member, before anything is read from it; on its
+// connection's goroutine; calls for different members overlap. What it sends to m
+// comes behind the welcome and the history and before all events after seq: the
+// stream of m is held until it returns. So a snapshot of a state that is taken in the
+// hook misses no event; events that are in the snapshot already may come again. It may
+// block, which holds up m alone: when m lags behind more than the backlog, it is slow.
+// It may call anything but Shutdown of the room. A panic ends m with a [*HookError].
+func OnJoined(fn func(m *Member, seq uint64)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.hooks.onJoined = fn })
 }
 
-// OnLeave sets the hook that hears of each end, with its cause.
+// OnMessage sets the hook that decides what becomes of a member's message.
 //
-// It is called exactly once for each conn that [OnJoin] let in, or would have
-// where that is not set, after the last OnMessage for it returned and its leave
+// It is called for each message, in the order in which m sent them; on its
+// connection's goroutine; one at a time for a member, overlapping for different ones.
+// It may block, which holds up reading from m alone. It may call anything but
+// Shutdown of the room. What it returns is posted as m; nil drops the message. If it
+// wants to post more, it calls [Member.Post], whose events come before.
+//
+// body is valid until it returns and may be written to, and may be returned, in part
+// too. In race builds, and under package roomtest, the bytes that were read are
+// overwritten afterwards, so that keeping them shows. What it returns may be written
+// to again when the hook is called again for m. An error ends m with a [*HookError]
+// that wraps it.
+func OnMessage(fn func(m *Member, body []byte) (post []byte, err error)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.hooks.onMessage = fn })
+}
+
+// OnLeave sets the hook that is called for each leave, with its cause.
+//
+// It is called exactly once for each member that [OnJoin] let in, or would have
+// if that is not set, after the last OnMessage for it returned and its leave
 // was ordered; while the room stops no leaves are ordered, and there is none
-// for a conn whose join failed after OnJoin. It is called on that conn's
-// goroutine; calls for different conns overlap. If another hook of the conn is
-// running when [Room.Close] is called, it may begin after Close has returned. It
-// may block, which holds up the release of that conn alone. It may call anything
-// but Shutdown of the room; the conn is not a member any more.
-func OnLeave(fn func(c *Conn, cause error)) RoomOption {
-	return roomOption(func(c *roomConfig) { c.onLeave = fn })
+// for a member whose join failed after OnJoin. It is called on a goroutine of the
+// member's; calls for different members overlap. If another hook of the member is
+// running when [Room.Close] is called, it may begin after Close has returned. It may
+// block, which holds up the release of that member alone. It may call anything but
+// Shutdown of the room.
+func OnLeave(fn func(m *Member, cause error)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.hooks.onLeave = fn })
 }
 
-// OnReject sets the hook that hears of connections that did not join, with
-// the cause.
+// OnReject sets the hook that is called for each connection that did not join,
+// with the cause.
 //
-// It is called once for each, on a goroutine of its own, and calls overlap. It may
+// It is called once for each, on a goroutine of its own, and calls overlap. Hello of n
+// is what it claimed, if it came to that; Send and Receive of n fail. It may
 // block: only when 64 calls are running for connections that found no slot
 // ([WithMaxPending], [WithMaxPerAddress]) does their Serve accept no more until one
-// returns. It does not hear of connections that come when the room has begun to
+// returns. It is not called for connections that come when the room has begun to
 // stop. It may call anything but Shutdown of the room.
-func OnReject(fn func(addr net.Addr, cause error)) RoomOption {
-	return roomOption(func(c *roomConfig) { c.onReject = fn })
+func OnReject(fn func(n *Newcomer, cause error)) RoomOption {
+	return roomOption(func(c *roomConfig) { c.hooks.onReject = fn })
 }
 
 // Options of a dialling end.
 
-// WithName sets the name that a hello asks for. Codecs without a hello ([Text],
-// [Raw]) do not send it. The default, and the empty name, lets the room choose.
+// WithName sets the name that a hello asks for; a codec without one ([Text],
+// [Raw]) is [ErrOption]. The default, and the empty name, lets the room choose.
 func WithName(name string) DialOption { return dialOption(func(c *dialConfig) { c.name = name }) }
 
-// WithAuth has the hello say s, for the room's [Handshake] hook: a password or
-// token, which the connection should be encrypted for. The default is nothing.
+// WithAuth puts a password or token into the hello, for the room's [WithHandshake]
+// hook; the connection should be encrypted. A codec without a hello ([Text], [Raw]) is
+// [ErrOption]. The default is nothing.
 func WithAuth(s Secret) DialOption { return dialOption(func(c *dialConfig) { c.auth = s }) }
 
-// WithResume has the hello continue the stream of an earlier connection, see
-// [WithSessions]. The [Welcome] says with what outcome.
+// WithResume continues the stream of an earlier connection, see [WithSessions]. The
+// [Welcome] has the outcome. A codec without numbers ([Text], [Raw]) is [ErrOption].
 func WithResume(r Resume) DialOption { return dialOption(func(c *dialConfig) { c.resume = &r }) }
 
-// WithReplay asks for at most n messages of the room's history, see
-// [WithHistory]. A hello says so, and [Room.Join] does; members with other codecs
-// get all of it. Zero, the default, asks for all, and a negative n for none.
+// WithReplay asks for at most n messages of the room's history, see [WithHistory]. A
+// codec without a hello ([Text], [Raw]) is [ErrOption], but for [Room.Join]. Zero, the
+// default, asks for all, and a negative n for none.
 func WithReplay(n int) DialOption { return dialOption(func(c *dialConfig) { c.replay = n }) }
 
 // WithDialer sets how [Dial] makes its connection; network is "tcp". The
@@ -594,15 +572,17 @@ func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, 
 	return dialOption(func(c *dialConfig) { c.dial = dial })
 }
 
-// OnEvent sets the hook that hears each event of a dialling end. With it the
-// conn reads by itself, and Receive and Events return [ErrReceive].
+// OnEvent sets the hook that gets each event of a dialling end: a loop over
+// Events, which [Dial], [NewConn], [Room.Join] or [NewClient] runs. Receive and
+// Events return [ErrReceive] then.
 //
-// It is called in order, one call at a time for a conn, on a goroutine of the
-// conn's that ends when the conn has ended and the last event was handed over.
-// It may block, which stops reading: the room then treats this end as a slow
+// It is called in order, one call at a time, on a goroutine that ends when the
+// stream has ended and its last event was handed over; Err tells why. It may
+// block, which stops reading: the room then treats this end as a slow
 // member. It may call anything; Close does not wait for the hook that calls
-// it. The event is the hook's to keep. A panic in it ends the conn with a [*HookError].
-func OnEvent(fn func(c *Conn, ev Event)) DialOption {
+// it. The event is the hook's to keep. A panic in it ends the connection, or the
+// client, with a [*HookError].
+func OnEvent(fn func(ev Event)) DialOption {
 	return dialOption(func(c *dialConfig) { c.onEvent = fn })
 }
 
@@ -610,8 +590,9 @@ func OnEvent(fn func(c *Conn, ev Event)) DialOption {
 
 // WithBackoff says how long a [Client] waits before it dials again. The
 // default, and the zero Backoff, has ceilings from 100 ms to 30 seconds.
-func WithBackoff(b Backoff) ClientOption {
-	return clientOption(func(c *clientConfig) { c.backoff = b })
+// It is for [NewClient]; Dial, NewConn and Join fail with [ErrOption].
+func WithBackoff(b Backoff) DialOption {
+	return dialOption(func(c *dialConfig) { c.backoff, c.forClient = b, "WithBackoff" })
 }
 
 // An OfflinePolicy says what Send of a [Client] does while there is no connection.
@@ -624,17 +605,18 @@ const (
 	OfflineFail OfflinePolicy = -1
 )
 
-// OfflineBuffer takes messages, which are sent in order when there is a
-// connection, as long as all that is not acknowledged is at most so many bytes, each message being
-// charged its body and 128 bytes; then it fails with [ErrOffline]. Zero and
-// negative values mean 1 MiB.
+// OfflineBuffer takes messages, and sends them in order when there is a connection.
+// All that is not acknowledged may be at most so many bytes, each message being charged
+// its body and 128 bytes; above that Send fails with [ErrOffline]. Zero and negative
+// values mean 1 MiB.
 func OfflineBuffer(bytes int) OfflinePolicy {
 	setDefault(&bytes, maxOutbox)
 	return OfflinePolicy(bytes)
 }
 
 // WithOffline says what Send of a [Client] does while there is no connection.
-// The default is [OfflineWait].
-func WithOffline(p OfflinePolicy) ClientOption {
-	return clientOption(func(c *clientConfig) { c.offline = p })
+// The default is [OfflineWait]. It is for [NewClient]; Dial, NewConn and Join fail
+// with [ErrOption].
+func WithOffline(p OfflinePolicy) DialOption {
+	return dialOption(func(c *dialConfig) { c.offline, c.forClient = p, "WithOffline" })
 }

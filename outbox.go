@@ -3,17 +3,19 @@ package tcproom
 import (
 	"fmt"
 	"slices"
+
+	"example.com/tcproom/internal/ledger"
 )
 
 // A sending is a message that a [Client] has taken from its user.
 type sending struct {
-	id    uint64
-	body  []byte
-	given bool // a connection has taken it: the room may have it
-	waits bool // somebody waits for the acknowledgement
-	over  bool // what follows is known
-	seq   uint64
-	err   error
+	number uint64
+	body   []byte
+	given  bool // a connection has taken it: the room may have it
+	waits  bool // somebody waits for the acknowledgement
+	over   bool // what follows is known
+	seq    uint64
+	err    error
 }
 
 // sendingCharge is what a sending is charged beside its body.
@@ -25,14 +27,13 @@ func (s *sending) settle(seq uint64, err error) {
 	s.over, s.seq, s.err = true, seq, err
 }
 
-// An outbox is what a [Client] has taken and the room has not acknowledged or,
-// where it does not do that, no connection has taken. It is guarded by the
-// client's lock.
+// An outbox is what a [Client] has taken and the room has not acknowledged or, if it
+// does not do that, no connection has taken. It is guarded by the client's lock.
 type outbox struct {
 	list   []*sending // in the order of their numbers; what a connection has taken comes first
 	handed int        // how many of them were handed to the present connection
 	size   int        // of their charge
-	lastID uint64
+	last   uint64
 }
 
 // fits reports whether s is within limit.
@@ -40,32 +41,32 @@ func (o *outbox) fits(s *sending, limit int) bool { return o.size+s.charge() <= 
 
 // add puts s at the end, and numbers it.
 func (o *outbox) add(s *sending) {
-	o.lastID++
-	s.id = o.lastID
+	o.last++
+	s.number = o.last
 	o.list = append(o.list, s)
 	o.size += s.charge()
 }
 
 // continueAfter sees to it that what no connection has taken has numbers above
-// id, which an earlier client of this member may have given.
-func (o *outbox) continueAfter(id uint64) {
-	if id <= o.lastID && (len(o.list) == 0 || o.list[0].given || id < o.list[0].id) {
+// number, which an earlier client of this member may have given.
+func (o *outbox) continueAfter(number uint64) {
+	if number <= o.last && (len(o.list) == 0 || o.list[0].given || number < o.list[0].number) {
 		return // this client gave it
 	}
 	for _, s := range o.list {
 		if s.given {
-			id = max(id, s.id)
+			number = max(number, s.number)
 			continue
 		}
-		id++
-		s.id = id
+		number++
+		s.number = number
 	}
-	o.lastID = max(o.lastID, id)
+	o.last = max(o.last, number)
 }
 
-// next returns what to hand to the connection next; nil where that has to wait.
+// next returns what to hand to the connection next; nil if that has to wait.
 func (o *outbox) next() *sending {
-	if o.handed == len(o.list) || o.handed == maxTaken {
+	if o.handed == len(o.list) || o.handed == ledger.Most {
 		return nil
 	}
 	o.handed++
@@ -84,12 +85,12 @@ func (o *outbox) shift() *sending {
 	return s
 }
 
-// taken settles what the room says that it has taken: all up to the given
+// taken settles what the room has acknowledged: all up to the given
 // number, for it takes messages in their order.
-func (o *outbox) taken(id, seq uint64) {
-	for len(o.list) > 0 && o.list[0].id <= id && (o.handed > 0 || o.list[0].given) {
+func (o *outbox) taken(number, seq uint64) {
+	for len(o.list) > 0 && o.list[0].number <= number && (o.handed > 0 || o.list[0].given) {
 		s := o.shift()
-		if s.id == id {
+		if s.number == number {
 			s.settle(seq, nil)
 		} else {
 			s.settle(0, nil)
@@ -98,7 +99,7 @@ func (o *outbox) taken(id, seq uint64) {
 }
 
 // forget takes out what a room may have taken, which is another one by now or
-// has forgotten the member, and returns those that nobody waits for.
+// has forgotten the member, and returns the messages that nobody waits for.
 func (o *outbox) forget() (unsure []*sending) {
 	for len(o.list) > 0 && o.list[0].given {
 		s := o.shift()
@@ -110,8 +111,8 @@ func (o *outbox) forget() (unsure []*sending) {
 	return unsure
 }
 
-// refuseWaiting takes out those whose acknowledgement somebody waits for: there
-// is to be none.
+// refuseWaiting takes out the messages whose acknowledgement somebody waits for: none
+// is going to come.
 func (o *outbox) refuseWaiting() {
 	o.list = slices.DeleteFunc(o.list, func(s *sending) bool {
 		if s.waits {
@@ -151,13 +152,4 @@ func (o *outbox) end(cause error) (unsure, unsent int) {
 		}
 	}
 	return unsure, unsent
-}
-
-// frameNumbered returns what a message of the given number is on the wire.
-func (l *limits) frameNumbered(r Resumer, id uint64, body []byte) ([]byte, error) {
-	b, err := r.AppendNumbered(make([]byte, 0, len(body)+64), id, body)
-	if err != nil {
-		return nil, err
-	}
-	return l.framing.AppendFrame(make([]byte, 0, len(b)+16), b)
 }

@@ -47,13 +47,6 @@ func newStopConfig(opts []StopOption) stopConfig {
 
 const forever time.Duration = math.MaxInt64
 
-// A patience says how long an ending conn may go without progress, as things
-// are now: a later Shutdown may have more of it.
-type patience func() time.Duration
-
-// always is a patience that does not change.
-func always(d time.Duration) patience { return func() time.Duration { return d } }
-
 // bePatient makes a stop at least so patient.
 func (r *Room) bePatient(d time.Duration) {
 	for {
@@ -64,15 +57,15 @@ func (r *Room) bePatient(d time.Duration) {
 	}
 }
 
-// patienceWith returns the patience with c, which has ended, and how long its
+// patienceWith returns the patience with l, which has ended, and how long its
 // end may take in all; 0 means that Shutdown's context bounds that.
-func (r *Room) patienceWith(c *Conn) (p patience, limit time.Duration) {
+func (r *Room) patienceWith(l *link) (p patience, limit time.Duration) {
 	if !r.isStopping() {
 		return always(quiet), lingers
 	}
 	return func() time.Duration {
 		d := cmp.Or(time.Duration(r.patience.Load()), quiet)
-		if c.cur == nil { // a stranger, who could hold up every stop
+		if l.cur == nil { // a stranger, who could hold up every stop
 			d = min(d, quiet)
 		}
 		return d

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -8,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// welcomer is Raw that tells when it is to say a Welcome.
+// welcomer is JSON that tells when it is to say a Welcome.
 type welcomer struct {
-	Raw
+	JSON
 	welcome func()
 }
 
@@ -18,30 +19,47 @@ func (w *welcomer) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	if ev.Kind == Welcome {
 		w.welcome()
 	}
-	return w.Raw.AppendEvent(dst, ev)
+	return w.JSON.AppendEvent(dst, ev)
 }
 
-// TestEndWhileWelcomed: a member that ends when it has joined, and before
+// TestEndWhileWelcomed: a member whose connection ends when it has joined, and before
 // anybody waits for what it says, leaves.
 func TestEndWhileWelcomed(t *testing.T) {
-	var c *Conn
-	left := make(chan error, 1)
-	w := &welcomer{welcome: func() { c.end(net.ErrClosed) }}
-	room := New(WithCodec(w), OnLeave(func(_ *Conn, cause error) { left <- cause }),
-		OnJoin(func(joins *Conn) error { c = joins; return nil }))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	served := make(chan error, 1)
-	go func() { served <- room.Serve(l) }()
-	nc, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer nc.Close()
-	select {
-	case cause := <-left:
-		require.ErrorIs(t, cause, net.ErrClosed)
-	case <-time.After(10 * time.Second):
-		t.Error("the member stays")
+	for _, in := range []string{"Welcome", "OnJoined"} {
+		t.Run(in, func(t *testing.T) {
+			var m *Member
+			left := make(chan error, 1)
+			end := func(at string) {
+				if at == in {
+					m.link.Load().end(net.ErrClosed)
+				}
+			}
+			opts := []RoomOption{
+				WithCodec(&welcomer{welcome: func() { end("Welcome") }}),
+				OnJoin(func(joins *Member) error { m = joins; return nil }),
+				OnLeave(func(_ *Member, cause error) { left <- cause }),
+			}
+			if in == "OnJoined" {
+				opts = append(opts, OnJoined(func(*Member, uint64) { end("OnJoined") }))
+			}
+			room := New(opts...)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			served := make(chan error, 1)
+			go func() { served <- room.Serve(l) }()
+			nc, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer nc.Close()
+			_, err = io.WriteString(nc, `{"type":"hello"}`+"\n")
+			require.NoError(t, err)
+			select {
+			case cause := <-left:
+				require.ErrorIs(t, cause, net.ErrClosed)
+			case <-time.After(10 * time.Second):
+				t.Error("the member stays")
+			}
+			require.NoError(t, room.Close())
+			require.ErrorIs(t, <-served, ErrRoomClosed)
+		})
 	}
-	require.NoError(t, room.Close())
-	require.ErrorIs(t, <-served, ErrRoomClosed)
 }

@@ -18,25 +18,26 @@ type Limiter interface {
 // so that empty frames are not free.
 const FrameCharge = 32
 
-// setLimiter asks for the limiter of c, where the option is set.
-func (c *Conn) setLimiter() error {
-	if c.cfg.rate == nil {
+// setLimiter asks for the limiter of m, if the option is set.
+func (l *link) setLimiter(m *Member) error {
+	if l.cfg.rate == nil {
 		return nil
 	}
-	return c.call(hookRate, func() error {
-		c.limiter = c.cfg.rate(c)
+	l.mayWait()
+	return l.call(hookRate, func() error {
+		m.limiter = l.cfg.rate(m)
 		return nil
 	})
 }
 
 // pay waits until a frame of n bytes on the wire may be dealt with.
-func (c *Conn) pay(n int) error {
-	ctx := c.Context()
-	err := c.call(hookLimiter, func() error { return c.limiter.WaitN(ctx, n+FrameCharge) })
+func (l *link) pay(n int) error {
+	ctx := l.Context()
+	err := l.call(hookLimiter, func() error { return l.member.limiter.WaitN(ctx, n+FrameCharge) })
 	if err == nil {
 		return nil
 	}
-	if cause := c.Err(); cause != nil {
+	if cause := l.Err(); cause != nil {
 		return cause
 	}
 	return fmt.Errorf("%w: a frame of %d bytes, charged as %d: %v", ErrRateLimited, n, n+FrameCharge, err)

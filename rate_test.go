@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -52,11 +51,11 @@ func (b *bucket) WaitN(ctx context.Context, n int) error {
 
 // limited returns the option for one limiter.
 func limited(l tcproom.Limiter) tcproom.ConnOption {
-	return tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { return l })
+	return tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return l })
 }
 
-// TestF16RateDelays: frames are heard exactly when the limiter lets them, which
-// empty ones take their share of, and what came before one that waits does not wait with it.
+// TestF16RateDelays: frames are received exactly when the limiter lets them, empty
+// ones take their share, and what came before one that waits does not wait with it.
 func TestF16RateDelays(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -69,14 +68,10 @@ func TestF16RateDelays(t *testing.T) {
 				var opts []tcproom.RoomOption
 				var heard []time.Duration
 				start := time.Now()
-				var room *tcproom.Room
 				if test.hook {
-					opts = append(opts, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-						_, err := room.Post(c.Context(), c, body)
-						return err
-					}))
+					opts = append(opts, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil }))
 				}
-				room = tcproom.New(append(opts, tcproom.WithNotices(false), tcproom.WithFraming(tcproom.Lines{}))...)
+				room := tcproom.New(append(opts, tcproom.WithNotices(false), tcproom.WithFraming(tcproom.Lines{}))...)
 				listener, heardAll := pipe(room)
 				synctest.Wait()
 				nc, served := pipe(room, limited(l))
@@ -134,7 +129,7 @@ func TestRateLimited(t *testing.T) {
 		require.ErrorIs(t, err, tcproom.ErrRateLimited)
 		require.ErrorIs(t, left.next(t), tcproom.ErrRateLimited)
 		require.EqualValues(t, 1, room.Stats().Messages)
-		require.EqualValues(t, 1, room.Stats().Left["rate-limited"])
+		require.EqualValues(t, 1, room.Stats().Left[tcproom.ErrRateLimited])
 		require.NoError(t, room.Close())
 	})
 }
@@ -146,8 +141,7 @@ func TestRateWaitEndsWithTheConn(t *testing.T) {
 		end  func(*tcproom.Room) error
 		want error
 	}{
-		{"kick", func(r *tcproom.Room) error { return r.Kick(only(r), "flood") }, tcproom.ErrKicked},
-		{"close of the conn", func(r *tcproom.Room) error { return only(r).Close() }, net.ErrClosed},
+		{"kick", func(r *tcproom.Room) error { return only(r).Kick("flood") }, tcproom.ErrKicked},
 		{"close of the room", func(r *tcproom.Room) error { return r.Close() }, tcproom.ErrRoomClosed},
 		{"shutdown", func(r *tcproom.Room) error { return r.Shutdown(context.Background()) }, tcproom.ErrRoomClosed},
 	} {
@@ -199,11 +193,11 @@ func TestRateIsContained(t *testing.T) {
 	inside, blocked := make(chan struct{}), make(chan struct{})
 	for _, test := range []struct {
 		name   string
-		rate   func(*tcproom.Conn) tcproom.Limiter
+		rate   func(*tcproom.Member) tcproom.Limiter
 		joined bool
 	}{
-		{"function panics", func(*tcproom.Conn) tcproom.Limiter { panic("boo") }, false},
-		{"limiter panics", func(*tcproom.Conn) tcproom.Limiter {
+		{"function panics", func(*tcproom.Member) tcproom.Limiter { panic("boo") }, false},
+		{"limiter panics", func(*tcproom.Member) tcproom.Limiter {
 			return waitFunc(func(context.Context, int) error { panic("boo") })
 		}, true},
 	} {
@@ -245,11 +239,11 @@ func TestRateIsContained(t *testing.T) {
 func TestRateAndFailingHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []string
-		room := tcproom.New(limited(&bucket{perSecond: 1 << 20, burst: 1 << 20}), tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+		room := tcproom.New(limited(&bucket{perSecond: 1 << 20, burst: 1 << 20}), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 			if heard = append(heard, string(body)); string(body) == "bad" {
-				return errors.New("no")
+				return nil, errors.New("no")
 			}
-			return nil
+			return nil, nil
 		}))
 		nc, served := pipe(room)
 		fmt.Fprint(nc, "good\nbad\nlate\n")

@@ -82,10 +82,10 @@ func (l *link) dialled() int {
 }
 
 // newClient starts a client of srv in JSON, which ends with the test.
-func newClient(t testing.TB, srv *roomtest.Server, name string, opts ...tcproom.ClientOption) (*tcproom.Client, *link) {
+func newClient(t testing.TB, srv *roomtest.Server, name string, opts ...tcproom.DialOption) (*tcproom.Client, *link) {
 	t.Helper()
 	l := &link{net: srv.Net}
-	all := []tcproom.ClientOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(name), tcproom.WithDialer(l.dial)}
+	all := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(name), tcproom.WithDialer(l.dial)}
 	c := tcproom.NewClient(context.Background(), srv.Addr, append(all, opts...)...)
 	t.Cleanup(func() { c.Close() })
 	return c, l
@@ -104,15 +104,18 @@ func hear(t testing.TB, c *tcproom.Client) string {
 func inShort(ev tcproom.Event) string {
 	switch ev.Kind {
 	case tcproom.Welcome:
-		return strings.TrimSpace("welcome " + ev.Outcome)
+		if ev.Welcome == nil {
+			return "welcome"
+		}
+		return strings.TrimSpace("welcome " + ev.Welcome.Outcome)
 	case tcproom.Lost:
 		return "lost"
 	case tcproom.Gap:
-		return fmt.Sprintf("gap %d-%d", ev.GapFrom, ev.GapTo)
+		return fmt.Sprintf("gap %d-%d", ev.Gap.First, ev.Gap.Last)
 	case tcproom.Uncertain:
 		return fmt.Sprintf("uncertain %s", ev.Body)
 	case tcproom.Goodbye:
-		return strings.TrimSpace("goodbye " + ev.Code)
+		return strings.TrimSpace("goodbye " + string(ev.End.Cause))
 	case tcproom.Message:
 		past := ""
 		if ev.History {
@@ -121,6 +124,11 @@ func inShort(ev tcproom.Event) string {
 		return fmt.Sprintf("%s%d %s", past, ev.Seq, ev.Body)
 	}
 	return fmt.Sprintf("%d %v %s", ev.Seq, ev.Kind, ev.From.Name)
+}
+
+// resuming has a hello go on from the welcome w.
+func resuming(w tcproom.Event) tcproom.DialOption {
+	return tcproom.WithResume(tcproom.Resume{Token: w.Welcome.Token, Epoch: w.Welcome.Epoch, Seq: w.Seq})
 }
 
 func hearAll(t testing.TB, c *tcproom.Client, want ...string) {
@@ -162,130 +170,137 @@ func sayAcked(t testing.TB, c *tcproom.Client, body string) uint64 {
 }
 
 func TestP16ClientResumes(t *testing.T) {
-	inBubble("nothing is lost or doubled, and nobody notices", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		ada, link := newClient(t, srv, "ada")
-		hearAll(t, ada, "welcome joined")
-		bob.Expect(roomtest.Joined("ada"))
-		bob.Send("one")
-		hearAll(t, ada, "3 one")
-		link.setDown(io.ErrNoProgress)
-		link.now().Reset()
-		hearAll(t, ada, "lost")
-		bob.Send("two")
-		srv.Join("eve").Leave()
-		bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
-		link.setDown(nil)
-		hearAll(t, ada, "welcome resumed", "4 two", "5 Join eve", "6 Leave eve")
-		bob.Send("three")
-		hearAll(t, ada, "7 three")
-		require.Equal(t, uint64(8), sayAcked(t, ada, "mine"))
-		bob.Expect(roomtest.Message("ada", "mine"))
-		for range 3 { // with no event between
-			link.now().Reset()
-			hearAll(t, ada, "lost", "welcome resumed")
-		}
-		require.NoError(t, ada.Close())
-		bob.Expect(roomtest.Left("ada"))
-	})
+	inBubble("nothing is lost or doubled, and nobody notices", t, clientResumes)
+	inBubble("a gap names what is lost", t, clientHasAGap)
+	inBubble("a client that talks alone has no gap", t, clientTalksAlone)
+	inBubble("a stranger after the grace, and history that it has is not given again", t, clientExpires)
+	inBubble("above the numbers of another program", t, clientAboveOtherNumbers)
+	inBubble("from what another client has noted", t, clientGoesOnForAnother)
+}
 
-	inBubble("a gap names what is lost", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Events: 100})
-		bob := srv.Join("bob")
-		ada, link := newClient(t, srv, "ada")
-		hearAll(t, ada, "welcome joined")
-		link.setDown(io.ErrNoProgress)
-		link.now().Reset()
-		hearAll(t, ada, "lost")
-		for i := range 250 {
-			bob.Send(fmt.Sprint(i))
-		}
-		link.setDown(nil)
-		hearAll(t, ada, "welcome gap", "gap 3-152")
-		for i := range 100 {
-			hearAll(t, ada, fmt.Sprintf("%d %d", 153+i, 150+i))
-		}
+func clientResumes(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{})
+	bob := srv.Join("bob")
+	ada, link := newClient(t, srv, "ada")
+	hearAll(t, ada, "welcome joined")
+	bob.Expect(roomtest.Joined("ada"))
+	bob.Send("one")
+	hearAll(t, ada, "3 one")
+	link.setDown(io.ErrNoProgress)
+	link.now().Reset()
+	hearAll(t, ada, "lost")
+	bob.Send("two")
+	srv.Join("eve").Leave()
+	bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
+	link.setDown(nil)
+	hearAll(t, ada, "welcome resumed", "4 two", "5 Join eve", "6 Leave eve")
+	bob.Send("three")
+	hearAll(t, ada, "7 three")
+	require.Equal(t, uint64(8), sayAcked(t, ada, "mine"))
+	bob.Expect(roomtest.Message("ada", "mine"))
+	for range 3 { // with no event between
 		link.now().Reset()
 		hearAll(t, ada, "lost", "welcome resumed")
-		bob.Send("on")
-		hearAll(t, ada, "253 on")
-	})
+	}
+	require.NoError(t, ada.Close())
+	bob.Expect(roomtest.Left("ada"))
+}
 
-	inBubble("who alone talks has no gap", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Events: 10})
-		ada, link := newClient(t, srv, "ada")
-		hearAll(t, ada, "welcome joined")
-		for range 50 {
-			say(t, ada, "mine")
-		}
-		require.Equal(t, uint64(52), sayAcked(t, ada, "mine"))
+func clientHasAGap(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Events: 100})
+	bob := srv.Join("bob")
+	ada, link := newClient(t, srv, "ada")
+	hearAll(t, ada, "welcome joined")
+	link.setDown(io.ErrNoProgress)
+	link.now().Reset()
+	hearAll(t, ada, "lost")
+	for i := range 250 {
+		bob.Send(fmt.Sprint(i))
+	}
+	link.setDown(nil)
+	hearAll(t, ada, "welcome gap", "gap 3-152")
+	for i := range 100 {
+		hearAll(t, ada, fmt.Sprintf("%d %d", 153+i, 150+i))
+	}
+	link.now().Reset()
+	hearAll(t, ada, "lost", "welcome resumed")
+	bob.Send("on")
+	hearAll(t, ada, "253 on")
+}
+
+func clientTalksAlone(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Events: 10})
+	ada, link := newClient(t, srv, "ada")
+	hearAll(t, ada, "welcome joined")
+	for range 50 {
+		say(t, ada, "mine")
+	}
+	require.Equal(t, uint64(52), sayAcked(t, ada, "mine"))
+	link.now().Reset()
+	hearAll(t, ada, "lost", "welcome resumed")
+}
+
+func clientExpires(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithHistory(tcproom.History{}))
+	bob := srv.Join("bob")
+	bob.Send("before")
+	ada, link := newClient(t, srv, "ada")
+	hearAll(t, ada, "welcome joined", "history 2 before")
+	bob.Expect(roomtest.Joined("ada"))
+	bob.Send("heard")
+	hearAll(t, ada, "4 heard")
+	link.setDown(io.ErrNoProgress)
+	link.now().Reset()
+	hearAll(t, ada, "lost")
+	time.Sleep(time.Minute)
+	bob.Expect(roomtest.Left("ada"))
+	bob.Send("missed")
+	link.setDown(nil)
+	hearAll(t, ada, "welcome expired", "history 6 missed")
+	bob.Expect(roomtest.Joined("ada"))
+	bob.Send("live")
+	hearAll(t, ada, "8 live")
+}
+
+func clientAboveOtherNumbers(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{})
+	bob := srv.Join("bob")
+	nc, err := srv.Net.Dial(t.Context(), "tcp", srv.Addr)
+	require.NoError(t, err)
+	fmt.Fprintln(nc, `{"type":"hello","name":"ada"}`)
+	line, err := bufio.NewReader(nc).ReadBytes('\n')
+	require.NoError(t, err)
+	var w tcproom.Event
+	require.NoError(t, tcproom.JSON{}.ParseEvent(line, &w))
+	fmt.Fprintln(nc, `{"type":"message","id":9000000000000000000,"body":"old"}`)
+	bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "old"))
+	for _, offline := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
+		ada, link := newClient(t, srv, "ada", tcproom.WithOffline(offline),
+			resuming(w))
+		sayAcked(t, ada, "new")
+		bob.Expect(roomtest.Message("ada", "new"))
 		link.now().Reset()
-		hearAll(t, ada, "lost", "welcome resumed")
-	})
+		sayAcked(t, ada, "newer")
+		bob.Expect(roomtest.Message("ada", "newer"))
+	}
+}
 
-	inBubble("a stranger after the grace, and history that was heard is not given again", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithHistory(tcproom.History{}))
-		bob := srv.Join("bob")
-		bob.Send("before")
-		ada, link := newClient(t, srv, "ada")
-		hearAll(t, ada, "welcome joined", "history 2 before")
-		bob.Expect(roomtest.Joined("ada"))
-		bob.Send("heard")
-		hearAll(t, ada, "4 heard")
-		link.setDown(io.ErrNoProgress)
-		link.now().Reset()
-		hearAll(t, ada, "lost")
-		time.Sleep(time.Minute)
-		bob.Expect(roomtest.Left("ada"))
-		bob.Send("missed")
-		link.setDown(nil)
-		hearAll(t, ada, "welcome expired", "history 6 missed")
-		bob.Expect(roomtest.Joined("ada"))
-		bob.Send("live")
-		hearAll(t, ada, "8 live")
-	})
-
-	inBubble("above the numbers of another program", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		nc, err := srv.Net.Dial(t.Context(), "tcp", srv.Addr)
-		require.NoError(t, err)
-		fmt.Fprintln(nc, `{"type":"hello","name":"ada"}`)
-		line, err := bufio.NewReader(nc).ReadBytes('\n')
-		require.NoError(t, err)
-		var w tcproom.Event
-		require.NoError(t, tcproom.JSON{}.ParseEvent(line, &w))
-		fmt.Fprintln(nc, `{"type":"message","id":9000000000000000000,"body":"old"}`)
-		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "old"))
-		for _, offline := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
-			ada, link := newClient(t, srv, "ada", tcproom.WithOffline(offline),
-				tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq}))
-			sayAcked(t, ada, "new")
-			bob.Expect(roomtest.Message("ada", "new"))
-			link.now().Reset()
-			sayAcked(t, ada, "newer")
-			bob.Expect(roomtest.Message("ada", "newer"))
-		}
-	})
-
-	inBubble("from what another client has noted", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		old, link := newClient(t, srv, "ada")
-		w, err := old.Receive(t.Context())
-		require.NoError(t, err)
-		bob.Expect(roomtest.Joined("ada"))
-		for range 5 {
-			sayAcked(t, old, "old")
-		}
-		link.setDown(io.ErrNoProgress)
-		link.now().Reset() // its process is gone
-		bob.Send("missed")
-		ada, _ := newClient(t, srv, "ada", tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq}))
-		hearAll(t, ada, "welcome resumed", "8 missed")
-		require.Equal(t, uint64(9), sayAcked(t, ada, "new"), "a number that the room knows is not used again")
-	})
+func clientGoesOnForAnother(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{})
+	bob := srv.Join("bob")
+	old, link := newClient(t, srv, "ada")
+	w, err := old.Receive(t.Context())
+	require.NoError(t, err)
+	bob.Expect(roomtest.Joined("ada"))
+	for range 5 {
+		sayAcked(t, old, "old")
+	}
+	link.setDown(io.ErrNoProgress)
+	link.now().Reset() // its process is gone
+	bob.Send("missed")
+	ada, _ := newClient(t, srv, "ada", resuming(w))
+	hearAll(t, ada, "welcome resumed", "8 missed")
+	require.Equal(t, uint64(9), sayAcked(t, ada, "new"), "a number that the room knows is not used again")
 }
 
 // TestP16ClientCutAnywhere cuts the connection over which a client resumes, at
@@ -355,14 +370,15 @@ func TestF44ClientsComeBackSpreadOut(t *testing.T) {
 			c = tcproom.NewClient(ctx, "room:1", tcproom.WithDialer(dial))
 			wg.Go(func() {
 				ev, err := c.Receive(ctx)
-				if err != nil || ev.Kind != tcproom.Lost || ev.RetryAfter >= window {
+				if err != nil || ev.Kind != tcproom.Lost || ev.End.RetryAfter >= window {
 					t.Error(ev, err)
+					return
 				}
 				time.Sleep(window)
 				mu.Lock()
 				defer mu.Unlock()
-				if promised != ev.RetryAfter {
-					t.Errorf("it dialled after %v, and said %v", promised, ev.RetryAfter)
+				if promised != ev.End.RetryAfter {
+					t.Errorf("it dialled after %v, and said %v", promised, ev.End.RetryAfter)
 				}
 			})
 		}
@@ -386,11 +402,11 @@ func TestF44ClientsComeBackSpreadOut(t *testing.T) {
 		ev, err := c.Receive(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, tcproom.Lost, ev.Kind)
-		require.Equal(t, "closed", ev.Code)
-		require.GreaterOrEqual(t, ev.RetryAfter, time.Minute)
-		require.Less(t, ev.RetryAfter, time.Minute+30*time.Second)
+		require.Equal(t, tcproom.ErrRoomClosed, ev.End.Cause)
+		require.GreaterOrEqual(t, ev.End.RetryAfter, time.Minute)
+		require.Less(t, ev.End.RetryAfter, time.Minute+30*time.Second)
 		require.Equal(t, 1, link.dialled())
-		time.Sleep(ev.RetryAfter - 1)
+		time.Sleep(ev.End.RetryAfter - 1)
 		synctest.Wait()
 		require.Equal(t, 1, link.dialled())
 		time.Sleep(time.Nanosecond)
@@ -404,7 +420,7 @@ func TestClientDoesNotComeBack(t *testing.T) {
 		name string
 		end  func(t *testing.T, srv *roomtest.Server) // of ada; nil: she is not let in
 		opts []tcproom.RoomOption
-		dial []tcproom.ClientOption
+		dial []tcproom.DialOption
 		want func(t *testing.T, err error)
 	}{
 		{name: "after a kick", end: func(t *testing.T, srv *roomtest.Server) { srv.Kick("ada", "rude") },
@@ -413,31 +429,28 @@ func TestClientDoesNotComeBack(t *testing.T) {
 				require.ErrorContains(t, err, `"rude"`)
 			}},
 		{name: "after a failed authentication",
-			opts: []tcproom.RoomOption{tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+			opts: []tcproom.RoomOption{tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 				return tcproom.Identity{}, errors.New("wrong password")
 			})},
 			want: func(t *testing.T, err error) {
 				refused, ok := errors.AsType[*tcproom.RefusedError](err)
 				require.True(t, ok)
-				require.Equal(t, "wrong password", refused.Message)
+				require.Equal(t, "wrong password", refused.Text)
 			}},
-		{name: "where it speaks another version", dial: []tcproom.ClientOption{tcproom.WithCodec(future{})},
+		{name: "where it speaks another version", dial: []tcproom.DialOption{tcproom.WithCodec(future{})},
 			want: func(t *testing.T, err error) {
 				refused, ok := errors.AsType[*tcproom.RefusedError](err)
-				require.True(t, ok)
-				require.Equal(t, "malformed", refused.Code)
+				require.True(t, ok, "%v", err)
+				require.Equal(t, tcproom.ErrMalformed, refused.Cause)
 			}},
 		{name: "with a name that nobody can have",
-			dial: []tcproom.ClientOption{tcproom.WithName("a b")},
+			dial: []tcproom.DialOption{tcproom.WithName("a b")},
 			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrNameInvalid) }},
 		{name: "with a token that cannot be said",
-			dial: []tcproom.ClientOption{tcproom.WithResume(tcproom.Resume{Token: "a b"})},
+			dial: []tcproom.DialOption{tcproom.WithResume(tcproom.Resume{Token: "a b"})},
 			want: func(t *testing.T, err error) {
-				require.ErrorContains(t, err, `hello: tcproom: token of 3 bytes`)
-				require.NotContains(t, err.Error(), "a b")
+				require.ErrorContains(t, err, "hello: tcproom: resume token: not printable ASCII")
 			}},
-		{name: "where OnEvent wants its events", dial: []tcproom.ClientOption{tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {})},
-			want: func(t *testing.T, err error) { require.ErrorIs(t, err, tcproom.ErrReceive) }},
 	}
 	for _, tt := range tests {
 		inBubble(tt.name, t, func(t *testing.T) {
@@ -485,14 +498,23 @@ func TestClientDoesNotComeBack(t *testing.T) {
 	})
 }
 
-// greets is a codec with the methods of a Greeter only.
-type greets struct{ tcproom.Greeter }
+// numberless is JSON that says it has no numbers.
+type numberless struct{ tcproom.JSON }
+
+func (c numberless) Features() tcproom.Features {
+	f := c.JSON.Features()
+	f.Numbers = false
+	return f
+}
 
 // future is JSON with a hello of another kind.
 type future struct{ tcproom.JSON }
 
-func (future) AppendHello(dst []byte, _ *tcproom.Hello) ([]byte, error) {
-	return append(dst, `{"type":"hello2"}`...), nil
+func (c future) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	if req.Kind == tcproom.ReqHello {
+		return append(dst, `{"type":"hello2"}`...), nil
+	}
+	return c.JSON.AppendRequest(dst, req)
 }
 
 func TestClientComesBack(t *testing.T) {
@@ -524,7 +546,7 @@ func TestClientComesBack(t *testing.T) {
 		ev, err := c.Receive(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, tcproom.Lost, ev.Kind)
-		require.Equal(t, "full", ev.Code)
+		require.Equal(t, tcproom.ErrRoomFull, ev.End.Cause)
 		bob.Leave()
 		hearAll(t, c, "welcome joined")
 	})
@@ -556,7 +578,10 @@ func TestClientComesBack(t *testing.T) {
 		require.Equal(t, uint64(5), sayAcked(t, c, "mine"))
 		require.NoError(t, c.Close())
 	})
+}
 
+// TestClientComesBackAnew: without sessions each connection is a new member.
+func TestClientComesBackAnew(t *testing.T) {
 	inBubble("without sessions, and to the rest of the history", t, func(t *testing.T) {
 		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{}))
 		for i := range 10 {
@@ -596,46 +621,9 @@ func TestClientComesBack(t *testing.T) {
 		hearAll(t, c, "welcome", "goodbye")
 		ev, err := c.Receive(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, `the room ended the connection: "room is full"`, ev.Text)
-	})
-
-	inBubble("with a codec that says tokens and no numbers", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		c, link := newClient(t, srv, "ada", tcproom.WithCodec(greets{tcproom.JSON{}}))
-		hearAll(t, c, "welcome joined")
-		say(t, c, "hi")
-		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "hi"))
-		_, err := c.SendAcked(t.Context(), []byte("never"))
-		require.ErrorIs(t, err, errors.ErrUnsupported)
-		link.now().Reset()
-		hearAll(t, c, "lost", "welcome resumed")
-	})
-
-	inBubble("whatever its handshake timeout is", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		c, _ := newClient(t, srv, "ada", tcproom.WithHandshakeTimeout(math.MaxInt64))
-		hearAll(t, c, "welcome joined")
-	})
-
-	inBubble("once, when an attempt that was given up is let in after all", t, func(t *testing.T) {
-		var calls atomic.Int32
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
-			if calls.Add(1) == 2 {
-				time.Sleep(3 * time.Second)
-			}
-			return tcproom.Identity{}, nil
-		}))
-		c, link := newClient(t, srv, "ada")
-		hearAll(t, c, "welcome joined")
-		link.now().Reset()
-		hearAll(t, c, "lost")
-		time.Sleep(time.Second) // it has said its hello by now
-		link.now().Reset()
-		hearAll(t, c, "welcome resumed")
-		time.Sleep(time.Minute)
-		srv.Room.Broadcast(t.Context(), []byte("hi"))
-		hearAll(t, c, "2 hi")
+		require.Equal(t, tcproom.Lost, ev.Kind)
+		require.Equal(t, "room is full", ev.End.Text)
+		require.Equal(t, tcproom.ErrLeft, ev.End.Cause, "text tells no cause")
 	})
 
 	inBubble("in lines of text", t, func(t *testing.T) {
@@ -654,6 +642,47 @@ func TestClientComesBack(t *testing.T) {
 	})
 }
 
+func TestClientComesBackOnce(t *testing.T) {
+	inBubble("with a codec that says tokens and no numbers", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		bob := srv.Join("bob")
+		c, link := newClient(t, srv, "ada", tcproom.WithCodec(numberless{}))
+		hearAll(t, c, "welcome joined")
+		say(t, c, "hi")
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "hi"))
+		_, err := c.SendAcked(t.Context(), []byte("never"))
+		require.ErrorIs(t, err, errors.ErrUnsupported)
+		link.now().Reset()
+		hearAll(t, c, "lost", "welcome resumed")
+	})
+
+	inBubble("whatever its handshake timeout is", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		c, _ := newClient(t, srv, "ada", tcproom.WithHandshakeTimeout(math.MaxInt64))
+		hearAll(t, c, "welcome joined")
+	})
+
+	inBubble("once, when an attempt that was given up is let in after all", t, func(t *testing.T) {
+		var calls atomic.Int32
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
+			if calls.Add(1) == 2 {
+				time.Sleep(3 * time.Second)
+			}
+			return tcproom.Identity{}, nil
+		}))
+		c, link := newClient(t, srv, "ada")
+		hearAll(t, c, "welcome joined")
+		link.now().Reset()
+		hearAll(t, c, "lost")
+		time.Sleep(time.Second) // it has said its hello by now
+		link.now().Reset()
+		hearAll(t, c, "welcome resumed")
+		time.Sleep(time.Minute)
+		srv.Room.Broadcast(t.Context(), []byte("hi"))
+		hearAll(t, c, "2 hi")
+	})
+}
+
 func TestTwoClientsWithOneToken(t *testing.T) {
 	inBubble("the later one wins, and the other does not come back", t, func(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{})
@@ -662,7 +691,7 @@ func TestTwoClientsWithOneToken(t *testing.T) {
 		w, err := first.Receive(t.Context())
 		require.NoError(t, err)
 		bob.Expect(roomtest.Joined("ada"))
-		at := tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: w.Seq})
+		at := resuming(w)
 		second, _ := newClient(t, srv, "ada", at)
 		hearAll(t, second, "welcome resumed")
 		hearAll(t, first, "goodbye taken-over")
@@ -676,7 +705,7 @@ func TestTwoClientsWithOneToken(t *testing.T) {
 }
 
 func TestOffline(t *testing.T) {
-	start := func(t *testing.T, opts ...tcproom.ClientOption) (*roomtest.Member, *tcproom.Client, *link) {
+	start := func(t *testing.T, opts ...tcproom.DialOption) (*roomtest.Member, *tcproom.Client, *link) {
 		srv := sessionServer(t, tcproom.Sessions{})
 		bob := srv.Join("bob")
 		c, link := newClient(t, srv, "ada", opts...)

@@ -1,22 +1,16 @@
 package tcproom
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
-	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/ledger"
 )
 
 // A Room is a set of members and one ordered stream of events: joins, leaves
@@ -28,39 +22,52 @@ type Room struct {
 	cfg   roomConfig
 	epoch string
 	fan   *fanout.Fan
-	quiet *fanout.Lookout // for accepted members from which nothing has come
+	quiet *fanout.Lookout // for accepted links from which nothing has come
 	done  chan struct{}   // closed by reap
 	wg    sync.WaitGroup
 	logs  logLimit
 
 	patience atomic.Int64 // of the most patient Shutdown, in nanoseconds
 
-	// mu is the sequencer: whoever holds it gives events their place. It is
+	// mu is the sequencer: its holder gives events their place. It is
 	// never held during I/O or a hook; framings and codecs run under it.
-	mu        sync.Mutex
-	state     roomState
-	seq       uint64
-	lanes     []*lane
-	history   *ring                          // of messages, for those who join; nil without WithHistory
-	events    *ring                          // of all events, for those who resume; nil without WithSessions
-	sessions  map[[sha256.Size]byte]*session // by the hash of their token
-	detached  sessionList
-	expiry    *time.Timer      // for the first of detached
-	members   map[string]*Conn // by ID
-	first     *Conn            // of the members, in join order
-	last      *Conn
-	reserved  int                 // slots of conns whose OnJoin runs
-	names     map[string]struct{} // taken, where names are unique
-	guests    uint64
-	conns     map[*Conn]struct{}            // all that are served, members or not
-	begun     uint64                        // conns that ever were
-	pending   int                           // of them, those that have not joined
+	mu    sync.Mutex
+	state roomState
+	ordering
+	census
+	service
+}
+
+// ordering is the order of a room and its encodings. It is guarded by the room's lock.
+type ordering struct {
+	seq     uint64
+	lanes   []*lane
+	held    []*heldPosts // whose hooks have returned, and that is not ordered yet
+	history *ring        // of messages, for those who join; nil without WithHistory
+	events  *ring        // of all events, for members that resume; nil without WithSessions
+}
+
+// census is who is in a room, or about to be. It is guarded by the room's lock.
+type census struct {
+	members  memberList
+	reserved int                 // members whose OnJoin runs
+	names    map[string]struct{} // taken, if names are unique
+	guests   uint64              // names made up
+	tokens   ledger.Tokens[*Member]
+	detached ledger.Grace[*Member]
+	expiry   *time.Timer // for the first of detached
+	stats    counts
+}
+
+// service is what a stop waits for. It is guarded by the room's lock.
+type service struct {
+	links     map[*link]struct{}            // all that somebody attends to
+	begun     uint64                        // links that ever were
+	pending   int                           // of them, those that are opening
 	addresses map[netip.Prefix]addressCount // by what addressOf returns
 	acceptors map[*acceptor]struct{}
-	rejects   map[*reject]struct{} // OnReject runs for conns that have no slot
-	released  chan struct{}        // closed when a conn or acceptor is gone; nil until somebody waits
-	cut       []CutMember          // while stopping
-	stats     Stats
+	released  chan struct{} // closed when a link or acceptor is gone; nil until somebody waits
+	cut       []CutMember   // while stopping
 }
 
 // roomState only grows.
@@ -73,7 +80,7 @@ const (
 )
 
 // New returns an open room. It listens nowhere and holds no goroutine until
-// somebody joins. It never fails: every value of every option has a meaning.
+// somebody joins. It never fails: an option that cannot work is logged at Warn.
 func New(opts ...RoomOption) *Room {
 	r := &Room{
 		cfg:   newRoomConfig(opts),
@@ -91,7 +98,7 @@ func New(opts ...RoomOption) *Room {
 	return r
 }
 
-// Broadcast says body to everyone, from the room itself, and returns its
+// Broadcast sends body to everyone, from the room itself, and returns its
 // place in the order. It blocks while messages are held back, by the room's own
 // speed or by [Block], until ctx ends. The room keeps nothing of body.
 //
@@ -101,66 +108,54 @@ func (r *Room) Broadcast(ctx context.Context, body []byte) (seq uint64, err erro
 	return r.message(ctx, nil, body)
 }
 
-// Post says body to everyone but c, from c, and returns its place in the
-// order. With [WithEcho] c hears it too. It is what happens with a message of
-// c unless [OnMessage] is set. Beside the errors of Broadcast it returns
-// [ErrNotMember] when c is not a member of this room.
-func (r *Room) Post(ctx context.Context, c *Conn, body []byte) (seq uint64, err error) {
-	if c == nil || c.room != r {
-		return 0, ErrNotMember
-	}
-	return r.message(ctx, c, body)
-}
-
-func (r *Room) message(ctx context.Context, from *Conn, body []byte) (uint64, error) {
+func (r *Room) message(ctx context.Context, from *Member, body []byte) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
 	}
 	p := r.pass(ctx, from)
 	defer p.end()
-	p.follows = true
+	if err := p.sayAllHeld(); err != nil {
+		return 0, err
+	}
 	seq, err := p.say(body)
-	if err == nil && from != nil {
-		from.posted = seq
+	if err == nil && from != nil && from.session != nil {
+		from.session.posted = seq
 	}
 	return seq, err
 }
 
-// Kick removes c: its leave is ordered when Kick returns, and c is told
-// goodbye with the reason, and closed once it has read that, or does not read.
-// It does not wait for that. It returns [ErrNotMember] when c is
-// not, or no longer, a member.
-func (r *Room) Kick(c *Conn, reason string) error {
-	if c == nil || c.room != r {
-		return ErrNotMember
+// endedNow is a context that has ended.
+var endedNow = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// orderHeld orders what is held of hooks, before something that is not a message. If
+// ctx has ended, it does not wait for what is held back.
+func (r *Room) orderHeld(ctx context.Context) error {
+	r.mu.Lock()
+	n := len(r.held)
+	r.mu.Unlock()
+	if n == 0 {
+		return nil
 	}
-	cause := &kickError{reason}
-	p := r.pass(context.Background(), nil)
-	if c.session != nil {
-		c = c.session.conn
-		if c.session.detached {
-			r.undetachLocked(c.session, cause)
-			r.expireLater()
-			defer func() { go r.dismiss(c) }() // also where a codec ends this goroutine
-		}
-	}
-	if !p.seeOff(c, cause) {
-		return ErrNotMember
-	}
-	return nil
+	p := r.pass(ctx, nil)
+	defer p.end()
+	return p.sayAllHeld()
 }
 
-// Members returns those present at the moment of the call, in join order.
-func (r *Room) Members() iter.Seq[*Conn] {
+// Members returns the members present at the moment of the call, in join order.
+func (r *Room) Members() iter.Seq[*Member] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	members := make([]*Conn, 0, len(r.members))
-	for c := r.first; c != nil; c = c.next {
-		members = append(members, c)
+	members := make([]*Member, 0, r.members.len())
+	for m := r.members.first; m != nil; m = m.next {
+		members = append(members, m)
 	}
-	return func(yield func(*Conn) bool) {
-		for _, c := range members {
-			if !yield(c) {
+	return func(yield func(*Member) bool) {
+		for _, m := range members {
+			if !yield(m) {
 				return
 			}
 		}
@@ -168,18 +163,18 @@ func (r *Room) Members() iter.Seq[*Conn] {
 }
 
 // Member returns the member with the given ID.
-func (r *Room) Member(id string) (*Conn, bool) {
+func (r *Room) Member(id string) (*Member, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c, ok := r.members[id]
-	return c, ok
+	m, ok := r.members.byID[id]
+	return m, ok
 }
 
 // Len returns the number of members.
 func (r *Room) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.members)
+	return r.members.len()
 }
 
 // Stats are counts of what a room has seen, taken at one moment.
@@ -194,312 +189,33 @@ type Stats struct {
 	Bytes    uint64 // of their bodies
 	Skipped  uint64 // events that members jumped over, see [Skip]
 	Seq      uint64 // of the last event
-	// Left counts the members that are gone by cause, with the codes of
-	// docs/wire.md: "left", "kicked", "slow", …
-	Left map[string]uint64
+	// Left counts the members that are gone by cause.
+	Left map[Cause]uint64
+}
+
+// counts are the Stats that a room keeps.
+type counts struct{ Stats }
+
+// leftBy counts a member that is gone.
+func (c *counts) leftBy(cause Cause) {
+	if c.Left == nil {
+		c.Left = make(map[Cause]uint64)
+	}
+	c.Left[cause]++
 }
 
 // Stats returns the counts of this moment.
 func (r *Room) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.stats
-	s.Members, s.Detached, s.Pending, s.Seq = len(r.members), r.detached.n, r.pending, r.seq
+	s := r.stats.Stats
+	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len(), r.pending, r.seq
 	for _, l := range r.lanes {
 		s.Skipped += l.log.Skipped()
 	}
-	s.Left = make(map[string]uint64, len(r.stats.Left))
-	for code, n := range r.stats.Left {
-		s.Left[code] = n
+	s.Left = make(map[Cause]uint64, len(r.stats.Left))
+	for cause, n := range r.stats.Left {
+		s.Left[cause] = n
 	}
 	return s
-}
-
-// reserve keeps a slot and a name for c until join or unreserve.
-func (r *Room) reserve(c *Conn, name string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != roomOpen {
-		return ErrRoomClosed
-	}
-	if r.fullLocked() {
-		return ErrRoomFull
-	}
-	for name == "" {
-		r.guests++
-		name = "guest-" + strconv.FormatUint(r.guests, 10)
-		if _, taken := r.names[name]; taken {
-			name = ""
-		}
-	}
-	if r.cfg.unique {
-		if _, taken := r.names[name]; taken {
-			return fmt.Errorf("%w: %q", ErrNameTaken, name)
-		}
-		if r.names == nil {
-			r.names = make(map[string]struct{})
-		}
-		r.names[name] = struct{}{}
-	}
-	r.reserved++
-	c.reserved = true
-	c.setName(name)
-	return nil
-}
-
-func (r *Room) fullLocked() bool {
-	return r.cfg.maxMembers > 0 && len(r.members)+r.reserved >= r.cfg.maxMembers
-}
-
-func (r *Room) full() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.fullLocked()
-}
-
-func (r *Room) unreserve(c *Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c.reserved {
-		c.reserved = false
-		r.reserved--
-		r.freeNameLocked(c)
-	}
-}
-
-func (r *Room) freeNameLocked(c *Conn) {
-	if r.cfg.unique {
-		delete(r.names, c.Name())
-	}
-}
-
-// join orders c's join, gives it a cursor behind it, and welcomes it: member
-// list, history and live stream are cut at one instant.
-func (r *Room) join(c *Conn) error {
-	p := r.pass(context.Background(), nil)
-	defer p.end()
-	if r.state != roomOpen {
-		return ErrRoomClosed
-	}
-	lane, err := r.laneLocked(&c.cfg.limits)
-	if err != nil {
-		return err
-	}
-	lane.members++ // stays, while order lets go of the lock
-	ordered, attached := false, false
-	defer func() { // also where a codec ends the goroutine
-		if attached {
-			return
-		}
-		lane.members--
-		r.tidyLanesLocked()
-		if ordered {
-			p.orderLeave(c)
-		}
-	}()
-	if r.cfg.notices {
-		if _, err := p.order(&Event{Kind: Join, From: c.member()}); err != nil {
-			return err
-		}
-		ordered = true
-	}
-	if err := c.Err(); err != nil || r.state != roomOpen {
-		// It ended, or the room did, while its join waited for a place.
-		return cmpErr(err, ErrRoomClosed)
-	}
-	past, err := r.historyLocked(p, c, lane)
-	if err != nil {
-		return err
-	}
-	attached = true
-	token := r.beginSessionLocked(c)
-	r.attachLocked(c, lane)
-	r.addMemberLocked(c)
-	if err := r.welcomeLocked(p, c, token); err != nil {
-		c.setCause(err)
-		p.leave(c)
-		return err
-	}
-	c.cur.InsertShared(past)
-	return nil
-}
-
-func cmpErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
-}
-
-// attachLocked gives c a cursor at the head of l.
-func (r *Room) attachLocked(c *Conn, l *lane) {
-	l.conns++
-	c.lane = l
-	c.cur = l.log.Attach(c.sink, r.cfg.slow == Skip && l.saysGap)
-	c.joined = true
-	r.pending--
-}
-
-func (r *Room) addMemberLocked(c *Conn) {
-	if r.members == nil {
-		r.members = make(map[string]*Conn)
-	}
-	r.members[c.id] = c
-	if c.prev = r.last; c.prev != nil {
-		c.prev.next = c
-	} else {
-		r.first = c
-	}
-	r.last = c
-	if c.reserved {
-		c.reserved = false
-		r.reserved--
-	}
-	r.stats.Joined++
-}
-
-func (r *Room) removeMemberLocked(c *Conn) {
-	delete(r.members, c.id)
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		r.first = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	} else {
-		r.last = c.prev
-	}
-	c.prev, c.next = nil, nil
-	c.joined = false
-	if c.session != nil {
-		delete(r.sessions, c.session.hash)
-	}
-	r.freeNameLocked(c)
-	if r.stats.Left == nil {
-		r.stats.Left = make(map[string]uint64)
-	}
-	r.stats.Left[c.leftBy()]++
-}
-
-// leftBy returns the code of the cause with which c leaves.
-func (c *Conn) leftBy() string {
-	if c.dismissed != nil {
-		return codeOf(c.dismissed)
-	}
-	return c.ended()
-}
-
-// welcomeLocked says to c who it is and who is there, where its codec does.
-func (r *Room) welcomeLocked(p *pass, c *Conn, token string) error {
-	ev := &p.ev
-	*ev = Event{Kind: Welcome, Seq: r.seq, From: c.member(), Time: p.now, Epoch: r.epoch, Total: len(r.members), Token: Secret(token)}
-	if token != "" {
-		ev.Outcome = cmp.Or(c.shaking.outcome, Joined)
-	}
-	if c.session != nil {
-		ev.ID = c.session.lastID
-	}
-	if _, ok := c.cfg.codec.(Greeter); ok {
-		for m := r.first; m != nil && len(ev.Members) < maxWelcomeMembers; m = m.next {
-			ev.Members = append(ev.Members, m.member())
-		}
-	}
-	b, err := encode(&c.cfg.limits, ev)
-	if err != nil || b == nil {
-		return err
-	}
-	c.cur.Insert(b, len(b))
-	return nil
-}
-
-// leave ends c with cause and orders its leave, if it is a member. It reports
-// whether it was.
-func (r *Room) leave(c *Conn, cause error) (left bool) {
-	return r.pass(context.Background(), nil).seeOff(c, cause)
-}
-
-// seeOff is leave. It ends p.
-func (p *pass) seeOff(c *Conn, cause error) (left bool) {
-	defer func() {
-		if p.end(); left {
-			c.unblock()
-		}
-	}()
-	if left = c.joined && !c.leaving; left {
-		c.setCause(cause)
-		p.leave(c)
-	}
-	for c.joined { // until the leave that another call orders has its place
-		p.await(p.r.fan.Progress(), time.Time{})
-	}
-	return left
-}
-
-// A refusal is the error with which a Handshake or OnJoin hook refused a conn.
-type refusal struct{ error }
-
-func (r *refusal) Unwrap() error { return r.error }
-
-// kickError is ErrKicked with the reason.
-type kickError struct{ reason string }
-
-func (e *kickError) Error() string { return fmt.Sprintf("%v: %q", ErrKicked, e.reason) }
-
-func (e *kickError) Unwrap() error { return ErrKicked }
-
-// codes are the short names of causes: those of Refused on the wire, and
-// the keys of Stats.Left. The first that matches counts; what matches none is
-// the error of a hook, "denied".
-var codes = []struct {
-	err  error
-	code string
-}{
-	{ErrHook, "hook"},
-	{ErrWrongDoor, "wrong-door"},
-	{ErrKicked, "kicked"},
-	{ErrTakenOver, "taken-over"},
-	{ErrFutureSeq, "future"},
-	{ErrRateLimited, "rate-limited"},
-	{ErrSlow, "slow"},
-	{ErrWriteTimeout, "write-timeout"},
-	{ErrIdleTimeout, "idle-timeout"},
-	{ErrHandshakeTimeout, "handshake-timeout"},
-	{ErrRoomClosed, "closed"},
-	{ErrRoomFull, "full"},
-	{ErrTooManyPending, "busy"},
-	{ErrTooManyFromAddress, "too-many-from-address"},
-	{ErrTooManyLanes, "too-many-lanes"},
-	{ErrNameTaken, "name-taken"},
-	{ErrNameInvalid, "name-invalid"},
-	{ErrFrameTooLarge, "too-large"},
-	{ErrMalformed, "malformed"},
-	{ErrUnframeable, "unframeable"},
-	{ErrReset, "reset"},
-	{io.ErrUnexpectedEOF, "cut-off"},
-	{io.EOF, "left"},
-	{net.ErrClosed, "ended"},
-}
-
-// final are the codes of ends that would only come again if the client did.
-var final = map[string]bool{
-	"kicked": true, "taken-over": true, "denied": true, "name-invalid": true, "future": true,
-	"wrong-door": true, "malformed": true, "too-large": true, "unframeable": true, "hook": true,
-}
-
-func codeOf(cause error) string {
-	if r, ok := cause.(*refusal); ok {
-		// What happened to another conn of the hook's is not this one's end.
-		switch code := codeOf(r.error); code {
-		case "full", "busy", "too-many-from-address", "name-taken", "name-invalid", "too-many-lanes", "closed", "handshake-timeout":
-			return code
-		}
-		return "denied"
-	}
-	for _, c := range codes {
-		if errors.Is(cause, c.err) {
-			return c.code
-		}
-	}
-	return "denied"
 }

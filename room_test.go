@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomtest"
@@ -21,7 +21,7 @@ func jsonRoom(opts ...tcproom.RoomOption) *tcproom.Room {
 }
 
 // joined joins and takes the welcome.
-func joined(t testing.TB, room *tcproom.Room, name string) (c, member *tcproom.Conn) {
+func joined(t testing.TB, room *tcproom.Room, name string) (c *tcproom.Conn, member *tcproom.Member) {
 	t.Helper()
 	c = join(t, room, tcproom.WithName(name))
 	require.Equal(t, tcproom.Welcome, next(t, c).Kind)
@@ -46,7 +46,6 @@ func TestMemberList(t *testing.T) {
 		require.Equal(t, c.ID(), m.ID())
 		require.Equal(t, c.Name(), m.Name())
 		require.Same(t, room, m.Room())
-		require.Nil(t, c.Room())
 		names = append(names, m.Name())
 	}
 	list := func() (got []string) {
@@ -60,7 +59,7 @@ func TestMemberList(t *testing.T) {
 	var kicked []string
 	for m := range snapshot {
 		if len(kicked) < 10 {
-			require.NoError(t, room.Kick(m, ""))
+			require.NoError(t, m.Kick(""))
 			kicked = append(kicked, m.Name())
 			require.Equal(t, 20-len(kicked), room.Len())
 		}
@@ -76,7 +75,7 @@ func TestMemberList(t *testing.T) {
 
 	broadcast(t, room, []byte("four"))
 	s := room.Stats()
-	require.Equal(t, tcproom.Stats{Members: 10, Joined: 20, Messages: 1, Bytes: 4, Seq: 31, Left: map[string]uint64{"kicked": 10}}, s)
+	require.Equal(t, tcproom.Stats{Members: 10, Joined: 20, Messages: 1, Bytes: 4, Seq: 31, Left: map[tcproom.Cause]uint64{tcproom.ErrKicked: 10}}, s)
 }
 
 func TestNoticesGoToAllOthers(t *testing.T) {
@@ -103,7 +102,7 @@ func TestNoticesOff(t *testing.T) {
 	srv.Kick("b", "bye")
 	require.EqualValues(t, 2, broadcast(t, srv.Room, []byte("two")))
 	require.EqualValues(t, 2, a.Expect(roomtest.Message("*", "two"))[0].Seq)
-	require.Equal(t, "bye", b.Expect(roomtest.Goodbye())[0].Text)
+	require.Equal(t, "bye", b.Expect(roomtest.Goodbye())[0].End.Text)
 	require.Equal(t, "   1  a: one\n   2  *: two\n", srv.Transcript().String())
 }
 
@@ -125,11 +124,18 @@ func TestP5Echo(t *testing.T) {
 }
 
 func TestBroadcastAndPostErrors(t *testing.T) {
-	room, other := jsonRoom(tcproom.WithMaxMessage(10)), jsonRoom()
-	defer other.Close()
+	early := make(chan error, 2)
+	room := jsonRoom(tcproom.WithMaxMessage(10), tcproom.OnJoin(func(m *tcproom.Member) error {
+		if m.Name() != "early" {
+			return nil
+		}
+		_, err := m.Post(context.Background(), []byte("x"))
+		early <- err
+		early <- m.Kick("")
+		return errHook
+	}))
 	a, ma := joined(t, room, "a")
 	b, mb := joined(t, room, "b")
-	_, stranger := joined(t, other, "stranger")
 	requireEvent(t, a, tcproom.Join, "b", "")
 	ctx := testContext(t)
 	over, cancel := context.WithCancelCause(context.Background())
@@ -138,30 +144,29 @@ func TestBroadcastAndPostErrors(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrNoProgress)
 	_, err = room.Broadcast(ctx, make([]byte, 11))
 	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
-	_, err = room.Post(ctx, ma, make([]byte, 11))
+	_, err = ma.Post(ctx, make([]byte, 11))
 	require.ErrorIs(t, err, tcproom.ErrFrameTooLarge)
-	for _, c := range []*tcproom.Conn{nil, a, stranger} {
-		_, err = room.Post(ctx, c, []byte("x"))
-		require.ErrorIs(t, err, tcproom.ErrNotMember)
-		require.ErrorIs(t, room.Kick(c, ""), tcproom.ErrNotMember)
-	}
+	_, err = room.Join(ctx, tcproom.Identity{Name: "early"})
+	require.ErrorIs(t, err, errHook)
+	require.ErrorIs(t, <-early, tcproom.ErrNotMember, "of Post before the join")
+	require.ErrorIs(t, <-early, tcproom.ErrNotMember, "of Kick before the join")
 	require.EqualValues(t, 2, room.Stats().Seq)
-	seq, err := room.Post(ctx, mb, []byte("0123456789"))
+	seq, err := mb.Post(ctx, []byte("0123456789"))
 	require.NoError(t, err)
 	require.EqualValues(t, 3, seq)
 	requireEvent(t, a, tcproom.Message, "b", "0123456789")
 	b.Close()
 	requireEvent(t, a, tcproom.Leave, "b", "")
-	_, err = room.Post(ctx, mb, []byte("x"))
+	_, err = mb.Post(ctx, []byte("x"))
 	require.ErrorIs(t, err, tcproom.ErrNotMember)
-	require.ErrorIs(t, room.Kick(mb, ""), tcproom.ErrNotMember)
+	require.ErrorIs(t, mb.Kick(""), tcproom.ErrNotMember)
 	require.ErrorIs(t, mb.Send(ctx, []byte("x")), io.EOF)
 	room.Close()
 	_, err = room.Broadcast(ctx, []byte("x"))
 	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
-	_, err = room.Post(ctx, ma, []byte("x"))
+	_, err = ma.Post(ctx, []byte("x"))
 	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
-	_, err = room.Join()
+	_, err = room.Join(testContext(t), tcproom.Identity{})
 	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 }
 
@@ -176,15 +181,16 @@ func TestP4Kick(t *testing.T) {
 		a.Expect(roomtest.Joined("b"))
 		m := memberOf(t, room, 1)
 		broadcast(t, room, []byte("before"))
-		require.NoError(t, room.Kick(m, "spam \x1b[31m"))
+		require.NoError(t, m.Kick("spam \x1b[31m"))
+		require.ErrorIs(t, m.Kick("again"), tcproom.ErrNotMember)
 		require.EqualValues(t, 5, broadcast(t, room, []byte("after")))
 		require.Equal(t, 1, room.Len())
 		require.Equal(t, "a", only(room).Name())
 		seen := a.Expect(roomtest.Message("*", "before"), roomtest.Left("b"), roomtest.Message("*", "after"))
 		require.EqualValues(t, 4, seen[1].Seq)
 		seen = b.Expect(roomtest.Message("*", "before"), roomtest.Goodbye())
-		require.Equal(t, "spam \x1b[31m", seen[1].Text)
-		require.Equal(t, io.EOF, b.AwaitEnd())
+		require.Equal(t, "spam \x1b[31m", seen[1].End.Text)
+		require.ErrorIs(t, b.AwaitEnd(), tcproom.ErrKicked)
 		require.Equal(t, seen[1], b.Events()[len(b.Events())-1])
 		err := left.next(t)
 		require.ErrorIs(t, err, tcproom.ErrKicked)
@@ -288,8 +294,8 @@ func TestP3JoinCut(t *testing.T) {
 		}
 		welcome := next(t, c)
 		require.Equal(t, tcproom.Welcome, welcome.Kind)
-		require.Equal(t, c.ID(), welcome.Members[len(welcome.Members)-1].ID, "its own join is the last before")
-		require.Equal(t, len(welcome.Members), welcome.Total)
+		require.Equal(t, c.ID(), welcome.Welcome.Members[len(welcome.Welcome.Members)-1].ID, "its own join is the last before")
+		require.Equal(t, len(welcome.Welcome.Members), welcome.Welcome.Total)
 		for n := range uint64(50) {
 			ev := next(t, c)
 			require.Equal(t, welcome.Seq+1+n, ev.Seq)
@@ -304,10 +310,10 @@ func TestP3JoinCut(t *testing.T) {
 func TestDirect(t *testing.T) {
 	ctx := testContext(t)
 	srv := roomtest.NewMemServer(t,
-		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{Name: c.Name()}, c.Send(ctx, []byte("in the handshake"))
+		tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			return tcproom.Identity{Name: n.Hello().Name}, n.Send(ctx, []byte("in the handshake"))
 		}),
-		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
+		tcproom.OnJoin(func(m *tcproom.Member) error { return m.Send(ctx, []byte("in OnJoin")) }),
 	)
 	a, b := srv.Join("a"), srv.Join("b")
 	greeting := []roomtest.Match{roomtest.Direct("in the handshake"), roomtest.Direct("in OnJoin")}
@@ -331,10 +337,10 @@ func TestDirect(t *testing.T) {
 func TestDirectBeforeTheWelcome(t *testing.T) {
 	ctx := testContext(t)
 	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}),
-		tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{}, c.Send(ctx, []byte("in the handshake"))
+		tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			return tcproom.Identity{}, n.Send(ctx, []byte("in the handshake"))
 		}),
-		tcproom.OnJoin(func(c *tcproom.Conn) error { return c.Send(ctx, []byte("in OnJoin")) }),
+		tcproom.OnJoin(func(m *tcproom.Member) error { return m.Send(ctx, []byte("in OnJoin")) }),
 	)
 	c := srv.Dial()
 	require.NotEmpty(t, c.ID())
@@ -348,16 +354,17 @@ func TestDirectBeforeTheWelcome(t *testing.T) {
 
 type key struct{}
 
-// TestConnContext: it carries the handshake's values, and ends with the cause.
-func TestConnContext(t *testing.T) {
+// TestMemberContext: it carries the handshake's values, and ends with the cause.
+func TestMemberContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
 		early := make(chan context.Context, 1)
 		parent, cancelParent := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
-		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left), tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			early <- c.Context()
-			return tcproom.Identity{Name: "ada", Context: parent}, nil
-		}))
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left),
+			tcproom.OnJoin(func(m *tcproom.Member) error { early <- m.Context(); return nil }),
+			tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
+				return tcproom.Identity{Name: "ada", Context: parent}, nil
+			}))
 		c := srv.Dial()
 		synctest.Wait()
 		m := memberOf(t, srv.Room, 0)
@@ -370,7 +377,7 @@ func TestConnContext(t *testing.T) {
 		require.NoError(t, m.Err())
 		derived, cancel := context.WithCancel(ctx)
 		defer cancel()
-		require.NoError(t, srv.Room.Kick(m, "why"))
+		require.NoError(t, m.Kick("why"))
 		for _, ctx := range []context.Context{ctx, derived, <-early, m.Context()} {
 			<-ctx.Done()
 			require.ErrorIs(t, context.Cause(ctx), tcproom.ErrKicked)
@@ -385,22 +392,62 @@ func TestConnContext(t *testing.T) {
 	})
 }
 
-// TestMembersClose: Close at the room's end ends that member with net.ErrClosed.
-func TestMembersClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		left := newCauses()
-		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left))
-		a, b := srv.Join("a"), srv.Join("b")
-		m := memberOf(t, srv.Room, 1)
-		require.NoError(t, m.Close())
-		require.NoError(t, m.Close())
-		b.Expect(roomtest.Goodbye())
-		require.Equal(t, io.EOF, b.AwaitEnd())
-		require.ErrorIs(t, left.next(t), net.ErrClosed)
-		a.Expect(roomtest.Joined("b"), roomtest.Left("b"))
-		_, err := m.Receive(testContext(t))
-		require.ErrorIs(t, err, tcproom.ErrReceive)
-	})
+// TestMemberContextEndsItsHooks: a hook that waits for its member's context returns
+// when the connection has ended or the room stops; if the member may resume, when the
+// room stops.
+func TestMemberContextEndsItsHooks(t *testing.T) {
+	for _, test := range []struct {
+		hook             string
+		sessions, breaks bool
+		want             error
+	}{
+		{"OnJoin", false, false, tcproom.ErrRoomClosed},
+		{"OnJoined", false, false, tcproom.ErrRoomClosed},
+		{"OnMessage", false, false, tcproom.ErrRoomClosed},
+		{"OnMessage", false, true, tcproom.ErrReset},
+		{"OnMessage", true, false, tcproom.ErrRoomClosed},
+		{"OnMessage", true, true, tcproom.ErrRoomClosed}, // detached when the room stops
+	} {
+		inBubble(fmt.Sprintf("%+v", test), t, func(t *testing.T) {
+			running, returned := make(chan struct{}, 1), make(chan error, 1)
+			hook := func(name string, m *tcproom.Member) {
+				if name == test.hook {
+					running <- struct{}{}
+					select {
+					case <-m.Context().Done():
+					case <-time.After(time.Hour):
+						t.Error("its context does not end")
+					}
+					returned <- context.Cause(m.Context())
+				}
+			}
+			opts := []tcproom.RoomOption{
+				tcproom.WithCodec(tcproom.JSON{}),
+				tcproom.OnJoin(func(m *tcproom.Member) error { hook("OnJoin", m); return nil }),
+				tcproom.OnJoined(func(m *tcproom.Member, _ uint64) { hook("OnJoined", m) }),
+				tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) { hook("OnMessage", m); return nil, nil }),
+			}
+			if test.sessions {
+				opts = append(opts, tcproom.WithSessions(tcproom.Sessions{}))
+			}
+			room := tcproom.New(opts...)
+			nc, _ := enter(t, room)
+			go io.Copy(io.Discard, nc)
+			io.WriteString(nc, `{"type":"hello"}`+"\n"+`{"type":"message","body":"hi"}`+"\n")
+			<-running
+			if test.breaks {
+				nc.Close()
+				broadcast(t, room, []byte("x")) // which shows it
+				synctest.Wait()
+				if test.sessions != (len(returned) == 0) {
+					t.Error("a member that may resume has left, or another has not")
+				}
+			}
+			err := room.Shutdown(testContext(t))
+			require.ErrorIs(t, <-returned, test.want)
+			require.NoError(t, err)
+		})
+	}
 }
 
 // TestFullRoom: one more than fits is refused in words, and the bound holds
@@ -423,7 +470,7 @@ func TestFullRoom(t *testing.T) {
 				return
 			}
 			var refused *tcproom.RefusedError
-			if !errors.As(err, &refused) || refused.Code != "full" {
+			if !errors.As(err, &refused) || refused.Cause != tcproom.ErrRoomFull {
 				t.Errorf("got %v", err)
 			}
 		})

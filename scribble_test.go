@@ -14,13 +14,13 @@ func TestP11BodyIsOnLoan(t *testing.T) {
 	scribble.Turn()
 	var kept []byte // by the conn's one goroutine
 	later := make(chan string, 1)
-	room := tcproom.New(tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+	room := tcproom.New(tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 		if kept == nil {
 			kept = body
 		} else {
 			later <- string(kept)
 		}
-		return nil
+		return nil, nil
 	}))
 	nc := dialRaw(t, serveTCP(t, room))
 	_, err := nc.Write([]byte("first message\nsecond message\n"))

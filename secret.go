@@ -1,57 +1,53 @@
 package tcproom
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 )
 
-// A Secret is a string that is not shown: package fmt, log/slog and the encoders of
-// JSON and XML write [redacted] for it, also where it stands in a struct, so that an
-// Event or a Hello may be logged. An empty one is shown as the empty string.
-// It compares like a string, and string(s) is what it holds.
-//
-// What asks a value for no methods shows it: package fmt for fields whose names are
-// not exported, and below a pointer for a verb that does not fit it, such as %s for a
-// *[Resume]; encoding/json for the keys of a map.
+// A Secret is a password or token. Packages fmt, log/slog, encoding/json and
+// encoding/xml write "[redacted]" for it, or nothing if it is empty, also if it stands
+// in a struct. But package fmt shows what stands in a field whose name is not exported
+// and, with a verb that no pointer has, such as %s, what is behind a pointer in a
+// struct; encoding/json shows a key of a map, and encoding/gob everything. string(s)
+// is what it holds; it compares like a string.
 type Secret string
 
 var (
 	_ fmt.Formatter  = Secret("")
 	_ slog.LogValuer = Secret("")
-	_ json.Marshaler = Secret("")
 )
 
-func (s Secret) shown() string {
+const redacted = "[redacted]"
+
+// String returns "[redacted]", or "" for an empty Secret.
+func (s Secret) String() string {
 	if s == "" {
 		return ""
 	}
-	return "[redacted]"
+	return redacted
 }
 
-// String returns "[redacted]", or "" for an empty s.
-func (s Secret) String() string { return s.shown() }
+// GoString returns what String does, as a Go string.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
 
-// GoString is String in quotes.
-func (s Secret) GoString() string { return fmt.Sprintf("%q", s.shown()) }
-
-// Format implements [fmt.Formatter] for all verbs, of which some would show a
-// string's bytes.
+// Format implements [fmt.Formatter] for all verbs, of which some would show the
+// bytes of a string.
 func (s Secret) Format(f fmt.State, verb rune) {
-	switch {
-	case verb == 'q', verb == 'v' && f.Flag('#'):
+	if verb == 'q' || verb == 'v' && f.Flag('#') {
 		io.WriteString(f, s.GoString())
-	default:
-		io.WriteString(f, s.shown())
+		return
 	}
+	io.WriteString(f, s.String())
 }
 
-// LogValue implements [slog.LogValuer].
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.shown()) }
+// LogValue returns what String does.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalJSON implements [json.Marshaler]. What it writes cannot be read back.
-func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.shown()) }
+// MarshalText returns what String does.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalText implements [encoding.TextMarshaler], as MarshalJSON does.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.shown()), nil }
+// MarshalJSON returns what String does, as a JSON string.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(s.GoString()), nil }

@@ -248,7 +248,7 @@ func TestTooManyLanes(t *testing.T) {
 	require.ErrorIs(t, room.Serve(l, framing(17)), tcproom.ErrTooManyLanes)
 	_, err := l.Accept()
 	require.ErrorIs(t, err, net.ErrClosed)
-	_, err = room.Join(framing(17))
+	_, err = room.Join(testContext(t), tcproom.Identity{}, framing(17))
 	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
 	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyLanes)
 	join(t, room)
@@ -262,7 +262,7 @@ func TestLanesAreFreed(t *testing.T) {
 		framing := tcproom.WithFraming(tcproom.Delimiter(fmt.Sprint("<", i, ">")))
 		c := join(t, room, framing)
 		if i%2 == 0 {
-			require.NoError(t, room.Kick(only(room), "next"))
+			require.NoError(t, only(room).Kick("next"))
 		}
 		c.Close()
 		gone.next(t) // it has no more use for its lane
@@ -279,7 +279,7 @@ func TestMaxPending(t *testing.T) {
 	rejected := newCauses()
 	room := tcproom.New(
 		tcproom.WithMaxPending(limit), tcproom.WithHandshakeTimeout(within),
-		tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+		tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 			n := inside.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
@@ -322,42 +322,6 @@ func TestMaxPending(t *testing.T) {
 	c.Close()
 }
 
-// closeCounts is a conn that notes what its room counts when it is closed.
-type closeCounts struct {
-	net.Conn
-	room   *tcproom.Room
-	counts chan tcproom.Stats
-}
-
-func (c *closeCounts) Close() error {
-	c.counts <- c.room.Stats()
-	return c.Conn.Close()
-}
-
-// TestRefusedIsCountedBeforeItIsClosed: a connection is pending, joined or
-// refused at any moment that its peer may know of.
-func TestRefusedIsCountedBeforeItIsClosed(t *testing.T) {
-	for name, opt := range map[string]tcproom.RoomOption{
-		"without a slot": tcproom.WithMaxPending(1), "in a slot": tcproom.WithMaxMembers(1),
-	} {
-		inBubble(name, t, func(t *testing.T) {
-			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), opt)
-			first, _ := enter(t, room)
-			if name == "in a slot" {
-				io.WriteString(first, `{"type":"hello"}`+"\n")
-			}
-			synctest.Wait()
-			here, there := net.Pipe()
-			go func() { io.Copy(io.Discard, here); here.Close() }()
-			second := &closeCounts{there, room, make(chan tcproom.Stats, 1)}
-			require.Error(t, room.ServeConn(second))
-			s := <-second.counts
-			require.EqualValues(t, 2, uint64(s.Pending)+s.Joined+s.Refused)
-			require.NoError(t, room.Close())
-		})
-	}
-}
-
 // TestMaxMembers: never one more, and who comes too late is told so.
 func TestMaxMembers(t *testing.T) {
 	checkGoroutines(t)
@@ -365,13 +329,13 @@ func TestMaxMembers(t *testing.T) {
 	var most, present atomic.Int64
 	room := tcproom.New(
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxMembers(limit), tcproom.WithMaxPending(2*comers),
-		tcproom.OnJoin(func(*tcproom.Conn) error {
+		tcproom.OnJoin(func(*tcproom.Member) error {
 			n := present.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
 			return nil
 		}),
-		tcproom.OnLeave(func(*tcproom.Conn, error) { present.Add(-1) }),
+		tcproom.OnLeave(func(*tcproom.Member, error) { present.Add(-1) }),
 	)
 	addr := serveTCP(t, room)
 	var wg sync.WaitGroup
@@ -385,7 +349,7 @@ func TestMaxMembers(t *testing.T) {
 			case err == nil:
 				in.Add(1)
 				t.Cleanup(func() { c.Close() })
-			case errors.As(err, &refused) && refused.Code == "full":
+			case errors.As(err, &refused) && refused.Cause == tcproom.ErrRoomFull:
 				full.Add(1)
 			default:
 				t.Errorf("refused with %v", err)
@@ -397,9 +361,9 @@ func TestMaxMembers(t *testing.T) {
 	require.EqualValues(t, comers-limit, full.Load())
 	require.Equal(t, limit, room.Len())
 	require.LessOrEqual(t, most.Load(), int64(limit))
-	_, err := room.Join()
+	_, err := room.Join(testContext(t), tcproom.Identity{})
 	require.ErrorIs(t, err, tcproom.ErrRoomFull)
-	require.NoError(t, room.Kick(only(room), "make room"))
+	require.NoError(t, only(room).Kick("make room"))
 	join(t, room) // at once: the leave is ordered
 	require.Equal(t, limit, room.Len())
 
@@ -420,7 +384,7 @@ func TestUniqueNames(t *testing.T) {
 	var refusing atomic.Bool
 	room := tcproom.New(
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithUniqueNames(true), tcproom.WithMaxPending(1000),
-		tcproom.OnJoin(func(*tcproom.Conn) error {
+		tcproom.OnJoin(func(*tcproom.Member) error {
 			if refusing.Load() {
 				return refuse
 			}
@@ -439,7 +403,7 @@ func TestUniqueNames(t *testing.T) {
 				var c *tcproom.Conn
 				var err error
 				if i%2 == 0 {
-					c, err = room.Join(ada)
+					c, err = room.Join(ctx, tcproom.Identity{}, ada)
 				} else {
 					c, err = tcproom.Dial(ctx, addr, tcproom.WithCodec(tcproom.JSON{}), ada)
 				}
@@ -449,7 +413,7 @@ func TestUniqueNames(t *testing.T) {
 					if won.Swap(c) != nil {
 						t.Error("two got the name")
 					}
-				case errors.Is(err, tcproom.ErrNameTaken), errors.As(err, &refused) && refused.Code == "name-taken":
+				case errors.Is(err, tcproom.ErrNameTaken), errors.As(err, &refused) && refused.Cause == tcproom.ErrNameTaken:
 					taken.Add(1)
 				default:
 					t.Error(err)
@@ -458,10 +422,10 @@ func TestUniqueNames(t *testing.T) {
 		}
 		wg.Wait()
 		require.EqualValues(t, 99, taken.Load())
-		require.NoError(t, room.Kick(only(room), "next"))
-		c, err := room.Join(ada)
+		require.NoError(t, only(room).Kick("next"))
+		c, err := room.Join(testContext(t), tcproom.Identity{}, ada)
 		require.NoError(t, err, "free again when the leave is ordered")
-		require.NoError(t, room.Kick(only(room), "next"))
+		require.NoError(t, only(room).Kick("next"))
 		c.Close()
 		won.Load().Close()
 	}
@@ -480,7 +444,7 @@ func TestGuestNames(t *testing.T) {
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithUniqueNames(true))
 	var names []string
 	for _, wish := range []string{"", "guest-3", "", "", "guest-1"} {
-		c, err := room.Join(tcproom.WithName(wish))
+		c, err := room.Join(testContext(t), tcproom.Identity{}, tcproom.WithName(wish))
 		if err != nil {
 			require.ErrorIs(t, err, tcproom.ErrNameTaken)
 			continue
@@ -502,20 +466,20 @@ func TestNameValidation(t *testing.T) {
 	}))
 	addr := serveTCP(t, room)
 	join(t, room, tcproom.WithName("a!strange~name"))
-	_, err := room.Join(tcproom.WithName("bob"))
+	_, err := room.Join(testContext(t), tcproom.Identity{}, tcproom.WithName("bob"))
 	require.ErrorIs(t, err, tcproom.ErrNameInvalid)
 	require.ErrorIs(t, err, own)
 	for _, name := range []string{"*", "a b", "a:b", "a\nb", "a\x00b", "a\u202eb", "a\xff"} {
-		_, err := room.Join(tcproom.WithName(name))
+		_, err := room.Join(testContext(t), tcproom.Identity{}, tcproom.WithName(name))
 		require.Error(t, err, "%q", name)
 		require.Equal(t, 1, room.Len())
 	}
 	_, err = tcproom.Dial(testContext(t), addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("bob"))
 	var refused *tcproom.RefusedError
 	require.ErrorAs(t, err, &refused)
-	require.Equal(t, "name-invalid", refused.Code)
+	require.Equal(t, tcproom.ErrNameInvalid, refused.Cause)
 	for _, id := range []tcproom.Identity{{Name: "a b"}, {Name: "*"}} {
-		room := tcproom.New(tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) { return id, nil }))
+		room := tcproom.New(tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) { return id, nil }))
 		here, served := pipe(room)
 		go io.Copy(io.Discard, here)
 		require.ErrorIs(t, <-served, tcproom.ErrNameInvalid)

@@ -52,9 +52,7 @@ func TestP16ResumeAfterARestart(t *testing.T) {
 	require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
 	bye := next(t, c)
 	require.Equal(t, tcproom.Goodbye, bye.Kind)
-	require.Equal(t, "closed", bye.Code)
-	require.False(t, bye.Final)
-	require.Equal(t, 1500*time.Millisecond, bye.RetryAfter)
+	require.Equal(t, &tcproom.EndError{Cause: tcproom.ErrRoomClosed, Text: bye.End.Text, RetryAfter: 1500 * time.Millisecond}, bye.End)
 
 	l, err := net.Listen("tcp", l.Addr().String())
 	require.NoError(t, err)
@@ -63,11 +61,11 @@ func TestP16ResumeAfterARestart(t *testing.T) {
 	announce(t, second, "new")
 	for _, seq := range []uint64{0, 1, last.Seq, 1 << 40} { // below and above where it is now
 		c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"),
-			tcproom.WithResume(tcproom.Resume{Token: welcome.Token, Epoch: welcome.Epoch, Seq: seq}))
+			tcproom.WithResume(tcproom.Resume{Token: welcome.Welcome.Token, Epoch: welcome.Welcome.Epoch, Seq: seq}))
 		w := next(t, c)
-		require.Equal(t, tcproom.Expired, w.Outcome)
-		require.NotEqual(t, welcome.Epoch, w.Epoch)
-		require.NotEqual(t, welcome.Token, w.Token)
+		require.Equal(t, tcproom.Expired, w.Welcome.Outcome)
+		require.NotEqual(t, welcome.Welcome.Epoch, w.Welcome.Epoch)
+		require.NotEqual(t, welcome.Welcome.Token, w.Welcome.Token)
 		require.NotEqual(t, welcome.From.ID, w.From.ID)
 		ev := next(t, c)
 		require.True(t, ev.History, "as for any newcomer")
@@ -122,14 +120,14 @@ func TestP8SessionsUnderChurn(t *testing.T) {
 	there := map[string]int{}
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 20}),
 		tcproom.WithSessions(tcproom.Sessions{Grace: 3 * time.Millisecond, Events: 500, Detached: 8}), tcproom.WithMaxPerAddress(1000), tcproom.WithUniqueNames(true),
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
+		tcproom.OnJoin(func(c *tcproom.Member) error {
 			joined.Add(1)
 			mu.Lock()
 			defer mu.Unlock()
 			there[c.ID()]++
 			return nil
 		}),
-		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 			mu.Lock()
 			n := there[c.ID()]
 			mu.Unlock()
@@ -138,10 +136,13 @@ func TestP8SessionsUnderChurn(t *testing.T) {
 			}
 			running.Add(1)
 			defer running.Add(-1)
-			c.Room().Post(c.Context(), c, body)
-			return nil
+			if rand.IntN(2) == 0 {
+				return body, nil
+			}
+			c.Post(c.Context(), body)
+			return nil, nil
 		}),
-		tcproom.OnLeave(func(c *tcproom.Conn, err error) {
+		tcproom.OnLeave(func(c *tcproom.Member, err error) {
 			left.Add(1)
 			mu.Lock()
 			defer mu.Unlock()
@@ -216,7 +217,7 @@ func churnSession(ctx context.Context, t *testing.T, room *tcproom.Room, addr st
 		if err != nil {
 			return
 		}
-		switch w.Outcome {
+		switch w.Welcome.Outcome {
 		case tcproom.Resumed, tcproom.ResumedGap:
 			if w.From.ID != id {
 				t.Errorf("resumed as %q, not %q", w.From.ID, id)
@@ -224,7 +225,7 @@ func churnSession(ctx context.Context, t *testing.T, room *tcproom.Room, addr st
 		default:
 			at.Seq = w.Seq
 		}
-		id, at.Token, at.Epoch = w.From.ID, w.Token, w.Epoch
+		id, at.Token, at.Epoch = w.From.ID, w.Welcome.Token, w.Welcome.Epoch
 		for range rng.IntN(5) {
 			c.Send(ctx, []byte("hi"))
 		}
@@ -243,7 +244,7 @@ func churnSession(ctx context.Context, t *testing.T, room *tcproom.Room, addr st
 			}
 		}
 		if m, ok := room.Member(id); ok && rng.IntN(3) == 0 {
-			go room.Kick(m, "churn")
+			go m.Kick("churn")
 		}
 		switch rng.IntN(4) {
 		case 0:
@@ -280,7 +281,7 @@ func TestP14Detached(t *testing.T) {
 		require.NoError(t, err)
 		var w tcproom.Event
 		require.NoError(t, tcproom.JSON{}.ParseEvent([]byte(line), &w), line)
-		tokens[i] = fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, string(w.Token), w.Epoch)
+		tokens[i] = fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, string(w.Welcome.Token), w.Welcome.Epoch)
 		if say != "" {
 			go io.WriteString(here, say)
 			for ack := ""; ack != fmt.Sprint(300); {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -56,47 +55,53 @@ func TestResumeBeforeTheJoin(t *testing.T) {
 // TestPostWhileTakenOver: what a hook posts is its member's, on whatever
 // connection that is when the message gets its place.
 func TestPostWhileTakenOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble("by Post", t, func(t *testing.T) {
 		posted := make(chan error, 1)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour),
-			tcproom.WithMaxMessage(1<<10), tcproom.WithWriteTimeout(time.Hour),
-			tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-				_, err := c.Room().Post(context.Background(), c, body)
-				posted <- err
-				return err
-			}))
-		bob := visits(t, srv, object{"name": "bob"})
-		bob.welcomed("joined")
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		require.Equal(t, "2 join ada", bob.short())
-		bob.nc.(*roomtest.Conn).In(roomtest.Stall())
-		body := bytes.Repeat([]byte("x"), 1<<10)
-		n := 0
-		for ; ; n++ {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, err := srv.Room.Broadcast(ctx, body)
-			cancel()
-			if err != nil {
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				break
-			}
-			require.Contains(t, ada.short(), "xx")
-		}
-		ada.say(object{"type": "message", "id": 1, "body": string(body)})
-		synctest.Wait()
-		require.Empty(t, posted, "it is held back")
-		v := visits(t, srv, resume(w, 2+n))
-		v.welcomed("resumed")
-		bob.nc.(*roomtest.Conn).In()
-		for range n {
-			require.Contains(t, bob.short(), "xx")
-		}
-		require.Equal(t, fmt.Sprintf("%d ada: %s", 3+n, body), bob.short())
+		postWhileTakenOver(t, posted, func(m *tcproom.Member, body []byte) ([]byte, error) {
+			_, err := m.Post(context.Background(), body)
+			posted <- err
+			return nil, err
+		})
 		require.NoError(t, <-posted)
-		v.say(object{"type": "message", "id": 1, "body": ""})
-		require.Equal(t, fmt.Sprintf("ack 1=%d", 3+n), v.short())
 	})
+	inBubble("by what it returns", t, func(t *testing.T) {
+		postWhileTakenOver(t, nil, func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil })
+	})
+}
+
+func postWhileTakenOver(t *testing.T, posted chan error, hook func(*tcproom.Member, []byte) ([]byte, error)) {
+	srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithSlowMembers(tcproom.Block(time.Hour)),
+		tcproom.WithMaxMessage(1<<10), tcproom.WithWriteTimeout(time.Hour), tcproom.OnMessage(hook))
+	bob := visits(t, srv, object{"name": "bob"})
+	bob.welcomed("joined")
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	require.Equal(t, "2 join ada", bob.short())
+	bob.nc.(*roomtest.Conn).In(roomtest.Stall())
+	body := bytes.Repeat([]byte("x"), 1<<10)
+	n := 0
+	for ; ; n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := srv.Room.Broadcast(ctx, body)
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			break
+		}
+		require.Contains(t, ada.short(), "xx")
+	}
+	ada.say(object{"type": "message", "id": 1, "body": string(body)})
+	synctest.Wait()
+	require.Empty(t, posted, "it is held back")
+	v := visits(t, srv, resume(w, 2+n))
+	v.welcomed("resumed")
+	bob.nc.(*roomtest.Conn).In()
+	for range n {
+		require.Contains(t, bob.short(), "xx")
+	}
+	require.Equal(t, fmt.Sprintf("%d ada: %s", 3+n, body), bob.short())
+	v.say(object{"type": "message", "id": 1, "body": ""})
+	require.Equal(t, fmt.Sprintf("ack 1=%d", 3+n), v.short())
 }
 
 // TestAckIsOfItsMessage: hooks of two connections of one member at once do
@@ -104,14 +109,14 @@ func TestPostWhileTakenOver(t *testing.T) {
 func TestAckIsOfItsMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var go1, go2 = make(chan bool), make(chan bool)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 			if string(body) == "drop" {
 				<-go2
-				return nil
+				return nil, nil
 			}
 			<-go1
-			_, err := c.Room().Post(context.Background(), c, body)
-			return err
+			_, err := c.Post(context.Background(), body)
+			return nil, err
 		}))
 		ada := visits(t, srv, nil)
 		w := ada.welcomed("joined")
@@ -130,37 +135,37 @@ func TestAckIsOfItsMessage(t *testing.T) {
 	})
 }
 
-// TestKickOfOneDetachedWhereACodecExits: whoever kicks may lose its goroutine
-// to a codec, and the member leaves all the same.
-func TestKickOfOneDetachedWhereACodecExits(t *testing.T) {
+// TestKickOfOneDetachedWhereACodecPanics: a codec that fails for the leave ends its
+// own member, and the member that was kicked leaves all the same.
+func TestKickOfOneDetachedWhereACodecPanics(t *testing.T) {
 	causes := newCauses()
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(causes.left))
 	addr := serveTCP(t, room)
 	ada := dialRaw(t, addr)
 	fmt.Fprintln(ada, `{"type":"hello"}`)
 	waitLen(t, room, 1)
-	join(t, room, tcproom.WithCodec(exitsOnLeave{}))
+	join(t, room, tcproom.WithCodec(panicsOnLeave{}))
 	ada.Close()
 	eventually(t, "detached", func() bool { return room.Stats().Detached == 1 })
-	var c *tcproom.Conn
+	var c *tcproom.Member
 	for m := range room.Members() {
 		if m.Name() == "guest-1" {
 			c = m
 		}
 	}
-	go room.Kick(c, "rude")
+	require.NoError(t, c.Kick("rude"))
 	for !errors.Is(causes.next(t), tcproom.ErrKicked) { // the other's is that its codec has failed
 	}
 	_, ok := room.Member(c.ID())
 	require.False(t, ok)
 }
 
-// exitsOnLeave ends the goroutine that lets it say a leave.
-type exitsOnLeave struct{ tcproom.Text }
+// panicsOnLeave is Text that cannot say a leave.
+type panicsOnLeave struct{ tcproom.Text }
 
-func (c exitsOnLeave) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+func (c panicsOnLeave) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 	if ev.Kind == tcproom.Leave {
-		runtime.Goexit()
+		panic("leave")
 	}
 	return c.Text.AppendEvent(dst, ev)
 }
@@ -201,7 +206,7 @@ func TestWhoBreaksARuleIsNotKept(t *testing.T) {
 		opt  tcproom.RoomOption
 		want error
 	}{
-		{"limiter", tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { return stingy{} }), tcproom.ErrRateLimited},
+		{"limiter", tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return stingy{} }), tcproom.ErrRateLimited},
 		{"framing", tcproom.WithFraming(cutShort{}), tcproom.ErrMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -231,31 +236,79 @@ func (f cutShort) SplitFrame(data []byte, limit int) (int, []byte, error) {
 	return f.Lines.SplitFrame(data, limit)
 }
 
-// TestWhoWasEndedDoesNotResume: a member that the room's program has ended,
-// or whose hook failed, is not saved by another connection.
+// TestWhoWasEndedDoesNotResume: a member that the room's program has ended, or whose
+// codec failed, is not saved by another connection, also while its hook still runs.
 func TestWhoWasEndedDoesNotResume(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan bool)
-		var left atomic.Int32
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			<-release
-			return nil
-		}), tcproom.OnLeave(func(*tcproom.Conn, error) { left.Add(1) }))
-		ada := visits(t, srv, nil)
+	inBubble("kicked", t, func(t *testing.T) {
+		room, release, left := roomOfSlowHook()
+		ada, _ := visitsOver(t, room, object{})
 		w := ada.welcomed("joined")
 		ada.say(object{"type": "message", "body": "slow"})
 		synctest.Wait()
-		c, _ := srv.Room.Member(w["id"].(string))
-		require.NoError(t, c.Close())
-		v := visits(t, srv, resume(w, 1))
+		m, _ := room.Member(w["id"].(string))
+		require.NoError(t, m.Kick("rude"))
+		v, _ := visitsOver(t, room, resume(w, 1))
 		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+		require.Zero(t, left.Load())
 		release <- true
-		require.Equal(t, "3 leave guest-1", v.short())
 		ada.nc.Close()
 		synctest.Wait()
 		require.EqualValues(t, 1, left.Load())
-		require.Equal(t, map[string]uint64{"ended": 1}, srv.Room.Stats().Left)
+		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrKicked: 1}, room.Stats().Left)
+		require.NoError(t, room.Close())
 	})
+	inBubble("its codec failed", t, func(t *testing.T) {
+		room, release, left := roomOfSlowHook()
+		ada, _ := visitsOver(t, room, object{}, tcproom.WithCodec(cannotSay{}))
+		w := ada.welcomed("joined")
+		ada.say(object{"type": "message", "body": "slow"})
+		synctest.Wait()
+		announce(t, room, "bomb")
+		v, _ := visitsOver(t, room, resume(w, 1))
+		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+		require.Zero(t, left.Load())
+		release <- true
+		require.Equal(t, "4 leave guest-1", v.short())
+		synctest.Wait() // while it has not read its end
+		require.Zero(t, left.Load())
+		ada.nc.Close()
+		synctest.Wait()
+		require.EqualValues(t, 1, left.Load())
+		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrUnframeable: 1}, room.Stats().Left)
+		require.NoError(t, room.Close())
+	})
+}
+
+// roomOfSlowHook returns a room with sessions whose OnMessage waits for release, and
+// how many OnLeave was called for.
+func roomOfSlowHook() (room *tcproom.Room, release chan bool, left *atomic.Int32) {
+	release, left = make(chan bool), new(atomic.Int32)
+	room = tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
+		tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
+			<-release
+			return nil, nil
+		}), tcproom.OnLeave(func(*tcproom.Member, error) { left.Add(1) }))
+	return room, release, left
+}
+
+// visitsOver is visits over one end of a pipe.
+func visitsOver(t testing.TB, room *tcproom.Room, hello object, opts ...tcproom.ConnOption) (*visit, <-chan error) {
+	t.Helper()
+	nc, served := enter(t, room, opts...)
+	v := &visit{t, nc, bufio.NewReader(nc)}
+	hello["type"] = "hello"
+	v.say(hello)
+	return v, served
+}
+
+// cannotSay is JSON that panics for one body.
+type cannotSay struct{ tcproom.JSON }
+
+func (c cannotSay) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if string(ev.Body) == "bomb" {
+		panic("bomb")
+	}
+	return c.JSON.AppendEvent(dst, ev)
 }
 
 // TestP4NoOnMessageAfterOnLeave: OnLeave is the last that is heard of a
@@ -265,12 +318,12 @@ func TestP4NoOnMessageAfterOnLeave(t *testing.T) {
 		inBubble(how, t, func(t *testing.T) {
 			release := make(chan bool)
 			var running, left atomic.Int32
-			srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+			srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 				running.Add(1)
 				defer running.Add(-1)
 				<-release
-				return nil
-			}), tcproom.OnLeave(func(*tcproom.Conn, error) {
+				return nil, nil
+			}), tcproom.OnLeave(func(*tcproom.Member, error) {
 				require.Zero(t, running.Load())
 				left.Add(1)
 			}))
@@ -286,7 +339,7 @@ func TestP4NoOnMessageAfterOnLeave(t *testing.T) {
 			case "goodbye":
 				v.say(object{"type": "goodbye"})
 			case "kick":
-				require.NoError(t, srv.Room.Kick(c, "rude"))
+				require.NoError(t, c.Kick("rude"))
 			}
 			synctest.Wait()
 			v.nc.Close()
@@ -307,7 +360,7 @@ func TestCloseInAHookThatWasTakenOver(t *testing.T) {
 		began := make(chan bool, 1)
 		closed := make(chan time.Duration, 1)
 		go1 := make(chan bool)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 			began <- true
 			<-go1
 			start := time.Now()
@@ -315,8 +368,8 @@ func TestCloseInAHookThatWasTakenOver(t *testing.T) {
 				t.Error(err)
 			}
 			closed <- time.Since(start)
-			return nil
-		}), tcproom.OnLeave(func(*tcproom.Conn, error) {}))
+			return nil, nil
+		}), tcproom.OnLeave(func(*tcproom.Member, error) {}))
 		ada := visits(t, srv, nil)
 		w := ada.welcomed("joined")
 		ada.say(object{"type": "message", "body": "stop"})
@@ -369,7 +422,7 @@ func TestAddressLimitAndResume(t *testing.T) {
 		defer c.Close()
 		ev, err := c.Receive(t.Context())
 		require.NoError(t, err)
-		elsewhere := resume(object{"token": string(ev.Token), "epoch": ev.Epoch}, ev.Seq)
+		elsewhere := resume(object{"token": string(ev.Welcome.Token), "epoch": ev.Welcome.Epoch}, ev.Seq)
 		require.Contains(t, visits(t, srv, elsewhere).short(), "too-many-from-address")
 		require.NoError(t, c.Err())
 		time.Sleep(10 * time.Second)
@@ -407,8 +460,9 @@ func TestEndOfGraceIsLogged(t *testing.T) {
 	})
 }
 
-// TestCloseOfOneDetached: the program's Close ends a member that is away.
-func TestCloseOfOneDetached(t *testing.T) {
+// TestKickOfOneDetached: a Member is one value over all connections, and a kick ends
+// it while it is away.
+func TestKickOfOneDetached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := newCauses()
 		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(causes.left))
@@ -417,21 +471,30 @@ func TestCloseOfOneDetached(t *testing.T) {
 		ada := visits(t, srv, object{"name": "ada"})
 		w := ada.welcomed("joined")
 		require.Equal(t, "2 join ada", bob.short())
-		old, _ := srv.Room.Member(w["id"].(string))
+		m, _ := srv.Room.Member(w["id"].(string))
+		ctx := m.Context()
 		ada.nc.Close()
 		synctest.Wait()
 		ada = visits(t, srv, resume(w, 2))
 		ada.welcomed("resumed")
-		require.NoError(t, old.Close()) // is over already
+		same, _ := srv.Room.Member(w["id"].(string))
+		require.Same(t, m, same)
+		require.NoError(t, m.Send(t.Context(), []byte("hi")))
+		require.Equal(t, "hi", ada.next()["body"])
 		ada.nc.Close()
 		synctest.Wait()
 		require.Equal(t, 1, srv.Room.Stats().Detached)
+		require.ErrorIs(t, m.Send(t.Context(), []byte("hi")), tcproom.ErrDetached)
+		require.NoError(t, m.Err())
+		require.NoError(t, ctx.Err())
 
-		c, _ := srv.Room.Member(w["id"].(string))
-		require.NoError(t, c.Close())
+		require.NoError(t, m.Kick("rude"))
 		require.Equal(t, "3 leave ada", bob.short())
-		require.Equal(t, net.ErrClosed, causes.next(t))
-		require.NoError(t, c.Close())
+		require.ErrorIs(t, causes.next(t), tcproom.ErrKicked)
+		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
+		require.Equal(t, m.Err(), context.Cause(ctx))
+		require.ErrorIs(t, m.Kick("rude"), tcproom.ErrNotMember)
+		require.ErrorIs(t, m.Send(t.Context(), []byte("hi")), tcproom.ErrNotMember)
 		visits(t, srv, resume(w, 2)).welcomed("expired")
 	})
 }
@@ -448,28 +511,20 @@ func TestHookThatFailsAfterItHasPosted(t *testing.T) {
 			var calls atomic.Int32
 			release := make(chan bool)
 			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
-				tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				tcproom.OnMessage(func(c *tcproom.Member, body []byte) ([]byte, error) {
 					calls.Add(1)
 					<-release
-					if _, err := c.Room().Post(context.Background(), c, body); err != nil {
-						return err
+					if _, err := c.Post(context.Background(), body); err != nil {
+						return nil, err
 					}
-					return fail()
+					return nil, fail()
 				}))
-			enters := func(hello object) *visit {
-				nc, _ := enter(t, room)
-				v := &visit{t, nc, bufio.NewReader(nc)}
-				v.say(hello)
-				return v
-			}
 			say := object{"type": "message", "id": 1, "body": "slow"}
-			ada := enters(object{"type": "hello"})
+			ada, _ := visitsOver(t, room, object{})
 			w := ada.welcomed("joined")
 			ada.say(say)
 			synctest.Wait()
-			hello := resume(w, 1)
-			hello["type"] = "hello"
-			ada = enters(hello)
+			ada, _ = visitsOver(t, room, resume(w, 1))
 			ada.welcomed("resumed")
 			ada.say(say)
 			synctest.Wait()

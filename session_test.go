@@ -109,129 +109,137 @@ func inBubble(name string, t *testing.T, fn func(t *testing.T)) {
 }
 
 func TestP16Resume(t *testing.T) {
-	inBubble("what was missed comes once, in order, and then what is live", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		bob.Expect(roomtest.Joined("ada"))
-		bob.Send("one")
-		require.Equal(t, "3 bob: one", ada.short())
+	inBubble("what was missed comes once, in order, and then what is live", t, resumeInOrder)
+	inBubble("before anything was seen, after an hour of quiet, twice in a row", t, resumeAgainAndAgain)
+	inBubble("a gap has exact numbers", t, resumeBehindAGap)
+	inBubble("own messages are not missed, but for an echo", t, resumeWithoutOwnMessages)
+	inBubble("what cannot be resumed", t, resumeImpossible)
+	inBubble("a token is its member's", t, resumeOfAnotherMember)
+	inBubble("a room without sessions knows none", t, resumeWithoutSessions)
+}
+
+func resumeInOrder(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{})
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	bob.Expect(roomtest.Joined("ada"))
+	bob.Send("one")
+	require.Equal(t, "3 bob: one", ada.short())
+	ada.nc.Close()
+	synctest.Wait()
+	bob.Send("two")
+	eve := srv.Join("eve")
+	eve.Leave()
+	bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
+
+	ada = visits(t, srv, resume(w, 3))
+	w2 := ada.welcomed("resumed")
+	require.Equal(t, w["id"], w2["id"])
+	require.Equal(t, "ada", w2["name"])
+	require.Equal(t, 6.0, w2["seq"])
+	for _, want := range []string{"4 bob: two", "5 join eve", "6 leave eve"} {
+		require.Equal(t, want, ada.short())
+	}
+	bob.Send("three")
+	require.Equal(t, "7 bob: three", ada.short())
+	bob.Refute(roomtest.Any(tcproom.Join, tcproom.Leave))
+	require.Equal(t, 2, srv.Room.Len())
+}
+
+func resumeAgainAndAgain(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: 2 * time.Hour})
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	for i := range 3 {
 		ada.nc.Close()
-		synctest.Wait()
-		bob.Send("two")
-		eve := srv.Join("eve")
-		eve.Leave()
-		bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
+		time.Sleep(time.Hour)
+		ada = visits(t, srv, resume(w, w["seq"].(float64)+float64(i)))
+		ada.welcomed("resumed")
+		bob.Send("hi")
+		require.Equal(t, fmt.Sprintf("%d bob: hi", 3+i), ada.short())
+	}
+	require.EqualValues(t, 3, srv.Room.Stats().Resumed)
+}
 
-		ada = visits(t, srv, resume(w, 3))
-		w2 := ada.welcomed("resumed")
-		require.Equal(t, w["id"], w2["id"])
-		require.Equal(t, "ada", w2["name"])
-		require.Equal(t, 6.0, w2["seq"])
-		for _, want := range []string{"4 bob: two", "5 join eve", "6 leave eve"} {
-			require.Equal(t, want, ada.short())
-		}
-		bob.Send("three")
-		require.Equal(t, "7 bob: three", ada.short())
-		bob.Refute(roomtest.Any(tcproom.Join, tcproom.Leave))
-		require.Equal(t, 2, srv.Room.Len())
-	})
+func resumeBehindAGap(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Events: 100})
+	bob := srv.Join("bob")
+	ada := visits(t, srv, nil)
+	w := ada.welcomed("joined")
+	ada.nc.Close()
+	synctest.Wait()
+	for i := range 250 {
+		bob.Send(fmt.Sprint(i))
+	}
+	ada = visits(t, srv, resume(w, 2))
+	ada.welcomed("gap")
+	require.Equal(t, "gap 3-152", ada.short())
+	for i := range 100 {
+		require.Equal(t, fmt.Sprintf("%d bob: %d", 153+i, 150+i), ada.short())
+	}
+}
 
-	inBubble("before anything was seen, after an hour of quiet, twice in a row", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: 2 * time.Hour})
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		for i := range 3 {
-			ada.nc.Close()
-			time.Sleep(time.Hour)
-			ada = visits(t, srv, resume(w, w["seq"].(float64)+float64(i)))
-			ada.welcomed("resumed")
-			bob.Send("hi")
-			require.Equal(t, fmt.Sprintf("%d bob: hi", 3+i), ada.short())
-		}
-		require.EqualValues(t, 3, srv.Room.Stats().Resumed)
-	})
-
-	inBubble("a gap has exact numbers", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Events: 100})
-		bob := srv.Join("bob")
+func resumeWithoutOwnMessages(t *testing.T) {
+	for _, echo := range []bool{false, true} {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithEcho(echo))
 		ada := visits(t, srv, nil)
 		w := ada.welcomed("joined")
+		ada.say(object{"type": "message", "body": "mine"})
+		synctest.Wait()
 		ada.nc.Close()
 		synctest.Wait()
-		for i := range 250 {
-			bob.Send(fmt.Sprint(i))
+		_, err := srv.Room.Broadcast(t.Context(), []byte("theirs"))
+		require.NoError(t, err)
+		ada = visits(t, srv, resume(w, 1))
+		ada.welcomed("resumed")
+		if echo {
+			require.Equal(t, "2 guest-1: mine", ada.short())
 		}
-		ada = visits(t, srv, resume(w, 2))
-		ada.welcomed("gap")
-		require.Equal(t, "gap 3-152", ada.short())
-		for i := range 100 {
-			require.Equal(t, fmt.Sprintf("%d bob: %d", 153+i, 150+i), ada.short())
-		}
-	})
+		require.Equal(t, "3 <nil>: theirs", ada.short())
+	}
+}
 
-	inBubble("own messages are not missed, but for an echo", t, func(t *testing.T) {
-		for _, echo := range []bool{false, true} {
-			srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithEcho(echo))
-			ada := visits(t, srv, nil)
-			w := ada.welcomed("joined")
-			ada.say(object{"type": "message", "body": "mine"})
-			synctest.Wait()
-			ada.nc.Close()
-			synctest.Wait()
-			_, err := srv.Room.Broadcast(t.Context(), []byte("theirs"))
-			require.NoError(t, err)
-			ada = visits(t, srv, resume(w, 1))
-			ada.welcomed("resumed")
-			if echo {
-				require.Equal(t, "2 guest-1: mine", ada.short())
-			}
-			require.Equal(t, "3 <nil>: theirs", ada.short())
-		}
-	})
+func resumeImpossible(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	ada.nc.Close()
 
-	inBubble("what cannot be resumed", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		ada.nc.Close()
+	v := visits(t, srv, resume(w, 2))
+	require.Equal(t, "refused"+"future"+"false", v.short())
+	v = visits(t, srv, resume(object{"token": w["token"], "epoch": "another"}, 1))
+	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+	v = visits(t, srv, resume(object{"token": strings.Repeat("A", 26), "epoch": w["epoch"]}, 1))
+	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	v = visits(t, srv, resume(w, 1))
+	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
+}
 
-		v := visits(t, srv, resume(w, 2))
-		require.Equal(t, "refused"+"future"+"false", v.short())
-		v = visits(t, srv, resume(object{"token": w["token"], "epoch": "another"}, 1))
-		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
-		v = visits(t, srv, resume(object{"token": strings.Repeat("A", 26), "epoch": w["epoch"]}, 1))
-		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		v = visits(t, srv, resume(w, 1))
-		require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
-	})
+func resumeOfAnotherMember(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithHandshake(func(_ context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
+		return tcproom.Identity{Name: string(c.Hello().Auth)}, nil
+	}))
+	ada := visits(t, srv, object{"auth": "ada"})
+	w := ada.welcomed("joined")
+	require.Equal(t, "ada", w["name"])
+	thief := resume(w, w["seq"])
+	thief["auth"] = "eve"
+	require.Equal(t, "refused"+"denied"+"false", visits(t, srv, thief).short())
+	back := resume(w, w["seq"])
+	back["auth"] = "ada"
+	visits(t, srv, back).welcomed("resumed")
+}
 
-	inBubble("a token is its member's", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			return tcproom.Identity{Name: string(c.Hello().Auth)}, nil
-		}))
-		ada := visits(t, srv, object{"auth": "ada"})
-		w := ada.welcomed("joined")
-		require.Equal(t, "ada", w["name"])
-		thief := resume(w, w["seq"])
-		thief["auth"] = "eve"
-		require.Equal(t, "refused"+"denied"+"false", visits(t, srv, thief).short())
-		back := resume(w, w["seq"])
-		back["auth"] = "ada"
-		visits(t, srv, back).welcomed("resumed")
-	})
-
-	inBubble("a room without sessions knows none", t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
-		v := visits(t, srv, resume(object{"token": "x", "epoch": "y"}, 1))
-		o := v.next()
-		require.Nil(t, o["outcome"])
-		require.Nil(t, o["token"])
-	})
+func resumeWithoutSessions(t *testing.T) {
+	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
+	v := visits(t, srv, resume(object{"token": "x", "epoch": "y"}, 1))
+	o := v.next()
+	require.Nil(t, o["outcome"])
+	require.Nil(t, o["token"])
 }
 
 // TestTakeOver: the newest connection wins, and the old one is told not to
@@ -240,8 +248,8 @@ func TestTakeOver(t *testing.T) {
 	inBubble("one after the other", t, func(t *testing.T) {
 		var joins, leaves atomic.Int32
 		srv := sessionServer(t, tcproom.Sessions{},
-			tcproom.OnJoin(func(c *tcproom.Conn) error { joins.Add(1); return nil }),
-			tcproom.OnLeave(func(c *tcproom.Conn, err error) { leaves.Add(1) }))
+			tcproom.OnJoin(func(c *tcproom.Member) error { joins.Add(1); return nil }),
+			tcproom.OnLeave(func(c *tcproom.Member, err error) { leaves.Add(1) }))
 		bob := srv.Join("bob")
 		old := visits(t, srv, object{"name": "ada"})
 		w := old.welcomed("joined")
@@ -280,7 +288,7 @@ func TestTakeOver(t *testing.T) {
 				if err != nil {
 					return // taken over before its welcome
 				}
-				if ev, err := c.Receive(context.Background()); err != nil || ev.Outcome != tcproom.Resumed {
+				if ev, err := c.Receive(context.Background()); err != nil || ev.Welcome.Outcome != tcproom.Resumed {
 					t.Error(ev, err)
 				}
 				t.Cleanup(func() { c.Close() })
@@ -293,218 +301,260 @@ func TestTakeOver(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	inBubble("who vanished leaves when it is over", t, func(t *testing.T) {
-		type left struct {
-			after time.Duration
-			cause error
-		}
-		start := time.Now()
-		leaves := make(chan left, 10)
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute},
-			tcproom.OnLeave(func(c *tcproom.Conn, err error) { leaves <- left{time.Since(start), err} }))
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		ada.welcomed("joined")
-		bob.Expect(roomtest.Joined("ada"))
-		ada.nc.Close()
-		synctest.Wait()
-		var end *tcproom.Conn
-		for c := range srv.Room.Members() {
-			if c.Name() == "ada" {
-				end = c
-			}
-		}
-		require.Equal(t, 2, srv.Room.Len())
-		require.Equal(t, 1, srv.Room.Stats().Detached)
-		require.ErrorIs(t, end.Send(t.Context(), []byte("hi")), tcproom.ErrDetached)
-		time.Sleep(time.Minute - 1)
-		bob.Refute(roomtest.Left("ada"))
-		time.Sleep(time.Nanosecond)
-		bob.Expect(roomtest.Left("ada"))
-		require.Equal(t, left{time.Minute, io.EOF}, <-leaves)
-		require.Equal(t, map[string]uint64{"left": 1}, srv.Room.Stats().Left)
-	})
+	inBubble("a member that vanished leaves when it is over", t, graceIsOver)
+	inBubble("a member that says goodbye, is kicked or breaks a rule leaves at once", t, leavesAtOnce)
+	inBubble("no more than so many", t, tooManyDetached)
+	inBubble("they count against the limits", t, detachedCount)
+	inBubble("a stop ends it", t, stopEndsGrace)
+}
 
-	inBubble("who says goodbye, is kicked or breaks a rule leaves at once", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
-		bob := srv.Join("bob")
-		for _, end := range []func(*visit, *tcproom.Conn){
-			func(v *visit, _ *tcproom.Conn) { v.say(object{"type": "goodbye"}) },
-			func(_ *visit, c *tcproom.Conn) { srv.Room.Kick(c, "rude") },
-			func(v *visit, _ *tcproom.Conn) { io.WriteString(v.nc, "nonsense\n") },
-			func(_ *visit, c *tcproom.Conn) { c.Close() },
-			func(v *visit, c *tcproom.Conn) { // kicked while it is away
-				v.nc.Close()
-				synctest.Wait()
-				require.NoError(t, srv.Room.Kick(c, "rude"))
-				require.ErrorIs(t, srv.Room.Kick(c, "rude"), tcproom.ErrNotMember)
-			},
-		} {
-			v := visits(t, srv, object{"name": "ada"})
-			w := v.welcomed("joined")
-			bob.Expect(roomtest.Joined("ada"))
-			c, ok := srv.Room.Member(w["id"].(string))
-			require.True(t, ok)
-			end(v, c)
-			bob.Expect(roomtest.Left("ada"))
-			require.Equal(t, 1, srv.Room.Len())
-			v = visits(t, srv, resume(w, w["seq"]))
-			v.welcomed("expired")
-			bob.Expect(roomtest.Any(tcproom.Join))
-			v.say(object{"type": "goodbye"})
-			bob.Await(roomtest.Any(tcproom.Leave))
+func graceIsOver(t *testing.T) {
+	type left struct {
+		after time.Duration
+		cause error
+	}
+	start := time.Now()
+	leaves := make(chan left, 10)
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute},
+		tcproom.OnLeave(func(c *tcproom.Member, err error) { leaves <- left{time.Since(start), err} }))
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	ada.welcomed("joined")
+	bob.Expect(roomtest.Joined("ada"))
+	ada.nc.Close()
+	synctest.Wait()
+	var end *tcproom.Member
+	for c := range srv.Room.Members() {
+		if c.Name() == "ada" {
+			end = c
 		}
-		require.EqualValues(t, 2, srv.Room.Stats().Left["kicked"])
-	})
+	}
+	require.Equal(t, 2, srv.Room.Len())
+	require.Equal(t, 1, srv.Room.Stats().Detached)
+	require.ErrorIs(t, end.Send(t.Context(), []byte("hi")), tcproom.ErrDetached)
+	time.Sleep(time.Minute - 1)
+	bob.Refute(roomtest.Left("ada"))
+	time.Sleep(time.Nanosecond)
+	bob.Expect(roomtest.Left("ada"))
+	leave := <-leaves
+	require.Equal(t, time.Minute, leave.after)
+	require.ErrorIs(t, leave.cause, io.EOF)
+	require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrLeft: 1}, srv.Room.Stats().Left)
+}
 
-	inBubble("no more than so many", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Detached: 2})
-		bob := srv.Join("bob")
-		for i := range 4 {
-			v := visits(t, srv, object{"name": fmt.Sprint("n", i)})
-			v.welcomed("joined")
-			bob.Expect(roomtest.Joined(fmt.Sprint("n", i)))
+func leavesAtOnce(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
+	bob := srv.Join("bob")
+	for _, end := range []func(*visit, *tcproom.Member){
+		func(v *visit, _ *tcproom.Member) { v.say(object{"type": "goodbye"}) },
+		func(_ *visit, c *tcproom.Member) { require.NoError(t, c.Kick("rude")) },
+		func(v *visit, _ *tcproom.Member) { io.WriteString(v.nc, "nonsense\n") },
+		func(v *visit, c *tcproom.Member) { // kicked while it is away
 			v.nc.Close()
 			synctest.Wait()
-			if i >= 2 {
-				bob.Expect(roomtest.Left(fmt.Sprint("n", i-2)))
-			}
-		}
-		require.Equal(t, 2, srv.Room.Stats().Detached)
-	})
+			require.NoError(t, c.Kick("rude"))
+			require.ErrorIs(t, c.Kick("rude"), tcproom.ErrNotMember)
+		},
+	} {
+		v := visits(t, srv, object{"name": "ada"})
+		w := v.welcomed("joined")
+		bob.Expect(roomtest.Joined("ada"))
+		c, ok := srv.Room.Member(w["id"].(string))
+		require.True(t, ok)
+		end(v, c)
+		bob.Expect(roomtest.Left("ada"))
+		require.Equal(t, 1, srv.Room.Len())
+		v = visits(t, srv, resume(w, w["seq"]))
+		v.welcomed("expired")
+		bob.Expect(roomtest.Any(tcproom.Join))
+		v.say(object{"type": "goodbye"})
+		bob.Await(roomtest.Any(tcproom.Leave))
+	}
+	require.EqualValues(t, 2, srv.Room.Stats().Left[tcproom.ErrKicked])
+}
 
-	inBubble("they count against the limits", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithMaxMembers(2), tcproom.WithMaxPerAddress(1), tcproom.WithUniqueNames(true))
-		from := func(source string, hello object) *visit {
-			nc, err := srv.Net.DialFrom(t.Context(), source, srv.Addr)
-			require.NoError(t, err)
-			v := &visit{t, nc, bufio.NewReader(nc)}
-			t.Cleanup(func() { nc.Close() })
-			o := object{"type": "hello"}
-			for k, x := range hello {
-				o[k] = x
-			}
-			v.say(o)
-			return v
-		}
-		ada := from("10.0.0.1", object{"name": "ada"})
-		w := ada.welcomed("joined")
-		ada.nc.Close()
+func tooManyDetached(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Detached: 2})
+	bob := srv.Join("bob")
+	for i := range 4 {
+		v := visits(t, srv, object{"name": fmt.Sprint("n", i)})
+		v.welcomed("joined")
+		bob.Expect(roomtest.Joined(fmt.Sprint("n", i)))
+		v.nc.Close()
 		synctest.Wait()
-		require.Contains(t, from("10.0.0.5", object{"name": "ada"}).short(), "name-taken")
-		require.Contains(t, from("10.0.0.1", nil).short(), "too-many-from-address")
-		bob := from("10.0.0.2", object{"name": "bob"})
-		bob.welcomed("joined")
-		require.Contains(t, from("10.0.0.3", nil).short(), "full")
+		if i >= 2 {
+			bob.Expect(roomtest.Left(fmt.Sprint("n", i-2)))
+		}
+	}
+	require.Equal(t, 2, srv.Room.Stats().Detached)
+}
 
-		back := from("10.0.0.4", resume(w, w["seq"]))
-		back.welcomed("resumed")
-		require.Equal(t, "2 join bob", back.short())
-		back.nc.Close()
-		time.Sleep(time.Minute)
-		require.Equal(t, "3 leave ada", bob.short())
-		from("10.0.0.1", object{"name": "ada"}).welcomed("joined")
-	})
+func detachedCount(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, tcproom.WithMaxMembers(2), tcproom.WithMaxPerAddress(1), tcproom.WithUniqueNames(true))
+	from := func(source string, hello object) *visit {
+		nc, err := srv.Net.DialFrom(t.Context(), source, srv.Addr)
+		require.NoError(t, err)
+		v := &visit{t, nc, bufio.NewReader(nc)}
+		t.Cleanup(func() { nc.Close() })
+		o := object{"type": "hello"}
+		for k, x := range hello {
+			o[k] = x
+		}
+		v.say(o)
+		return v
+	}
+	ada := from("10.0.0.1", object{"name": "ada"})
+	w := ada.welcomed("joined")
+	ada.nc.Close()
+	synctest.Wait()
+	require.Contains(t, from("10.0.0.5", object{"name": "ada"}).short(), "name-taken")
+	require.Contains(t, from("10.0.0.1", nil).short(), "too-many-from-address")
+	bob := from("10.0.0.2", object{"name": "bob"})
+	bob.welcomed("joined")
+	require.Contains(t, from("10.0.0.3", nil).short(), "full")
 
-	inBubble("a stop ends it", t, func(t *testing.T) {
-		var causes []error
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(func(_ *tcproom.Conn, err error) { causes = append(causes, err) }))
-		visits(t, srv, nil).nc.Close()
-		synctest.Wait()
-		require.Equal(t, 1, srv.Room.Stats().Detached)
-		require.NoError(t, srv.Room.Shutdown(t.Context()))
-		require.Equal(t, []error{tcproom.ErrRoomClosed}, causes)
-		require.Zero(t, srv.Room.Len())
-	})
+	back := from("10.0.0.4", resume(w, w["seq"]))
+	back.welcomed("resumed")
+	require.Equal(t, "2 join bob", back.short())
+	back.nc.Close()
+	time.Sleep(time.Minute)
+	require.Equal(t, "3 leave ada", bob.short())
+	from("10.0.0.1", object{"name": "ada"}).welcomed("joined")
+}
+
+func stopEndsGrace(t *testing.T) {
+	var causes []error
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(func(_ *tcproom.Member, err error) { causes = append(causes, err) }))
+	visits(t, srv, nil).nc.Close()
+	synctest.Wait()
+	require.Equal(t, 1, srv.Room.Stats().Detached)
+	require.NoError(t, srv.Room.Shutdown(t.Context()))
+	require.Equal(t, []error{tcproom.ErrRoomClosed}, causes)
+	require.Zero(t, srv.Room.Len())
+}
+
+// sayNumbered sends a numbered message.
+func (v *visit) sayNumbered(id int, body string) {
+	v.t.Helper()
+	v.say(object{"type": "message", "id": id, "body": body})
+}
+
+// posts are the two ways in which a hook posts a message: by itself, and by what it
+// returns.
+var posts = []func(*tcproom.Member, []byte) ([]byte, error){
+	func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil },
+	func(m *tcproom.Member, body []byte) ([]byte, error) {
+		_, err := m.Post(context.Background(), body)
+		return nil, err
+	},
 }
 
 func TestNumberedMessages(t *testing.T) {
-	say := func(v *visit, id int, body string) { v.say(object{"type": "message", "id": id, "body": body}) }
+	inBubble("each is acknowledged, and taken once", t, ackOfEach)
+	inBubble("a hook decides what they become", t, ackOfHook)
+	inBubble("a hook that outlives its connection posts for the member", t, hookOutlivesOne)
+	inBubble("a hook that outlives two connections posts once", t, hookOutlivesTwo)
+	inBubble("what a hook could not post comes again", t, hookFailsAndMessageComesAgain)
+	inBubble("acks that nobody reads hold the sender back", t, acksNobodyReads)
+}
 
-	inBubble("each is acknowledged, and taken once", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{})
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		bob.Expect(roomtest.Joined("ada"))
-		say(ada, 1, "one")
-		require.Equal(t, "ack 1=3", ada.short())
-		say(ada, 5, "five")
-		ada.nc.Close() // before it has seen the ack
-		synctest.Wait()
-		ada = visits(t, srv, resume(w, 2))
-		ada.welcomed("resumed")
-		say(ada, 5, "five")
-		say(ada, 1, "one")
-		say(ada, 6, "six")
-		for _, want := range []string{"ack 5=4", "ack 1=3", "ack 6=5"} {
-			require.Equal(t, want, ada.short())
+func ackOfEach(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{})
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	bob.Expect(roomtest.Joined("ada"))
+	ada.sayNumbered(1, "one")
+	require.Equal(t, "ack 1=3", ada.short())
+	ada.sayNumbered(5, "five")
+	ada.nc.Close() // before it has seen the ack
+	synctest.Wait()
+	ada = visits(t, srv, resume(w, 2))
+	ada.welcomed("resumed")
+	ada.sayNumbered(5, "five")
+	ada.sayNumbered(1, "one")
+	ada.sayNumbered(6, "six")
+	for _, want := range []string{"ack 5=4", "ack 1=3", "ack 6=5"} {
+		require.Equal(t, want, ada.short())
+	}
+	bob.Expect(roomtest.Message("ada", "one"), roomtest.Message("ada", "five"), roomtest.Message("ada", "six"))
+	bob.Refute(roomtest.Any())
+}
+
+func ackOfHook(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+		so := append([]byte("so "), body...)
+		switch string(body) {
+		case "drop":
+			return nil, nil
+		case "post":
+			_, err := m.Post(m.Context(), so)
+			return nil, err
+		case "both":
+			_, err := m.Post(m.Context(), so)
+			return body, err
 		}
-		bob.Expect(roomtest.Message("ada", "one"), roomtest.Message("ada", "five"), roomtest.Message("ada", "six"))
-		bob.Refute(roomtest.Any())
-	})
+		return so, nil
+	}))
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	ada.welcomed("joined")
+	ada.sayNumbered(1, "drop")
+	ada.sayNumbered(2, "it")
+	ada.sayNumbered(2, "it")
+	ada.sayNumbered(3, "post")
+	ada.sayNumbered(3, "post")
+	ada.sayNumbered(4, "both")
+	ada.sayNumbered(4, "both")
+	for _, want := range []string{"ack 1=<nil>", "ack 2=3", "ack 2=3", "ack 3=4", "ack 3=4", "ack 4=6", "ack 4=6"} {
+		require.Equal(t, want, ada.short())
+	}
+	bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "so it"), roomtest.Message("ada", "so post"),
+		roomtest.Message("ada", "so both"), roomtest.Message("ada", "both"))
+	bob.Refute(roomtest.Any())
+}
 
-	inBubble("a hook decides what they become", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			if string(body) == "drop" {
-				return nil
-			}
-			_, err := c.Room().Post(c.Context(), c, append([]byte("so "), body...))
-			return err
-		}))
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		ada.welcomed("joined")
-		say(ada, 1, "drop")
-		say(ada, 2, "it")
-		say(ada, 2, "it")
-		for _, want := range []string{"ack 1=<nil>", "ack 2=3", "ack 2=3"} {
-			require.Equal(t, want, ada.short())
-		}
-		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "so it"))
-		bob.Refute(roomtest.Any())
-	})
-
-	inBubble("a hook that outlives its connection posts for the member", t, func(t *testing.T) {
+func hookOutlivesOne(t *testing.T) {
+	for _, post := range posts {
 		entered, release := make(chan bool), make(chan bool)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 			entered <- true
 			<-release
-			_, err := c.Room().Post(context.Background(), c, body)
-			return err
+			return post(m, body)
 		}))
 		bob := srv.Join("bob")
 		ada := visits(t, srv, object{"name": "ada"})
 		w := ada.welcomed("joined")
-		say(ada, 1, "slow")
+		ada.sayNumbered(1, "slow")
 		<-entered
 		v := visits(t, srv, resume(w, 2))
 		v.welcomed("resumed")
-		say(v, 1, "slow")
+		v.sayNumbered(1, "slow")
 		synctest.Wait()
 		release <- true
 		require.Equal(t, "ack 1=3", v.short())
 		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
 		bob.Refute(roomtest.Any())
-	})
+	}
+}
 
-	inBubble("a hook that outlives two connections posts once", t, func(t *testing.T) {
+func hookOutlivesTwo(t *testing.T) {
+	for _, post := range posts {
 		entered, release := make(chan bool, 2), make(chan bool)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 			entered <- true
 			<-release
-			_, err := c.Room().Post(context.Background(), c, body)
-			return err
+			return post(m, body)
 		}))
 		bob := srv.Join("bob")
 		ada := visits(t, srv, object{"name": "ada"})
 		w := ada.welcomed("joined")
-		say(ada, 1, "slow")
+		ada.sayNumbered(1, "slow")
 		<-entered
 		for range 2 {
 			ada = visits(t, srv, resume(w, 2))
 			ada.welcomed("resumed")
-			say(ada, 1, "slow")
+			ada.sayNumbered(1, "slow")
 			synctest.Wait()
 		}
 		require.Empty(t, entered, "hooks of one member do not overlap")
@@ -512,51 +562,58 @@ func TestNumberedMessages(t *testing.T) {
 		require.Equal(t, "ack 1=3", ada.short())
 		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
 		bob.Refute(roomtest.Any())
-	})
+	}
+}
 
-	inBubble("what a hook could not post comes again", t, func(t *testing.T) {
-		entered, release := make(chan bool, 1), make(chan bool)
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			entered <- true
-			<-release
-			_, err := c.Room().Post(c.Context(), c, body)
-			return err
-		}))
-		bob := srv.Join("bob")
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		say(ada, 1, "slow")
-		<-entered
-		v := visits(t, srv, resume(w, 2))
-		v.welcomed("resumed")
-		say(v, 1, "slow")
-		release <- true // that of a connection which has ended
-		<-entered
-		release <- true
-		require.Equal(t, "ack 1=3", v.short())
-		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
-		bob.Refute(roomtest.Any())
-	})
-
-	inBubble("acks that nobody reads hold back who sends", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithWriteTimeout(time.Minute))
-		ada := visits(t, srv, nil)
-		ada.welcomed("joined")
-		ada.nc.(*roomtest.Conn).In(roomtest.Stall())
-		sent := 0
-		for {
-			ada.nc.SetWriteDeadline(time.Now().Add(time.Second))
-			if _, err := fmt.Fprintf(ada.nc, `{"type":"message","id":%d,"body":""}`+"\n", sent+1); err != nil {
-				break
-			}
-			sent++
+func hookFailsAndMessageComesAgain(t *testing.T) {
+	entered, release := make(chan bool, 1), make(chan bool)
+	calls := 0 // by the hooks of one member, which do not overlap
+	srv := sessionServer(t, tcproom.Sessions{}, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+		calls++
+		ctx, cancel := context.WithCancel(m.Context())
+		defer cancel()
+		entered <- true
+		<-release
+		if calls == 1 {
+			cancel()
 		}
-		// What is acknowledged stands in the kernel's buffer and 64 KiB of the
-		// room's, and what is not read in buffers too.
-		require.Less(t, sent, 20000)
-		time.Sleep(2 * time.Minute)
-		require.Equal(t, 1, srv.Room.Stats().Detached, "the write timeout ends it")
-	})
+		_, err := m.Post(ctx, body)
+		return nil, err
+	}))
+	bob := srv.Join("bob")
+	ada := visits(t, srv, object{"name": "ada"})
+	w := ada.welcomed("joined")
+	ada.sayNumbered(1, "slow")
+	<-entered
+	v := visits(t, srv, resume(w, 2))
+	v.welcomed("resumed")
+	v.sayNumbered(1, "slow")
+	release <- true // the hook of a connection that was taken over
+	<-entered
+	release <- true
+	require.Equal(t, "ack 1=3", v.short())
+	bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "slow"))
+	bob.Refute(roomtest.Any())
+}
+
+func acksNobodyReads(t *testing.T) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithWriteTimeout(time.Minute))
+	ada := visits(t, srv, nil)
+	ada.welcomed("joined")
+	ada.nc.(*roomtest.Conn).In(roomtest.Stall())
+	sent := 0
+	for {
+		ada.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		if _, err := fmt.Fprintf(ada.nc, `{"type":"message","id":%d,"body":""}`+"\n", sent+1); err != nil {
+			break
+		}
+		sent++
+	}
+	// What is acknowledged stands in the kernel's buffer and 64 KiB of the
+	// room's, and what is not read in buffers too.
+	require.Less(t, sent, 20000)
+	time.Sleep(2 * time.Minute)
+	require.Equal(t, 1, srv.Room.Stats().Detached, "the write timeout ends it")
 }
 
 // TestP16ResumeUnderResets: nothing is lost, doubled or out of order for
@@ -650,10 +707,10 @@ func loseAndResume(ctx context.Context, srv *roomtest.Server, rng *rand.Rand, re
 					ready <- true
 					life = 1
 					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
-				} else if ev.Outcome != tcproom.Resumed {
-					return fmt.Errorf("outcome %q", ev.Outcome)
+				} else if ev.Welcome.Outcome != tcproom.Resumed {
+					return fmt.Errorf("outcome %q", ev.Welcome.Outcome)
 				}
-				at.Token, at.Epoch = ev.Token, ev.Epoch
+				at.Token, at.Epoch = ev.Welcome.Token, ev.Welcome.Epoch
 				opts = []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(at)}
 				continue
 			case tcproom.Message:

@@ -20,27 +20,29 @@ import (
 // slowIn returns the options of a room in which the named hook calls fn.
 func slowIn(hook string, fn func()) []tcproom.RoomOption {
 	switch hook {
-	case "Handshake":
-		return []tcproom.RoomOption{tcproom.Handshake(func(context.Context, *tcproom.Conn) (tcproom.Identity, error) {
+	case "WithHandshake":
+		return []tcproom.RoomOption{tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 			fn()
 			return tcproom.Identity{Name: "ada"}, nil
 		})}
 	case "WithNameValidator":
 		return []tcproom.RoomOption{tcproom.WithNameValidator(func(string) error { fn(); return nil })}
 	case "WithRate":
-		return []tcproom.RoomOption{tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter { fn(); return nil })}
+		return []tcproom.RoomOption{tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { fn(); return nil })}
 	case "Limiter of WithRate":
 		return []tcproom.RoomOption{limited(waitFunc(func(context.Context, int) error { fn(); return nil }))}
 	case "OnJoin":
-		return []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Conn) error { fn(); return nil })}
+		return []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { fn(); return nil })}
+	case "OnJoined":
+		return []tcproom.RoomOption{tcproom.OnJoined(func(*tcproom.Member, uint64) { fn() })}
 	case "OnMessage":
-		return []tcproom.RoomOption{tcproom.OnMessage(func(*tcproom.Conn, []byte) error { fn(); return nil })}
+		return []tcproom.RoomOption{tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { fn(); return nil, nil })}
 	case "OnLeave":
-		return []tcproom.RoomOption{tcproom.OnLeave(func(*tcproom.Conn, error) { fn() })}
+		return []tcproom.RoomOption{tcproom.OnLeave(func(*tcproom.Member, error) { fn() })}
 	case "OnReject":
-		return []tcproom.RoomOption{tcproom.WithMaxMembers(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
+		return []tcproom.RoomOption{tcproom.WithMaxMembers(1), tcproom.OnReject(func(*tcproom.Newcomer, error) { fn() })}
 	case "OnReject without a slot":
-		return []tcproom.RoomOption{tcproom.WithMaxPending(1), tcproom.OnReject(func(net.Addr, error) { fn() })}
+		return []tcproom.RoomOption{tcproom.WithMaxPending(1), tcproom.OnReject(func(*tcproom.Newcomer, error) { fn() })}
 	}
 	panic(hook)
 }
@@ -51,8 +53,8 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 		hook  string
 		after time.Duration // until it is named; 0: never
 	}{
-		{"Handshake", 8 * time.Second}, {"WithNameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter of WithRate", 0},
-		{"OnJoin", time.Second}, {"OnMessage", time.Second}, {"OnLeave", time.Second},
+		{"WithHandshake", 8 * time.Second}, {"WithNameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter of WithRate", 0},
+		{"OnJoin", time.Second}, {"OnJoined", time.Second}, {"OnMessage", time.Second}, {"OnLeave", time.Second},
 		{"OnReject", time.Second}, {"OnReject without a slot", time.Second},
 	} {
 		for _, takes := range []time.Duration{test.after - 1, test.after + 1, 3 * test.after, time.Hour} {
@@ -78,6 +80,7 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 							io.WriteString(nc, `{"type":"hello","name":"ada"}`+"\n"+`{"type":"message","body":"hi"}`+"\n")
 						}
 						if !strings.HasPrefix(test.hook, "OnReject") {
+							synctest.Wait() // or what is sent to it may fail before the hook runs
 							nc.Close()
 							return
 						}
@@ -120,7 +123,7 @@ func TestF36SlowOnEventIsNamed(t *testing.T) {
 		var lines logLines
 		here, there := net.Pipe()
 		heard := make(chan string, 10)
-		c := tcproom.NewConn(here, tcproom.WithLogger(lines.logger()), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+		c := tcproom.NewConn(here, tcproom.WithLogger(lines.logger()), tcproom.OnEvent(func(ev tcproom.Event) {
 			if string(ev.Body) == "slow" {
 				time.Sleep(2 * time.Second)
 			}
@@ -145,10 +148,10 @@ func TestF36SlowOnEventIsNamed(t *testing.T) {
 func TestQuickHooksAreNotNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
-		room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+		room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 			d, err := time.ParseDuration(string(body))
 			time.Sleep(d)
-			return err
+			return nil, err
 		}))
 		nc, served := pipe(room)
 		go func() {
@@ -175,9 +178,9 @@ func (badHandler) Handle(_ context.Context, r slog.Record) error {
 // TestSlowHookAndBadHandler: a log handler that panics is not the end of the program.
 func TestSlowHookAndBadHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		room := tcproom.New(tcproom.WithLogger(slog.New(badHandler{})), tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
+		room := tcproom.New(tcproom.WithLogger(slog.New(badHandler{})), tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
 			time.Sleep(2 * time.Second)
-			return c.Send(context.Background(), []byte("done"))
+			return nil, m.Send(context.Background(), []byte("done"))
 		}))
 		nc, served := pipe(room)
 		fmt.Fprint(nc, "hi\n")

@@ -2,29 +2,14 @@ package tcproom
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
-	"math"
 	"net"
-	"os"
 	"strings"
 	"time"
-
-	"example.com/tcproom/internal/fanout"
 )
 
-const (
-	// quiet is how long an ending conn may go without taking a byte, unless
-	// WithPatience says something else.
-	quiet = 500 * time.Millisecond
-	// lingers bounds the end of a conn whose room goes on.
-	lingers = 5 * time.Second
-	// closeTimeout bounds how long Close waits for what it has cut.
-	closeTimeout = 5 * time.Second
-	// glance is how often an ending conn is looked at.
-	glance = 100 * time.Millisecond
-)
+// closeTimeout bounds how long Close waits for what it has cut.
+const closeTimeout = 5 * time.Second
 
 // Shutdown stops the room in good order: it stops accepting, refuses what has
 // not joined, writes to each member what was ordered before the call, says
@@ -61,7 +46,7 @@ func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 // everything that Shutdown waits for, except hooks that were running when it
 // was called, so that a hook may call it. Such a hook is followed, on the same
 // goroutine, by the one call of [OnLeave] or [OnReject] that tells of the end of
-// its conn, which therefore may begin after Close has returned; no other hook
+// its connection, which therefore may begin after Close has returned; no other hook
 // does. [Room.Done] tells when those have returned too. What does not end within
 // 5 seconds is named in a [*StopError].
 func (r *Room) Close() error {
@@ -87,16 +72,16 @@ func (r *Room) stop(state roomState) {
 	}
 	first := r.state == roomOpen
 	r.state = state
-	acceptors, conns := make([]*acceptor, 0, len(r.acceptors)), make([]*Conn, 0, len(r.conns))
+	acceptors, links := make([]*acceptor, 0, len(r.acceptors)), make([]*link, 0, len(r.links))
 	for a := range r.acceptors {
 		acceptors = append(acceptors, a)
 		r.wg.Add(1) // for closing it
 	}
-	for c := range r.conns {
-		conns = append(conns, c)
+	for l := range r.links {
+		links = append(links, l)
 	}
-	for r.detached.first != nil {
-		r.dismissLocked(r.detached.first, ErrRoomClosed)
+	for m, _, ok := r.detached.First(); ok; m, _, ok = r.detached.First() {
+		r.dismissLocked(m, ErrRoomClosed, ErrRoomClosed)
 	}
 	r.expireLater()
 	r.releasedLocked()
@@ -105,9 +90,9 @@ func (r *Room) stop(state roomState) {
 	for _, a := range acceptors {
 		go a.close()
 	}
-	for _, c := range conns {
-		if c.end(ErrRoomClosed); state == roomClosed {
-			c.abort()
+	for _, l := range links {
+		if l.end(ErrRoomClosed); state == roomClosed {
+			l.abort()
 		}
 	}
 	r.fan.Wake()
@@ -153,17 +138,13 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
 	}
-	for c := range r.conns {
-		addrs = append(addrs, c.RemoteAddr())
-		e.Stuck = append(e.Stuck, c.stuckLocked())
+	for l := range r.links {
+		addrs = append(addrs, l.RemoteAddr())
+		e.Stuck = append(e.Stuck, l.stuckLocked())
 	}
 	accepting := make(map[*acceptor]bool)
 	for a := range r.acceptors {
 		accepting[a] = true
-	}
-	for rej := range r.rejects {
-		addrs = append(addrs, rej.addr)
-		e.Stuck = append(e.Stuck, StuckConn{Hook: hookNames[hookOnReject]})
 	}
 	r.mu.Unlock()
 	for i, addr := range addrs {
@@ -178,271 +159,30 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	return e
 }
 
-// stuckLocked says where c is stuck, but for its address.
-func (c *Conn) stuckLocked() StuckConn {
-	s := StuckConn{Hook: hookNames[c.hook.Load()]}
-	if c.cur != nil {
-		s.Member = c.member()
+// stuckLocked says where l is stuck, but for its address.
+func (l *link) stuckLocked() StuckConn {
+	s := StuckConn{Hook: hookNames[l.running.hook()]}
+	for other := range l.room.links { // or it waits for a hook of its member
+		if s.Hook == "" && l.member != nil && other.member == l.member {
+			s.Hook = hookNames[other.running.hook()]
+		}
+	}
+	if l.cur != nil {
+		s.Member = l.member.info
 	}
 	return s
 }
 
-// connect makes the two halves of c, over the transport as it is now.
-func (c *Conn) connect(f *fanout.Fan) {
-	src, sink := fanout.NewSource(c.nc), f.NewSink(c.nc, (*sinkOwner)(c), c.cfg.writeTimeout)
-	c.mu.Lock()
-	c.src, c.sink = src, sink
-	aborted := c.aborted
-	c.mu.Unlock()
-	if aborted {
-		sink.Close()
-	}
-}
-
-// abort cuts c, which has ended: nothing more is written, and the connection
-// is closed without waiting. Its own goroutine does the rest.
-func (c *Conn) abort() {
-	c.mu.Lock()
-	c.aborted = true
-	sink := c.sink
-	c.mu.Unlock()
-	if sink != nil {
-		sink.Close()
-	}
-	switch beneath(c.nc).(type) {
-	case *net.TCPConn, *net.UnixConn:
-		c.reset()
-	default:
-		go c.reset() // the user's Close; c's own goroutine waits for it
-	}
-}
-
-// beneath returns what a TLS connection runs over: its own Close may wait to
-// say so to the peer.
-func beneath(nc net.Conn) net.Conn {
-	if tc, ok := nc.(*tls.Conn); ok {
-		nc = tc.NetConn()
-	}
-	if door, ok := nc.(*tlsDoor); ok {
-		return door.Conn
-	}
-	return nc
-}
-
-// drop closes the transport. All callers return when that is done.
-func (c *Conn) drop() {
-	c.dropOnce(func() { c.nc.Close() })
-}
-
-// dropOnce closes the transport by the function of the first call. It is no
-// sync.Once, under whose lock it would be a user's Close that runs.
-func (c *Conn) dropOnce(closeIt func()) {
-	c.mu.Lock()
-	first := c.dropped == nil
-	if first {
-		c.dropped = make(chan struct{})
-	}
-	dropped := c.dropped
-	c.mu.Unlock()
-	if !first {
-		<-dropped
-		return
-	}
-	defer close(dropped)
-	closeIt()
-}
-
-// reset closes the transport so that the kernel keeps nothing of it.
-func (c *Conn) reset() {
-	c.dropOnce(func() {
-		nc := beneath(c.nc)
-		if l, ok := nc.(interface{ SetLinger(sec int) error }); ok {
-			l.SetLinger(0)
-		}
-		nc.Close()
-	})
-}
-
-// farewell writes what c has still to get and the reason of its end, as far
-// as it takes that, and closes the connection.
-func (r *Room) farewell(c *Conn, cause error) {
-	defer c.drop()
-	if c.sink == nil {
-		return
-	}
-	defer r.leaveLane(c)
-	defer c.sink.Close()
-	if c.sink.Err() != nil || broke(cause) {
-		c.sink.Close()
-		c.reset()
-		return
-	}
-	peerLeft := cause == io.EOF || cause == io.ErrUnexpectedEOF
-	if !peerLeft {
-		c.sayLast(cause)
-	}
-	patience, limit := r.patienceWith(c)
-	if !c.drain(patience, limit) {
-		c.sink.Close()
-		r.noteCut(c, cause) // when nothing more is taken
-		c.reset()
-		return
-	}
-	if c.closeWrite() && !peerLeft {
-		c.discard(patience, limit)
-	}
-}
-
-// broke reports whether cause says that nothing can be written any more. What
-// a hook returned says so only of conns of its own.
-func broke(cause error) bool {
-	switch cause.(type) {
-	case *HookError, *refusal:
-		return false
-	}
-	return errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset)
-}
-
-// noteCut notes what c, which was a member when the room began to stop, did
+// noteCut notes what l, which carried a member when the room began to stop, did
 // not get.
-func (r *Room) noteCut(c *Conn, cause error) {
+func (r *Room) noteCut(l *link, cause error) {
+	if !errors.Is(cause, ErrRoomClosed) || l.cur == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !errors.Is(cause, ErrRoomClosed) || c.cur == nil {
-		return
-	}
-	r.cut = append(r.cut, CutMember{Member: c.member(), Missed: c.cur.Missed() + c.sink.Unwritten()})
-}
-
-// sayLast gives c its last event, where its codec has one.
-func (c *Conn) sayLast(cause error) {
-	ev := Event{Kind: Goodbye, Time: time.Now(), Text: reasonOf(cause), Code: codeOf(cause)}
-	ev.Final = final[ev.Code]
-	if c.cur == nil {
-		ev.Kind = Refused
-	}
-	if s := c.room.cfg.sessions; s != nil && !ev.Final {
-		ev.RetryAfter = s.RetryAfter
-	}
-	b, err := encodeApart(&c.cfg.limits, &ev)
-	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
-		b = c.lastWords
-	}
-	if err != nil || len(b) == 0 {
-		return
-	}
-	if c.cur != nil {
-		c.cur.Insert(b, math.MaxInt)
-	} else {
-		c.sink.Queue(b, maxShaken+len(b))
-	}
-}
-
-// reasonOf returns what a peer is told of a cause, for people.
-func reasonOf(cause error) string {
-	var kick *kickError
-	if errors.As(cause, &kick) {
-		return kick.reason
-	}
-	var hook *HookError
-	if errors.As(cause, &hook) {
-		if hook.Err != nil {
-			return plain(hook.Err)
-		}
-		return "internal error"
-	}
-	if cause == net.ErrClosed {
-		return "closed by the room"
-	}
-	return plain(cause)
+	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: l.cur.Missed() + l.sink.Unwritten()})
 }
 
 // plain is an error's text without the package's name.
 func plain(err error) string { return strings.ReplaceAll(err.Error(), "tcproom: ", "") }
-
-// A tide tells whether a conn still moves: it is over when nothing has
-// changed for as long as the patience with it lasts, or all of limit is used up.
-//
-// A peer that reads looks no different from one that is dead as long as its
-// window is closed, which it opens when it has freed a good part of its buffer:
-// its kernel answers either way, so TCP_INFO says no more than the send queue.
-type tide struct {
-	patience      patience
-	limit         time.Duration
-	started, seen time.Time
-	still         time.Duration
-	mark          [3]int64
-}
-
-func newTide(c *Conn, p patience, limit time.Duration) *tide {
-	now := time.Now()
-	return &tide{patience: p, limit: limit, started: now, seen: now, mark: c.tideMark()}
-}
-
-func (t *tide) over(c *Conn) bool { return t.look(time.Now(), c.tideMark()) }
-
-// look notes how c is now, and reports whether it is over. What went by since
-// the last look counts as no more than one glance: while this process did not
-// run, nobody can have moved as far as it knows.
-func (t *tide) look(now time.Time, mark [3]int64) bool {
-	t.still += min(now.Sub(t.seen), glance)
-	t.seen = now
-	if mark != t.mark {
-		t.mark, t.still = mark, 0
-	}
-	return t.still >= t.patience() || t.limit > 0 && now.Sub(t.started) >= t.limit
-}
-
-// tideMark is different when c has moved.
-func (c *Conn) tideMark() [3]int64 {
-	unsent, _ := fanout.Unsent(c.nc)
-	mark := [3]int64{c.sink.Written(), int64(unsent), 0}
-	if c.cur != nil {
-		mark[2] = int64(c.cur.Missed())
-	}
-	return mark
-}
-
-// drain waits until everything is written and reports whether it was. It gives
-// up when nothing moves for as long as p says or, if limit is not 0, after limit.
-func (c *Conn) drain(p patience, limit time.Duration) bool {
-	done := c.sink.Finish()
-	select {
-	case <-done:
-		return c.sink.Err() == nil
-	default:
-	}
-	tide := newTide(c, p, limit)
-	t := time.NewTicker(glance)
-	defer t.Stop()
-	for {
-		select {
-		case <-done:
-			return c.sink.Err() == nil
-		case <-t.C:
-			if tide.over(c) {
-				return false
-			}
-		}
-	}
-}
-
-// closeWrite closes the sending half, if the transport has one.
-func (c *Conn) closeWrite() bool {
-	nc, ok := c.nc.(interface{ CloseWrite() error })
-	return ok && nc.CloseWrite() == nil
-}
-
-// discard reads away until the peer closes too, so that the close that follows
-// does not destroy what is on its way. It gives up as drain does.
-func (c *Conn) discard(p patience, limit time.Duration) {
-	tide := newTide(c, p, limit)
-	for {
-		c.nc.SetReadDeadline(time.Now().Add(glance))
-		_, err := c.src.Read(len(c.src.Held()) + 4<<10)
-		c.src.Consume(len(c.src.Held()))
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) || tide.over(c) {
-			return
-		}
-	}
-}

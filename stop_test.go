@@ -44,11 +44,11 @@ func TestHandshakeTimeout(t *testing.T) {
 				opts := []tcproom.RoomOption{
 					tcproom.WithHandshakeTimeout(7 * time.Second),
 					tcproom.OnReject(causes.rejected),
-					tcproom.OnJoin(func(*tcproom.Conn) error { t.Error("OnJoin was called"); return nil }),
-					tcproom.OnLeave(func(*tcproom.Conn, error) { t.Error("OnLeave was called") }),
+					tcproom.OnJoin(func(*tcproom.Member) error { t.Error("OnJoin was called"); return nil }),
+					tcproom.OnLeave(func(*tcproom.Member, error) { t.Error("OnLeave was called") }),
 				}
 				if test.hook {
-					opts = append(opts, tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+					opts = append(opts, tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 						<-ctx.Done()
 						return tcproom.Identity{}, ctx.Err()
 					}))
@@ -157,7 +157,7 @@ func TestWriteTimeoutOverTLS(t *testing.T) {
 				require.NoError(t, err)
 				synctest.Wait()
 				if kick {
-					require.NoError(t, room.Kick(only(room), "enough"))
+					require.NoError(t, only(room).Kick("enough"))
 					require.ErrorIs(t, <-served, tcproom.ErrKicked)
 					require.Less(t, time.Since(start), time.Second)
 				} else {
@@ -177,7 +177,7 @@ func TestBlockMaxWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const maxWait = 2 * time.Second
 		room := tcproom.New(
-			tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(maxWait), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000),
+			tcproom.WithSlowMembers(tcproom.Block(maxWait)), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000),
 		)
 		_, served := pipe(room)
 		reader, _ := pipe(room)
@@ -203,7 +203,7 @@ func TestBlockMaxWait(t *testing.T) {
 func TestBroadcastHeldBackIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		room := tcproom.New(
-			tcproom.WithSlowMembers(tcproom.Block), tcproom.WithMaxWait(time.Hour), tcproom.WithBacklog(1),
+			tcproom.WithSlowMembers(tcproom.Block(time.Hour)), tcproom.WithBacklog(1),
 			tcproom.WithMaxMessage(1000), tcproom.WithWriteTimeout(time.Hour),
 		)
 		_, served := pipe(room)
@@ -452,7 +452,7 @@ func TestP10LastWords(t *testing.T) {
 			// Whatever it says is dropped, so that all it gets is counted below.
 			room := tcproom.New(
 				tcproom.WithSocketBuffers(64<<10, 64<<10),
-				tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return nil }),
+				tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, nil }),
 				tcproom.OnLeave(left.left),
 			)
 			var opts []tcproom.ConnOption
@@ -527,7 +527,7 @@ func TestP10LastWords(t *testing.T) {
 
 // TestKickedLastWords is the same for one who is kicked: the reason arrives.
 func TestKickedLastWords(t *testing.T) {
-	room := tcproom.New(tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return nil }))
+	room := tcproom.New(tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, nil }))
 	addr := serveTCP(t, room)
 	for range 50 {
 		nc := dialRaw(t, addr)
@@ -540,7 +540,7 @@ func TestKickedLastWords(t *testing.T) {
 			}
 		})
 		waitLen(t, room, 1)
-		require.NoError(t, room.Kick(only(room), "too loud"))
+		require.NoError(t, only(room).Kick("too loud"))
 		b, err := io.ReadAll(nc)
 		require.NoError(t, err)
 		require.Equal(t, "* goodbye: too loud\n", string(b))
@@ -613,11 +613,11 @@ func TestAfterTheEnd(t *testing.T) {
 				}
 			}
 			room := tcproom.New(
-				tcproom.Handshake(func(context.Context, *tcproom.Conn) (id tcproom.Identity, err error) { hook(); return }),
-				tcproom.OnJoin(func(*tcproom.Conn) error { hook(); return nil }),
-				tcproom.OnMessage(func(*tcproom.Conn, []byte) error { hook(); return nil }),
-				tcproom.OnLeave(func(*tcproom.Conn, error) { hook() }),
-				tcproom.OnReject(func(net.Addr, error) { hook() }),
+				tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (id tcproom.Identity, err error) { hook(); return }),
+				tcproom.OnJoin(func(*tcproom.Member) error { hook(); return nil }),
+				tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { hook(); return nil, nil }),
+				tcproom.OnLeave(func(*tcproom.Member, error) { hook() }),
+				tcproom.OnReject(func(*tcproom.Newcomer, error) { hook() }),
 			)
 			addr := serveTCP(t, room)
 			var flood sync.WaitGroup
@@ -658,15 +658,14 @@ func TestAfterTheEnd(t *testing.T) {
 			_, err := room.Broadcast(ctx, []byte("x"))
 			require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 			if m != nil {
-				_, err = room.Post(ctx, m, []byte("x"))
+				_, err = m.Post(ctx, []byte("x"))
 				require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 				require.Error(t, m.Send(ctx, []byte("x")))
 				require.Error(t, m.Err())
 				require.Error(t, m.Context().Err())
-				require.Error(t, room.Kick(m, "x"))
-				require.NoError(t, m.Close())
+				require.Error(t, m.Kick("x"))
 			}
-			_, err = room.Join()
+			_, err = room.Join(testContext(t), tcproom.Identity{})
 			require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 			here, there := net.Pipe()
 			require.ErrorIs(t, room.ServeConn(there), tcproom.ErrRoomClosed)
@@ -849,7 +848,7 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 		inBubble(how, t, func(t *testing.T) {
 			causes, stopped := newCauses(), make(chan error, 1)
 			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
-				tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
+				tcproom.OnLeave(func(c *tcproom.Member, cause error) {
 					if causes.left(c, cause); how == "the stop in OnLeave" {
 						stopped <- c.Room().Close()
 					}
@@ -865,7 +864,7 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, 1, room.Stats().Detached)
 			if how != "the stop" {
-				require.NoError(t, room.Kick(c, "rude"))
+				require.NoError(t, c.Kick("rude"))
 				require.ErrorIs(t, causes.next(t), tcproom.ErrKicked)
 			}
 			if how != "the stop in OnLeave" {
@@ -1013,7 +1012,7 @@ func descriptors(t testing.TB) int {
 func TestNothingIsLeft(t *testing.T) {
 	goroutines, fds := runtime.NumGoroutine(), descriptors(t)
 	server, client := testTLS()
-	st := newStage(t, "OnMessage", func(*stage, *tcproom.Conn) error { panic("hook") }, tcproom.WithMaxPending(10000))
+	st := newStage(t, "OnMessage", func(*stage, subject) error { panic("hook") }, tcproom.WithMaxPending(10000))
 	// What newStage's serve waits for is only there at the end of the test.
 	secure, plain := listen(t, "tcp"), listen(t, "unix")
 	var serving sync.WaitGroup
@@ -1059,7 +1058,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 		},
 		func() { // in memory
-			if c, err := st.room.Join(); err == nil {
+			if c, err := st.room.Join(ctx, tcproom.Identity{}); err == nil {
 				c.Send(ctx, []byte("hi"))
 				c.Close()
 			}
@@ -1075,7 +1074,7 @@ func TestNothingIsLeft(t *testing.T) {
 		func() { // is kicked, and does not read
 			if c, err := tcproom.Dial(ctx, st.addr, json); err == nil {
 				if m, ok := st.room.Member(c.ID()); ok {
-					st.room.Kick(m, "no")
+					m.Kick("no")
 				}
 				c.Close()
 			}

@@ -32,9 +32,8 @@ func TestClientsInAStorm(t *testing.T) {
 	})
 	t.Run("in virtual time, with a hook", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			srv := roomtest.NewMemServer(t, append(sessions, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-				_, err := c.Room().Post(c.Context(), c, body)
-				return err
+			srv := roomtest.NewMemServer(t, append(sessions, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+				return body, nil
 			}))...)
 			storm{srv: srv, dial: srv.Net.Dial, clients: 20, resets: 20}.blow(t)
 		})
@@ -72,7 +71,7 @@ func (s storm) blow(t *testing.T) {
 		defer sailors[i].Close()
 		ev, err := sailors[i].Receive(testContext(t))
 		require.NoError(t, err)
-		require.Equal(t, tcproom.Joined, ev.Outcome)
+		require.Equal(t, tcproom.Joined, ev.Welcome.Outcome)
 	}
 	began := time.Now()
 	var talking, hearing sync.WaitGroup
@@ -172,8 +171,8 @@ func (a *sailor) hear(t *testing.T, last *atomic.Uint64) {
 		case tcproom.Lost:
 			a.losses.Add(1)
 		case tcproom.Welcome:
-			if ev.Outcome != tcproom.Resumed {
-				t.Errorf("a welcome with outcome %q", ev.Outcome)
+			if ev.Welcome.Outcome != tcproom.Resumed {
+				t.Errorf("a welcome with outcome %q", ev.Welcome.Outcome)
 			}
 		case tcproom.Message, tcproom.Join:
 			a.heard = append(a.heard, ev)

@@ -16,8 +16,8 @@ import (
 )
 
 // certNames is a Handshake hook that takes the name from the client's certificate.
-func certNames(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-	return tcproom.Identity{Name: c.TLS().VerifiedChains[0][0].Subject.CommonName}, nil
+func certNames(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+	return tcproom.Identity{Name: n.TLS().VerifiedChains[0][0].Subject.CommonName}, nil
 }
 
 // TestF61ClientCertificates: who shows none, or one of another authority, never
@@ -25,7 +25,7 @@ func certNames(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
 func TestF61ClientCertificates(t *testing.T) {
 	ca, other := newAuthority(), newAuthority()
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected), tcproom.Handshake(certNames), tcproom.WithTLS(&tls.Config{
+	room := tcproom.New(tcproom.OnReject(rejected.rejected), tcproom.WithHandshake(certNames), tcproom.WithTLS(&tls.Config{
 		Certificates: []tls.Certificate{ca.issue("localhost")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool,
 	}))
 	addr := serveTCP(t, room)
@@ -166,14 +166,14 @@ func TestTLSEndsCleanly(t *testing.T) {
 		end  func(t *testing.T, room *tcproom.Room, nc *tls.Conn)
 		want error
 	}{
-		{"kick", nil, func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { room.Kick(only(room), "bye") }, tcproom.ErrKicked},
+		{"kick", nil, func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { only(room).Kick("bye") }, tcproom.ErrKicked},
 		{"shutdown", nil, func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { go room.Shutdown(testContext(t)) }, tcproom.ErrRoomClosed},
 		{"half-close", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) { nc.CloseWrite() }, nil},
 		{"bad input", []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			io.WriteString(nc, strings.Repeat("x", 1000))
 		}, tcproom.ErrFrameTooLarge},
 		{"idle", []tcproom.RoomOption{tcproom.WithIdleTimeout(50 * time.Millisecond)}, func(*testing.T, *tcproom.Room, *tls.Conn) {}, tcproom.ErrIdleTimeout},
-		{"refused", []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Conn) error { return fmt.Errorf("no") })}, nil, nil},
+		{"refused", []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return fmt.Errorf("no") })}, nil, nil},
 		{"half-close without a close_notify", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			nc.NetConn().(*recordsTLS).Conn.(*net.TCPConn).CloseWrite() // which crypto/tls takes for one between two records
 		}, nil},
@@ -205,7 +205,7 @@ func TestTLSEndsCleanly(t *testing.T) {
 			if err := gone.next(t); test.end == nil {
 				require.ErrorContains(t, err, "no")
 			} else if test.want == nil {
-				require.Equal(t, io.EOF, err)
+				require.ErrorIs(t, err, io.EOF)
 			} else {
 				require.ErrorIs(t, err, test.want)
 			}

@@ -73,9 +73,9 @@ func serveTCPRoom(c *control) error {
 
 func serveSwallow(c *control) error {
 	var swallowed atomic.Uint64
-	room := tcproom.New(append(slices.Clone(roomOptions), tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+	room := tcproom.New(append(slices.Clone(roomOptions), tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 		swallowed.Add(1)
-		return nil
+		return nil, nil
 	}))...)
 	c.members, c.swallowed = room.Len, swallowed.Load
 	return c.serveRooms(func(l net.Listener) error { return room.Serve(l) })

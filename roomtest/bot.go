@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/probe"
 )
 
 // A Bot follows the rules that [Server.Bot] or [Server.Answer] gave it, one at a
@@ -261,7 +262,7 @@ func (b *Bot) attendRoom() bool {
 // hear follows the first rule of a kind that matches ev.
 func (b *Bot) hear(kind ruleKind, ev *tcproom.Event) {
 	switch {
-	case b.isRoom && ev.From == tcproom.Member{}, b.s.bots.has(ev.From.Name), b.s.rec.isBots(ev):
+	case b.isRoom && ev.From == tcproom.MemberInfo{}, b.s.bots.has(ev.From.Name), b.s.rec.isBots(ev):
 		return
 	}
 	for i, r := range b.rules {
@@ -350,39 +351,40 @@ func (b *Bot) say(body []byte) (err error) {
 }
 
 // tell sends body from the room to one member alone, if it is still there.
-func (b *Bot) tell(to tcproom.Member, body []byte) error {
-	c, ok, err := b.matched(to)
+func (b *Bot) tell(to tcproom.MemberInfo, body []byte) error {
+	m, ok, err := b.matched(to)
 	if !ok {
 		return err
 	}
 	ctx, cancel := b.patiently()
 	defer cancel()
-	err = c.Send(ctx, body)
-	if c.Err() != nil {
+	conn := probe.Link(m)
+	err = m.Send(ctx, body)
+	if conn.Err() != nil {
 		return nil
 	}
 	return b.undelivered(ctx, err)
 }
 
-func (b *Bot) kick(who tcproom.Member, reason string) error {
-	c, ok, err := b.matched(who)
+func (b *Bot) kick(who tcproom.MemberInfo, reason string) error {
+	m, ok, err := b.matched(who)
 	if !ok {
 		return err
 	}
-	if err := b.s.Room.Kick(c, reason); !errors.Is(err, tcproom.ErrNotMember) {
+	if err := m.Kick(reason); !errors.Is(err, tcproom.ErrNotMember) {
 		return err
 	}
 	return nil
 }
 
-// matched returns the room's end of a member that a rule has matched, if that
-// is still there and the bot does not sleep.
-func (b *Bot) matched(m tcproom.Member) (c *tcproom.Conn, ok bool, err error) {
-	if m.ID == "" {
+// matched returns the member that a rule has matched, if it is still there and the
+// bot does not sleep.
+func (b *Bot) matched(info tcproom.MemberInfo) (m *tcproom.Member, ok bool, err error) {
+	if info.ID == "" {
 		return nil, false, errors.New("the rule matched nothing that a member did: there is nobody to do that to")
 	}
-	c, ok = b.s.Room.Member(m.ID)
-	return c, ok && !b.silent, nil
+	m, ok = b.s.Room.Member(info.ID)
+	return m, ok && !b.silent, nil
 }
 
 // patiently returns a context for what the room may not take at once.

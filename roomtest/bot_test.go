@@ -60,7 +60,7 @@ func TestBotAnswersEveryFramingAndCodec(t *testing.T) {
 					t.Parallel()
 					srv := in.new(t, tcproom.WithFraming(framing), tcproom.WithCodec(codec))
 					srv.Bot("echo", On(Any(tcproom.Message), Echo()))
-					ada := srv.Watch(srv.Dial(tcproom.WithName("ada")))
+					ada := srv.Watch(srv.Dial())
 					ada.Send("hi")
 					ada.Expect(Message("", "hi"))
 				})
@@ -111,9 +111,9 @@ func TestBotsDoNotHearEachOther(t *testing.T) {
 // echoes itself for ever; what it broadcasts for others is matched.
 func TestBotsDoNotHearThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
-			_, err := c.Room().Broadcast(c.Context(), append([]byte("x: "), body[:min(len(body), 9)]...))
-			return err
+		srv := NewMemServer(t, tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+			_, err := m.Room().Broadcast(m.Context(), append([]byte("x: "), body[:min(len(body), 9)]...))
+			return nil, err
 		}))
 		srv.Bot("b", On(Any(tcproom.Message), Echo()))
 		srv.Bot("c", On(MessageLike("", "b|hi"), Say("c heard $0")))
@@ -278,7 +278,7 @@ func TestRoomAnswers(t *testing.T) {
 	ada.Expect(Message("*", "heard by ada, who asks for !all"))
 	ada.Send("!out")
 	ada.Expect(Goodbye())
-	require.ErrorIs(t, ada.AwaitEnd(), io.EOF)
+	require.ErrorIs(t, ada.AwaitEnd(), tcproom.ErrKicked)
 	bob.Await(Message("ada", "!out"))
 	bob.Expect(Left("ada"), Message("*", "bye ada"))
 	room.Do(Say("$from$1 end"))
@@ -381,8 +381,8 @@ func TestWhatABotCannotDoFailsTheTest(t *testing.T) {
 		`bot "*": GoSilent(): that is for bots`,
 		`bot "*": WakeUp(): that is for bots`,
 		`bot "*": Flood(3, "xxx`,
-		`bot "b": Join(): tcproom: the room refused the connection: "room is full"`,
-		`bot "c" cannot join: tcproom: the room refused the connection: "room is full"`,
+		`bot "b": Join(): tcproom: the connection was refused: "room is full"`,
+		`bot "c" cannot join: tcproom: the connection was refused: "room is full"`,
 		`a bot wants a name`,
 		`Kick: no member is named "zoe"; there are: ada, eve`,
 		`Link: no member that came through a listener is named "ada"; members are: ada, eve`,
@@ -401,7 +401,7 @@ func TestRoomThatTakesNothing(t *testing.T) {
 		var took time.Duration
 		f := runTest(func(f *fakeTB) {
 			stuck := make(chan struct{})
-			srv := NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { <-stuck; return nil }))
+			srv := NewMemServer(f, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { <-stuck; return nil, nil }))
 			srv.Within(20 * time.Second)
 			b := srv.Bot("b")
 			began := time.Now()

@@ -108,10 +108,10 @@ func (s *Server) endHearing(clients []*client, deadline time.Time) {
 	if !slices.ContainsFunc(clients, (*client).hears) {
 		return
 	}
-	stacks := s.watch.goroutines(").hearEvents+")
+	stacks := s.watch.goroutines(").deliverEvents+")
 	for stacks != "" && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
-		stacks = s.watch.goroutines(").hearEvents+")
+		stacks = s.watch.goroutines(").deliverEvents+")
 	}
 	if stacks != "" {
 		s.watch.t.Errorf("roomtest: a client is still in its hook OnEvent: make the hook return before the test ends\n%s", stacks)

@@ -135,9 +135,9 @@ func TestCleanupNamesHooks(t *testing.T) {
 	var room *tcproom.Room
 	f := runTest(func(f *fakeTB) {
 		srv := roomtest.NewMemServer(f,
-			tcproom.OnMessage(func(*tcproom.Conn, []byte) error { hang(); return nil }),
-			tcproom.OnLeave(func(c *tcproom.Conn, _ error) {
-				if c.Name() == "bob" {
+			tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { hang(); return nil, nil }),
+			tcproom.OnLeave(func(m *tcproom.Member, _ error) {
+				if m.Name() == "bob" {
 					hang()
 				}
 			}))
@@ -153,7 +153,7 @@ func TestCleanupNamesHooks(t *testing.T) {
 	require.Contains(t, f.said(), `roomtest: the connection of "ada" at "127.0.0.1:1" is still in its hook OnMessage: make the hook return before the test ends`)
 	require.Contains(t, f.said(), `still in its hook OnLeave`)
 	require.Contains(t, f.said(), "roomtest: goroutines of the room have not ended:\n")
-	require.Contains(t, f.said(), "tcproom.(*Conn).call")
+	require.Contains(t, f.said(), "tcproom.(*link).call")
 	require.NotContains(t, f.said(), "testing.tRunner")
 }
 
@@ -202,7 +202,7 @@ func TestCleanupNamesHooksOfClients(t *testing.T) {
 	f := runTest(func(f *fakeTB) {
 		srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}))
 		srv.Grace(200 * time.Millisecond)
-		srv.Dial(tcproom.WithName("eve"), tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {
+		srv.Dial(tcproom.WithName("eve"), tcproom.OnEvent(func(tcproom.Event) {
 			close(heard)
 			<-release
 		}))
@@ -247,7 +247,7 @@ func TestCleanupEndsHooksOfClients(t *testing.T) {
 		f := runTest(func(f *fakeTB) {
 			srv := roomtest.NewMemServer(f, tcproom.WithCodec(tcproom.JSON{}))
 			began := make(chan struct{}, 10)
-			srv.Dial(tcproom.OnEvent(func(*tcproom.Conn, tcproom.Event) {
+			srv.Dial(tcproom.OnEvent(func(tcproom.Event) {
 				began <- struct{}{}
 				time.Sleep(time.Second) // of the bubble: the cleanup waits already
 				heard.Add(1)

@@ -2,14 +2,14 @@ package roomtest
 
 import "strings"
 
-// Kick removes the members of this name, see [tcproom.Room.Kick]: their leaves
+// Kick removes the members of this name, see [tcproom.Member.Kick]: their leaves
 // are ordered when it returns. It ends the test when there is none.
 func (s *Server) Kick(name, reason string) {
 	s.watch.use("Server.Kick")
 	s.watch.t.Helper()
 	kicked := false
-	for c := range s.Room.Members() {
-		if c.Name() == name && s.Room.Kick(c, reason) == nil {
+	for m := range s.Room.Members() {
+		if m.Name() == name && m.Kick(reason) == nil {
 			kicked = true
 		}
 	}
@@ -32,11 +32,11 @@ func (s *Server) Kick(name, reason string) {
 func (s *Server) Link(name string) *Conn {
 	s.watch.use("Server.Link")
 	s.watch.t.Helper()
-	for c := range s.Room.Members() {
-		if c.Name() != name {
+	for m := range s.Room.Members() {
+		if m.Name() != name {
 			continue
 		}
-		if nc, _ := s.servedFrom(c.RemoteAddr().String()); nc != nil {
+		if nc, _ := s.servedFrom(m.RemoteAddr().String()); nc != nil {
 			return nc.Conn
 		}
 	}
@@ -47,8 +47,8 @@ func (s *Server) Link(name string) *Conn {
 // present lists the names of the members.
 func (s *Server) present() string {
 	var names []string
-	for c := range s.Room.Members() {
-		names = append(names, safe([]byte(c.Name())))
+	for m := range s.Room.Members() {
+		names = append(names, safe([]byte(m.Name())))
 	}
 	if names == nil {
 		return "none"

@@ -21,13 +21,13 @@ func TestRecorderWakesThoseBehind(t *testing.T) {
 	}
 	first := r.after(0)
 	require.True(t, waits(first))
-	r.ordered(&tcproom.Event{Kind: tcproom.Leave, Seq: 1, From: tcproom.Member{ID: "a"}})
+	r.ordered(&tcproom.Event{Kind: tcproom.Leave, Seq: 1, From: tcproom.MemberInfo{ID: "a"}})
 	require.False(t, waits(first))
 	require.False(t, waits(r.after(0)))
 	next := r.after(1)
 	require.True(t, waits(next))
 	require.False(t, waits(r.after(0)))
-	r.ordered(&tcproom.Event{Kind: tcproom.Leave, Seq: 2, From: tcproom.Member{ID: "b"}})
+	r.ordered(&tcproom.Event{Kind: tcproom.Leave, Seq: 2, From: tcproom.MemberInfo{ID: "b"}})
 	require.False(t, waits(next))
 
 	_, ok := r.at(2)

@@ -41,8 +41,10 @@ func ExampleTestFraming() {
 // shout is a codec that is not the same both ways.
 type shout struct{ tcproom.Raw }
 
-func (shout) AppendMessage(dst, body []byte) ([]byte, error) {
-	return append(dst, bytes.ToUpper(body)...), nil
+func (shout) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	loud := *req
+	loud.Body = bytes.ToUpper(req.Body)
+	return tcproom.Raw{}.AppendRequest(dst, &loud)
 }
 
 func ExampleTestCodec() {
@@ -55,7 +57,7 @@ func ExampleTestCodec() {
 	// roomtest:
 	//   codec roomtest_test.shout:
 	//   messages:
-	//   the body "a\x00z", encoded as "A\x00Z", is parsed as "A\x00Z" with the error <nil>
+	//   a ReqSay body "a\x00z", encoded as "A\x00Z", is parsed as a ReqSay body "A\x00Z" with the error <nil>
 }
 
 // timeless is a conn without read deadlines.

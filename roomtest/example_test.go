@@ -16,13 +16,11 @@ import (
 func politeRoom() []tcproom.RoomOption {
 	return []tcproom.RoomOption{
 		tcproom.WithUniqueNames(true),
-		tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 			if bytes.HasPrefix(body, []byte("/")) {
-				return c.Send(c.Context(), []byte("there are no commands here"))
+				return nil, m.Send(m.Context(), []byte("there are no commands here"))
 			}
-			body = bytes.ReplaceAll(body, []byte("darn"), []byte("****"))
-			_, err := c.Room().Post(c.Context(), c, body)
-			return err
+			return bytes.ReplaceAll(body, []byte("darn"), []byte("****")), nil
 		}),
 	}
 }
@@ -59,19 +57,19 @@ func ExampleServer_Refuses() {
 	defer t.end()
 
 	srv := roomtest.NewMemServer(t, tcproom.WithUniqueNames(true), tcproom.WithMaxMembers(2),
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
-			if c.Name() == "mallory" {
+		tcproom.OnJoin(func(m *tcproom.Member) error {
+			if m.Name() == "mallory" {
 				return errors.New("you are not on the list")
 			}
 			return nil
 		}))
 	srv.Join("ada")
-	srv.Refuses("name-taken", tcproom.WithName("ada"))
-	refused := srv.Refuses("denied", tcproom.WithName("mallory"))
-	fmt.Println(refused.Message, refused.Final)
+	srv.Refuses(tcproom.ErrNameTaken, tcproom.WithName("ada"))
+	refused := srv.Refuses(tcproom.ErrDenied, tcproom.WithName("mallory"))
+	fmt.Println(refused.Text, refused.Final)
 
 	srv.Join("bob")
-	srv.Refuses("full")
+	srv.Refuses(tcproom.ErrRoomFull)
 	// Output:
 	// you are not on the list true
 }
@@ -121,8 +119,8 @@ func ExampleMember_Pause() {
 
 	gap := bob.Await(roomtest.Gap(0, 0))
 	next := bob.Expect(roomtest.Any(tcproom.Message))[0]
-	fmt.Println("bob missed some:", gap.GapTo-gap.GapFrom+1 > 50)
-	fmt.Println("and goes on behind them:", next.Seq == gap.GapTo+1)
+	fmt.Println("bob missed some:", gap.Gap.Len() > 50)
+	fmt.Println("and goes on behind them:", next.Seq == gap.Gap.Last+1)
 	// Output:
 	// bob missed some: true
 	// and goes on behind them: true

@@ -30,9 +30,9 @@ func TestHookFailures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := runTest(func(f *fakeTB) {
-				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 					tt.hook(f)
-					return nil
+					return nil, nil
 				}))
 				ada := srv.Join("ada")
 				ada.Send("x")
@@ -49,13 +49,13 @@ func TestHookFailures(t *testing.T) {
 func TestHookFailuresOfOthers(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		f := runTest(func(f *fakeTB) {
-			srv := make(f, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnJoin(func(c *tcproom.Conn) error {
-				if c.Name() == "eve" {
+			srv := make(f, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnJoin(func(m *tcproom.Member) error {
+				if m.Name() == "eve" {
 					panic("join")
 				}
 				return nil
 			}))
-			c := srv.Dial(tcproom.WithName("bob"), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+			c := srv.Dial(tcproom.WithName("bob"), tcproom.OnEvent(func(ev tcproom.Event) {
 				if ev.Kind == tcproom.Message {
 					panic("event")
 				}
@@ -67,7 +67,7 @@ func TestHookFailuresOfOthers(t *testing.T) {
 		})
 		require.Contains(t, f.said(), `roomtest: hook OnEvent of "bob" panicked: event`)
 		require.Contains(t, f.said(), `roomtest: hook OnJoin of "eve" panicked: join`)
-		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: the room refused the connection: "internal error" (code "hook")`)
+		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: the connection was refused: "internal error" (code "hook")`)
 	})
 }
 
@@ -161,7 +161,7 @@ func TestBotFailures(t *testing.T) {
 func TestHookFailureEndsWaiting(t *testing.T) {
 	began := time.Now()
 	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f, tcproom.WithNotices(false), tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("x") }))
+		srv := roomtest.NewMemServer(f, tcproom.WithNotices(false), tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { panic("x") }))
 		ada, bob := srv.Join("ada"), srv.Join("bob")
 		ada.SendAsync("hi")
 		bob.Expect(roomtest.Message("ada", "hi"))
@@ -176,7 +176,7 @@ func TestHookFailureAfterTheEnd(t *testing.T) {
 	release, over := make(chan struct{}), make(chan struct{})
 	var room *tcproom.Room
 	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+		srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 			<-release
 			defer close(over)
 			panic("late")
@@ -195,7 +195,7 @@ func TestHookFailureAfterTheEnd(t *testing.T) {
 }
 
 func TestRoomLogsToTheTest(t *testing.T) {
-	fails := tcproom.OnMessage(func(*tcproom.Conn, []byte) error { return errors.New("no such room") })
+	fails := tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, errors.New("no such room") })
 	f := runTest(func(f *fakeTB) {
 		ada := roomtest.NewMemServer(f, fails).Join("ada")
 		ada.Send("x")
@@ -216,14 +216,14 @@ func TestRoomLogsToTheTest(t *testing.T) {
 
 func TestHandshakeHookSeesJoin(t *testing.T) {
 	f := runTest(func(f *fakeTB) {
-		srv := roomtest.NewMemServer(f, tcproom.Handshake(func(_ context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-			if c.Name() == "eve" {
+		srv := roomtest.NewMemServer(f, tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+			if n.Hello().Name == "eve" {
 				return tcproom.Identity{}, errors.New("not you")
 			}
-			return tcproom.Identity{Name: "dr-" + c.Name()}, nil
+			return tcproom.Identity{Name: "dr-" + n.Hello().Name}, nil
 		}))
 		require.Equal(t, "dr-ada", srv.Join("ada").Name())
 		srv.Join("eve")
 	})
-	require.Equal(t, `roomtest: eve cannot join: tcproom: the room refused the connection: "not you" (code "denied")`, f.said())
+	require.Equal(t, `roomtest: eve cannot join: tcproom: the connection was refused: "not you" (code "denied")`, f.said())
 }

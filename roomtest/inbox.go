@@ -3,7 +3,6 @@ package roomtest
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -121,16 +120,13 @@ func (in *inbox) end(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.err = err
-	in.known = in.known || errors.Is(err, net.ErrClosed) || err == io.EOF && (probe.Closing(in.conn) || in.saidLocked())
+	in.known = in.known || errors.Is(err, net.ErrClosed) || in.saidLocked() || errors.Is(err, tcproom.ErrLeft) && (probe.Closing(in.conn) || in.conn.ID() == "")
 	in.changedLocked()
 }
 
-// saidLocked reports whether the room has announced the end of the stream; with a
-// codec that may not carry that, the end is enough.
+// saidLocked reports whether the room has announced the end of the stream. A codec
+// that tells a member no ID may not carry that: then the end is enough.
 func (in *inbox) saidLocked() bool {
-	if in.conn.ID() == "" {
-		return true
-	}
 	return len(in.events) > 0 && in.events[len(in.events)-1].Kind == tcproom.Goodbye
 }
 

@@ -81,7 +81,8 @@ func MessageLike(from, pattern string) Match {
 	}}
 }
 
-// Direct matches what the room sent to this member alone, with exactly this body.
+// Direct matches what was sent to this member alone, by the room or by another member,
+// with exactly this body.
 // With the codecs Text and Raw it cannot be told from a [Message] of "*".
 func Direct(body string) Match {
 	return Where("direct "+safe([]byte(body)), func(ev tcproom.Event) bool {
@@ -107,7 +108,7 @@ func Left(name string) Match {
 // stands for any number.
 func Gap(from, to uint64) Match {
 	return Where("gap "+span(from, to), func(ev tcproom.Event) bool {
-		return ev.Kind == tcproom.Gap && (from == 0 || ev.GapFrom == from) && (to == 0 || ev.GapTo == to)
+		return ev.Kind == tcproom.Gap && (from == 0 || ev.Gap.First == from) && (to == 0 || ev.Gap.Last == to)
 	})
 }
 
@@ -132,7 +133,7 @@ func isFrom(ev *tcproom.Event, name string) bool {
 	case "":
 		return true
 	case "*":
-		return ev.From == (tcproom.Member{})
+		return ev.From == (tcproom.MemberInfo{})
 	}
 	return ev.From.Name == name
 }

@@ -10,11 +10,11 @@ import (
 )
 
 func TestMatch(t *testing.T) {
-	ada, bob := tcproom.Member{ID: "1", Name: "ada"}, tcproom.Member{ID: "2", Name: "bob"}
-	message := func(from tcproom.Member, body string) tcproom.Event {
+	ada, bob := tcproom.MemberInfo{ID: "1", Name: "ada"}, tcproom.MemberInfo{ID: "2", Name: "bob"}
+	message := func(from tcproom.MemberInfo, body string) tcproom.Event {
 		return tcproom.Event{Kind: tcproom.Message, From: from, Body: []byte(body)}
 	}
-	gap := tcproom.Event{Kind: tcproom.Gap, GapFrom: 3, GapTo: 9}
+	gap := tcproom.Event{Kind: tcproom.Gap, Gap: tcproom.Span{First: 3, Last: 9}}
 	tests := []struct {
 		name  string
 		match roomtest.Match
@@ -25,22 +25,22 @@ func TestMatch(t *testing.T) {
 		{name: "zero", match: roomtest.Match{}, words: "nothing", no: []tcproom.Event{{}, message(ada, "")}},
 		{name: "message", match: roomtest.Message("ada", "hi"), words: "message ada: hi",
 			yes: []tcproom.Event{message(ada, "hi")},
-			no:  []tcproom.Event{message(ada, "hi "), message(bob, "hi"), message(tcproom.Member{}, "hi"), {Kind: tcproom.Direct, Body: []byte("hi"), From: ada}}},
+			no:  []tcproom.Event{message(ada, "hi "), message(bob, "hi"), message(tcproom.MemberInfo{}, "hi"), {Kind: tcproom.Direct, Body: []byte("hi"), From: ada}}},
 		{name: "message of the room", match: roomtest.Message("*", "hi"), words: "message *: hi",
-			yes: []tcproom.Event{message(tcproom.Member{}, "hi")}, no: []tcproom.Event{message(ada, "hi")}},
+			yes: []tcproom.Event{message(tcproom.MemberInfo{}, "hi")}, no: []tcproom.Event{message(ada, "hi")}},
 		{name: "message of anybody", match: roomtest.Message("", "h\ni"), words: `message anybody: "h\ni"`,
-			yes: []tcproom.Event{message(tcproom.Member{}, "h\ni"), message(ada, "h\ni")}, no: []tcproom.Event{message(ada, "hi")}},
+			yes: []tcproom.Event{message(tcproom.MemberInfo{}, "h\ni"), message(ada, "h\ni")}, no: []tcproom.Event{message(ada, "hi")}},
 		{name: "like", match: roomtest.MessageLike("ada", "^h(.)$"), words: `message of ada like "^h(.)$"`,
 			yes: []tcproom.Event{message(ada, "hi"), message(ada, "ho")}, no: []tcproom.Event{message(ada, "hii"), message(bob, "hi"), {Kind: tcproom.Join, From: ada}}},
 		{name: "direct", match: roomtest.Direct("psst"), words: "direct psst",
-			yes: []tcproom.Event{{Kind: tcproom.Direct, Body: []byte("psst")}}, no: []tcproom.Event{message(tcproom.Member{}, "psst"), {Kind: tcproom.Direct}}},
+			yes: []tcproom.Event{{Kind: tcproom.Direct, Body: []byte("psst")}, {Kind: tcproom.Direct, From: ada, Body: []byte("psst")}}, no: []tcproom.Event{message(tcproom.MemberInfo{}, "psst"), {Kind: tcproom.Direct}}},
 		{name: "joined", match: roomtest.Joined("ada"), words: "ada joined",
 			yes: []tcproom.Event{{Kind: tcproom.Join, From: ada}}, no: []tcproom.Event{{Kind: tcproom.Join, From: bob}, {Kind: tcproom.Leave, From: ada}}},
 		{name: "left", match: roomtest.Left(""), words: "anybody left",
 			yes: []tcproom.Event{{Kind: tcproom.Leave, From: ada}}, no: []tcproom.Event{{Kind: tcproom.Join, From: ada}}},
-		{name: "gap", match: roomtest.Gap(3, 9), words: "gap from 3 to 9", yes: []tcproom.Event{gap}, no: []tcproom.Event{{Kind: tcproom.Gap, GapFrom: 3, GapTo: 8}, {Kind: tcproom.Gap, GapFrom: 2, GapTo: 9}}},
-		{name: "gap to", match: roomtest.Gap(0, 9), words: "gap from anywhere to 9", yes: []tcproom.Event{gap}, no: []tcproom.Event{{Kind: tcproom.Gap, GapFrom: 3, GapTo: 8}}},
-		{name: "goodbye", match: roomtest.Goodbye(), words: "goodbye", yes: []tcproom.Event{{Kind: tcproom.Goodbye, Text: "x"}}, no: []tcproom.Event{gap}},
+		{name: "gap", match: roomtest.Gap(3, 9), words: "gap from 3 to 9", yes: []tcproom.Event{gap}, no: []tcproom.Event{{Kind: tcproom.Gap, Gap: tcproom.Span{First: 3, Last: 8}}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 2, Last: 9}}}},
+		{name: "gap to", match: roomtest.Gap(0, 9), words: "gap from anywhere to 9", yes: []tcproom.Event{gap}, no: []tcproom.Event{{Kind: tcproom.Gap, Gap: tcproom.Span{First: 3, Last: 8}}}},
+		{name: "goodbye", match: roomtest.Goodbye(), words: "goodbye", yes: []tcproom.Event{{Kind: tcproom.Goodbye, End: &tcproom.EndError{Text: "x"}}}, no: []tcproom.Event{gap}},
 		{name: "any", match: roomtest.Any(), words: "any event", yes: []tcproom.Event{gap, message(ada, "")}},
 		{name: "any of", match: roomtest.Any(tcproom.Gap, tcproom.Join), words: "any Gap or Join", yes: []tcproom.Event{gap, {Kind: tcproom.Join}}, no: []tcproom.Event{message(ada, "")}},
 		{name: "where", match: roomtest.Where("a late one", func(ev tcproom.Event) bool { return ev.Seq > 10 }), words: "a late one",

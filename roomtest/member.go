@@ -52,8 +52,8 @@ type Member struct {
 // It goes in through [tcproom.Room.ServeConn], over memory with either kind of
 // server, with [tcproom.Lines] and [tcproom.JSON], which carry every body and every
 // field. So it meets the room's limits and hooks as a connection from outside does;
-// [tcproom.Room.Join] leaves the Handshake hook out. A Handshake hook sees the name
-// as its Conn.Name; if it talks with the client, use [Server.Dial] and
+// [tcproom.Room.Join] leaves the [tcproom.WithHandshake] hook out. That hook sees the
+// name in its Newcomer.Hello; if it talks with the client, use [Server.Dial] and
 // [Server.Watch].
 //
 // opts may set anything but name, framing, codec, TLS, dialer and OnEvent. The
@@ -353,8 +353,8 @@ func (m *Member) Await(want Match) tcproom.Event {
 }
 
 // AwaitEnd waits until the stream has ended, passing over what comes before,
-// and returns why: io.EOF when the room ended it in good order. It ends the test
-// when the stream does not end.
+// and returns why, as [tcproom.Conn.Receive] does: an [*tcproom.EndError] of the
+// room's words if it said goodbye. It ends the test when the stream does not end.
 func (m *Member) AwaitEnd() error {
 	m.s.watch.use("Member.AwaitEnd")
 	m.t.Helper()
@@ -423,9 +423,10 @@ func (m *Member) sendBarrier(t *time.Timer) uint64 {
 	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
 	defer cancel()
 	for {
-		if c := m.roomEnd(); c != nil {
-			err := probe.Tell(ctx, c, fmt.Appendf(nil, "%s%d", m.in.mark, n))
-			if err == nil || c.Err() != nil {
+		if there := m.roomEnd(); there != nil {
+			conn := probe.Link(there)
+			err := probe.Tell(ctx, there, fmt.Appendf(nil, "%s%d", m.in.mark, n))
+			if err == nil || conn.Err() != nil {
 				return n // or its end is on its way
 			}
 			if errors.Is(err, context.DeadlineExceeded) {
@@ -446,11 +447,11 @@ func (m *Member) sendBarrier(t *time.Timer) uint64 {
 
 func (m *Member) ended() bool { return m.in.look().err != nil }
 
-// roomEnd returns the room's end of the member, or nil.
-func (m *Member) roomEnd() *tcproom.Conn {
+// roomEnd returns the member as the room knows it, or nil.
+func (m *Member) roomEnd() *tcproom.Member {
 	if id := m.Conn.ID(); id != "" {
-		c, _ := m.s.Room.Member(id)
-		return c
+		there, _ := m.s.Room.Member(id)
+		return there
 	}
 	if m.cl.local == "" {
 		return nil

@@ -23,7 +23,7 @@ func TestJoin(t *testing.T) {
 	bob := srv.Join("bob")
 	require.Equal(t, "bob", bob.Name())
 	require.Equal(t, bob.Conn.ID(), bob.Welcome.From.ID)
-	require.Len(t, bob.Welcome.Members, 2)
+	require.Len(t, bob.Welcome.Welcome.Members, 2)
 	require.NotNil(t, bob.Link)
 	for _, body := range []string{"", "two\nlines", "\x00\xff", strings.Repeat("x", 1<<20)} {
 		ada.Send(body)
@@ -66,10 +66,10 @@ func TestSendIsOrdered(t *testing.T) {
 func TestSendWaitsForTheHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dropped := 0
-		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 			time.Sleep(time.Second)
 			dropped++
-			return nil
+			return nil, nil
 		}))
 		ada := srv.Join("ada")
 		for i := range 50 {
@@ -105,10 +105,10 @@ func TestSendWaitsForItsOwnMessage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done := 0
-				srv := roomtest.NewMemServer(t, tcproom.WithHeartbeat(time.Minute), tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+				srv := roomtest.NewMemServer(t, tcproom.WithHeartbeat(time.Minute), tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 					time.Sleep(time.Second)
 					done++
-					return nil
+					return nil, nil
 				}))
 				srv.Within(time.Minute)
 				ada := srv.Join("ada", tcproom.WithHeartbeat(50*time.Second))
@@ -128,9 +128,9 @@ func TestSendWaitsForItsOwnMessage(t *testing.T) {
 // TestSendEndsWithTheConnection, even if the member does not read.
 func TestSendEndsWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(c *tcproom.Conn, _ []byte) error {
-			c.Room().Close() // so that the room's end does not even read on
-			return errors.New("over")
+		srv := roomtest.NewMemServer(t, tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
+			m.Room().Close() // so that the room's end does not even read on
+			return nil, errors.New("over")
 		}))
 		ada := srv.Join("ada")
 		ada.Pause()
@@ -146,18 +146,18 @@ func TestExpectAndAwait(t *testing.T) {
 	bob.Send("two 2")
 	_, err := srv.Room.Broadcast(t.Context(), []byte("all"))
 	require.NoError(t, err)
-	c, ok := srv.Room.Member(ada.Conn.ID())
+	m, ok := srv.Room.Member(ada.Conn.ID())
 	require.True(t, ok)
-	require.NoError(t, c.Send(t.Context(), []byte("psst")))
+	require.NoError(t, m.Send(t.Context(), []byte("psst")))
 	bob.Leave()
 	evs := ada.Expect(roomtest.Joined("bob"), roomtest.Message("bob", "one"))
 	require.Len(t, evs, 2)
 	require.Equal(t, uint64(3), evs[1].Seq)
 	ada.Expect(roomtest.MessageLike("", `two (\d)$`), roomtest.Message("*", "all"), roomtest.Direct("psst"))
 	ada.Await(roomtest.Left(""))
-	require.NoError(t, srv.Room.Kick(c, "enough"))
+	require.NoError(t, m.Kick("enough"))
 	ada.Expect(roomtest.Goodbye())
-	require.ErrorIs(t, ada.AwaitEnd(), io.EOF)
+	require.ErrorIs(t, ada.AwaitEnd(), tcproom.ErrKicked)
 	require.Equal(t, tcproom.Welcome, ada.Events()[0].Kind)
 	require.Len(t, ada.Events(), 8)
 }
@@ -168,15 +168,14 @@ func TestRefuteIsExact(t *testing.T) {
 	for _, leaks := range []bool{false, true} {
 		for range 100 {
 			f := runTest(func(f *fakeTB) {
-				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+				srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 					for range 10 {
 						runtime.Gosched()
 					}
 					if !leaks {
-						return nil
+						return nil, nil
 					}
-					_, err := c.Room().Post(c.Context(), c, body)
-					return err
+					return body, nil
 				}))
 				ada, bob := srv.Join("ada"), srv.Join("bob")
 				bob.Link.In(roomtest.Latency(time.Millisecond))
@@ -222,7 +221,7 @@ func TestRefuteWithinAnyLimit(t *testing.T) {
 	for _, tt := range pairs {
 		t.Run(tt.name, func(t *testing.T) {
 			srv := roomtest.NewMemServer(t, tcproom.WithMaxMessage(1), tcproom.WithFraming(tt.framing), tcproom.WithCodec(tt.codec))
-			ada, eve := srv.Join("ada"), srv.Watch(srv.Dial(tcproom.WithName("eve")))
+			ada, eve := srv.Join("ada"), srv.Watch(srv.Dial())
 			ada.Refute(roomtest.Any(tcproom.Message))
 			eve.Refute(roomtest.Any(tcproom.Message))
 			ada.Send("x")
@@ -332,7 +331,7 @@ func TestPause(t *testing.T) {
 		bob.Resume()
 		gap := bob.Await(roomtest.Gap(0, 0))
 		next := bob.Expect(roomtest.Message("ada", body))
-		require.Equal(t, gap.GapTo+1, next[0].Seq)
+		require.Equal(t, gap.Gap.Last+1, next[0].Seq)
 		bob.Sync()
 		bob.Pause()
 		bob.Resume()
@@ -367,7 +366,7 @@ func TestWatch(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				srv := make(t, tcproom.WithFraming(tcproom.Netstring{}), tcproom.WithCodec(tt.codec))
 				ada := srv.Join("ada")
-				eve := srv.Watch(srv.Dial(tcproom.WithName("eve")))
+				eve := srv.Watch(srv.Dial())
 				ada.Await(roomtest.Any(tcproom.Join))
 				ada.Send("hi")
 				eve.Expect(roomtest.MessageLike("", "^hi$"))
@@ -408,10 +407,9 @@ func TestWatchForeign(t *testing.T) {
 // member has sent before.
 func TestLeaveIsOrdered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(c *tcproom.Conn, body []byte) error {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 			time.Sleep(time.Minute)
-			_, err := c.Room().Post(c.Context(), c, body)
-			return err
+			return body, nil
 		}))
 		srv.Within(time.Hour)
 		ada, bob, eve := srv.Join("ada"), srv.Join("bob"), srv.Watch(srv.Dial(tcproom.WithName("eve")))
@@ -441,7 +439,7 @@ func TestLeaveThatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var took []time.Duration
 		f := runTest(func(f *fakeTB) {
-			srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Conn, []byte) error { time.Sleep(time.Minute); return nil }))
+			srv := roomtest.NewMemServer(f, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { time.Sleep(time.Minute); return nil, nil }))
 			srv.Grace(time.Hour)
 			srv.Within(20 * time.Second)
 			bot, ada := srv.Bot("bot"), srv.Join("ada")
@@ -515,11 +513,11 @@ func TestFailuresOfExpectations(t *testing.T) {
 		{
 			name: "ended",
 			fail: func(srv *roomtest.Server, ada, bob *roomtest.Member) {
-				c, _ := srv.Room.Member(bob.Conn.ID())
-				srv.Room.Kick(c, "go")
+				m, _ := srv.Room.Member(bob.Conn.ID())
+				m.Kick("go")
 				bob.Expect(roomtest.Goodbye(), roomtest.Message("", "hi"))
 			},
-			want: "roomtest: bob expected:\n\tgoodbye  (came)\n\tmessage anybody: hi  (missing)\nbut its connection has ended: EOF\n",
+			want: "roomtest: bob expected:\n\tgoodbye  (came)\n\tmessage anybody: hi  (missing)\nbut its connection has ended: tcproom: kicked: the room's reason is \"go\"\n",
 		},
 		{
 			name: "await",
@@ -658,4 +656,20 @@ func TestPauseAndResume(t *testing.T) {
 	for i := range 500 {
 		bob.Expect(roomtest.Message("ada", fmt.Sprint(i)))
 	}
+}
+
+// TestDetachedMember: a member that has lost its connection, and may resume, gets
+// nothing; neither Sync nor a bot takes that for a fault.
+func TestDetachedMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Hour}))
+		ada, bob := srv.Join("ada"), srv.Join("bob")
+		srv.Answer(roomtest.On(roomtest.Message("ada", "x"),
+			roomtest.Call(func(tcproom.Event) { ada.Link.Reset(); time.Sleep(time.Second) }),
+			roomtest.Tell("lost"), roomtest.Say("told")))
+		ada.Send("x")
+		bob.Expect(roomtest.Message("ada", "x"), roomtest.Message("*", "told"))
+		require.Equal(t, 2, srv.Room.Len(), "ada may resume")
+		ada.Sync()
+	})
 }

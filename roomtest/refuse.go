@@ -9,8 +9,8 @@ import (
 
 // TryDial is [Server.Dial] for a test in which that may fail: it returns the error
 // and does not end the test. It is a [*tcproom.RefusedError] if the room has refused
-// the client with a codec that is a [tcproom.Greeter]. Without such a codec a refusal
-// is no error of TryDial, but the end of the client's stream.
+// the client and the codec has a hello, see [tcproom.Features]. With other codecs a
+// refusal is no error of TryDial, but the end of the client's stream.
 //
 // It blocks as long as Dial does, may be called from any goroutine, and leaves no
 // connection open when it fails.
@@ -45,21 +45,21 @@ func (s *Server) TryJoin(name string, opts ...tcproom.DialOption) (*Member, erro
 	return s.join(name, s.serveConn, opts)
 }
 
-// Refuses expects that the room refuses a connection, with this code, and returns the
+// Refuses expects that the room refuses a connection, for this cause, and returns the
 // refusal for further checks. It ends the test if the room lets the connection in,
-// refuses it with another code, or does not answer in time. docs/wire.md lists the
-// codes, such as "full" and "denied".
+// refuses it for another cause, or does not answer in time. The cause is one of
+// package tcproom, such as [tcproom.ErrRoomFull], or a hook's own.
 //
 // It connects as [Server.Join] does, over memory and with a codec that carries the
-// code, whatever the server speaks. opts are as for Join, with [tcproom.WithName] for
+// cause, whatever the server speaks. opts are as for Join, with [tcproom.WithName] for
 // the name. To test what a refusal looks like with the server's own codec, use
 // [Server.TryDial].
-func (s *Server) Refuses(code string, opts ...tcproom.DialOption) *tcproom.RefusedError {
+func (s *Server) Refuses(cause tcproom.Cause, opts ...tcproom.DialOption) *tcproom.RefusedError {
 	s.watch.use("Server.Refuses")
 	s.watch.t.Helper()
 	m, err := s.joinWith("that of Refuses", s.serveConn, opts)
 	refused, ok := errors.AsType[*tcproom.RefusedError](err)
-	if ok && refused.Code == code {
+	if ok && refused.Cause == cause {
 		return refused
 	}
 	s.watch.use("Server.Refuses") // while it waited
@@ -68,8 +68,8 @@ func (s *Server) Refuses(code string, opts ...tcproom.DialOption) *tcproom.Refus
 	case err == nil:
 		but = fmt.Sprintf("let %s in", safe([]byte(m.Conn.Name())))
 	case ok:
-		but = fmt.Sprintf("refused it with code %q: %q", refused.Code, refused.Message)
+		but = fmt.Sprintf("refused it with code %q: %q", string(refused.Cause), refused.Text)
 	}
-	s.watch.t.Fatalf("roomtest: the room was to refuse a connection with code %q, but %s", code, but)
+	s.watch.t.Fatalf("roomtest: the room was to refuse a connection with code %q, but %s", string(cause), but)
 	return nil
 }

@@ -2,7 +2,6 @@ package roomtest_test
 
 import (
 	"errors"
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +15,11 @@ func TestRefuses(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		srv := make(t, tcproom.WithUniqueNames(true), tcproom.WithMaxMembers(2))
 		srv.Join("ada")
-		refused := srv.Refuses("name-taken", tcproom.WithName("ada"))
-		require.NotEmpty(t, refused.Message)
+		refused := srv.Refuses(tcproom.ErrNameTaken, tcproom.WithName("ada"))
+		require.NotEmpty(t, refused.Text)
 		require.False(t, refused.Final)
 		srv.Join("bob")
-		srv.Refuses("full")
+		srv.Refuses(tcproom.ErrRoomFull)
 		require.Equal(t, 2, srv.Room.Len())
 	})
 }
@@ -29,21 +28,21 @@ func TestRefuses(t *testing.T) {
 func TestRefusesFails(t *testing.T) {
 	tests := []struct {
 		name string
-		join func(*tcproom.Conn) error
+		join func(*tcproom.Member) error
 		want string
 	}{
-		{name: "let in", join: func(*tcproom.Conn) error { return nil },
+		{name: "let in", join: func(*tcproom.Member) error { return nil },
 			want: `roomtest: the room was to refuse a connection with code "full", but let eve in`},
-		{name: "another code", join: func(*tcproom.Conn) error { return errors.New("not you") },
+		{name: "another code", join: func(*tcproom.Member) error { return errors.New("not you") },
 			want: `roomtest: the room was to refuse a connection with code "full", but refused it with code "denied": "not you"`},
-		{name: "no answer", join: func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil },
+		{name: "no answer", join: func(*tcproom.Member) error { time.Sleep(12 * time.Second); return nil },
 			want: `roomtest: the room was to refuse a connection with code "full", but joining failed: `},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := runTest(func(f *fakeTB) {
-					roomtest.NewMemServer(f, tcproom.OnJoin(tt.join)).Refuses("full", tcproom.WithName("eve"))
+					roomtest.NewMemServer(f, tcproom.OnJoin(tt.join)).Refuses(tcproom.ErrRoomFull, tcproom.WithName("eve"))
 					f.Errorf("Refuses has returned")
 				})
 				require.Contains(t, f.said(), tt.want)
@@ -62,13 +61,13 @@ func TestTryJoin(t *testing.T) {
 	_, err = srv.TryJoin("bob")
 	var refused *tcproom.RefusedError
 	require.ErrorAs(t, err, &refused)
-	require.Equal(t, "full", refused.Code)
+	require.Equal(t, tcproom.ErrRoomFull, refused.Cause)
 	ada.Leave()
 	_, err = srv.TryJoin("bob")
 	require.NoError(t, err)
 }
 
-// TestTryDial speaks the server's codec: only a Greeter returns the refusal.
+// TestTryDial speaks the server's codec: only a codec with a hello returns the refusal.
 func TestTryDial(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		for _, codec := range []tcproom.Codec{tcproom.JSON{}, tcproom.Text{}} {
@@ -77,14 +76,17 @@ func TestTryDial(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, ada.Err())
 			c, err := srv.TryDial()
-			if _, greets := codec.(tcproom.Greeter); greets {
+			if codec.Features().Hello {
 				var refused *tcproom.RefusedError
 				require.ErrorAs(t, err, &refused)
-				require.Equal(t, "full", refused.Code)
+				require.Equal(t, tcproom.ErrRoomFull, refused.Cause)
 				continue
 			}
 			require.NoError(t, err)
-			require.Equal(t, io.EOF, srv.Watch(c).AwaitEnd())
+			var end *tcproom.EndError
+			require.ErrorAs(t, srv.Watch(c).AwaitEnd(), &end)
+			require.Equal(t, tcproom.ErrLeft, end.Cause)
+			require.Equal(t, "room is full", end.Text)
 		}
 	})
 }
@@ -93,7 +95,7 @@ func TestTryDial(t *testing.T) {
 // become a member that stays.
 func TestTryDialLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := roomtest.NewMemServer(t, tcproom.OnJoin(func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil }))
+		srv := roomtest.NewMemServer(t, tcproom.OnJoin(func(*tcproom.Member) error { time.Sleep(12 * time.Second); return nil }))
 		_, err := srv.TryDial()
 		require.ErrorContains(t, err, "the room has not let it in within 10s")
 		time.Sleep(time.Minute)

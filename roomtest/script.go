@@ -158,7 +158,7 @@ func Vanish() Action { return Action{"Vanish()", memberOnly((*Bot).vanish)} }
 func Join() Action { return Action{"Join()", memberOnly((*Bot).join)} }
 
 // Kick makes the room remove the member that the rule matched, see
-// [tcproom.Room.Kick]. If the member has left it does nothing.
+// [tcproom.Member.Kick]. If the member has left it does nothing.
 func Kick(reason string) Action {
 	return Action{fmt.Sprintf("Kick(%q)", reason), func(t *turn) error { return t.bot.kick(t.ev.From, reason) }}
 }

@@ -100,10 +100,10 @@ func (s *Server) awaitLetIn(cl *client, l *Listener) error {
 }
 
 // memberFrom returns the member from this address, or nil.
-func (s *Server) memberFrom(addr string) *tcproom.Conn {
-	for c := range s.Room.Members() {
-		if a := c.RemoteAddr(); a != nil && a.String() == addr {
-			return c
+func (s *Server) memberFrom(addr string) *tcproom.Member {
+	for m := range s.Room.Members() {
+		if a := m.RemoteAddr(); a != nil && a.String() == addr {
+			return m
 		}
 	}
 	return nil
@@ -157,7 +157,7 @@ func (c *served) dealtWith(n int64) (bool, <-chan struct{}) {
 }
 
 // settled reports whether the room waits for the first byte, as it does from a
-// member, or in a Handshake hook that talks with the client, or reads no more; if
+// member, or in a WithHandshake hook that talks with the client, or reads no more; if
 // not, the channel is closed when to ask again. With TLS it reads more before.
 func (c *served) settled() (bool, <-chan struct{}) {
 	c.mu.Lock()

@@ -231,10 +231,9 @@ func (s *Server) serve(a *acceptor, opts []tcproom.ConnOption) {
 
 // Dial connects a client to the server, or ends the test. If that may fail, or is
 // to fail, use [Server.TryDial] or [Server.Refuses]. The room has let the client
-// in when Dial returns, even with a codec that is no [tcproom.Greeter]. With such
-// a codec Dial also returns when the room has refused the client, or has a
-// [tcproom.Handshake] hook that waits for the client; and at once if opts set a
-// dialler.
+// in when Dial returns, even with a codec that has no hello. With such a codec Dial
+// also returns when the room has refused the client, or has a [tcproom.WithHandshake]
+// hook that waits for the client; and at once if opts set a dialler.
 //
 // Framing, codec and message limit are the server's, unless opts set others; the
 // other options of the server are not a client's. The client is closed at the end of

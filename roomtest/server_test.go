@@ -60,7 +60,7 @@ func TestDialSpeaksLikeTheServer(t *testing.T) {
 func TestDialIsLetIn(t *testing.T) {
 	onBoth(t, func(t *testing.T, make func(testing.TB, ...tcproom.RoomOption) *roomtest.Server) {
 		for range 20 {
-			srv := make(t, tcproom.OnJoin(func(*tcproom.Conn) error {
+			srv := make(t, tcproom.OnJoin(func(*tcproom.Member) error {
 				for range 100 {
 					runtime.Gosched()
 				}
@@ -88,7 +88,7 @@ func TestDialBesidesJoining(t *testing.T) {
 		joined bool
 	}{
 		{name: "refused", opts: []tcproom.RoomOption{tcproom.WithMaxMembers(1)}, do: func(srv *roomtest.Server) { srv.Join("ada") }},
-		{name: "a handshake that asks", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		{name: "a handshake that asks", opts: []tcproom.RoomOption{tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 			_, err := c.Receive(ctx)
 			return tcproom.Identity{}, err
 		})}},
@@ -123,7 +123,7 @@ func TestDialBesidesJoining(t *testing.T) {
 	t.Run("a hook that blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := runTest(func(f *fakeTB) {
-				srv := roomtest.NewMemServer(f, tcproom.OnJoin(func(*tcproom.Conn) error { time.Sleep(12 * time.Second); return nil }))
+				srv := roomtest.NewMemServer(f, tcproom.OnJoin(func(*tcproom.Member) error { time.Sleep(12 * time.Second); return nil }))
 				srv.Dial()
 			})
 			require.Contains(t, f.said(), "the room has not let it in within 10s: is a hook busy?")

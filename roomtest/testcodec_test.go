@@ -21,12 +21,10 @@ import (
 type brokenCodec struct {
 	appendEvent   func(dst []byte, ev *tcproom.Event) ([]byte, error)
 	parseEvent    func(frame []byte, ev *tcproom.Event) error
-	appendMessage func(dst, body []byte) ([]byte, error)
-	parseMessage  func(frame []byte) ([]byte, error)
+	appendRequest func(dst []byte, req *tcproom.Request) ([]byte, error)
+	parseRequest  func(frame []byte, req *tcproom.Request) error
 	maxFrame      func(int) (int, int)
-	appendHello   func(dst []byte, h *tcproom.Hello) ([]byte, error)
-	appendPing    func(dst []byte) []byte
-	appendPong    func(dst []byte) []byte
+	features      func() tcproom.Features
 }
 
 var codecJSON tcproom.JSON
@@ -45,18 +43,18 @@ func (c brokenCodec) ParseEvent(frame []byte, ev *tcproom.Event) error {
 	return codecJSON.ParseEvent(frame, ev)
 }
 
-func (c brokenCodec) AppendMessage(dst, body []byte) ([]byte, error) {
-	if c.appendMessage != nil {
-		return c.appendMessage(dst, body)
+func (c brokenCodec) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	if c.appendRequest != nil {
+		return c.appendRequest(dst, req)
 	}
-	return codecJSON.AppendMessage(dst, body)
+	return codecJSON.AppendRequest(dst, req)
 }
 
-func (c brokenCodec) ParseMessage(frame []byte) ([]byte, error) {
-	if c.parseMessage != nil {
-		return c.parseMessage(frame)
+func (c brokenCodec) ParseRequest(frame []byte, req *tcproom.Request) error {
+	if c.parseRequest != nil {
+		return c.parseRequest(frame, req)
 	}
-	return codecJSON.ParseMessage(frame)
+	return codecJSON.ParseRequest(frame, req)
 }
 
 func (c brokenCodec) MaxFrame(maxBody int) (int, int) {
@@ -66,30 +64,15 @@ func (c brokenCodec) MaxFrame(maxBody int) (int, int) {
 	return codecJSON.MaxFrame(maxBody)
 }
 
-func (c brokenCodec) AppendHello(dst []byte, h *tcproom.Hello) ([]byte, error) {
-	if c.appendHello != nil {
-		return c.appendHello(dst, h)
+func (c brokenCodec) Features() tcproom.Features {
+	if c.features != nil {
+		return c.features()
 	}
-	return codecJSON.AppendHello(dst, h)
+	return codecJSON.Features()
 }
 
-func (c brokenCodec) AppendPing(dst []byte) []byte {
-	if c.appendPing != nil {
-		return c.appendPing(dst)
-	}
-	return codecJSON.AppendPing(dst)
-}
-
-func (c brokenCodec) AppendPong(dst []byte) []byte {
-	if c.appendPong != nil {
-		return c.appendPong(dst)
-	}
-	return codecJSON.AppendPong(dst)
-}
-
-func (brokenCodec) ParseHello(frame []byte, h *tcproom.Hello) error {
-	return codecJSON.ParseHello(frame, h)
-}
+// An unboundedCodec has no MaxFrame.
+type unboundedCodec struct{ tcproom.Codec }
 
 // appends is a brokenCodec that changes a copy of each event of kind first.
 func appends(kind tcproom.Kind, change func(ev *tcproom.Event)) brokenCodec {
@@ -109,6 +92,27 @@ func parses(kind tcproom.Kind, change func(ev *tcproom.Event) error) brokenCodec
 		err := codecJSON.ParseEvent(frame, ev)
 		if err == nil && ev.Kind == kind {
 			err = change(ev)
+		}
+		return err
+	}}
+}
+
+// asks is a brokenCodec that encodes requests of kind with fn.
+func asks(kind tcproom.RequestKind, fn func(dst []byte, req *tcproom.Request) ([]byte, error)) brokenCodec {
+	return brokenCodec{appendRequest: func(dst []byte, req *tcproom.Request) ([]byte, error) {
+		if req.Kind == kind {
+			return fn(dst, req)
+		}
+		return codecJSON.AppendRequest(dst, req)
+	}}
+}
+
+// hears is a brokenCodec that changes each request of kind that it has parsed.
+func hears(kind tcproom.RequestKind, change func(req *tcproom.Request) error) brokenCodec {
+	return brokenCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
+		err := codecJSON.ParseRequest(frame, req)
+		if err == nil && req.Kind == kind {
+			err = change(req)
 		}
 		return err
 	}}
@@ -145,18 +149,20 @@ func TestCodecViolationsOfCalls(t *testing.T) {
 			return codecJSON.ParseEvent(frame, ev)
 		}}},
 		{name: "Goexit for a Gap", law: "returns", want: "called runtime.Goexit", c: appends(tcproom.Gap, func(*tcproom.Event) { runtime.Goexit() })},
-		{name: "ignores dst", law: "appends", want: "AppendMessage", c: brokenCodec{appendMessage: func(_, body []byte) ([]byte, error) { return codecJSON.AppendMessage(nil, body) }}},
-		{name: "writes to dst", law: "appends", want: "changed what dst holds", c: brokenCodec{appendMessage: func(dst, body []byte) ([]byte, error) {
+		{name: "ignores dst", law: "appends", want: "AppendRequest", c: asks(tcproom.ReqSay, func(_ []byte, req *tcproom.Request) ([]byte, error) {
+			return codecJSON.AppendRequest(nil, req)
+		})},
+		{name: "writes to dst", law: "appends", want: "changed what dst holds", c: asks(tcproom.ReqSay, func(dst []byte, req *tcproom.Request) ([]byte, error) {
 			if len(dst) > 0 {
 				dst[0] = 'x'
 			}
-			return codecJSON.AppendMessage(dst, body)
-		}}},
-		{name: "message is body", law: "keeps nothing", want: "changed when body did", c: rawCodec{appendMessage: func(dst, body []byte) ([]byte, error) {
-			if len(dst) == 0 {
-				return body, nil
+			return codecJSON.AppendRequest(dst, req)
+		})},
+		{name: "message is body", law: "keeps nothing", want: "changed when the body did", c: rawCodec{appendRequest: func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			if req.Kind == tcproom.ReqSay && len(dst) == 0 {
+				return req.Body, nil
 			}
-			return append(dst, body...), nil
+			return tcproom.Raw{}.AppendRequest(dst, req)
 		}}},
 		{name: "event is body", law: "keeps nothing", want: "changed when the body did", c: rawCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if ev.Kind == tcproom.Message && len(dst) == 0 {
@@ -169,27 +175,38 @@ func TestCodecViolationsOfCalls(t *testing.T) {
 			return codecJSON.AppendEvent(dst, ev)
 		}}},
 		{name: "changes the members", law: "writes to no argument", want: "AppendEvent", c: appends(tcproom.Welcome, func(ev *tcproom.Event) {
-			for i := range ev.Members {
-				ev.Members[i].Name = "x"
+			for i := range ev.Welcome.Members {
+				ev.Welcome.Members[i].Name = "x"
 			}
 		})},
-		{name: "appends to body", law: "writes to no argument", want: "wrote to body, or behind it", c: brokenCodec{appendMessage: func(dst, body []byte) ([]byte, error) {
-			return codecJSON.AppendMessage(dst, append(body, '!')[:len(body)])
-		}}},
-		{name: "unescapes in place", law: "writes to no argument", want: "ParseMessage", c: rawCodec{parseMessage: func(frame []byte) ([]byte, error) {
+		{name: "changes the reason", law: "writes to no argument", want: "AppendEvent", c: appends(tcproom.Goodbye, func(ev *tcproom.Event) {
+			if ev.End != nil {
+				ev.End.Text = ""
+			}
+		})},
+		{name: "appends to body", law: "writes to no argument", want: "or what lies behind its body", c: asks(tcproom.ReqSay, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			_ = append(req.Body, '!')
+			return codecJSON.AppendRequest(dst, req)
+		})},
+		{name: "changes the hello", law: "writes to no argument", want: "AppendRequest", c: asks(tcproom.ReqHello, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			dst, err := codecJSON.AppendRequest(dst, req)
+			req.Hello.Auth = ""
+			return dst, err
+		})},
+		{name: "unescapes in place", law: "writes to no argument", want: "ParseRequest", c: rawCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
 			for i := range frame {
 				frame[i] ^= 1
 			}
-			return frame, nil
+			return tcproom.Raw{}.ParseRequest(frame, req)
 		}}},
-		{name: "counts", law: "pure", want: "AppendMessage", c: brokenCodec{appendMessage: func(dst, body []byte) ([]byte, error) {
-			return codecJSON.AppendMessage(dst, fmt.Append(body, calls.Add(1)))
-		}}},
-		{name: "parses every other", law: "pure", want: "called again", c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
+		{name: "counts", law: "pure", want: "AppendRequest", c: asks(tcproom.ReqSay, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			return codecJSON.AppendRequest(dst, &tcproom.Request{Kind: tcproom.ReqSay, Body: fmt.Append(req.Body, calls.Add(1))})
+		})},
+		{name: "parses every other", law: "pure", want: "called again", c: brokenCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
 			if calls.Add(1)%2 == 0 {
-				return nil, tcproom.ErrNoFrame
+				return tcproom.ErrNoFrame
 			}
-			return codecJSON.ParseMessage(frame)
+			return codecJSON.ParseRequest(frame, req)
 		}}},
 	})
 }
@@ -215,14 +232,19 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 		{name: "wrong name", law: "fields", want: "From of a Join", c: parses(tcproom.Join, func(ev *tcproom.Event) error { ev.From.Name = "x"; return nil })},
 		{name: "wrong time zone", law: "fields", want: "Time of a Message", c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Time = ev.Time.Add(7200e9) })},
 		{name: "wrong body", law: "fields", want: "Body of a Message", c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Body = bytes.ToUpper(ev.Body) })},
-		{name: "wrong gap", law: "fields", want: "Gap of a Gap of 3 to 9", c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.GapTo++; return nil })},
-		{name: "wrong code", law: "fields", want: "Code of a Refused", c: parses(tcproom.Refused, func(ev *tcproom.Event) error { ev.Code = "x"; return nil })},
-		{name: "wrong reason", law: "fields", want: "Text of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.Text += "!"; return nil })},
-		{name: "wrong epoch", law: "fields", want: "Epoch of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Epoch = "x"; return nil })},
-		{name: "wrong total", law: "fields", want: "Total of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Total++; return nil })},
-		{name: "wrong members", law: "fields", want: "Members of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Members = append(ev.Members, ev.From); return nil })},
+		{name: "wrong gap", law: "fields", want: "Gap of a Gap of 3 to 9", c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.Gap.Last++; return nil })},
+		{name: "wrong cause", law: "fields", want: "Cause of a Refused", c: parses(tcproom.Refused, func(ev *tcproom.Event) error { ev.End.Cause = "x"; return nil })},
+		{name: "wrong reason", law: "fields", want: "Text of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.Text += "!"; return nil })},
+		{name: "always for good", law: "fields", want: "Final of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.Final = true; return nil })},
+		{name: "wrong wait", law: "fields", want: "RetryAfter of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.RetryAfter *= 1000; return nil })},
+		{name: "all is history", law: "fields", want: "History of a Message", c: parses(tcproom.Message, func(ev *tcproom.Event) error { ev.History = true; return nil })},
+		{name: "wrong outcome", law: "fields", want: "Outcome of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Outcome = tcproom.Joined; return nil })},
+		{name: "an Ack is a Message", law: "kind", want: "an Ack", c: parses(tcproom.Ack, func(ev *tcproom.Event) error { ev.Kind = tcproom.Message; return nil })},
+		{name: "wrong epoch", law: "fields", want: "Epoch of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Epoch = "x"; return nil })},
+		{name: "wrong total", law: "fields", want: "Total of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Total++; return nil })},
+		{name: "wrong members", law: "fields", want: "Members of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Members = append(ev.Welcome.Members, ev.From); return nil })},
 		{name: "escapes and does not unescape", law: "stable", want: `a Message`, c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Body = []byte(html.EscapeString(string(ev.Body))) })},
-		{name: "says what it cannot parse twice", law: "stable", want: `returned the error`, c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.GapFrom, ev.GapTo = 0, 0; return nil })},
+		{name: "says what it cannot parse twice", law: "stable", want: `returned the error`, c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.Gap.First, ev.Gap.Last = 0, 0; return nil })},
 		{name: "a body can forge a notice", law: "forging", want: `body "* eve joined"`, c: rawCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error { return tcproom.Text{}.ParseEvent(frame, ev) }}},
 		{name: "no kind", law: "parsed kind", want: "the kind Kind(0)", c: brokenCodec{parseEvent: func(frame []byte, ev *tcproom.Event) error {
 			if err := codecJSON.ParseEvent(frame, ev); !errors.Is(err, tcproom.ErrNoFrame) {
@@ -230,9 +252,9 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 			}
 			return nil
 		}}},
-		{name: "an empty event is a pong", law: "parses what it says", want: `body ""`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
+		{name: "an empty event is a pong", law: "forging", want: `body ""`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
 			if len(ev.Body) == 0 {
-				return tcproom.ErrPong
+				ev.Kind = tcproom.Pong
 			}
 			return nil
 		})},
@@ -243,7 +265,7 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 			return nil
 		})},
 		{name: "welcomes nobody of a new room", law: "in a room", want: "ada cannot join", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error {
-			if len(ev.Epoch) > 0 && ev.Epoch[:3] != "EPO" {
+			if epoch := ev.Welcome.Epoch; len(epoch) > 0 && epoch[:3] != "EPO" {
 				return tcproom.ErrMalformed
 			}
 			return nil
@@ -254,49 +276,88 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 func TestCodecViolationsOfMessages(t *testing.T) {
 	var shared [1 << 17]byte
 	requireCodecViolations(t, []codecViolation{
-		{name: "trims", law: "messages", want: `is parsed as ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
-			return bytes.TrimSpace(body), err
-		}}},
-		{name: "takes no message", law: "messages", want: "members can say nothing", c: brokenCodec{appendMessage: func(dst, _ []byte) ([]byte, error) { return dst, errors.New("no") }}},
-		{name: "MaxFrame without escapes", law: "MaxFrame", want: "AppendMessage", c: brokenCodec{maxFrame: func(n int) (int, int) { return n + 1<<10, n + 1<<20 }}},
+		{name: "trims", law: "messages", want: `is parsed as a ReqSay body ""`, c: hears(tcproom.ReqSay, func(req *tcproom.Request) error {
+			req.Body = bytes.TrimSpace(req.Body)
+			return nil
+		})},
+		{name: "takes no message", law: "messages", want: "members can send nothing", c: asks(tcproom.ReqSay, func(dst []byte, _ *tcproom.Request) ([]byte, error) {
+			return dst, errors.New("no")
+		})},
+		{name: "an error for no kind", law: "says or says not", want: "AppendRequest of the kind 0", c: asks(0, func(dst []byte, _ *tcproom.Request) ([]byte, error) {
+			return dst, errors.New("what is that")
+		})},
+		{name: "small numbers", law: "messages", want: "a ReqSay number 9007199254740993", c: hears(tcproom.ReqSay, func(req *tcproom.Request) error {
+			req.Number = uint64(float64(req.Number))
+			return nil
+		})},
+		{name: "MaxFrame without escapes", law: "MaxFrame", want: "AppendRequest of a ReqSay", c: brokenCodec{maxFrame: func(n int) (int, int) { return n + 1<<10, n + 1<<20 }}},
 		{name: "MaxFrame without names and reasons", law: "MaxFrame", want: "AppendEvent of a Welcome", c: brokenCodec{maxFrame: func(n int) (int, int) { return 6*n + 1<<10, 6*n + 1<<10 }}},
 		{name: "MaxFrame overflows", law: "MaxFrame", want: "MaxFrame(67108864) returned -", c: brokenCodec{maxFrame: func(n int) (int, int) { return int(int32(n*40)) + 1<<10, 1 << 30 }}},
-		{name: "another error", law: "errors", want: `the error "what"`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
+		{name: "no MaxFrame", law: "MaxFrame", want: "in a codec that is no FrameBounder is taken to need 1024", c: unboundedCodec{codecJSON}},
+		{name: "another error", law: "errors", want: `the error "what"`, c: brokenCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
+			err := codecJSON.ParseRequest(frame, req)
 			if errors.Is(err, tcproom.ErrMalformed) {
 				err = errors.New("what")
 			}
-			return body, err
+			return err
 		}}},
-		{name: "one buffer for all bodies", law: "parsed stays", want: "a body that was parsed", racy: true, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
-			return shared[:copy(shared[:], body)], err
-		}}},
+		{name: "one buffer for all bodies", law: "parsed stays", want: "a request that was parsed", racy: true, c: hears(tcproom.ReqSay, func(req *tcproom.Request) error {
+			req.Body = shared[:copy(shared[:], req.Body)]
+			return nil
+		})},
 		{name: "one buffer for all events", law: "parsed stays", want: "an event that was parsed", racy: true, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
 			ev.Body = shared[:copy(shared[:], ev.Body)]
 			return nil
 		})},
-		{name: "an empty message is a ping", law: "messages", want: `the body ""`, c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
-			if err == nil && len(body) == 0 {
-				err = tcproom.ErrPing
+		{name: "an empty message is a ping", law: "messages", want: `a ReqSay body ""`, c: hears(tcproom.ReqSay, func(req *tcproom.Request) error {
+			if len(req.Body) == 0 {
+				req.Kind = tcproom.ReqPing
 			}
-			return body, err
+			return nil
+		})},
+		{name: "no kind of request", law: "parsed kind", want: "the kind RequestKind(0)", c: brokenCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
+			if err := codecJSON.ParseRequest(frame, req); !errors.Is(err, tcproom.ErrNoFrame) {
+				return err
+			}
+			return nil
 		}}},
+		{name: "every message has a hello", law: "parsed kind", want: "the kind ReqSay and the Hello", c: hears(tcproom.ReqSay, func(req *tcproom.Request) error {
+			req.Hello = new(tcproom.Hello)
+			return nil
+		})},
 	})
 }
 
-func TestCodecViolationsOfGreeters(t *testing.T) {
+// plain is JSON without a hello and what needs one.
+var plain = brokenCodec{features: func() tcproom.Features { return tcproom.Features{} }}
+
+func TestCodecViolationsOfFeatures(t *testing.T) {
 	var calls atomic.Int64
 	requireCodecViolations(t, []codecViolation{
-		{name: "no name in the hello", law: "hello", want: `the name "ada"`, c: brokenCodec{appendHello: func(dst []byte, h *tcproom.Hello) ([]byte, error) {
-			return codecJSON.AppendHello(dst, &tcproom.Hello{})
+		{name: "other features each time", law: "features", want: "and called again", c: brokenCodec{features: func() tcproom.Features {
+			return tcproom.Features{Pings: calls.Add(1)%2 == 0}
 		}}},
-		{name: "long hello", law: "hello", want: "of at most", c: brokenCodec{appendHello: func(dst []byte, h *tcproom.Hello) ([]byte, error) {
-			dst, err := codecJSON.AppendHello(dst, h)
+		{name: "numbers without a hello", law: "features", want: "Numbers without Hello", c: brokenCodec{features: func() tcproom.Features {
+			return tcproom.Features{Numbers: true}
+		}}},
+		{name: "no gaps", law: "features", want: "although Features has Gaps", c: rawCodec{features: tcproom.Features{Gaps: true}}},
+		{name: "no pings", law: "heartbeats", want: "a Ping, encoded as", c: rawCodec{features: tcproom.Features{Pings: true}}},
+		{name: "no hello", law: "hello", want: "AppendRequest of a ReqHello", c: rawCodec{features: tcproom.Features{Hello: true}}},
+		{name: "panics", law: "no panic", want: "Features panicked", c: brokenCodec{features: func() tcproom.Features { panic("not there yet") }}},
+	})
+}
+
+func TestCodecViolationsOfHellos(t *testing.T) {
+	requireCodecViolations(t, []codecViolation{
+		{name: "no name in the hello", law: "hello", want: `name "ada"`, c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Name = ""; return nil })},
+		{name: "no secret in the hello", law: "hello", want: "auth", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Auth = ""; return nil })},
+		{name: "no ping in the hello", law: "hello", want: "ping", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Ping = false; return nil })},
+		{name: "no resume in the hello", law: "hello", want: "resume", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Resume = nil; return nil })},
+		{name: "no history is all of it", law: "hello", want: "history -1", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.History = max(req.Hello.History, 0); return nil })},
+		{name: "long hello", law: "hello", want: "of at most", c: asks(tcproom.ReqHello, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			dst, err := codecJSON.AppendRequest(dst, req)
 			return append(dst, strings.Repeat(" ", 5000)...), err
-		}}},
+		})},
 		{name: "no Refused", law: "welcome", want: "a Refused", c: brokenCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if ev.Kind == tcproom.Refused {
 				return dst, tcproom.ErrNoFrame
@@ -304,38 +365,59 @@ func TestCodecViolationsOfGreeters(t *testing.T) {
 			return codecJSON.AppendEvent(dst, ev)
 		}}},
 		{name: "no Welcome", law: "welcome", want: "is parsed as a Goodbye", c: appends(tcproom.Welcome, func(ev *tcproom.Event) { ev.Kind = tcproom.Goodbye })},
-		{name: "ping without dst", law: "appends", want: `AppendPing("before") returned`, c: brokenCodec{appendPing: func([]byte) []byte { return codecJSON.AppendPing(nil) }}},
-		{name: "pong writes to dst", law: "appends", want: "AppendPong", c: brokenCodec{appendPong: func(dst []byte) []byte {
-			clear(dst)
-			return codecJSON.AppendPong(dst)
-		}}},
-		{name: "counts pings", law: "pure", want: `AppendPing("")`, c: brokenCodec{appendPing: func(dst []byte) []byte {
-			return append(codecJSON.AppendPing(dst), strings.Repeat(" ", int(calls.Add(1)%7))...)
-		}}},
-		{name: "no ping", law: "no panic", want: `AppendPing("") panicked`, c: brokenCodec{appendPing: func([]byte) []byte { panic("not there yet") }}},
-		{name: "answers with a ping", law: "heartbeats", want: "of which ParseEvent returned the error tcproom: codec says nothing for this event: ping", c: brokenCodec{appendPong: codecJSON.AppendPing}},
-		{name: "no ping for ParseMessage", law: "heartbeats", want: "of which ParseMessage returned", c: brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
-			body, err := codecJSON.ParseMessage(frame)
-			if errors.Is(err, tcproom.ErrPing) {
-				err = tcproom.ErrNoFrame
-			}
-			return body, err
-		}}},
-		{name: "a ping of two lines", law: "heartbeats", want: "which tcproom.Lines refuses", c: brokenCodec{appendPing: func(dst []byte) []byte { return append(codecJSON.AppendPing(dst), '\n') }}},
-		{name: "long pong", law: "heartbeats", want: "where MaxFrame(0) is", c: brokenCodec{appendPong: func(dst []byte) []byte {
-			return append(codecJSON.AppendPong(dst), strings.Repeat(" ", 1<<20)...)
-		}}},
+		{name: "no token", law: "numbers", want: "a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Token = ""; return nil })},
+		{name: "no last number", law: "numbers", want: "a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Number = 0; return nil })},
+		{name: "no seq", law: "numbers", want: "a Message", c: parses(tcproom.Message, func(ev *tcproom.Event) error { ev.Seq = 0; return nil })},
+		{name: "an Ack of nothing", law: "numbers", want: "an Ack", c: parses(tcproom.Ack, func(ev *tcproom.Event) error { ev.Number = 0; return nil })},
+		{name: "no goodbye", law: "numbers", want: "a ReqGoodbye", c: asks(tcproom.ReqGoodbye, func(dst []byte, _ *tcproom.Request) ([]byte, error) {
+			return dst, tcproom.ErrNoFrame
+		})},
 	})
 }
 
-// A rawCodec is Raw but for what is set.
+func TestCodecViolationsOfBeats(t *testing.T) {
+	var calls atomic.Int64
+	requireCodecViolations(t, []codecViolation{
+		{name: "ping without dst", law: "appends", want: `AppendRequest("before", a ReqPing) returned`, c: asks(tcproom.ReqPing, func(_ []byte, req *tcproom.Request) ([]byte, error) {
+			return codecJSON.AppendRequest(nil, req)
+		})},
+		{name: "pong writes to dst", law: "appends", want: "a ReqPong) changed what dst holds", c: asks(tcproom.ReqPong, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			clear(dst)
+			return codecJSON.AppendRequest(dst, req)
+		})},
+		{name: "counts pings", law: "pure", want: "a ReqPing)", c: asks(tcproom.ReqPing, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			dst, err := codecJSON.AppendRequest(dst, req)
+			return append(dst, strings.Repeat(" ", int(calls.Add(1)%7))...), err
+		})},
+		{name: "no ping", law: "no panic", want: `AppendRequest("", a ReqPing) panicked`, c: asks(tcproom.ReqPing, func([]byte, *tcproom.Request) ([]byte, error) { panic("not there yet") })},
+		{name: "the room answers with a ping", law: "heartbeats", want: "a Pong, encoded as", c: appends(tcproom.Pong, func(ev *tcproom.Event) { ev.Kind = tcproom.Ping })},
+		{name: "answers with a ping", law: "heartbeats", want: "is parsed as a ReqPing", c: asks(tcproom.ReqPong, func(dst []byte, _ *tcproom.Request) ([]byte, error) {
+			return codecJSON.AppendRequest(dst, &tcproom.Request{Kind: tcproom.ReqPing})
+		})},
+		{name: "no ping for ParseRequest", law: "heartbeats", want: "a ReqPing, encoded as", c: hears(tcproom.ReqPing, func(*tcproom.Request) error { return tcproom.ErrNoFrame })},
+		{name: "no ping for ParseEvent", law: "heartbeats", want: "a Ping, encoded as", c: parses(tcproom.Ping, func(*tcproom.Event) error { return tcproom.ErrNoFrame })},
+		{name: "a ping of two lines", law: "heartbeats", want: "which tcproom.Lines refuses", c: asks(tcproom.ReqPing, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			dst, err := codecJSON.AppendRequest(dst, req)
+			return append(dst, '\n'), err
+		})},
+		{name: "long pong", law: "heartbeats", want: "where MaxFrame(0) is", c: asks(tcproom.ReqPong, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			dst, err := codecJSON.AppendRequest(dst, req)
+			return append(dst, strings.Repeat(" ", 1<<20)...), err
+		})},
+	})
+}
+
+// A rawCodec is Raw but for what is set, and its features.
 type rawCodec struct {
 	tcproom.Raw
+	features      tcproom.Features
 	appendEvent   func(dst []byte, ev *tcproom.Event) ([]byte, error)
 	parseEvent    func(frame []byte, ev *tcproom.Event) error
-	appendMessage func(dst, body []byte) ([]byte, error)
-	parseMessage  func(frame []byte) ([]byte, error)
+	appendRequest func(dst []byte, req *tcproom.Request) ([]byte, error)
+	parseRequest  func(frame []byte, req *tcproom.Request) error
 }
+
+func (c rawCodec) Features() tcproom.Features { return c.features }
 
 func (c rawCodec) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 	if c.appendEvent != nil {
@@ -351,44 +433,46 @@ func (c rawCodec) ParseEvent(frame []byte, ev *tcproom.Event) error {
 	return c.Raw.ParseEvent(frame, ev)
 }
 
-func (c rawCodec) AppendMessage(dst, body []byte) ([]byte, error) {
-	if c.appendMessage != nil {
-		return c.appendMessage(dst, body)
+func (c rawCodec) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	if c.appendRequest != nil {
+		return c.appendRequest(dst, req)
 	}
-	return c.Raw.AppendMessage(dst, body)
+	return c.Raw.AppendRequest(dst, req)
 }
 
-func (c rawCodec) ParseMessage(frame []byte) ([]byte, error) {
-	if c.parseMessage != nil {
-		return c.parseMessage(frame)
+func (c rawCodec) ParseRequest(frame []byte, req *tcproom.Request) error {
+	if c.parseRequest != nil {
+		return c.parseRequest(frame, req)
 	}
-	return c.Raw.ParseMessage(frame)
+	return c.Raw.ParseRequest(frame, req)
 }
 
 func TestCodecThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		c := brokenCodec{parseMessage: func(frame []byte) ([]byte, error) {
+		c := brokenCodec{parseRequest: func(frame []byte, req *tcproom.Request) error {
 			if len(frame) == 0 {
 				<-release
 			}
-			return codecJSON.ParseMessage(frame)
+			return codecJSON.ParseRequest(frame, req)
 		}}
-		requireLaw(t, roomtest.TestCodec(c), "codec roomtest_test.brokenCodec", "returns", `ParseMessage("") has not returned for 10s`)
+		requireLaw(t, roomtest.TestCodec(c), "codec roomtest_test.brokenCodec", "returns", `ParseRequest("") has not returned for 10s`)
 	})
 }
 
-// A codec may need newlines, which Lines refuses, and may refuse bodies.
+// A codec may need newlines, which Lines refuses, may refuse bodies, and may say more
+// than its features.
 func TestCodecsOfOtherKindsConform(t *testing.T) {
-	require.NoError(t, roomtest.TestCodec(brokenCodec{appendMessage: func(dst, body []byte) ([]byte, error) {
-		dst, err := codecJSON.AppendMessage(dst, body)
+	require.NoError(t, roomtest.TestCodec(asks(tcproom.ReqSay, func(dst []byte, req *tcproom.Request) ([]byte, error) {
+		dst, err := codecJSON.AppendRequest(dst, req)
 		return append(dst, '\n'), err
-	}}))
+	})))
 	require.NoError(t, roomtest.TestCodec(rawCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 		if bytes.IndexByte(ev.Body, 0) >= 0 {
 			return dst, errors.New("a NUL")
 		}
 		return tcproom.Raw{}.AppendEvent(dst, ev)
 	}}))
+	require.NoError(t, roomtest.TestCodec(plain))
 }

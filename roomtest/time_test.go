@@ -39,8 +39,8 @@ func startRoom(t *testing.T, opts ...tcproom.RoomOption) *timedRoom {
 	r := &timedRoom{ended: make(chan end, 100), clock: startClock()}
 	note := func(err error) { r.ended <- end{err, time.Since(r.clock.start)} }
 	r.Room = tcproom.New(append(opts,
-		tcproom.OnLeave(func(_ *tcproom.Conn, err error) { note(err) }),
-		tcproom.OnReject(func(_ net.Addr, err error) { note(err) }),
+		tcproom.OnLeave(func(_ *tcproom.Member, err error) { note(err) }),
+		tcproom.OnReject(func(_ *tcproom.Newcomer, err error) { note(err) }),
 	)...)
 	r.l = mustListen(t, &r.net, "room:9000")
 	var g errgroup.Group
@@ -159,11 +159,11 @@ func TestTimeHandshake(t *testing.T) {
 		opts []tcproom.RoomOption
 		say  string // in the meantime
 	}{
-		{name: "hook", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		{name: "hook", opts: []tcproom.RoomOption{tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 			_, err := c.Receive(ctx)
 			return tcproom.Identity{Name: "ada"}, err
 		})}, say: "half a line"},
-		{name: "hook that waits for ctx", opts: []tcproom.RoomOption{tcproom.Handshake(func(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
+		{name: "hook that waits for ctx", opts: []tcproom.RoomOption{tcproom.WithHandshake(func(ctx context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 			<-ctx.Done()
 			return tcproom.Identity{}, ctx.Err()
 		})}, say: "a line\n"},
@@ -327,7 +327,7 @@ func TestTimeAcceptBacksOff(t *testing.T) {
 		a := &attempts{Listener: l, clock: startClock()}
 		l.FailAccept(syscall.EMFILE, 12)
 		joined := make(chan struct{})
-		room := tcproom.New(tcproom.OnJoin(func(*tcproom.Conn) error { close(joined); return nil }))
+		room := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { close(joined); return nil }))
 		served := later(func() error { return room.Serve(a) })
 		mustDial(t, &n, "room:9000")
 		<-joined

@@ -56,7 +56,7 @@ type recorder struct {
 // ordered runs under the room's lock.
 func (r *recorder) ordered(ev any) {
 	kept := clone(ev.(*tcproom.Event))
-	bots := kept.From == tcproom.Member{} && onBotsGoroutine()
+	bots := kept.From == tcproom.MemberInfo{} && onBotsGoroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, kept)
@@ -82,7 +82,15 @@ func (r *recorder) transcript() *Transcript {
 func clone(ev *tcproom.Event) tcproom.Event {
 	c := *ev
 	c.Body = append([]byte(nil), ev.Body...)
-	c.Members = append([]tcproom.Member(nil), ev.Members...)
+	if ev.Welcome != nil {
+		w := *ev.Welcome
+		w.Members = append([]tcproom.MemberInfo(nil), w.Members...)
+		c.Welcome = &w
+	}
+	if ev.End != nil {
+		end := *ev.End
+		c.End = &end
+	}
 	return c
 }
 
@@ -94,28 +102,32 @@ func line(ev *tcproom.Event) string {
 	case tcproom.Message:
 		return said(ev.From.Name, ev.Body)
 	case tcproom.Direct:
-		return said("", ev.Body) + " (to this member alone)"
+		return said(ev.From.Name, ev.Body) + " (to this member alone)"
 	case tcproom.Join:
 		return "* " + name + " joined"
 	case tcproom.Leave:
-		return "* " + name + " left" + reason(ev.Text)
+		return "* " + name + " left" + reason(ev)
 	case tcproom.Welcome:
 		return "* welcome " + name
 	case tcproom.Gap:
-		return fmt.Sprintf("* gap from %d to %d", ev.GapFrom, ev.GapTo)
+		return fmt.Sprintf("* gap from %d to %d", ev.Gap.First, ev.Gap.Last)
 	case tcproom.Goodbye:
-		return "* goodbye" + reason(ev.Text)
+		return "* goodbye" + reason(ev)
 	case tcproom.Refused:
-		return "* refused: " + strconv.Quote(ev.Code) + reason(ev.Text)
+		code := ""
+		if ev.End != nil {
+			code = string(ev.End.Cause)
+		}
+		return "* refused: " + strconv.Quote(code) + reason(ev)
 	}
 	return "* " + ev.Kind.String()
 }
 
-func reason(text string) string {
-	if text == "" {
+func reason(ev *tcproom.Event) string {
+	if ev.End == nil || ev.End.Text == "" {
 		return ""
 	}
-	return ": " + safe([]byte(text))
+	return ": " + safe([]byte(ev.End.Text))
 }
 
 // said is a message; without a name it is the room's.

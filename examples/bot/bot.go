@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -13,25 +12,22 @@ import (
 
 // attend answers what c receives, until ctx ends, which is no error, or c does.
 func attend(ctx context.Context, c *tcproom.Conn) error {
-	goodbye := ""
-	for {
-		ev, err := c.Receive(ctx)
+	for ev, err := range c.Events(ctx) {
+		end, ended := errors.AsType[*tcproom.EndError](err)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, io.EOF):
-			return fmt.Errorf("the room ended the connection%s", goodbye)
+		case ended && end.Text != "":
+			return fmt.Errorf("the room ended the connection: %q", end.Text)
 		case err != nil:
 			return fmt.Errorf("the room is gone: %w", err)
 		}
-		if ev.Kind == tcproom.Goodbye {
-			goodbye = fmt.Sprintf(": %q", ev.Text)
-		}
 		if answer := answerTo(ev); answer != "" {
-			// An error concerns this answer alone, or Receive returns it too.
+			// An error concerns this answer alone, or Events yields it too.
 			_ = c.Send(ctx, []byte(answer))
 		}
 	}
+	return nil
 }
 
 // answerTo returns what the bot sends for an event; empty: nothing. No answer is a

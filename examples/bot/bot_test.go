@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,7 +58,7 @@ func TestEndsWithTheRoom(t *testing.T) {
 		{name: "cut off", end: func(srv *roomtest.Server) {
 			srv.Link("robo").Out(roomtest.CutAfter(5))
 			srv.Room.Broadcast(context.Background(), []byte("hi"))
-		}, want: "the room is gone: " + io.ErrUnexpectedEOF.Error()},
+		}, want: "the room is gone: " + tcproom.ErrCutOff.Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

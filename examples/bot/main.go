@@ -80,9 +80,9 @@ func parseFlags(args []string) (*config, error) {
 
 // run is in the room until ctx ends, which is no error, or the room ends it.
 func run(ctx context.Context, cfg *config) error {
-	opts := []tcproom.DialOption{tcproom.WithName(cfg.name)}
+	var opts []tcproom.DialOption
 	if cfg.json {
-		opts = append(opts, tcproom.WithCodec(tcproom.JSON{}))
+		opts = append(opts, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(cfg.name))
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

@@ -62,7 +62,6 @@ func run(cfg *config) error {
 	}
 
 	defer c.Close()
-
 	said := make(chan error, 1)
 	go func() {
 		said <- say(c, cfg)
@@ -73,23 +72,21 @@ func run(cfg *config) error {
 	if err := listen(c, cfg); err != nil {
 		return err
 	}
-	select {
-	case err := <-said:
-		return err
-	default:
-		return errors.New("the room ended the connection")
-	}
+	return <-said
 }
 
 // options makes a dialling end's options of the flags.
 func options(cfg *config) []tcproom.DialOption {
-	return []tcproom.DialOption{
+	opts := []tcproom.DialOption{
 		tcproom.WithFraming(cfg.framing),
 		tcproom.WithCodec(cfg.codec),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithTLS(cfg.tls),
-		tcproom.WithName(cfg.name), // in the hello, if the codec has one
 	}
+	if cfg.codec.Features().Hello {
+		opts = append(opts, tcproom.WithName(cfg.name))
+	}
+	return opts
 }
 
 // A speaker is a Conn or a Client.
@@ -101,7 +98,7 @@ type speaker interface {
 // say sends the input to the room, line by line.
 func say(c speaker, cfg *config) error {
 	ctx := context.Background()
-	if _, hello := cfg.codec.(tcproom.Greeter); !hello && cfg.name != "" {
+	if cfg.name != "" && !cfg.codec.Features().Hello {
 		if err := c.Send(ctx, []byte(cfg.name)); err != nil {
 			return err
 		}
@@ -131,24 +128,24 @@ func say(c speaker, cfg *config) error {
 	return cmp.Or(in.Err(), unsent)
 }
 
-// listen prints what the room sends, until the end of its stream.
+// listen prints what the room sends, until the end of its stream. That is an error
+// if the room ends it first.
 func listen(c *tcproom.Conn, cfg *config) error {
 	goodbye := false
 	for ev, err := range c.Events(context.Background()) {
-		if err != nil {
+		switch {
+		case err != nil && goodbye: // which was printed
+			return errors.New("the room ended the connection, as it said")
+		case err != nil:
 			return fmt.Errorf("the room is gone: %w", err)
-		}
-		if ev.Kind == tcproom.Welcome {
-			fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Total)
+		case ev.Kind == tcproom.Welcome:
+			fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Welcome.Total)
 			continue
 		}
 		goodbye = goodbye || ev.Kind == tcproom.Goodbye
 		if err := show(&ev, cfg); err != nil {
 			return err
 		}
-	}
-	if goodbye {
-		return errors.New("the room ended the connection, as it said")
 	}
 	return nil
 }

@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -20,9 +18,9 @@ const heartbeat = 20 * time.Second
 
 // stay is run with -reconnect: whenever the connection is lost it comes back.
 func stay(cfg *config) error {
-	opts := []tcproom.ClientOption{tcproom.WithHeartbeat(heartbeat)}
-	for _, o := range options(cfg) {
-		opts = append(opts, o)
+	opts := options(cfg)
+	if cfg.codec.Features().Pings {
+		opts = append(opts, tcproom.WithHeartbeat(heartbeat))
 	}
 	// Ctrl-C sends goodbye: otherwise a room with sessions would wait. The second one
 	// ends at once.
@@ -35,14 +33,14 @@ func stay(cfg *config) error {
 		err := say(c, cfg)
 		said <- cmp.Or(err, c.Close()) // which waits until the room has the last line
 	}()
-	if err := follow(c, cfg); !errors.Is(err, net.ErrClosed) {
+	if err := follow(c, cfg); err != nil {
 		return cmp.Or(c.Close(), err) // its error is about what the room did not get
 	}
 	return <-said
 }
 
 // follow prints what the room sends and what becomes of the connection, until the
-// client ends.
+// client ends, which is an error unless Close was called.
 func follow(c *tcproom.Client, cfg *config) error {
 	for ev, err := range c.Events(context.Background()) {
 		if err != nil {
@@ -52,7 +50,7 @@ func follow(c *tcproom.Client, cfg *config) error {
 		case tcproom.Welcome:
 			fmt.Fprintln(os.Stderr, greeting(&ev))
 		case tcproom.Lost:
-			fmt.Fprintf(os.Stderr, "no connection: %s; trying again\n", ev.Text)
+			fmt.Fprintf(os.Stderr, "no connection: %s; trying again\n", ev.End.Text)
 		case tcproom.Uncertain:
 			fmt.Fprintf(os.Stderr, "client: the room may have heard this or not: %q\n", ev.Body)
 		default:
@@ -66,8 +64,11 @@ func follow(c *tcproom.Client, cfg *config) error {
 
 // greeting describes how the client has come into the room.
 func greeting(ev *tcproom.Event) string {
+	if ev.Welcome == nil {
+		return "connected" // the codec carries no more
+	}
 	how := "joined"
-	switch ev.Outcome {
+	switch ev.Welcome.Outcome {
 	case tcproom.Resumed:
 		how = "resumed"
 	case tcproom.ResumedGap:
@@ -75,8 +76,5 @@ func greeting(ev *tcproom.Event) string {
 	case tcproom.Expired:
 		how = "joined anew, for the room has forgotten who this was,"
 	}
-	if ev.From.Name == "" {
-		return "connected" // the codec carries no more
-	}
-	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Total)
+	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Welcome.Total)
 }

@@ -24,7 +24,6 @@ type config struct {
 	framing    tcproom.Framing
 	codec      tcproom.Codec
 	slow       tcproom.SlowPolicy
-	maxWait    time.Duration
 	backlog    int
 	maxMessage int
 	maxMembers int
@@ -48,7 +47,7 @@ var (
 		"content-length": tcproom.ContentLength{},
 	}
 	codecs = map[string]tcproom.Codec{"text": tcproom.Text{}, "raw": tcproom.Raw{}, "json": tcproom.JSON{}}
-	slows  = map[string]tcproom.SlowPolicy{"disconnect": tcproom.Disconnect, "skip": tcproom.Skip, "block": tcproom.Block}
+	slows  = map[string]tcproom.SlowPolicy{"disconnect": tcproom.Disconnect, "skip": tcproom.Skip, "block": tcproom.Block(0)}
 	logs   = map[string]slog.Handler{
 		"text": slog.NewTextHandler(os.Stderr, verbose),
 		"json": slog.NewJSONHandler(os.Stderr, verbose),
@@ -62,6 +61,7 @@ var (
 func parseFlags(args []string) (*config, error) {
 	cfg := &config{backlog: 4 << 20, maxMessage: 64 << 10}
 	framing, codec := choice[tcproom.Framing]{framings, "lines"}, choice[tcproom.Codec]{codecs, "text"}
+	var maxWait time.Duration
 	slow, log := choice[tcproom.SlowPolicy]{slows, "disconnect"}, choice[slog.Handler]{logs, "text"}
 
 	fs := flag.NewFlagSet("server", flag.ContinueOnError)
@@ -70,7 +70,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&framing, "framing", "how messages are told apart: "+framing.names())
 	fs.Var(&codec, "codec", "what is written in a frame: "+codec.names())
 	fs.Var(&slow, "slow", "what happens to members that do not read: "+slow.names())
-	fs.DurationVar(&cfg.maxWait, "max-wait", 5*time.Second, "how long -slow block holds messages back")
+	fs.DurationVar(&maxWait, "max-wait", 5*time.Second, "with -slow block, how long it holds messages back")
 	fs.Var(&count{&cfg.backlog, 1 << 30}, "backlog", "how many `bytes` a member may lag behind")
 	fs.Var(&count{&cfg.maxMessage, 64 << 20}, "max-message", "the largest message, in `bytes`")
 	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
@@ -108,10 +108,17 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-grace %v is not positive", cfg.grace)
 	case cfg.history > 0 && codec.name == "raw":
 		return nil, fmt.Errorf("-history goes with -codec text or json: raw cannot tell the past from the present")
-	case cfg.maxWait < 0:
-		return nil, fmt.Errorf("-max-wait %v is negative", cfg.maxWait)
+	case cfg.slow == tcproom.Skip && codec.name == "raw":
+		return nil, fmt.Errorf("-slow skip goes with -codec text or json: raw cannot tell what was skipped")
+	case given["max-wait"] && slow.name != "block":
+		return nil, fmt.Errorf("-max-wait goes with -slow block only")
+	case maxWait <= 0:
+		return nil, fmt.Errorf("-max-wait %v is not positive", maxWait)
 	case (*cert == "") != (*key == ""):
 		return nil, fmt.Errorf("-tls-cert and -tls-key go together")
+	}
+	if slow.name == "block" {
+		cfg.slow = tcproom.Block(maxWait)
 	}
 	if *cert != "" {
 		pair, err := tls.LoadX509KeyPair(*cert, *key)

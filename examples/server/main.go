@@ -87,19 +87,18 @@ func options(cfg *config) []tcproom.RoomOption {
 		tcproom.WithFraming(cfg.framing),
 		tcproom.WithCodec(cfg.codec),
 		tcproom.WithSlowMembers(cfg.slow),
-		tcproom.WithMaxWait(cfg.maxWait),
 		tcproom.WithBacklog(cfg.backlog),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithMaxMembers(cfg.maxMembers),
 		tcproom.WithTLS(cfg.tls),
 		tcproom.WithLogger(cfg.logger), // the room logs how each connection ends
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
-			cfg.logger.Info("joining", "addr", c.RemoteAddr(), "id", c.ID(), "name", c.Name())
+		tcproom.OnJoin(func(m *tcproom.Member) error {
+			cfg.logger.Info("joining", "addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name())
 			return nil
 		}),
 	}
 	if cfg.askName {
-		opts = append(opts, tcproom.Handshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
+		opts = append(opts, tcproom.WithHandshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
 	}
 	if cfg.history > 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: cfg.history}))
@@ -110,16 +109,16 @@ func options(cfg *config) []tcproom.RoomOption {
 	return opts
 }
 
-// askName is the Handshake hook of -ask-name: it talks with a connection before it
+// askName is the WithHandshake hook of -ask-name: it talks with a newcomer before it
 // joins, and what it returns names the member. The room checks the name, and sends
 // the reason if it refuses it.
-func askName(ctx context.Context, c *tcproom.Conn) (tcproom.Identity, error) {
-	if err := c.Send(ctx, []byte("What is your name?")); err != nil {
+func askName(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+	if err := n.Send(ctx, []byte("What is your name?")); err != nil {
 		return tcproom.Identity{}, err
 	}
-	ev, err := c.Receive(ctx)
+	name, err := n.Receive(ctx)
 	if err != nil {
 		return tcproom.Identity{}, err
 	}
-	return tcproom.Identity{Name: strings.TrimSpace(string(ev.Body))}, nil
+	return tcproom.Identity{Name: strings.TrimSpace(string(name))}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http/httptest"
@@ -28,7 +29,7 @@ var historyDir = flag.String("history", "", "where to write the histories of run
 // links lag, chop, stall, lose and break, under each policy in turn, and holds what
 // all of them saw against P1 to P8.
 func TestChaos(t *testing.T) {
-	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block} {
+	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block(100 * time.Millisecond)} {
 		t.Run(policy.String(), func(t *testing.T) {
 			if long() {
 				runChaos(t, policy, 200, 20*time.Second, 600*time.Millisecond)
@@ -81,10 +82,10 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 	requireSound(t, c.rec.history)
 	require.NotZero(t, stats.Messages)
 	if long() {
-		for _, cause := range []string{"left", "kicked", "reset", "cut-off", "closed"} {
+		for _, cause := range []tcproom.Cause{tcproom.ErrLeft, tcproom.ErrKicked, tcproom.ErrReset, tcproom.ErrCutOff, tcproom.ErrRoomClosed} {
 			require.NotZero(t, stats.Left[cause], cause)
 		}
-		require.NotZero(t, stats.Left["slow"]+stats.Skipped, "nobody was ever slow")
+		require.NotZero(t, stats.Left[tcproom.ErrSlow]+stats.Skipped, "nobody was ever slow")
 	}
 }
 
@@ -100,7 +101,7 @@ func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *cha
 func (c *chaos) begin(t *testing.T, people int) {
 	t.Helper()
 	number := c.rec.dial()
-	observer, err := c.room.Join()
+	observer, err := c.room.Join(t.Context(), tcproom.Identity{})
 	require.NoError(t, err)
 	go func() {
 		defer close(c.watched)
@@ -136,7 +137,7 @@ func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
 	c.room = tcproom.New(append(c.rec.hooks(),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(384<<10),
 		tcproom.WithHistory(tcproom.History{Messages: 20}), tcproom.WithSlowMembers(policy),
-		tcproom.WithMaxWait(100*time.Millisecond), tcproom.WithWriteTimeout(5*time.Second),
+		tcproom.WithWriteTimeout(5*time.Second),
 		tcproom.WithSocketBuffers(chaosBuffer, chaosBuffer))...)
 	web := httptest.NewTLSServer(nil) // for its certificate
 	t.Cleanup(web.Close)
@@ -242,7 +243,7 @@ func (c *chaos) liveOnce(rnd *rand.Rand) {
 func (c *chaos) connect(rnd *rand.Rand) (*tcproom.Conn, *roomtest.Conn, error) {
 	i := rnd.IntN(len(c.places) + 1)
 	if i == len(c.places) {
-		conn, err := c.room.Join()
+		conn, err := c.room.Join(context.Background(), tcproom.Identity{})
 		return conn, nil, err
 	}
 	p := c.places[i]
@@ -270,12 +271,18 @@ func (c *chaos) connect(rnd *rand.Rand) (*tcproom.Conn, *roomtest.Conn, error) {
 	return conn, link, err
 }
 
-// watch records what conn gets until its end, which it returns.
+// watch records what conn gets until its end, which it returns; nil if the room has
+// said goodbye, or closed the connection in good order.
 func (c *chaos) watch(conn *tcproom.Conn, number int, tell func(*tcproom.Event)) error {
+	var last tcproom.Kind
 	for ev, err := range conn.Events(context.Background()) {
 		if err != nil {
+			if last == tcproom.Goodbye || errors.Is(err, io.EOF) {
+				return nil
+			}
 			return err
 		}
+		last = ev.Kind
 		c.rec.event(number, &ev)
 		if tell != nil {
 			tell(&ev)
@@ -296,7 +303,7 @@ func (c *chaos) talk(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, nu
 		}
 		if rnd.IntN(100) == 0 {
 			if m, ok := c.room.Member(conn.ID()); ok {
-				_ = c.room.Kick(m, "chaos")
+				_ = m.Kick("chaos")
 			}
 		}
 		if !talkative || !c.window.take(ctx, conn.ID()) {

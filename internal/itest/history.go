@@ -77,14 +77,14 @@ func seen(client int, ev *tcproom.Event) (rec record, ok bool) {
 		rec.Sum, rec.Body, rec.Past = sum(ev.Body), label(ev.Body), ev.History
 	case tcproom.Join, tcproom.Leave:
 	case tcproom.Welcome:
-		rec.Op, rec.Kind, rec.Epoch, rec.Total = opWelcome, "", ev.Epoch, ev.Total
-		for _, m := range ev.Members {
+		rec.Op, rec.Kind, rec.Epoch, rec.Total = opWelcome, "", ev.Welcome.Epoch, ev.Welcome.Total
+		for _, m := range ev.Welcome.Members {
 			rec.Members = append(rec.Members, m.ID)
 		}
 	case tcproom.Gap:
-		rec.Op, rec.Kind, rec.Seq, rec.To = opGap, "", ev.GapFrom, ev.GapTo
+		rec.Op, rec.Kind, rec.Seq, rec.To = opGap, "", ev.Gap.First, ev.Gap.Last
 	case tcproom.Goodbye:
-		rec.Op, rec.Kind, rec.Cause = opGoodbye, "", ev.Text
+		rec.Op, rec.Kind, rec.Cause = opGoodbye, "", ev.End.Text
 	default:
 		return record{}, false
 	}
@@ -139,10 +139,11 @@ func (r *recorder) send(client int, body []byte, call func() (uint64, error)) er
 	return err
 }
 
-// end records how the stream of a client ended.
+// end records how the stream of a client ended. The room's end without a word is
+// a clean one.
 func (r *recorder) end(client int, err error) {
 	rec := record{Client: client, Op: opEnd}
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		rec.Cause = codeOf(err)
 	}
 	r.add(rec)
@@ -174,12 +175,12 @@ func codeOf(cause error) string {
 // hooks returns the options with which r records a room's joins and leaves.
 func (r *recorder) hooks() []tcproom.RoomOption {
 	return []tcproom.RoomOption{
-		tcproom.OnJoin(func(c *tcproom.Conn) error {
-			r.add(record{Op: opJoined, From: c.ID()})
+		tcproom.OnJoin(func(m *tcproom.Member) error {
+			r.add(record{Op: opJoined, From: m.ID()})
 			return nil
 		}),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) {
-			r.add(record{Op: opLeft, From: c.ID(), Cause: codeOf(cause)})
+		tcproom.OnLeave(func(m *tcproom.Member, cause error) {
+			r.add(record{Op: opLeft, From: m.ID(), Cause: codeOf(cause)})
 		}),
 	}
 }

@@ -45,10 +45,10 @@ func meetPipe(t *testing.T, command func(host, port string) []string, said [][]b
 	left := make(chan error, 10)
 	room := tcproom.New(
 		tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(limit),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { left <- cause }),
+		tcproom.OnLeave(func(_ *tcproom.Member, cause error) { left <- cause }),
 	)
 	host, port, _ := net.SplitHostPort(serve(t, room))
-	witness, err := room.Join(tcproom.WithFraming(tcproom.Length{}))
+	witness, err := room.Join(ctx, tcproom.Identity{}, tcproom.WithFraming(tcproom.Length{}))
 	require.NoError(t, err)
 	defer witness.Close()
 

@@ -35,19 +35,19 @@ type sighting struct {
 type lookout chan sighting
 
 func (l lookout) options() []tcproom.RoomOption {
-	said := func(c *tcproom.Conn, body []byte) error {
-		l <- sighting{addr: c.RemoteAddr().String(), body: string(body)}
-		return nil
+	said := func(m *tcproom.Member, body []byte) ([]byte, error) {
+		l <- sighting{addr: m.RemoteAddr().String(), body: string(body)}
+		return nil, nil
 	}
 	ended := func(addr net.Addr, cause error) { l <- sighting{addr: addr.String(), cause: cause} }
 	return []tcproom.RoomOption{
 		tcproom.WithCodec(tcproom.Raw{}),
 		// A room that wants to know its members' addresses asks for them: this waits
 		// for the header.
-		tcproom.OnJoin(func(c *tcproom.Conn) error { c.RemoteAddr(); return nil }),
+		tcproom.OnJoin(func(m *tcproom.Member) error { m.RemoteAddr(); return nil }),
 		tcproom.OnMessage(said),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { ended(c.RemoteAddr(), cause) }),
-		tcproom.OnReject(ended),
+		tcproom.OnLeave(func(m *tcproom.Member, cause error) { ended(m.RemoteAddr(), cause) }),
+		tcproom.OnReject(func(n *tcproom.Newcomer, cause error) { ended(n.RemoteAddr(), cause) }),
 	}
 }
 

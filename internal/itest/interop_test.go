@@ -176,10 +176,10 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 	left := make(chan error, 10)
 	room := tcproom.New(
 		tcproom.WithFraming(d.framing), tcproom.WithCodec(codec), tcproom.WithMaxMessage(m.limit),
-		tcproom.OnLeave(func(c *tcproom.Conn, cause error) { left <- cause }),
+		tcproom.OnLeave(func(_ *tcproom.Member, cause error) { left <- cause }),
 	)
 	addr := serve(t, room)
-	witness, err := room.Join(tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.Raw{}))
+	witness, err := room.Join(ctx, tcproom.Identity{}, tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.Raw{}))
 	require.NoError(t, err)
 	defer witness.Close()
 

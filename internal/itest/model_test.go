@@ -80,7 +80,7 @@ func newWorld(t failer, s script) *world {
 	w := &world{t: t, policy: s.policy, history: s.history, rec: &recorder{}}
 	opts := append(w.rec.hooks(),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(modelBody), tcproom.WithBacklog(1),
-		tcproom.WithSlowMembers(s.policy), tcproom.WithMaxWait(300*time.Millisecond), tcproom.WithWriteTimeout(1000*time.Hour))
+		tcproom.WithSlowMembers(s.policy), tcproom.WithWriteTimeout(1000*time.Hour))
 	if s.history > 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: s.history, Bytes: 1 << 20}))
 	}
@@ -130,7 +130,7 @@ type outcome struct {
 }
 
 func leaves(a *actor) tcproom.Event {
-	return tcproom.Event{Kind: tcproom.Leave, From: tcproom.Member{ID: a.conn.ID()}}
+	return tcproom.Event{Kind: tcproom.Leave, From: tcproom.MemberInfo{ID: a.conn.ID()}}
 }
 
 // apply does one step and checks what came of it.
@@ -170,7 +170,7 @@ func (w *world) act(a *actor, s step) (o outcome) {
 		if !ok {
 			w.t.Fatalf("%s is no member", a.conn.ID())
 		}
-		if err := w.room.Kick(m, "out"); err != nil {
+		if err := m.Kick("out"); err != nil {
 			w.t.Fatalf("kick: %v", err)
 		}
 		a.whole, a.cause = !a.stalled, "kicked"
@@ -225,7 +225,7 @@ func (w *world) join() outcome {
 	}
 	w.present = append(w.present, a)
 	go a.read(w.rec)
-	return outcome{events: []tcproom.Event{{Kind: tcproom.Join, From: tcproom.Member{ID: a.conn.ID()}}}}
+	return outcome{events: []tcproom.Event{{Kind: tcproom.Join, From: tcproom.MemberInfo{ID: a.conn.ID()}}}}
 }
 
 // read collects what a gets, until the end of the stream, and then closes.
@@ -242,8 +242,12 @@ func (a *actor) read(rec *recorder) {
 		a.got = append(a.got, ev)
 		a.mu.Unlock()
 	}
-	rec.end(a.number, end)
 	a.mu.Lock()
+	if n := len(a.got); n > 0 && a.got[n-1].Kind == tcproom.Goodbye {
+		rec.end(a.number, nil)
+	} else {
+		rec.end(a.number, end)
+	}
 	a.err = cmpEOF(end)
 	a.mu.Unlock()
 	_ = a.conn.Close()
@@ -266,7 +270,7 @@ func (w *world) body() []byte {
 func (w *world) send(a *actor, n int) (events []tcproom.Event) {
 	for range n {
 		body := w.body()
-		events = append(events, tcproom.Event{Kind: tcproom.Message, From: tcproom.Member{ID: a.conn.ID()}, Body: body})
+		events = append(events, tcproom.Event{Kind: tcproom.Message, From: tcproom.MemberInfo{ID: a.conn.ID()}, Body: body})
 		err := w.rec.send(a.number, body, func() (uint64, error) { return 0, a.conn.Send(context.Background(), body) })
 		if err != nil && !a.doomed && !(a.stalled && w.policy != tcproom.Skip) { // then it may have been cut
 			w.t.Fatalf("send: %v", err)
@@ -337,7 +341,7 @@ func (w *world) order(s step, o outcome) {
 	fresh := slices.Clone(first.got[first.looked:])
 	first.mu.Unlock()
 	if len(w.log) == 0 {
-		fresh = append(fresh, tcproom.Event{Kind: tcproom.Join, Seq: 1, From: tcproom.Member{ID: first.conn.ID()}})
+		fresh = append(fresh, tcproom.Event{Kind: tcproom.Join, Seq: 1, From: tcproom.MemberInfo{ID: first.conn.ID()}})
 	}
 	own := 0
 	for _, ev := range o.events {
@@ -448,7 +452,7 @@ func (w *world) follow(a *actor) {
 // welcomed checks the cut at which a joined: P3.
 func (w *world) welcomed(a *actor, ev tcproom.Event) {
 	var ids, want []string
-	for _, m := range ev.Members {
+	for _, m := range ev.Welcome.Members {
 		ids = append(ids, m.ID)
 	}
 	for _, past := range w.log[:ev.Seq] {
@@ -459,7 +463,7 @@ func (w *world) welcomed(a *actor, ev tcproom.Event) {
 			want = slices.DeleteFunc(want, func(id string) bool { return id == past.From.ID })
 		}
 	}
-	if !slices.Equal(ids, want) || ev.Total != len(want) || ev.From.ID != a.conn.ID() {
+	if !slices.Equal(ids, want) || ev.Welcome.Total != len(want) || ev.From.ID != a.conn.ID() {
 		w.t.Fatalf("P3: %d is told that %v are there, and %v are", a.number, ids, want)
 	}
 	a.at = ev.Seq
@@ -492,11 +496,11 @@ func (w *world) skipOwn(a *actor, seq uint64) {
 
 // jump checks a gap.
 func (w *world) jump(a *actor, ev tcproom.Event) {
-	w.skipOwn(a, ev.GapFrom)
-	if w.policy != tcproom.Skip || ev.GapFrom != a.at+1 || ev.GapTo < ev.GapFrom || ev.GapTo > uint64(len(w.log)) {
-		w.t.Fatalf("P6: %d is told of a gap from %d to %d, after %d of %d", a.number, ev.GapFrom, ev.GapTo, a.at, len(w.log))
+	w.skipOwn(a, ev.Gap.First)
+	if w.policy != tcproom.Skip || ev.Gap.First != a.at+1 || ev.Gap.Last < ev.Gap.First || ev.Gap.Last > uint64(len(w.log)) {
+		w.t.Fatalf("P6: %d is told of a gap from %d to %d, after %d of %d", a.number, ev.Gap.First, ev.Gap.Last, a.at, len(w.log))
 	}
-	a.at = ev.GapTo
+	a.at = ev.Gap.Last
 	for i := range a.directs {
 		a.directs[i].head = max(a.directs[i].head, a.at) // they come at the gap's end
 	}
@@ -525,7 +529,11 @@ func (w *world) complete() {
 	for _, a := range w.gone {
 		if a.whole && !a.torn {
 			w.has(a, a.leave-1)
-			if !errors.Is(a.err, io.EOF) || a.said != (a.cause == "kicked") {
+			want := io.EOF
+			if a.cause == "kicked" {
+				want = tcproom.ErrKicked
+			}
+			if !errors.Is(a.err, want) || a.said != (a.cause == "kicked") {
 				w.t.Fatalf("P10: %d left (%s) and its stream ended with %v, goodbye: %v", a.number, a.cause, a.err, a.said)
 			}
 			a.torn = true
@@ -570,8 +578,8 @@ func (w *world) checkPast(a *actor) {
 // checkRoom compares the room's own figures with the model.
 func (w *world) checkRoom() {
 	var ids, want []string
-	for c := range w.room.Members() {
-		ids = append(ids, c.ID())
+	for m := range w.room.Members() {
+		ids = append(ids, m.ID())
 	}
 	for _, a := range w.present {
 		want = append(want, a.conn.ID())
@@ -618,7 +626,7 @@ func (w *world) finish(end string) {
 		w.follow(a)
 		if end != endClose && !a.stalled {
 			w.has(a, uint64(len(w.log)))
-			if !a.said || !errors.Is(a.err, io.EOF) {
+			if !a.said || !errors.Is(a.err, tcproom.ErrRoomClosed) {
 				w.t.Fatalf("P10: the stream of %d ended with %v, goodbye: %v", a.number, a.err, a.said)
 			}
 		}

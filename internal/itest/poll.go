@@ -27,19 +27,17 @@ func (p *Poll) Options() []tcproom.RoomOption {
 	return []tcproom.RoomOption{tcproom.OnMessage(p.hear), tcproom.WithUniqueNames(true)}
 }
 
-func (p *Poll) hear(c *tcproom.Conn, body []byte) error {
-	room, ctx := c.Room(), c.Context()
+func (p *Poll) hear(m *tcproom.Member, body []byte) (post []byte, err error) {
 	what, ok := strings.CutPrefix(string(body), "vote ")
 	if !ok {
-		_, err := room.Post(ctx, c, body)
-		return err
+		return body, nil
 	}
-	n, counted := p.count(c.ID(), what)
+	n, counted := p.count(m.ID(), what)
 	if !counted {
-		return c.Send(ctx, []byte("you have voted for "+what))
+		return nil, m.Send(m.Context(), []byte("you have voted for "+what))
 	}
-	_, err := room.Broadcast(ctx, fmt.Appendf(nil, "%s has %d", what, n))
-	return err
+	_, err = m.Room().Broadcast(m.Context(), fmt.Appendf(nil, "%s has %d", what, n))
+	return nil, err
 }
 
 // count counts a vote, unless it was counted before.
@@ -76,7 +74,7 @@ func Vote(ctx context.Context, addr, name, what string, dial Dialer) (int, error
 		if err != nil {
 			return 0, err
 		}
-		if n, ok := strings.CutPrefix(string(ev.Body), what+" has "); ok && ev.From == (tcproom.Member{}) {
+		if n, ok := strings.CutPrefix(string(ev.Body), what+" has "); ok && ev.From == (tcproom.MemberInfo{}) {
 			return strconv.Atoi(n)
 		}
 	}

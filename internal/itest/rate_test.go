@@ -18,7 +18,7 @@ import (
 func TestF16RateLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond, burst = 1000, 500
-		srv := roomtest.NewMemServer(t, tcproom.WithRate(func(*tcproom.Conn) tcproom.Limiter {
+		srv := roomtest.NewMemServer(t, tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter {
 			return rate.NewLimiter(perSecond, burst)
 		}))
 		watch := srv.Join("watch") // whose own limiter has what it needs
@@ -42,6 +42,6 @@ func TestF16RateLimiter(t *testing.T) {
 		_, err = nc.Write([]byte(strings.Repeat("x", burst) + "\n"))
 		require.NoError(t, err)
 		watch.Expect(roomtest.Left("guest-1"))
-		require.Equal(t, map[string]uint64{"rate-limited": 1}, srv.Room.Stats().Left)
+		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrRateLimited: 1}, srv.Room.Stats().Left)
 	})
 }

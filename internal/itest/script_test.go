@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/tcproom"
 	"pgregory.net/rapid"
@@ -66,7 +67,7 @@ var (
 		stepSend, stepStall, stepBroadcast, stepJoin, stepSend, stepDirect, stepJoin, stepDrain, stepHasty, stepStall,
 		stepSend, stepBroadcast, stepKick, stepClose, stepCloseWrite, stepCut, stepTear,
 	}
-	policies  = []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block}
+	policies  = []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block(300 * time.Millisecond)}
 	histories = []int{0, 5, 50}
 	ends      = []string{endDrained, endShutdown, endClose}
 	bursts    = []int{1, 2, 7, 50, 400, 400}

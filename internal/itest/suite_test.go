@@ -121,7 +121,7 @@ func sleepAnHour(t *testing.T) {
 	}
 	idle.Await(roomtest.Goodbye())
 	require.Equal(t, time.Hour, time.Since(began))
-	require.EqualValues(t, 1, srv.Room.Stats().Left["idle-timeout"])
+	require.EqualValues(t, 1, srv.Room.Stats().Left[tcproom.ErrIdleTimeout])
 }
 
 // bad are the cases that fail, and their errors.
@@ -134,20 +134,20 @@ func bad() []testCase {
 	}
 	return []testCase{
 		{name: "panic in OnMessage", run: inHook(func(*testing.T) tcproom.RoomOption {
-			return tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("oh no") })
+			return tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { panic("oh no") })
 		}), says: []string{`roomtest: hook OnMessage of "bob" panicked: oh no`, "suite_test.go:"}},
 		{name: "require in OnMessage", run: inHook(func(t *testing.T) tcproom.RoomOption {
-			return tcproom.OnMessage(func(_ *tcproom.Conn, body []byte) error {
+			return tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 				require.Equal(t, "bye", string(body))
-				return nil
+				return nil, nil
 			})
 		}), says: []string{"Not equal", `roomtest: hook OnMessage of "bob" ended its goroutine`}},
 		{name: "panic in OnLeave", run: inHook(func(*testing.T) tcproom.RoomOption {
-			return tcproom.OnLeave(func(*tcproom.Conn, error) { panic("oh no") })
+			return tcproom.OnLeave(func(*tcproom.Member, error) { panic("oh no") })
 		}), says: []string{`roomtest: hook OnLeave of "bob" panicked: oh no`}},
 		{name: "panic in OnEvent", run: func(t *testing.T) {
 			srv := roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}))
-			c := srv.Dial(tcproom.WithName("cyd"), tcproom.OnEvent(func(_ *tcproom.Conn, ev tcproom.Event) {
+			c := srv.Dial(tcproom.WithName("cyd"), tcproom.OnEvent(func(ev tcproom.Event) {
 				if ev.Kind == tcproom.Message {
 					panic("oh no")
 				}
@@ -157,12 +157,12 @@ func bad() []testCase {
 		}, says: []string{`roomtest: hook OnEvent of "cyd" panicked: oh no`}},
 		{name: "hook in a bubble", run: func(t *testing.T) {
 			synctest.Test(t, inHook(func(*testing.T) tcproom.RoomOption {
-				return tcproom.OnMessage(func(*tcproom.Conn, []byte) error { panic("oh no") })
+				return tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { panic("oh no") })
 			}))
 		}, says: []string{`roomtest: hook OnMessage of "bob" panicked: oh no`}},
 		{name: "hook that hangs", run: func(t *testing.T) {
 			entered := make(chan struct{})
-			srv := roomtest.NewServer(t, tcproom.OnMessage(func(*tcproom.Conn, []byte) error {
+			srv := roomtest.NewServer(t, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) {
 				close(entered)
 				select {}
 			}))

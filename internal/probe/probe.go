@@ -41,6 +41,13 @@ var Queued func(c any) int64
 // dialling end was called. Package tcproom sets it when it is initialized.
 var Closing func(c any) bool
 
-// Tell is Conn.Send of a *tcproom.Conn at the room's end, whatever its message
-// limit is. Package tcproom sets it when it is initialized.
-var Tell func(ctx context.Context, c any, body []byte) error
+// Tell is Member.Send of a *tcproom.Member, whatever its message limit is. Package
+// tcproom sets it when it is initialized.
+var Tell func(ctx context.Context, m any, body []byte) error
+
+// Link returns the connection of a *tcproom.Member, or its last one. Package tcproom
+// sets it when it is initialized.
+var Link func(m any) interface {
+	// Err returns why the connection has ended, or nil while it has not.
+	Err() error
+}

@@ -5,27 +5,34 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"net"
 	"time"
 )
 
+const (
+	// dialTimeout bounds the dialling of an attempt to connect.
+	dialTimeout = 30 * time.Second
+	// maxDoubts bounds how many attempts in a row may find what is no room.
+	maxDoubts = 5
+)
+
 // A loss is the end of a client's connection, or of an attempt to make one.
 type loss struct {
-	err   error
-	code  string // of a Goodbye or Refused
-	hint  time.Duration
-	final bool // it would only come again
+	end     *EndError // for the user; Final and RetryAfter are the room's words, or our own
+	err     error     // end, or the same as a *RefusedError
+	strange bool      // before anything else, what was read is nothing that a room sends
 }
 
 // run connects c again and again. It ends when c has ended.
 func (c *Client) run() {
-	hook := &HookError{Hook: fmt.Sprintf("Framing %T, Codec %T or WithDialer", c.cfg.conn.framing, c.cfg.conn.codec)}
+	hook := &HookError{Hook: codecHook(&c.opts.limits) + " or WithDialer"}
 	cause := error(hook) // unless live returns: a panic or a runtime.Goexit
 	defer func() {
 		if v := recover(); v != nil {
 			hook.Panic, hook.Stack = v, stack()
+		}
+		if cause == error(hook) {
+			cause = endError(hook)
 		}
 		c.end(cause)
 		c.cancel(cause)
@@ -37,43 +44,63 @@ func (c *Client) run() {
 // live goes through one connection after the other, and returns why there is
 // to be no other.
 func (c *Client) live() error {
-	if c.cfg.conn.onEvent != nil {
-		return fmt.Errorf("%w: OnEvent does not go with NewClient; use Events", ErrReceive)
+	if err := c.opts.check(); err != nil {
+		return err
 	}
-	pause := backoff{Backoff: c.cfg.backoff}
-	told, met, wrong := false, false, 0
-	for {
+	pause := backoff{Backoff: c.opts.backoff}
+	var doubts doubts
+	for told := false; ; {
 		conn, l := c.connect()
 		var lasted time.Duration
 		if conn != nil {
 			told = false
 			began := time.Now()
-			l = c.attend(conn)
+			l = c.attend(conn, &doubts)
 			lasted = time.Since(began)
-			met = met || conn.dial.met
-		}
-		if !met && errors.Is(l.err, ErrWrongDoor) {
-			wrong++
 		}
 		switch {
 		case c.ctx.Err() != nil:
 			return context.Cause(c.ctx)
-		case l.final, wrong == maxWrongDoors:
+		case !doubts.mayTryAgain(&l):
 			return l.err
 		}
-		delay := pause.next(lasted, l.hint)
-		c.cfg.conn.logger.Info("tcproom: no connection", "addr", c.addr, "again", delay, "error", l.err)
+		delay := pause.next(lasted, l.end.RetryAfter)
+		c.opts.logger.Info("tcproom: no connection", "addr", c.addr, "again", delay, "error", l.err)
 		if !told {
 			told = true
-			c.deliver(Event{Kind: Lost, Time: time.Now(), Code: l.code, Text: plain(l.err), RetryAfter: delay})
+			c.deliver(lostEvent(&l, delay))
 		}
 		c.sleep(delay)
 	}
 }
 
-// maxWrongDoors is how often a client that has met no room knocks at what does not
-// speak as one. A proxy may answer for a room that is still starting.
-const maxWrongDoors = 4
+// doubts count the signs that there is no room at the address at all.
+type doubts struct {
+	known  bool // it has welcomed this client before
+	strain int  // strange losses in a row
+}
+
+// mayTryAgain reports whether l is worth another attempt. Strange bytes may come
+// from a proxy while the room behind it is away; but for what has never been a room
+// this comes to an end.
+func (d *doubts) mayTryAgain(l *loss) bool {
+	if !l.strange {
+		d.strain = 0
+		return !l.end.Final
+	}
+	d.strain++
+	return d.known && l.end.Cause != ErrFrameTooLarge || d.strain < maxDoubts
+}
+
+// lostEvent tells the user of l, after which the client waits for delay.
+func lostEvent(l *loss, delay time.Duration) Event {
+	end := *l.end
+	if end.Text == "" {
+		end.Text = plain(l.err)
+	}
+	end.Final, end.RetryAfter = false, delay
+	return Event{Kind: Lost, Time: time.Now(), End: &end}
+}
 
 // sleep waits for d, or until c is to end.
 func (c *Client) sleep(d time.Duration) {
@@ -87,59 +114,63 @@ func (c *Client) sleep(d time.Duration) {
 
 // connect makes a connection, or says why there is none.
 func (c *Client) connect() (*Conn, loss) {
-	ctx, cancel := context.WithTimeout(c.ctx, attemptTimeout+min(c.cfg.conn.handshakeTimeout, math.MaxInt64-attemptTimeout))
-	defer cancel()
-	var r *Resume
+	opts := c.opts
+	opts.onEvent, opts.resume = nil, nil
 	c.mu.Lock()
 	if c.resume.Token != "" {
 		at := c.resume
-		r = &at
+		opts.resume = &at
 	}
 	c.mu.Unlock()
-	conn, err := Dial(ctx, c.addr, append(c.cfg.dial[:len(c.cfg.dial):len(c.cfg.dial)], dialOption(func(d *dialConfig) { d.resume = r }))...)
+	conn, err := c.attempt(&opts)
 	if err == nil {
 		return conn, loss{}
 	}
-	l := lossOf(err, nil)
+	l := lossOf(err, false)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lost = l.err
 	return nil, l
 }
 
-// attend hears conn until it is lost, and closes it.
-func (c *Client) attend(conn *Conn) loss {
+func (c *Client) attempt(opts *dialConfig) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
+	defer cancel()
+	nc, err := opts.dial(ctx, "tcp", c.addr)
+	if err != nil {
+		return nil, fmt.Errorf("tcproom: %w", err)
+	}
+	return opts.open(c.ctx, nc, c.addr)
+}
+
+// attend receives from conn until it is lost, and closes it.
+func (c *Client) attend(conn *Conn, doubts *doubts) loss {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var written chan struct{}
-	defer func() { // also where a codec ends the goroutine
+	defer func() { // also if a codec panics
 		cancel()
 		if written != nil {
 			<-written
 		}
 		c.leave(conn)
 	}()
-	if _, greets := conn.cfg.codec.(Greeter); !greets {
+	if !conn.cfg.features.Hello {
 		written = c.begin(ctx, conn, Event{Kind: Welcome, Time: time.Now()})
 	}
-	var goodbye *Event
-	for {
+	for received := false; ; received = true {
 		ev, err := conn.Receive(c.ctx)
 		if err == nil && ev.Kind == Welcome && written != nil {
-			err = fmt.Errorf("%w: a second Welcome", ErrMalformed)
+			err = endError(fmt.Errorf("%w: a second Welcome", ErrMalformed))
 		}
 		if err != nil {
-			l := lossOf(err, goodbye)
+			l := lossOf(err, received)
 			c.goOffline(l.err)
 			return l
 		}
-		switch {
-		case ev.Kind == Welcome:
+		doubts.known = true
+		if ev.Kind == Welcome {
 			written = c.begin(ctx, conn, ev)
-			continue
-		case ev.Kind == Goodbye:
-			goodbye = &ev
-		}
-		if c.note(&ev) {
+		} else if c.note(&ev) {
 			c.deliver(ev)
 		}
 	}
@@ -177,20 +208,23 @@ func (c *Client) leave(conn *Conn) {
 // goOnline notes that c is a member, and returns what it has sent as another
 // one and does not know the fate of.
 func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
+	w := welcome.Welcome
+	if w == nil {
+		w = new(WelcomeInfo)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	resumed := c.resume.Token != "" && (welcome.Outcome == Resumed || welcome.Outcome == ResumedGap)
+	resumed := c.resume.Token != "" && (w.Outcome == Resumed || w.Outcome == ResumedGap)
 	if !resumed {
-		if c.resume.Epoch != welcome.Epoch {
-			c.heard = 0
+		if c.resume.Epoch != w.Epoch {
+			c.received = 0
 		}
 		c.resume.Seq = welcome.Seq
 		unsure = c.out.forget()
 	}
-	c.out.continueAfter(welcome.ID)
-	c.resume.Token, c.resume.Epoch = welcome.Token, welcome.Epoch
-	_, numbers := c.cfg.conn.codec.(Resumer)
-	c.acks = numbers && welcome.Token != ""
+	c.out.continueAfter(welcome.Number)
+	c.resume.Token, c.resume.Epoch = w.Token, w.Epoch
+	c.acks = c.opts.features.Numbers && w.Token != ""
 	if !c.acks {
 		c.out.refuseWaiting()
 	}
@@ -212,28 +246,28 @@ func (c *Client) note(ev *Event) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ev.History {
-		if ev.Seq != 0 && ev.Seq <= c.heard { // 0: the codec tells none
+		if ev.Seq != 0 && ev.Seq <= c.received { // 0: the codec tells none
 			return false
 		}
-		c.heard = max(c.heard, ev.Seq)
+		c.received = max(c.received, ev.Seq)
 		return true
 	}
-	if seq := max(ev.Seq, ev.GapTo); seq > 0 {
+	if seq := max(ev.Seq, ev.Gap.Last); seq > 0 {
 		// An Ack stands behind everything that comes before its seq.
 		c.resume.Seq = max(c.resume.Seq, seq)
-		c.heard = c.resume.Seq
+		c.received = c.resume.Seq
 	}
 	if ev.Kind == Ack {
-		c.out.taken(ev.ID, ev.Seq)
+		c.out.taken(ev.Number, ev.Seq)
 		c.changeLocked()
 	}
 	return ev.Kind != Ack
 }
 
-// deliver hands ev to those who receive, when there is room for it.
+// deliver puts ev where Receive takes it, when there is room for it.
 func (c *Client) deliver(ev Event) {
 	c.await(c.ctx, func() (bool, error) {
-		if c.closing {
+		if c.closed.Load() {
 			return true, nil
 		}
 		if c.size >= maxUnread {
@@ -253,7 +287,7 @@ func (c *Client) write(ctx context.Context, conn *Conn, done chan<- struct{}) {
 	returned := false
 	defer func() {
 		if !returned { // a codec's panic or runtime.Goexit
-			conn.endCodec(recover(), stack())
+			conn.endCodec(recover())
 		}
 	}()
 	c.feed(ctx, conn)
@@ -272,7 +306,7 @@ func (c *Client) feed(ctx context.Context, conn *Conn) {
 		}
 		err := c.hand(ctx, conn, s, numbered)
 		if errors.Is(err, ErrUnframeable) || errors.Is(err, ErrFrameTooLarge) {
-			c.cancel(err) // check let it through: not what a Framing and a Codec promise
+			c.fail(err) // check let it through: not what a Framing and a Codec promise
 		}
 		if err != nil {
 			return
@@ -282,10 +316,11 @@ func (c *Client) feed(ctx context.Context, conn *Conn) {
 }
 
 func (c *Client) hand(ctx context.Context, conn *Conn, s *sending, numbered bool) error {
-	if !numbered {
-		return conn.Send(ctx, s.body)
+	number := uint64(0)
+	if numbered {
+		number = s.number
 	}
-	b, err := conn.cfg.frameNumbered(conn.cfg.codec.(Resumer), s.id, s.body)
+	b, err := conn.cfg.encodeMessage(number, s.body)
 	if err != nil {
 		return err
 	}
@@ -317,33 +352,44 @@ func (c *Client) end(cause error) {
 	c.changeLocked()
 }
 
-// lossOf says what the end of a connection with err means. goodbye is what
-// the room said before, if it did.
-func lossOf(err error, goodbye *Event) loss {
-	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		return loss{err: err, code: refused.Code, hint: refused.RetryAfter, final: refused.Final}
+// lossOf returns what the end of a connection with err means. received is whether
+// there was an event before it.
+func lossOf(err error, received bool) loss {
+	end, ended := errors.AsType[*EndError](err)
+	refused, told := errors.AsType[*RefusedError](err)
+	switch {
+	case told && !ended:
+		return loss{err: refused, end: &EndError{
+			Cause: refused.Cause, Text: refused.Text, Final: refused.Final, RetryAfter: refused.RetryAfter, err: refused,
+		}}
+	case !ended: // of dialling
+		end = &EndError{Cause: dialCause(err), err: err}
 	}
-	if goodbye != nil {
-		return loss{err: goodbyeError(goodbye), code: goodbye.Code, hint: goodbye.RetryAfter, final: goodbye.Final}
+	if hopeless(err) {
+		same := *end
+		end, same.Final = &same, true
 	}
-	if err == io.EOF {
-		err = fmt.Errorf("tcproom: the room closed the connection: %w", err)
+	l := loss{end: end, err: end}
+	switch end.Cause {
+	case ErrWrongDoor:
+		l.strange = !told // by a room
+	case ErrMalformed, ErrFrameTooLarge:
+		l.strange = !received && !errors.Is(err, errHello)
+	case ErrCutOff:
+		l.strange = errors.Is(err, errFragment)
 	}
-	return loss{err: err, final: hopeless(err)}
+	return l
 }
 
-// goodbyeError returns what the room said as an error, which wraps that of the
-// causes for which it said so.
-func goodbyeError(ev *Event) error {
-	for _, c := range codes {
-		if ev.Code == c.code {
-			return fmt.Errorf("%w: the room said: %q", c.err, ev.Text)
-		}
+// dialCause returns the cause of an error of dialling.
+func dialCause(err error) Cause {
+	switch {
+	case errors.Is(err, ErrWrongDoor):
+		return ErrWrongDoor
+	case errors.Is(err, ErrHandshakeTimeout):
+		return ErrHandshakeTimeout
 	}
-	if ev.Code == "" {
-		return fmt.Errorf("tcproom: the room ended the connection: %q", ev.Text)
-	}
-	return fmt.Errorf("tcproom: the room ended the connection: %q (code %q)", ev.Text, ev.Code)
+	return ErrReset
 }
 
 // hopeless reports whether dialling again would fail like this one.
@@ -359,13 +405,11 @@ func hopeless(err error) bool {
 			}
 		}
 	}
-	if _, ok := errors.AsType[*net.AddrError](err); ok {
-		return true
-	}
-	return errors.Is(err, errHello) || errors.Is(err, ErrHook)
+	_, ok := errors.AsType[*net.AddrError](err)
+	return ok
 }
 
-// finalAlerts are those of TLS that say what would be said again: of bad,
-// unsupported, revoked, expired, unknown and missing certificates and authorities,
-// denied access, and versions.
+// finalAlerts are those of TLS that would come again: of bad, unsupported, revoked,
+// expired, unknown and missing certificates and authorities, denied access, and
+// versions.
 var finalAlerts = []tls.AlertError{42, 43, 44, 45, 46, 48, 116, 49, 70, 71, 86}

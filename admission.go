@@ -1,0 +1,384 @@
+package tcproom
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Every limit on who may be in a room is judged here: slots of connections that
+// have not joined, addresses, names, and the number of members.
+
+// open gives l a slot, before anything is read from it, or counts it as refused:
+// its peer sees it closed no earlier than that.
+func (r *Room) open(l *link) (err error) {
+	p := r.countedAddress(l)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer func() {
+		if err != nil {
+			r.stats.Refused++
+		}
+	}()
+	if r.state != roomOpen {
+		return ErrRoomClosed
+	}
+	if r.pending >= r.cfg.maxPending {
+		return ErrTooManyPending
+	}
+	if err := r.seatLocked(l, p); err != nil {
+		return err
+	}
+	r.pending++
+	r.begun++
+	l.born = r.begun
+	r.keepLocked(l)
+	return nil
+}
+
+// keepLocked keeps l among those that a stop waits for, until forget.
+func (r *Room) keepLocked(l *link) {
+	if r.links == nil {
+		r.links = make(map[*link]struct{})
+	}
+	r.links[l] = struct{}{}
+	l.keepers++
+	r.wg.Add(1)
+}
+
+// forget is the last that a goroutine does which saw out l. It gives a seat back: that
+// of l or, if it is one, of a detached member.
+func (r *Room) forget(l *link, detached *Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if detached != nil {
+		r.vacateLocked(detached.session.seat)
+	} else {
+		r.vacateLocked(l.seat)
+	}
+	if l.keepers--; l.keepers == 0 {
+		delete(r.links, l)
+	}
+	r.releasedLocked()
+	r.wg.Done()
+}
+
+// release takes back what open gave. It is the last that is heard of l.
+func (r *Room) release(l *link) {
+	if l.sink != nil {
+		l.sink.Wait()
+	}
+	l.mu.Lock()
+	l.src = nil // with its buffer: a detached member keeps its link
+	l.mu.Unlock()
+	r.mu.Lock()
+	if l.state != linkEnded {
+		r.moveLinkLocked(l, linkEnded)
+	}
+	r.mu.Unlock()
+	r.forget(l, nil)
+}
+
+// releaseLocked returns a channel that is closed when a link or an acceptor is
+// gone, or the room begins to stop.
+func (r *Room) releaseLocked() <-chan struct{} {
+	if r.released == nil {
+		r.released = make(chan struct{})
+	}
+	return r.released
+}
+
+func (r *Room) releasedLocked() {
+	if r.released != nil {
+		close(r.released)
+		r.released = nil
+	}
+}
+
+// admit takes the newcomer of l through handshake, name and OnJoin to its join.
+func (r *Room) admit(l *link) error {
+	l.newcomer.deadline = until(l.cfg.handshakeTimeout)
+	if err := r.awaitAddr(l); err != nil {
+		return err
+	}
+	id, err := r.handshake(l)
+	if err != nil {
+		return err
+	}
+	if resumed, err := r.resume(l, id.Name); err != nil || resumed {
+		return err
+	}
+	if err := r.settle(l); err != nil {
+		return err
+	}
+	if id.Name == "" {
+		id.Name = l.helloSaid().Name
+	}
+	if id.Name != "" {
+		if err := r.checkName(l, id.Name); err != nil {
+			return err
+		}
+	}
+	m, err := r.reserve(l, id)
+	if err != nil {
+		return err
+	}
+	if err := l.setLimiter(m); err != nil {
+		return err
+	}
+	if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+		l.mayWait()
+		if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
+			return refuse(err)
+		}
+		l.owesLeave = true
+	}
+	if err := l.Err(); err != nil {
+		return err
+	}
+	return r.enterRoom(l, m)
+}
+
+// enterRoom joins m, and lets OnJoined speak to it first.
+func (r *Room) enterRoom(l *link, m *Member) error {
+	onJoined := r.cfg.hooks.onJoined
+	if onJoined == nil {
+		_, err := r.join(l, m)
+		return err
+	}
+	l.mayWait()
+	m.takeTurn(nil)
+	defer m.giveTurn()
+	seq, err := r.join(l, m)
+	if err != nil {
+		return err
+	}
+	defer l.cur.Release()
+	l.notifyJoin(nil) // its dialling end must read what the hook sends
+	l.call(hookOnJoined, func() error { onJoined(m, seq); return nil })
+	return l.Err()
+}
+
+// checkName applies the hard rule for names and the user's.
+func (r *Room) checkName(l *link, name string) (err error) {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if r.cfg.validName == nil {
+		return ValidName(name)
+	}
+	err = l.call(hookValidator, func() error { return r.cfg.validName(name) })
+	if _, ok := err.(*HookError); ok {
+		return err
+	}
+	if err != nil {
+		if errors.Is(err, ErrNameInvalid) {
+			return err
+		}
+		return fmt.Errorf("%w: %q: %w", ErrNameInvalid, name, err)
+	}
+	return nil
+}
+
+// reserve makes a member with a slot and a name, until its join or its leave.
+func (r *Room) reserve(l *link, id Identity) (*Member, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return nil, ErrRoomClosed
+	}
+	if r.fullLocked() {
+		return nil, ErrRoomFull
+	}
+	for id.Name == "" {
+		r.guests++
+		name := "guest-" + strconv.FormatUint(r.guests, 10)
+		if _, taken := r.names[name]; !taken {
+			id.Name = name
+		}
+	}
+	if r.cfg.unique {
+		if _, taken := r.names[id.Name]; taken {
+			return nil, fmt.Errorf("%w: %q", ErrNameTaken, id.Name)
+		}
+		if r.names == nil {
+			r.names = make(map[string]struct{})
+		}
+		r.names[id.Name] = struct{}{}
+	}
+	r.reserved++
+	l.member = r.newMember(l, id)
+	return l.member, nil
+}
+
+func (r *Room) freeNameLocked(name string) {
+	if r.cfg.unique {
+		delete(r.names, name)
+	}
+}
+
+func (r *Room) fullLocked() bool {
+	return r.cfg.maxMembers > 0 && r.members.len()+r.reserved >= r.cfg.maxMembers
+}
+
+func (r *Room) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fullLocked()
+}
+
+// addressOf returns what counts as one address: an IPv4 address, one mapped
+// into IPv6 included, or the /64 network of an IPv6 address, which is what one
+// customer gets. It returns false for what has no IP.
+func addressOf(a net.Addr) (netip.Prefix, bool) {
+	var ip netip.Addr
+	switch a := a.(type) {
+	case nil:
+		return netip.Prefix{}, false
+	case *net.TCPAddr:
+		ip = a.AddrPort().Addr()
+	default: // of a proxied or tunnelled connection
+		s := a.String()
+		if ap, err := netip.ParseAddrPort(s); err == nil {
+			ip = ap.Addr()
+		} else if ip, err = netip.ParseAddr(s); err != nil {
+			return netip.Prefix{}, false
+		}
+	}
+	if ip = ip.Unmap(); !ip.IsValid() {
+		return netip.Prefix{}, false
+	}
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, err := ip.Prefix(bits)
+	return p, err == nil
+}
+
+// knowsAddr reports whether RemoteAddr of nc cannot block. That of a listener
+// for the PROXY protocol, for one, waits for the peer to send it.
+func knowsAddr(nc net.Conn) bool {
+	switch beneath(nc).(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// awaitAddr learns an address that the transport may not know yet, and counts
+// l for it, which open could not.
+func (r *Room) awaitAddr(l *link) error {
+	if knowsAddr(l.nc) {
+		return nil
+	}
+	l.mayWait()
+	l.setReadDeadline(l.newcomer.deadline)
+	addr := l.nc.RemoteAddr()
+	l.mu.Lock()
+	l.addr = addr
+	l.mu.Unlock()
+	l.setReadDeadline(time.Time{})
+	p := r.countedAddress(l)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seatLocked(l, p)
+}
+
+// A seat is what a connection counts as for its address. It goes from a link to
+// its member, if that is detached.
+type seat struct {
+	addr netip.Prefix // invalid: it does not count any more
+	in   bool         // it was let past its hello
+}
+
+// addressCount is how many connections an address has, and how many of them were
+// let past their hello. Without sessions only the first is bounded.
+type addressCount struct{ conns, in int }
+
+// countedAddress returns the address for which l is to count; an invalid one
+// if there is none. It asks a net.Addr, which may be the user's code, so the
+// room's lock must not be held.
+func (r *Room) countedAddress(l *link) (p netip.Prefix) {
+	if r.cfg.maxPerAddress > 0 {
+		p, _ = addressOf(l.RemoteAddr())
+	}
+	return p
+}
+
+// seatLocked counts l for p, unless that is invalid or has too many. One
+// that may resume does not take more than it has, so what bounds it then is how
+// many there are that have not told whether they do.
+func (r *Room) seatLocked(l *link, p netip.Prefix) error {
+	if !p.IsValid() {
+		return nil
+	}
+	n := r.addresses[p]
+	waiting := n.conns
+	if r.mayResume(l) {
+		waiting -= n.in
+	}
+	if waiting >= r.cfg.maxPerAddress {
+		return ErrTooManyFromAddress
+	}
+	if r.addresses == nil {
+		r.addresses = make(map[netip.Prefix]addressCount)
+	}
+	n.conns++
+	r.addresses[p] = n
+	l.seat = &seat{addr: p}
+	return nil
+}
+
+// settle lets l in as one more of its address.
+func (r *Room) settle(l *link) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.settleLocked(l, nil)
+}
+
+// reseatLocked lets l in as one more of its address, or in the place of m's last link.
+func (r *Room) reseatLocked(l *link, m *Member) error {
+	old := m.link.Load().seat
+	if m.state == memberDetached {
+		old = m.session.seat
+	}
+	return r.settleLocked(l, old)
+}
+
+func (r *Room) settleLocked(l *link, old *seat) error {
+	if r.cfg.sessions == nil || l.seat == nil {
+		return nil
+	}
+	n := r.addresses[l.seat.addr]
+	if old != nil && old.in && old.addr == l.seat.addr {
+		n.in--
+		old.in = false
+	}
+	if n.in >= r.cfg.maxPerAddress {
+		return ErrTooManyFromAddress
+	}
+	n.in++
+	l.seat.in = true
+	r.addresses[l.seat.addr] = n
+	return nil
+}
+
+// vacateLocked gives a seat back.
+func (r *Room) vacateLocked(s *seat) {
+	if s == nil || !s.addr.IsValid() {
+		return
+	}
+	n := r.addresses[s.addr]
+	n.conns--
+	if s.in {
+		n.in--
+	}
+	if r.addresses[s.addr] = n; n.conns == 0 {
+		delete(r.addresses, s.addr)
+	}
+	*s = seat{}
+}

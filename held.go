@@ -1,0 +1,343 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/ledger"
+	"example.com/tcproom/internal/scribble"
+)
+
+// What OnMessage returns for the messages of one read is ordered in one pass when
+// the last of them has been through the hook. Until then it is held. A hook must not
+// notice: whoever orders a message meanwhile orders what is held first, and what has
+// been held for a while does not wait for a slow hook.
+
+// heldFor is how long a post is held while the hook is busy with those behind it.
+const heldFor = time.Millisecond
+
+// heldPosts is what the hook has returned for messages of one read, and that has no
+// place in the order yet.
+type heldPosts struct {
+	link *link
+	late alarm // goes off when the hook takes its time
+
+	mu    sync.Mutex // guards what follows; taken under the room's lock
+	posts []heldPost
+	buf   []byte // of their bodies
+	acks  []ledger.Taken
+	err   error // the first of ordering them
+	due   bool  // late is set, and has not gone off
+
+	last uint64 // the greatest number that was held since finish; the link's goroutine's
+
+	// Guarded by the room's lock.
+	listed bool // others may order them; changed by the link's goroutine only
+	busy   bool // a pass is ordering them
+}
+
+// A heldPost is what became of one message.
+type heldPost struct {
+	number uint64 // of the message; 0: it has none
+	body   []byte // nil: there is nothing to order
+	seq    uint64 // then, what the hook has posted by itself
+	failed bool   // the hook did: there is no ack
+}
+
+// takeByHook hands the messages of an inbox to OnMessage, and orders what that
+// returns.
+func (l *link) takeByHook(in *inbox) error {
+	if l.held == nil {
+		l.held = &heldPosts{link: l}
+		l.held.late = newAlarm(l.held.order)
+	}
+	h := l.held
+	defer func() { // also if the hook ends the goroutine
+		h.finish()
+		in.acks = append(in.acks, h.acks...)
+		h.acks = h.acks[:0]
+	}()
+	for i := range in.msgs {
+		msg := &in.msgs[i]
+		if i > 0 {
+			h.list()
+		}
+		err := l.takeOne(h, msg)
+		if msg.frame != nil {
+			scribble.Over(msg.frame)
+		}
+		if err != nil {
+			return cmpErr(h.finish(), err)
+		}
+		if len(h.buf) > maxQueued {
+			if err := h.finish(); err != nil {
+				return err
+			}
+		}
+	}
+	return h.finish()
+}
+
+// takeOne calls OnMessage for a message, and holds what that returns.
+func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
+	if err := l.Err(); err != nil {
+		return err
+	}
+	if again, err := l.beginTaking(h, msg.number); again || err != nil {
+		return err
+	}
+	post := heldPost{number: msg.number, failed: true}
+	defer func() { l.endTaking(h, &post) }() // also if the hook ends the goroutine
+	err = l.call(hookOnMessage, func() (err error) {
+		post.body, err = l.room.cfg.hooks.onMessage(l.member, msg.body)
+		return err
+	})
+	post.failed = err != nil
+	return l.hookCause(err)
+}
+
+// beginTaking says that a hook gets the message of the given number. It reports
+// whether one has got it before; then it is acknowledged.
+func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) {
+	if number == 0 {
+		return false, nil
+	}
+	if number <= h.last {
+		if err := h.finish(); err != nil { // it is in this read twice
+			return false, err
+		}
+	}
+	l.room.mu.Lock()
+	defer l.room.mu.Unlock()
+	m := l.member
+	if m.link.Load() != l {
+		return true, nil // its client sends it again, on the other connection
+	}
+	if taken, ok := m.session.taken.Find(number); ok {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.acks = append(h.acks, taken)
+		return true, nil
+	}
+	m.session.posted = 0
+	return false, nil
+}
+
+// endTaking holds what the hook has returned, in memory of our own. If it failed and
+// has posted nothing, the message may come again, on another connection.
+func (l *link) endTaking(h *heldPosts, post *heldPost) {
+	if post.failed {
+		post.body = nil
+	}
+	if post.body == nil && post.number != 0 {
+		l.room.mu.Lock()
+		post.seq = l.member.session.posted
+		l.room.mu.Unlock()
+	}
+	if post.body == nil && (post.number == 0 || post.failed && post.seq == 0) {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if post.body != nil {
+		if h.buf == nil {
+			h.buf = make([]byte, 0, 512) // an empty body is one, too
+		}
+		n := len(h.buf)
+		h.buf = append(h.buf, post.body...)
+		post.body = h.buf[n:len(h.buf):len(h.buf)]
+	}
+	h.posts = append(h.posts, *post)
+	h.last = max(h.last, post.number)
+}
+
+// hookCause returns why l ends after OnMessage, or the post of what it returned, failed.
+func (l *link) hookCause(err error) error {
+	var he *HookError
+	switch {
+	case err == nil, errors.As(err, &he) && he.Hook == hookNames[hookOnMessage]:
+		return err
+	case errors.Is(err, ErrRoomClosed) && l.room.isStopping():
+		return ErrRoomClosed
+	case l.Err() != nil:
+		return l.Err()
+	}
+	return &HookError{Hook: hookNames[hookOnMessage], Err: err}
+}
+
+// list lets others order what is held, from now on until finish, and sets the alarm
+// again for what was returned after it went off.
+func (h *heldPosts) list() {
+	h.mu.Lock()
+	wants := len(h.posts) > 0 && !h.due
+	h.due = h.due || wants
+	h.mu.Unlock()
+	if !wants {
+		return
+	}
+	if h.listed {
+		h.late.stop()
+	} else {
+		r := h.link.room
+		r.mu.Lock()
+		h.listed = true
+		r.held = append(r.held, h)
+		r.mu.Unlock()
+	}
+	h.late.set(heldFor)
+}
+
+// order orders what is held now, when the alarm goes off.
+func (h *heldPosts) order() {
+	h.mu.Lock()
+	h.due = false
+	h.mu.Unlock()
+	p := h.link.room.pass(context.Background(), nil)
+	defer p.end()
+	p.sayHeld(h)
+}
+
+// finish orders what is held, after which nothing is, and returns the first error of
+// that.
+func (h *heldPosts) finish() error {
+	if !h.listed && len(h.posts) == 0 {
+		return h.takeErr()
+	}
+	r := h.link.room
+	p := r.pass(context.Background(), nil)
+	for p.sayHeld(h); h.busy; p.sayHeld(h) {
+		p.await(r.fan.Progress(), time.Time{})
+	}
+	listed := h.listed
+	if listed {
+		h.listed = false
+		r.held = without(r.held, h)
+	}
+	p.end()
+	if listed {
+		h.late.stop()
+		h.due = false // nobody else looks at it now
+	}
+	return h.takeErr()
+}
+
+// takeErr returns the error, once, as a cause of the link's end.
+func (h *heldPosts) takeErr() error {
+	h.last = 0
+	h.mu.Lock()
+	err := h.err
+	h.err, h.posts, h.buf = nil, h.posts[:0], h.buf[:0]
+	if cap(h.buf) > 2*maxQueued {
+		h.buf = nil
+	}
+	h.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	return h.link.hookCause(err)
+}
+
+func without(list []*heldPosts, h *heldPosts) []*heldPosts {
+	for i := range list {
+		if list[i] == h {
+			last := len(list) - 1
+			copy(list[i:], list[i+1:])
+			list[last] = nil
+			return list[:last]
+		}
+	}
+	return list
+}
+
+// sayAllHeld orders what hooks have returned and what is held, before the pass
+// orders anything else: it waits for another pass that is doing that. It returns the
+// error of the pass's context.
+func (p *pass) sayAllHeld() error {
+	for i := 0; i < len(p.r.held); i++ {
+		h := p.r.held[i]
+		for h.busy {
+			if err := p.await(p.r.fan.Progress(), time.Time{}); err != nil {
+				return err
+			}
+		}
+		if h.listed {
+			if err := p.sayHeld(h); err != nil {
+				return err
+			}
+		}
+		if i >= len(p.r.held) || p.r.held[i] != h {
+			i = -1 // the list has changed while it waited
+		}
+	}
+	return nil
+}
+
+// sayHeld orders what h holds, unless another pass is doing that. It returns the
+// error of the pass's own context, with which the rest stays held.
+func (p *pass) sayHeld(h *heldPosts) error {
+	if h.busy {
+		return nil
+	}
+	h.busy = true
+	from, via := p.from, p.via
+	p.from, p.via = h.link.member, nil
+	p.ev.From = p.from.info
+	defer func() {
+		h.busy = false
+		if p.from, p.via = from, via; from != nil {
+			p.ev.From = from.info
+		} else {
+			p.ev.From = MemberInfo{}
+		}
+		p.owner = nil
+		p.r.fan.Wake() // finish may wait
+	}()
+	for {
+		post, ok := h.next()
+		if !ok {
+			return nil
+		}
+		seq, err := post.seq, error(nil)
+		if post.body != nil {
+			seq, err = p.say(post.body)
+		}
+		if err != nil && p.ctx.Err() != nil {
+			return err
+		}
+		h.done(&post, seq, err)
+	}
+}
+
+// next returns the first that is held, and keeps it there.
+func (h *heldPosts) next() (heldPost, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.posts) == 0 || h.err != nil {
+		return heldPost{}, false
+	}
+	return h.posts[0], true
+}
+
+// done takes out the first, which was ordered or refused with err. After an error
+// nothing that follows is ordered.
+func (h *heldPosts) done(post *heldPost, seq uint64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		h.err = cmpErr(h.err, err)
+		clear(h.posts)
+		h.posts = h.posts[:0]
+		return
+	}
+	if post.number != 0 {
+		taken := h.link.member.session.taken.Take(post.number, seq)
+		if !post.failed {
+			h.acks = append(h.acks, taken)
+		}
+	}
+	n := copy(h.posts, h.posts[1:])
+	h.posts[n] = heldPost{}
+	h.posts = h.posts[:n]
+}

@@ -1,0 +1,534 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// A link is the room's end of a connection. It carries a [Newcomer], and then a
+// [Member] until one of the two ends.
+type link struct {
+	transport
+	room     *Room
+	cfg      *connConfig
+	running  hookCall
+	newcomer *Newcomer   // until it carries a member; its own goroutine's
+	member   *Member     // set once, with the room's lock held: its own goroutine may read it without
+	goodbye  atomic.Bool // its peer said that it leaves for good
+	hello    *Hello      // what its peer said first; nil if its codec has no hello. Set before the member
+
+	held *heldPosts // of OnMessage; nil until that was called. Its own goroutine's
+
+	addr net.Addr // once it is known; guarded by transport.mu
+
+	// Its own goroutine's.
+	door      doorway
+	owesLeave bool // OnJoin let its member in: OnLeave has to follow
+	entered   bool // it carries a member
+	ignored   bool // a frame of unknown type was logged
+
+	// Guarded by the room's lock.
+	state   linkState
+	keepers int8   // goroutines that have still to see it out
+	born    uint64 // links that began later have a greater one
+	lane    *lane
+	cur     *fanout.Cursor // set once, with the member's join
+	seat    *seat          // nil: it does not count for an address
+}
+
+// linkState is where a link is. Room.moveLinkLocked changes it, along these ways and no
+// others:
+//
+//	opening → joined    its member has joined, or resumed, on it
+//	opening → ended     it was refused, or ended before that
+//	joined  → parted    it ends, and its member stays: detached, or on another link
+//	joined  → ended     its member has left
+//	parted  → ended
+type linkState uint8
+
+const (
+	linkOpening linkState = iota // holds one of the slots
+	linkJoined
+	linkParted
+	linkEnded
+)
+
+var linkMoves = map[[2]linkState]bool{
+	{linkOpening, linkJoined}: true,
+	{linkOpening, linkEnded}:  true,
+	{linkJoined, linkParted}:  true,
+	{linkJoined, linkEnded}:   true,
+	{linkParted, linkEnded}:   true,
+}
+
+// moveLinkLocked brings l to another state, and with it what the room counts.
+func (r *Room) moveLinkLocked(l *link, to linkState) {
+	from := l.state
+	if !linkMoves[[2]linkState{from, to}] {
+		panic(fmt.Sprintf("tcproom: link moves from state %d to %d", from, to)) // a bug of ours
+	}
+	l.state = to
+	switch {
+	case from == linkOpening:
+		r.pending--
+		if to == linkEnded {
+			r.stats.Refused++
+		}
+	case from == linkJoined:
+		l.cur.End()
+		l.lane.members--
+	}
+}
+
+func (r *Room) newLink(nc net.Conn, cfg *connConfig) *link {
+	l := &link{room: r, cfg: cfg}
+	l.transport = transport{cfg: &cfg.limits, nc: nc, fan: r.fan}
+	l.newcomer = &Newcomer{link: l}
+	prepareSocket(nc, &cfg.limits)
+	if knowsAddr(nc) {
+		l.addr = nc.RemoteAddr()
+	}
+	l.nc = serverTLS(nc, cfg.tls) // here, for others may look at it from now on
+	return l
+}
+
+// RemoteAddr returns the address of the peer, once it is known.
+func (l *link) RemoteAddr() net.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.addr
+}
+
+// helloSaid returns what the peer said first.
+func (l *link) helloSaid() Hello {
+	if l.hello == nil {
+		return Hello{}
+	}
+	return *l.hello
+}
+
+// id and name are for the log.
+func (l *link) id() string {
+	if l.member == nil {
+		return ""
+	}
+	return l.member.info.ID
+}
+
+func (l *link) name() string {
+	if l.member == nil {
+		return l.helloSaid().Name
+	}
+	return l.member.info.Name
+}
+
+// end ends l, if it has not ended; it does not block.
+func (l *link) end(cause error) {
+	if l.setCause(cause) {
+		l.unblock()
+	}
+}
+
+// unblock wakes what waits for l, which has a cause.
+func (l *link) unblock() {
+	if src := l.transport.unblock(); src != nil {
+		l.room.quiet.Rouse(src)
+	}
+	if l.running.hook() != noHook { // which may wait for that; none begins any more
+		l.fan.Go(l.endAhead)
+	}
+}
+
+// endAhead detaches the member of l, which has ended in a hook of the member's, or
+// tells its context that it leaves. The rest of the end comes when the hook has
+// returned.
+func (l *link) endAhead() {
+	r, cause, code := l.room, l.Err(), l.ended()
+	r.mu.Lock()
+	m := l.member
+	parts := m != nil && m.link.Load() == l && m.state <= memberPresent && !r.detachLocked(l, cause)
+	r.mu.Unlock()
+	if parts {
+		m.setCause(cause, code)
+		m.unblock()
+	}
+}
+
+// A linkSink is a link as its sink knows it.
+type linkSink link
+
+// SinkFailed implements fanout.Owner.
+func (o *linkSink) SinkFailed(err error) {
+	if cause := sinkCause(err); cause != nil {
+		(*link)(o).end(cause)
+	}
+}
+
+// serve attends to l from its admission to its end, on one goroutine.
+func (r *Room) serve(l *link) (err error) {
+	// Deferred, because a hook may end the goroutine.
+	defer func() {
+		r.attend(l)
+		if err = l.Err(); err == error(ErrLeft) {
+			err = nil
+		}
+	}()
+	r.enter(l)
+	return nil
+}
+
+// enter brings the newcomer of l to be a member, or ends l.
+func (r *Room) enter(l *link) {
+	defer l.contain()
+	err := r.admit(l)
+	if err != nil {
+		l.end(err)
+	}
+	l.entered = err == nil
+}
+
+// contain ends l if its Framing or Codec panics.
+func (l *link) contain() {
+	if v := recover(); v != nil {
+		e := &HookError{Hook: codecHook(l.transport.cfg), Panic: v, Stack: stack()}
+		l.room.cfg.probe.Failed(e, l.name())
+		l.end(e)
+	}
+}
+
+func codecHook(cfg *limits) string {
+	return fmt.Sprintf("Framing %T or Codec %T", cfg.framing, cfg.codec)
+}
+
+// attendTo is attend on a goroutine of its own, for a Lookout.
+func (r *Room) attendTo(l any) { go r.attend(l.(*link)) }
+
+// attend reads from l, if it has entered, until it ends, and sees it out. It is
+// the goroutine of an accepted link, with little on its stack while it waits.
+func (r *Room) attend(l *link) {
+	defer r.release(l)
+	defer r.seeOut(l)
+	if l.entered {
+		l.notifyJoin(nil)
+		l.newcomer = nil
+		l.end(l.converse())
+	}
+}
+
+// converse reads what the member of l sends, while no hook of the member runs for
+// another link, and returns why l ends.
+func (l *link) converse() error {
+	defer l.contain()
+	m := l.member
+	if l.room.cfg.hooks.onMessage == nil && m.limiter == nil {
+		l.running.watch = nil // the next hook is OnLeave
+		return l.readLoop()
+	}
+	if !m.takeTurn(l.Context().Done()) {
+		return l.Err()
+	}
+	defer m.giveTurn()
+	return l.readLoop()
+}
+
+// notifyJoin tells Join, once, how it went.
+func (l *link) notifyJoin(err error) {
+	if n := l.newcomer; n != nil && n.joined != nil {
+		n.joined <- err
+		n.joined = nil
+	}
+}
+
+// seeOut takes the member of l, which has ended, out of the room or detaches it,
+// says goodbye if that is still possible, closes the connection, and calls
+// OnLeave or OnReject.
+func (r *Room) seeOut(l *link) {
+	if l.Err() == nil { // a hook's runtime.Goexit notes its own
+		l.end(&HookError{Hook: codecHook(l.transport.cfg)})
+	}
+	cause := l.Err()
+	l.notifyJoin(cause)
+	stays := r.part(l, cause)
+	l.unblock() // if another goroutine noted the cause, too
+	if l.member != nil {
+		l.member.unblock() // before OnLeave, whatever made it leave
+	}
+	// Deferred, because a hook may end the goroutine.
+	defer r.notifyEnd(l, cause, stays)
+	r.farewell(l, cause)
+}
+
+// part takes l off its member, which leaves, unless it stays without it.
+func (r *Room) part(l *link, cause error) (stays bool) {
+	if l.member == nil {
+		return false
+	}
+	if r.detach(l, cause) {
+		return true
+	}
+	r.leave(l.member, cause, l)
+	return false
+}
+
+// notifyEnd logs l's end and calls OnLeave or OnReject.
+func (r *Room) notifyEnd(l *link, cause error, stays bool) {
+	m := l.member
+	joined := l.cur != nil
+	l.logEnd(cause, l.ended(), joined, stays)
+	switch {
+	case stays: // a member, without a connection or with another one
+	case l.owesLeave:
+		r.notifyLeave(l, m)
+	default:
+		r.notifyReject(l, cause)
+	}
+}
+
+// notifyLeave calls OnLeave for m, which has left, when no other hook runs for it.
+func (r *Room) notifyLeave(l *link, m *Member) {
+	if r.cfg.hooks.onLeave == nil {
+		return
+	}
+	m.takeTurn(nil) // a hook may have outlived its connection
+	defer m.giveTurn()
+	l.call(hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+}
+
+// notifyReject calls OnReject for l.
+func (r *Room) notifyReject(l *link, cause error) {
+	if r.cfg.hooks.onReject == nil {
+		return
+	}
+	n := l.newcomer
+	if n == nil {
+		n = &Newcomer{link: l}
+	}
+	l.call(hookOnReject, func() error { r.cfg.hooks.onReject(n, cause); return nil })
+}
+
+// endLevel is that of the record of an end; only one in order is for debugging.
+func endLevel(cause error) slog.Level {
+	switch {
+	case cause == error(ErrLeft), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
+		return slog.LevelDebug
+	case errors.Is(cause, ErrHook):
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// logEnd logs how l ended.
+func (l *link) logEnd(cause error, code Cause, joined, stays bool) {
+	msg, kind := "tcproom: member left", "left "
+	switch {
+	case !joined:
+		msg, kind = "tcproom: connection refused", "refused "
+	case stays:
+		msg, kind = "tcproom: member lost its connection", "lost "
+	}
+	l.report(endLevel(cause), kind+string(code), msg, "addr", addrString(l.RemoteAddr()), "id", l.id(), "name", l.name(), "cause", cause)
+}
+
+func addrString(a net.Addr) string {
+	if a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// stack returns the stack of a panic that was just recovered, not too long.
+func stack() []byte {
+	b := debug.Stack()
+	return b[:min(len(b), 4<<10)]
+}
+
+const (
+	maxQueued = 64 << 10 // bytes, or one message, that wait to be sent to one peer alone
+	maxShaken = 4 << 10  // bytes each way before a link carries a member
+)
+
+// frameDirect returns the frame of a Direct event.
+func (l *link) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
+	b, err := encode(l.transport.cfg, &Event{Kind: Direct, From: from, Time: time.Now(), Body: body})
+	if err == nil && b == nil {
+		err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, l.cfg.codec)
+	}
+	return b, err
+}
+
+// putWhole hands b over to be written when there is room for it.
+func (l *link) putWhole(ctx context.Context, b []byte) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := l.Err(); err != nil {
+			return err
+		}
+		if l.put(b, maxQueued) {
+			return nil
+		}
+		ch := l.fan.Progress()
+		if l.put(b, maxQueued) {
+			return nil
+		}
+		if err := l.Err(); err != nil {
+			return err
+		}
+		if err := l.fan.Await(ctx, ch, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// put hands b over to be written, if no more than limit bytes, or b alone, wait
+// then. For a member it holds the room's lock, so that nothing comes behind a goodbye.
+func (l *link) put(b []byte, limit int) bool {
+	l.room.mu.Lock()
+	if l.cur != nil {
+		defer l.room.mu.Unlock()
+		return l.state == linkJoined && l.cur.Insert(b, max(limit, len(b)))
+	}
+	l.room.mu.Unlock()
+	if !l.sink.Queue(b, min(limit, maxShaken)) {
+		return false
+	}
+	l.sink.Flush()
+	return true
+}
+
+// beat sends a ping or pong behind all that was sent before, if there is room.
+func (l *link) beat(pong bool) bool {
+	ev := Event{Kind: Ping}
+	if pong {
+		ev.Kind = Pong
+	}
+	b, err := encode(l.transport.cfg, &ev)
+	if err != nil || len(b) == 0 {
+		return false
+	}
+	l.room.mu.Lock()
+	defer l.room.mu.Unlock()
+	return l.state == linkJoined && l.cur.Insert(b, maxBeats)
+}
+
+// farewell writes what l has still to get and the reason of its end, as far
+// as it takes that, and closes the connection.
+func (r *Room) farewell(l *link, cause error) {
+	defer l.drop()
+	if l.sink == nil {
+		return
+	}
+	defer r.leaveLane(l)
+	defer l.sink.Close()
+	if l.sink.Err() != nil || broke(cause) {
+		l.sink.Close()
+		l.reset()
+		return
+	}
+	peerLeft := cause == error(ErrLeft) || cause == error(ErrCutOff)
+	if !peerLeft {
+		l.sayLast(cause)
+	}
+	patience, limit := r.patienceWith(l)
+	if !l.drain(l.missed(), patience, limit) {
+		l.sink.Close()
+		r.noteCut(l, cause) // when nothing more is taken
+		l.reset()
+		return
+	}
+	if l.closeWrite() && !peerLeft {
+		l.discard(patience, limit)
+	}
+}
+
+// missed returns a function that counts the events that l has not been sent; nil
+// if it never carried a member.
+func (l *link) missed() func() uint64 {
+	if l.cur == nil {
+		return nil
+	}
+	return l.cur.Missed
+}
+
+// broke reports whether cause says that nothing can be written any more. What
+// a hook returned says so only of connections of its own.
+func broke(cause error) bool {
+	switch cause.(type) {
+	case *HookError, *refusal:
+		return false
+	}
+	return errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset)
+}
+
+// sayLast gives l its last event, if its codec has one.
+func (l *link) sayLast(cause error) {
+	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}
+	if l.cur == nil {
+		ev.Kind = Refused
+	}
+	b, err := encode(l.transport.cfg, &ev)
+	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
+		b = l.door.words
+	}
+	if err != nil || len(b) == 0 {
+		return
+	}
+	if l.cur != nil {
+		l.cur.Insert(b, math.MaxInt)
+	} else {
+		l.sink.Queue(b, maxShaken+len(b))
+	}
+}
+
+// lastWords returns what the peer of a link is told that ends with cause.
+func (r *Room) lastWords(cause error) *EndError {
+	if _, ok := cause.(*refusal); ok {
+		if said, ok := errors.AsType[*RefusedError](cause); ok { // the hook's own words
+			return &EndError{Cause: causeOf(cause), Text: said.Text, Final: said.Final, RetryAfter: said.RetryAfter}
+		}
+	}
+	end := &EndError{Cause: causeOf(cause), Text: reasonOf(cause)}
+	end.Final = end.Cause.final()
+	if s := r.cfg.sessions; s != nil && !end.Final {
+		end.RetryAfter = s.RetryAfter
+	}
+	return end
+}
+
+// reasonOf returns what a peer is told of a cause, for people.
+func reasonOf(cause error) string {
+	var kick *kickError
+	if errors.As(cause, &kick) {
+		return kick.reason
+	}
+	var hook *HookError
+	if errors.As(cause, &hook) {
+		if hook.Err != nil {
+			return plain(hook.Err)
+		}
+		return "internal error"
+	}
+	if cause == net.ErrClosed {
+		return "closed by the room"
+	}
+	return plain(cause)
+}
+
+// serverTLS returns nc with TLS over it, if there is a config and it has none yet.
+func serverTLS(nc net.Conn, cfg *tls.Config) net.Conn {
+	if _, ok := nc.(tlsConn); ok || cfg == nil {
+		return nc
+	}
+	return tls.Server(&tlsDoor{Conn: nc}, cfg)
+}

@@ -1,0 +1,371 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/tcproom/internal/ledger"
+)
+
+// A Member is one that is in a room: it has an ID, a name and a place in the
+// room's stream. Hooks and [Room.Members] give it. It is the same value over all
+// connections of a session, see [WithSessions].
+//
+// All methods may be called from many goroutines and from hooks.
+type Member struct {
+	room    *Room
+	info    MemberInfo
+	limiter Limiter // nil: none
+	// turn holds a token while hooks of the member may run on a goroutine. It is nil
+	// if all of them run on one.
+	turn chan struct{}
+
+	link atomic.Pointer[link] // its connection, or the last one; set with the room's lock held
+
+	mu     sync.Mutex // guards what follows
+	ending *ending    // why it has left, once it has
+	ctx    *endContext
+
+	// Guarded by the room's lock.
+	state      memberState
+	prev, next *Member  // in join order
+	session    *session // nil: it cannot resume
+}
+
+// memberState is where a member is. Room.moveLocked changes it, along these ways and
+// no others:
+//
+//	reserved → present    its join has its place: it is in the list
+//	reserved → gone       it was refused, or its connection ended before that
+//	present  → detached   it lost its connection, and may resume on another one
+//	detached → present    it has resumed
+//	present  → leaving    its leave is getting its place; until then it is in the list
+//	detached → leaving    the same
+//	leaving  → gone       its leave has its place
+type memberState uint8
+
+const (
+	memberReserved memberState = iota // has a name and a slot; OnJoin runs
+	memberPresent
+	memberDetached
+	memberLeaving
+	memberGone
+)
+
+var memberMoves = map[[2]memberState]bool{
+	{memberReserved, memberPresent}: true,
+	{memberReserved, memberGone}:    true,
+	{memberPresent, memberDetached}: true,
+	{memberDetached, memberPresent}: true,
+	{memberPresent, memberLeaving}:  true,
+	{memberDetached, memberLeaving}: true,
+	{memberLeaving, memberGone}:     true,
+}
+
+// in reports whether a member in this state is one for the API.
+func (s memberState) in() bool { return s == memberPresent || s == memberDetached }
+
+// A session is what a member that can resume has beside others. It is guarded
+// by the room's lock.
+type session struct {
+	start  uint64 // what the first Welcome said: what came before is not for this member
+	token  ledger.Key
+	taken  ledger.Window // the numbered messages that need not be sent again
+	posted uint64        // the seq of what was posted last as the member
+
+	// While it is detached.
+	lost  error     // what ended its connection
+	code  Cause     // of that
+	until time.Time // when its grace is over
+	seat  *seat     // of its last connection, which counts still; nil: none
+}
+
+// moveLocked brings m to another state, and with it what the room counts and lists. It
+// is the only place that changes the state.
+func (r *Room) moveLocked(m *Member, to memberState) {
+	from := m.state
+	if !memberMoves[[2]memberState{from, to}] {
+		panic(fmt.Sprintf("tcproom: member moves from state %d to %d", from, to)) // a bug of ours
+	}
+	m.state = to
+	switch from {
+	case memberReserved:
+		r.reserved--
+	case memberDetached:
+		r.detached.Remove(m)
+		r.expireLater()
+	}
+	switch to {
+	case memberPresent:
+		if from == memberReserved {
+			r.members.add(m)
+			r.stats.Joined++
+		}
+	case memberDetached:
+		r.detached.Add(m, m.session.until)
+		r.expireLater()
+	case memberGone:
+		r.freeNameLocked(m.info.Name)
+		if from == memberLeaving {
+			r.members.remove(m)
+			r.stats.leftBy(m.leftBy())
+		}
+		if m.session != nil {
+			r.tokens.Revoke(m.session.token)
+		}
+	}
+}
+
+// ID returns what identifies the member: unique and never reused.
+func (m *Member) ID() string { return m.info.ID }
+
+// Name returns the member's name.
+func (m *Member) Name() string { return m.info.Name }
+
+// Info returns ID and name, as events have them.
+func (m *Member) Info() MemberInfo { return m.info }
+
+// Room returns the member's room.
+func (m *Member) Room() *Room { return m.room }
+
+// RemoteAddr returns the address of the peer of its connection, or of the last
+// one; nil only if the net.Conn that the user gave says so.
+func (m *Member) RemoteAddr() net.Addr { return m.link.Load().RemoteAddr() }
+
+// TLS returns the state of the TLS session of its connection, or of the last
+// one, with the certificates of the peer; nil without TLS. It does not block.
+func (m *Member) TLS() *tls.ConnectionState { return tlsState(m.link.Load().nc) }
+
+// Hello returns the hello of its connection, or of the last one. It is what the
+// peer claimed, which proves nothing; zero if its codec has none.
+func (m *Member) Hello() Hello { return m.link.Load().helloSaid() }
+
+// Post sends body to everyone but m, from m, and returns its place in the
+// order. With [WithEcho] m receives it too. It is what happens with a message of
+// m unless [OnMessage] is set.
+//
+// It blocks like [Room.Broadcast], and keeps nothing of body. Beside the errors of
+// Broadcast it returns [ErrNotMember] if m has not joined or has left.
+func (m *Member) Post(ctx context.Context, body []byte) (seq uint64, err error) {
+	return m.room.message(ctx, m, body)
+}
+
+// Send sends body to m alone, from the room, as a [Direct] event that stands
+// where the room's order is now.
+//
+// It blocks while too much is waiting to be sent to m, until ctx ends; it takes the
+// message whole or, with an error, not at all, and does not wait until the peer
+// has it. It keeps nothing of body. Errors are [ErrFrameTooLarge], [ErrUnframeable],
+// [ErrDetached], [ErrNotMember], the cause of ctx, or that of the end of m's
+// connection.
+func (m *Member) Send(ctx context.Context, body []byte) error {
+	return m.SendFrom(ctx, nil, body)
+}
+
+// SendFrom is Send of a message from another member of the room, or from the room
+// itself if from is nil. [Text] and [Raw] do not show from whom it is.
+func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error {
+	var info MemberInfo
+	if from != nil {
+		info = from.info
+	}
+	if l := m.link.Load(); len(body) > l.cfg.maxMessage {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.cfg.maxMessage)
+	}
+	return m.send(ctx, info, body)
+}
+
+// send is Send without the limit of messages.
+func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
+	if err := m.room.orderHeld(ctx); err != nil {
+		return err
+	}
+	for {
+		l := m.link.Load()
+		b, err := l.frameDirect(from, body)
+		if err != nil {
+			return err
+		}
+		err = l.putWhole(ctx, b)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if m.link.Load() == l { // else it goes on over another one
+			return m.sendError(l, err)
+		}
+	}
+}
+
+// sendError is what Send returns if l, over which m is connected, has ended with cause.
+func (m *Member) sendError(l *link, cause error) error {
+	code := l.ended()
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	switch {
+	case m.state == memberDetached, m.state == memberPresent && m.session != nil && vanished(code): // or about to be
+		return fmt.Errorf("%w: %w", ErrDetached, cause)
+	case m.state > memberDetached:
+		return fmt.Errorf("%w: %w", ErrNotMember, cause)
+	}
+	return cause
+}
+
+// Kick removes m: its leave is ordered when Kick returns, and m is told
+// goodbye with the reason. Its connection is closed once m has read that, or does
+// not read. Kick does not wait for that. It returns [ErrNotMember] if m has not
+// joined or has left.
+func (m *Member) Kick(reason string) error {
+	m.room.orderHeld(endedNow) // what is held back may be so because of m
+	if !m.room.leave(m, &kickError{reason}, nil) {
+		return ErrNotMember
+	}
+	return nil
+}
+
+// kickError is ErrKicked with the reason.
+type kickError struct{ reason string }
+
+func (e *kickError) Error() string { return fmt.Sprintf("%v: %q", ErrKicked, e.reason) }
+
+func (e *kickError) Unwrap() error { return ErrKicked }
+
+// Context returns a context that is done when m has left, or is about to because its
+// connection has ended and it cannot resume, with the cause as its [context.Cause]. A
+// hook of m may wait for it. It carries the values of [Identity].Context.
+func (m *Member) Context() context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil {
+		m.ctx = newEndContext()
+		if m.ending != nil {
+			m.ctx.cancel(m.ending.cause)
+		}
+	}
+	return m.ctx.Context
+}
+
+// Err returns why m has left, or is about to; nil while its Context is not done.
+func (m *Member) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ending.err()
+}
+
+// setCause notes why m leaves, and the code of that: a hook's error has methods of
+// its own, which are not to run under a lock. The first cause counts.
+func (m *Member) setCause(cause error, code Cause) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ending == nil {
+		m.ending = &ending{cause, code}
+	}
+}
+
+// leftBy returns the code of the cause.
+func (m *Member) leftBy() Cause {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ending.code
+}
+
+// unblock tells the member's context that it has left.
+func (m *Member) unblock() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx != nil && m.ending != nil {
+		m.ctx.cancel(m.ending.cause)
+	}
+}
+
+// valuesFrom is a context with another's values before its own.
+type valuesFrom struct {
+	context.Context
+	values context.Context
+}
+
+func (v valuesFrom) Value(key any) any {
+	if x := v.Context.Value(key); x != nil {
+		return x
+	}
+	return v.values.Value(key)
+}
+
+// newMember returns a member that has no place in the room yet.
+func (r *Room) newMember(l *link, id Identity) *Member {
+	m := &Member{room: r, info: MemberInfo{ID: rand.Text(), Name: id.Name}}
+	if id.Context != nil {
+		m.ctx = newEndContext()
+		m.ctx.Context = valuesFrom{m.ctx.Context, id.Context}
+	}
+	m.link.Store(l)
+	if r.mayResume(l) && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
+		m.turn = make(chan struct{}, 1)
+	}
+	return m
+}
+
+// serial reports whether there are hooks that must wait for each other if a
+// member has several connections.
+func (h *hooks) serial() bool { return h.onMessage != nil || h.onJoined != nil || h.onLeave != nil }
+
+// takeTurn waits until no hook of m runs on another goroutine, or done is closed,
+// and reports whether it has the turn.
+func (m *Member) takeTurn(done <-chan struct{}) bool {
+	if m.turn == nil {
+		return true
+	}
+	select {
+	case m.turn <- struct{}{}:
+		return true
+	case <-done:
+		return false
+	}
+}
+
+func (m *Member) giveTurn() {
+	if m.turn != nil {
+		<-m.turn
+	}
+}
+
+// memberList is the members of a room, in join order.
+type memberList struct {
+	byID        map[string]*Member
+	first, last *Member
+}
+
+func (l *memberList) len() int { return len(l.byID) }
+
+func (l *memberList) add(m *Member) {
+	if l.byID == nil {
+		l.byID = make(map[string]*Member)
+	}
+	l.byID[m.info.ID] = m
+	if m.prev = l.last; m.prev != nil {
+		m.prev.next = m
+	} else {
+		l.first = m
+	}
+	l.last = m
+}
+
+func (l *memberList) remove(m *Member) {
+	delete(l.byID, m.info.ID)
+	if m.prev != nil {
+		m.prev.next = m.next
+	} else {
+		l.first = m.next
+	}
+	if m.next != nil {
+		m.next.prev = m.prev
+	} else {
+		l.last = m.prev
+	}
+	m.prev, m.next = nil, nil
+}

@@ -1,0 +1,21 @@
+package tcproom
+
+import (
+	"context"
+
+	"example.com/tcproom/internal/probe"
+)
+
+// A probeOption is what package roomtest puts into both ends.
+type probeOption struct{ probe.Probe }
+
+func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
+func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
+
+func init() {
+	probe.Option = func(p probe.Probe) any { return probeOption{p} }
+	probe.Queued = func(c any) int64 { return c.(*Conn).sink.Queued() }
+	probe.Closing = func(c any) bool { return c.(*Conn).closing.Load() }
+	probe.Link = func(m any) interface{ Err() error } { return m.(*Member).link.Load() }
+	probe.Tell = func(ctx context.Context, m any, body []byte) error { return m.(*Member).send(ctx, MemberInfo{}, body) }
+}

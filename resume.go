@@ -1,0 +1,258 @@
+package tcproom
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"example.com/tcproom/internal/ledger"
+)
+
+// Sessions says how members resume, see [WithSessions].
+type Sessions struct {
+	// Grace is how long a member that vanished stays a member. Zero and
+	// negative values mean 30 seconds.
+	Grace time.Duration
+	// Events bounds how many of the last events are kept for members that
+	// resume, beside their bytes, which [WithBacklog] bounds: each is charged its
+	// body and 128 bytes. Zero and negative values mean no bound of their number.
+	Events int
+	// Detached bounds how many vanished members there are at once. One more
+	// makes the one leave that vanished first. Zero and negative values mean 1000.
+	Detached int
+	// RetryAfter is what a [Goodbye] or [Refused] tells clients to wait at least
+	// before they come back. Zero and negative values say nothing.
+	RetryAfter time.Duration
+}
+
+const (
+	defaultGrace    = 30 * time.Second
+	defaultDetached = 1000
+)
+
+// The outcomes in a Welcome of a room with [WithSessions].
+const (
+	// Joined: a new member.
+	Joined = "joined"
+	// Resumed: the stream goes on behind the Seq that the hello said; what
+	// was missed follows.
+	Resumed = "resumed"
+	// ResumedGap: the same, after a Gap which is the next event.
+	ResumedGap = "gap"
+	// Expired: the hello wanted to resume what the room does not know any
+	// more, so this is a new member.
+	Expired = "expired"
+)
+
+// mayResume reports whether members that speak like l can have sessions.
+func (r *Room) mayResume(l *link) bool {
+	f := &l.cfg.features
+	return r.cfg.sessions != nil && f.Numbers && f.Hello && f.Gaps
+}
+
+// beginSessionLocked gives m, which joins, a session and returns its token; ""
+// if it cannot resume.
+func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
+	if !r.mayResume(l) {
+		return ""
+	}
+	token, key := r.tokens.Issue(m)
+	m.session = &session{start: r.seq, token: key}
+	return Secret(token)
+}
+
+// resumableLocked returns the member that h wants to resume, nil if there is
+// none, or not any more.
+func (r *Room) resumableLocked(h *Resume) *Member {
+	m, ok := r.tokens.Find(string(h.Token))
+	if !ok || !m.state.in() || !ledger.Equal(h.Epoch, r.epoch) {
+		return nil
+	}
+	l := m.link.Load()
+	if code := l.ended(); l.goodbye.Load() || code != "" && !vanished(code) { // about to leave
+		return nil
+	}
+	return m
+}
+
+// vanished reports whether a member whose connection has ended so may come back.
+func vanished(code Cause) bool {
+	switch code {
+	case ErrLeft, ErrCutOff, ErrReset, ErrIdleTimeout, ErrWriteTimeout, ErrSlow:
+		return true
+	}
+	return false
+}
+
+// resume makes l the next connection of the member that its hello names, if it
+// names one. name is what a handshake hook says that it is.
+func (r *Room) resume(l *link, name string) (resumed bool, err error) {
+	if l.hello == nil || l.hello.Resume == nil || !r.mayResume(l) {
+		return false, nil
+	}
+	h := l.hello.Resume
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	if r.state != roomOpen {
+		return false, ErrRoomClosed
+	}
+	m := r.resumableLocked(h)
+	switch {
+	case l.Err() != nil:
+		return false, l.Err()
+	case m == nil:
+		l.newcomer.outcome = Expired
+		return false, nil
+	case h.Seq > r.seq:
+		return false, fmt.Errorf("%w: %d, the last event is %d", ErrFutureSeq, h.Seq, r.seq)
+	case m.state == memberPresent && l.born < m.link.Load().born: // its hello was held up, by a hook perhaps
+		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
+	case name != "" && name != m.info.Name:
+		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.info.Name))
+	}
+	lane, err := r.laneLocked(l.transport.cfg)
+	if err != nil {
+		return false, err
+	}
+	lane.members++
+	var welcome []byte
+	missed, err := r.missedLocked(p, l, lane, m)
+	if err == nil {
+		welcome, err = r.welcomeLocked(p, l, m, h.Token)
+	}
+	if err == nil {
+		err = r.reseatLocked(l, m)
+	}
+	if err != nil {
+		lane.members--
+		r.tidyLanesLocked()
+		return false, err
+	}
+	r.takeOverLocked(p, m, l)
+	r.attachLocked(l, lane)
+	l.owesLeave = true
+	l.cur.Insert(welcome, len(welcome))
+	l.cur.InsertShared(missed)
+	return true, nil
+}
+
+// missedLocked returns the frames of what m has not received, a gap for what the
+// room does not know any more at their head, and sets the newcomer's outcome.
+func (r *Room) missedLocked(p *pass, l *link, lane *lane, m *Member) (frames [][]byte, err error) {
+	if lane.events == nil {
+		lane.events = new(replay)
+	}
+	if err := lane.events.extend(p.enc, lane, r.events); err != nil {
+		return nil, err
+	}
+	l.newcomer.outcome = Resumed
+	from := max(l.hello.Resume.Seq, m.session.start) + 1
+	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
+		gap, err := encode(l.transport.cfg, &Event{Kind: Gap, Gap: Span{from, to}})
+		if err != nil {
+			return nil, err
+		}
+		l.newcomer.outcome = ResumedGap
+		frames = append(frames, gap)
+	}
+	id := m.info.ID
+	if l.cfg.echo {
+		id = ""
+	}
+	return append(frames, lane.events.frames(r.events.since(from), id)...), nil
+}
+
+// takeOverLocked puts l in the place of the last link of m, which ends if it
+// has not.
+func (r *Room) takeOverLocked(p *pass, m *Member, l *link) {
+	if old := m.link.Load(); old.state == linkJoined {
+		r.moveLinkLocked(old, linkParted)
+		if old.setCause(ErrTakenOver) {
+			p.broken = append(p.broken, old)
+		}
+	}
+	if m.state == memberDetached {
+		r.vacateLocked(m.session.seat)
+		r.moveLocked(m, memberPresent)
+	}
+	m.link.Store(l)
+	l.member = m
+	r.stats.Resumed++
+}
+
+// detach keeps the member of l, which has ended with cause, if it is one that may
+// resume, and reports whether it stays: it does so on another link too.
+func (r *Room) detach(l *link, cause error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.detachLocked(l, cause)
+}
+
+func (r *Room) detachLocked(l *link, cause error) bool {
+	m := l.member
+	if l.state == linkParted { // taken over
+		return true
+	}
+	if m.session == nil || l.goodbye.Load() || !vanished(l.ended()) || m.state != memberPresent || r.state != roomOpen {
+		return false
+	}
+	r.moveLinkLocked(l, linkParted)
+	s := m.session
+	s.lost, s.code, s.until = cause, l.ended(), time.Now().Add(r.cfg.sessions.Grace)
+	s.seat, l.seat = l.seat, nil // it counts until the member leaves
+	r.moveLocked(m, memberDetached)
+	if r.detached.Len() > r.cfg.sessions.Detached {
+		first, _, _ := r.detached.First()
+		r.dismissLocked(first, first.session.lost, first.session.code)
+	}
+	return true
+}
+
+// expireLater sets the timer for the next of the members that are waited for. It
+// counts as a goroutine of the room's until it has run or was stopped.
+func (r *Room) expireLater() {
+	if r.expiry != nil && r.expiry.Stop() {
+		r.wg.Done()
+	}
+	r.expiry = nil
+	if _, until, ok := r.detached.First(); ok {
+		r.wg.Add(1)
+		r.expiry = time.AfterFunc(time.Until(until), r.expire)
+	}
+}
+
+// expire dismisses the members whose grace is over.
+func (r *Room) expire() {
+	defer r.wg.Done()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for m, until, ok := r.detached.First(); ok && !now.Before(until); m, until, ok = r.detached.First() {
+		r.dismissLocked(m, m.session.lost, m.session.code)
+	}
+	r.expireLater()
+}
+
+// dismissLocked makes m, which is detached, leave because of cause.
+func (r *Room) dismissLocked(m *Member, cause error, code Cause) {
+	r.keepLocked(m.link.Load())
+	m.setCause(cause, code)
+	r.moveLocked(m, memberLeaving)
+	go r.dismiss(m)
+}
+
+// dismiss is the goroutine that sees out a member which had no connection any
+// more. It ends when OnLeave has returned.
+func (r *Room) dismiss(m *Member) {
+	l := m.link.Load()
+	defer r.forget(l, m)
+	p := r.pass(context.Background(), nil)
+	if m.state == memberLeaving {
+		p.finishLeave(m)
+	}
+	p.end()
+	m.unblock()
+	cause := m.Err()
+	l.logEnd(cause, m.leftBy(), true, false)
+	r.notifyLeave(l, m)
+}

@@ -1,0 +1,394 @@
+package tcproom
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// A pass is one run through the sequencer: it holds the room's lock between
+// pass and end, but for the times in which a message is held back.
+type pass struct {
+	r      *Room
+	ctx    context.Context
+	from   *Member // nil: the room itself
+	via    *link   // from speaks over it, and over no other; nil: it need not
+	owner  *link   // does not get the event
+	now    time.Time
+	ev     Event // of say, or a welcome
+	enc    *encoder
+	events bool
+	broken []*link // their framing or codec failed for an event
+}
+
+var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
+
+// pass begins one, for events of from.
+func (r *Room) pass(ctx context.Context, from *Member) *pass {
+	p := passPool.Get().(*pass)
+	p.r, p.ctx, p.from = r, ctx, from
+	if from != nil {
+		p.ev.From = from.info
+	}
+	r.mu.Lock()
+	p.now = time.Now() // with the lock, so that it rises with seq
+	return p
+}
+
+// say orders a message.
+func (p *pass) say(body []byte) (seq uint64, err error) {
+	p.ev.Kind, p.ev.Body = Message, body
+	return p.order(&p.ev)
+}
+
+// join orders the join of m, gives l a cursor behind it, and welcomes m: member
+// list, history and live stream are cut at one instant. It returns the seq of that.
+func (r *Room) join(l *link, m *Member) (seq uint64, err error) {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	if r.state != roomOpen {
+		return 0, ErrRoomClosed
+	}
+	lane, err := r.laneLocked(l.transport.cfg)
+	if err != nil {
+		return 0, err
+	}
+	lane.members++ // stays, while order lets go of the lock
+	ordered := false
+	giveUp := func(err error) (uint64, error) {
+		lane.members--
+		r.tidyLanesLocked()
+		if ordered {
+			p.orderLeave(m)
+		}
+		return 0, err
+	}
+	if r.cfg.notices {
+		if _, err := p.order(&Event{Kind: Join, From: m.info}); err != nil {
+			return giveUp(err)
+		}
+		ordered = true
+	}
+	if err := l.Err(); err != nil || r.state != roomOpen {
+		// It ended, or the room did, while its join waited for a place.
+		return giveUp(cmpErr(err, ErrRoomClosed))
+	}
+	past, err := r.historyLocked(p, l, lane)
+	if err != nil {
+		return giveUp(err)
+	}
+	token := r.beginSessionLocked(l, m)
+	l.owesLeave = true
+	r.attachLocked(l, lane)
+	if r.cfg.hooks.onJoined != nil {
+		l.cur.Hold() // until the hook has returned
+	}
+	r.moveLocked(m, memberPresent)
+	welcome, err := r.welcomeLocked(p, l, m, token)
+	if err != nil {
+		l.setCause(err)
+		p.leave(m, err, ErrUnframeable)
+		return 0, err
+	}
+	l.cur.Insert(welcome, len(welcome))
+	l.cur.InsertShared(past)
+	return r.seq, nil
+}
+
+// cmpErr returns err or, if that is nil, otherwise.
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// attachLocked gives l, which carries a member now, a cursor at the head of its lane.
+func (r *Room) attachLocked(l *link, lane *lane) {
+	lane.conns++
+	l.lane = lane
+	l.cur = lane.log.Attach(l.sink, r.cfg.slow == Skip && lane.saysGap)
+	r.moveLinkLocked(l, linkJoined)
+}
+
+// welcomeLocked returns the frame that tells m, over l, who it is and who is there;
+// nil if its codec has none.
+func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte, error) {
+	if !l.cfg.features.Hello {
+		return nil, nil
+	}
+	ev := &p.ev
+	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
+	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.info, Time: p.now, Welcome: w}
+	if token != "" {
+		w.Outcome = cmp.Or(l.newcomer.outcome, Joined)
+	}
+	if m.session != nil {
+		ev.Number = m.session.taken.Last()
+	}
+	w.Members = make([]MemberInfo, 0, min(w.Total, maxWelcomeMembers))
+	for m := r.members.first; m != nil && len(w.Members) < maxWelcomeMembers; m = m.next {
+		w.Members = append(w.Members, m.info)
+	}
+	b, err := encode(l.transport.cfg, ev)
+	if err != nil { // whose methods are the codec's: not under the lock
+		return nil, fmt.Errorf("%w: the welcome: %v", ErrUnframeable, err)
+	}
+	return b, nil
+}
+
+// leave makes m leave because of cause, and reports whether it did so by this
+// call. by is the link whose end is the reason; nil for a kick. When it returns,
+// the leave has its place.
+func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
+	p := r.pass(context.Background(), nil)
+	l := m.link.Load()
+	detached := m.state == memberDetached
+	defer func() {
+		p.end()
+		switch {
+		case left && detached:
+			go r.dismiss(m)
+		case left:
+			m.unblock()
+			l.unblock()
+		}
+	}()
+	switch m.state {
+	case memberReserved:
+		if by != nil {
+			m.setCause(cause, by.ended())
+			r.moveLocked(m, memberGone)
+		}
+		return by != nil
+	case memberPresent:
+		if by != nil && by != l {
+			return false // it goes on over another link
+		}
+		l.setCause(cause)
+		p.leave(m, l.Err(), l.ended()) // the first cause of its end
+		return true
+	case memberDetached:
+		r.keepLocked(l)
+		p.leave(m, cause, ErrKicked)
+		return true
+	}
+	for m.state == memberLeaving { // until the leave that another call orders has its place
+		p.await(r.fan.Progress(), time.Time{})
+	}
+	return false
+}
+
+// leave orders the leave of m, which then is gone. Until it has its place, m is a
+// member like any other.
+func (p *pass) leave(m *Member, cause error, code Cause) {
+	m.setCause(cause, code)
+	p.r.moveLocked(m, memberLeaving)
+	p.finishLeave(m)
+}
+
+// finishLeave is leave for a member that is leaving already.
+func (p *pass) finishLeave(m *Member) {
+	l := m.link.Load()
+	p.owner = l
+	p.orderLeave(m)
+	p.owner = nil
+	p.r.moveLocked(m, memberGone)
+	if l.state == linkJoined {
+		p.r.moveLinkLocked(l, linkEnded)
+	}
+}
+
+func (p *pass) orderLeave(m *Member) {
+	if p.r.cfg.notices {
+		p.order(&Event{Kind: Leave, From: m.info}) // fails only when the room stops
+	}
+}
+
+// end lets go of the lock, gets the flushers going and then ends the members
+// whose framing or codec failed.
+func (p *pass) end() {
+	p.letGo()
+	broken := p.broken
+	p.enc.trim()
+	*p = pass{enc: p.enc}
+	passPool.Put(p)
+	for _, l := range broken {
+		l.unblock()
+	}
+}
+
+// letGo unlocks, and gets the flushers going.
+func (p *pass) letGo() {
+	if p.events {
+		p.events = false
+		p.r.fan.Flush()
+	}
+	p.r.mu.Unlock()
+}
+
+// order gives ev its place and appends it to every lane. Messages may be held
+// back before that: then the lock is let go of for a while.
+func (p *pass) order(ev *Event) (seq uint64, err error) {
+	r := p.r
+	if ev.Kind == Message {
+		if len(ev.Body) > r.cfg.conn.maxMessage {
+			return 0, fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(ev.Body), r.cfg.conn.maxMessage)
+		}
+	}
+	var blockedSince time.Time
+	for {
+		if err := p.may(); err != nil {
+			return 0, err
+		}
+		ev.Seq, ev.Time = r.seq+1, p.now
+		if err := p.enc.encode(r.lanes, ev); err != nil {
+			return 0, err
+		}
+		switch p.admit(ev, never) {
+		case fanout.Fits:
+			return p.commit(ev), nil
+		case fanout.Blocked:
+			if blockedSince.IsZero() {
+				blockedSince = time.Now()
+			}
+		}
+		force := never
+		if !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.slow.blocks() {
+			force = r.cfg.slow.blocks()
+		}
+		ch := r.fan.Progress()
+		if p.admit(ev, force) == fanout.Fits {
+			return p.commit(ev), nil
+		}
+		// A member that has waited for less than that holds it back still: it has its
+		// own time.
+		if err := p.await(ch, blockedSince); err != nil {
+			return 0, err
+		}
+		if p.via != nil && p.via.Err() != nil { // it was cut meanwhile
+			return 0, p.via.Err()
+		}
+	}
+}
+
+// may says whether ev may be ordered, as things are now, and sets who does not
+// get it.
+func (p *pass) may() error {
+	m := p.from
+	switch {
+	case p.r.state != roomOpen:
+		return ErrRoomClosed
+	case m == nil:
+		return nil
+	case !m.state.in():
+		return ErrNotMember
+	}
+	l := m.link.Load()
+	if p.via != nil && p.via != l {
+		return ErrTakenOver
+	}
+	if p.owner = l; l.cfg.echo {
+		p.owner = nil
+	}
+	return nil
+}
+
+// await lets go of the lock until there may be room.
+func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
+	limit := time.Duration(0)
+	if !blockedSince.IsZero() {
+		limit = max(p.r.cfg.slow.blocks()-time.Since(blockedSince), 10*time.Millisecond)
+	}
+	p.letGo()
+	err := p.r.fan.Await(p.ctx, ch, limit)
+	p.r.mu.Lock()
+	p.now = time.Now()
+	return err
+}
+
+// never is a wait after which no member is cut.
+const never time.Duration = -1
+
+func (p *pass) admit(ev *Event, force time.Duration) fanout.Verdict {
+	verdict := fanout.Fits
+	for i, l := range p.r.lanes {
+		if b := p.enc.frame(i); l.members > 0 && len(b) > 0 {
+			verdict = max(verdict, l.log.Admit(len(b), ev.Kind != Message, force))
+		}
+	}
+	return verdict
+}
+
+func (p *pass) commit(ev *Event) uint64 {
+	r := p.r
+	r.seq++
+	if r.cfg.probe.Ordered != nil { // before a flusher that runs can tell a member
+		r.cfg.probe.Ordered(ev)
+	}
+	for i, l := range r.lanes {
+		if l.members == 0 {
+			continue
+		}
+		if p.enc.failed(i) {
+			p.breakLane(l)
+			continue
+		}
+		var owner *fanout.Cursor
+		if p.owner != nil && p.owner.lane == l && p.owner.state == linkJoined {
+			owner = p.owner.cur
+		}
+		l.log.Append(p.enc.frame(i), r.seq, owner)
+	}
+	p.events = true
+	if ev.Kind == Message {
+		r.stats.Messages++
+		r.stats.Bytes += uint64(len(ev.Body))
+		if r.history != nil {
+			r.history.add(ev)
+		}
+	}
+	if r.events != nil {
+		r.events.add(ev)
+	}
+	return r.seq
+}
+
+// breakLane ends the members of a lane whose framing or codec failed for an event:
+// what comes after the hole is not for them.
+func (p *pass) breakLane(l *lane) {
+	for m := p.r.members.first; m != nil; m = m.next {
+		link := m.link.Load()
+		if link.lane != l || link.state != linkJoined {
+			continue
+		}
+		link.cur.End()
+		if link.setCause(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable)) {
+			p.broken = append(p.broken, link)
+		}
+	}
+}
+
+// historyLocked returns the frames of the messages that the member of link is given
+// when it joins, in l.
+func (r *Room) historyLocked(p *pass, link *link, l *lane) ([][]byte, error) {
+	n := link.helloSaid().History
+	if r.history == nil || n < 0 {
+		return nil, nil
+	}
+	if n == 0 {
+		n = r.history.len()
+	}
+	r.history.expire(p.now)
+	if l.history == nil {
+		l.history = &replay{history: true}
+	}
+	if err := l.history.extend(p.enc, l, r.history); err != nil {
+		return nil, err
+	}
+	return l.history.frames(r.history.last(n), ""), nil
+}
