@@ -87,7 +87,7 @@ func meetPipe(t *testing.T, command func(host, port string) []string, said [][]b
 	require.NoError(t, cmd.Wait())
 	select {
 	case cause := <-left:
-		require.Equal(t, io.EOF, cause)
+		require.ErrorIs(t, cause, io.EOF)
 	case <-ctx.Done():
 		t.Fatal("the program has not left")
 	}

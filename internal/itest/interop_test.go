@@ -211,7 +211,7 @@ func meet(t *testing.T, d *dialect, start starter, m meeting) {
 		t.Fatalf("the witness heard more than was said: %d bytes, error %v", len(r.ev.Body), r.err)
 	case cause := <-left:
 		if m.last == 0 {
-			require.Equal(t, io.EOF, cause)
+			require.ErrorIs(t, cause, io.EOF)
 		} else {
 			require.ErrorIs(t, cause, tcproom.ErrFrameTooLarge)
 		}
