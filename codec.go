@@ -122,7 +122,8 @@ type Resume struct {
 // member sends is the line that it typed.
 //
 //	ada: hi                  a message of the member ada
-//	*: hi                    a message of the room itself, or a Direct
+//	*: hi                    a message of the room itself, or a Direct from it
+//	ada (to you): hi         a Direct from the member ada
 //	- 2026-05-01 12:00 ada: hi
 //	                         the same as history, with its time in UTC
 //	* ada joined
@@ -175,7 +176,14 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		dst = append(append(dst, ev.From.Name...), ": "...)
 		return appendSafe(dst, ev.Body), nil
 	case Direct:
-		return appendSafe(append(dst, "*: "...), ev.Body), nil
+		if ev.From == (MemberInfo{}) {
+			return appendSafe(append(dst, "*: "...), ev.Body), nil
+		}
+		if err := checkName(ev.From.Name); err != nil {
+			return dst, err
+		}
+		dst = append(append(dst, ev.From.Name...), toYou...)
+		return appendSafe(dst, ev.Body), nil
 	case Join, Leave:
 		if err := checkName(ev.From.Name); err != nil {
 			return dst, err
@@ -209,6 +217,10 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 // package time. No live line begins so, for no name holds a space.
 const historyTime = "- 2006-01-02 15:04 "
 
+// toYou stands between the name and the body of a Direct from a member. No message
+// looks like that, for no name holds a space.
+const toYou = " (to you): "
+
 const (
 	oneSkipped  = " message skipped"
 	manySkipped = " messages skipped"
@@ -233,7 +245,7 @@ func (Text) ParseEvent(frame []byte, ev *Event) error {
 			return nil
 		}
 	}
-	if parseSaid(frame, ev) {
+	if parseSaid(frame, ev) || parseToYou(frame, ev) {
 		return nil
 	}
 	if notice, ok := bytes.CutPrefix(frame, []byte("* ")); ok {
@@ -258,6 +270,16 @@ func parseSaid(line []byte, ev *Event) bool {
 		}
 	}
 	return false
+}
+
+// parseToYou decodes a Direct from a member, and reports whether line is one.
+func parseToYou(line []byte, ev *Event) bool {
+	i := bytes.Index(line[:min(len(line), maxNameBytes+len(toYou))], []byte(toYou))
+	if i <= 0 || checkName(string(line[:i])) != nil {
+		return false
+	}
+	*ev = Event{Kind: Direct, From: MemberInfo{Name: string(line[:i])}, Body: line[i+len(toYou):]}
+	return true
 }
 
 // parseNotice decodes a line without its "* ", and reports whether it is a notice.

@@ -36,10 +36,7 @@ func FuzzText(f *testing.F) {
 			want := Event{Kind: kind}
 			switch kind {
 			case Message, Direct:
-				want.Kind, want.Body = Message, append([]byte{}, appendSafe(nil, body)...)
-				if kind == Message {
-					want.From.Name = name
-				}
+				want.From.Name, want.Body = name, append([]byte{}, appendSafe(nil, body)...)
 			case Goodbye:
 				want.End = &EndError{Text: string(appendSafe(nil, []byte(cutText(string(body), maxReasonBytes))))}
 			default:

@@ -169,7 +169,7 @@ func (m *Member) Send(ctx context.Context, body []byte) error {
 }
 
 // SendFrom is Send of a message from another member of the room, or from the room
-// itself if from is nil. [Text] and [Raw] do not show from whom it is.
+// itself if from is nil. [Raw] does not show from whom it is.
 func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error {
 	var info MemberInfo
 	if from != nil {
