@@ -31,7 +31,8 @@ var (
 	// room may have taken, or may still take.
 	ErrUncertain = errors.New("tcproom: the room may have taken the message, and has not acknowledged it")
 	// ErrUnread is returned by Send and SendAcked of a [Client] that would have to
-	// wait for the room, which is not read from because too many events wait to be received.
+	// wait for the room. It does not read from the room while too many events wait to be
+	// received.
 	ErrUnread = errors.New("tcproom: too many events wait to be received: receive them, in another goroutine than the one that sends")
 )
 

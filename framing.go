@@ -27,8 +27,8 @@ type Framing interface {
 
 	// SplitFrame finds the first frame in data, the unread bytes of a stream.
 	// n is the length of that frame on the wire and body what it carries: a
-	// subslice of data, or memory of its own that later calls leave alone. n == 0 without an error says that more bytes are
-	// needed. A body longer than max is refused with an error that wraps
+	// subslice of data, or memory of its own that later calls leave alone. n == 0
+	// without an error means that more bytes are needed. A body longer than max is refused with an error that wraps
 	// [ErrFrameTooLarge] as soon as the bytes show it, before they have all
 	// arrived; other bytes that no frame starts with, with one that wraps
 	// [ErrMalformed]. After an error the stream is not usable.

@@ -207,8 +207,8 @@ func TestBadInput(t *testing.T) {
 					}
 					cause := r.left.next(t)
 					if f.cause == tcproom.ErrReset && errors.Is(cause, io.ErrUnexpectedEOF) {
-						// The kernel says once that a connection was reset: it told
-						// whoever wrote to it what the others say, and the reader then EOF.
+						// The kernel tells once that a connection was reset: the
+						// writer may have been told, and the reader gets EOF.
 						cause = tcproom.ErrReset
 					}
 					require.ErrorIs(t, cause, f.cause)

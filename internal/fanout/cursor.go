@@ -90,8 +90,8 @@ func (c *Cursor) Insert(b []byte, limit int) bool {
 }
 
 // InsertShared puts each of bs, whole frames, where the head is now. Cursors may
-// share their memory, which must not change; no limit counts them. Each should be no longer than
-// a gathered write, 16 KiB, for it is copied at once.
+// share their memory, which must not change; no limit counts them. Each should be no
+// longer than a gathered write, 16 KiB, for it is copied at once.
 func (c *Cursor) InsertShared(bs [][]byte) {
 	if len(bs) == 0 {
 		return

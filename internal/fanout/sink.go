@@ -417,8 +417,8 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 }
 
 // take appends to b the next bytes to be written, and to e where they end
-// frames: what was queued, then about maxFill bytes of the cursors. The token must be held. After an error what
-// was taken is not written.
+// frames: what was queued, then about maxFill bytes of the cursors. The token must be
+// held. After an error what was taken is not written.
 func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	s.special.Store(false)
 	s.mu.Lock()

@@ -31,9 +31,9 @@ type Source struct {
 func NewSource(nc net.Conn) *Source { return &Source{nc: nc, rc: rawOf(nc)} }
 
 // Read waits until there are more bytes and returns all that are not consumed,
-// valid until the next Read, or until all of it is consumed. It returns what the connection's Read would:
-// io.EOF at the end, a timeout at the read deadline, after which it can be called again.
-// At most limit bytes are held, which must be more than is held now.
+// valid until the next Read, or until all of it is consumed. It returns what the
+// connection's Read would: io.EOF at the end, a timeout at the read deadline, after
+// which it can be called again. At most limit bytes are held, which must be more than is held now.
 func (s *Source) Read(limit int) ([]byte, error) {
 	s.own()
 	if s.raw == nil && s.rc != nil {
