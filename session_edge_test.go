@@ -499,6 +499,28 @@ func TestKickOfOneDetached(t *testing.T) {
 	})
 }
 
+// TestDirectIsNotResumed: a direct message is sent to the connection of the moment; a
+// member that resumes gets the messages of the room which it missed, and no direct one.
+func TestDirectIsNotResumed(t *testing.T) {
+	inBubble("direct", t, func(t *testing.T) {
+		srv := sessionServer(t, tcproom.Sessions{})
+		first := visits(t, srv, object{"name": "ada"})
+		w := first.welcomed("joined")
+		ada := memberOf(t, srv.Room, 0)
+		require.NoError(t, ada.Send(t.Context(), []byte("not read")))
+		broadcast(t, srv.Room, []byte("missed"))
+		synctest.Wait()
+		first.nc.Close()
+		synctest.Wait()
+		require.ErrorIs(t, ada.Send(t.Context(), []byte("detached")), tcproom.ErrDetached)
+		second := visits(t, srv, resume(w, w["seq"]))
+		second.welcomed("resumed")
+		require.Equal(t, "missed", second.next()["body"])
+		broadcast(t, srv.Room, []byte("live"))
+		require.Equal(t, "live", second.next()["body"])
+	})
+}
+
 // TestHookThatFailsAfterItHasPosted: what it has posted is not posted again,
 // when its client says it again on the connection that has its member by then.
 func TestHookThatFailsAfterItHasPosted(t *testing.T) {
