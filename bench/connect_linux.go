@@ -133,6 +133,7 @@ func (l *load) open(addr netip.AddrPort, cfg loadConfig, m membership) error {
 		if l.probing(cfg, m.room, s.receivers) {
 			before, after := l.speaks.around(m.room, l.size)
 			pr.probe = newProbe(l.size, cfg.total(), before, after)
+			pr.probe.unwrap = l.speaks.unwrap
 		}
 		s.receivers++
 	}

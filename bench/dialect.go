@@ -4,7 +4,8 @@ package main
 
 // A dialect is what the load generator says to a server, and what it gets
 // back. All deliveries of one room and one size of line are equally long and
-// differ in the line only, so that a receiver needs only count bytes.
+// differ in the line only, so that a receiver needs only count bytes, unless
+// unwrap is set.
 type dialect struct {
 	// hello appends what a connection says first; nil: nothing.
 	hello func(dst []byte, m membership) []byte
@@ -15,6 +16,10 @@ type dialect struct {
 	publish func(dst []byte, room int, line []byte) []byte
 	// around is what stands before and after the line in a delivery.
 	around func(room, size int) (before, after string)
+	// unwrap is for deliveries that are lines of unequal length, which receivers
+	// count by their newlines: it appends the sender's line in one, of which
+	// nothing then stands around the line. nil: they are equally long.
+	unwrap func(dst, delivery []byte) []byte
 	// echo is set where who receives gets its own messages too.
 	echo bool
 }

@@ -14,6 +14,7 @@ import (
 // the same run; by its own at a smaller size, and then so may those between;
 // or as it is.
 type goal struct {
+	of     *server // tcproomServer, or what is judged by that
 	work   *work
 	size   int
 	metric string
@@ -30,8 +31,8 @@ var goals = func() (list []goal) {
 	against := func(w *work, metric string, sizes []int, relay, gnet, nats, hub float64) {
 		for _, size := range sizes {
 			for _, g := range []goal{
-				{w, size, metric, relayServer, 0, relay}, {w, size, metric, gnetServer, 0, gnet},
-				{w, size, metric, natsServer, 0, nats}, {w, size, metric, hubServer, 0, hub},
+				{tcproomServer, w, size, metric, relayServer, 0, relay}, {tcproomServer, w, size, metric, gnetServer, 0, gnet},
+				{tcproomServer, w, size, metric, natsServer, 0, nats}, {tcproomServer, w, size, metric, hubServer, 0, hub},
 			} {
 				if g.atMost > 0 {
 					list = append(list, g)
@@ -48,14 +49,15 @@ var goals = func() (list []goal) {
 	against(paced10Work, lastP99, []int{10_000}, 1.15, 0.6, 0.2, 0.55)
 	against(overloadWork, lastP50, []int{10_000}, 1.1, 0.6, 0, 0)
 	against(idleWork, rssIdle, []int{10_000}, 0, 0, 0.08, 0.3)
-	list = append(list, goal{idleWork, 10_000, rssIdle, nil, 0, 4000})
+	list = append(list, goal{tcproomServer, idleWork, 10_000, rssIdle, nil, 0, 4000})
 	against(stormWork, cpuPerJoin, []int{10_000}, 1.15, 1.05, 0.25, 0.8)
 	return append(list,
-		goal{stallWork, 1000, stallRatio, nil, 0, 1.25},
-		goal{floodWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
-		goal{flood1kWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
-		goal{roomsWork, 1000, cpuPerDelivery, nil, 1, growthBound},
-		goal{receiveWork, 10_000, cpuPerMessage, nil, 10, growthBound},
+		goal{tcproomJSONServer, floodWork, 1000, cpuPerDelivery, tcproomServer, 0, 1.6},
+		goal{tcproomServer, stallWork, 1000, stallRatio, nil, 0, 1.25},
+		goal{tcproomServer, floodWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
+		goal{tcproomServer, flood1kWork, 10_000, cpuPerDelivery, nil, 10, growthBound},
+		goal{tcproomServer, roomsWork, 1000, cpuPerDelivery, nil, 1, growthBound},
+		goal{tcproomServer, receiveWork, 10_000, cpuPerMessage, nil, 10, growthBound},
 	)
 }()
 
@@ -63,6 +65,11 @@ var goals = func() (list []goal) {
 // run has not measured it.
 func (g goal) reached(r *results) (v float64, reached, ok bool) {
 	switch {
+	case g.of != tcproomServer:
+		if s := r.find(g.work.name, g.size, g.of.name); s != nil {
+			v, ok = s.Ratio[g.metric] // of tcproomServer's by it
+			v = 1 / v
+		}
 	case g.by != nil:
 		if s := r.find(g.work.name, g.size, g.by.name); s != nil {
 			v, ok = s.Ratio[g.metric]
@@ -103,13 +110,13 @@ func (g goal) due(r *results) bool {
 	has := func(s *server) bool {
 		return slices.ContainsFunc(r.Samples, func(m sample) bool { return m.Work == g.work.name && m.Size == g.size && m.Server == s.name })
 	}
-	return has(tcproomServer) && (g.by == nil || has(g.by)) && g.from == 0
+	return has(g.of) && (g.by == nil || has(g.by)) && g.from == 0
 }
 
 // limited says whether the load generator was the limit of either side.
 func (g goal) limited(r *results) bool {
 	return slices.ContainsFunc(r.Samples, func(m sample) bool {
-		return m.Work == g.work.name && m.Size == g.size && (m.Server == tcproomServer.name || g.by != nil && m.Server == g.by.name) &&
+		return m.Work == g.work.name && m.Size == g.size && (m.Server == g.of.name || g.by != nil && m.Server == g.by.name) &&
 			(slices.Contains(m.Notes, generatorLimit) || slices.Contains(m.Notes, generatorLimitBusy))
 	})
 }
@@ -120,6 +127,14 @@ func (g goal) sizes() string {
 		return fmt.Sprintf("to %d", g.size)
 	}
 	return strconv.Itoa(g.size)
+}
+
+// figure names what is judged.
+func (g goal) figure() string {
+	if g.of != tcproomServer {
+		return g.metric + " of " + g.of.name
+	}
+	return g.metric
 }
 
 // against names what the value is by.
@@ -135,7 +150,7 @@ func (g goal) against() string {
 
 // goalTable is empty where a run measured none of them.
 func (r *results) goalTable() []table {
-	t := table{title: "Goals", about: "This library's figure by another server's in the same run, as it is, or by its own at the smallest size (the greatest of all larger sizes), and what it may be at most.",
+	t := table{title: "Goals", about: "This library's figure (tcproom's, unless another is named) by another server's in the same run, as it is, or by its own at the smallest size (the greatest of all larger sizes), and what it may be at most.",
 		head: []string{"work", "size", "figure", "by", "is", "may be", ""}}
 	missed, all := 0, 0
 	var limited []string
@@ -158,7 +173,7 @@ func (r *results) goalTable() []table {
 		if at := fmt.Sprintf("%s %d", g.work.name, g.size); g.limited(r) && !slices.Contains(limited, at) {
 			limited = append(limited, at)
 		}
-		t.rows = append(t.rows, []string{g.work.name, g.sizes(), g.metric, g.against(), is, fmt.Sprintf("%g", g.atMost), mark})
+		t.rows = append(t.rows, []string{g.work.name, g.sizes(), g.figure(), g.against(), is, fmt.Sprintf("%g", g.atMost), mark})
 	}
 	if all == 0 {
 		return nil

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"syscall"
@@ -208,6 +209,9 @@ func (l *load) read(p *peer, i int) error {
 		if n, plain, err = p.tls.feed(plain, l.plainBuffer()); err != nil {
 			return fmt.Errorf("connection %d after %d bytes: %w", i, p.got, err)
 		}
+	}
+	if l.speaks.unwrap != nil { // each delivery counts as the line in it
+		n = bytes.Count(plain, []byte("\n")) * l.frame
 	}
 	return l.count(p, i, n, plain)
 }

@@ -117,6 +117,8 @@ func (r *runner) does(s step) bool {
 	switch {
 	case s.work.takes != nil && !s.work.takes(s.server):
 		return false
+	case s.server == tcproomJSONServer && s.work != floodWork:
+		return false
 	case s.rep > 1 && s.server.guest:
 		return false
 	case s.rep > 1 && s.work.reps > 0 && s.server != tcproomServer:

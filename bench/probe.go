@@ -18,9 +18,12 @@ type probe struct {
 	head []byte // what stands before the line
 	tail []byte // padding, newline and what stands after the line
 
-	part    []byte                   // a line of which the end has not come yet
-	next    []uint64                 // by sender: the number expected next
-	missing map[missingLine]struct{} // passed over; it may still come, late
+	unwrap  func(dst, delivery []byte) []byte // nil: deliveries are equally long
+	begun   []byte                            // a delivery to unwrap of which the end has not come yet
+	lined   []byte                            // scratch: lines that were unwrapped
+	part    []byte                            // a line of which the end has not come yet
+	next    []uint64                          // by sender: the number expected next
+	missing map[missingLine]struct{}          // passed over; it may still come, late
 
 	lines     uint64
 	latency   *hdr.Histogram // of one line in latencyEvery
@@ -56,6 +59,9 @@ func newProbe(size, senders int, before, after string) *probe {
 // feed takes bytes as they come, cut anywhere. now is on the clock of the
 // lines' times of sending.
 func (p *probe) feed(data []byte, now int64) {
+	if p.unwrap != nil {
+		data = p.unwrapped(data)
+	}
 	if len(p.part) > 0 {
 		need := min(p.size-len(p.part), len(data))
 		p.part = append(p.part, data[:need]...)
@@ -73,6 +79,18 @@ func (p *probe) feed(data []byte, now int64) {
 		data = p.take(data, now)
 	}
 	p.part = append(p.part, data...)
+}
+
+// unwrapped returns the lines in the deliveries that data completes.
+func (p *probe) unwrapped(data []byte) []byte {
+	p.begun, p.lined = append(p.begun, data...), p.lined[:0]
+	rest := p.begun
+	for end := bytes.IndexByte(rest, '\n'); end >= 0; end = bytes.IndexByte(rest, '\n') {
+		p.lined = p.unwrap(p.lined, rest[:end+1])
+		rest = rest[end+1:]
+	}
+	p.begun = append(p.begun[:0], rest...)
+	return p.lined
 }
 
 // take consumes the line that data begins with, and returns the rest.

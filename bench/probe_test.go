@@ -77,6 +77,38 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestProbeUnwraps has deliveries of unequal length, cut anywhere.
+func TestProbeUnwraps(t *testing.T) {
+	delivery := func(head string, seq uint64) string {
+		line := string(linesOf(seq))
+		return head + `"body":"` + line[:len(line)-1] + `"}` + "\n"
+	}
+	short, long := `{"type":"message","seq":9,`, `{"type":"message","seq":10,`
+	tests := []struct {
+		name          string
+		data          string
+		lines         uint64
+		lost, damaged uint64
+	}{
+		{"in order", delivery(short, 0) + delivery(long, 1), 2, 0, 0},
+		{"loss", delivery(short, 0) + delivery(long, 2), 2, 1, 0},
+		{"no message", delivery(short, 0) + `{"type":"gap","first":1,"last":2}` + "\n" + delivery(long, 1), 2, 0, 1},
+		{"another type", delivery(short, 0) + delivery(`{"type":"direct",`, 1) + delivery(long, 1), 2, 0, 1},
+	}
+	for _, tt := range tests {
+		for _, cut := range []int{1, 7, len(tt.data)} {
+			p := newProbe(testSize, 1, "", "")
+			p.unwrap = jsonLines.unwrap
+			for part := range slices.Chunk([]byte(tt.data), cut) {
+				p.feed(part, 0)
+			}
+			if p.lines != tt.lines || p.lost != tt.lost || p.damaged != tt.damaged {
+				t.Errorf("%s, cut every %d bytes: %d lines, %d lost, %d damaged", tt.name, cut, p.lines, p.lost, p.damaged)
+			}
+		}
+	}
+}
+
 func TestProbeOfManySenders(t *testing.T) {
 	const senders = 3
 	p := newProbe(testSize, senders, "", "")

@@ -151,6 +151,7 @@ func TestGoals(t *testing.T) {
 	add(floodWork, 10, "relay", cpuPerDelivery, 0.1)
 	add(floodWork, 10, "gnet", cpuPerDelivery, 0.2).Notes = []string{generatorLimitBusy}
 	add(floodWork, 10, "hub", cpuPerDelivery, 1).Error = "lost"
+	add(floodWork, 1000, "tcproom-json", cpuPerDelivery, 0.3)
 	r := &results{Samples: samples, Summaries: summarize(samples)}
 	list := r.goalTable()
 	if len(list) != 1 {
@@ -162,13 +163,14 @@ func TestGoals(t *testing.T) {
 	}
 	want := []string{
 		"flood 10 relay 1 1.15 reached", "flood 10 gnet 0.5 1 reached", "flood 10 hub – 0.5 not measured",
+		"flood 1000 tcproom 1.5 1.6 reached",
 		// What lies between counts too.
 		"flood to 10000 itself at 10 2 1.5 missed", "flood1k to 10000 itself at 10 1.25 1.5 reached",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
-	notes := []string{"3 of 5 reached", "the load generator was the limit of one side or both: flood 10"}
+	notes := []string{"4 of 6 reached", "the load generator was the limit of one side or both: flood 10"}
 	if !slices.Equal(list[0].notes, notes) {
 		t.Errorf("notes %q, want %q", list[0].notes, notes)
 	}
@@ -176,12 +178,12 @@ func TestGoals(t *testing.T) {
 
 // TestSteps counts measurements: what a full run takes is their number.
 func TestSteps(t *testing.T) {
-	r := &runner{options: options{servers: []*server{tcproomServer, relayServer, nodeServer}, reps: 3}}
+	r := &runner{options: options{servers: []*server{tcproomServer, tcproomJSONServer, relayServer, nodeServer}, reps: 3}}
 	for _, tt := range []struct {
 		work        *work
 		full, quick int
 	}{
-		{floodWork, 4 * (3 + 3 + 1), 8},
+		{floodWork, 4 * (3 + 3 + 3 + 1), 11},
 		{roomsWork, 4 * (2 + 2), 2},
 		{stallWork, 7 + 1, 2},
 		{idleWork, 3, 3},

@@ -28,6 +28,7 @@ type server struct {
 var servers = []*server{
 	tcproomServer, relayServer, hubServer, gnetServer, natsServer,
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
+	tcproomJSONServer,
 	swallowServer, lossyServer,
 }
 

@@ -19,6 +19,18 @@ var tcproomServer = &server{
 	tls:    true,
 }
 
+// tcproomJSONServer is this library as programs use it, which is what its codec
+// for them and sessions cost beside [tcproomServer]. It is measured in a flood.
+var tcproomJSONServer = &server{
+	name:   "tcproom-json",
+	about:  "this library: a room with lines, JSON, sessions and no notices, all else by default",
+	speaks: jsonLines,
+	serve: func(c *control) error {
+		return serveRoomsWith(c, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
+			tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithNotices(false))
+	},
+}
+
 // swallowServer is this library with a hook that keeps each message from the
 // room, so that nothing but receiving is left.
 var swallowServer = &server{
@@ -35,7 +47,9 @@ var roomOptions = []tcproom.RoomOption{
 	tcproom.WithNotices(false),
 }
 
-func serveTCPRoom(c *control) error {
+func serveTCPRoom(c *control) error { return serveRoomsWith(c, roomOptions...) }
+
+func serveRoomsWith(c *control, options ...tcproom.RoomOption) error {
 	c.makeRooms = func(n int) any {
 		rooms := make([]*tcproom.Room, n)
 		for i := range rooms {
@@ -43,9 +57,8 @@ func serveTCPRoom(c *control) error {
 		}
 		return rooms
 	}
-	options := slices.Clone(roomOptions)
 	if c.tls != nil {
-		options = append(options, tcproom.WithTLS(c.tls))
+		options = append(slices.Clone(options), tcproom.WithTLS(c.tls))
 	}
 	rooms := make([]*tcproom.Room, c.roomCount())
 	for i := range rooms {

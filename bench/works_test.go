@@ -145,6 +145,7 @@ func TestFrames(t *testing.T) {
 		delivered string
 	}{
 		{"lines", plainLines, "ab\n", "ab\n"},
+		{"json", jsonLines, `{"type":"message","body":"ab"}` + "\n", "ab\n"},
 		{"nats", natsText, "PUB room.0007 3\r\nab\n\r\n", "MSG room.0007 1 3\r\nab\n\r\n"},
 		{"redis", resp, "*3\r\n$7\r\nPUBLISH\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n", ">3\r\n$7\r\nmessage\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n"},
 		{"mqtt", mqtt, "\x30\x0e\x00\x09room/0007ab\n", "\x30\x0e\x00\x09room/0007ab\n"},
