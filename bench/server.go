@@ -29,7 +29,7 @@ var servers = []*server{
 	tcproomServer, relayServer, hubServer, gnetServer, natsServer,
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
 	tcproomJSONServer,
-	swallowServer, lossyServer,
+	tcproomHookServer, swallowServer, lossyServer,
 }
 
 // serverNamed returns nil where there is none.

@@ -31,6 +31,19 @@ var tcproomJSONServer = &server{
 	},
 }
 
+// tcproomHookServer is this library with a hook that lets each message through, which
+// is what a hook costs beside [tcproomServer].
+var tcproomHookServer = &server{
+	name:   "tcproom-hook",
+	about:  "this library with an OnMessage hook that returns the body",
+	speaks: plainLines,
+	serve: func(c *control) error {
+		return serveRoomsWith(c, append(slices.Clone(roomOptions),
+			tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil }))...)
+	},
+	special: true,
+}
+
 // swallowServer is this library with a hook that keeps each message from the
 // room, so that nothing but receiving is left.
 var swallowServer = &server{
