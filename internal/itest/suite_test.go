@@ -188,10 +188,12 @@ func bad() []testCase {
 		{name: "client whose Close does not unblock Read", run: func(t *testing.T) {
 			srv := roomtest.NewServer(t)
 			srv.Grace(500 * time.Millisecond)
+			reading := make(chan struct{}, 1)
 			srv.Watch(srv.Dial(tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) {
 				nc, err := net.Dial("tcp", srv.Addr)
-				return stubborn{nc}, err
+				return stubborn{nc, reading}, err
 			})))
+			<-reading // before that, Close would end the client
 		}, says: []string{"roomtest: the client ", " hangs in Close"}},
 	}
 }
@@ -201,14 +203,24 @@ func serveStubborn(t *testing.T, srv *roomtest.Server) {
 	watch := srv.Join("watch")
 	here, there := roomtest.Pipe()
 	t.Cleanup(func() { here.Close() })
-	go srv.Room.ServeConn(stubborn{there})
+	go srv.Room.ServeConn(stubborn{there, nil})
 	watch.Expect(roomtest.Joined("guest-1"))
 }
 
-// A stubborn conn's Read returns for nothing.
-type stubborn struct{ net.Conn }
+// A stubborn conn's Read returns for nothing. It sends on reading, if that is not nil,
+// when it is called.
+type stubborn struct {
+	net.Conn
+	reading chan<- struct{}
+}
 
-func (stubborn) Read([]byte) (int, error)         { select {} }
+func (s stubborn) Read([]byte) (int, error) {
+	if s.reading != nil {
+		s.reading <- struct{}{}
+	}
+	select {}
+}
+
 func (stubborn) SetDeadline(time.Time) error      { return nil }
 func (stubborn) SetReadDeadline(time.Time) error  { return nil }
 func (stubborn) SetWriteDeadline(time.Time) error { return nil }
