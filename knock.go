@@ -21,11 +21,24 @@ var (
 
 // A doorway is what a link knows of its first bytes. It is its own goroutine's.
 type doorway struct {
-	passed bool   // they are a frame, or what only the framing can judge
-	header bool   // they may yet be the header of a hello in another framing
-	taken  []byte // as frames nevertheless
-	part   bool   // what is held is a part of such a hello, of which nothing may be taken
-	words  []byte // for a peer at the wrong door, if the codec has no last word
+	passed bool       // they are a frame, or what only the framing can judge
+	header bool       // they may yet be the header of a hello in another framing
+	part   bool       // what is held is a part of such a hello, of which nothing may be taken
+	rare   *doorBytes // nil for nearly all
+}
+
+// doorBytes is what few links need at their doorway.
+type doorBytes struct {
+	taken []byte // as frames, although they may be such a header
+	words []byte // for a peer at the wrong door, if the codec has no last word
+}
+
+// bytes returns d.rare, which it makes if there is none.
+func (d *doorway) bytes() *doorBytes {
+	if d.rare == nil {
+		d.rare = new(doorBytes)
+	}
+	return d.rare
 }
 
 // knock looks at the first bytes of a peer; limit is that of a frame. It returns an
@@ -36,13 +49,13 @@ func (l *link) knock(limit int) (wait bool, err error) {
 	if len(data) == 0 {
 		return false, nil
 	}
-	if l.door.taken != nil {
+	if l.door.rare != nil && l.door.rare.taken != nil {
 		return l.knockOn(data)
 	}
 	greets, lines := l.cfg.features.Hello, inLines(l.cfg.framing)
 	m := beginsTLS(data)
 	if m == matches {
-		l.door.words = []byte(tlsAlert)
+		l.door.bytes().words = []byte(tlsAlert)
 		return false, errTLS
 	}
 	if !l.cfg.speakHTTP && (greets || !lines) {
@@ -72,7 +85,7 @@ func (l *link) knock(limit int) (wait bool, err error) {
 
 // knockOn is knock if data stands behind what was taken.
 func (l *link) knockOn(data []byte) (wait bool, err error) {
-	all := append(l.door.taken, data...)
+	all := append(l.door.rare.taken, data...)
 	if f, _ := jsonIn(all, l.cfg.framing, maxKnock, false, isHello); f != nil {
 		return false, l.refuseJSON(f)
 	}
@@ -106,7 +119,7 @@ func (l *link) awaitHello(data, frame []byte) (wait bool) {
 // consume takes away the first n bytes that are held.
 func (l *link) consume(n int) {
 	if l.door.header {
-		l.door.taken = append(l.door.taken, l.src.Held()[:n]...)
+		l.door.bytes().taken = append(l.door.bytes().taken, l.src.Held()[:n]...)
 	}
 	l.src.Consume(n)
 }
@@ -254,7 +267,7 @@ func (l *link) stranger(data []byte, n int, frame []byte, splitErr error) error 
 func (l *link) refuseJSON(f Framing) error {
 	err := wrongDoor("the room speaks %s, not %s", language(l.cfg.codec, l.cfg.framing), language(JSON{}, f))
 	if b, err := (JSON{}).AppendEvent(nil, &Event{Kind: Refused, End: l.room.lastWords(err)}); err == nil {
-		l.door.words, _ = f.AppendFrame(nil, b)
+		l.door.bytes().words, _ = f.AppendFrame(nil, b)
 	}
 	return err
 }

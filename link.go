@@ -479,7 +479,7 @@ func (l *link) sayLast(cause error) {
 	}
 	b, err := encode(l.transport.cfg, &ev)
 	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
-		b = l.door.words
+		b = l.door.bytes().words
 	}
 	if err != nil || len(b) == 0 {
 		return

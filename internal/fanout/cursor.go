@@ -39,14 +39,13 @@ type Cursor struct {
 	ownHi      int64
 	owns       uint64 // how many
 	inserts    []insert
-	inserted   int   // bytes of inserts
-	heldAt     int64 // where it was held first
+	inserted   int32 // bytes of inserts
+	lost       bool  // overrun or detached; then pos is beyond everything
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
 	gapTo      uint64 // 0: there is no gap to tell
 	untold     uint64 // frames in the gap, its own aside
-	endAt      uint64 // frames before end, once that is set
-	lost       bool   // overrun or detached; then pos is beyond everything
+	endAt      uint64 // frames before end, once that is set; before that, where it was held first
 	lostAt     uint64 // frames before its position when it was lost
 }
 
@@ -77,12 +76,12 @@ func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 func (c *Cursor) Insert(b []byte, limit int) bool {
 	l := c.log
 	l.mu.Lock()
-	if c.lost || c.inserted+len(b) > limit {
+	if c.lost || int(c.inserted)+len(b) > limit {
 		l.mu.Unlock()
 		return false
 	}
 	c.inserts = append(c.inserts, insert{pos: c.whereLocked(), b: b})
-	c.inserted += len(b)
+	c.inserted += int32(len(b))
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
 	c.sink.shard.kick()
@@ -271,7 +270,7 @@ func (c *Cursor) takeInsert(dst []byte, e *ends) []byte {
 	dst = append(dst, in.b...)
 	e.pass(len(in.b))
 	if !in.shared {
-		c.inserted -= len(in.b)
+		c.inserted -= int32(len(in.b))
 	}
 	c.inserts[0].b = nil
 	if c.inserts = c.inserts[1:]; len(c.inserts) == 0 {

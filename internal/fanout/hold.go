@@ -21,8 +21,8 @@ func (c *Cursor) Hold() {
 	if c.lost || c.end.Load() != math.MaxInt64 {
 		return
 	}
-	c.heldAt = c.pos.Load()
-	c.hold.Store(c.heldAt)
+	c.endAt = uint64(c.pos.Load())
+	c.hold.Store(c.pos.Load())
 	c.parkLocked()
 }
 
@@ -52,7 +52,7 @@ func (c *Cursor) isHeld() bool { return c.hold.Load() != math.MaxInt64 }
 // whereLocked returns where an insert of now stands.
 func (c *Cursor) whereLocked() int64 {
 	if c.isHeld() && c.end.Load() == math.MaxInt64 {
-		return c.heldAt // before a gap, too
+		return int64(c.endAt) // before a gap, too
 	}
 	return c.bound(c.log.head.Load())
 }
