@@ -99,6 +99,8 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 		r.reserved--
 	case memberDetached:
 		r.detached.Remove(m)
+		// The next would leave in time without this: expire, when it comes too early,
+		// comes again. But often nobody is left, and then no timer either.
 		r.expireLater()
 	}
 	switch to {
