@@ -26,7 +26,7 @@ func (r *Room) ListenAndServe(addr string) error {
 // before it returns. A room serves any number of listeners at once, each with
 // its options, which change those of [New] for its connections. It returns
 // [ErrOption] at once for one that cannot work, such as a message limit above the
-// room's, and [ErrTooManyLanes].
+// room's, and Cause("too-many-lanes").
 //
 // It waits out errors of accepting that pass, such as running out of
 // descriptors, for 5 ms at first and 1 s at most, and logs them once a second;

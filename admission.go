@@ -27,7 +27,7 @@ func (r *Room) open(l *link) (err error) {
 		return ErrRoomClosed
 	}
 	if r.pending >= r.cfg.maxPending {
-		return ErrTooManyPending
+		return errTooManyPending
 	}
 	if err := r.seatLocked(l, p); err != nil {
 		return err
@@ -322,7 +322,7 @@ func (r *Room) seatLocked(l *link, p netip.Prefix) error {
 		waiting -= n.in
 	}
 	if waiting >= r.cfg.maxPerAddress {
-		return ErrTooManyFromAddress
+		return errTooManyFromAddress
 	}
 	if r.addresses == nil {
 		r.addresses = make(map[netip.Prefix]addressCount)
@@ -359,7 +359,7 @@ func (r *Room) settleLocked(l *link, old *seat) error {
 		old.in = false
 	}
 	if n.in >= r.cfg.maxPerAddress {
-		return ErrTooManyFromAddress
+		return errTooManyFromAddress
 	}
 	n.in++
 	l.seat.in = true

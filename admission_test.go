@@ -79,7 +79,7 @@ func TestF7MaxPerAddress(t *testing.T) {
 	}
 	wg.Wait()
 	for range comers - limit {
-		require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyFromAddress)
+		require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
 	}
 	require.Equal(t, limit, room.Stats().Pending)
 	other, _ := pipeFrom(room, "192.0.2.1:99")
@@ -88,11 +88,11 @@ func TestF7MaxPerAddress(t *testing.T) {
 	close(release)
 	waitLen(t, room, limit+1)
 	late, served := pipeFrom(room, "127.0.0.1:99")
-	require.ErrorIs(t, <-served, tcproom.ErrTooManyFromAddress)
+	require.ErrorIs(t, <-served, errTooManyFromAddress)
 	said, _ := io.ReadAll(late)
 	require.Empty(t, said, "closed without a word")
 	require.LessOrEqual(t, most.Load(), int64(limit+1))
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyFromAddress)
+	require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
 	require.Empty(t, rejected.ch)
 }
 
@@ -105,16 +105,16 @@ func TestF7AddressIsFreeAgain(t *testing.T) {
 			nc, served := pipeFrom(room, "192.0.2.1:1")
 			synctest.Wait()
 			_, second := pipeFrom(room, "192.0.2.1:2")
-			require.ErrorIs(t, <-second, tcproom.ErrTooManyFromAddress)
+			require.ErrorIs(t, <-second, errTooManyFromAddress)
 			go io.Copy(io.Discard, nc)
-			require.ErrorIs(t, <-served, tcproom.ErrHandshakeTimeout) // it said nothing
+			require.ErrorIs(t, <-served, errHandshakeTimeout) // it said nothing
 			nc, served = pipeFrom(room, "192.0.2.1:3")
 			fmt.Fprintln(nc, `{"type":"hello"}`)
 			go io.Copy(io.Discard, nc)
 			synctest.Wait()
 			require.Equal(t, 1, room.Len())
 			_, second = pipeFrom(room, "192.0.2.1:4")
-			require.ErrorIs(t, <-second, tcproom.ErrTooManyFromAddress)
+			require.ErrorIs(t, <-second, errTooManyFromAddress)
 			nc.Close()
 			require.NoError(t, <-served)
 		}
@@ -152,7 +152,7 @@ func TestF5AddressesThatAreWaitedFor(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 3, room.Len())
 		for range 3 {
-			require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyFromAddress)
+			require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
 		}
 		for c := range room.Members() {
 			if c.RemoteAddr().Network() == "tcp" {

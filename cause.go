@@ -5,28 +5,51 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
 // A Cause is why a connection ended or was refused: an error for [errors.Is],
-// the code on the wire, and a key of [Stats].Left at once. The room uses those
-// below; a hook may refuse with one of its own, see [RefusedError].
+// the code on the wire, and a key of [Stats].Left at once. The library has these; a
+// hook may refuse with one of its own, see [RefusedError]. [errors.Is] finds the
+// standard library's error as well if there is one.
+//
+//	code                   meaning                                  standard error
+//	left                   the peer closed its end or said goodbye  io.EOF
+//	cut-off                the peer left in the middle of a frame   io.ErrUnexpectedEOF
+//	reset                  the transport broke; wraps its error
+//	ended                  this end closed it by itself             net.ErrClosed
+//	closed                 ErrRoomClosed: the room stopped
+//	kicked                 ErrKicked: Member.Kick removed it
+//	taken-over             ErrTakenOver: resumed on another one
+//	slow                   ErrSlow: lags too far behind
+//	write-timeout          WithWriteTimeout: it took no byte        os.ErrDeadlineExceeded
+//	idle-timeout           WithIdleTimeout, WithHeartbeat           os.ErrDeadlineExceeded
+//	handshake-timeout      WithHandshakeTimeout                     os.ErrDeadlineExceeded
+//	rate-limited           WithRate: its limiter failed
+//	malformed              ErrMalformed: not what was agreed on
+//	wrong-door             ErrWrongDoor: another protocol
+//	too-large              ErrFrameTooLarge: above the limit
+//	unframeable            ErrUnframeable: of a body to be sent
+//	hook                   ErrHook: a hook failed
+//	denied                 ErrDenied: a hook refused
+//	retry                  a hook's own deadline passed: come back
+//	future                 the hello resumes behind the last event
+//	full                   ErrRoomFull: WithMaxMembers
+//	busy                   WithMaxPending
+//	too-many-from-address  WithMaxPerAddress
+//	too-many-lanes         over 16 pairs of framing and codec;
+//	                       returned by Serve, too
+//	name-invalid           ErrNameInvalid: WithNameValidator
+//	name-taken             ErrNameTaken: WithUniqueNames
+//
+// A cause that has no constant is compared as
+//
+//	errors.Is(err, tcproom.Cause("busy"))
 type Cause string
 
-// The causes.
+// The causes that have a name in Go.
 const (
-	// ErrLeft is the cause if the peer left in good order: it closed its
-	// connection, or said goodbye. errors.Is(ErrLeft, io.EOF) is true.
-	ErrLeft Cause = "left"
-	// ErrCutOff is the cause if the peer left in the middle of a frame.
-	// errors.Is(ErrCutOff, io.ErrUnexpectedEOF) is true.
-	ErrCutOff Cause = "cut-off"
-	// ErrReset is the cause if the transport broke, by a reset or another error,
-	// which is wrapped as well.
-	ErrReset Cause = "reset"
-	// ErrEnded is the cause if this end closed the connection by itself.
-	// errors.Is(ErrEnded, net.ErrClosed) is true.
-	ErrEnded Cause = "ended"
 	// ErrRoomClosed is returned by Serve, ServeConn, Join, Broadcast and Post
 	// of a room that was shut down or closed, by Serve when that happens, and is
 	// the cause with which its members leave.
@@ -39,15 +62,6 @@ const (
 	// ErrSlow is the cause of a member that stopped reading and lagged
 	// further behind than the backlog allows.
 	ErrSlow Cause = "slow"
-	// ErrWriteTimeout is the cause if a connection took no byte for the write
-	// timeout while bytes waited.
-	ErrWriteTimeout Cause = "write-timeout"
-	// ErrIdleTimeout is the cause if the peer sent nothing for the idle timeout,
-	// or did not answer a heartbeat.
-	ErrIdleTimeout Cause = "idle-timeout"
-	// ErrRateLimited is the cause of a member whose [Limiter] returned an
-	// error for a frame, such as one that is larger than the limiter's burst.
-	ErrRateLimited Cause = "rate-limited"
 	// ErrMalformed is the cause if the peer sent bytes that its framing or codec
 	// does not allow. A Framing or Codec returns it, wrapped, for such bytes.
 	ErrMalformed Cause = "malformed"
@@ -66,28 +80,29 @@ const (
 	ErrHook Cause = "hook"
 	// ErrDenied is the cause of a refusal by a hook that returned an error of its own.
 	ErrDenied Cause = "denied"
-	// ErrRetry is the cause of a refusal by a hook whose own deadline has passed:
-	// the peer may try again.
-	ErrRetry Cause = "retry"
-	// ErrFutureSeq is the cause of a refusal because a hello wants to resume
-	// behind an event that there has not been.
-	ErrFutureSeq Cause = "future"
 	// ErrRoomFull is the cause of a refusal because of [WithMaxMembers].
 	ErrRoomFull Cause = "full"
-	// ErrTooManyPending is the cause of a refusal because of [WithMaxPending].
-	ErrTooManyPending Cause = "busy"
-	// ErrTooManyFromAddress is the cause of a refusal because of [WithMaxPerAddress].
-	ErrTooManyFromAddress Cause = "too-many-from-address"
-	// ErrTooManyLanes is the cause of a refusal, and is returned by Serve,
-	// when a room would have to speak more than 16 pairs of framing and codec.
-	ErrTooManyLanes Cause = "too-many-lanes"
-	// ErrHandshakeTimeout is the cause of a refusal because TLS, hello and
-	// the handshake hook together took longer than [WithHandshakeTimeout].
-	ErrHandshakeTimeout Cause = "handshake-timeout"
 	// ErrNameInvalid is the cause of a refusal because of [WithNameValidator].
 	ErrNameInvalid Cause = "name-invalid"
 	// ErrNameTaken is the cause of a refusal because of [WithUniqueNames].
 	ErrNameTaken Cause = "name-taken"
+)
+
+// The others, which the table of [Cause] explains.
+const (
+	errLeft               Cause = "left"
+	errCutOff             Cause = "cut-off"
+	errReset              Cause = "reset"
+	errEnded              Cause = "ended"
+	errWriteTimeout       Cause = "write-timeout"
+	errIdleTimeout        Cause = "idle-timeout"
+	errHandshakeTimeout   Cause = "handshake-timeout"
+	errRateLimited        Cause = "rate-limited"
+	errRetry              Cause = "retry"
+	errFutureSeq          Cause = "future"
+	errTooManyPending     Cause = "busy"
+	errTooManyFromAddress Cause = "too-many-from-address"
+	errTooManyLanes       Cause = "too-many-lanes"
 )
 
 // causes are those of the library. What an error wraps first in this order is
@@ -101,28 +116,28 @@ var causes = []struct {
 	{ErrWrongDoor, "wrong door", true},
 	{ErrKicked, "kicked", true},
 	{ErrTakenOver, "taken over by another connection", true},
-	{ErrFutureSeq, "cannot resume from a seq that is not there yet", true},
-	{ErrRateLimited, "rate limit", false},
+	{errFutureSeq, "cannot resume from a seq that is not there yet", true},
+	{errRateLimited, "rate limit", false},
 	{ErrSlow, "reads too slowly: lags behind more than the backlog", false},
-	{ErrWriteTimeout, "write timeout: the peer's connection takes no more bytes", false},
-	{ErrIdleTimeout, "idle timeout: the peer sent nothing", false},
-	{ErrHandshakeTimeout, "handshake timeout", false},
+	{errWriteTimeout, "write timeout: the peer's connection takes no more bytes", false},
+	{errIdleTimeout, "idle timeout: the peer sent nothing", false},
+	{errHandshakeTimeout, "handshake timeout", false},
 	{ErrRoomClosed, "room closed", false},
 	{ErrRoomFull, "room is full", false},
-	{ErrTooManyPending, "too many connections wait to join", false},
-	{ErrTooManyFromAddress, "too many connections from one address", false},
-	{ErrTooManyLanes, "more than 16 pairs of framing and codec in one room; use comparable Framing and Codec values, or fewer of them", false},
+	{errTooManyPending, "too many connections wait to join", false},
+	{errTooManyFromAddress, "too many connections from one address", false},
+	{errTooManyLanes, "more than 16 pairs of framing and codec in one room; use comparable Framing and Codec values, or fewer of them", false},
 	{ErrNameTaken, "name is taken", false},
 	{ErrNameInvalid, "invalid name", true},
 	{ErrFrameTooLarge, "message too large", true},
 	{ErrMalformed, "malformed", true},
 	{ErrUnframeable, "body cannot be framed", true},
 	{ErrDenied, "denied", true},
-	{ErrRetry, "not now: try again later", false},
-	{ErrReset, "connection broke", false},
-	{ErrCutOff, "the peer left in the middle of a frame", false},
-	{ErrLeft, "the peer left", false},
-	{ErrEnded, "closed by this end", false},
+	{errRetry, "not now: try again later", false},
+	{errReset, "connection broke", false},
+	{errCutOff, "the peer left in the middle of a frame", false},
+	{errLeft, "the peer left", false},
+	{errEnded, "closed by this end", false},
 }
 
 // Error returns what the cause means, for people.
@@ -135,16 +150,18 @@ func (c Cause) Error() string {
 	return fmt.Sprintf("tcproom: %q", string(c))
 }
 
-// Is reports whether target is the standard library's error for c: [io.EOF] for
-// ErrLeft, [io.ErrUnexpectedEOF] for ErrCutOff and [net.ErrClosed] for ErrEnded.
+// Is reports whether target is the standard library's error for c, as the table of
+// [Cause] has it.
 func (c Cause) Is(target error) bool {
 	switch c {
-	case ErrLeft:
+	case errLeft:
 		return target == io.EOF
-	case ErrCutOff:
+	case errCutOff:
 		return target == io.ErrUnexpectedEOF
-	case ErrEnded:
+	case errEnded:
 		return target == net.ErrClosed
+	case errWriteTimeout, errIdleTimeout, errHandshakeTimeout:
+		return target == os.ErrDeadlineExceeded
 	}
 	return false
 }
@@ -172,9 +189,9 @@ func causeOf(err error) Cause {
 	}
 	switch {
 	case err == io.EOF:
-		return ErrLeft
+		return errLeft
 	case err == net.ErrClosed:
-		return ErrEnded
+		return errEnded
 	}
 	for i := range causes {
 		if errors.Is(err, causes[i].cause) {
@@ -183,11 +200,11 @@ func causeOf(err error) Cause {
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return ErrCutOff
+		return errCutOff
 	case errors.Is(err, io.EOF):
-		return ErrLeft
+		return errLeft
 	case errors.Is(err, net.ErrClosed):
-		return ErrEnded
+		return errEnded
 	}
 	return ErrDenied
 }

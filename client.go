@@ -18,13 +18,13 @@ import (
 // resumes: it goes on from its place, gets what it missed, and nobody is told that it
 // was away. With others it joins anew each time.
 //
-// Events come in one stream over all connections. A [Welcome] says that the client
-// is connected, and its Outcome how: [Joined], [Resumed], [ResumedGap] or
-// [Expired]; with a codec that has no Welcome it is empty but for its Time. [Lost]
-// says that the connection is lost, or that the first could not be made. [Gap]
-// names what was missed for good. No event comes twice: of the history after
-// Expired, what was received before is left out. What a connection did not deliver
-// of its history is not given again after a resume.
+// Events come in one stream over all connections. A [Welcome] says that the client is
+// connected, and [WelcomeInfo].Resumed whether the stream goes on where it stopped;
+// with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
+// connection is lost, or that the first could not be made. [Gap] names what was missed
+// for good. No event comes twice: of the history after an outcome of "expired", what
+// was received before is left out. What a connection did not deliver of its history is
+// not given again after a resume.
 //
 // A message is in the room's order at most once, whatever was cut where. In a room
 // with sessions messages are numbered, and what was not acknowledged is sent again
@@ -33,7 +33,7 @@ import (
 //
 // The stream must be read. When 4 MiB of events wait, an event being charged 256
 // bytes beside its body, the client reads nothing more from the room, and what
-// would have to wait for the room fails with [ErrUnread].
+// would have to wait for the room fails at once.
 //
 // A connection that dies without a word shows only when something is sent over
 // it: [WithHeartbeat] sees to that.
@@ -126,8 +126,9 @@ func (c *Client) deliverEvents() {
 // is no connection it does what [WithOffline] says.
 //
 // With an error the room does not get body. Errors are [ErrFrameTooLarge],
-// [ErrUnframeable], [ErrOffline], [ErrUnread], the cause of ctx, or what Err returns
-// once c has ended, which is [net.ErrClosed] after Close.
+// [ErrUnframeable], [ErrOffline], the cause of ctx, one that says that too many events
+// wait to be received, or what Err returns once c has ended, which is [net.ErrClosed]
+// after Close.
 func (c *Client) Send(ctx context.Context, body []byte) error {
 	_, err := c.put(ctx, body, false)
 	return err
@@ -162,12 +163,13 @@ func (c *Client) SendAcked(ctx context.Context, body []byte) (seq uint64, err er
 	return 0, fmt.Errorf("%w: %w", ErrUncertain, err)
 }
 
-// Receive returns the next event. It blocks until there is one or ctx ends,
-// whose cause it then returns. When the client has ended and its last event
-// was received, it returns what Err does. With [OnEvent] it returns [ErrReceive].
+// Receive returns the next event. It blocks until there is one or ctx ends, whose cause
+// it then returns. When the client has ended and its last event was received, it
+// returns what Err does. With [OnEvent] it returns an error that wraps
+// [errors.ErrUnsupported].
 func (c *Client) Receive(ctx context.Context) (Event, error) {
 	if c.events != nil {
-		return Event{}, ErrReceive
+		return Event{}, errReceive
 	}
 	return c.receive(ctx)
 }
@@ -286,7 +288,6 @@ func (c *Client) put(ctx context.Context, body []byte, acked bool) (*sending, er
 
 // mayPutLocked reports whether s may be put into the outbox, as things are now.
 func (c *Client) mayPutLocked(s *sending) (bool, error) {
-	offline := c.opts.offline
 	switch {
 	case c.err != nil:
 		return false, c.err
@@ -298,12 +299,12 @@ func (c *Client) mayPutLocked(s *sending) (bool, error) {
 		return false, errNoAcks
 	case c.online:
 		return len(c.out.list) == 0 || c.out.fits(s, maxOutbox), nil
-	case offline == OfflineWait:
+	case c.opts.offline < 0:
 		return false, nil
-	case offline < 0:
+	case c.opts.offline == 0:
 		return false, fmt.Errorf("%w: %w", ErrOffline, c.lost)
-	case !c.out.fits(s, int(offline)):
-		return false, fmt.Errorf("%w, and the buffer of %d bytes is full: %w", ErrOffline, int(offline), c.lost)
+	case !c.out.fits(s, c.opts.offline):
+		return false, fmt.Errorf("%w, and the buffer of %d bytes is full: %w", ErrOffline, c.opts.offline, c.lost)
 	}
 	return true, nil
 }
@@ -312,7 +313,7 @@ func (c *Client) mayPutLocked(s *sending) (bool, error) {
 // goroutine that waits may be the one that should read.
 func (c *Client) stuckLocked() error {
 	if c.size >= maxUnread {
-		return ErrUnread
+		return errUnread
 	}
 	return nil
 }

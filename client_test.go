@@ -85,7 +85,7 @@ func TestDialErrors(t *testing.T) {
 		require.NoError(t, err)
 
 		took, err = dial(t.Context(), tcproom.WithHandshakeTimeout(3*time.Second))
-		require.ErrorIs(t, err, tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, err, errHandshakeTimeout)
 		require.Equal(t, 3*time.Second, took)
 		accept()
 
@@ -329,7 +329,7 @@ func TestEndOfStream(t *testing.T) {
 		last, end := lastEvent(t, c)
 		require.Equal(t, tcproom.Goodbye, last.Kind)
 		require.Equal(t, "enough", last.End.Text)
-		require.Equal(t, &tcproom.EndError{Cause: tcproom.ErrLeft, Text: "enough"}, end)
+		require.Equal(t, &tcproom.EndError{Cause: errLeft, Text: "enough"}, end)
 		require.ErrorIs(t, end, io.EOF)
 		for range 3 {
 			_, err := c.Receive(testContext(t))
@@ -420,7 +420,7 @@ func TestTimeouts(t *testing.T) {
 			io.WriteString(there, "awake")
 		}()
 		_, err := c.Receive(t.Context())
-		require.ErrorIs(t, err, tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, err, errIdleTimeout)
 		require.Equal(t, 110*time.Second, time.Since(start))
 		require.NoError(t, c.Close())
 		there.Close()
@@ -430,9 +430,9 @@ func TestTimeouts(t *testing.T) {
 		start = time.Now()
 		require.NoError(t, c.Send(t.Context(), []byte("nobody reads this")))
 		_, err = c.Receive(t.Context())
-		require.ErrorIs(t, err, tcproom.ErrWriteTimeout)
+		require.ErrorIs(t, err, errWriteTimeout)
 		require.Equal(t, time.Minute, time.Since(start))
-		require.ErrorIs(t, c.Send(t.Context(), []byte("nor this")), tcproom.ErrWriteTimeout)
+		require.ErrorIs(t, c.Send(t.Context(), []byte("nor this")), errWriteTimeout)
 		c.Close()
 		there.Close()
 
@@ -452,7 +452,7 @@ func TestTimeouts(t *testing.T) {
 		c, err = room.Join(t.Context(), tcproom.Identity{})
 		require.NoError(t, err)
 		start = time.Now()
-		require.ErrorIs(t, left.next2(), tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, left.next2(), errIdleTimeout)
 		require.LessOrEqual(t, time.Since(start), 62*time.Second)
 		c.Close()
 		room.Close()
@@ -579,7 +579,7 @@ func TestOnEventInOrder(t *testing.T) {
 		close(ready)
 		require.Equal(t, tcproom.Welcome, (<-events).Kind)
 		_, err := c.Receive(testContext(t))
-		require.ErrorIs(t, err, tcproom.ErrReceive)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
 		for i := range 100 {
 			broadcast(t, room, fmt.Append(nil, i))
 		}

@@ -47,7 +47,7 @@ func (c *Client) live() error {
 	if err := c.opts.check(); err != nil {
 		return err
 	}
-	pause := backoff{Backoff: c.opts.backoff}
+	pause := c.opts.backoff
 	var doubts doubts
 	for told := false; ; {
 		conn, l := c.connect()
@@ -214,7 +214,7 @@ func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	resumed := c.resume.Token != "" && (w.Outcome == Resumed || w.Outcome == ResumedGap)
+	resumed := c.resume.Token != "" && w.Resumed()
 	if !resumed {
 		if c.resume.Epoch != w.Epoch {
 			c.received = 0
@@ -375,7 +375,7 @@ func lossOf(err error, received bool) loss {
 		l.strange = !told // by a room
 	case ErrMalformed, ErrFrameTooLarge:
 		l.strange = !received && !errors.Is(err, errHello)
-	case ErrCutOff:
+	case errCutOff:
 		l.strange = errors.Is(err, errFragment)
 	}
 	return l
@@ -386,10 +386,10 @@ func dialCause(err error) Cause {
 	switch {
 	case errors.Is(err, ErrWrongDoor):
 		return ErrWrongDoor
-	case errors.Is(err, ErrHandshakeTimeout):
-		return ErrHandshakeTimeout
+	case errors.Is(err, errHandshakeTimeout):
+		return errHandshakeTimeout
 	}
-	return ErrReset
+	return errReset
 }
 
 // hopeless reports whether dialling again would fail like this one.

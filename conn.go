@@ -64,7 +64,7 @@ func newConn(nc net.Conn, opts *dialConfig, wrong error) *Conn {
 // cannot go on. It ends with the handshake.
 func (c *Conn) shake(tc tlsConn, deadline time.Time) {
 	defer close(c.shaken)
-	ctx, cancel := withDeadline(c.Context(), deadline, ErrHandshakeTimeout)
+	ctx, cancel := withDeadline(c.Context(), deadline, errHandshakeTimeout)
 	defer cancel()
 	if err := shakeTLS(ctx, tc); err != nil {
 		if isPlain(err) {
@@ -309,12 +309,12 @@ func events(ctx context.Context, receive func(context.Context) (Event, error), q
 // without a reason.
 func closedToo(err error) bool {
 	end, ok := err.(*EndError)
-	return ok && end.Cause == ErrLeft && end.Text == ""
+	return ok && end.Cause == errLeft && end.Text == ""
 }
 
 // CloseWrite ends the sending half: it waits until what Send has taken is written,
 // or ctx ends, and closes that half. Receive, Events and [OnEvent] go on with what
-// the room still sends; when they come to an end with [ErrLeft], which is
+// the room still sends; when they come to an end with [io.EOF], which is
 // [io.EOF] for errors.Is, the room has taken everything and closed too. Send returns
 // [net.ErrClosed] from then on.
 //
@@ -343,7 +343,7 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 		return err
 	}
 	if err := half.CloseWrite(); err != nil {
-		return cmpErr(c.Err(), fmt.Errorf("%w: %w", ErrReset, err))
+		return cmpErr(c.Err(), fmt.Errorf("%w: %w", errReset, err))
 	}
 	return nil
 }
@@ -369,7 +369,7 @@ func (c *Conn) Close() (err error) {
 		c.fan.Wake() // what waits in Send
 		c.sendGoodbye()
 		if !c.drain(nil, always(lingers), lingers) {
-			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), ErrWriteTimeout))
+			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
 		} else if c.closeWrite() {
 			c.readAway(awaits)
 		}

@@ -51,7 +51,7 @@ func TestErrorsThatPanic(t *testing.T) {
 // TestHookErrorsAreNotThisConns: what a hook returns of another connection's
 // end is not taken for this one's: the peer is told why.
 func TestHookErrorsAreNotThisConns(t *testing.T) {
-	for _, cause := range []error{io.EOF, tcproom.ErrReset, tcproom.ErrSlow, net.ErrClosed} {
+	for _, cause := range []error{io.EOF, errReset, tcproom.ErrSlow, net.ErrClosed} {
 		t.Run(cause.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				told := func(nc net.Conn) string {

@@ -38,7 +38,7 @@ func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 
 // open negotiates TLS over nc, which is connected to addr, and waits for the welcome.
 func (o *dialConfig) open(ctx context.Context, nc net.Conn, addr string) (*Conn, error) {
-	ctx, cancel := withDeadline(ctx, until(o.handshakeTimeout), ErrHandshakeTimeout)
+	ctx, cancel := withDeadline(ctx, until(o.handshakeTimeout), errHandshakeTimeout)
 	defer cancel()
 	if o.tls != nil {
 		var err error
@@ -187,7 +187,7 @@ func (r *Room) newJoin(there net.Conn, id Identity, opts *dialConfig) *link {
 
 // awaitJoin waits until the room has let c in, or says why not.
 func (c *Conn) awaitJoin(ctx context.Context, joined <-chan error) error {
-	welcome, cancel := withDeadline(ctx, until(c.opts.handshakeTimeout), ErrHandshakeTimeout)
+	welcome, cancel := withDeadline(ctx, until(c.opts.handshakeTimeout), errHandshakeTimeout)
 	defer cancel()
 	err := c.greet(welcome)
 	if err != nil && welcome.Err() != nil {

@@ -111,7 +111,7 @@
 //	                      room   none          none
 //	WithName, WithAuth, WithResume, WithReplay, WithDialer, OnEvent
 //	                      dial   none          none
-//	WithBackoff           client 100 ms–30 s   the default
-//	WithOffline           client OfflineWait   the default   OfflineFail
+//	WithBackoff           client 100 ms, 30 s  the default   the default
+//	WithOffline           client Send waits    Send fails    Send waits
 //	WithPatience          stop   0.5 s         the default   no bound
 package tcproom

@@ -348,7 +348,7 @@ func TestF71WrongDoors(t *testing.T) {
 			require.NotContains(t, cause.Error(), "s3cr3t")
 
 			l := &link{net: srv.Net}
-			client := tcproom.NewClient(t.Context(), srv.Addr, append(opts, tcproom.WithOffline(tcproom.OfflineBuffer(0)), tcproom.WithDialer(l.dial))...)
+			client := tcproom.NewClient(t.Context(), srv.Addr, append(opts, tcproom.WithOffline(1<<20), tcproom.WithDialer(l.dial))...)
 			if tt.says != "" {
 				require.NoError(t, client.Send(t.Context(), []byte(tt.says)))
 			}

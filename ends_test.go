@@ -93,9 +93,9 @@ func TestConnEndsByKick(t *testing.T) {
 			want := tcproom.EndError{Cause: tcproom.ErrKicked, Text: "enough", Final: true}
 			switch codec.(type) {
 			case tcproom.Text:
-				want = tcproom.EndError{Cause: tcproom.ErrLeft, Text: "enough"}
+				want = tcproom.EndError{Cause: errLeft, Text: "enough"}
 			case tcproom.Raw:
-				want = tcproom.EndError{Cause: tcproom.ErrLeft}
+				want = tcproom.EndError{Cause: errLeft}
 			}
 			last, end := lastEvent(t, c)
 			if codec != (tcproom.Raw{}) {
@@ -123,9 +123,9 @@ func TestConnEndsByThePeer(t *testing.T) {
 		is    error
 		final bool
 	}{
-		{"closed", func(there *roomtest.Conn) { there.Close() }, tcproom.ErrLeft, io.EOF, false},
-		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, tcproom.ErrCutOff, io.ErrUnexpectedEOF, false},
-		{"reset", func(there *roomtest.Conn) { there.Reset() }, tcproom.ErrReset, syscall.ECONNRESET, false},
+		{"closed", func(there *roomtest.Conn) { there.Close() }, errLeft, io.EOF, false},
+		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, errCutOff, io.ErrUnexpectedEOF, false},
+		{"reset", func(there *roomtest.Conn) { there.Reset() }, errReset, syscall.ECONNRESET, false},
 	} {
 		for _, codec := range builtIn {
 			synctest.Test(t, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestConnEndsByThePeer(t *testing.T) {
 		greeted(t, tcproom.JSON{}, c, there)
 		start := time.Now()
 		_, end := lastEvent(t, c)
-		require.ErrorIs(t, end, tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, end, errIdleTimeout)
 		require.LessOrEqual(t, time.Since(start), 2400*time.Millisecond)
 		require.GreaterOrEqual(t, time.Since(start), 1600*time.Millisecond)
 		requireEnd(t, c, end)
@@ -227,7 +227,7 @@ func TestCloseWriteEnds(t *testing.T) {
 			_, end := lastEvent(t, c)
 			require.NoError(t, end)
 			require.ErrorIs(t, c.Err(), io.EOF)
-			require.ErrorIs(t, c.Err(), tcproom.ErrLeft)
+			require.ErrorIs(t, c.Err(), errLeft)
 			requireEnd(t, c, c.Err())
 		}
 	}
@@ -244,9 +244,9 @@ func TestCloseWriteEnds(t *testing.T) {
 		{"told why without a code", func(there *roomtest.Conn) {
 			io.WriteString(there, `{"type":"goodbye","reason":"rude"}`+"\n")
 			there.Close()
-		}, tcproom.ErrLeft},
-		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, tcproom.ErrCutOff},
-		{"reset", func(there *roomtest.Conn) { there.Reset() }, tcproom.ErrReset},
+		}, errLeft},
+		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, errCutOff},
+		{"reset", func(there *roomtest.Conn) { there.Reset() }, errReset},
 	} {
 		inBubble(tt.name, t, func(t *testing.T) {
 			c, there := connOf(t, tcproom.JSON{})
@@ -258,7 +258,7 @@ func TestCloseWriteEnds(t *testing.T) {
 			_, end := lastEvent(t, c)
 			if tt.want == "" {
 				require.NoError(t, end)
-				require.Equal(t, &tcproom.EndError{Cause: tcproom.ErrLeft}, withoutErr(c.Err()))
+				require.Equal(t, &tcproom.EndError{Cause: errLeft}, withoutErr(c.Err()))
 				return
 			}
 			require.ErrorIs(t, end, tt.want)
@@ -447,9 +447,9 @@ func TestOnEventOfAClient(t *testing.T) {
 		c, link := newClient(t, srv, "ada", tcproom.OnEvent(func(ev tcproom.Event) { got <- inShort(ev) }))
 		require.Equal(t, "welcome joined", <-got)
 		_, err := c.Receive(t.Context())
-		require.Equal(t, tcproom.ErrReceive, err)
+		require.ErrorIs(t, err, errors.ErrUnsupported)
 		for _, err := range c.Events(t.Context()) {
-			require.Equal(t, tcproom.ErrReceive, err)
+			require.ErrorIs(t, err, errors.ErrUnsupported)
 		}
 		link.now().Reset()
 		require.Equal(t, "lost", <-got)

@@ -14,9 +14,6 @@ var (
 	// ErrDetached is returned by [Member.Send] for a member that has lost its
 	// connection and may still resume.
 	ErrDetached = errors.New("tcproom: the member has lost its connection")
-	// ErrReceive is returned by Receive and Events if somebody else reads: the
-	// loop of [OnEvent].
-	ErrReceive = errors.New("tcproom: this connection is read by its OnEvent hook")
 	// ErrOption is returned by Dial, Join and Serve, and is the end of a Client and
 	// of a Conn of NewConn, for an option that cannot work.
 	ErrOption = errors.New("tcproom: option cannot work")
@@ -30,11 +27,14 @@ var (
 	// ErrUncertain is returned by SendAcked of a [Client] for a message that the
 	// room may have taken, or may still take.
 	ErrUncertain = errors.New("tcproom: the room may have taken the message, and has not acknowledged it")
-	// ErrUnread is returned by Send and SendAcked of a [Client] that would have to
-	// wait for the room. It does not read from the room while too many events wait to be
-	// received.
-	ErrUnread = errors.New("tcproom: too many events wait to be received: receive them, in another goroutine than the one that sends")
 )
+
+// errReceive is returned by Receive and Events if the loop of [OnEvent] reads.
+var errReceive = fmt.Errorf("tcproom: this connection is read by its OnEvent hook: %w", errors.ErrUnsupported)
+
+// errUnread is returned by Send and SendAcked of a [Client] that would have to
+// wait for the room while too many events wait to be received.
+var errUnread = errors.New("tcproom: too many events wait to be received: receive them, in another goroutine than the one that sends")
 
 // A HookError wraps [ErrHook]: the named hook panicked, ended its goroutine
 // with runtime.Goexit, or returned an error.

@@ -117,10 +117,24 @@ type WelcomeInfo struct {
 	// included; at most 256 of them. Total counts all.
 	Members []MemberInfo
 	Total   int
-	// Outcome says how the stream began, in a room with [WithSessions]: [Joined],
-	// [Resumed], [ResumedGap] or [Expired]; empty in others.
+	// Outcome says how the stream began, in a room with [WithSessions]; it is empty in
+	// others.
+	//
+	//	joined   a new member
+	//	resumed  the stream goes on behind the Seq that the hello said; what was
+	//	         missed follows
+	//	gap      the same, after a Gap, which is the next event
+	//	expired  a new member: the room does not know any more what the hello
+	//	         wanted to resume
 	Outcome string
 	// Token is what resumes the stream, with Epoch and the seq of the last event
 	// received; empty in a room without [WithSessions].
 	Token Secret
+}
+
+// Resumed reports whether the stream goes on where an earlier connection stopped, so
+// whether Outcome is "resumed" or "gap". After a "gap" the next event is a [Gap]. It is
+// false for nil.
+func (w *WelcomeInfo) Resumed() bool {
+	return w != nil && (w.Outcome == outcomeResumed || w.Outcome == outcomeGap)
 }

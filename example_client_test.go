@@ -38,7 +38,7 @@ func ExampleNewClient() {
 		switch ev.Kind {
 		case tcproom.Welcome:
 			fmt.Println(ev.Welcome.Outcome, "as", ev.From.Name)
-			if ev.Welcome.Outcome == tcproom.Joined {
+			if !ev.Welcome.Resumed() {
 				cable.Close()
 			}
 		case tcproom.Lost:

@@ -235,7 +235,7 @@ func TestExitInAConn(t *testing.T) {
 	go func() { done <- room.ServeConn(&exitingConn{there}) }()
 	waitLen(t, room, 2)
 	broadcast(t, room, []byte("hi"))
-	require.ErrorIs(t, ended(t, done), tcproom.ErrReset)
+	require.ErrorIs(t, ended(t, done), errReset)
 	require.Equal(t, "hi", nextMessage(t, b))
 	require.NoError(t, room.Close())
 	waitDone(t, room)

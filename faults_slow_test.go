@@ -90,8 +90,8 @@ func TestF28ShortWrites(t *testing.T) {
 		err   error
 		cause error
 	}{
-		{"deadline", os.ErrDeadlineExceeded, tcproom.ErrWriteTimeout},
-		{"reset", &net.OpError{Op: "write", Err: syscall.EPIPE}, tcproom.ErrReset},
+		{"deadline", os.ErrDeadlineExceeded, errWriteTimeout},
+		{"reset", &net.OpError{Op: "write", Err: syscall.EPIPE}, errReset},
 		{"no error", nil, io.ErrShortWrite},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
@@ -171,9 +171,9 @@ func TestF40WelcomeCannotBeWritten(t *testing.T) {
 				served <- r.ServeConn(&failingConn{Conn: there, takes: takes, err: syscall.ECONNRESET})
 			}()
 			fmt.Fprintln(here, `{"type":"hello","name":"eve"}`)
-			require.ErrorIs(t, <-served, tcproom.ErrReset)
+			require.ErrorIs(t, <-served, errReset)
 			require.EqualValues(t, 2, joined.Load())
-			require.ErrorIs(t, r.left.next(t), tcproom.ErrReset)
+			require.ErrorIs(t, r.left.next(t), errReset)
 			require.Empty(t, r.refused.ch)
 			require.Equal(t, tcproom.Welcome, next(t, w).Kind)
 			for _, kind := range []tcproom.Kind{tcproom.Join, tcproom.Leave} {

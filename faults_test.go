@@ -150,7 +150,7 @@ func TestF4SilentConns(t *testing.T) {
 		require.Zero(t, r.Stats().Pending)
 		require.Len(t, r.refused.ch, n)
 		for range n {
-			require.ErrorIs(t, <-r.refused.ch, tcproom.ErrHandshakeTimeout)
+			require.ErrorIs(t, <-r.refused.ch, errHandshakeTimeout)
 		}
 		require.Empty(t, r.left.ch)
 		require.NoError(t, r.Close())
@@ -174,7 +174,7 @@ func TestF6DrippedTLS(t *testing.T) {
 				time.Sleep(900 * time.Millisecond)
 			}
 		}()
-		require.ErrorIs(t, r.refused.next(t), tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, r.refused.next(t), errHandshakeTimeout)
 		require.Equal(t, 10*time.Second, time.Since(start))
 		time.Sleep(time.Second) // the dripping ends
 	})
@@ -216,7 +216,7 @@ func TestF6DripInARoom(t *testing.T) {
 			r.Broadcast(context.Background(), []byte("meanwhile"))
 		}
 		start := time.Now()
-		require.ErrorIs(t, r.left.next(t), tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, r.left.next(t), errIdleTimeout)
 		require.LessOrEqual(t, time.Since(start), time.Second+tcpEnd)
 		heard := 0
 		for range 13 {
@@ -286,7 +286,7 @@ func TestF8Churn(t *testing.T) {
 		churn.Wait()
 		eventually(t, "only readers are left", func() bool { return r.Len() == readers })
 		for range comers * rounds {
-			if err := <-r.left.ch; !errors.Is(err, io.EOF) && !errors.Is(err, tcproom.ErrReset) {
+			if err := <-r.left.ch; !errors.Is(err, io.EOF) && !errors.Is(err, errReset) {
 				t.Errorf("one who came and went, or a reader, ended with: %v", err)
 			}
 		}
@@ -447,7 +447,7 @@ func TestF19CutAtEveryByte(t *testing.T) {
 					for _, fault := range []struct {
 						fault roomtest.Fault
 						cause error
-					}{{roomtest.CutAfter(int64(at)), cut}, {roomtest.ResetAfter(int64(at)), tcproom.ErrReset}} {
+					}{{roomtest.CutAfter(int64(at)), cut}, {roomtest.ResetAfter(int64(at)), errReset}} {
 						nc := r.connect(t)
 						nc.Out(fault.fault)
 						nc.Write(stream)
@@ -642,7 +642,7 @@ func TestF33RestartOnOnePort(t *testing.T) {
 // has not got more than who stayed.
 func TestF64LimitersOutliveConns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const frame = 2 + tcproom.FrameCharge
+		const frame = 2 + frameCharge
 		var mu sync.Mutex
 		buckets := map[string]*bucket{}
 		r := newMemRoom(t, tcproom.WithRate(func(c *tcproom.Member) tcproom.Limiter {

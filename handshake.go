@@ -65,8 +65,11 @@ func (n *Newcomer) Send(ctx context.Context, body []byte) error {
 	return l.putWhole(ctx, b)
 }
 
+var errOutside = fmt.Errorf("tcproom: only the WithHandshake hook receives from a newcomer: %w", errors.ErrUnsupported)
+
 // Receive returns the body of the next message of the peer, which the caller owns.
-// It works inside the [WithHandshake] hook; elsewhere it returns [ErrReceive].
+// It works inside the [WithHandshake] hook; elsewhere it returns an error that
+// wraps [errors.ErrUnsupported].
 //
 // It blocks until there is one or ctx ends, which costs nothing but the wait. All
 // that a peer sends before it joins must be at most 4 KiB: after that it returns
@@ -74,7 +77,7 @@ func (n *Newcomer) Send(ctx context.Context, body []byte) error {
 func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 	l := n.link
 	if l.running.hook() != hookHandshake {
-		return nil, ErrReceive
+		return nil, errOutside
 	}
 	select {
 	case n.turn <- struct{}{}:
@@ -83,7 +86,7 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	if l.running.hook() != hookHandshake {
-		return nil, ErrReceive // while it waited for its turn
+		return nil, errOutside // while it waited for its turn
 	}
 	for {
 		frame, err := n.frameUntil(ctx)
@@ -105,7 +108,7 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 			l.beatShaken()
 		case ReqPong:
 		case ReqGoodbye:
-			return nil, ErrLeft
+			return nil, errLeft
 		default:
 			return nil, fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)
 		}
@@ -133,7 +136,7 @@ func (r *Room) handshake(l *link) (id Identity, err error) {
 	n := l.newcomer
 	if tc, ok := l.nc.(tlsConn); ok {
 		l.mayWait()
-		ctx, cancel := withDeadline(l.Context(), n.deadline, ErrHandshakeTimeout)
+		ctx, cancel := withDeadline(l.Context(), n.deadline, errHandshakeTimeout)
 		err := shakeTLS(ctx, tc)
 		cancel()
 		switch {
@@ -179,7 +182,7 @@ func (r *Room) handshake(l *link) (id Identity, err error) {
 // callHandshake calls the user's hook.
 func (r *Room) callHandshake(l *link) (id Identity, err error) {
 	n := l.newcomer
-	ctx, cancel := withDeadline(l.Context(), n.deadline, ErrHandshakeTimeout)
+	ctx, cancel := withDeadline(l.Context(), n.deadline, errHandshakeTimeout)
 	defer cancel()
 	n.turn = make(chan struct{}, 1)
 	defer n.endTurns()
@@ -265,7 +268,7 @@ func (n *Newcomer) frame() ([]byte, error) {
 func (n *Newcomer) readMore() error {
 	_, err := n.link.src.Read(maxShaken - n.read)
 	if err != nil && !n.link.heldBack(err) {
-		return n.link.readCause(err, ErrHandshakeTimeout)
+		return n.link.readCause(err, errHandshakeTimeout)
 	}
 	return nil
 }
@@ -297,7 +300,7 @@ func (n *Newcomer) frameUntil(ctx context.Context) ([]byte, error) {
 	}
 	<-fired
 	l.setReadDeadline(n.deadline)
-	if errors.Is(err, ErrHandshakeTimeout) {
+	if errors.Is(err, errHandshakeTimeout) {
 		err = context.Cause(ctx)
 	}
 	return frame, err

@@ -72,7 +72,7 @@ func TestF30HeartbeatEndsTheSilent(t *testing.T) {
 			jittered(t, 10*time.Second, d)
 			require.Equal(t, `{"type":"goodbye","code":"idle-timeout","reason":"idle timeout: the peer sent nothing"}`+"\n", <-p.lines, "and no second ping")
 			require.Equal(t, 2*d, time.Since(start))
-			require.ErrorIs(t, <-p.served, tcproom.ErrIdleTimeout)
+			require.ErrorIs(t, <-p.served, errIdleTimeout)
 			periods = append(periods, d)
 			p.Close()
 			require.NoError(t, room.Close())
@@ -153,7 +153,7 @@ func TestHeartbeatAndIdleTimeout(t *testing.T) {
 			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(10*time.Second), tcproom.WithIdleTimeout(test.idle))
 			start := time.Now()
 			p := newPinger(t, room, askForPings)
-			require.ErrorIs(t, <-p.served, tcproom.ErrIdleTimeout)
+			require.ErrorIs(t, <-p.served, errIdleTimeout)
 			require.Equal(t, test.idle, time.Since(start))
 			for range test.pings {
 				require.Equal(t, pingLine, <-p.lines)
@@ -285,7 +285,7 @@ func TestHeartbeatFindsADeadRoom(t *testing.T) {
 				_, err = c.Receive(ctx)
 				cancel()
 			}
-			require.ErrorIs(t, err, tcproom.ErrIdleTimeout)
+			require.ErrorIs(t, err, errIdleTimeout)
 			jittered(t, 20*time.Second, time.Since(start))
 			require.Equal(t, pingLine, <-lines)
 			require.Empty(t, lines)
@@ -436,7 +436,7 @@ func TestF63FrozenProcessBlamesNobody(t *testing.T) {
 			require.NoError(t, <-said)
 			synctest.Wait()
 			require.Equal(t, 1, room.Len())
-			require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout, "it says no more")
+			require.ErrorIs(t, <-served, errIdleTimeout, "it says no more")
 			here.Close()
 			require.NoError(t, room.Close())
 		})
@@ -468,7 +468,7 @@ func TestIdleTimeoutBehindOtherBytes(t *testing.T) {
 		}
 		require.Equal(t, time.Minute, time.Since(start))
 		here.Close()
-		require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, <-served, errIdleTimeout)
 		require.NoError(t, room.Close())
 	})
 }

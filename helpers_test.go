@@ -24,6 +24,26 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Causes without a constant.
+const (
+	errLeft               = tcproom.Cause("left")
+	errCutOff             = tcproom.Cause("cut-off")
+	errReset              = tcproom.Cause("reset")
+	errEnded              = tcproom.Cause("ended")
+	errWriteTimeout       = tcproom.Cause("write-timeout")
+	errIdleTimeout        = tcproom.Cause("idle-timeout")
+	errHandshakeTimeout   = tcproom.Cause("handshake-timeout")
+	errRateLimited        = tcproom.Cause("rate-limited")
+	errRetry              = tcproom.Cause("retry")
+	errFutureSeq          = tcproom.Cause("future")
+	errTooManyPending     = tcproom.Cause("busy")
+	errTooManyFromAddress = tcproom.Cause("too-many-from-address")
+	errTooManyLanes       = tcproom.Cause("too-many-lanes")
+)
+
+// frameCharge is what a frame costs a limiter beside its bytes.
+const frameCharge = 32
+
 // within bounds what a test waits for: long, for it only says that a test has failed.
 const within = 30 * time.Second
 

@@ -105,7 +105,7 @@ func (l *link) call(hook uint64, fn func() error) (err error) {
 // refuse marks the error of a hook as that.
 func refuse(err error) error {
 	switch {
-	case err == nil, err == error(ErrHandshakeTimeout):
+	case err == nil, err == error(errHandshakeTimeout):
 		return err
 	}
 	if _, ok := err.(*HookError); ok {
@@ -124,11 +124,11 @@ func refusalCause(err error) Cause {
 		return r.Cause
 	}
 	switch cause := causeOf(err); cause {
-	case ErrRoomFull, ErrTooManyPending, ErrTooManyFromAddress, ErrNameTaken, ErrNameInvalid, ErrTooManyLanes, ErrRoomClosed, ErrHandshakeTimeout, ErrRetry:
+	case ErrRoomFull, errTooManyPending, errTooManyFromAddress, ErrNameTaken, ErrNameInvalid, errTooManyLanes, ErrRoomClosed, errHandshakeTimeout, errRetry:
 		return cause
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return ErrRetry
+		return errRetry
 	}
 	return ErrDenied
 }

@@ -226,7 +226,7 @@ func callNewcomer(ctx context.Context, n *tcproom.Newcomer, inside bool) error {
 		return fmt.Errorf("Send: %v", err)
 	}
 	if !inside {
-		if _, err := n.Receive(ctx); !errors.Is(err, tcproom.ErrReceive) {
+		if _, err := n.Receive(ctx); !errors.Is(err, errors.ErrUnsupported) {
 			return fmt.Errorf("Receive: %v", err)
 		}
 	}
@@ -432,7 +432,7 @@ func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 			room = tcproom.New(
 				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
 				tcproom.OnReject(func(_ *tcproom.Newcomer, cause error) {
-					if errors.Is(cause, tcproom.ErrTooManyPending) {
+					if errors.Is(cause, errTooManyPending) {
 						start := time.Now()
 						room.Close()
 						took <- time.Since(start)
@@ -447,7 +447,7 @@ func TestCloseInOnRejectWithoutSlot(t *testing.T) {
 			} else {
 				here, there := net.Pipe()
 				defer here.Close()
-				require.ErrorIs(t, room.ServeConn(there), tcproom.ErrTooManyPending)
+				require.ErrorIs(t, room.ServeConn(there), errTooManyPending)
 			}
 			require.Less(t, <-took, 4*time.Second, "Close waited for the hook that called it")
 			waitDone(t, room)
@@ -469,7 +469,7 @@ func TestBlockedOnRejectIsNamed(t *testing.T) {
 			room := tcproom.New(
 				tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}),
 				tcproom.OnReject(func(_ *tcproom.Newcomer, cause error) {
-					if errors.Is(cause, tcproom.ErrTooManyPending) {
+					if errors.Is(cause, errTooManyPending) {
 						close(inside)
 						<-release
 					}
@@ -869,11 +869,11 @@ func TestOnEvent(t *testing.T) {
 		{"calls everything and closes", func(c *tcproom.Conn) {
 			ctx := context.Background()
 			_, err := c.Receive(ctx)
-			if !errors.Is(err, tcproom.ErrReceive) || c.Send(ctx, []byte("from OnEvent")) != nil || c.ID() == "" || c.Name() == "" || c.Err() != nil {
+			if !errors.Is(err, errors.ErrUnsupported) || c.Send(ctx, []byte("from OnEvent")) != nil || c.ID() == "" || c.Name() == "" || c.Err() != nil {
 				panic("something is wrong")
 			}
 			for _, err := range c.Events(ctx) {
-				if !errors.Is(err, tcproom.ErrReceive) {
+				if !errors.Is(err, errors.ErrUnsupported) {
 					panic("Events receives something")
 				}
 			}
@@ -983,7 +983,7 @@ func refusings() []refusing {
 			<-short.Done()
 			return fmt.Errorf("the database: %w", short.Err())
 		}, `"code":"retry","message":"the database: context deadline exceeded"`,
-			tcproom.RefusedError{Cause: tcproom.ErrRetry, Text: "the database: context deadline exceeded"}},
+			tcproom.RefusedError{Cause: errRetry, Text: "the database: context deadline exceeded"}},
 	}
 	for _, words := range ownWords {
 		wire := fmt.Sprintf(`"code":%q,"message":%q`, string(words.Cause), words.Text)
@@ -1002,7 +1002,7 @@ func refusings() []refusing {
 // come.
 func lateRefusings() []refusing {
 	const wire = `"code":"handshake-timeout","message":"handshake timeout"`
-	want := tcproom.RefusedError{Cause: tcproom.ErrHandshakeTimeout, Text: "handshake timeout"}
+	want := tcproom.RefusedError{Cause: errHandshakeTimeout, Text: "handshake timeout"}
 	return []refusing{
 		{"its error", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, wire, want},
 		{"its cause", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, wire, want},

@@ -171,7 +171,7 @@ func TestBadInput(t *testing.T) {
 			addr := serveTCP(t, r.Room, tcproom.WithFraming(tt.framing), tcproom.WithCodec(codec))
 			faults := append(tt.faults,
 				fault{"EOF in mid-frame", tt.partial, io.ErrUnexpectedEOF, halfClose},
-				fault{"reset in mid-frame", tt.partial, tcproom.ErrReset, reset})
+				fault{"reset in mid-frame", tt.partial, errReset, reset})
 			for _, f := range faults {
 				t.Run(fmt.Sprintf("%T %s %s", codec, tt.name, f.name), func(t *testing.T) {
 					nc := dialRaw(t, addr)
@@ -206,10 +206,10 @@ func TestBadInput(t *testing.T) {
 						nc.Close()
 					}
 					cause := r.left.next(t)
-					if f.cause == tcproom.ErrReset && errors.Is(cause, io.ErrUnexpectedEOF) {
+					if f.cause == errReset && errors.Is(cause, io.ErrUnexpectedEOF) {
 						// The kernel tells once that a connection was reset: the
 						// writer may have been told, and the reader gets EOF.
-						cause = tcproom.ErrReset
+						cause = errReset
 					}
 					require.ErrorIs(t, cause, f.cause)
 					require.Less(t, len(cause.Error()), 512)
@@ -347,9 +347,9 @@ func TestSlowHello(t *testing.T) {
 		said, err := io.ReadAll(here)
 		require.NoError(t, err)
 		require.Contains(t, string(said), `"handshake-timeout"`)
-		require.ErrorIs(t, <-done, tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, <-done, errHandshakeTimeout)
 		require.InDelta(t, 10, time.Since(start).Seconds(), 0.6)
-		require.ErrorIs(t, gone.next(t), tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, gone.next(t), errHandshakeTimeout)
 		here.Close()
 		room.Close()
 		wg.Wait()

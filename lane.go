@@ -70,7 +70,7 @@ func (r *Room) laneLocked(cfg *limits) (*lane, error) {
 		}
 	}
 	if len(r.lanes) >= maxLanes {
-		return nil, ErrTooManyLanes
+		return nil, errTooManyLanes
 	}
 	l := r.newLane(cfg)
 	r.lanes = append(r.lanes, l)

@@ -146,21 +146,21 @@ func TestE8TooManyLanes(t *testing.T) {
 		eventually(t, "a lane is free", func() bool {
 			c, err := room.Join(testContext(t), tcproom.Identity{}, framing(i))
 			if err != nil {
-				require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
+				require.ErrorIs(t, err, errTooManyLanes)
 				return false
 			}
 			cs = append(cs, c)
 			return true
 		})
 		_, err := room.Join(testContext(t), tcproom.Identity{}, framing(100))
-		require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
+		require.ErrorIs(t, err, errTooManyLanes)
 	}
 	_, err := room.Join(testContext(t), tcproom.Identity{}, framing(100))
-	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyLanes)
-	require.ErrorIs(t, room.Serve(listen(t, "tcp"), framing(100)), tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, err, errTooManyLanes)
+	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
+	require.ErrorIs(t, room.Serve(listen(t, "tcp"), framing(100)), errTooManyLanes)
 	_, done := serveConn(t, room, framing(100))
-	require.ErrorIs(t, ended(t, done), tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, ended(t, done), errTooManyLanes)
 	cs = append(cs, join(t, room, framing(1)), join(t, room, framing(7))) // those that there are
 
 	cs[0].Close()
@@ -183,7 +183,7 @@ func TestE8TooManyLanes(t *testing.T) {
 		})
 	}
 	_, err = room.Join(testContext(t), tcproom.Identity{}, framing(100))
-	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, err, errTooManyLanes)
 	_, err = room.Broadcast(testContext(t), []byte("x"))
 	require.NoError(t, err)
 	for _, c := range cs {

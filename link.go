@@ -179,7 +179,7 @@ func (r *Room) serve(l *link) (err error) {
 	// Deferred, because a hook may end the goroutine.
 	defer func() {
 		r.attend(l)
-		if err = l.Err(); err == error(ErrLeft) {
+		if err = l.Err(); err == error(errLeft) {
 			err = nil
 		}
 	}()
@@ -319,7 +319,7 @@ func (r *Room) notifyReject(l *link, cause error) {
 // endLevel is that of the record of an end; only one in order is for debugging.
 func endLevel(cause error) slog.Level {
 	switch {
-	case cause == error(ErrLeft), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
+	case cause == error(errLeft), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
 		return slog.LevelDebug
 	case errors.Is(cause, ErrHook):
 		return slog.LevelWarn
@@ -436,7 +436,7 @@ func (r *Room) farewell(l *link, cause error) {
 		l.reset()
 		return
 	}
-	peerLeft := cause == error(ErrLeft) || cause == error(ErrCutOff)
+	peerLeft := cause == error(errLeft) || cause == error(errCutOff)
 	if !peerLeft {
 		l.sayLast(cause)
 	}
@@ -468,7 +468,7 @@ func broke(cause error) bool {
 	case *HookError, *refusal:
 		return false
 	}
-	return errors.Is(cause, ErrSlow) || errors.Is(cause, ErrWriteTimeout) || errors.Is(cause, ErrReset)
+	return errors.Is(cause, ErrSlow) || errors.Is(cause, errWriteTimeout) || errors.Is(cause, errReset)
 }
 
 // sayLast gives l its last event, if its codec has one.

@@ -100,7 +100,7 @@ func toldWrongDoor(words *EndError) error {
 
 // endOfAnswer makes of the end of a stream what its only frame shows.
 func (c *Conn) endOfAnswer(cause error) error {
-	if c.reader.suspect != nil && (cause == error(ErrLeft) || cause == error(ErrCutOff)) {
+	if c.reader.suspect != nil && (cause == error(errLeft) || cause == error(errCutOff)) {
 		return c.reader.suspect
 	}
 	return cause

@@ -100,7 +100,7 @@ func TestHelloAndHookHaveOneDeadline(t *testing.T) {
 		nc, served := enter(t, room)
 		time.Sleep(9 * time.Second)
 		io.WriteString(nc, `{"type":"hello"}`+"\n")
-		require.ErrorIs(t, <-served, tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, <-served, errHandshakeTimeout)
 		require.Equal(t, 10*time.Second, took)
 		require.NoError(t, room.Close())
 	})

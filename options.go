@@ -126,8 +126,8 @@ type dialConfig struct {
 	probe   probe.Probe // of package roomtest
 
 	// Of a Client.
-	backoff   Backoff
-	offline   OfflinePolicy
+	backoff   backoff
+	offline   int    // bytes; negative: Send waits
 	forClient string // an option that only a Client can have, if one was given
 }
 
@@ -193,7 +193,7 @@ func (c connConfig) with(opts []ConnOption) (connConfig, error) {
 }
 
 func newDialConfig(opts []DialOption) dialConfig {
-	var cfg dialConfig
+	cfg := dialConfig{offline: -1}
 	for _, o := range opts {
 		if o != nil {
 			o.applyDial(&cfg)
@@ -286,14 +286,14 @@ func WithHandshakeTimeout(d time.Duration) Option {
 	return option(func(l *limits) { l.handshakeTimeout = d })
 }
 
-// WithWriteTimeout ends a connection with [ErrWriteTimeout] if its kernel took no
+// WithWriteTimeout ends a connection with Cause("write-timeout") if its kernel took no
 // byte for d while bytes waited. A transport that is no TCP or unix socket on a unix
 // system, such as TLS or a pipe, must take each piece within d: at most 16 KiB or one
 // frame, at a dialling end at most 64 KiB or one message. The default, and zero, is 30
 // seconds; a negative value means no bound.
 func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { l.writeTimeout = d }) }
 
-// WithIdleTimeout ends a connection with [ErrIdleTimeout] if no byte came from the
+// WithIdleTimeout ends a connection with Cause("idle-timeout") if no byte came from the
 // peer for d. The clock runs only while this end waits for bytes: it stands still while
 // a hook, a limiter or the room holds the reader back and, at a dialling end, while
 // Receive is not called. A member that only reads is idle by this measure, so the
@@ -301,8 +301,8 @@ func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { 
 func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
 
 // WithHeartbeat makes this end send a ping if no byte came for d, and end the
-// connection with [ErrIdleTimeout] if none came for as long again; d is made up to 20 %
-// longer or shorter each time. The clock is that of [WithIdleTimeout], and a ping
+// connection with Cause("idle-timeout") if none came for as long again; d is made up to
+// 20 % longer or shorter each time. The clock is that of [WithIdleTimeout], and a ping
 // takes its place behind what was sent before. A codec without pings ([Text], [Raw]) is
 // [ErrOption].
 //
@@ -358,8 +358,8 @@ func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.ec
 // An error refuses the connection, and [OnReject] is called with it. A plain error
 // means [ErrDenied], for good, and its text is sent to the peer. One that is or wraps
 // a [*RefusedError] means what that says. One that is or wraps
-// [context.DeadlineExceeded] of a context of the hook's own means [ErrRetry]: the peer
-// may come back.
+// [context.DeadlineExceeded] of a context of the hook's own means Cause("retry"): the
+// peer may come back.
 func WithHandshake(fn func(ctx context.Context, n *Newcomer) (Identity, error)) ConnOption {
 	return connOption(func(c *connConfig) { c.handshake = fn })
 }
@@ -378,11 +378,11 @@ func WithHTTPRefused(on bool) ConnOption {
 //		return rate.NewLimiter(64<<10, 512<<10) // of golang.org/x/time/rate
 //	})
 //
-// Each frame of a member, whatever it says, costs its bytes on the wire and
-// [FrameCharge] more. The room waits for the limiter before it parses the frame,
-// and reads nothing from that member meanwhile, so that TCP holds the sender
-// back; the wait ends at once when the conn does. When the limiter returns an
-// error, the member ends with [ErrRateLimited]; golang.org/x/time/rate does so for a
+// Each frame of a member, whatever it says, costs its bytes on the wire and 32 more, so
+// that empty ones are not free. The room waits for the limiter before it parses the
+// frame, and reads nothing from that member meanwhile, so that TCP holds the sender
+// back; the wait ends at once when the conn does. When the limiter returns an error,
+// the member ends with Cause("rate-limited"); golang.org/x/time/rate does so for a
 // frame that costs more than its burst, so the burst must be above what
 // [WithMaxMessage] makes of a frame. What is said before the join costs nothing.
 //
@@ -444,13 +444,13 @@ func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
 
 // WithMaxPerAddress bounds the number of connections, of members and newcomers
-// together, from one IPv4 address or one /64 network of IPv6 addresses; an IPv4
-// address mapped into IPv6 counts as IPv4. Further ones are closed at once and without
-// a word, which would need a slot of [WithMaxPending]; [OnReject] is called with
-// [ErrTooManyFromAddress]. A connection counts, before anything is read from it, until
-// it is closed. One without an IP address does not count. People behind one address
-// (NAT, proxies) share the bound. The default, and zero and negative values, mean no
-// bound.
+// together, from one IPv4 address or one /64 network of IPv6 addresses; an IPv4 address
+// mapped into IPv6 counts as IPv4. Further ones are closed at once and without a word,
+// which would need a slot of [WithMaxPending]; [OnReject] is called with
+// Cause("too-many-from-address"). A connection counts, before anything is read from it,
+// until it is closed. One without an IP address does not count. People behind one
+// address (NAT, proxies) share the bound. The default, and zero and negative values,
+// mean no bound.
 //
 // With [WithSessions] a member counts until it leaves, detached or not. A connection
 // that may resume is judged when its hello was read, for it may take the place of its
@@ -574,7 +574,7 @@ func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, 
 
 // OnEvent sets the hook that gets each event of a dialling end: a loop over
 // Events, which [Dial], [NewConn], [Room.Join] or [NewClient] runs. Receive and
-// Events return [ErrReceive] then.
+// Events return an error that wraps [errors.ErrUnsupported] then.
 //
 // It is called in order, one call at a time, on a goroutine that ends when the
 // stream has ended and its last event was handed over; Err tells why. It may
@@ -588,35 +588,30 @@ func OnEvent(fn func(ev Event)) DialOption {
 
 // Options of a client.
 
-// WithBackoff says how long a [Client] waits before it dials again. The
-// default, and the zero Backoff, has ceilings from 100 ms to 30 seconds.
-// It is for [NewClient]; Dial, NewConn and Join fail with [ErrOption].
-func WithBackoff(b Backoff) DialOption {
-	return dialOption(func(c *dialConfig) { c.backoff, c.forClient = b, "WithBackoff" })
+// WithBackoff says how long a [Client] waits before it dials again: a random time
+// below a ceiling, so that the clients of one room do not come back together. The
+// ceiling is first, and doubles with each attempt until it is most. A connection that
+// lasted for 10 seconds from its [Welcome] on makes it first again. If the room says
+// how long to wait ([EndError].RetryAfter), that is added, and the ceiling is at least
+// as long as that, as far as most allows.
+//
+// To resume, a client must be back within the room's [Sessions].Grace.
+//
+// Zero and negative values mean the defaults, which are 100 ms and 30 seconds. A most
+// below first means first. It is for [NewClient]; Dial, NewConn and Join fail with
+// [ErrOption].
+func WithBackoff(first, most time.Duration) DialOption {
+	return dialOption(func(c *dialConfig) {
+		c.backoff, c.forClient = backoff{first: first, most: most}, "WithBackoff"
+	})
 }
 
-// An OfflinePolicy says what Send of a [Client] does while there is no connection.
-type OfflinePolicy int
-
-const (
-	// OfflineWait waits for one. It is the default.
-	OfflineWait OfflinePolicy = 0
-	// OfflineFail fails with [ErrOffline]. Other negative values mean that too.
-	OfflineFail OfflinePolicy = -1
-)
-
-// OfflineBuffer takes messages, and sends them in order when there is a connection.
-// All that is not acknowledged may be at most so many bytes, each message being charged
-// its body and 128 bytes; above that Send fails with [ErrOffline]. Zero and negative
-// values mean 1 MiB.
-func OfflineBuffer(bytes int) OfflinePolicy {
-	setDefault(&bytes, maxOutbox)
-	return OfflinePolicy(bytes)
-}
-
-// WithOffline says what Send of a [Client] does while there is no connection.
-// The default is [OfflineWait]. It is for [NewClient]; Dial, NewConn and Join fail
-// with [ErrOption].
-func WithOffline(p OfflinePolicy) DialOption {
-	return dialOption(func(c *dialConfig) { c.offline, c.forClient = p, "WithOffline" })
+// WithOffline sets how many bytes of messages Send of a [Client] keeps while there is
+// no connection, and sends in order when there is one. All that is not acknowledged is
+// counted, each message as its body and 128 bytes; what does not fit fails with
+// [ErrOffline]. With zero nothing is kept: Send fails at once with [ErrOffline]. With a
+// negative number, which is the default, Send waits for a connection. It is for
+// [NewClient]; Dial, NewConn and Join fail with [ErrOption].
+func WithOffline(bytes int) DialOption {
+	return dialOption(func(c *dialConfig) { c.offline, c.forClient = bytes, "WithOffline" })
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,8 +128,8 @@ func TestClientOptionsElsewhere(t *testing.T) {
 	room := jsonRoom()
 	addr := serveTCP(t, room)
 	for name, opt := range map[string]tcproom.DialOption{
-		"WithBackoff": tcproom.WithBackoff(tcproom.Backoff{}),
-		"WithOffline": tcproom.WithOffline(tcproom.OfflineWait),
+		"WithBackoff": tcproom.WithBackoff(0, 0),
+		"WithOffline": tcproom.WithOffline(-1),
 	} {
 		opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(noDialer(t)), opt}
 		everyEnd(t, room, opts, false, func(t *testing.T, err error) {
@@ -224,6 +225,31 @@ func TestNewWarns(t *testing.T) {
 		tcproom.WithHistory(tcproom.History{}), tcproom.WithCodec(tcproom.Raw{}))
 	require.NoError(t, room.Close())
 	require.Empty(t, lines.with("WARN"))
+}
+
+// TestWhoseDeadline: WithHandshakeTimeout at a dialling end is os.ErrDeadlineExceeded,
+// and the deadline of the caller's context is that of the context.
+func TestWhoseDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial := func(ctx context.Context, limit time.Duration) error {
+			here, there := net.Pipe()
+			defer there.Close()
+			go io.Copy(io.Discard, there)
+			_, err := tcproom.Dial(ctx, "room:1", tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(limit),
+				tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) { return here, nil }))
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := dial(ctx, time.Second)
+		require.ErrorIs(t, err, errHandshakeTimeout)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+		err = dial(ctx, time.Hour)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NotErrorIs(t, err, errHandshakeTimeout)
+	})
 }
 
 // TestNoTimeout: a negative timeout is none.

@@ -51,7 +51,7 @@ func TestQuietMembersHaveNoGoroutine(t *testing.T) {
 	require.ErrorIs(t, <-left.ch, io.EOF)
 	require.NoError(t, conns[4].SetLinger(0))
 	require.NoError(t, conns[4].Close())
-	require.ErrorIs(t, <-left.ch, tcproom.ErrReset)
+	require.ErrorIs(t, <-left.ch, errReset)
 	waitLen(t, room, 47)
 }
 

@@ -14,9 +14,9 @@ type Limiter interface {
 	WaitN(ctx context.Context, n int) error
 }
 
-// FrameCharge is what a frame costs a [Limiter] beside its bytes on the wire,
+// frameCharge is what a frame costs a [Limiter] beside its bytes on the wire,
 // so that empty frames are not free.
-const FrameCharge = 32
+const frameCharge = 32
 
 // setLimiter asks for the limiter of m, if the option is set.
 func (l *link) setLimiter(m *Member) error {
@@ -33,12 +33,12 @@ func (l *link) setLimiter(m *Member) error {
 // pay waits until a frame of n bytes on the wire may be dealt with.
 func (l *link) pay(n int) error {
 	ctx := l.Context()
-	err := l.call(hookLimiter, func() error { return l.member.limiter.WaitN(ctx, n+FrameCharge) })
+	err := l.call(hookLimiter, func() error { return l.member.limiter.WaitN(ctx, n+frameCharge) })
 	if err == nil {
 		return nil
 	}
 	if cause := l.Err(); cause != nil {
 		return cause
 	}
-	return fmt.Errorf("%w: a frame of %d bytes, charged as %d: %v", ErrRateLimited, n, n+FrameCharge, err)
+	return fmt.Errorf("%w: a frame of %d bytes, charged as %d: %v", errRateLimited, n, n+frameCharge, err)
 }

@@ -63,7 +63,7 @@ func TestF16RateDelays(t *testing.T) {
 	}{{"to the sequencer", false}, {"to OnMessage", true}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const frame = 2 + tcproom.FrameCharge           // "x\n"
+				const frame = 2 + frameCharge                   // "x\n"
 				l := &bucket{perSecond: 1000, burst: 2 * frame} // a byte is a millisecond
 				var opts []tcproom.RoomOption
 				var heard []time.Duration
@@ -107,7 +107,7 @@ func TestF16AllFramesCost(t *testing.T) {
 		<-served
 		var want []int
 		for _, f := range frames {
-			want = append(want, len(f)+1+tcproom.FrameCharge)
+			want = append(want, len(f)+1+frameCharge)
 		}
 		require.Equal(t, want, l.spent)
 		require.EqualValues(t, 1, room.Stats().Messages)
@@ -126,10 +126,10 @@ func TestRateLimited(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "* goodbye: rate limit: a frame of 101 bytes, charged as 133: 133 exceeds the burst 100\n", string(said))
 		err = <-served
-		require.ErrorIs(t, err, tcproom.ErrRateLimited)
-		require.ErrorIs(t, left.next(t), tcproom.ErrRateLimited)
+		require.ErrorIs(t, err, errRateLimited)
+		require.ErrorIs(t, left.next(t), errRateLimited)
 		require.EqualValues(t, 1, room.Stats().Messages)
-		require.EqualValues(t, 1, room.Stats().Left[tcproom.ErrRateLimited])
+		require.EqualValues(t, 1, room.Stats().Left[errRateLimited])
 		require.NoError(t, room.Close())
 	})
 }
@@ -174,8 +174,8 @@ func TestRateStopsTheIdleClock(t *testing.T) {
 		start := time.Now()
 		fmt.Fprint(nc, strings.Repeat("x", 900), "\n")
 		fmt.Fprint(nc, strings.Repeat("x", 200), "\n")
-		require.ErrorIs(t, <-served, tcproom.ErrIdleTimeout)
-		held := 901 + 201 + 2*tcproom.FrameCharge - 1000
+		require.ErrorIs(t, <-served, errIdleTimeout)
+		held := 901 + 201 + 2*frameCharge - 1000
 		require.Equal(t, time.Duration(held+5)*time.Second, time.Since(start))
 		nc.Close()
 		require.NoError(t, room.Close())

@@ -24,7 +24,7 @@ func (l *link) readLoop() error {
 			return err
 		}
 		if err := l.readAlive(limit+maxHeader, l); err != nil && !l.heldBack(err) {
-			return l.readCause(err, ErrIdleTimeout)
+			return l.readCause(err, errIdleTimeout)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func (l *link) parse(in *inbox, frame []byte) error {
 		return nil
 	case ReqGoodbye:
 		l.goodbye.Store(true)
-		return ErrLeft
+		return errLeft
 	}
 	return fmt.Errorf("%w: a %v behind the join", ErrMalformed, req.Kind)
 }

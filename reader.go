@@ -61,13 +61,13 @@ func (r *reader) close() {
 // event goes to one of them.
 //
 // At the end of the stream it returns why c has ended, the same at every call: an
-// [*EndError], whose Cause is [ErrLeft] if the room closed the connection, and which
-// has the words of the [Goodbye] that was the last event, if there was one; a
-// [*RefusedError] if the room refused the connection with an event; or [net.ErrClosed]
-// after one's own Close. With [OnEvent] it returns [ErrReceive].
+// [*EndError], which is [io.EOF] if the room closed the connection, and which has the
+// words of the [Goodbye] that was the last event, if there was one; a [*RefusedError]
+// if the room refused the connection with an event; or [net.ErrClosed] after one's own
+// Close. With [OnEvent] it returns an error that wraps [errors.ErrUnsupported].
 func (c *Conn) Receive(ctx context.Context) (Event, error) {
 	if c.events != nil {
-		return Event{}, ErrReceive
+		return Event{}, errReceive
 	}
 	return c.receive(ctx)
 }
@@ -150,7 +150,7 @@ func (c *Conn) heed(ev *Event) error {
 	case Goodbye:
 		// Nothing comes behind it, and what still happens to the transport is of no
 		// interest.
-		c.end(endOf(ev, ErrLeft))
+		c.end(endOf(ev, errLeft))
 		c.reader.ended = true
 	}
 	return nil
@@ -216,9 +216,9 @@ func (c *Conn) readMore(ctx context.Context) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)
 	}
-	cause := c.endOfAnswer(c.readCause(err, ErrIdleTimeout))
-	if held := c.src.Held(); cause == error(ErrCutOff) && len(held) > 0 && !c.reader.any {
-		cause = fmt.Errorf("%w: %w: %s", ErrCutOff, errFragment, quotePeer(held))
+	cause := c.endOfAnswer(c.readCause(err, errIdleTimeout))
+	if held := c.src.Held(); cause == error(errCutOff) && len(held) > 0 && !c.reader.any {
+		cause = fmt.Errorf("%w: %w: %s", errCutOff, errFragment, quotePeer(held))
 	}
 	c.end(cause)
 	return c.Err()

@@ -274,7 +274,7 @@ func clientAboveOtherNumbers(t *testing.T) {
 	require.NoError(t, tcproom.JSON{}.ParseEvent(line, &w))
 	fmt.Fprintln(nc, `{"type":"message","id":9000000000000000000,"body":"old"}`)
 	bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "old"))
-	for _, offline := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
+	for _, offline := range []int{-1, 1 << 20} {
 		ada, link := newClient(t, srv, "ada", tcproom.WithOffline(offline),
 			resuming(w))
 		sayAcked(t, ada, "new")
@@ -623,7 +623,7 @@ func TestClientComesBackAnew(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, tcproom.Lost, ev.Kind)
 		require.Equal(t, "room is full", ev.End.Text)
-		require.Equal(t, tcproom.ErrLeft, ev.End.Cause, "text tells no cause")
+		require.Equal(t, errLeft, ev.End.Cause, "text tells no cause")
 	})
 
 	inBubble("in lines of text", t, func(t *testing.T) {
@@ -731,10 +731,10 @@ func TestOffline(t *testing.T) {
 	})
 
 	inBubble("fail", t, func(t *testing.T) {
-		bob, c, link := start(t, tcproom.WithOffline(tcproom.OfflineFail))
+		bob, c, link := start(t, tcproom.WithOffline(0))
 		err := c.Send(t.Context(), []byte("never"))
 		require.ErrorIs(t, err, tcproom.ErrOffline)
-		require.ErrorIs(t, err, tcproom.ErrReset)
+		require.ErrorIs(t, err, errReset)
 		time.Sleep(time.Second)
 		_, err = c.SendAcked(t.Context(), []byte("never"))
 		require.ErrorIs(t, err, tcproom.ErrOffline)
@@ -746,7 +746,7 @@ func TestOffline(t *testing.T) {
 	})
 
 	inBubble("buffer", t, func(t *testing.T) {
-		bob, c, link := start(t, tcproom.WithOffline(tcproom.OfflineBuffer(1000*(128+4))))
+		bob, c, link := start(t, tcproom.WithOffline(1000*(128+4)))
 		var want []roomtest.Match
 		for i := range 1000 {
 			body := fmt.Sprintf("%04d", i)
@@ -766,7 +766,7 @@ func TestOffline(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{})
 		bob := srv.Join("bob")
 		srv.Listener.Refuse(true)
-		for _, p := range []tcproom.OfflinePolicy{tcproom.OfflineWait, tcproom.OfflineBuffer(0)} {
+		for _, p := range []int{-1, 1 << 20} {
 			c, _ := newClient(t, srv, "ada", tcproom.WithOffline(p))
 			time.AfterFunc(time.Second, func() { srv.Listener.Refuse(false) })
 			require.NotZero(t, sayAcked(t, c, "hi"))
@@ -776,7 +776,7 @@ func TestOffline(t *testing.T) {
 			bob.Expect(roomtest.Left("ada"))
 			srv.Listener.Refuse(true)
 		}
-		c, _ := newClient(t, srv, "ada", tcproom.WithOffline(tcproom.OfflineFail))
+		c, _ := newClient(t, srv, "ada", tcproom.WithOffline(0))
 		err := c.Send(t.Context(), []byte("hi"))
 		require.ErrorIs(t, err, tcproom.ErrOffline)
 		// By now the first attempt may have failed.

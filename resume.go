@@ -30,18 +30,12 @@ const (
 	defaultDetached = 1000
 )
 
-// The outcomes in a Welcome of a room with [WithSessions].
+// The outcomes in a Welcome, which [WelcomeInfo] explains.
 const (
-	// Joined: a new member.
-	Joined = "joined"
-	// Resumed: the stream goes on behind the Seq that the hello said; what
-	// was missed follows.
-	Resumed = "resumed"
-	// ResumedGap: the same, after a Gap which is the next event.
-	ResumedGap = "gap"
-	// Expired: the hello wanted to resume what the room does not know any
-	// more, so this is a new member.
-	Expired = "expired"
+	outcomeJoined  = "joined"
+	outcomeResumed = "resumed"
+	outcomeGap     = "gap"
+	outcomeExpired = "expired"
 )
 
 // mayResume reports whether members that speak like l can have sessions.
@@ -78,7 +72,7 @@ func (r *Room) resumableLocked(h *Resume) *Member {
 // vanished reports whether a member whose connection has ended so may come back.
 func vanished(code Cause) bool {
 	switch code {
-	case ErrLeft, ErrCutOff, ErrReset, ErrIdleTimeout, ErrWriteTimeout, ErrSlow:
+	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow:
 		return true
 	}
 	return false
@@ -101,10 +95,10 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	case l.Err() != nil:
 		return false, l.Err()
 	case m == nil:
-		l.newcomer.outcome = Expired
+		l.newcomer.outcome = outcomeExpired
 		return false, nil
 	case h.Seq > r.seq:
-		return false, fmt.Errorf("%w: %d, the last event is %d", ErrFutureSeq, h.Seq, r.seq)
+		return false, fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
 	case m.state == memberPresent && l.born < m.link.Load().born: // its hello was held up, by a hook perhaps
 		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
 	case name != "" && name != m.info.Name:
@@ -145,14 +139,14 @@ func (r *Room) missedLocked(p *pass, l *link, lane *lane, m *Member) (frames [][
 	if err := lane.events.extend(p.enc, lane, r.events); err != nil {
 		return nil, err
 	}
-	l.newcomer.outcome = Resumed
+	l.newcomer.outcome = outcomeResumed
 	from := max(l.hello.Resume.Seq, m.session.start) + 1
 	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
 		gap, err := encode(l.transport.cfg, &Event{Kind: Gap, Gap: Span{from, to}})
 		if err != nil {
 			return nil, err
 		}
-		l.newcomer.outcome = ResumedGap
+		l.newcomer.outcome = outcomeGap
 		frames = append(frames, gap)
 	}
 	id := m.info.ID

@@ -404,7 +404,7 @@ func TestMemberContextEndsItsHooks(t *testing.T) {
 		{"OnJoin", false, false, tcproom.ErrRoomClosed},
 		{"OnJoined", false, false, tcproom.ErrRoomClosed},
 		{"OnMessage", false, false, tcproom.ErrRoomClosed},
-		{"OnMessage", false, true, tcproom.ErrReset},
+		{"OnMessage", false, true, errReset},
 		{"OnMessage", true, false, tcproom.ErrRoomClosed},
 		{"OnMessage", true, true, tcproom.ErrRoomClosed}, // detached when the room stops
 	} {

@@ -125,7 +125,7 @@ func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte,
 	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.info, Time: p.now, Welcome: w}
 	if token != "" {
-		w.Outcome = cmp.Or(l.newcomer.outcome, Joined)
+		w.Outcome = cmp.Or(l.newcomer.outcome, outcomeJoined)
 	}
 	if m.session != nil {
 		ev.Number = m.session.taken.Last()

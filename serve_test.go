@@ -242,15 +242,15 @@ func TestTooManyLanes(t *testing.T) {
 	waitLen(t, room, 16)
 	nc, served := pipe(room, framing(17))
 	go io.Copy(io.Discard, nc)
-	require.ErrorIs(t, <-served, tcproom.ErrTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, <-served, errTooManyLanes)
+	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
 	l := listen(t, "tcp")
-	require.ErrorIs(t, room.Serve(l, framing(17)), tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, room.Serve(l, framing(17)), errTooManyLanes)
 	_, err := l.Accept()
 	require.ErrorIs(t, err, net.ErrClosed)
 	_, err = room.Join(testContext(t), tcproom.Identity{}, framing(17))
-	require.ErrorIs(t, err, tcproom.ErrTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyLanes)
+	require.ErrorIs(t, err, errTooManyLanes)
+	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
 	join(t, room)
 }
 
@@ -308,7 +308,7 @@ func TestMaxPending(t *testing.T) {
 	}
 	wg.Wait()
 	for range comers - limit {
-		require.ErrorIs(t, rejected.next(t), tcproom.ErrTooManyPending)
+		require.ErrorIs(t, rejected.next(t), errTooManyPending)
 	}
 	require.Equal(t, limit, room.Stats().Pending)
 	require.EqualValues(t, comers-limit, room.Stats().Refused)
@@ -536,7 +536,7 @@ func TestTLSCauses(t *testing.T) {
 	waitPending(t, room, 1)
 	nc.Close()
 	err := rejected.next(t)
-	require.ErrorIs(t, err, tcproom.ErrReset)
+	require.ErrorIs(t, err, errReset)
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 
 	tc := tls.Client(dialRaw(t, addr), &tls.Config{RootCAs: client.RootCAs, ServerName: "elsewhere"})

@@ -206,7 +206,7 @@ func TestWhoBreaksARuleIsNotKept(t *testing.T) {
 		opt  tcproom.RoomOption
 		want error
 	}{
-		{"limiter", tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return stingy{} }), tcproom.ErrRateLimited},
+		{"limiter", tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return stingy{} }), errRateLimited},
 		{"framing", tcproom.WithFraming(cutShort{}), tcproom.ErrMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -394,7 +394,7 @@ func TestAddressLimitAndResume(t *testing.T) {
 		require.Equal(t, "2 join guest-2", a.short())
 		require.Contains(t, visits(t, srv, nil).short(), "too-many-from-address")
 		time.Sleep(10 * time.Second)
-		require.ErrorIs(t, causes.next(t), tcproom.ErrTooManyFromAddress)
+		require.ErrorIs(t, causes.next(t), errTooManyFromAddress)
 		for range 5 {
 			a.nc.Close()
 			synctest.Wait()

@@ -288,7 +288,7 @@ func TestTakeOver(t *testing.T) {
 				if err != nil {
 					return // taken over before its welcome
 				}
-				if ev, err := c.Receive(context.Background()); err != nil || ev.Welcome.Outcome != tcproom.Resumed {
+				if ev, err := c.Receive(context.Background()); err != nil || ev.Welcome.Outcome != "resumed" {
 					t.Error(ev, err)
 				}
 				t.Cleanup(func() { c.Close() })
@@ -339,7 +339,7 @@ func graceIsOver(t *testing.T) {
 	leave := <-leaves
 	require.Equal(t, time.Minute, leave.after)
 	require.ErrorIs(t, leave.cause, io.EOF)
-	require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrLeft: 1}, srv.Room.Stats().Left)
+	require.Equal(t, map[tcproom.Cause]uint64{errLeft: 1}, srv.Room.Stats().Left)
 }
 
 func leavesAtOnce(t *testing.T) {
@@ -707,7 +707,7 @@ func loseAndResume(ctx context.Context, srv *roomtest.Server, rng *rand.Rand, re
 					ready <- true
 					life = 1
 					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
-				} else if ev.Welcome.Outcome != tcproom.Resumed {
+				} else if ev.Welcome.Outcome != "resumed" {
 					return fmt.Errorf("outcome %q", ev.Welcome.Outcome)
 				}
 				at.Token, at.Epoch = ev.Welcome.Token, ev.Welcome.Epoch

@@ -56,7 +56,7 @@ func stateMember(t *testing.T, state memberState) (r *Room, m *Member, token str
 	r.names = map[string]struct{}{"ada": {}}
 	token, key := r.tokens.Issue(m)
 	m.session = &session{token: key, until: time.Now().Add(time.Hour)}
-	m.setCause(io.EOF, ErrLeft)
+	m.setCause(io.EOF, errLeft)
 	ways := map[memberState][]memberState{
 		memberReserved: nil,
 		memberPresent:  {memberPresent},

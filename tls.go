@@ -23,9 +23,9 @@ func tlsCause(err error) error {
 	case errors.As(err, new(Cause)): // of its context
 		return err
 	case errors.Is(err, io.EOF):
-		return ErrCutOff
+		return errCutOff
 	case errors.As(err, new(syscall.Errno)):
-		return fmt.Errorf("%w: TLS handshake: %w", ErrReset, err)
+		return fmt.Errorf("%w: TLS handshake: %w", errReset, err)
 	}
 	return fmt.Errorf("%w: TLS handshake: %w", ErrMalformed, err)
 }

@@ -172,7 +172,7 @@ func TestTLSEndsCleanly(t *testing.T) {
 		{"bad input", []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			io.WriteString(nc, strings.Repeat("x", 1000))
 		}, tcproom.ErrFrameTooLarge},
-		{"idle", []tcproom.RoomOption{tcproom.WithIdleTimeout(50 * time.Millisecond)}, func(*testing.T, *tcproom.Room, *tls.Conn) {}, tcproom.ErrIdleTimeout},
+		{"idle", []tcproom.RoomOption{tcproom.WithIdleTimeout(50 * time.Millisecond)}, func(*testing.T, *tcproom.Room, *tls.Conn) {}, errIdleTimeout},
 		{"refused", []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return fmt.Errorf("no") })}, nil, nil},
 		{"half-close without a close_notify", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			nc.NetConn().(*recordsTLS).Conn.(*net.TCPConn).CloseWrite() // which crypto/tls takes for one between two records
@@ -188,7 +188,7 @@ func TestTLSEndsCleanly(t *testing.T) {
 			raw := &recordsTLS{Conn: dialRaw(t, serveTCP(t, room))}
 			nc := tls.Client(raw, cfg)
 			require.NoError(t, nc.Handshake())
-			if test.end != nil && test.want != tcproom.ErrIdleTimeout {
+			if test.end != nil && test.want != errIdleTimeout {
 				waitLen(t, room, 1)
 				test.end(t, room, nc)
 			}

@@ -160,13 +160,13 @@ func sinkCause(err error) error {
 	case errors.Is(err, fanout.ErrClosed):
 		return nil
 	case errors.Is(err, fanout.ErrWriteTimeout):
-		return ErrWriteTimeout
+		return errWriteTimeout
 	case errors.Is(err, fanout.ErrOverrun):
 		return ErrSlow
 	case errors.Is(err, ErrUnframeable):
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrReset, err)
+	return fmt.Errorf("%w: %w", errReset, err)
 }
 
 // readCause makes of a reader's error the cause of the end.
@@ -179,15 +179,15 @@ func (t *transport) readCause(err error, otherwise error) error {
 		return otherwise
 	case errors.Is(err, io.EOF):
 		if len(t.src.Held()) > 0 {
-			return ErrCutOff
+			return errCutOff
 		}
-		return ErrLeft
+		return errLeft
 	case errors.Is(err, io.ErrUnexpectedEOF): // TLS without close_notify
-		return ErrCutOff
+		return errCutOff
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return net.ErrClosed
 	}
-	return fmt.Errorf("%w: %w", ErrReset, err)
+	return fmt.Errorf("%w: %w", errReset, err)
 }
 
 // split finds the first frame in what has been read. n is 0 if there is none yet.

@@ -123,7 +123,7 @@ func (cl *client) hears() bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err := cl.conn.Receive(ctx)
-	return errors.Is(err, tcproom.ErrReceive)
+	return errors.Is(err, errors.ErrUnsupported)
 }
 
 // stopRoom cuts what is left of the room, and reports whether it has ended.

@@ -120,7 +120,7 @@ func (in *inbox) end(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.err = err
-	in.known = in.known || errors.Is(err, net.ErrClosed) || in.saidLocked() || errors.Is(err, tcproom.ErrLeft) && (probe.Closing(in.conn) || in.conn.ID() == "")
+	in.known = in.known || errors.Is(err, net.ErrClosed) || in.saidLocked() || errors.Is(err, tcproom.Cause("left")) && (probe.Closing(in.conn) || in.conn.ID() == "")
 	in.changedLocked()
 }
 

@@ -352,7 +352,7 @@ func TestStalledLink(t *testing.T) {
 		ada.Within(time.Hour).Expect(roomtest.Joined("bob"), roomtest.Left("bob"))
 		bob.Link.In()
 		err := bob.AwaitEnd()
-		require.True(t, errors.Is(err, tcproom.ErrReset) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+		require.True(t, errors.Is(err, tcproom.Cause("reset")) || errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
 	})
 }
 

@@ -85,7 +85,7 @@ func TestTryDial(t *testing.T) {
 			require.NoError(t, err)
 			var end *tcproom.EndError
 			require.ErrorAs(t, srv.Watch(c).AwaitEnd(), &end)
-			require.Equal(t, tcproom.ErrLeft, end.Cause)
+			require.Equal(t, tcproom.Cause("left"), end.Cause)
 			require.Equal(t, "room is full", end.Text)
 		}
 	})

@@ -115,7 +115,7 @@ func roomEvents() []tcproom.Event {
 		{Kind: tcproom.Welcome, Seq: 4, From: testAda, Time: testTime, Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: 1, Members: []tcproom.MemberInfo{testAda}}},
 		{Kind: tcproom.Welcome, Seq: 12345, From: testBob, Time: testTime, Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: 1000, Members: []tcproom.MemberInfo{testAda, zoe, dora, long, testBob}}},
 		{Kind: tcproom.Welcome, From: testBob, Time: testTime, Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: 3}},
-		{Kind: tcproom.Welcome, Seq: 9, From: testBob, Time: testTime, Number: 17, Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: 3, Outcome: tcproom.Resumed, Token: testToken}},
+		{Kind: tcproom.Welcome, Seq: 9, From: testBob, Time: testTime, Number: 17, Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: 3, Outcome: "resumed", Token: testToken}},
 		{Kind: tcproom.Ack, Number: 5, Seq: 8}, {Kind: tcproom.Ack, Number: math.MaxUint64}, {Kind: tcproom.Ping}, {Kind: tcproom.Pong},
 	}
 	for _, m := range []tcproom.MemberInfo{testAda, zoe, dora, long} {
@@ -431,7 +431,7 @@ func worstEvents() (events []tcproom.Event) {
 	for _, name := range []string{strings.Repeat(`"`, 256), strings.Repeat(`\`, 256), strings.Repeat("n", 256), strings.Repeat("é", 128), strings.Repeat("<", 256)} {
 		m := tcproom.MemberInfo{ID: testAda.ID, Name: name}
 		welcome := tcproom.Event{Kind: tcproom.Welcome, Seq: math.MaxUint64, From: m, Time: late, Number: math.MaxUint64,
-			Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: math.MaxInt, Members: slices.Repeat([]tcproom.MemberInfo{m}, 256), Outcome: tcproom.Expired, Token: testToken}}
+			Welcome: &tcproom.WelcomeInfo{Epoch: testEpoch, Total: math.MaxInt, Members: slices.Repeat([]tcproom.MemberInfo{m}, 256), Outcome: "expired", Token: testToken}}
 		events = append(events, welcome,
 			tcproom.Event{Kind: tcproom.Join, Seq: math.MaxUint64, From: m, Time: late},
 			tcproom.Event{Kind: tcproom.Message, Seq: math.MaxUint64, From: m, Time: late})

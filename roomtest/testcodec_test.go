@@ -238,7 +238,7 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 		{name: "always for good", law: "fields", want: "Final of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.Final = true; return nil })},
 		{name: "wrong wait", law: "fields", want: "RetryAfter of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.RetryAfter *= 1000; return nil })},
 		{name: "all is history", law: "fields", want: "History of a Message", c: parses(tcproom.Message, func(ev *tcproom.Event) error { ev.History = true; return nil })},
-		{name: "wrong outcome", law: "fields", want: "Outcome of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Outcome = tcproom.Joined; return nil })},
+		{name: "wrong outcome", law: "fields", want: "Outcome of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Outcome = "joined"; return nil })},
 		{name: "an Ack is a Message", law: "kind", want: "an Ack", c: parses(tcproom.Ack, func(ev *tcproom.Event) error { ev.Kind = tcproom.Message; return nil })},
 		{name: "wrong epoch", law: "fields", want: "Epoch of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Epoch = "x"; return nil })},
 		{name: "wrong total", law: "fields", want: "Total of a Welcome", c: parses(tcproom.Welcome, func(ev *tcproom.Event) error { ev.Welcome.Total++; return nil })},

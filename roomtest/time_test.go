@@ -89,7 +89,7 @@ func TestTimeIdle(t *testing.T) {
 		require.Zero(t, r.Len())
 		c.Close()
 		e := <-got
-		require.ErrorIs(t, e.cause, tcproom.ErrIdleTimeout)
+		require.ErrorIs(t, e.cause, tcproom.Cause("idle-timeout"))
 		require.Equal(t, 149*time.Minute, e.after)
 	})
 }
@@ -115,7 +115,7 @@ func TestTimeWriteStalledReader(t *testing.T) {
 		broadcast() // does not
 		time.Sleep(10 * time.Second)
 		broadcast() // waits behind it
-		r.endsWith(t, tcproom.ErrWriteTimeout, time.Minute+time.Hour+30*time.Second)
+		r.endsWith(t, tcproom.Cause("write-timeout"), time.Minute+time.Hour+30*time.Second)
 		c.In()
 		io.Copy(io.Discard, c) // which ends: the room has closed it
 	})
@@ -149,7 +149,7 @@ func TestTimeWriteTooSlowReader(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, err := r.Broadcast(t.Context(), []byte(strings.Repeat("x", 60_000)))
 		require.NoError(t, err)
-		r.endsWith(t, tcproom.ErrWriteTimeout, time.Minute+30*time.Second)
+		r.endsWith(t, tcproom.Cause("write-timeout"), time.Minute+30*time.Second)
 	})
 }
 
@@ -183,7 +183,7 @@ func TestTimeHandshake(t *testing.T) {
 				time.Sleep(59 * time.Second)
 				mustWrite(t, c, tt.say)
 				require.Equal(t, 1, r.Stats().Pending)
-				r.endsWith(t, tcproom.ErrHandshakeTimeout, time.Second+time.Minute)
+				r.endsWith(t, tcproom.Cause("handshake-timeout"), time.Second+time.Minute)
 				synctest.Wait()
 				require.Zero(t, r.Stats().Pending)
 			})
@@ -199,7 +199,7 @@ func TestTimeDialHandshake(t *testing.T) {
 		clock := startClock()
 		_, err := tcproom.Dial(t.Context(), "room:9000", tcproom.WithDialer(n.Dial),
 			tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(time.Minute))
-		require.ErrorIs(t, err, tcproom.ErrHandshakeTimeout)
+		require.ErrorIs(t, err, tcproom.Cause("handshake-timeout"))
 		clock.shows(t, time.Minute)
 	})
 }

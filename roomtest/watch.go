@@ -161,7 +161,7 @@ func (w *watch) firstHook() string {
 func (w *watch) serveEnded(err error) {
 	switch {
 	case errors.Is(err, tcproom.ErrRoomClosed):
-	case errors.Is(err, tcproom.ErrTooManyLanes):
+	case errors.Is(err, tcproom.Cause("too-many-lanes")):
 		w.report(func() { w.t.Errorf("roomtest: the room does not serve this listener: %v", err) })
 	default: // a test may have asked for it
 		w.report(func() { w.t.Logf("roomtest: a listener ended: %v", err) })

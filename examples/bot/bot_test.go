@@ -58,7 +58,7 @@ func TestEndsWithTheRoom(t *testing.T) {
 		{name: "cut off", end: func(srv *roomtest.Server) {
 			srv.Link("robo").Out(roomtest.CutAfter(5))
 			srv.Room.Broadcast(context.Background(), []byte("hi"))
-		}, want: "the room is gone: " + tcproom.ErrCutOff.Error()},
+		}, want: "the room is gone: " + tcproom.Cause("cut-off").Error()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -25,6 +25,7 @@ type config struct {
 	raw        bool // the codec carries bodies only
 	maxMessage int
 	reconnect  bool
+	offline    int         // bytes of lines that are kept without a connection
 	tls        *tls.Config // nil: no TLS
 }
 
@@ -55,6 +56,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&codec, "codec", "as the server's: "+codec.names())
 	fs.IntVar(&cfg.maxMessage, "max-message", 64<<10, "the largest message, in `bytes`, as the server's")
 	fs.BoolVar(&cfg.reconnect, "reconnect", false, "come back when the connection is lost; with -codec json, and a server\nwith -sessions, as the same member")
+	fs.IntVar(&cfg.offline, "offline", -1, "with -reconnect: how many `bytes` of lines to keep while there is no connection;\n0: none; less than 0: wait for a connection before the next line is read")
 	useTLS := fs.Bool("tls", false, "speak TLS")
 	ca := fs.String("tls-ca", "", "speak TLS, and trust the certificates in this PEM `file` instead of the system's")
 	if err := fs.Parse(args); err != nil {

@@ -114,7 +114,7 @@ func say(c speaker, cfg *config) error {
 		err := c.Send(ctx, in.Bytes())
 		switch {
 		case err == nil:
-		case c.Err() == nil && (errors.Is(err, tcproom.ErrUnframeable) || errors.Is(err, tcproom.ErrFrameTooLarge)):
+		case c.Err() == nil && (errors.Is(err, tcproom.ErrUnframeable) || errors.Is(err, tcproom.ErrFrameTooLarge) || errors.Is(err, tcproom.ErrOffline)):
 			// It concerns this line alone.
 			fmt.Fprintln(os.Stderr, "client: not sent:", err)
 			unsent = errors.New("not all lines were sent")

@@ -18,7 +18,7 @@ const heartbeat = 20 * time.Second
 
 // stay is run with -reconnect: whenever the connection is lost it comes back.
 func stay(cfg *config) error {
-	opts := options(cfg)
+	opts := append(options(cfg), tcproom.WithOffline(cfg.offline))
 	if cfg.codec.Features().Pings {
 		opts = append(opts, tcproom.WithHeartbeat(heartbeat))
 	}
@@ -68,12 +68,10 @@ func greeting(ev *tcproom.Event) string {
 		return "connected" // the codec carries no more
 	}
 	how := "joined"
-	switch ev.Welcome.Outcome {
-	case tcproom.Resumed:
-		how = "resumed"
-	case tcproom.ResumedGap:
-		how = "resumed, after a gap,"
-	case tcproom.Expired:
+	switch {
+	case ev.Welcome.Resumed():
+		how = "resumed" // what was missed follows, or a Gap that names it
+	case ev.Welcome.Outcome == "expired":
 		how = "joined anew, for the room has forgotten who this was,"
 	}
 	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Welcome.Total)

@@ -73,6 +73,40 @@ func TestReconnectToTheSameServer(t *testing.T) {
 	}
 }
 
+// TestOffline: what becomes of the input while there is no connection.
+func TestOffline(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		args  []string
+		says  string
+		heard []string
+	}{
+		{name: "waits", heard: []string{"one", "two"}},
+		{name: "keeps nothing", args: []string{"-offline", "0"}, says: "client: not sent: tcproom: no connection to the room", heard: []string{"two"}},
+		{name: "keeps one line", args: []string{"-offline", "131"}, heard: []string{"one", "two"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server, addr := serve(t, "-codec", "json")
+			ada := client(t, append(tt.args, "-codec", "json", "-reconnect", "-name", "ada", addr)...)
+			require.Equal(t, "joined as ada, members: 1", ada.Err.Line(t))
+			server.Signal(t, os.Kill)
+			ada.Err.Expect(t, "no connection: ")
+			server.Status(t)
+			ada.Say(t, "one\n")
+			ada.Err.Expect(t, tt.says)
+			server = program.Start(t, program.Path("server"), "-codec", "json", "-history", "10", "-addr", addr)
+			require.Equal(t, "listening on "+addr, server.Err.Line(t))
+			ada.Err.Expect(t, "joined as ada, members: 1")
+			ada.Say(t, "two\n")
+			bob := client(t, "-codec", "json", "-name", "bob", addr)
+			for _, want := range tt.heard {
+				bob.Out.Expect(t, "ada: "+want+"\n")
+			}
+		})
+	}
+}
+
 func TestInterruptSaysGoodbye(t *testing.T) {
 	t.Parallel()
 	_, addr := serve(t, "-codec", "json", "-sessions", "-grace", "1h")

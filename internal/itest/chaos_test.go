@@ -82,7 +82,7 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 	requireSound(t, c.rec.history)
 	require.NotZero(t, stats.Messages)
 	if long() {
-		for _, cause := range []tcproom.Cause{tcproom.ErrLeft, tcproom.ErrKicked, tcproom.ErrReset, tcproom.ErrCutOff, tcproom.ErrRoomClosed} {
+		for _, cause := range []tcproom.Cause{tcproom.Cause("left"), tcproom.ErrKicked, tcproom.Cause("reset"), tcproom.Cause("cut-off"), tcproom.ErrRoomClosed} {
 			require.NotZero(t, stats.Left[cause], cause)
 		}
 		require.NotZero(t, stats.Left[tcproom.ErrSlow]+stats.Skipped, "nobody was ever slow")

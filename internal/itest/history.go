@@ -157,8 +157,8 @@ type cause struct {
 
 var causes = []cause{
 	{tcproom.ErrRoomClosed, "closed"}, {tcproom.ErrKicked, "kicked"}, {tcproom.ErrSlow, "slow"},
-	{tcproom.ErrWriteTimeout, "write-timeout"}, {tcproom.ErrIdleTimeout, "idle-timeout"},
-	{tcproom.ErrReset, "reset"}, {tcproom.ErrWrongDoor, "wrong-door"}, {tcproom.ErrMalformed, "malformed"}, {tcproom.ErrFrameTooLarge, "too-large"},
+	{tcproom.Cause("write-timeout"), "write-timeout"}, {tcproom.Cause("idle-timeout"), "idle-timeout"},
+	{tcproom.Cause("reset"), "reset"}, {tcproom.ErrWrongDoor, "wrong-door"}, {tcproom.ErrMalformed, "malformed"}, {tcproom.ErrFrameTooLarge, "too-large"},
 	{tcproom.ErrHook, "hook"}, {io.ErrUnexpectedEOF, "cut-off"}, {io.EOF, "left"},
 }
 

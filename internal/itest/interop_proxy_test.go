@@ -129,7 +129,7 @@ func TestInteropProxyProtocol(t *testing.T) {
 			require.Equal(t, tt.body, s.body)
 			if tt.cause != nil {
 				require.ErrorIs(t, s.cause, tt.cause)
-				require.ErrorIs(t, s.cause, tcproom.ErrReset)
+				require.ErrorIs(t, s.cause, tcproom.Cause("reset"))
 				return
 			}
 			require.NoError(t, s.cause)
@@ -170,7 +170,7 @@ func TestInteropProxyProtocolStalls(t *testing.T) {
 	dial(t, addr) // takes the last slot
 	tooMany := dial(t, addr)
 	s := seen.next(t)
-	require.ErrorIs(t, s.cause, tcproom.ErrTooManyPending)
+	require.ErrorIs(t, s.cause, tcproom.Cause("busy"))
 	require.Equal(t, tooMany.LocalAddr().String(), s.addr)
 	require.Empty(t, seen)
 }

@@ -29,7 +29,7 @@ func TestF16RateLimiter(t *testing.T) {
 
 		// Each frame costs its 68 bytes and the fixed charge: 100 of them. Five
 		// are within the burst, the other ten take a tenth of a second each.
-		line := strings.Repeat("x", 100-tcproom.FrameCharge-1)
+		line := strings.Repeat("x", 100-32-1)
 		start := time.Now()
 		_, err = nc.Write([]byte(strings.Repeat(line+"\n", 15)))
 		require.NoError(t, err)
@@ -42,6 +42,6 @@ func TestF16RateLimiter(t *testing.T) {
 		_, err = nc.Write([]byte(strings.Repeat("x", burst) + "\n"))
 		require.NoError(t, err)
 		watch.Expect(roomtest.Left("guest-1"))
-		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrRateLimited: 1}, srv.Room.Stats().Left)
+		require.Equal(t, map[tcproom.Cause]uint64{tcproom.Cause("rate-limited"): 1}, srv.Room.Stats().Left)
 	})
 }

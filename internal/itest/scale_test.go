@@ -186,7 +186,7 @@ func testHalfSent(t *testing.T) {
 	require.Less(t, held.memory-before.memory, int64(16<<20+members*(16<<10+2*scaleFrame)))
 	crowd.tell("close")
 	eventually(t, "all have left", func() bool { return room.Len() == 0 })
-	require.EqualValues(t, members, room.Stats().Left[tcproom.ErrCutOff])
+	require.EqualValues(t, members, room.Stats().Left[tcproom.Cause("cut-off")])
 }
 
 // testCloseStalled: Close cuts 9,500 members that do not read within a second.

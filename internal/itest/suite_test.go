@@ -121,7 +121,7 @@ func sleepAnHour(t *testing.T) {
 	}
 	idle.Await(roomtest.Goodbye())
 	require.Equal(t, time.Hour, time.Since(began))
-	require.EqualValues(t, 1, srv.Room.Stats().Left[tcproom.ErrIdleTimeout])
+	require.EqualValues(t, 1, srv.Room.Stats().Left[tcproom.Cause("idle-timeout")])
 }
 
 // bad are the cases that fail, and their errors.
