@@ -1,11 +1,9 @@
 package tcproom_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -60,7 +58,7 @@ func TestF7MaxPerAddress(t *testing.T) {
 			<-release
 			return tcproom.Identity{}, nil
 		}),
-		tcproom.OnReject(rejected.rejected),
+		tcproom.OnReject(rejected.Rejected),
 		tcproom.OnLeave(func(*tcproom.Member, error) { inside.Add(-1) }),
 	)
 	addr := serveTCP(t, room)
@@ -79,7 +77,7 @@ func TestF7MaxPerAddress(t *testing.T) {
 	}
 	wg.Wait()
 	for range comers - limit {
-		require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
+		require.ErrorIs(t, rejected.Next(t), errTooManyFromAddress)
 	}
 	require.Equal(t, limit, room.Stats().Pending)
 	other, _ := pipeFrom(room, "192.0.2.1:99")
@@ -92,8 +90,8 @@ func TestF7MaxPerAddress(t *testing.T) {
 	said, _ := io.ReadAll(late)
 	require.Empty(t, said, "closed without a word")
 	require.LessOrEqual(t, most.Load(), int64(limit+1))
-	require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
-	require.Empty(t, rejected.ch)
+	require.ErrorIs(t, rejected.Next(t), errTooManyFromAddress)
+	require.Empty(t, rejected.C)
 }
 
 // TestF7AddressIsFreeAgain when the conn is closed, whether it had joined,
@@ -133,7 +131,7 @@ func TestF7AddressIsFreeAgain(t *testing.T) {
 func TestF5AddressesThatAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rejected := newCauses()
-		room := tcproom.New(tcproom.WithMaxPerAddress(2), tcproom.WithMaxPending(10), tcproom.OnReject(rejected.rejected))
+		room := tcproom.New(tcproom.WithMaxPerAddress(2), tcproom.WithMaxPending(10), tcproom.OnReject(rejected.Rejected))
 		l := newScriptedListener()
 		served := make(chan error, 1)
 		go func() { served <- room.Serve(l) }()
@@ -152,7 +150,7 @@ func TestF5AddressesThatAreWaitedFor(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 3, room.Len())
 		for range 3 {
-			require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
+			require.ErrorIs(t, rejected.Next(t), errTooManyFromAddress)
 		}
 		for c := range room.Members() {
 			if c.RemoteAddr().Network() == "tcp" {
@@ -181,52 +179,26 @@ func TestF7AddressMayAskTheRoom(t *testing.T) {
 	require.NoError(t, room.Close())
 }
 
-// logLines collects what a logger with it says.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// with returns the lines that hold s.
-func (l *logLines) with(s string) (lines []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
-		if strings.Contains(line, s) {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 // TestF1AcceptErrorsAreLoggedOnceASecond, with the number of the others.
 func TestF1AcceptErrorsAreLoggedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
-		room, l := tcproom.New(tcproom.WithLogger(lines.logger())), newScriptedListener()
+		room, l := tcproom.New(tcproom.WithLogger(lines.Logger())), newScriptedListener()
 		served := make(chan error, 1)
 		go func() { served <- room.Serve(l) }()
 		for range 11 { // after 0, 5, 15, …, 1275, 2275, 3275 ms
 			l.script <- syscall.EMFILE
 		}
 		synctest.Wait()
-		require.Len(t, lines.with("accept failed"), 1)
+		require.Len(t, lines.With("accept failed"), 1)
 		time.Sleep(1275 * time.Millisecond)
 		synctest.Wait()
-		logged := lines.with("accept failed")
+		logged := lines.With("accept failed")
 		require.Len(t, logged, 2)
 		require.Contains(t, logged[1], "unlogged=7")
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		require.Len(t, lines.with("accept failed"), 4)
+		require.Len(t, lines.With("accept failed"), 4)
 		// Successes between them do not make more lines of it.
 		for range 50 {
 			here, there := net.Pipe()
@@ -237,7 +209,7 @@ func TestF1AcceptErrorsAreLoggedOnceASecond(t *testing.T) {
 		time.Sleep(1900 * time.Millisecond)
 		synctest.Wait()
 		require.Empty(t, l.script)
-		logged = lines.with("accept failed")
+		logged = lines.With("accept failed")
 		require.Len(t, logged, 5)
 		require.NotContains(t, logged[4], "unlogged")
 		require.NoError(t, room.Close())
@@ -250,7 +222,7 @@ func TestF1AcceptErrorsAreLoggedOnceASecond(t *testing.T) {
 func TestF69BadConnsDoNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
-		room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.WithFraming(tcproom.Netstring{}))
+		room := tcproom.New(tcproom.WithLogger(lines.Logger()), tcproom.WithFraming(tcproom.Netstring{}))
 		for i := range 10000 {
 			nc, served := pipe(room)
 			fmt.Fprintf(nc, "bad\nlevel=ERROR forged %d", i)
@@ -261,7 +233,7 @@ func TestF69BadConnsDoNotFillTheLog(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}
-		logged := lines.with("")
+		logged := lines.With("")
 		require.Greater(t, len(logged), 90)
 		require.LessOrEqual(t, len(logged), 10+100+1)
 		require.Contains(t, logged[len(logged)-1], "unlogged=99")
@@ -274,7 +246,7 @@ func TestF69BadConnsDoNotFillTheLog(t *testing.T) {
 		go io.Copy(io.Discard, nc)
 		require.ErrorIs(t, <-served, tcproom.ErrFrameTooLarge)
 		nc.Close()
-		require.Len(t, lines.with("too large"), 1)
+		require.Len(t, lines.With("too large"), 1)
 		require.NoError(t, room.Close())
 	})
 }

@@ -20,7 +20,7 @@ func TestF8JoinChurn(t *testing.T) {
 	checkGoroutines(t)
 	const readers, churners, rounds = 30, 4, 250
 	left := newCauses()
-	room := tcproom.New(tcproom.WithMaxMessage(1), tcproom.WithBacklog(1), tcproom.WithMaxPending(2*churners), tcproom.OnLeave(left.left))
+	room := tcproom.New(tcproom.WithMaxMessage(1), tcproom.WithBacklog(1), tcproom.WithMaxPending(2*churners), tcproom.OnLeave(left.Left))
 	addr := serveTCP(t, room)
 	var reading sync.WaitGroup
 	heard := make([]string, readers)
@@ -57,9 +57,9 @@ func TestF8JoinChurn(t *testing.T) {
 		return s.Joined+s.Refused == readers+churners*rounds && s.Members == readers && s.Pending == 0
 	})
 	for range room.Stats().Joined - readers {
-		require.NotErrorIs(t, left.next(t), tcproom.ErrSlow)
+		require.NotErrorIs(t, left.Next(t), tcproom.ErrSlow)
 	}
-	require.Empty(t, left.ch, "the readers stayed")
+	require.Empty(t, left.C, "the readers stayed")
 	require.NoError(t, room.Shutdown(testContext(t)))
 	reading.Wait()
 

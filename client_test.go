@@ -292,7 +292,7 @@ func TestCloseBringsTheLastLines(t *testing.T) {
 	room := tcproom.New(tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 		n.Add(1)
 		return nil, nil
-	}), tcproom.OnLeave(left.left))
+	}), tcproom.OnLeave(left.Left))
 	addr := serveTCP(t, room)
 	ctx := testContext(t)
 	for i := range rounds {
@@ -311,7 +311,7 @@ func TestCloseBringsTheLastLines(t *testing.T) {
 			require.NoError(t, c.Send(ctx, []byte("a line")))
 		}
 		require.NoError(t, c.Close())
-		require.ErrorIs(t, left.next(t), io.EOF)
+		require.ErrorIs(t, left.Next(t), io.EOF)
 		require.EqualValues(t, lines, n.Load())
 	}
 }
@@ -448,20 +448,17 @@ func TestTimeouts(t *testing.T) {
 
 		// The room's end.
 		left := newCauses()
-		room := tcproom.New(tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(left.left))
+		room := tcproom.New(tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(left.Left))
 		c, err = room.Join(t.Context(), tcproom.Identity{})
 		require.NoError(t, err)
 		start = time.Now()
-		require.ErrorIs(t, left.next2(), errIdleTimeout)
+		require.ErrorIs(t, <-left.C, errIdleTimeout)
 		require.LessOrEqual(t, time.Since(start), 62*time.Second)
 		c.Close()
 		room.Close()
 		<-room.Done()
 	})
 }
-
-// next2 is next in a bubble, where waiting takes no time.
-func (cs *causes) next2() error { return <-cs.ch }
 
 // TestConcurrentUse: Send, Receive and Close from many goroutines.
 func TestConcurrentUse(t *testing.T) {

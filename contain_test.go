@@ -34,14 +34,14 @@ func TestErrorsThatPanic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ends := newCauses()
-				room := tcproom.New(hook, tcproom.OnLeave(ends.left), tcproom.OnReject(ends.rejected))
+				room := tcproom.New(hook, tcproom.OnLeave(ends.Left), tcproom.OnReject(ends.Rejected))
 				nc, served := enter(t, room)
 				fmt.Fprintln(nc, "hi")
 				var he *tcproom.HookError
 				require.ErrorAs(t, <-served, &he)
 				require.Equal(t, name, he.Hook)
 				require.NotNil(t, he.Panic)
-				require.Equal(t, error(he), ends.next(t))
+				require.Equal(t, error(he), ends.Next(t))
 				require.NoError(t, room.Close())
 			})
 		})
@@ -61,17 +61,17 @@ func TestHookErrorsAreNotThisConns(t *testing.T) {
 				}
 				ends := newCauses()
 				why := fmt.Errorf("relay: %w", cause)
-				joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { return cause }), tcproom.OnReject(ends.rejected))
+				joins := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { return cause }), tcproom.OnReject(ends.Rejected))
 				nc, _ := enter(t, joins)
 				require.Contains(t, told(nc), "* goodbye: ")
-				require.ErrorIs(t, ends.next(t), cause)
+				require.ErrorIs(t, ends.Next(t), cause)
 				require.NoError(t, joins.Close())
 
-				speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, why }), tcproom.OnLeave(ends.left))
+				speaks := tcproom.New(tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, why }), tcproom.OnLeave(ends.Left))
 				nc, _ = enter(t, speaks)
 				fmt.Fprintln(nc, "hi")
 				require.Contains(t, told(nc), "* goodbye: relay: ")
-				end := ends.next(t)
+				end := ends.Next(t)
 				require.ErrorIs(t, end, tcproom.ErrHook)
 				require.ErrorIs(t, end, cause)
 				require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrHook: 1}, speaks.Stats().Left)
@@ -123,7 +123,7 @@ func TestShutdownIsTheCause(t *testing.T) {
 		inBubble(name, t, func(t *testing.T) {
 			stopped := make(chan struct{})
 			ends := newCauses()
-			room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+			room := tcproom.New(tcproom.OnLeave(ends.Left), tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
 				<-stopped
 				return hook(m, body)
 			}))
@@ -135,7 +135,7 @@ func TestShutdownIsTheCause(t *testing.T) {
 			synctest.Wait() // until the room stops
 			close(stopped)
 			require.Equal(t, tcproom.ErrRoomClosed, <-served)
-			require.Equal(t, tcproom.ErrRoomClosed, ends.next(t))
+			require.Equal(t, tcproom.ErrRoomClosed, ends.Next(t))
 			require.NoError(t, <-done)
 			// Idempotent, whatever the context.
 			ctx, cancel := context.WithDeadline(context.Background(), time.Unix(1, 0))

@@ -51,7 +51,7 @@ type doorRoom struct {
 func newDoorRoom(t *testing.T, opts ...tcproom.RoomOption) *doorRoom {
 	gone := newCauses()
 	r := &doorRoom{gone: gone, Room: tcproom.New(append([]tcproom.RoomOption{
-		tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected)}, opts...)...)}
+		tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected)}, opts...)...)}
 	c, err := r.Join(t.Context(), tcproom.Identity{Name: "witness"}, tcproom.WithFraming(tcproom.Length{}), tcproom.WithCodec(tcproom.JSON{}))
 	require.NoError(t, err)
 	r.witness = c
@@ -264,7 +264,7 @@ func TestF70HandshakeHook(t *testing.T) {
 					sayAll(nc, "POST / HTT", "P/1.1\r\n"+doorBody+"hi\n;\x00")
 					require.ErrorIs(t, <-got, tcproom.ErrWrongDoor)
 					require.ErrorIs(t, <-served, tcproom.ErrWrongDoor)
-					require.Len(t, r.gone.ch, 1)
+					require.Len(t, r.gone.C, 1)
 					require.Zero(t, r.Stats().Left["wrong-door"])
 					r.silent(t)
 				})
@@ -316,7 +316,7 @@ func TestF71WrongDoors(t *testing.T) {
 		inBubble(fmt.Sprintf("%T %T, %T %T", tt.room.c, tt.room.f, tt.peer.c, tt.peer.f), t, func(t *testing.T) {
 			gone := newCauses()
 			srv := roomtest.NewMemServer(t, tcproom.WithFraming(tt.room.f), tcproom.WithCodec(tt.room.c),
-				tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
+				tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected))
 			var heard []string
 			witness, err := srv.Room.Join(t.Context(), tcproom.Identity{}, tcproom.WithFraming(tcproom.Varint{}), tcproom.WithCodec(tcproom.JSON{}),
 				tcproom.OnEvent(func(ev tcproom.Event) {
@@ -342,7 +342,7 @@ func TestF71WrongDoors(t *testing.T) {
 			require.ErrorIs(t, err, tcproom.ErrWrongDoor)
 			require.ErrorContains(t, err, tt.dialled)
 			require.Zero(t, time.Since(start), "within a round trip")
-			cause := gone.next(t)
+			cause := gone.Next(t)
 			require.ErrorIs(t, cause, tcproom.ErrWrongDoor)
 			require.ErrorContains(t, cause, tt.text)
 			require.NotContains(t, cause.Error(), "s3cr3t")
@@ -357,8 +357,8 @@ func TestF71WrongDoors(t *testing.T) {
 			time.Sleep(time.Hour)
 			require.Equal(t, tt.attempts, l.dialled())
 			client.Close()
-			for len(gone.ch) > 0 {
-				require.ErrorIs(t, gone.next(t), tcproom.ErrWrongDoor)
+			for len(gone.C) > 0 {
+				require.ErrorIs(t, gone.Next(t), tcproom.ErrWrongDoor)
 			}
 			require.NoError(t, witness.Close()) // the hook has returned
 			require.Empty(t, heard)
@@ -377,14 +377,14 @@ func TestF71TLS(t *testing.T) {
 			speak := []tcproom.Option{tcproom.WithFraming(f), tcproom.WithCodec(codec)}
 			t.Run(fmt.Sprintf("%T %T", codec, f), func(t *testing.T) {
 				gone := newCauses()
-				room := tcproom.New(speak[0], speak[1], tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
+				room := tcproom.New(speak[0], speak[1], tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected))
 				witness := join(t, room)
 				plain, secure := serveTCP(t, room), serveTCP(t, room, tcproom.WithTLS(server))
 
 				start := time.Now()
 				_, err := tcproom.Dial(testContext(t), plain, speak[0], speak[1], tcproom.WithTLS(client))
 				require.ErrorIs(t, err, tcproom.ErrWrongDoor)
-				require.ErrorContains(t, gone.next(t), "TLS at a plain port")
+				require.ErrorContains(t, gone.Next(t), "TLS at a plain port")
 
 				c, err := tcproom.Dial(testContext(t), secure, speak[0], speak[1])
 				if err == nil {
@@ -395,7 +395,7 @@ func TestF71TLS(t *testing.T) {
 					c.Close()
 				}
 				require.ErrorIs(t, err, tcproom.ErrWrongDoor)
-				cause := gone.next(t)
+				cause := gone.Next(t)
 				require.ErrorIs(t, cause, tcproom.ErrWrongDoor)
 				require.ErrorContains(t, cause, "the room speaks TLS")
 				require.Less(t, time.Since(start), 5*time.Second, "no handshake timed out")
@@ -406,7 +406,7 @@ func TestF71TLS(t *testing.T) {
 				_, err = io.ReadAll(l)
 				require.NoError(t, err)
 				l.Close()
-				require.ErrorIs(t, gone.next(t), tcproom.ErrWrongDoor)
+				require.ErrorIs(t, gone.Next(t), tcproom.ErrWrongDoor)
 				room.Broadcast(testContext(t), []byte("over"))
 				for {
 					if ev := next(t, witness); ev.Kind == tcproom.Message {
@@ -482,10 +482,10 @@ func TestF71OwnFramingOfJSON(t *testing.T) {
 func TestF71AlertAtTLS(t *testing.T) {
 	server, _ := testTLS()
 	gone := newCauses()
-	nc := dialRaw(t, serveTCP(t, tcproom.New(tcproom.OnReject(gone.rejected)), tcproom.WithTLS(server)))
+	nc := dialRaw(t, serveTCP(t, tcproom.New(tcproom.OnReject(gone.Rejected)), tcproom.WithTLS(server)))
 	_, err := io.WriteString(nc, "\x15\x03\x01\x00\x02\x02\x0a")
 	require.NoError(t, err)
-	cause := gone.next(t)
+	cause := gone.Next(t)
 	require.ErrorIs(t, cause, tcproom.ErrMalformed)
 	require.NotErrorIs(t, cause, tcproom.ErrWrongDoor)
 }
@@ -706,7 +706,7 @@ func TestF71ClientKnocksAgain(t *testing.T) {
 func TestF71NothingIsKept(t *testing.T) {
 	checkGoroutines(t)
 	gone := newCauses()
-	room := tcproom.New(tcproom.OnLeave(gone.left), tcproom.WithMaxMembers(1))
+	room := tcproom.New(tcproom.OnLeave(gone.Left), tcproom.WithMaxMembers(1))
 	addr := serveTCP(t, room)
 	for range 20 {
 		nc := dialRaw(t, addr)
@@ -717,7 +717,7 @@ func TestF71NothingIsKept(t *testing.T) {
 		require.NoError(t, err, "a FIN and not a RST")
 		require.True(t, bytes.HasSuffix(said, []byte("* goodbye: wrong door: HTTP at the chat port\n")), "%q", said)
 		nc.Close()
-		require.ErrorIs(t, gone.next(t), tcproom.ErrWrongDoor)
+		require.ErrorIs(t, gone.Next(t), tcproom.ErrWrongDoor)
 		waitLen(t, room, 0)
 	}
 	require.EqualValues(t, 20, room.Stats().Left["wrong-door"])

@@ -313,7 +313,7 @@ func TestJoinIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		left := newCauses()
-		room := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { <-hold; return nil }), tcproom.OnLeave(left.left))
+		room := tcproom.New(tcproom.OnJoin(func(*tcproom.Member) error { <-hold; return nil }), tcproom.OnLeave(left.Left))
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, io.ErrNoProgress)
 		defer cancel()
 		start := time.Now()
@@ -323,7 +323,7 @@ func TestJoinIsBounded(t *testing.T) {
 		close(hold)
 		synctest.Wait()
 		require.Zero(t, room.Len())
-		require.Error(t, left.next2(), "OnJoin let it in")
+		require.Error(t, <-left.C, "OnJoin let it in")
 
 		_, err = room.Join(ctx, tcproom.Identity{Name: "ada"})
 		require.Equal(t, io.ErrNoProgress, err, "the context has ended before")

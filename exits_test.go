@@ -36,7 +36,7 @@ func TestGapThatFails(t *testing.T) {
 				}
 				return tcproom.Raw{}.AppendEvent(dst, ev)
 			}}
-			room := slowRoom(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(codec), tcproom.WithNotices(false), tcproom.OnLeave(left.left))
+			room := slowRoom(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(codec), tcproom.WithNotices(false), tcproom.OnLeave(left.Left))
 			addr := serveTCP(t, room)
 			w := dial(t, addr, tcproom.WithCodec(codec))
 			nc := dialSmall(t, addr, "")
@@ -44,7 +44,7 @@ func TestGapThatFails(t *testing.T) {
 			flood(t, room, w, 0, 1000)
 			nc.SetReadDeadline(time.Now().Add(within))
 			io.Copy(io.Discard, nc)
-			require.ErrorIs(t, left.next(t), tcproom.ErrUnframeable)
+			require.ErrorIs(t, left.Next(t), tcproom.ErrUnframeable)
 			waitLen(t, room, 1)
 			flood(t, room, w, 1000, 100)
 			require.NoError(t, room.Close())
@@ -74,7 +74,7 @@ func TestPanicForAWelcome(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			checkGoroutines(t)
 			ends := newCauses()
-			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMembers(2), tcproom.WithMaxPending(1), tcproom.OnReject(ends.rejected), tcproom.OnLeave(ends.left))
+			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMembers(2), tcproom.WithMaxPending(1), tcproom.OnReject(ends.Rejected), tcproom.OnLeave(ends.Left))
 			b := join(t, room)
 			addr := serveTCP(t, room)
 			for range 2 * 16 { // twice as many as there are lanes
@@ -88,7 +88,7 @@ func TestPanicForAWelcome(t *testing.T) {
 				} else {
 					go io.Copy(io.Discard, nc)
 				}
-				require.ErrorIs(t, ends.next(t), want)
+				require.ErrorIs(t, ends.Next(t), want)
 				nc.Close()
 				ended(t, done)
 				eventually(t, "its slots are free", func() bool { s := room.Stats(); return s.Pending == 0 && s.Members == 1 })
@@ -120,7 +120,7 @@ func TestPanicForALeave(t *testing.T) {
 			}}
 		}
 		ends := newCauses()
-		room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.WithCodec(tcproom.JSON{}))
+		room := tcproom.New(tcproom.OnLeave(ends.Left), tcproom.WithCodec(tcproom.JSON{}))
 		b := join(t, room)
 		addr := serveTCP(t, room)
 		for i, o := range odds {
@@ -137,7 +137,7 @@ func TestPanicForALeave(t *testing.T) {
 		// The members whose codec did it could not be told of the leave.
 		left := 0
 		for range 1 + lanes {
-			if err := ends.next(t); errors.Is(err, io.EOF) {
+			if err := ends.Next(t); errors.Is(err, io.EOF) {
 				left++
 			} else {
 				require.ErrorIs(t, err, tcproom.ErrUnframeable)
@@ -155,7 +155,7 @@ func TestPanicForALeave(t *testing.T) {
 func TestPanicForAMessage(t *testing.T) {
 	checkGoroutines(t)
 	ends := newCauses()
-	room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false))
+	room := tcproom.New(tcproom.OnLeave(ends.Left), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false))
 	codec := &odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 		if string(ev.Body) == "bad" {
 			panic(errOdd)
@@ -170,7 +170,7 @@ func TestPanicForAMessage(t *testing.T) {
 	waitLen(t, room, 1)
 	a, b := join(t, room), join(t, room)
 	send(t, b, "bad")
-	require.ErrorIs(t, ends.next(t), tcproom.ErrUnframeable)
+	require.ErrorIs(t, ends.Next(t), tcproom.ErrUnframeable)
 	require.Equal(t, "bad", nextMessage(t, a))
 	waitLen(t, room, 2)
 	require.NoError(t, room.Close())
@@ -187,7 +187,7 @@ func TestPanicInAGoodbye(t *testing.T) {
 		}
 		return tcproom.Raw{}.AppendEvent(dst, ev)
 	}}
-	room := tcproom.New(tcproom.OnLeave(ends.left), tcproom.WithCodec(codec))
+	room := tcproom.New(tcproom.OnLeave(ends.Left), tcproom.WithCodec(codec))
 	addr := serveTCP(t, room)
 	nc := dialRaw(t, addr)
 	waitLen(t, room, 1)
@@ -200,7 +200,7 @@ func TestPanicInAGoodbye(t *testing.T) {
 	require.Equal(t, "hi\n", string(b))
 	nc.Close()
 	require.NoError(t, <-stopped)
-	require.ErrorIs(t, ends.next(t), tcproom.ErrRoomClosed)
+	require.ErrorIs(t, ends.Next(t), tcproom.ErrRoomClosed)
 }
 
 // TestPanicInOnEventsCodec: a dialling end whose codec panics has ended, and says so.

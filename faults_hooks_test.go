@@ -64,7 +64,7 @@ func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error
 			if err := s.run("OnJoin", m.Name(), subject{member: m}); err != nil {
 				return err
 			}
-			s.joined.add(nil)
+			s.joined.Add(nil)
 			return nil
 		}),
 		tcproom.OnJoined(func(m *tcproom.Member, _ uint64) { s.run("OnJoined", m.Name(), subject{member: m}) }),
@@ -75,11 +75,11 @@ func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error
 			return nil, s.run("OnMessage", m.Name(), subject{member: m}, body)
 		}),
 		tcproom.OnLeave(func(m *tcproom.Member, cause error) {
-			left.add(cause)
+			left.Add(cause)
 			s.run("OnLeave", m.Name(), subject{member: m}, cause)
 		}),
 		tcproom.OnReject(func(n *tcproom.Newcomer, cause error) {
-			refused.add(cause)
+			refused.Add(cause)
 			s.run("OnReject", victim, subject{newcomer: n}, n.RemoteAddr(), cause)
 		}),
 	)
@@ -138,7 +138,7 @@ func (s *scene) end(t testing.TB) {
 	t.Helper()
 	require.NoError(t, s.Close())
 	<-s.Done()
-	require.Len(t, s.left.ch, len(s.joined.ch), "P8")
+	require.Len(t, s.left.C, len(s.joined.C), "P8")
 }
 
 // TestF34HooksThatEnd: a hook that panics or exits (F35) ends the victim, whose
@@ -156,17 +156,17 @@ func TestF34HooksThatEnd(t *testing.T) {
 					var cause error
 					switch hook {
 					case "OnLeave": // it was over already
-						require.NotErrorIs(t, <-s.left.ch, tcproom.ErrHook)
-						s.left.add(nil)
+						require.NotErrorIs(t, <-s.left.C, tcproom.ErrHook)
+						s.left.Add(nil)
 					case "OnReject":
-						require.ErrorIs(t, s.refused.next(t), errHook)
+						require.ErrorIs(t, s.refused.Next(t), errHook)
 					case "OnEvent":
 						cause = gone
 					case "OnJoined", "OnMessage", "Limiter of WithRate":
-						cause = s.left.next(t)
-						s.left.add(nil)
+						cause = s.left.Next(t)
+						s.left.Add(nil)
 					default:
-						cause = s.refused.next(t)
+						cause = s.refused.Next(t)
 					}
 					if cause != nil {
 						var he *tcproom.HookError

@@ -192,7 +192,7 @@ func TestF61OpenSSL(t *testing.T) {
 	}
 	server, _ := testTLS()
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected), tcproom.WithTLS(server))
+	room := tcproom.New(tcproom.OnReject(rejected.Rejected), tcproom.WithTLS(server))
 	addr := serveTCP(t, room)
 	connect := func(version string) (string, error) {
 		cmd := exec.CommandContext(testContext(t), openssl, "s_client", "-connect", addr, version, "-cipher", "DEFAULT@SECLEVEL=0", "-quiet", "-no_ign_eof")
@@ -204,7 +204,7 @@ func TestF61OpenSSL(t *testing.T) {
 		out, err := connect(version)
 		require.Error(t, err, out)
 		require.Contains(t, out, "protocol version", "refused by the room")
-		require.ErrorIs(t, rejected.next(t), tcproom.ErrMalformed)
+		require.ErrorIs(t, rejected.Next(t), tcproom.ErrMalformed)
 	}
 	out, err := connect("-tls1_2")
 	require.NoError(t, err, out)

@@ -45,7 +45,7 @@ func TestF26HalfClose(t *testing.T) {
 		got, err := io.ReadAll(nc)
 		require.NoError(t, err, "a FIN and not a RST")
 		require.Equal(t, want.String(), string(got))
-		require.ErrorIs(t, r.left.next(t), io.EOF)
+		require.ErrorIs(t, r.left.Next(t), io.EOF)
 		for i := range 50 {
 			require.Equal(t, string(kib(i)), nextMessage(t, w))
 		}
@@ -99,7 +99,7 @@ func TestF28ShortWrites(t *testing.T) {
 			for takes := range len(want) {
 				synctest.Test(t, func(t *testing.T) {
 					left := newCauses()
-					room := tcproom.New(tcproom.OnLeave(left.left), tcproom.WithWriteTimeout(time.Minute))
+					room := tcproom.New(tcproom.OnLeave(left.Left), tcproom.WithWriteTimeout(time.Minute))
 					here, there := net.Pipe()
 					bad := &failingConn{Conn: there, takes: takes, err: fault.err}
 					served := make(chan error, 1)
@@ -110,8 +110,8 @@ func TestF28ShortWrites(t *testing.T) {
 						synctest.Wait()
 					}
 					require.ErrorIs(t, <-served, fault.cause)
-					require.ErrorIs(t, left.next(t), fault.cause)
-					require.Empty(t, left.ch)
+					require.ErrorIs(t, left.Next(t), fault.cause)
+					require.Empty(t, left.C)
 					require.Equal(t, want[:takes], string(bad.took))
 					require.Zero(t, bad.late)
 					here.Close()
@@ -132,7 +132,7 @@ func TestF29CloseWithStalledTLS(t *testing.T) {
 	for _, writing := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			left := newCauses()
-			room := tcproom.New(tcproom.WithTLS(server), tcproom.WithMaxPending(n), tcproom.WithNotices(false), tcproom.OnLeave(left.left))
+			room := tcproom.New(tcproom.WithTLS(server), tcproom.WithMaxPending(n), tcproom.WithNotices(false), tcproom.OnLeave(left.Left))
 			for range n {
 				nc, _ := pipe(room)
 				defer nc.Close()
@@ -149,7 +149,7 @@ func TestF29CloseWithStalledTLS(t *testing.T) {
 			<-room.Done()
 			require.LessOrEqual(t, time.Since(start), 2*time.Second)
 			for range n {
-				require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
+				require.ErrorIs(t, left.Next(t), tcproom.ErrRoomClosed)
 			}
 		})
 	}
@@ -173,8 +173,8 @@ func TestF40WelcomeCannotBeWritten(t *testing.T) {
 			fmt.Fprintln(here, `{"type":"hello","name":"eve"}`)
 			require.ErrorIs(t, <-served, errReset)
 			require.EqualValues(t, 2, joined.Load())
-			require.ErrorIs(t, r.left.next(t), errReset)
-			require.Empty(t, r.refused.ch)
+			require.ErrorIs(t, r.left.Next(t), errReset)
+			require.Empty(t, r.refused.C)
 			require.Equal(t, tcproom.Welcome, next(t, w).Kind)
 			for _, kind := range []tcproom.Kind{tcproom.Join, tcproom.Leave} {
 				ev := next(t, w)
@@ -199,7 +199,7 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 			for m := range room.Members() {
 				m.Kick("by another's leave")
 			}
-			ends.add(cause)
+			ends.Add(cause)
 		}))
 		for range n {
 			nc, _ := pipe(room) // does not read
@@ -218,7 +218,7 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		for range n {
-			switch cause := ends.next(t); {
+			switch cause := ends.Next(t); {
 			case errors.Is(cause, tcproom.ErrSlow):
 				slow++
 			case errors.Is(cause, tcproom.ErrKicked):
@@ -230,7 +230,7 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 		require.NotZero(t, slow)
 		t.Logf("%d slow, %d kicked in %v", slow, kicked, time.Since(start))
 		require.NoError(t, room.Close())
-		require.Empty(t, ends.ch)
+		require.Empty(t, ends.C)
 	})
 }
 
@@ -256,14 +256,14 @@ func TestF65MutualBlock(t *testing.T) {
 				}
 			})
 		}
-		require.ErrorIs(t, r.left.next(t), tcproom.ErrSlow)
+		require.ErrorIs(t, r.left.Next(t), tcproom.ErrSlow)
 		first := time.Since(start)
 		require.GreaterOrEqual(t, first, maxWait)
 		require.LessOrEqual(t, first, 2*maxWait+time.Second) // one wait after another, and what patience adds
 		writing.Wait()
 		require.LessOrEqual(t, time.Since(start), 3*maxWait)
 		if r.Len() == 0 { // each had waited for all its time when the other's message came
-			require.ErrorIs(t, r.left.next(t), tcproom.ErrSlow)
+			require.ErrorIs(t, r.left.Next(t), tcproom.ErrSlow)
 			return
 		}
 		require.EqualValues(t, lines, max(wrote[0].Load(), wrote[1].Load()), "nobody is left to hold it back")
@@ -300,7 +300,7 @@ func TestF66LastWordsBehindAFullWindow(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want.String()+"* goodbye: too slow for us\n", string(got))
 		nc.Close()
-		require.ErrorIs(t, r.left.next(t), tcproom.ErrKicked)
+		require.ErrorIs(t, r.left.Next(t), tcproom.ErrKicked)
 	})
 }
 

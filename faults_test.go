@@ -46,7 +46,7 @@ func newMemRoom(t testing.TB, opts ...tcproom.RoomOption) *memRoom {
 	t.Helper()
 	r := &memRoom{left: newCauses(), refused: newCauses()}
 	r.Room = tcproom.New(append([]tcproom.RoomOption{
-		tcproom.OnLeave(r.left.left), tcproom.OnReject(r.refused.rejected), tcproom.WithNotices(false),
+		tcproom.OnLeave(r.left.Left), tcproom.OnReject(r.refused.Rejected), tcproom.WithNotices(false),
 	}, opts...)...)
 	l, err := r.net.Listen("room:9000")
 	require.NoError(t, err)
@@ -148,11 +148,11 @@ func TestF4SilentConns(t *testing.T) {
 		time.Sleep(time.Second) // for the words of refusal, which nobody reads
 		synctest.Wait()
 		require.Zero(t, r.Stats().Pending)
-		require.Len(t, r.refused.ch, n)
+		require.Len(t, r.refused.C, n)
 		for range n {
-			require.ErrorIs(t, <-r.refused.ch, errHandshakeTimeout)
+			require.ErrorIs(t, <-r.refused.C, errHandshakeTimeout)
 		}
-		require.Empty(t, r.left.ch)
+		require.Empty(t, r.left.C)
 		require.NoError(t, r.Close())
 	})
 }
@@ -174,7 +174,7 @@ func TestF6DrippedTLS(t *testing.T) {
 				time.Sleep(900 * time.Millisecond)
 			}
 		}()
-		require.ErrorIs(t, r.refused.next(t), errHandshakeTimeout)
+		require.ErrorIs(t, r.refused.Next(t), errHandshakeTimeout)
 		require.Equal(t, 10*time.Second, time.Since(start))
 		time.Sleep(time.Second) // the dripping ends
 	})
@@ -216,7 +216,7 @@ func TestF6DripInARoom(t *testing.T) {
 			r.Broadcast(context.Background(), []byte("meanwhile"))
 		}
 		start := time.Now()
-		require.ErrorIs(t, r.left.next(t), errIdleTimeout)
+		require.ErrorIs(t, r.left.Next(t), errIdleTimeout)
 		require.LessOrEqual(t, time.Since(start), time.Second+tcpEnd)
 		heard := 0
 		for range 13 {
@@ -286,11 +286,11 @@ func TestF8Churn(t *testing.T) {
 		churn.Wait()
 		eventually(t, "only readers are left", func() bool { return r.Len() == readers })
 		for range comers * rounds {
-			if err := <-r.left.ch; !errors.Is(err, io.EOF) && !errors.Is(err, errReset) {
+			if err := <-r.left.C; !errors.Is(err, io.EOF) && !errors.Is(err, errReset) {
 				t.Errorf("one who came and went, or a reader, ended with: %v", err)
 			}
 		}
-		require.Empty(t, r.left.ch, "a reader was cut")
+		require.Empty(t, r.left.C, "a reader was cut")
 		broadcast(t, r.Room, []byte("end"))
 		reading.Wait()
 	})
@@ -451,14 +451,14 @@ func TestF19CutAtEveryByte(t *testing.T) {
 						nc := r.connect(t)
 						nc.Out(fault.fault)
 						nc.Write(stream)
-						require.ErrorIs(t, r.left.next(t), fault.cause, "cut at %d", at)
+						require.ErrorIs(t, r.left.Next(t), fault.cause, "cut at %d", at)
 						r.hears(t, w, bodies[:whole]...)
 						nc.Close()
 					}
 				}
 				synctest.Wait()
-				require.Empty(t, r.left.ch)
-				require.Empty(t, r.refused.ch)
+				require.Empty(t, r.left.C)
+				require.Empty(t, r.refused.C)
 			})
 		})
 	}
@@ -516,14 +516,14 @@ func TestF20BehindARefusal(t *testing.T) {
 				io.Copy(io.Discard, nc)
 				nc.Close()
 				if test.joins {
-					require.ErrorIs(t, r.left.next(t), test.cause)
+					require.ErrorIs(t, r.left.Next(t), test.cause)
 				} else {
-					require.ErrorIs(t, r.refused.next(t), test.cause)
+					require.ErrorIs(t, r.refused.Next(t), test.cause)
 				}
 				r.hears(t, w)
 				synctest.Wait()
-				require.Empty(t, r.left.ch)
-				require.Empty(t, r.refused.ch)
+				require.Empty(t, r.left.C)
+				require.Empty(t, r.refused.C)
 			})
 		})
 	}
@@ -659,14 +659,14 @@ func TestF64LimitersOutliveConns(t *testing.T) {
 			nc := r.connect(t)
 			fmt.Fprint(nc, "a\nb\nc\n")
 			nc.CloseWrite()
-			require.ErrorIs(t, r.left.next(t), io.EOF)
+			require.ErrorIs(t, r.left.Next(t), io.EOF)
 		}
 		require.Equal(t, 9*time.Second, time.Since(start)) // 12 frames, 3 of them at once
 		other, err := r.net.DialFrom(t.Context(), "192.0.2.1", "room:9000")
 		require.NoError(t, err)
 		fmt.Fprint(other, "a\nb\nc\n")
 		other.Close()
-		require.ErrorIs(t, r.left.next(t), io.EOF)
+		require.ErrorIs(t, r.left.Next(t), io.EOF)
 		require.Equal(t, 9*time.Second, time.Since(start))
 		require.EqualValues(t, 15, r.Stats().Messages)
 	})

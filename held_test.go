@@ -370,10 +370,10 @@ func TestHeldAndFailures(t *testing.T) {
 						return test.fail()
 					}
 					return body, nil
-				}, tcproom.WithMaxMessage(1<<10), tcproom.OnLeave(left.left))
+				}, tcproom.WithMaxMessage(1<<10), tcproom.OnLeave(left.Left))
 				r.say("one", "two", "bad", "late")
 				require.Equal(t, []string{"one", "two", "-ada"}, r.hears(t, r.bob, 3))
-				cause := left.next(t)
+				cause := left.Next(t)
 				require.ErrorIs(t, cause, test.want)
 				var he *tcproom.HookError
 				require.ErrorAs(t, cause, &he)

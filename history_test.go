@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -235,16 +234,16 @@ func TestHistoryIsShared(t *testing.T) {
 	for range size / len(body) {
 		announce(t, room, "%x", body[:len(body)/2])
 	}
-	before := heapInUse()
+	before := memory()
 	for range newcomers {
 		here, there := net.Pipe()
 		go room.ServeConn(there)
 		t.Cleanup(func() { here.Close() })
 	}
 	waitLen(t, room, newcomers)
-	each := (heapInUse() - before) / newcomers
+	each := (memory() - before) / newcomers
 	t.Logf("%d bytes each, of %d that they are given", each, size)
-	require.Less(t, each, uint64(64<<10))
+	require.Less(t, each, int64(64<<10))
 }
 
 // TestP14History: what is kept and what was encoded of it stays within the
@@ -253,7 +252,7 @@ func TestP14History(t *testing.T) {
 	const size = 1 << 20
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Bytes: size}))
 	defer room.Close()
-	before := heapInUse()
+	before := memory()
 	body := strings.Repeat("x", 1<<10)
 	for range 16 {
 		for range size / len(body) {
@@ -261,18 +260,10 @@ func TestP14History(t *testing.T) {
 		}
 		require.NotEmpty(t, history(t, room))
 	}
-	grown := int64(heapInUse()) - int64(before)
+	grown := memory() - before
 	t.Logf("%d bytes, for a history of %d in one lane", grown, size)
 	require.Less(t, grown, int64(4*size))
 	require.NoError(t, room.Close())
-}
-
-func heapInUse() uint64 {
-	runtime.GC() // twice: what pools keep goes with the second
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc + m.StackInuse
 }
 
 // TestHistoryThatACodecCannotSay: a codec that fails for an event of

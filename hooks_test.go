@@ -149,27 +149,6 @@ func (st *stage) checkPairs(t testing.TB) {
 	require.Equal(t, st.joined.Load(), n, "P8: conns that OnJoin let in, and conns that left")
 }
 
-// chat sends messages from a to b, and checks that b gets all of them.
-func chat(t testing.TB, a, b *tcproom.Conn, what string) {
-	t.Helper()
-	for i := range 20 {
-		send(t, a, fmt.Sprint(what, i))
-	}
-	for i := range 20 {
-		require.Equal(t, fmt.Sprint(what, i), nextOf(t, b, a), "what a bystander said to another")
-	}
-}
-
-// nextOf returns the next message of from that c receives.
-func nextOf(t testing.TB, c, from *tcproom.Conn) string {
-	t.Helper()
-	for {
-		if ev := next(t, c); ev.Kind == tcproom.Message && ev.From.ID == from.ID() {
-			return string(ev.Body)
-		}
-	}
-}
-
 // callEverything calls whatever a hook may call, but for what ends its own member
 // or the room.
 func callEverything(st *stage, of subject) error {
@@ -768,13 +747,13 @@ func TestContextEndsWithMember(t *testing.T) {
 				}
 				return nil
 			}),
-			tcproom.OnLeave(causes.left),
-			tcproom.OnReject(causes.rejected),
+			tcproom.OnLeave(causes.Left),
+			tcproom.OnReject(causes.Rejected),
 		)
 		room := srv.Room
 		check := func(want error) {
 			t.Helper()
-			ctx, cause := <-ctxs, causes.next(t)
+			ctx, cause := <-ctxs, causes.Next(t)
 			require.ErrorIs(t, cause, want)
 			require.ErrorIs(t, ctx.Err(), context.Canceled)
 			require.Equal(t, cause, context.Cause(ctx))
@@ -798,14 +777,6 @@ func TestContextEndsWithMember(t *testing.T) {
 		check(tcproom.ErrUnframeable)
 		require.Zero(t, room.Len())
 	})
-}
-
-// only returns a member.
-func only(room *tcproom.Room) *tcproom.Member {
-	for m := range room.Members() {
-		return m
-	}
-	return nil
 }
 
 // short carries what is shorter than a welcome.
@@ -1052,13 +1023,13 @@ func testRefusing(t *testing.T, test refusing, hook tcproom.RoomOption) {
 	require.Equal(t, test.want, *refused)
 	require.ErrorIs(t, err, test.want.Cause)
 	for range 2 {
-		cause := r.refused.next(t)
+		cause := r.refused.Next(t)
 		if test.want.Text == errHook.Error() {
 			require.ErrorIs(t, cause, errHook)
 		}
 	}
 	require.Zero(t, r.Stats().Joined)
-	require.Empty(t, r.left.ch)
+	require.Empty(t, r.left.C)
 	require.NoError(t, r.Close())
 }
 

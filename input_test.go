@@ -81,7 +81,7 @@ func newBadRoom(t testing.TB, opts ...tcproom.RoomOption) *badRoom {
 	r.Room = tcproom.New(append([]tcproom.RoomOption{
 		tcproom.WithNotices(false), tcproom.WithMaxMessage(1 << 10), tcproom.WithLogger(logger),
 		tcproom.WithFraming(tcproom.Length{Bytes: 8}), tcproom.WithCodec(tcproom.Raw{}),
-		tcproom.OnLeave(r.left.left), tcproom.OnReject(r.gone.rejected),
+		tcproom.OnLeave(r.left.Left), tcproom.OnReject(r.gone.Rejected),
 	}, opts...)...)
 	t.Cleanup(func() { r.Close() })
 	r.a, r.b = join(t, r.Room), join(t, r.Room)
@@ -205,7 +205,7 @@ func TestBadInput(t *testing.T) {
 						require.NoError(t, err, "a FIN and not a RST")
 						nc.Close()
 					}
-					cause := r.left.next(t)
+					cause := r.left.Next(t)
 					if f.cause == errReset && errors.Is(cause, io.ErrUnexpectedEOF) {
 						// The kernel tells once that a connection was reset: the
 						// writer may have been told, and the reader gets EOF.
@@ -224,7 +224,7 @@ func TestBadInput(t *testing.T) {
 				})
 			}
 		}
-		require.Empty(t, r.gone.ch)
+		require.Empty(t, r.gone.C)
 		log := strings.Join(r.log.lines(), "\n")
 		require.NotContains(t, log, "\x1b")
 		require.Contains(t, log, "malformed")
@@ -267,7 +267,7 @@ func TestBadHello(t *testing.T) {
 			said, err := io.ReadAll(nc)
 			require.NoError(t, err)
 			nc.Close()
-			require.ErrorIs(t, r.gone.next(t), tt.cause)
+			require.ErrorIs(t, r.gone.Next(t), tt.cause)
 			if tt.code != "" {
 				require.Contains(t, string(said), `{"type":"refused","code":"`+tt.code+`"`)
 			}
@@ -279,7 +279,7 @@ func TestBadHello(t *testing.T) {
 		s := r.Stats()
 		return s.Refused == uint64(len(tests)) && s.Pending == 0
 	})
-	require.Empty(t, r.left.ch)
+	require.Empty(t, r.left.C)
 }
 
 // TestBadJSON: unknown types are ignored and logged once; a message without a
@@ -312,7 +312,7 @@ func TestBadJSON(t *testing.T) {
 			require.NoError(t, err)
 			nc.Close()
 			require.Contains(t, string(said), `"goodbye"`)
-			require.ErrorIs(t, r.left.next(t), tt.cause)
+			require.ErrorIs(t, r.left.Next(t), tt.cause)
 			r.chat(t, "good")
 			ignored := 0
 			for _, line := range r.log.lines()[before-1:] {
@@ -330,7 +330,7 @@ func TestBadJSON(t *testing.T) {
 func TestSlowHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := newCauses()
-		room := jsonRoom(tcproom.WithHandshakeTimeout(10*time.Second), tcproom.OnReject(gone.rejected))
+		room := jsonRoom(tcproom.WithHandshakeTimeout(10*time.Second), tcproom.OnReject(gone.Rejected))
 		here, there := net.Pipe()
 		done := make(chan error, 1)
 		go func() { done <- room.ServeConn(there) }()
@@ -349,7 +349,7 @@ func TestSlowHello(t *testing.T) {
 		require.Contains(t, string(said), `"handshake-timeout"`)
 		require.ErrorIs(t, <-done, errHandshakeTimeout)
 		require.InDelta(t, 10, time.Since(start).Seconds(), 0.6)
-		require.ErrorIs(t, gone.next(t), errHandshakeTimeout)
+		require.ErrorIs(t, gone.Next(t), errHandshakeTimeout)
 		here.Close()
 		room.Close()
 		wg.Wait()
@@ -372,7 +372,7 @@ func TestBytesBeforeTheJoin(t *testing.T) {
 			}))
 		go io.WriteString(nc, strings.Repeat(strings.Repeat("x", 99)+"\n", 1000))
 		require.ErrorIs(t, <-served, tcproom.ErrFrameTooLarge)
-		require.ErrorIs(t, r.gone.next(t), tcproom.ErrFrameTooLarge)
+		require.ErrorIs(t, r.gone.Next(t), tcproom.ErrFrameTooLarge)
 		require.Equal(t, 40, frames)
 		r.chat(t)
 	})
@@ -403,7 +403,7 @@ func TestFloodOfEmptyFrames(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.ErrorIs(t, r.left.next(t), io.EOF)
+	require.ErrorIs(t, r.left.Next(t), io.EOF)
 	if grown := memory() - before; grown > 16<<20 && !raceEnabled {
 		t.Fatalf("memory grew by %d", grown)
 	}
@@ -427,7 +427,7 @@ func TestResetWhileOthersTalk(t *testing.T) {
 	}
 	eventually(t, "all are gone", func() bool {
 		s := r.Stats()
-		return s.Pending == 0 && s.Members == 2 && len(r.left.ch)+len(r.gone.ch) == len(whole)
+		return s.Pending == 0 && s.Members == 2 && len(r.left.C)+len(r.gone.C) == len(whole)
 	})
 }
 

@@ -129,7 +129,7 @@ func TestE8IncomparableValuesOfARoom(t *testing.T) {
 func TestE8TooManyLanes(t *testing.T) {
 	rejected, left := newCauses(), newCauses()
 	room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}),
-		tcproom.OnReject(rejected.rejected), tcproom.OnLeave(left.left))
+		tcproom.OnReject(rejected.Rejected), tcproom.OnLeave(left.Left))
 	defer room.Close()
 	framing := func(i int) tcproom.Option { return tcproom.WithFraming(tcproom.Delimiter(fmt.Sprint(i))) }
 
@@ -157,7 +157,7 @@ func TestE8TooManyLanes(t *testing.T) {
 	}
 	_, err := room.Join(testContext(t), tcproom.Identity{}, framing(100))
 	require.ErrorIs(t, err, errTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
+	require.ErrorIs(t, rejected.Next(t), errTooManyLanes)
 	require.ErrorIs(t, room.Serve(listen(t, "tcp"), framing(100)), errTooManyLanes)
 	_, done := serveConn(t, room, framing(100))
 	require.ErrorIs(t, ended(t, done), errTooManyLanes)
@@ -197,7 +197,7 @@ func TestE8TooManyLanes(t *testing.T) {
 func TestUnframeableIsRefusedAlways(t *testing.T) {
 	left := newCauses()
 	raw := tcproom.WithCodec(tcproom.Raw{})
-	room := tcproom.New(raw, tcproom.WithFraming(tcproom.Length{}), tcproom.OnLeave(left.left))
+	room := tcproom.New(raw, tcproom.WithFraming(tcproom.Length{}), tcproom.OnLeave(left.Left))
 	lines := listen(t, "tcp")
 	addr := serveTCP(t, room)
 	ctx := testContext(t)
@@ -212,7 +212,7 @@ func TestUnframeableIsRefusedAlways(t *testing.T) {
 	c := dial(t, lines.Addr().String(), raw)
 	waitLen(t, room, 3)
 	require.NoError(t, c.Close())
-	require.ErrorIs(t, left.next(t), io.EOF)
+	require.ErrorIs(t, left.Next(t), io.EOF)
 	waitLen(t, room, 2)
 
 	seq := room.Stats().Seq
@@ -226,7 +226,7 @@ func TestUnframeableIsRefusedAlways(t *testing.T) {
 	send(t, a, "three\nfour")
 	send(t, a, "after")
 	require.Equal(t, "before", nextMessage(t, b))
-	require.ErrorIs(t, left.next(t), tcproom.ErrUnframeable)
+	require.ErrorIs(t, left.Next(t), tcproom.ErrUnframeable)
 	_, err = room.Broadcast(ctx, []byte("last"))
 	require.NoError(t, err)
 	require.Equal(t, "last", nextMessage(t, b))
@@ -238,24 +238,12 @@ func TestUnframeableIsRefusedAlways(t *testing.T) {
 	require.Equal(t, "five\nsix", nextMessage(t, b), "the listener is gone, and its framing with it")
 }
 
-// memberOf returns the i-th member, in join order.
-func memberOf(t testing.TB, room *tcproom.Room, i int) *tcproom.Member {
-	t.Helper()
-	for m := range room.Members() {
-		if i--; i < 0 {
-			return m
-		}
-	}
-	t.Fatal("no such member")
-	return nil
-}
-
 // TestUnframeableInAGuestLane: a framing that only ServeConn or Join named
 // does not bind others: its own member ends where it cannot carry something,
 // and gets nothing that comes after the hole (P6).
 func TestUnframeableInAGuestLane(t *testing.T) {
 	left := newCauses()
-	room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithFraming(tcproom.Length{}), tcproom.OnLeave(left.left))
+	room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithFraming(tcproom.Length{}), tcproom.OnLeave(left.Left))
 	defer room.Close()
 	b := join(t, room)
 	nc, done := serveConn(t, room, tcproom.WithFraming(tcproom.Lines{}))
@@ -269,7 +257,7 @@ func TestUnframeableInAGuestLane(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "one\n", string(got))
 	require.ErrorIs(t, ended(t, done), tcproom.ErrUnframeable)
-	require.ErrorIs(t, left.next(t), tcproom.ErrUnframeable)
+	require.ErrorIs(t, left.Next(t), tcproom.ErrUnframeable)
 	for _, body := range []string{"one", "two\nthree", "four", "five"} {
 		require.Equal(t, body, nextMessage(t, b))
 	}
@@ -351,7 +339,7 @@ func TestOddReaders(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			checkGoroutines(t)
 			left := newCauses()
-			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(1<<10), tcproom.OnLeave(left.left))
+			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.WithMaxMessage(1<<10), tcproom.OnLeave(left.Left))
 			a, b := join(t, room), join(t, room)
 			defer room.Close()
 			o := tt.odd
@@ -366,7 +354,7 @@ func TestOddReaders(t *testing.T) {
 				}
 				nc.CloseWrite()
 			}()
-			require.ErrorIs(t, left.next(t), tt.cause)
+			require.ErrorIs(t, left.Next(t), tt.cause)
 			waitLen(t, room, 2)
 			send(t, a, "hi")
 			for got := ""; got != "hi"; got = nextMessage(t, b) {
@@ -420,7 +408,7 @@ func TestOddWriters(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			left := newCauses()
-			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.OnLeave(left.left))
+			room := tcproom.New(tcproom.WithCodec(tcproom.Raw{}), tcproom.OnLeave(left.Left))
 			defer room.Close()
 			b := join(t, room)
 			o := tt.odd

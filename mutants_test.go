@@ -43,7 +43,7 @@ func TestKickBehindTheEnd(t *testing.T) {
 				for range 20 {
 					left := newCauses()
 					codec := &holdCodec{holds: make(chan struct{}), release: make(chan struct{})}
-					opts := []tcproom.RoomOption{tcproom.WithCodec(codec), tcproom.OnLeave(left.left)}
+					opts := []tcproom.RoomOption{tcproom.WithCodec(codec), tcproom.OnLeave(left.Left)}
 					if sessions {
 						opts = append(opts, tcproom.WithSessions(tcproom.Sessions{}))
 					}
@@ -75,10 +75,10 @@ func TestKickBehindTheEnd(t *testing.T) {
 					if <-kicked != nil {
 						require.False(t, sessions, "a member that is detached can be kicked")
 					}
-					left.next(t)
+					left.Next(t)
 					require.NoError(t, room.Close())
 					waitDone(t, room)
-					require.Empty(t, left.ch, "P8: OnLeave was called twice")
+					require.Empty(t, left.C, "P8: OnLeave was called twice")
 					require.Len(t, room.Stats().Left, 1)
 				}
 			})
@@ -274,7 +274,7 @@ func TestShakenFramesAreTheHooks(t *testing.T) {
 func TestGraceOfTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		srv := sessionServer(t, tcproom.Sessions{Grace: 10 * time.Second}, tcproom.OnLeave(left.left))
+		srv := sessionServer(t, tcproom.Sessions{Grace: 10 * time.Second}, tcproom.OnLeave(left.Left))
 		ada, bob := visits(t, srv, object{"name": "ada"}), visits(t, srv, object{"name": "bob"})
 		w := ada.welcomed("joined")
 		ada.nc.Close()
@@ -283,7 +283,7 @@ func TestGraceOfTheNext(t *testing.T) {
 		start := time.Now()
 		time.Sleep(time.Second)
 		visits(t, srv, resume(w, 0)).welcomed("resumed")
-		left.next(t)
+		left.Next(t)
 		require.Equal(t, 10*time.Second, time.Since(start))
 		require.Equal(t, 1, srv.Room.Len())
 	})
@@ -294,7 +294,7 @@ func TestGraceOfTheNext(t *testing.T) {
 func TestFirstCauseCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := tcproom.New(tcproom.OnLeave(left.left), tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
+		room := tcproom.New(tcproom.OnLeave(left.Left), tcproom.OnMessage(func(m *tcproom.Member, _ []byte) ([]byte, error) {
 			m.Kick("the first")
 			m.Kick("the second")
 			return nil, errHook
@@ -307,7 +307,7 @@ func TestFirstCauseCounts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "* goodbye: the first\n", line)
 		nc.Close()
-		for _, got := range []error{<-served, left.next(t), m.Err(), context.Cause(m.Context())} {
+		for _, got := range []error{<-served, left.Next(t), m.Err(), context.Cause(m.Context())} {
 			require.EqualError(t, got, `tcproom: kicked: "the first"`)
 		}
 		require.Equal(t, map[tcproom.Cause]uint64{tcproom.ErrKicked: 1}, room.Stats().Left)

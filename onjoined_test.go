@@ -130,7 +130,7 @@ func TestOnJoinedHoldsUpOneMember(t *testing.T) {
 func TestOnJoinedTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := tcproom.New(tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000), tcproom.OnLeave(left.left),
+		room := tcproom.New(tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000), tcproom.OnLeave(left.Left),
 			tcproom.OnJoined(func(m *tcproom.Member, _ uint64) {
 				select {
 				case <-m.Context().Done():
@@ -146,7 +146,7 @@ func TestOnJoinedTakesTooLong(t *testing.T) {
 			synctest.Wait()
 		}
 		require.ErrorIs(t, <-served, tcproom.ErrSlow)
-		require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+		require.ErrorIs(t, left.Next(t), tcproom.ErrSlow)
 		require.NoError(t, room.Close())
 	})
 }
@@ -231,7 +231,7 @@ func TestOnJoinedThatEnds(t *testing.T) {
 	} {
 		inBubble(name, t, func(t *testing.T) {
 			left := newCauses()
-			room := tcproom.New(tcproom.OnLeave(left.left),
+			room := tcproom.New(tcproom.OnLeave(left.Left),
 				tcproom.OnReject(func(*tcproom.Newcomer, error) { t.Error("OnReject was called") }),
 				tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { t.Error("OnMessage was called"); return nil, nil }),
 				tcproom.OnJoined(func(m *tcproom.Member, _ uint64) {
@@ -253,7 +253,7 @@ func TestOnJoinedThatEnds(t *testing.T) {
 				require.NoError(t, memberOf(t, room, 1).Kick("no"))
 			}
 			requireEvent(t, a, tcproom.Leave, "guest-2", "")
-			err := left.next(t)
+			err := left.Next(t)
 			require.ErrorIs(t, err, test.want)
 			if he, ok := err.(*tcproom.HookError); ok {
 				require.Equal(t, "OnJoined", he.Hook)
@@ -262,8 +262,8 @@ func TestOnJoinedThatEnds(t *testing.T) {
 			here.Close()
 			require.Equal(t, 1, room.Len())
 			require.NoError(t, room.Close())
-			require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
-			require.Empty(t, left.ch, "P8")
+			require.ErrorIs(t, left.Next(t), tcproom.ErrRoomClosed)
+			require.Empty(t, left.C, "P8")
 			a.Close()
 		})
 	}

@@ -204,7 +204,7 @@ func TestNewWarns(t *testing.T) {
 	for name, opt := range options {
 		for _, codec := range []tcproom.Codec{nil, tcproom.Text{}, tcproom.Raw{}, tcproom.JSON{}, numberless{}} {
 			var lines logLines
-			room := tcproom.New(opt, tcproom.WithCodec(codec), tcproom.WithLogger(lines.logger()))
+			room := tcproom.New(opt, tcproom.WithCodec(codec), tcproom.WithLogger(lines.Logger()))
 			require.NoError(t, room.Close())
 			want := 0
 			for _, c := range cannot[name] {
@@ -212,7 +212,7 @@ func TestNewWarns(t *testing.T) {
 					want = 1
 				}
 			}
-			warned := lines.with("option without effect")
+			warned := lines.With("option without effect")
 			require.Len(t, warned, want, "%s with %T", name, codec)
 			for _, line := range warned {
 				require.Contains(t, line, "level=WARN")
@@ -221,10 +221,10 @@ func TestNewWarns(t *testing.T) {
 		}
 	}
 	var lines logLines
-	room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.WithSlowMembers(tcproom.Block(0)), tcproom.WithHeartbeat(-1),
+	room := tcproom.New(tcproom.WithLogger(lines.Logger()), tcproom.WithSlowMembers(tcproom.Block(0)), tcproom.WithHeartbeat(-1),
 		tcproom.WithHistory(tcproom.History{}), tcproom.WithCodec(tcproom.Raw{}))
 	require.NoError(t, room.Close())
-	require.Empty(t, lines.with("WARN"))
+	require.Empty(t, lines.With("WARN"))
 }
 
 // TestWhoseDeadline: WithHandshakeTimeout at a dialling end is os.ErrDeadlineExceeded,

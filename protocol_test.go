@@ -71,8 +71,8 @@ func TestF21WrongProtocol(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var lines logLines
 					gone := newCauses()
-					room := tcproom.New(tcproom.WithFraming(config.framing), tcproom.WithCodec(config.codec), tcproom.WithLogger(lines.logger()),
-						tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
+					room := tcproom.New(tcproom.WithFraming(config.framing), tcproom.WithCodec(config.codec), tcproom.WithLogger(lines.Logger()),
+						tcproom.WithIdleTimeout(time.Minute), tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected))
 					nc, served := pipe(room)
 					said := make(chan []byte, 1)
 					go func() {
@@ -92,11 +92,11 @@ func TestF21WrongProtocol(t *testing.T) {
 					nc.Close()
 					back := <-said
 					require.LessOrEqual(t, len(back), 256, "%q", back)
-					for line := range strings.Lines(strings.Join(lines.with(""), "")) {
+					for line := range strings.Lines(strings.Join(lines.With(""), "")) {
 						require.True(t, strings.HasPrefix(line, "time="), "%q", line)
 						require.False(t, bytes.ContainsFunc([]byte(line[:len(line)-1]), func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x202e }), "%q", line)
 					}
-					require.LessOrEqual(t, len(strings.Join(lines.with(""), "")), 2048)
+					require.LessOrEqual(t, len(strings.Join(lines.With(""), "")), 2048)
 					require.NoError(t, room.Close())
 				})
 			})

@@ -30,7 +30,7 @@ func TestQuietMembersHaveNoGoroutine(t *testing.T) {
 		t.Skip("here each has a goroutine")
 	}
 	left := newCauses()
-	room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(left.left))
+	room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(left.Left))
 	addr := serveTCP(t, room)
 	before := runtime.NumGoroutine()
 	conns := joinQuiet(t, room, addr, 50)
@@ -46,12 +46,12 @@ func TestQuietMembersHaveNoGoroutine(t *testing.T) {
 	}
 	members := slices.Collect(room.Members())
 	require.NoError(t, members[1].Kick("enough"))
-	require.ErrorIs(t, <-left.ch, tcproom.ErrKicked)
+	require.ErrorIs(t, <-left.C, tcproom.ErrKicked)
 	require.NoError(t, conns[3].Close())
-	require.ErrorIs(t, <-left.ch, io.EOF)
+	require.ErrorIs(t, <-left.C, io.EOF)
 	require.NoError(t, conns[4].SetLinger(0))
 	require.NoError(t, conns[4].Close())
-	require.ErrorIs(t, <-left.ch, errReset)
+	require.ErrorIs(t, <-left.C, errReset)
 	waitLen(t, room, 47)
 }
 
@@ -96,11 +96,11 @@ func (k keeper) Accept() (net.Conn, error) {
 // connections, which the room then notices.
 func TestListenersOwnerClosesAConn(t *testing.T) {
 	left := newCauses()
-	room := tcproom.New(tcproom.OnLeave(left.left))
+	room := tcproom.New(tcproom.OnLeave(left.Left))
 	k := keeper{listen(t, "tcp"), make(chan net.Conn, 1)}
 	addr := serve(t, room, k)
 	joinQuiet(t, room, addr, 1)
 	require.NoError(t, (<-k.kept).Close())
-	require.ErrorIs(t, <-left.ch, net.ErrClosed)
+	require.ErrorIs(t, <-left.C, net.ErrClosed)
 	waitLen(t, room, 0)
 }

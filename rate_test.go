@@ -119,7 +119,7 @@ func TestF16AllFramesCost(t *testing.T) {
 func TestRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := tcproom.New(limited(&bucket{perSecond: 1, burst: 100}), tcproom.OnLeave(left.left))
+		room := tcproom.New(limited(&bucket{perSecond: 1, burst: 100}), tcproom.OnLeave(left.Left))
 		nc, served := pipe(room)
 		fmt.Fprint(nc, "ok\n", strings.Repeat("x", 100), "\n", "after it\n")
 		said, err := io.ReadAll(nc)
@@ -127,7 +127,7 @@ func TestRateLimited(t *testing.T) {
 		require.Equal(t, "* goodbye: rate limit: a frame of 101 bytes, charged as 133: 133 exceeds the burst 100\n", string(said))
 		err = <-served
 		require.ErrorIs(t, err, errRateLimited)
-		require.ErrorIs(t, left.next(t), errRateLimited)
+		require.ErrorIs(t, left.Next(t), errRateLimited)
 		require.EqualValues(t, 1, room.Stats().Messages)
 		require.EqualValues(t, 1, room.Stats().Left[errRateLimited])
 		require.NoError(t, room.Close())
@@ -204,14 +204,14 @@ func TestRateIsContained(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gone := newCauses()
-				room := tcproom.New(tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected))
+				room := tcproom.New(tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected))
 				nc, served := pipe(room, tcproom.WithRate(test.rate))
 				go fmt.Fprint(nc, "hi\n")
 				go io.Copy(io.Discard, nc)
 				var he *tcproom.HookError
 				require.ErrorAs(t, <-served, &he)
 				require.Equal(t, "boo", he.Panic)
-				require.ErrorIs(t, gone.next(t), tcproom.ErrHook)
+				require.ErrorIs(t, gone.Next(t), tcproom.ErrHook)
 				require.Equal(t, test.joined, room.Stats().Joined == 1)
 				nc.Close()
 				require.NoError(t, room.Close())

@@ -175,7 +175,7 @@ func TestBroadcastAndPostErrors(t *testing.T) {
 func TestP4Kick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left))
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.Left))
 		room := srv.Room
 		a, b := srv.Join("a"), srv.Join("b")
 		a.Expect(roomtest.Joined("b"))
@@ -192,7 +192,7 @@ func TestP4Kick(t *testing.T) {
 		require.Equal(t, "spam \x1b[31m", seen[1].End.Text)
 		require.ErrorIs(t, b.AwaitEnd(), tcproom.ErrKicked)
 		require.Equal(t, seen[1], b.Events()[len(b.Events())-1])
-		err := left.next(t)
+		err := left.Next(t)
 		require.ErrorIs(t, err, tcproom.ErrKicked)
 		require.Contains(t, err.Error(), `"spam \x1b[31m"`)
 		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
@@ -360,7 +360,7 @@ func TestMemberContext(t *testing.T) {
 		left := newCauses()
 		early := make(chan context.Context, 1)
 		parent, cancelParent := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
-		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.left),
+		srv := roomtest.NewMemServer(t, tcproom.OnLeave(left.Left),
 			tcproom.OnJoin(func(m *tcproom.Member) error { early <- m.Context(); return nil }),
 			tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
 				return tcproom.Identity{Name: "ada", Context: parent}, nil
@@ -383,7 +383,7 @@ func TestMemberContext(t *testing.T) {
 			require.ErrorIs(t, context.Cause(ctx), tcproom.ErrKicked)
 		}
 		require.Equal(t, m.Err(), context.Cause(ctx))
-		require.ErrorIs(t, left.next(t), tcproom.ErrKicked)
+		require.ErrorIs(t, left.Next(t), tcproom.ErrKicked)
 		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
 
 		require.NoError(t, c.Context().Err())

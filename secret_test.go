@@ -84,7 +84,7 @@ func TestSecretIsRedacted(t *testing.T) {
 func TestSecretTravels(t *testing.T) {
 	var lines logLines
 	got := make(chan tcproom.Hello, 1)
-	room := jsonRoom(tcproom.WithLogger(lines.logger()), tcproom.OnJoin(func(m *tcproom.Member) error {
+	room := jsonRoom(tcproom.WithLogger(lines.Logger()), tcproom.OnJoin(func(m *tcproom.Member) error {
 		got <- m.Hello()
 		return fmt.Errorf("not with %v", m.Hello())
 	}))
@@ -92,5 +92,5 @@ func TestSecretTravels(t *testing.T) {
 	require.ErrorIs(t, err, tcproom.ErrDenied)
 	require.Equal(t, tcproom.Secret("hunter2"), (<-got).Auth)
 	require.NotContains(t, err.Error(), "hunter2")
-	require.Empty(t, lines.with("hunter2"))
+	require.Empty(t, lines.With("hunter2"))
 }

@@ -232,7 +232,7 @@ func TestAcceptErrorsThatStay(t *testing.T) {
 func TestTooManyLanes(t *testing.T) {
 	checkGoroutines(t)
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected)) // the first
+	room := tcproom.New(tcproom.OnReject(rejected.Rejected)) // the first
 	framing := func(i int) tcproom.Option { return tcproom.WithFraming(tcproom.Delimiter(fmt.Sprint("<", i, ">"))) }
 	for i := 2; i <= 16; i++ {
 		dialRaw(t, serveTCP(t, room, framing(i)))
@@ -243,21 +243,21 @@ func TestTooManyLanes(t *testing.T) {
 	nc, served := pipe(room, framing(17))
 	go io.Copy(io.Discard, nc)
 	require.ErrorIs(t, <-served, errTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
+	require.ErrorIs(t, rejected.Next(t), errTooManyLanes)
 	l := listen(t, "tcp")
 	require.ErrorIs(t, room.Serve(l, framing(17)), errTooManyLanes)
 	_, err := l.Accept()
 	require.ErrorIs(t, err, net.ErrClosed)
 	_, err = room.Join(testContext(t), tcproom.Identity{}, framing(17))
 	require.ErrorIs(t, err, errTooManyLanes)
-	require.ErrorIs(t, rejected.next(t), errTooManyLanes)
+	require.ErrorIs(t, rejected.Next(t), errTooManyLanes)
 	join(t, room)
 }
 
 // TestLanesAreFreed: hundreds of pairs, one after the other.
 func TestLanesAreFreed(t *testing.T) {
 	gone := newCauses()
-	room := tcproom.New(tcproom.OnLeave(gone.left))
+	room := tcproom.New(tcproom.OnLeave(gone.Left))
 	for i := range 100 {
 		framing := tcproom.WithFraming(tcproom.Delimiter(fmt.Sprint("<", i, ">")))
 		c := join(t, room, framing)
@@ -265,7 +265,7 @@ func TestLanesAreFreed(t *testing.T) {
 			require.NoError(t, only(room).Kick("next"))
 		}
 		c.Close()
-		gone.next(t) // it has no more use for its lane
+		gone.Next(t) // it has no more use for its lane
 	}
 	require.NoError(t, room.Close())
 }
@@ -287,7 +287,7 @@ func TestMaxPending(t *testing.T) {
 			inside.Add(-1)
 			return tcproom.Identity{}, nil
 		}),
-		tcproom.OnReject(rejected.rejected),
+		tcproom.OnReject(rejected.Rejected),
 	)
 	addr := serveTCP(t, room)
 	var wg sync.WaitGroup
@@ -308,7 +308,7 @@ func TestMaxPending(t *testing.T) {
 	}
 	wg.Wait()
 	for range comers - limit {
-		require.ErrorIs(t, rejected.next(t), errTooManyPending)
+		require.ErrorIs(t, rejected.Next(t), errTooManyPending)
 	}
 	require.Equal(t, limit, room.Stats().Pending)
 	require.EqualValues(t, comers-limit, room.Stats().Refused)
@@ -316,7 +316,7 @@ func TestMaxPending(t *testing.T) {
 	waitLen(t, room, limit)
 	require.Zero(t, room.Stats().Pending)
 	require.LessOrEqual(t, most.Load(), int64(limit))
-	require.Empty(t, rejected.ch)
+	require.Empty(t, rejected.C)
 	c := dial(t, addr) // there is room again
 	waitLen(t, room, limit+1)
 	c.Close()
@@ -518,30 +518,30 @@ func TestF5TLSStallsHoldUpNobody(t *testing.T) {
 func TestTLSCauses(t *testing.T) {
 	server, client := testTLS()
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected))
+	room := tcproom.New(tcproom.OnReject(rejected.Rejected))
 	addr := serveTCP(t, room, tcproom.WithTLS(server))
 
 	nc := dialRaw(t, addr)
 	nc.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrWrongDoor)
+	require.ErrorIs(t, rejected.Next(t), tcproom.ErrWrongDoor)
 
 	nc = dialRaw(t, addr)
 	nc.Write([]byte{22, 3, 1, 2, 0})
 	nc.Close()
-	require.ErrorIs(t, rejected.next(t), io.ErrUnexpectedEOF)
+	require.ErrorIs(t, rejected.Next(t), io.ErrUnexpectedEOF)
 
 	nc = dialRaw(t, addr)
 	nc.Write([]byte{22, 3, 1, 2, 0})
 	nc.SetLinger(0)
 	waitPending(t, room, 1)
 	nc.Close()
-	err := rejected.next(t)
+	err := rejected.Next(t)
 	require.ErrorIs(t, err, errReset)
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 
 	tc := tls.Client(dialRaw(t, addr), &tls.Config{RootCAs: client.RootCAs, ServerName: "elsewhere"})
 	require.Error(t, tc.Handshake())
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrMalformed)
+	require.ErrorIs(t, rejected.Next(t), tcproom.ErrMalformed)
 }
 
 // TestCloseDuringTLS ends rooms at every moment of a handshake.

@@ -269,7 +269,7 @@ func TestP14Detached(t *testing.T) {
 	for i := range 300 { // more than are remembered
 		fmt.Fprintf(&numbered, "{\"type\":\"message\",\"id\":%d,\"body\":\"%0100d\"}\n", i+1, i)
 	}
-	before := heapInUse()
+	before := memory()
 	tokens := make([]string, members)
 	visit := func(i int, hello, say string) {
 		here, there := net.Pipe()
@@ -297,14 +297,14 @@ func TestP14Detached(t *testing.T) {
 		visit(i, `{"type":"hello"}`, numbered.String())
 	}
 	require.Equal(t, members, room.Stats().Detached)
-	grown := int64(heapInUse()) - int64(before)
+	grown := memory() - before
 	t.Logf("%d bytes, %d a member beside the window", grown, (grown-size)/members)
 	require.Less(t, grown, int64(2*size+members*(256*16+4<<10)))
 	for i := range members {
 		visit(i, tokens[i], "")
 	}
 	require.EqualValues(t, members, room.Stats().Resumed)
-	grown = int64(heapInUse()) - int64(before)
+	grown = memory() - before
 	t.Logf("%d bytes after they came back", grown)
 	require.Less(t, grown, int64(4*size+members*(256*16+4<<10)))
 }

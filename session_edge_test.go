@@ -139,7 +139,7 @@ func TestAckIsOfItsMessage(t *testing.T) {
 // own member, and the member that was kicked leaves all the same.
 func TestKickOfOneDetachedWhereACodecPanics(t *testing.T) {
 	causes := newCauses()
-	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(causes.left))
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(causes.Left))
 	addr := serveTCP(t, room)
 	ada := dialRaw(t, addr)
 	fmt.Fprintln(ada, `{"type":"hello"}`)
@@ -154,7 +154,7 @@ func TestKickOfOneDetachedWhereACodecPanics(t *testing.T) {
 		}
 	}
 	require.NoError(t, c.Kick("rude"))
-	for !errors.Is(causes.next(t), tcproom.ErrKicked) { // the other's is that its codec has failed
+	for !errors.Is(causes.Next(t), tcproom.ErrKicked) { // the other's is that its codec has failed
 	}
 	_, ok := room.Member(c.ID())
 	require.False(t, ok)
@@ -211,13 +211,13 @@ func TestWhoBreaksARuleIsNotKept(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			causes := newCauses()
-			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tt.opt, tcproom.OnLeave(causes.left))
+			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tt.opt, tcproom.OnLeave(causes.Left))
 			ada := visits(t, srv, nil)
 			ada.welcomed("joined")
 			ada.say(object{"type": "message", "body": "hi"})
 			eventually(t, "gone", func() bool { return srv.Room.Len() == 0 || srv.Room.Stats().Detached > 0 })
 			require.Zero(t, srv.Room.Stats().Detached)
-			require.ErrorIs(t, causes.next(t), tt.want)
+			require.ErrorIs(t, causes.Next(t), tt.want)
 		})
 	}
 }
@@ -386,7 +386,7 @@ func TestCloseInAHookThatWasTakenOver(t *testing.T) {
 func TestAddressLimitAndResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := newCauses()
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithMaxPerAddress(2), tcproom.OnReject(causes.rejected))
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithMaxPerAddress(2), tcproom.OnReject(causes.Rejected))
 		a := visits(t, srv, nil)
 		wa := a.welcomed("joined")
 		b := visits(t, srv, nil)
@@ -394,7 +394,7 @@ func TestAddressLimitAndResume(t *testing.T) {
 		require.Equal(t, "2 join guest-2", a.short())
 		require.Contains(t, visits(t, srv, nil).short(), "too-many-from-address")
 		time.Sleep(10 * time.Second)
-		require.ErrorIs(t, causes.next(t), errTooManyFromAddress)
+		require.ErrorIs(t, causes.Next(t), errTooManyFromAddress)
 		for range 5 {
 			a.nc.Close()
 			synctest.Wait()
@@ -446,15 +446,15 @@ func visitsSilently(t *testing.T, srv *roomtest.Server) {
 func TestEndOfGraceIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithLogger(lines.logger()))
+		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithLogger(lines.Logger()))
 		ada := visits(t, srv, object{"name": "ada"})
 		ada.welcomed("joined")
 		ada.nc.(*roomtest.Conn).Reset()
 		synctest.Wait()
-		require.Len(t, lines.with("member lost its connection"), 1)
-		require.Empty(t, lines.with("member left"))
+		require.Len(t, lines.With("member lost its connection"), 1)
+		require.Empty(t, lines.With("member left"))
 		time.Sleep(time.Minute)
-		left := lines.with("member left")
+		left := lines.With("member left")
 		require.Len(t, left, 1)
 		require.Contains(t, left[0], "name=ada cause=\"tcproom: connection broke")
 	})
@@ -465,7 +465,7 @@ func TestEndOfGraceIsLogged(t *testing.T) {
 func TestKickOfOneDetached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := newCauses()
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(causes.left))
+		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.OnLeave(causes.Left))
 		bob := visits(t, srv, object{"name": "bob"})
 		bob.welcomed("joined")
 		ada := visits(t, srv, object{"name": "ada"})
@@ -490,7 +490,7 @@ func TestKickOfOneDetached(t *testing.T) {
 
 		require.NoError(t, m.Kick("rude"))
 		require.Equal(t, "3 leave ada", bob.short())
-		require.ErrorIs(t, causes.next(t), tcproom.ErrKicked)
+		require.ErrorIs(t, causes.Next(t), tcproom.ErrKicked)
 		require.ErrorIs(t, m.Err(), tcproom.ErrKicked)
 		require.Equal(t, m.Err(), context.Cause(ctx))
 		require.ErrorIs(t, m.Kick("rude"), tcproom.ErrNotMember)

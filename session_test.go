@@ -104,10 +104,6 @@ func sessionServer(t testing.TB, s tcproom.Sessions, opts ...tcproom.RoomOption)
 	return roomtest.NewMemServer(t, opts...)
 }
 
-func inBubble(name string, t *testing.T, fn func(t *testing.T)) {
-	t.Run(name, func(t *testing.T) { synctest.Test(t, fn) })
-}
-
 func TestP16Resume(t *testing.T) {
 	inBubble("what was missed comes once, in order, and then what is live", t, resumeInOrder)
 	inBubble("before anything was seen, after an hour of quiet, twice in a row", t, resumeAgainAndAgain)

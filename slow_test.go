@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,15 +28,6 @@ func dialSmall(t testing.TB, addr, hello string) *net.TCPConn {
 	_, err := io.WriteString(nc, hello)
 	require.NoError(t, err)
 	return nc
-}
-
-func kib(i int) []byte { return fmt.Appendf(nil, "%08d%s", i, strings.Repeat(".", 1<<10-8)) }
-
-func broadcast(t testing.TB, room *tcproom.Room, body []byte) uint64 {
-	t.Helper()
-	seq, err := room.Broadcast(testContext(t), body)
-	require.NoError(t, err)
-	return seq
 }
 
 // flood has the room say n bodies of 1 KiB while w reads them, and checks that
@@ -83,13 +72,13 @@ func TestSlowIsDisconnected(t *testing.T) {
 			t.Run(fmt.Sprintf("%T %v", codec, policy), func(t *testing.T) {
 				checkGoroutines(t)
 				left := newCauses()
-				room := slowRoom(tcproom.WithSlowMembers(policy), tcproom.WithCodec(codec), tcproom.OnLeave(left.left), tcproom.WithNotices(false))
+				room := slowRoom(tcproom.WithSlowMembers(policy), tcproom.WithCodec(codec), tcproom.OnLeave(left.Left), tcproom.WithNotices(false))
 				addr := serveTCP(t, room)
 				w := dial(t, addr, tcproom.WithCodec(codec))
 				nc := dialSmall(t, addr, "")
 				waitLen(t, room, 2)
 				flood(t, room, w, 0, 1000)
-				require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+				require.ErrorIs(t, left.Next(t), tcproom.ErrSlow)
 				waitLen(t, room, 1)
 				require.EqualValues(t, map[tcproom.Cause]uint64{tcproom.ErrSlow: 1}, room.Stats().Left)
 				_, err := io.Copy(io.Discard, nc)
@@ -232,7 +221,7 @@ func TestBlockHoldsMessages(t *testing.T) {
 func TestBlockCutsAfterItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block(3*time.Second)), tcproom.OnLeave(left.left), tcproom.WithNotices(false))
+		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block(3*time.Second)), tcproom.OnLeave(left.Left), tcproom.WithNotices(false))
 		stalled, w := join(t, room), join(t, room)
 		speaker := join(t, room)
 		var got atomic.Int64
@@ -261,7 +250,7 @@ func TestBlockCutsAfterItsTime(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 3, room.Len())
 		require.Equal(t, held, got.Load())
-		require.ErrorIs(t, left.next(t), tcproom.ErrSlow)
+		require.ErrorIs(t, left.Next(t), tcproom.ErrSlow)
 		require.InDelta(t, 3, time.Since(start).Seconds(), 0.1)
 		synctest.Wait()
 		require.Equal(t, 2, room.Len())
@@ -281,7 +270,7 @@ func TestBlockMutual(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		left := newCauses()
-		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block(time.Minute)), tcproom.WithWriteTimeout(time.Hour), tcproom.OnLeave(left.left))
+		room := slowRoom(tcproom.WithSlowMembers(tcproom.Block(time.Minute)), tcproom.WithWriteTimeout(time.Hour), tcproom.OnLeave(left.Left))
 		w := join(t, room)
 		go func() {
 			for range w.Events(context.Background()) {
@@ -301,11 +290,11 @@ func TestBlockMutual(t *testing.T) {
 				}
 			}()
 		}
-		require.ErrorIs(t, left.next2(), tcproom.ErrSlow)
+		require.ErrorIs(t, <-left.C, tcproom.ErrSlow)
 		require.InDelta(t, time.Minute, time.Since(start), float64(time.Second))
 		a.Close()
 		b.Close()
-		left.next2()
+		<-left.C
 		synctest.Wait()
 		require.Equal(t, 1, room.Len())
 		require.NoError(t, w.Err())
@@ -383,14 +372,6 @@ func TestP14StalledReaders(t *testing.T) {
 	require.Equal(t, n+1, room.Len())
 }
 
-func memory() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse + m.StackInuse)
-}
-
 // TestE1FastSender: whoever's own connection takes what comes is not cut,
 // however fast one sends and however small the backlog is. A burst fits the
 // kernel's buffers, or the backlog where the transport has none, so that
@@ -418,7 +399,7 @@ func TestE1FastSender(t *testing.T) {
 				tt.burst, total = 4, 4<<20
 			}
 			left := newCauses()
-			room := tcproom.New(raw, tcproom.WithBacklog(tt.backlog), tcproom.WithMaxMessage(size), tcproom.OnLeave(left.left))
+			room := tcproom.New(raw, tcproom.WithBacklog(tt.backlog), tcproom.WithMaxMessage(size), tcproom.OnLeave(left.Left))
 			addr := serveTCP(t, room)
 			readers := []*tcproom.Conn{dial(t, addr, raw), dial(t, addr, raw), dial(t, addr, raw)}
 			if tt.others {
@@ -450,7 +431,7 @@ func TestE1FastSender(t *testing.T) {
 				wg.Wait()
 				require.False(t, t.Failed())
 			}
-			require.Empty(t, left.ch)
+			require.Empty(t, left.C)
 			require.Equal(t, len(readers)+1, room.Len())
 		})
 	}

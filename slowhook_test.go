@@ -69,7 +69,7 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 							time.Sleep(takes)
 						}
 					})
-					room := tcproom.New(append(opts, tcproom.WithLogger(lines.logger()), tcproom.WithCodec(tcproom.JSON{}),
+					room := tcproom.New(append(opts, tcproom.WithLogger(lines.Logger()), tcproom.WithCodec(tcproom.JSON{}),
 						tcproom.WithHandshakeTimeout(7*time.Second))...)
 					nc, served := pipeFrom(room, "192.0.2.1:1")
 					go io.Copy(io.Discard, nc)
@@ -91,7 +91,7 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 						nc.Close()
 					}()
 					<-running
-					named := func() int { return len(lines.with("still running")) }
+					named := func() int { return len(lines.With("still running")) }
 					switch {
 					case test.after == 0, takes < test.after:
 						<-served
@@ -104,8 +104,8 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 						synctest.Wait()
 						require.Equal(t, 1, named())
 						hook, _, _ := strings.Cut(test.hook, " ")
-						require.Contains(t, lines.with("still running")[0], "level=WARN")
-						require.Contains(t, lines.with("still running")[0], " hook="+hook+" addr=192.0.2.1:")
+						require.Contains(t, lines.With("still running")[0], "level=WARN")
+						require.Contains(t, lines.With("still running")[0], " hook="+hook+" addr=192.0.2.1:")
 						<-served
 						time.Sleep(time.Hour)
 						require.Equal(t, 1, named())
@@ -123,7 +123,7 @@ func TestF36SlowOnEventIsNamed(t *testing.T) {
 		var lines logLines
 		here, there := net.Pipe()
 		heard := make(chan string, 10)
-		c := tcproom.NewConn(here, tcproom.WithLogger(lines.logger()), tcproom.OnEvent(func(ev tcproom.Event) {
+		c := tcproom.NewConn(here, tcproom.WithLogger(lines.Logger()), tcproom.OnEvent(func(ev tcproom.Event) {
 			if string(ev.Body) == "slow" {
 				time.Sleep(2 * time.Second)
 			}
@@ -133,11 +133,11 @@ func TestF36SlowOnEventIsNamed(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Len(t, heard, 3)
-		require.Len(t, lines.with("hook=OnEvent"), 1)
+		require.Len(t, lines.With("hook=OnEvent"), 1)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Len(t, heard, 5)
-		require.Len(t, lines.with("hook=OnEvent"), 1)
+		require.Len(t, lines.With("hook=OnEvent"), 1)
 		there.Close()
 		c.Close()
 	})
@@ -148,7 +148,7 @@ func TestF36SlowOnEventIsNamed(t *testing.T) {
 func TestQuickHooksAreNotNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logLines
-		room := tcproom.New(tcproom.WithLogger(lines.logger()), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+		room := tcproom.New(tcproom.WithLogger(lines.Logger()), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 			d, err := time.ParseDuration(string(body))
 			time.Sleep(d)
 			return nil, err
@@ -159,7 +159,7 @@ func TestQuickHooksAreNotNamed(t *testing.T) {
 			nc.Close()
 		}()
 		<-served
-		require.Len(t, lines.with("still running"), 2)
+		require.Len(t, lines.With("still running"), 2)
 		require.NoError(t, room.Close())
 	})
 }

@@ -22,15 +22,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pipe has room serve one end of an in-memory pair, and returns the other and
-// what ServeConn will return.
-func pipe(room *tcproom.Room, opts ...tcproom.ConnOption) (net.Conn, <-chan error) {
-	here, there := net.Pipe()
-	served := make(chan error, 1)
-	go func() { served <- room.ServeConn(there, opts...) }()
-	return here, served
-}
-
 // TestHandshakeTimeout: exactly when the deadline has come, whoever drips bytes.
 func TestHandshakeTimeout(t *testing.T) {
 	for _, test := range []struct {
@@ -43,7 +34,7 @@ func TestHandshakeTimeout(t *testing.T) {
 				causes := newCauses()
 				opts := []tcproom.RoomOption{
 					tcproom.WithHandshakeTimeout(7 * time.Second),
-					tcproom.OnReject(causes.rejected),
+					tcproom.OnReject(causes.Rejected),
 					tcproom.OnJoin(func(*tcproom.Member) error { t.Error("OnJoin was called"); return nil }),
 					tcproom.OnLeave(func(*tcproom.Member, error) { t.Error("OnLeave was called") }),
 				}
@@ -75,7 +66,7 @@ func TestHandshakeTimeout(t *testing.T) {
 				require.Contains(t, line, "handshake timeout")
 				require.Equal(t, 7*time.Second, time.Since(start))
 				require.ErrorIs(t, <-served, errHandshakeTimeout)
-				require.ErrorIs(t, causes.next(t), errHandshakeTimeout)
+				require.ErrorIs(t, causes.Next(t), errHandshakeTimeout)
 				nc.Close()
 				require.NoError(t, room.Close())
 			})
@@ -236,7 +227,7 @@ func TestBroadcastHeldBackIsBounded(t *testing.T) {
 func TestP10StalledAreCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := newCauses()
-		room := tcproom.New(tcproom.OnLeave(left.left))
+		room := tcproom.New(tcproom.OnLeave(left.Left))
 		_, served := pipe(room)
 		synctest.Wait() // it is guest-1
 		reader, _ := pipe(room)
@@ -264,7 +255,7 @@ func TestP10StalledAreCut(t *testing.T) {
 		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
 		require.Contains(t, <-heard, "*: x\n* goodbye: room closed\n")
 		for range 2 {
-			require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
+			require.ErrorIs(t, left.Next(t), tcproom.ErrRoomClosed)
 		}
 	})
 }
@@ -453,7 +444,7 @@ func TestP10LastWords(t *testing.T) {
 			room := tcproom.New(
 				tcproom.WithSocketBuffers(64<<10, 64<<10),
 				tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { return nil, nil }),
-				tcproom.OnLeave(left.left),
+				tcproom.OnLeave(left.Left),
 			)
 			var opts []tcproom.ConnOption
 			if secure {
@@ -519,7 +510,7 @@ func TestP10LastWords(t *testing.T) {
 			}
 			require.NoError(t, err)
 			for range members {
-				require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
+				require.ErrorIs(t, left.Next(t), tcproom.ErrRoomClosed)
 			}
 		})
 	}
@@ -555,7 +546,7 @@ func TestStoppingTellsNoLeaves(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			checkGoroutines(t)
 			left := newCauses()
-			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.OnLeave(left.left))
+			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.OnLeave(left.Left))
 			addr := serveTCP(t, room)
 			var conns []*tcproom.Conn
 			for i := range 20 {
@@ -593,9 +584,9 @@ func TestStoppingTellsNoLeaves(t *testing.T) {
 				require.EqualValues(t, len(conns), goodbyes.Load())
 			}
 			for range conns {
-				require.ErrorIs(t, left.next(t), tcproom.ErrRoomClosed)
+				require.ErrorIs(t, left.Next(t), tcproom.ErrRoomClosed)
 			}
-			require.Empty(t, left.ch)
+			require.Empty(t, left.C)
 		})
 	}
 }
@@ -849,7 +840,7 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 			causes, stopped := newCauses(), make(chan error, 1)
 			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}),
 				tcproom.OnLeave(func(c *tcproom.Member, cause error) {
-					if causes.left(c, cause); how == "the stop in OnLeave" {
+					if causes.Left(c, cause); how == "the stop in OnLeave" {
 						stopped <- c.Room().Close()
 					}
 				}))
@@ -865,7 +856,7 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 			require.Equal(t, 1, room.Stats().Detached)
 			if how != "the stop" {
 				require.NoError(t, c.Kick("rude"))
-				require.ErrorIs(t, causes.next(t), tcproom.ErrKicked)
+				require.ErrorIs(t, causes.Next(t), tcproom.ErrKicked)
 			}
 			if how != "the stop in OnLeave" {
 				stopped <- room.Close()
@@ -995,16 +986,6 @@ func TestStuckListenerIsNamed(t *testing.T) {
 		<-room.Done()
 		require.NoError(t, room.Close())
 	})
-}
-
-// descriptors counts those that the process has open.
-func descriptors(t testing.TB) int {
-	t.Helper()
-	d, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip("descriptors cannot be counted here:", err)
-	}
-	return len(d)
 }
 
 // TestNothingIsLeft: goroutines and descriptors are back to where they were

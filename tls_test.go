@@ -25,7 +25,7 @@ func certNames(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error)
 func TestF61ClientCertificates(t *testing.T) {
 	ca, other := newAuthority(), newAuthority()
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected), tcproom.WithHandshake(certNames), tcproom.WithTLS(&tls.Config{
+	room := tcproom.New(tcproom.OnReject(rejected.Rejected), tcproom.WithHandshake(certNames), tcproom.WithTLS(&tls.Config{
 		Certificates: []tls.Certificate{ca.issue("localhost")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool,
 	}))
 	addr := serveTCP(t, room)
@@ -50,7 +50,7 @@ func TestF61ClientCertificates(t *testing.T) {
 				return
 			}
 			io.Copy(io.Discard, nc)
-			err := rejected.next(t)
+			err := rejected.Next(t)
 			if test.certs != nil && test.certs[0].Leaf == nil && strings.Contains(test.name, "name") {
 				require.ErrorIs(t, err, tcproom.ErrNameInvalid)
 				return
@@ -64,12 +64,12 @@ func TestF61ClientCertificates(t *testing.T) {
 func TestF61DefaultsStay(t *testing.T) {
 	server, client := testTLS()
 	rejected := newCauses()
-	room := tcproom.New(tcproom.OnReject(rejected.rejected), tcproom.WithTLS(server))
+	room := tcproom.New(tcproom.OnReject(rejected.Rejected), tcproom.WithTLS(server))
 	addr := serveTCP(t, room)
 	old := client.Clone()
 	old.ServerName, old.MinVersion, old.MaxVersion = "localhost", tls.VersionTLS10, tls.VersionTLS11
 	require.ErrorContains(t, tls.Client(dialRaw(t, addr), old).Handshake(), "protocol version")
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrMalformed)
+	require.ErrorIs(t, rejected.Next(t), tcproom.ErrMalformed)
 	require.Zero(t, server.MinVersion, "the config is the user's")
 	_, err := tcproom.Dial(testContext(t), addr, tcproom.WithTLS(&tls.Config{RootCAs: client.RootCAs, ServerName: "elsewhere"}))
 	require.ErrorContains(t, err, "certificate")
@@ -184,7 +184,7 @@ func TestTLSEndsCleanly(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			gone := newCauses()
-			room := tcproom.New(append(test.opts, tcproom.OnLeave(gone.left), tcproom.OnReject(gone.rejected), tcproom.WithTLS(server))...)
+			room := tcproom.New(append(test.opts, tcproom.OnLeave(gone.Left), tcproom.OnReject(gone.Rejected), tcproom.WithTLS(server))...)
 			raw := &recordsTLS{Conn: dialRaw(t, serveTCP(t, room))}
 			nc := tls.Client(raw, cfg)
 			require.NoError(t, nc.Handshake())
@@ -202,7 +202,7 @@ func TestTLSEndsCleanly(t *testing.T) {
 			require.EqualValues(t, alert, raw.last, "the close_notify")
 			require.Empty(t, raw.rest)
 			nc.Close()
-			if err := gone.next(t); test.end == nil {
+			if err := gone.Next(t); test.end == nil {
 				require.ErrorContains(t, err, "no")
 			} else if test.want == nil {
 				require.ErrorIs(t, err, io.EOF)
