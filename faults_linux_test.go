@@ -33,7 +33,7 @@ func TestF1OutOfDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	log := new(logged)
+	log := new(logLines)
 	cmd.Stderr = log
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill() })
@@ -54,8 +54,8 @@ func TestF1OutOfDescriptors(t *testing.T) {
 		crowd = append(crowd, dialRaw(t, addr))
 	}
 	failures := func() (n int) {
-		for _, line := range log.lines() {
-			if strings.Contains(line, "accept failed") && strings.Contains(line, "too many open files") {
+		for _, line := range log.With("accept failed") {
+			if strings.Contains(line, "too many open files") {
 				n++
 			}
 		}

@@ -194,7 +194,7 @@ func TestF41AllAreSlowAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := newCauses()
 		var room *tcproom.Room
-		room = slowRoom(tcproom.WithNotices(true), tcproom.OnLeave(func(c *tcproom.Member, cause error) {
+		room = tcproom.New(tcproom.WithMaxMessage(4<<10), tcproom.WithBacklog(64<<10), tcproom.OnLeave(func(c *tcproom.Member, cause error) {
 			room.Broadcast(context.Background(), kib(0))
 			for m := range room.Members() {
 				m.Kick("by another's leave")

@@ -637,37 +637,3 @@ func TestF33RestartOnOnePort(t *testing.T) {
 	}
 	require.NoError(t, l.Close())
 }
-
-// TestF64LimitersOutliveConns: with a limiter for each address, who comes back
-// has not got more than who stayed.
-func TestF64LimitersOutliveConns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const frame = 2 + frameCharge
-		var mu sync.Mutex
-		buckets := map[string]*bucket{}
-		r := newMemRoom(t, tcproom.WithRate(func(c *tcproom.Member) tcproom.Limiter {
-			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
-			mu.Lock()
-			defer mu.Unlock()
-			if buckets[host] == nil {
-				buckets[host] = &bucket{perSecond: frame, burst: 3 * frame}
-			}
-			return buckets[host]
-		}))
-		start := time.Now()
-		for range 4 {
-			nc := r.connect(t)
-			fmt.Fprint(nc, "a\nb\nc\n")
-			nc.CloseWrite()
-			require.ErrorIs(t, r.left.Next(t), io.EOF)
-		}
-		require.Equal(t, 9*time.Second, time.Since(start)) // 12 frames, 3 of them at once
-		other, err := r.net.DialFrom(t.Context(), "192.0.2.1", "room:9000")
-		require.NoError(t, err)
-		fmt.Fprint(other, "a\nb\nc\n")
-		other.Close()
-		require.ErrorIs(t, r.left.Next(t), io.EOF)
-		require.Equal(t, 9*time.Second, time.Since(start))
-		require.EqualValues(t, 15, r.Stats().Messages)
-	})
-}

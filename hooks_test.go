@@ -1010,27 +1010,31 @@ func TestHooksRefuse(t *testing.T) {
 }
 
 func testRefusing(t *testing.T, test refusing, hook tcproom.RoomOption) {
-	r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(5*time.Second), hook)
-	nc := r.connect(t)
+	left, rejected := newCauses(), newCauses()
+	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(5*time.Second), hook,
+		tcproom.OnLeave(left.Left), tcproom.OnReject(rejected.Rejected))
+	nc, err := srv.Net.Dial(t.Context(), "tcp", srv.Addr)
+	require.NoError(t, err)
+	defer nc.Close()
 	fmt.Fprintln(nc, `{"type":"hello"}`)
 	said, err := io.ReadAll(nc)
 	require.NoError(t, err)
 	require.Equal(t, `{"type":"refused",`+test.wire+"}\n", string(said))
 
-	_, err = tcproom.Dial(t.Context(), "room:9000", tcproom.WithDialer(r.net.Dial), tcproom.WithCodec(tcproom.JSON{}))
+	_, err = srv.TryDial()
 	var refused *tcproom.RefusedError
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, test.want, *refused)
 	require.ErrorIs(t, err, test.want.Cause)
 	for range 2 {
-		cause := r.refused.Next(t)
+		cause := rejected.Next(t)
 		if test.want.Text == errHook.Error() {
 			require.ErrorIs(t, cause, errHook)
 		}
 	}
-	require.Zero(t, r.Stats().Joined)
-	require.Empty(t, r.left.C)
-	require.NoError(t, r.Close())
+	require.Zero(t, srv.Room.Stats().Joined)
+	require.Empty(t, left.C)
+	require.NoError(t, srv.Room.Close())
 }
 
 // TestHooksRefuseWithSessions: the room's time to wait goes with causes of the room's,
@@ -1046,9 +1050,9 @@ func TestHooksRefuseWithSessions(t *testing.T) {
 		{&ownWords[3], 0},
 	} {
 		inBubble(test.err.Error(), t, func(t *testing.T) {
-			r := newMemRoom(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{RetryAfter: 3 * time.Second}),
+			srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{RetryAfter: 3 * time.Second}),
 				tcproom.OnJoin(func(*tcproom.Member) error { return test.err }))
-			_, err := tcproom.Dial(t.Context(), "room:9000", tcproom.WithDialer(r.net.Dial), tcproom.WithCodec(tcproom.JSON{}))
+			_, err := srv.TryDial()
 			var refused *tcproom.RefusedError
 			require.ErrorAs(t, err, &refused)
 			require.Equal(t, test.want, refused.RetryAfter)

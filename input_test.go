@@ -10,7 +10,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,24 +17,6 @@ import (
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
 )
-
-// logged is a log that a test reads.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logged) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.SplitAfter(l.b.String(), "\n") // the last is empty
-}
 
 // messages is a slog handler that keeps what is no attribute, and every error
 // attribute's text: nothing of a peer may stand there as it came.
@@ -55,8 +36,8 @@ func (m messages) Handle(ctx context.Context, r slog.Record) error {
 	return m.Handler.Handle(ctx, r)
 }
 
-func newLog(t testing.TB) (*logged, *slog.Logger) {
-	l := new(logged)
+func newLog(t testing.TB) (*logLines, *slog.Logger) {
+	l := new(logLines)
 	return l, slog.New(messages{slog.NewTextHandler(l, nil), func(s string) {
 		if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) {
 			t.Errorf("a control character in %q", s)
@@ -68,7 +49,7 @@ func newLog(t testing.TB) (*logged, *slog.Logger) {
 // they should not.
 type badRoom struct {
 	*tcproom.Room
-	log        *logged
+	log        *logLines
 	left, gone *causes
 	a, b       *tcproom.Conn
 	n          int
@@ -225,7 +206,7 @@ func TestBadInput(t *testing.T) {
 			}
 		}
 		require.Empty(t, r.gone.C)
-		log := strings.Join(r.log.lines(), "\n")
+		log := strings.Join(r.log.With(""), "")
 		require.NotContains(t, log, "\x1b")
 		require.Contains(t, log, "malformed")
 	}
@@ -302,7 +283,7 @@ func TestBadJSON(t *testing.T) {
 			_, err := io.WriteString(nc, `{"type":"hello"}`+"\n")
 			require.NoError(t, err)
 			waitLen(t, r.Room, 3)
-			before := len(r.log.lines())
+			before := len(r.log.With(""))
 			for i := range 100 {
 				fmt.Fprintf(nc, `{"type":"unknown\u001b %d"}`+"\n", i)
 			}
@@ -315,7 +296,7 @@ func TestBadJSON(t *testing.T) {
 			require.ErrorIs(t, r.left.Next(t), tt.cause)
 			r.chat(t, "good")
 			ignored := 0
-			for _, line := range r.log.lines()[before-1:] {
+			for _, line := range r.log.With("")[before:] {
 				if strings.Contains(line, "ignored") {
 					ignored++
 					require.Contains(t, line, "unknown")
@@ -330,7 +311,7 @@ func TestBadJSON(t *testing.T) {
 func TestSlowHello(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone := newCauses()
-		room := jsonRoom(tcproom.WithHandshakeTimeout(10*time.Second), tcproom.OnReject(gone.Rejected))
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHandshakeTimeout(10*time.Second), tcproom.OnReject(gone.Rejected))
 		here, there := net.Pipe()
 		done := make(chan error, 1)
 		go func() { done <- room.ServeConn(there) }()
@@ -429,58 +410,4 @@ func TestResetWhileOthersTalk(t *testing.T) {
 		s := r.Stats()
 		return s.Pending == 0 && s.Members == 2 && len(r.left.C)+len(r.gone.C) == len(whole)
 	})
-}
-
-// TestPortInUse: an error that says so, and no panic.
-func TestPortInUse(t *testing.T) {
-	l := listen(t, "tcp")
-	defer l.Close()
-	room := tcproom.New()
-	require.ErrorContains(t, room.ListenAndServe(l.Addr().String()), "in use")
-	require.NoError(t, room.Close())
-	require.NoError(t, room.Close())
-	waitDone(t, room)
-}
-
-// TestManyMessagesOfOneRead: what a read holds is dealt with in pieces, so that
-// tiny messages cost no more than their bytes (P14); the pieces are not small.
-func TestManyMessagesOfOneRead(t *testing.T) {
-	for _, hook := range []bool{false, true} {
-		t.Run(fmt.Sprint("hook=", hook), func(t *testing.T) {
-			const n, most = 10000, 256
-			var parsed, said, ahead, pieces atomic.Int64
-			count := func() { // that one more is said
-				if d := parsed.Load() - said.Add(1) + 1; d > ahead.Load() {
-					ahead.Store(d)
-				}
-			}
-			codec := &odd{
-				parseRequest: func(frame []byte, req *tcproom.Request) error {
-					if parsed.Add(1) == said.Load()+1 {
-						pieces.Add(1)
-					}
-					return tcproom.Raw{}.ParseRequest(frame, req)
-				},
-				appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
-					if ev.Kind == tcproom.Message && !hook {
-						count()
-					}
-					return tcproom.Raw{}.AppendEvent(dst, ev)
-				},
-			}
-			opts := []tcproom.RoomOption{tcproom.WithCodec(codec)}
-			if hook {
-				opts = append(opts, tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { count(); return nil, nil }))
-			}
-			room := tcproom.New(opts...)
-			nc := dialRaw(t, serveTCP(t, room))
-			waitLen(t, room, 1)
-			_, err := nc.Write(bytes.Repeat([]byte("\n"), n))
-			require.NoError(t, err)
-			eventually(t, "all are said", func() bool { return said.Load() == n })
-			require.LessOrEqual(t, ahead.Load(), int64(most))
-			require.Greater(t, ahead.Load(), int64(most/2))
-			require.Less(t, pieces.Load(), int64(n/most*2))
-		})
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -262,4 +264,41 @@ func TestNoLimiter(t *testing.T) {
 	send(t, a, "hi")
 	require.Equal(t, "hi", nextMessage(t, b))
 	require.NoError(t, room.Close())
+}
+
+// TestF64LimitersOutliveConns: with a limiter for each address, who comes back
+// has not got more than who stayed.
+func TestF64LimitersOutliveConns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const frame = 2 + frameCharge
+		var mu sync.Mutex
+		buckets := map[string]*bucket{}
+		left := newCauses()
+		srv := roomtest.NewMemServer(t, tcproom.WithNotices(false), tcproom.OnLeave(left.Left), tcproom.WithRate(func(c *tcproom.Member) tcproom.Limiter {
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			mu.Lock()
+			defer mu.Unlock()
+			if buckets[host] == nil {
+				buckets[host] = &bucket{perSecond: frame, burst: 3 * frame}
+			}
+			return buckets[host]
+		}))
+		start := time.Now()
+		for range 4 {
+			nc, err := srv.Net.DialFrom(t.Context(), "192.0.2.2", srv.Addr)
+			require.NoError(t, err)
+			defer nc.Close()
+			fmt.Fprint(nc, "a\nb\nc\n")
+			nc.(*roomtest.Conn).CloseWrite()
+			require.ErrorIs(t, left.Next(t), io.EOF)
+		}
+		require.Equal(t, 9*time.Second, time.Since(start)) // 12 frames, 3 of them at once
+		other, err := srv.Net.DialFrom(t.Context(), "192.0.2.1", srv.Addr)
+		require.NoError(t, err)
+		fmt.Fprint(other, "a\nb\nc\n")
+		other.Close()
+		require.ErrorIs(t, left.Next(t), io.EOF)
+		require.Equal(t, 9*time.Second, time.Since(start))
+		require.EqualValues(t, 15, srv.Room.Stats().Messages)
+	})
 }

@@ -574,3 +574,14 @@ func TestCloseDuringTLS(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// TestPortInUse: an error that says so, and no panic.
+func TestPortInUse(t *testing.T) {
+	l := listen(t, "tcp")
+	defer l.Close()
+	room := tcproom.New()
+	require.ErrorContains(t, room.ListenAndServe(l.Addr().String()), "in use")
+	require.NoError(t, room.Close())
+	require.NoError(t, room.Close())
+	waitDone(t, room)
+}

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -42,7 +41,7 @@ func TestP16ResumeAfterARestart(t *testing.T) {
 	c := dial(t, l.Addr().String(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"))
 	welcome := next(t, c)
 	for i := range 10 {
-		announce(t, first, "%d", i)
+		broadcast(t, first, fmt.Append(nil, i))
 	}
 	var last tcproom.Event
 	for range 10 {
@@ -58,7 +57,7 @@ func TestP16ResumeAfterARestart(t *testing.T) {
 	require.NoError(t, err)
 	second := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithHistory(tcproom.History{}))
 	addr := serve(t, second, l)
-	announce(t, second, "new")
+	broadcast(t, second, []byte("new"))
 	for _, seq := range []uint64{0, 1, last.Seq, 1 << 40} { // below and above where it is now
 		c = dial(t, addr, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"),
 			tcproom.WithResume(tcproom.Resume{Token: welcome.Welcome.Token, Epoch: welcome.Welcome.Epoch, Seq: seq}))
@@ -73,42 +72,6 @@ func TestP16ResumeAfterARestart(t *testing.T) {
 		c.Close()
 		waitLen(t, second, 0)
 	}
-}
-
-// TestP16GuessedTokens: nothing but the token will do.
-func TestP16GuessedTokens(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithNotices(false))
-		ada := visits(t, srv, object{"name": "ada"})
-		w := ada.welcomed("joined")
-		token, id := w["token"].(string), w["id"].(string)
-		require.Len(t, token, 26, "130 bits, in base32")
-		gone := visits(t, srv, nil)
-		old := gone.welcomed("joined")["token"].(string)
-		gone.say(object{"type": "goodbye"})
-		synctest.Wait()
-		require.NotEqual(t, token, old)
-
-		guesses := []string{"", " ", "A", id, old, token[:25], token + "A", token + " ", "A" + token, strings.ToLower(token),
-			token[1:] + token[:1], w["epoch"].(string), strings.Repeat("A", 26), strings.Repeat("A", 3000), token + "\x00", "*", "%00", "\u0130" + token[1:]}
-		for i := range 26 { // each character counts
-			guesses = append(guesses, token[:i]+string('A'+(token[i]-'A'+1)%26)+token[i+1:])
-		}
-		for _, guess := range guesses {
-			v := visits(t, srv, resume(object{"token": guess, "epoch": w["epoch"]}, 0))
-			got := v.welcomed("expired")
-			require.NotEqual(t, id, got["id"], "%q", guess)
-			require.NotEqual(t, token, got["token"], "%q", guess)
-			v.say(object{"type": "goodbye"})
-			synctest.Wait()
-		}
-		for _, wrong := range []any{"x", 5, []int{1}, object{"token": 5}, object{"token": token, "epoch": w["epoch"], "seq": "0"}, object{"token": token, "epoch": w["epoch"], "seq": -1}} {
-			require.Contains(t, visits(t, srv, object{"resume": wrong}).short(), "refusedmalformed", "%v", wrong)
-		}
-		ada.say(object{"type": "message", "id": 1, "body": "still here"})
-		require.Equal(t, "ack 1=1", ada.short())
-		visits(t, srv, resume(w, 0)).welcomed("resumed")
-	})
 }
 
 // TestP8SessionsUnderChurn has members that vanish, resume, take each other
@@ -171,7 +134,7 @@ func TestP8SessionsUnderChurn(t *testing.T) {
 	a, b := join(t, room, tcproom.WithReplay(-1)), join(t, room, tcproom.WithReplay(-1))
 	require.Equal(t, tcproom.Welcome, next(t, a).Kind)
 	require.Equal(t, b.ID(), next(t, a).From.ID)
-	announce(t, room, "end")
+	broadcast(t, room, []byte("end"))
 	require.Equal(t, "end", nextMessage(t, a))
 	require.Equal(t, "end", nextMessage(t, b))
 
@@ -307,4 +270,125 @@ func TestP14Detached(t *testing.T) {
 	grown = memory() - before
 	t.Logf("%d bytes after they came back", grown)
 	require.Less(t, grown, int64(4*size+members*(256*16+4<<10)))
+}
+
+// TestP16ResumeUnderResets: nothing is lost, doubled or out of order for
+// clients that lose their connections at random bytes, and nobody is told.
+func TestP16ResumeUnderResets(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		testResets(t, roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
+	})
+	t.Run("TCP", func(t *testing.T) {
+		testResets(t, roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
+	})
+}
+
+func testResets(t *testing.T, srv *roomtest.Server, clients, resets int, within time.Duration) {
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	var wg sync.WaitGroup
+	ready := make(chan bool, clients)
+	for i := range clients {
+		wg.Go(func() {
+			if err := loseAndResume(ctx, srv, rand.New(rand.NewPCG(uint64(i), 3)), resets, ready); err != nil {
+				t.Errorf("client %d: %v", i, err)
+				cancel()
+			}
+		})
+	}
+	for range clients {
+		<-ready
+	}
+	var lost atomic.Bool
+	done := make(chan bool)
+	go func() { wg.Wait(); lost.Store(true); close(done) }()
+	for n := 1; !lost.Load(); n++ {
+		_, err := srv.Room.Broadcast(ctx, fmt.Append(nil, n))
+		require.NoError(t, err)
+		if n%10 == 0 {
+			select {
+			case <-time.After(5 * time.Millisecond): // how fast it talks, 2,000 a second
+			case <-done:
+			}
+		}
+	}
+	require.Equal(t, clients, srv.Room.Len())
+	stats := srv.Room.Stats()
+	require.EqualValues(t, clients, stats.Joined)
+	require.Empty(t, stats.Left)
+	t.Logf("%+v", stats)
+}
+
+// loseAndResume is a client that loses its connection again and again, and
+// checks that the numbers of the room's messages rise by one.
+func loseAndResume(ctx context.Context, srv *roomtest.Server, rng *rand.Rand, resets int, ready chan<- bool) error {
+	dialer := (&net.Dialer{}).DialContext
+	if srv.Net != nil {
+		dialer = srv.Net.Dial
+	}
+	opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{})}
+	var at tcproom.Resume
+	said := 0
+	for life := 0; life <= resets; {
+		var link *roomtest.Conn
+		c, err := tcproom.Dial(ctx, srv.Addr, append(opts, tcproom.WithDialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := dialer(ctx, network, addr)
+			if err == nil {
+				link = roomtest.Wrap(nc)
+				if life > 0 {
+					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
+				}
+				nc = link
+			}
+			return nc, err
+		}))...)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if life > 0 {
+			life++
+		}
+		if err != nil {
+			continue // reset before the welcome was whole
+		}
+		for err == nil {
+			var ev tcproom.Event
+			if ev, err = c.Receive(ctx); err != nil {
+				break
+			}
+			switch ev.Kind {
+			case tcproom.Welcome:
+				if at.Token == "" {
+					at.Seq = ev.Seq
+					ready <- true
+					life = 1
+					link.In(roomtest.ResetAfter(rng.Int64N(20000)))
+				} else if ev.Welcome.Outcome != "resumed" {
+					return fmt.Errorf("outcome %q", ev.Welcome.Outcome)
+				}
+				at.Token, at.Epoch = ev.Welcome.Token, ev.Welcome.Epoch
+				opts = []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(at)}
+				continue
+			case tcproom.Message:
+				said++
+				if string(ev.Body) != fmt.Sprint(said) {
+					return fmt.Errorf("%q, want %d", ev.Body, said)
+				}
+			case tcproom.Join: // of those who began later
+			default:
+				return fmt.Errorf("unexpected %v", ev)
+			}
+			if ev.Seq <= at.Seq {
+				return fmt.Errorf("%d after %d", ev.Seq, at.Seq)
+			}
+			at.Seq = ev.Seq
+			opts = []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(at)}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		link.Reset()
+		c.Close()
+	}
+	return nil
 }

@@ -1,6 +1,9 @@
 package tcproom_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,4 +47,46 @@ func TestMapOfFiles(t *testing.T) {
 	there = slices.DeleteFunc(there, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
 	require.NotEmpty(t, there)
 	require.Subset(t, named, there, "files that the map does not name")
+}
+
+// TestF63ClocksAreMonotonic: what strips a time of its monotonic reading is
+// used to print and parse times, and nowhere else.
+func TestF63ClocksAreMonotonic(t *testing.T) {
+	prints := map[string]bool{"codec.go": true, "codec_json.go": true}
+	strips := map[string]bool{"UTC": true, "Local": true, "In": true, "Round": true, "Truncate": true, "Unix": true, "UnixNano": true, "UnixMilli": true, "UnixMicro": true, "AddDate": true}
+	var files []string
+	for _, pattern := range []string{"*.go", "internal/fanout/*.go", "internal/ledger/*.go"} {
+		more, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		files = append(files, more...)
+	}
+	looked, printed := 0, 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, file, nil, 0)
+		require.NoError(t, err)
+		looked++
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && strips[sel.Sel.Name] && !isPackage(sel.X, "time") {
+				if printed++; !prints[file] {
+					t.Errorf("%v: %s takes the monotonic reading from a time", fset.Position(sel.Pos()), sel.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	require.Greater(t, looked, 20)
+	require.NotZero(t, printed, "this test finds nothing")
+}
+
+func isPackage(x ast.Expr, name string) bool {
+	id, ok := x.(*ast.Ident)
+	return ok && id.Name == name
 }
