@@ -1,4 +1,4 @@
-package tcproom_test
+package suite_test
 
 import (
 	"bytes"
@@ -21,6 +21,16 @@ import (
 
 // allHooks are those of a room, and of a dialling end.
 var allHooks = []string{"WithHandshake", "OnJoin", "OnJoined", "OnMessage", "OnLeave", "OnReject", "WithNameValidator", "WithRate", "Limiter of WithRate", "OnEvent"}
+
+var errHook = errors.New("the hook says no")
+
+const victim = "victim"
+
+// A subject is what a hook of the room's is called for: one of the two.
+type subject struct {
+	member   *tcproom.Member
+	newcomer *tcproom.Newcomer
+}
 
 // A scene is a room in memory with the smallest backlog and with every hook
 // there is, one of which misbehaves once, for the victim.

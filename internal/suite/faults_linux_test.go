@@ -1,6 +1,6 @@
 //go:build linux
 
-package tcproom_test
+package suite_test
 
 import (
 	"bufio"

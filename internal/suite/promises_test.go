@@ -1,4 +1,4 @@
-package tcproom_test
+package suite_test
 
 import (
 	"context"
