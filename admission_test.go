@@ -17,30 +17,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// addrConn is a conn with an address of the test's choice, which may have to
-// be waited for, as one of a listener for the PROXY protocol has.
-type addrConn struct {
-	net.Conn
-	addr  string
-	known <-chan struct{} // nil: at once
-}
-
-func (c *addrConn) RemoteAddr() net.Addr {
-	if c.known != nil {
-		<-c.known
-	}
-	a, _ := net.ResolveTCPAddr("tcp", c.addr)
-	return a
-}
-
-// pipeFrom is pipe for a peer with an address.
-func pipeFrom(room *tcproom.Room, addr string, opts ...tcproom.ConnOption) (net.Conn, <-chan error) {
-	here, there := net.Pipe()
-	served := make(chan error, 1)
-	go func() { served <- room.ServeConn(&addrConn{Conn: there, addr: addr}, opts...) }()
-	return here, served
-}
-
 // TestF7MaxPerAddress: one address, members and waiting ones together, never
 // has one more, however many come at once; others are not concerned.
 func TestF7MaxPerAddress(t *testing.T) {

@@ -612,10 +612,6 @@ func TestOnEventPanics(t *testing.T) {
 	room.Close()
 }
 
-type parsePanics struct{ tcproom.Raw }
-
-func (parsePanics) ParseEvent([]byte, *tcproom.Event) error { panic("parse") }
-
 // TestAllocations: at most two a received message on the raw path, at both
 // ends, and none for a delivery.
 func TestAllocations(t *testing.T) {

@@ -79,29 +79,6 @@ func FuzzSafeText(f *testing.F) {
 	})
 }
 
-// slowSafe is appendSafe without its fast path.
-func slowSafe(s []byte) (dst []byte) {
-	for len(s) > 0 {
-		r, size := utf8.DecodeRune(s)
-		switch {
-		case r == utf8.RuneError && size == 1, r < 0x80 && escaped(r):
-			dst = append(dst, `\x`+string(hexDigits[s[0]>>4])+string(hexDigits[s[0]&15])...)
-		case escaped(r):
-			dst = append(dst, `\u{`...)
-			for shift := 20; shift >= 0; shift -= 4 {
-				if r>>shift != 0 {
-					dst = append(dst, hexDigits[r>>shift&15])
-				}
-			}
-			dst = append(dst, '}')
-		default:
-			dst = append(dst, s[:size]...)
-		}
-		s = s[size:]
-	}
-	return dst
-}
-
 // FuzzJSONEvent: no frame makes ParseEvent panic, its syntax is judged as
 // encoding/json judges it, and an event that was read can be said again.
 func FuzzJSONEvent(f *testing.F) {

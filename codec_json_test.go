@@ -1,24 +1,16 @@
 package tcproom
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
-
-// worstTime takes the most bytes that a time can.
-var worstTime = time.Date(2026, 11, 23, 1, 2, 3, 123456789, time.FixedZone("", 3600))
 
 // jsonEvents are one of each kind and more, and what stands on the wire for them.
 var jsonEvents = []struct {
@@ -60,93 +52,6 @@ func TestJSONEvents(t *testing.T) {
 			requireSameJSON(t, got[1:], &tt.ev)
 		})
 	}
-}
-
-// jsonAny is how a program that uses encoding/json reads our objects.
-type jsonAny struct {
-	Type       string          `json:"type"`
-	Seq        uint64          `json:"seq"`
-	From       json.RawMessage `json:"from"`
-	First      uint64          `json:"first"`
-	Last       uint64          `json:"last"`
-	Time       *time.Time      `json:"time"`
-	Body       *string         `json:"body"`
-	Data       *string         `json:"data"`
-	History    bool            `json:"history"`
-	Reason     string          `json:"reason"`
-	Code       string          `json:"code"`
-	Message    string          `json:"message"`
-	Retry      *bool           `json:"retry"`
-	RetryAfter int64           `json:"retryAfter"`
-	Epoch      string          `json:"epoch"`
-	ID         any             `json:"id"` // of a member, or the number of a message
-	Name       string          `json:"name"`
-	Members    []MemberInfo    `json:"members"`
-	Total      int             `json:"total"`
-	Outcome    string          `json:"outcome"`
-	Token      string          `json:"token"`
-	LastID     uint64          `json:"lastId"`
-}
-
-// end returns what a goodbye or refused says.
-func (o *jsonAny) end(text string) *EndError {
-	return &EndError{Cause: Cause(o.Code), Text: text, Final: o.Retry != nil && !*o.Retry, RetryAfter: time.Duration(o.RetryAfter) * time.Millisecond}
-}
-
-// welcome returns what a welcome says beside the member and the seq.
-func (o *jsonAny) welcome() *WelcomeInfo {
-	w := &WelcomeInfo{Epoch: o.Epoch, Members: o.Members, Total: o.Total, Outcome: o.Outcome, Token: Secret(o.Token)}
-	if len(w.Members) == 0 {
-		w.Members = nil
-	}
-	return w
-}
-
-// requireSameJSON fails unless encoding/json reads the event out of frame.
-func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
-	tb.Helper()
-	var o jsonAny
-	decoder := json.NewDecoder(bytes.NewReader(frame))
-	decoder.UseNumber()
-	require.NoError(tb, decoder.Decode(&o), "%q", frame)
-	got := Event{Seq: o.Seq, History: o.History}
-	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused", "ack", "ping", "pong"}
-	got.Kind = Kind(slices.Index(kinds, o.Type))
-	switch got.Kind {
-	case Gap:
-		require.Nil(tb, o.From)
-		got.Gap = Span{First: o.First, Last: o.Last}
-	case Welcome:
-		got.From = MemberInfo{ID: o.ID.(string), Name: o.Name}
-		got.Number, got.Welcome = o.LastID, o.welcome()
-	case Ack:
-		var err error
-		got.Number, err = strconv.ParseUint(string(o.ID.(json.Number)), 10, 64)
-		require.NoError(tb, err)
-	case Goodbye:
-		got.End = o.end(o.Reason)
-	case Refused:
-		got.End = o.end(o.Message)
-	default:
-		if o.From != nil {
-			require.NoError(tb, json.Unmarshal(o.From, &got.From))
-		}
-		if o.Reason != "" {
-			got.End = &EndError{Text: o.Reason}
-		}
-	}
-	if o.Time != nil {
-		got.Time = *o.Time
-	}
-	if o.Body != nil {
-		got.Body = []byte(*o.Body)
-	}
-	if o.Data != nil {
-		var err error
-		got.Body, err = base64.StdEncoding.DecodeString(*o.Data)
-		require.NoError(tb, err)
-	}
-	require.Equal(tb, *want, got)
 }
 
 func TestJSONTime(t *testing.T) {
@@ -237,19 +142,6 @@ func TestJSONHello(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, Hello{Name: "ada"}, h)
 	}
-}
-
-// parseHello returns the hello of frame, which is not to be another request.
-func parseHello(c Codec, frame []byte) (Hello, error) {
-	var req Request
-	err := c.ParseRequest(frame, &req)
-	switch {
-	case err == nil && req.Kind != ReqHello:
-		return Hello{}, fmt.Errorf("%w: a %v, want a hello", ErrMalformed, req.Kind)
-	case req.Hello == nil:
-		return Hello{}, err
-	}
-	return *req.Hello, err
 }
 
 // Frames that other programs write and that mean a message "hi".
@@ -368,15 +260,6 @@ func TestJSONBroken(t *testing.T) {
 			require.Zero(t, req)
 		})
 	}
-}
-
-// requireMalformed fails unless err is ErrMalformed and fit for a log.
-func requireMalformed(tb testing.TB, err error) {
-	tb.Helper()
-	require.ErrorIs(tb, err, ErrMalformed)
-	require.NotErrorIs(tb, err, ErrNoFrame)
-	require.Less(tb, len(err.Error()), 512)
-	requireSafe(tb, []byte(err.Error()))
 }
 
 // Frames that are JSON, but not what their type or place asks for.
@@ -554,30 +437,6 @@ func TestJSONSyntax(t *testing.T) {
 		}
 	}
 	require.Greater(t, accepted, 500)
-}
-
-// requireSyntaxLikeJSON fails where parseFrame and encoding/json differ about
-// frame, and says whether parseFrame takes it.
-func requireSyntaxLikeJSON(tb testing.TB, frame []byte) bool {
-	tb.Helper()
-	_, _, err := parseFrame(frame)
-	if err == nil {
-		require.True(tb, json.Valid(frame), "%q", frame)
-		return true
-	}
-	if len(frame) == 0 {
-		require.ErrorIs(tb, err, ErrNoFrame)
-		return false
-	}
-	requireMalformed(tb, err)
-	if !json.Valid(frame) {
-		return false
-	}
-	// Valid JSON is refused for these reasons only.
-	reasons := []string{"want an object at", "not UTF-8", "no type", "type is not a string", "type holds half", "twice", "too deeply"}
-	ok := slices.ContainsFunc(reasons, func(r string) bool { return strings.Contains(err.Error(), r) })
-	require.True(tb, ok, "%q: %v", frame, err)
-	return false
 }
 
 func TestErrorsAreApart(t *testing.T) {

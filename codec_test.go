@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -66,18 +65,6 @@ var forgeries = []struct {
 	{"words of the world", "žluťoučký 日本語 עברית हिन्दी 👩‍👩‍👧", "žluťoučký 日本語 עברית हिन्दी 👩‍👩‍👧"},
 	{"control after eight", "12345678\x1b", `12345678\x1b`},
 	{"control after seven", "1234567\x1b9", `1234567\x1b9`},
-}
-
-// requireSafe fails unless s is text that a terminal shows as one line.
-func requireSafe(tb testing.TB, s []byte) {
-	tb.Helper()
-	require.True(tb, utf8.Valid(s), "not UTF-8: %q", s)
-	for _, r := range string(s) {
-		// Spelled out here, so that a hole in escaped shows.
-		bad := r < 0x20 && r != '\t' || r >= 0x7f && r <= 0x9f || r == 0xfeff ||
-			strings.ContainsRune("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029", r)
-		require.False(tb, bad, "%U in %q", r, s)
-	}
 }
 
 func TestTextCannotBeForged(t *testing.T) {
@@ -260,22 +247,6 @@ func TestGapsThatSkipNothing(t *testing.T) {
 			require.NotErrorIs(t, err, ErrNoFrame)
 		}
 	}
-}
-
-// appendSay returns what c makes of a message to the room.
-func appendSay(c Codec, body []byte) ([]byte, error) {
-	return c.AppendRequest(nil, &Request{Kind: ReqSay, Body: body})
-}
-
-// parseSay returns the body of frame, which is not to be another request than a
-// message.
-func parseSay(c Codec, frame []byte) ([]byte, error) {
-	var req Request
-	err := c.ParseRequest(frame, &req)
-	if err == nil && req.Kind != ReqSay {
-		return nil, fmt.Errorf("%w: a %v, want a message", ErrMalformed, req.Kind)
-	}
-	return req.Body, err
 }
 
 // TestCodecsIntegrity is P7: Raw and JSON bring every body byte for byte, and

@@ -1,7 +1,6 @@
 package tcproom_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -15,22 +14,6 @@ import (
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
-
-// lastEvent returns the last event of c, which is zero if there is none, and the error
-// with which the loop ends, if it does so with one.
-func lastEvent(t testing.TB, c *tcproom.Conn) (last tcproom.Event, end error) {
-	t.Helper()
-	for ev, err := range c.Events(testContext(t)) {
-		if err != nil {
-			require.NoError(t, end, "the error is the last")
-			end = err
-			continue
-		}
-		require.NoError(t, end, "the error is the last")
-		last = ev
-	}
-	return last, end
-}
 
 // requireEnd checks that everything says the same of the end of c, before and after
 // Close.
@@ -50,8 +33,6 @@ func requireEnd(t testing.TB, c *tcproom.Conn, end error) {
 	require.NoError(t, err, "after Close the loop is quiet")
 }
 
-const welcomeLine = `{"type":"welcome","epoch":"e","id":"x","name":"ada"}` + "\n"
-
 // connOf returns a Conn that speaks the codec, and the peer's end, which is not a room.
 func connOf(t testing.TB, codec tcproom.Codec) (*tcproom.Conn, *roomtest.Conn) {
 	here, there := roomtest.Pipe()
@@ -59,8 +40,6 @@ func connOf(t testing.TB, codec tcproom.Codec) (*tcproom.Conn, *roomtest.Conn) {
 	t.Cleanup(func() { there.Close(); c.Close() })
 	return c, there
 }
-
-var builtIn = []tcproom.Codec{tcproom.JSON{}, tcproom.Text{}, tcproom.Raw{}}
 
 // greeted makes the peer welcome c, if the codec says that, and send a message.
 func greeted(t testing.TB, codec tcproom.Codec, c *tcproom.Conn, there io.ReadWriter) {
@@ -502,20 +481,4 @@ func announceTo(t testing.TB, srv *roomtest.Server, members int) {
 	t.Helper()
 	waitLen(t, srv.Room, members)
 	announce(t, srv.Room, "hi")
-}
-
-// serveRaw accepts connections for a client: what each of them is sent, when its hello
-// has come, is up to answer. The connection is closed then.
-func serveRaw(dials *int, answer func(n int) string) tcproom.DialOption {
-	return tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) {
-		*dials++
-		said := answer(*dials)
-		here, there := roomtest.Pipe()
-		go func() {
-			defer there.Close()
-			bufio.NewReader(there).ReadString('\n')
-			io.WriteString(there, said)
-		}()
-		return here, nil
-	})
 }

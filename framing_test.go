@@ -2,120 +2,13 @@ package tcproom
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
-	"unicode"
 
 	"github.com/stretchr/testify/require"
 )
-
-// stream is what a framing makes of a stream: the bodies, and the sentinel of
-// the error that ended it, if one did.
-type stream struct {
-	bodies []string
-	err    error
-}
-
-// feed hands data to f in pieces that end at cuts and at its end, as a reader
-// does, and checks what SplitFrame promises of each call.
-func feed(t testing.TB, f Framing, data []byte, max int, cuts ...int) stream {
-	t.Helper()
-	var got stream
-	data = bytes.Clone(data)
-	at := 0
-	for _, end := range append(cuts, len(data)) {
-		for {
-			rest := data[at:end:end] // reading beyond it panics
-			n, body, err := f.SplitFrame(rest, max)
-			if err != nil {
-				require.Zero(t, n, "n with an error")
-				require.Nil(t, body, "body with an error")
-				got.err = sentinelOf(t, err)
-				return got
-			}
-			if n == 0 {
-				require.Nil(t, body, "body without a frame")
-				break
-			}
-			if n < 0 || n > len(rest) || len(body) > max || len(body) != cap(body) {
-				t.Fatalf("SplitFrame(%q, %d): got n = %d, a body of %d bytes, capacity %d", rest, max, n, len(body), cap(body))
-			}
-			requireWithin(t, rest[:n], body)
-			got.bodies = append(got.bodies, string(body))
-			at += n
-		}
-	}
-	return got
-}
-
-// requireWithin checks that body lies in frame and was not copied.
-func requireWithin(t testing.TB, frame, body []byte) {
-	t.Helper()
-	if len(body) == 0 {
-		return
-	}
-	for i := range frame {
-		if &frame[i] == &body[0] {
-			require.LessOrEqual(t, i+len(body), len(frame), "body goes beyond its frame")
-			return
-		}
-	}
-	t.Fatalf("body %q does not lie in its frame", body)
-}
-
-// sentinelOf returns what err wraps, and checks that its text can be logged.
-func sentinelOf(t testing.TB, err error) error {
-	t.Helper()
-	for _, sentinel := range []error{ErrMalformed, ErrFrameTooLarge, ErrUnframeable} {
-		if errors.Is(err, sentinel) {
-			text := err.Error()
-			require.True(t, strings.HasPrefix(text, sentinel.Error()+": "), text)
-			require.Equal(t, 1, strings.Count(text, "tcproom:"), text)
-			require.LessOrEqual(t, len(text), 512)
-			require.False(t, strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }), "%q", text)
-			return sentinel
-		}
-	}
-	t.Fatalf("got error %v, want one that wraps a sentinel", err)
-	return nil
-}
-
-func requireStream(t testing.TB, want, got stream, how string) {
-	t.Helper()
-	if !slices.Equal(want.bodies, got.bodies) || want.err != got.err {
-		t.Fatalf("%s: got bodies %q, error %v; want bodies %q, error %v", how, got.bodies, got.err, want.bodies, want.err)
-	}
-}
-
-// appendFrame calls f.AppendFrame and checks what it promises of dst.
-func appendFrame(t testing.TB, f Framing, body []byte) ([]byte, error) {
-	t.Helper()
-	const before = "before"
-	dst := append(make([]byte, 0, len(before)+len(body)/2), before...)
-	kept := bytes.Clone(body)
-	frame, err := f.AppendFrame(dst, body)
-	require.True(t, bytes.Equal(kept, body), "body was written to")
-	require.True(t, bytes.HasPrefix(frame, []byte(before)), "dst was written to")
-	if err != nil {
-		require.Equal(t, ErrUnframeable, sentinelOf(t, err))
-		require.Len(t, frame, len(before), "dst was changed in spite of an error")
-		require.Same(t, &dst[0], &frame[0], "dst was moved in spite of an error")
-		return nil, err
-	}
-	return frame[len(before):], nil
-}
-
-func everyCut(n int) []int {
-	cuts := make([]int, n)
-	for i := range cuts {
-		cuts[i] = i
-	}
-	return cuts
-}
 
 // framings are the built-in framings in all their kinds.
 var framings = []struct {

@@ -18,13 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func announce(t testing.TB, room *tcproom.Room, format string, args ...any) uint64 {
-	t.Helper()
-	seq, err := room.Broadcast(t.Context(), fmt.Appendf(nil, format, args...))
-	require.NoError(t, err)
-	return seq
-}
-
 // history joins room, which is quiet, and returns what is replayed to it.
 func history(t testing.TB, room *tcproom.Room, opts ...tcproom.DialOption) (bodies []string) {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
@@ -61,20 +60,6 @@ func TestCloseBeginsNoOtherHook(t *testing.T) {
 			})
 		})
 	}
-}
-
-// heldConn is a transport at which a stop waits.
-type heldConn struct {
-	net.Conn
-	stopped, release chan struct{}
-}
-
-func (c *heldConn) SetReadDeadline(t time.Time) error {
-	if !t.IsZero() && t.Before(time.Now()) {
-		c.stopped <- struct{}{}
-		<-c.release
-	}
-	return c.Conn.SetReadDeadline(t)
 }
 
 // TestCloseWaitsForLaterHooks: Close leaves alone the hooks that ran when it was

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
@@ -36,28 +35,6 @@ func (c counted) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 type listed struct {
 	counted
 	_ []int
-}
-
-// serveConn serves one end of a pipe and returns the other, and what
-// ServeConn will return.
-func serveConn(t testing.TB, room *tcproom.Room, opts ...tcproom.ConnOption) (net.Conn, <-chan error) {
-	t.Helper()
-	here, there := net.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- room.ServeConn(there, opts...) }()
-	t.Cleanup(func() { here.Close() })
-	return here, done
-}
-
-func ended(t testing.TB, done <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(within):
-		t.Fatal("ServeConn has not returned")
-		return nil
-	}
 }
 
 // TestE8LanesAreShared: an event is encoded once for all members with equal
@@ -262,54 +239,6 @@ func TestUnframeableInAGuestLane(t *testing.T) {
 		require.Equal(t, body, nextMessage(t, b))
 	}
 }
-
-// odd is a codec or framing of a user's with one thing wrong with it.
-type odd struct {
-	tcproom.Raw
-	tcproom.Lines
-	appendEvent  func(dst []byte, ev *tcproom.Event) ([]byte, error)
-	parseRequest func(frame []byte, req *tcproom.Request) error
-	maxFrame     func(int) (int, int)
-	appendFrame  func(dst, body []byte) ([]byte, error)
-	splitFrame   func(data []byte, max int) (int, []byte, error)
-}
-
-func (o *odd) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
-	if o.appendEvent != nil {
-		return o.appendEvent(dst, ev)
-	}
-	return o.Raw.AppendEvent(dst, ev)
-}
-
-func (o *odd) ParseRequest(frame []byte, req *tcproom.Request) error {
-	if o.parseRequest != nil {
-		return o.parseRequest(frame, req)
-	}
-	return o.Raw.ParseRequest(frame, req)
-}
-
-func (o *odd) MaxFrame(n int) (int, int) {
-	if o.maxFrame != nil {
-		return o.maxFrame(n)
-	}
-	return o.Raw.MaxFrame(n)
-}
-
-func (o *odd) AppendFrame(dst, body []byte) ([]byte, error) {
-	if o.appendFrame != nil {
-		return o.appendFrame(dst, body)
-	}
-	return o.Lines.AppendFrame(dst, body)
-}
-
-func (o *odd) SplitFrame(data []byte, max int) (int, []byte, error) {
-	if o.splitFrame != nil {
-		return o.splitFrame(data, max)
-	}
-	return o.Lines.SplitFrame(data, max)
-}
-
-var errOdd = errors.New("odd")
 
 // TestOddReaders: whatever a user's Framing or Codec does with what a peer
 // sends, it ends that conn with a cause of the closed set, and no other.

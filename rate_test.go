@@ -51,11 +51,6 @@ func (b *bucket) WaitN(ctx context.Context, n int) error {
 	}
 }
 
-// limited returns the option for one limiter.
-func limited(l tcproom.Limiter) tcproom.ConnOption {
-	return tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return l })
-}
-
 // TestF16RateDelays: frames are received exactly when the limiter lets them, empty
 // ones take their share, and what came before one that waits does not wait with it.
 func TestF16RateDelays(t *testing.T) {
@@ -183,11 +178,6 @@ func TestRateStopsTheIdleClock(t *testing.T) {
 		require.NoError(t, room.Close())
 	})
 }
-
-// waitFunc is a Limiter.
-type waitFunc func(ctx context.Context, n int) error
-
-func (f waitFunc) WaitN(ctx context.Context, n int) error { return f(ctx, n) }
 
 // TestRateIsContained: what the option's function and the limiter do amiss ends
 // that conn alone; one that ignores its context is named.

@@ -22,151 +22,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A link is how a client connects, and what breaks its connections.
-type link struct {
-	net *roomtest.Network
-
-	mu    sync.Mutex // guards what follows
-	conn  *roomtest.Conn
-	fault func(*roomtest.Conn) // of the next connection; nil: none
-	down  error                // instead of a connection
-	dials int
-}
-
-func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	l.mu.Lock()
-	l.dials++
-	fault, down := l.fault, l.down
-	l.fault = nil
-	l.mu.Unlock()
-	if down != nil {
-		return nil, down
-	}
-	nc, err := l.net.Dial(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	conn := nc.(*roomtest.Conn)
-	if fault != nil {
-		fault(conn)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.conn = conn
-	return conn, nil
-}
-
-// now is the present connection.
-func (l *link) now() *roomtest.Conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.conn
-}
-
-func (l *link) setDown(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = err
-}
-
-func (l *link) setFault(fn func(*roomtest.Conn)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.fault = fn
-}
-
-func (l *link) dialled() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dials
-}
-
-// newClient starts a client of srv in JSON, which ends with the test.
-func newClient(t testing.TB, srv *roomtest.Server, name string, opts ...tcproom.DialOption) (*tcproom.Client, *link) {
-	t.Helper()
-	l := &link{net: srv.Net}
-	all := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName(name), tcproom.WithDialer(l.dial)}
-	c := tcproom.NewClient(context.Background(), srv.Addr, append(all, opts...)...)
-	t.Cleanup(func() { c.Close() })
-	return c, l
-}
-
-// hear returns the next event in few words.
-func hear(t testing.TB, c *tcproom.Client) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	ev, err := c.Receive(ctx)
-	require.NoError(t, err)
-	return inShort(ev)
-}
-
-func inShort(ev tcproom.Event) string {
-	switch ev.Kind {
-	case tcproom.Welcome:
-		if ev.Welcome == nil {
-			return "welcome"
-		}
-		return strings.TrimSpace("welcome " + ev.Welcome.Outcome)
-	case tcproom.Lost:
-		return "lost"
-	case tcproom.Gap:
-		return fmt.Sprintf("gap %d-%d", ev.Gap.First, ev.Gap.Last)
-	case tcproom.Uncertain:
-		return fmt.Sprintf("uncertain %s", ev.Body)
-	case tcproom.Goodbye:
-		return strings.TrimSpace("goodbye " + string(ev.End.Cause))
-	case tcproom.Message:
-		past := ""
-		if ev.History {
-			past = "history "
-		}
-		return fmt.Sprintf("%s%d %s", past, ev.Seq, ev.Body)
-	}
-	return fmt.Sprintf("%d %v %s", ev.Seq, ev.Kind, ev.From.Name)
-}
-
 // resuming has a hello go on from the welcome w.
 func resuming(w tcproom.Event) tcproom.DialOption {
 	return tcproom.WithResume(tcproom.Resume{Token: w.Welcome.Token, Epoch: w.Welcome.Epoch, Seq: w.Seq})
-}
-
-func hearAll(t testing.TB, c *tcproom.Client, want ...string) {
-	t.Helper()
-	for i, w := range want {
-		require.Equal(t, w, hear(t, c), "event %d", i)
-	}
-}
-
-// ends returns why c ends, and throws away what comes before.
-func ends(t testing.TB, c *tcproom.Client) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for {
-		_, err := c.Receive(ctx)
-		if err != nil {
-			require.NoError(t, ctx.Err(), "it has not ended")
-			require.Equal(t, err, c.Err())
-			return err
-		}
-	}
-}
-
-func say(t testing.TB, c *tcproom.Client, body string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	require.NoError(t, c.Send(ctx, []byte(body)))
-}
-
-func sayAcked(t testing.TB, c *tcproom.Client, body string) uint64 {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	seq, err := c.SendAcked(ctx, []byte(body))
-	require.NoError(t, err)
-	return seq
 }
 
 func TestP16ClientResumes(t *testing.T) {
@@ -496,15 +354,6 @@ func TestClientDoesNotComeBack(t *testing.T) {
 	t.Run("where the address makes no sense", func(t *testing.T) {
 		require.ErrorAs(t, ends(t, tcproom.NewClient(t.Context(), "localhost")), new(*net.AddrError))
 	})
-}
-
-// numberless is JSON that says it has no numbers.
-type numberless struct{ tcproom.JSON }
-
-func (c numberless) Features() tcproom.Features {
-	f := c.JSON.Features()
-	f.Numbers = false
-	return f
 }
 
 // future is JSON with a hello of another kind.

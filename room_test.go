@@ -16,10 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func jsonRoom(opts ...tcproom.RoomOption) *tcproom.Room {
-	return tcproom.New(append([]tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}, opts...)...)
-}
-
 // joined joins and takes the welcome.
 func joined(t testing.TB, room *tcproom.Room, name string) (c *tcproom.Conn, member *tcproom.Member) {
 	t.Helper()
@@ -28,13 +24,6 @@ func joined(t testing.TB, room *tcproom.Room, name string) (c *tcproom.Conn, mem
 	member, ok := room.Member(c.ID())
 	require.True(t, ok)
 	return c, member
-}
-
-func requireEvent(t testing.TB, c *tcproom.Conn, kind tcproom.Kind, from, body string) tcproom.Event {
-	t.Helper()
-	ev := next(t, c)
-	require.Equal(t, []string{kind.String(), from, body}, []string{ev.Kind.String(), ev.From.Name, string(ev.Body)})
-	return ev
 }
 
 func TestMemberList(t *testing.T) {

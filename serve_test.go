@@ -128,31 +128,6 @@ func canceled(t testing.TB) context.Context {
 	return ctx
 }
 
-// scriptedListener's Accept returns what the script says, and then waits.
-type scriptedListener struct {
-	script chan any // error or net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newScriptedListener() *scriptedListener {
-	return &scriptedListener{script: make(chan any, 100), closed: make(chan struct{})}
-}
-
-func (l *scriptedListener) Accept() (net.Conn, error) {
-	select {
-	case x := <-l.script:
-		if err, ok := x.(error); ok {
-			return nil, &net.OpError{Op: "accept", Net: "tcp", Err: err}
-		}
-		return x.(net.Conn), nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-func (l *scriptedListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *scriptedListener) Addr() net.Addr { return &net.UnixAddr{Name: "scripted", Net: "unix"} }
-
 // TestAcceptErrorsThatPass are waited out, for longer and longer, and members
 // notice nothing.
 func TestAcceptErrorsThatPass(t *testing.T) {

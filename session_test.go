@@ -3,10 +3,8 @@ package tcproom_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,90 +16,6 @@ import (
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
-
-// A visit is one connection of a JSON client that is as simple as can be.
-type visit struct {
-	t  testing.TB
-	nc net.Conn
-	in *bufio.Reader
-}
-
-type object = map[string]any
-
-// visits connects to the server and says hello with the given fields.
-func visits(t testing.TB, srv *roomtest.Server, hello object) *visit {
-	t.Helper()
-	var nc net.Conn
-	var err error
-	if srv.Net != nil {
-		nc, err = srv.Net.Dial(t.Context(), "tcp", srv.Addr)
-	} else {
-		nc, err = net.Dial("tcp", srv.Addr)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { nc.Close() })
-	v := &visit{t, nc, bufio.NewReader(nc)}
-	o := object{"type": "hello"}
-	for k, x := range hello {
-		o[k] = x
-	}
-	v.say(o)
-	return v
-}
-
-func (v *visit) say(o object) {
-	v.t.Helper()
-	b, err := json.Marshal(o)
-	require.NoError(v.t, err)
-	v.nc.Write(append(b, '\n')) // or the room has closed it: then the next read tells
-}
-
-func (v *visit) next() object {
-	v.t.Helper()
-	line, err := v.in.ReadBytes('\n')
-	require.NoError(v.t, err, "%q", line)
-	var o object
-	require.NoError(v.t, json.Unmarshal(line, &o))
-	return o
-}
-
-// short returns the next event in few words.
-func (v *visit) short() string {
-	v.t.Helper()
-	o := v.next()
-	from, _ := o["from"].(object)
-	switch o["type"] {
-	case "message":
-		return fmt.Sprintf("%v %v: %v", o["seq"], from["name"], o["body"])
-	case "join", "leave":
-		return fmt.Sprintf("%v %v %v", o["seq"], o["type"], from["name"])
-	case "gap":
-		return fmt.Sprintf("gap %v-%v", o["first"], o["last"])
-	case "ack":
-		return fmt.Sprintf("ack %v=%v", o["id"], o["seq"])
-	}
-	return fmt.Sprint(o["type"], o["code"], o["retry"])
-}
-
-// welcomed reads the welcome and checks its outcome.
-func (v *visit) welcomed(outcome string) (welcome object) {
-	v.t.Helper()
-	o := v.next()
-	require.Equal(v.t, "welcome", o["type"], "%v", o)
-	require.Equal(v.t, outcome, o["outcome"])
-	require.NotEmpty(v.t, o["token"])
-	return o
-}
-
-// resume is the field of a hello that continues w behind seq.
-func resume(w object, seq any) object {
-	return object{"resume": object{"token": w["token"], "epoch": w["epoch"], "seq": seq}}
-}
-
-func sessionServer(t testing.TB, s tcproom.Sessions, opts ...tcproom.RoomOption) *roomtest.Server {
-	opts = append([]tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(s)}, opts...)
-	return roomtest.NewMemServer(t, opts...)
-}
 
 func TestP16Resume(t *testing.T) {
 	inBubble("what was missed comes once, in order, and then what is live", t, resumeInOrder)
@@ -426,12 +340,6 @@ func stopEndsGrace(t *testing.T) {
 	require.NoError(t, srv.Room.Shutdown(t.Context()))
 	require.Equal(t, []error{tcproom.ErrRoomClosed}, causes)
 	require.Zero(t, srv.Room.Len())
-}
-
-// sayNumbered sends a numbered message.
-func (v *visit) sayNumbered(id int, body string) {
-	v.t.Helper()
-	v.say(object{"type": "message", "id": id, "body": body})
 }
 
 // posts are the two ways in which a hook posts a message: by itself, and by what it

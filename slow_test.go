@@ -18,49 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const small = 32 << 10 // of socket buffers
-
-// dialSmall connects without the library and with the smallest buffers, and says hello.
-func dialSmall(t testing.TB, addr, hello string) *net.TCPConn {
-	t.Helper()
-	nc := dialRaw(t, addr)
-	require.NoError(t, nc.SetReadBuffer(small))
-	_, err := io.WriteString(nc, hello)
-	require.NoError(t, err)
-	return nc
-}
-
-// flood has the room say n bodies of 1 KiB while w reads them, and checks that
-// w gets them all.
-func flood(t testing.TB, room *tcproom.Room, w *tcproom.Conn, from, n int) {
-	t.Helper()
-	failed := make(chan error, 1)
-	window := make(chan struct{}, 16) // w must not become slow itself
-	go func() {
-		for i := range n {
-			window <- struct{}{}
-			if _, err := room.Broadcast(context.Background(), kib(from+i)); err != nil {
-				failed <- err
-				return
-			}
-		}
-		failed <- nil
-	}()
-	for i := range n {
-		if got := nextMessage(t, w); got != string(kib(from+i)) {
-			t.Fatalf("got %.20q at %d", got, i)
-		}
-		<-window
-	}
-	require.NoError(t, <-failed)
-}
-
-func slowRoom(opts ...tcproom.RoomOption) *tcproom.Room {
-	return tcproom.New(append([]tcproom.RoomOption{
-		tcproom.WithMaxMessage(4 << 10), tcproom.WithBacklog(64 << 10), tcproom.WithSocketBuffers(0, small),
-	}, opts...)...)
-}
-
 // TestSlowIsDisconnected: a member that stops reading ends with ErrSlow and a
 // reset; nobody else notices.
 func TestSlowIsDisconnected(t *testing.T) {

@@ -758,35 +758,6 @@ func TestCloseCutsShutdownShort(t *testing.T) {
 	})
 }
 
-// badConn is a transport that breaks the contract: one of its methods does not
-// return because of Close.
-type badConn struct {
-	net.Conn
-	bad     string
-	release chan struct{}
-}
-
-func (c *badConn) stall(method string) {
-	if c.bad == method {
-		<-c.release
-	}
-}
-
-func (c *badConn) Read(b []byte) (int, error) {
-	c.stall("Read")
-	return c.Conn.Read(b)
-}
-
-func (c *badConn) Write(b []byte) (int, error) {
-	c.stall("Write")
-	return c.Conn.Write(b)
-}
-
-func (c *badConn) Close() error {
-	c.stall("Close")
-	return c.Conn.Close()
-}
-
 // TestStuckConnIsNamed: Shutdown and Close do not wait for it for ever, do not
 // say that all is well, and say which it is.
 func TestStuckConnIsNamed(t *testing.T) {
@@ -876,20 +847,6 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 		})
 	}
 }
-
-// lockedAddr is an address whose String asks the room.
-type lockedAddr struct{ room *tcproom.Room }
-
-func (a lockedAddr) Network() string { return "test" }
-func (a lockedAddr) String() string  { a.room.Len(); return "asked" }
-
-// askingConn is a badConn with such an address.
-type askingConn struct {
-	*badConn
-	lockedAddr
-}
-
-func (c askingConn) RemoteAddr() net.Addr { return c.lockedAddr }
 
 // TestStuckAddrMayAskTheRoom: an address is the user's code, and is asked
 // under no lock.

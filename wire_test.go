@@ -4,123 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
-
-// A wireExample is one line of a fenced block in docs/wire.md.
-type wireExample struct {
-	where   string // "docs/wire.md:17"
-	subject string // of its block: "Lines" where that begins with hex framing=Lines
-	left    string // what stands before the =, as it is written
-	bytes   []byte // nil where there is no =
-}
-
-// wireExamples returns the examples of docs/wire.md in the blocks that begin
-// with "hex kind=...", in order.
-func wireExamples(t testing.TB, kind string) []wireExample {
-	t.Helper()
-	const file = "docs/wire.md"
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	var examples []wireExample
-	subject, inBlock, wanted := "", false, false
-	for i, line := range strings.Split(string(text), "\n") {
-		where := fmt.Sprintf("%s:%d", file, i+1)
-		line = strings.TrimSuffix(line, "\r") // git may have put it there
-		info, fence := strings.CutPrefix(line, "```")
-		switch {
-		case fence && inBlock:
-			inBlock = false
-		case fence && info != "":
-			info, isHex := strings.CutPrefix(info, "hex ")
-			got, rest, ok := strings.Cut(info, "=")
-			require.True(t, !isHex || ok, "%s: want hex KIND=SUBJECT", where)
-			inBlock, wanted, subject = true, isHex && got == kind, rest
-		case fence:
-			inBlock, wanted = true, false
-		case inBlock && wanted:
-			left, right, continues, err := cutWireLine(line)
-			require.NoError(t, err, where)
-			switch {
-			case continues:
-				require.NotEmpty(t, examples, "%s: continues nothing", where)
-				last := &examples[len(examples)-1]
-				require.Equal(t, subject, last.subject, "%s: continues nothing", where)
-				last.bytes = append(last.bytes, right...)
-			case left != "":
-				examples = append(examples, wireExample{where, subject, left, right})
-			}
-		}
-	}
-	require.False(t, inBlock, "%s: a block does not end", file)
-	require.NotEmpty(t, examples, "%s: no blocks of %s", file, kind)
-	return examples
-}
-
-// cutWireLine takes apart "left = bytes # comment", or " bytes # comment", which
-// continues the line before.
-func cutWireLine(line string) (left string, right []byte, continues bool, err error) {
-	continues = strings.HasPrefix(line, " ")
-	if !continues {
-		if left, line, err = cutUnquoted(line, " = "); err != nil {
-			return "", nil, false, err
-		}
-	}
-	if line == "" {
-		return left, nil, false, nil
-	}
-	right = []byte{}
-	for {
-		line = strings.TrimLeft(line, " ")
-		switch {
-		case line == "" || line[0] == '#':
-			return left, right, continues, nil
-		case line[0] == '"':
-			quoted, err := strconv.QuotedPrefix(line)
-			if err != nil {
-				return "", nil, false, fmt.Errorf("%w: %s", err, line)
-			}
-			text, _ := strconv.Unquote(quoted)
-			right = append(right, text...)
-			line = line[len(quoted):]
-		default:
-			pair, rest, _ := strings.Cut(line, " ")
-			b, err := strconv.ParseUint(pair, 16, 8)
-			if err != nil || len(pair) != 2 {
-				return "", nil, false, fmt.Errorf("%q is not a byte in hex", pair)
-			}
-			right = append(right, byte(b))
-			line = rest
-		}
-	}
-}
-
-// cutUnquoted cuts line at the first sep that is not in quotes, and drops a
-// comment before that.
-func cutUnquoted(line, sep string) (before, after string, err error) {
-	for i := 0; i < len(line); {
-		switch {
-		case strings.HasPrefix(line[i:], sep):
-			return strings.TrimSpace(line[:i]), line[i+len(sep):], nil
-		case line[i] == '#':
-			return strings.TrimSpace(line[:i]), "", nil
-		case line[i] == '"':
-			quoted, err := strconv.QuotedPrefix(line[i:])
-			if err != nil {
-				return "", "", fmt.Errorf("%w: %s", err, line[i:])
-			}
-			i += len(quoted)
-		default:
-			i++
-		}
-	}
-	return strings.TrimSpace(line), "", nil
-}
 
 func TestWireExampleParser(t *testing.T) {
 	tests := []struct {
