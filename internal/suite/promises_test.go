@@ -233,7 +233,11 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 			}
 		})
 	}
-	time.Sleep(1500 * time.Millisecond) // how long they do it
+	eventually(t, "each has had a few lives", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ws) > 3*writers
+	})
 	close(stop)
 	wg.Wait()
 	eventually(t, "all have left", func() bool { return room.Len() <= 1 })
