@@ -75,8 +75,9 @@ type StopError struct {
 type CutMember struct {
 	Member MemberInfo
 	// Missed counts the events ordered before the stop of which not every byte
-	// was handed to its transport. What the transport had taken, and the member
-	// may not have read, is not among them.
+	// was handed to its transport; it is at least 1. What the transport had taken, and
+	// the member may not have read, is not among them, and neither are direct messages
+	// and the goodbye, which are not ordered.
 	Missed uint64
 }
 

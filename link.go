@@ -433,6 +433,7 @@ func (r *Room) farewell(l *link, cause error) {
 	defer l.sink.Close()
 	if l.sink.Err() != nil || broke(cause) {
 		l.sink.Close()
+		r.noteCut(l, cause)
 		l.reset()
 		return
 	}

@@ -21,8 +21,8 @@ const closeTimeout = 5 * time.Second
 // When it returns nil, all goroutines of the room have ended, all its
 // connections are closed, and no hook runs or will run. When ctx ends first,
 // what is left is cut, and soon after that Shutdown returns a [*StopError]
-// which says who missed how much and what did not end; also where members were
-// cut although ctx did not end. It must not be called in a hook, for which it would wait.
+// which says what each member missed and what did not end; also if members that took
+// nothing missed something although ctx did not end. It must not be called in a hook, for which it would wait.
 func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
 	r.stop(roomDraining)
@@ -174,14 +174,19 @@ func (l *link) stuckLocked() StuckConn {
 }
 
 // noteCut notes what l, which carried a member when the room began to stop, did
-// not get.
+// not get. One that lacks only the goodbye or a direct message missed nothing of the
+// order.
 func (r *Room) noteCut(l *link, cause error) {
 	if !errors.Is(cause, ErrRoomClosed) || l.cur == nil {
 		return
 	}
+	missed := l.cur.Missed() + l.sink.Unwritten()
+	if missed == 0 {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: l.cur.Missed() + l.sink.Unwritten()})
+	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: missed})
 }
 
 // plain is an error's text without the package's name.

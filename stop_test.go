@@ -371,6 +371,58 @@ func TestP10SkippedIsMissed(t *testing.T) {
 	})
 }
 
+// TestP10CutWithoutLoss: a member that got all that was ordered, and not the goodbye
+// or a message to it alone, is cut, and is none of those that missed something.
+func TestP10CutWithoutLoss(t *testing.T) {
+	inBubble("goodbye", t, func(t *testing.T) {
+		room := tcproom.New()
+		_, served := pipe(room)
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, room.Shutdown(context.Background()))
+		require.Equal(t, 500*time.Millisecond, time.Since(start))
+		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	})
+	inBubble("direct message", t, func(t *testing.T) {
+		room := tcproom.New()
+		_, served := pipe(room)
+		synctest.Wait()
+		require.NoError(t, only(room).Send(t.Context(), []byte("x")))
+		require.NoError(t, room.Shutdown(context.Background()))
+		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	})
+}
+
+// TestP10CutInAHook: a member whose hook is running when it is cut, and returns then,
+// has missed what it was not sent.
+func TestP10CutInAHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		called := make(chan bool, 1)
+		room := tcproom.New(tcproom.OnMessage(func(m *tcproom.Member, body []byte) ([]byte, error) {
+			called <- true
+			<-m.Context().Done()
+			time.Sleep(10 * time.Millisecond)
+			return nil, nil
+		}))
+		nc, served := pipe(room)
+		fmt.Fprintln(nc, "hi")
+		<-called
+		for range 3 {
+			_, err := room.Broadcast(t.Context(), []byte("x"))
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var stop *tcproom.StopError
+		require.ErrorAs(t, room.Shutdown(ctx), &stop)
+		require.Empty(t, stop.Stuck)
+		require.Len(t, stop.Cut, 1)
+		require.EqualValues(t, 3, stop.Cut[0].Missed)
+		require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
+	})
+}
+
 // TestP10SlowButReading: who takes a little again and again gets all of it.
 func TestP10SlowButReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
