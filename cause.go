@@ -229,6 +229,8 @@ func (e *EndError) Error() string {
 		return e.err.Error()
 	case e.Text == "":
 		return e.Cause.Error()
+	case e.Cause == errLeft: // a goodbye of a codec that carries no codes
+		return fmt.Sprintf("tcproom: the room said goodbye: %q", e.Text)
 	}
 	return fmt.Sprintf("%v: the room's reason is %q", e.Cause, e.Text)
 }

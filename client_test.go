@@ -115,6 +115,20 @@ func TestDialErrors(t *testing.T) {
 	})
 }
 
+// TestGoodbyeInText: the end after a goodbye whose codec carries no code reads well.
+func TestGoodbyeInText(t *testing.T) {
+	srv := roomtest.NewMemServer(t)
+	c, err := tcproom.Dial(testContext(t), srv.Addr, tcproom.WithDialer(srv.Net.Dial))
+	require.NoError(t, err)
+	defer c.Close()
+	waitLen(t, srv.Room, 1)
+	require.NoError(t, srv.Room.Shutdown(testContext(t)))
+	for range c.Events(testContext(t)) {
+	}
+	require.ErrorIs(t, c.Err(), io.EOF)
+	require.EqualError(t, c.Err(), `tcproom: the room said goodbye: "room closed"`)
+}
+
 // TestRefused: a refusal is a *RefusedError, from Dial and from Receive, the
 // same at every call.
 func TestRefused(t *testing.T) {
