@@ -56,6 +56,12 @@ type Features struct {
 
 // A FrameBounder is a [Codec] that bounds its frames by itself. Others are taken
 // to need six bytes for each of a body and 1 KiB more.
+//
+// A codec with a hello needs it if [WithMaxMessage] is small, such as 1 KiB. A frame
+// above the bound is too large for the end that receives it, and a [Welcome] has up to
+// 256 members, whatever the size of bodies: in [JSON] that is up to 170 KB. Without it,
+// nobody could join a room that has many members. The same goes for a [ReqHello] with
+// much in it.
 type FrameBounder interface {
 	Codec
 	// MaxFrame returns the length that no frame exceeds, towards the room and
