@@ -314,8 +314,8 @@ func closedToo(err error) bool {
 
 // CloseWrite ends the sending half: it waits until what Send has taken is written,
 // or ctx ends, and closes that half. Receive, Events and [OnEvent] go on with what
-// the room still sends; when they come to an end with [io.EOF], which is
-// [io.EOF] for errors.Is, the room has taken everything and closed too. Send returns
+// the room still sends; when they come to an end that is [io.EOF] for
+// errors.Is, the room has taken everything and closed too. Send returns
 // [net.ErrClosed] from then on.
 //
 // It returns the cause of ctx, after which it may be called again, what Err returns if
@@ -356,6 +356,9 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 // for five seconds, which it reports, and on the room's end after as long. A hook that
 // runs for longer than that is not waited for.
 //
+// If c ended because it received what is malformed or too large, or because its hook
+// failed, Close still tells a room with sessions that the member leaves.
+//
 // Once c has ended, Send, Receive and Err return why: [net.ErrClosed] if nothing came
 // before Close. A second Close does nothing, and waits for nothing.
 func (c *Conn) Close() (err error) {
@@ -364,15 +367,11 @@ func (c *Conn) Close() (err error) {
 	}
 	// Whether it is the hook that calls cannot be known; that hook cannot be waited for.
 	awaits := c.events != nil && !c.events.running.Load()
-	if c.Err() == nil {
-		c.closing.Store(true)
-		c.fan.Wake() // what waits in Send
-		c.sendGoodbye()
-		if !c.drain(nil, always(lingers), lingers) {
-			err = fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
-		} else if c.closeWrite() {
-			c.readAway(awaits)
-		}
+	switch {
+	case c.Err() == nil:
+		err = c.depart(awaits)
+	case c.isResumable() && c.rejected():
+		c.departRejecting()
 	}
 	c.end(net.ErrClosed)
 	c.giveUp()
@@ -383,12 +382,52 @@ func (c *Conn) Close() (err error) {
 	return err
 }
 
+// depart leaves in good order: it says goodbye, writes what is to be written, and waits
+// for the room to close. The error is that not all was written.
+func (c *Conn) depart(awaits bool) error {
+	c.closing.Store(true)
+	c.fan.Wake() // what waits in Send
+	c.sendGoodbye()
+	if !c.drain(nil, always(lingers), lingers) {
+		return fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
+	}
+	if c.closeWrite() {
+		c.readAway(awaits)
+	}
+	return nil
+}
+
+// departRejecting is depart for an end that has rejected what the room sent, without
+// which the room would keep the member detached. Nothing is lost if it fails.
+func (c *Conn) departRejecting() {
+	defer func() { _ = recover() }() // a codec that has panicked may do so again
+	c.depart(false)
+}
+
+// rejected reports whether c ended because this end found what it got to be wrong, or
+// failed on it: the connection works, and to come back would not help. After CloseWrite
+// the room knows already.
+func (c *Conn) rejected() bool {
+	end, ok := c.Err().(*EndError)
+	if !ok || end.err == nil || c.closing.Load() { // nil: the room's words
+		return false
+	}
+	switch end.Cause {
+	case ErrMalformed, ErrFrameTooLarge, ErrHook:
+		return true
+	}
+	return false
+}
+
+func (c *Conn) isResumable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resumable && c.cfg.features.Numbers
+}
+
 // sendGoodbye tells a room with sessions that this member leaves for good.
 func (c *Conn) sendGoodbye() {
-	c.mu.Lock()
-	resumable := c.resumable
-	c.mu.Unlock()
-	if !resumable || !c.cfg.features.Numbers {
+	if !c.isResumable() {
 		return
 	}
 	if b, err := c.cfg.encodeRequest(&Request{Kind: ReqGoodbye}); err == nil {
@@ -411,6 +450,17 @@ func (c *Conn) readAway(awaits bool) {
 		c.reader.unlock()
 	case <-t.C:
 	}
+}
+
+// quit is giveUp for good after a welcome that this end did not understand. The room may
+// have a member of it, which leaves.
+func (c *Conn) quit() {
+	end, ok := c.Err().(*EndError)
+	if ok && end.err != nil && (c.rejected() || end.Cause == ErrWrongDoor) {
+		c.setMember(c.member(), true)
+		c.departRejecting()
+	}
+	c.giveUp()
 }
 
 // giveUp closes the transport, and waits for what belongs to it.

@@ -61,7 +61,7 @@ func (r *reader) close() {
 // event goes to one of them.
 //
 // At the end of the stream it returns why c has ended, the same at every call: an
-// [*EndError], which is [io.EOF] if the room closed the connection, and which has the
+// [*EndError], which wraps [io.EOF] if the room closed the connection, and which has the
 // words of the [Goodbye] that was the last event, if there was one; a [*RefusedError]
 // if the room refused the connection with an event; or [net.ErrClosed] after one's own
 // Close. With [OnEvent] it returns an error that wraps [errors.ErrUnsupported].
