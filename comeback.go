@@ -21,7 +21,6 @@ type loss struct {
 	end     *EndError // for the user; Final and RetryAfter are the room's words, or our own
 	err     error     // end, or the same as a *RefusedError
 	strange bool      // before anything else, what was read is nothing that a room sends
-	last    bool      // there is to be no other attempt
 }
 
 // run connects c again and again. It ends when c has ended.
@@ -51,19 +50,18 @@ func (c *Client) live() error {
 	pause := c.opts.backoff
 	var doubts doubts
 	for told := false; ; {
-		conn, l := c.connect(&doubts)
+		conn, l := c.connect()
 		var lasted time.Duration
 		if conn != nil {
 			told = false
 			began := time.Now()
 			l = c.attend(conn, &doubts)
-			l.last = !doubts.mayTryAgain(&l)
 			lasted = time.Since(began)
 		}
 		switch {
 		case c.ctx.Err() != nil:
 			return context.Cause(c.ctx)
-		case l.last:
+		case !doubts.mayTryAgain(&l):
 			return l.err
 		}
 		delay := pause.next(lasted, l.end.RetryAfter)
@@ -115,7 +113,7 @@ func (c *Client) sleep(d time.Duration) {
 }
 
 // connect makes a connection, or says why there is none.
-func (c *Client) connect(doubts *doubts) (*Conn, loss) {
+func (c *Client) connect() (*Conn, loss) {
 	opts := c.opts
 	opts.onEvent, opts.resume = nil, nil
 	c.mu.Lock()
@@ -129,17 +127,9 @@ func (c *Client) connect(doubts *doubts) (*Conn, loss) {
 		return conn, loss{}
 	}
 	l := lossOf(err, false)
-	l.last = !doubts.mayTryAgain(&l)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.lost = l.err
-	c.mu.Unlock()
-	switch {
-	case conn == nil:
-	case l.last, opts.resume == nil: // nobody has the token of what the room made
-		conn.quit()
-	default:
-		conn.giveUp()
-	}
 	return nil, l
 }
 

@@ -452,17 +452,6 @@ func (c *Conn) readAway(awaits bool) {
 	}
 }
 
-// quit is giveUp for good after a welcome that this end did not understand. The room may
-// have a member of it, which leaves.
-func (c *Conn) quit() {
-	end, ok := c.Err().(*EndError)
-	if ok && end.err != nil && (c.rejected() || end.Cause == ErrWrongDoor) {
-		c.setMember(c.member(), true)
-		c.departRejecting()
-	}
-	c.giveUp()
-}
-
 // giveUp closes the transport, and waits for what belongs to it.
 func (c *Conn) giveUp() {
 	c.end(net.ErrClosed)

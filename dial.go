@@ -30,9 +30,6 @@ func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 	}
 	c, err := cfg.open(ctx, nc, addr)
 	if err != nil {
-		if c != nil {
-			c.giveUp()
-		}
 		return nil, err
 	}
 	c.start()
@@ -40,7 +37,6 @@ func Dial(ctx context.Context, addr string, opts ...DialOption) (*Conn, error) {
 }
 
 // open negotiates TLS over nc, which is connected to addr, and waits for the welcome.
-// If that fails, the caller gives the Conn up, if there is one.
 func (o *dialConfig) open(ctx context.Context, nc net.Conn, addr string) (*Conn, error) {
 	ctx, cancel := withDeadline(ctx, until(o.handshakeTimeout), errHandshakeTimeout)
 	defer cancel()
@@ -51,7 +47,11 @@ func (o *dialConfig) open(ctx context.Context, nc net.Conn, addr string) (*Conn,
 		}
 	}
 	c := newConn(nc, o, nil)
-	return c, c.greet(ctx)
+	if err := c.greet(ctx); err != nil {
+		c.giveUp()
+		return nil, err
+	}
+	return c, nil
 }
 
 func dialTLS(ctx context.Context, nc net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {

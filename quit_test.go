@@ -95,43 +95,6 @@ func TestRejectingEndLeaves(t *testing.T) {
 	}
 }
 
-// TestRejectedWelcome: a client that gives up because it does not understand the
-// room's welcome leaves no member behind, be it new or resumed.
-func TestRejectedWelcome(t *testing.T) {
-	inBubble("of new members", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
-		c, link := newClient(t, srv, "ada", rejects(tcproom.Welcome, false))
-		for {
-			if _, err := c.Receive(t.Context()); err != nil {
-				require.ErrorIs(t, err, tcproom.ErrWrongDoor)
-				break
-			}
-		}
-		require.Equal(t, 5, link.dialled())
-		time.Sleep(time.Minute)
-		require.Zero(t, srv.Room.Len())
-		require.Equal(t, map[tcproom.Cause]uint64{errLeft: 5}, srv.Room.Stats().Left)
-	})
-	inBubble("of one that resumes", t, func(t *testing.T) {
-		srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})
-		first := visits(t, srv, object{"name": "ada"})
-		w := first.welcomed("joined")
-		first.nc.(*roomtest.Conn).Reset()
-		c, _ := newClient(t, srv, "ada", rejects(tcproom.Welcome, false), tcproom.WithResume(tcproom.Resume{
-			Token: tcproom.Secret(w["token"].(string)), Epoch: w["epoch"].(string), Seq: uint64(w["seq"].(float64)),
-		}))
-		for {
-			if _, err := c.Receive(t.Context()); err != nil {
-				require.ErrorIs(t, err, tcproom.ErrWrongDoor)
-				break
-			}
-		}
-		time.Sleep(time.Minute)
-		require.EqualValues(t, 5, srv.Room.Stats().Resumed)
-		require.Zero(t, srv.Room.Len())
-	})
-}
-
 // receiveAll receives until the end.
 func receiveAll(c interface {
 	Receive(ctx context.Context) (tcproom.Event, error)
