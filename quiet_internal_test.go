@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -62,4 +63,38 @@ func TestEndWhileWelcomed(t *testing.T) {
 			require.ErrorIs(t, <-served, ErrRoomClosed)
 		})
 	}
+}
+
+// TestDoneWaitsForTheLookout: a room is not done while the goroutine that waits for
+// quiet links has not ended (P9).
+func TestDoneWaitsForTheLookout(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	there, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer there.Close()
+	here, err := l.Accept()
+	require.NoError(t, err)
+	defer here.Close()
+
+	room := New()
+	called, goOn, ended := make(chan struct{}), make(chan struct{}), false
+	room.quiet = sock.NewLookout(func(any) {
+		close(called)
+		<-goOn
+		ended = true
+	})
+	if !room.quiet.Watch(sock.NewSource(here), nil) {
+		t.Skip("here nothing is watched")
+	}
+	_, err = there.Write([]byte("x"))
+	require.NoError(t, err)
+	<-called
+	closed := make(chan error, 1)
+	go func() { closed <- room.Close() }()
+	go close(goOn)
+	<-room.Done()
+	require.True(t, ended)
+	require.NoError(t, <-closed)
 }

@@ -11,6 +11,7 @@ import (
 
 	"example.com/tcproom/internal/fanout"
 	"example.com/tcproom/internal/ledger"
+	"example.com/tcproom/internal/sock"
 )
 
 // A Room is a set of members and one ordered stream of events: joins, leaves
@@ -22,8 +23,8 @@ type Room struct {
 	cfg   roomConfig
 	epoch string
 	fan   *fanout.Fan
-	quiet *fanout.Lookout // for accepted links from which nothing has come
-	done  chan struct{}   // closed by reap
+	quiet *sock.Lookout // for accepted links from which nothing has come
+	done  chan struct{} // closed by reap
 	wg    sync.WaitGroup
 	logs  logLimit
 
@@ -88,7 +89,7 @@ func New(opts ...RoomOption) *Room {
 		fan:   fanout.New(),
 		done:  make(chan struct{}),
 	}
-	r.quiet = fanout.NewLookout(r.fan, r.attendTo)
+	r.quiet = sock.NewLookout(r.attendTo)
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)

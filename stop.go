@@ -104,6 +104,7 @@ func (r *Room) stop(state roomState) {
 // reap closes done when all is over. It ends then.
 func (r *Room) reap() {
 	r.wg.Wait()
+	r.quiet.Wait()
 	r.fan.Wait()
 	close(r.done)
 }

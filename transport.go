@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/sock"
 )
 
 // A transport is a connection as both of its ends use it: a source of bytes that
@@ -21,7 +22,7 @@ type transport struct {
 	cfg  *limits
 	nc   net.Conn
 	fan  *fanout.Fan
-	src  *fanout.Source // its reader's; set and taken away with mu held, for others to look at
+	src  *sock.Source // its reader's; set and taken away with mu held, for others to look at
 	sink *fanout.Sink
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
@@ -63,7 +64,7 @@ func newEndContext() *endContext {
 
 // connect makes the two halves of t, over nc as it is now.
 func (t *transport) connect(owner fanout.Owner) {
-	src, sink := fanout.NewSource(t.nc), t.fan.NewSink(t.nc, owner, max(t.cfg.writeTimeout, 0))
+	src, sink := sock.NewSource(t.nc), t.fan.NewSink(t.nc, owner, max(t.cfg.writeTimeout, 0))
 	t.mu.Lock()
 	t.src, t.sink = src, sink
 	aborted := t.aborted
@@ -121,7 +122,7 @@ func (t *transport) ended() Cause {
 
 // unblock wakes what waits for t, which has a cause: its reader, its context
 // and all that want to send. It returns the source that may be in a Lookout.
-func (t *transport) unblock() *fanout.Source {
+func (t *transport) unblock() *sock.Source {
 	t.mu.Lock()
 	if t.ctx != nil {
 		t.ctx.cancel(t.ending.err())
@@ -361,7 +362,7 @@ func (td *tide) look(now time.Time, mark [3]int64) bool {
 
 // now returns a mark that is different when the connection has moved.
 func (td *tide) now() [3]int64 {
-	unsent, _ := fanout.Unsent(td.t.nc)
+	unsent, _ := sock.Unsent(td.t.nc)
 	mark := [3]int64{td.t.sink.Written(), int64(unsent), 0}
 	if td.missed != nil {
 		mark[2] = int64(td.missed())

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -45,7 +46,7 @@ func TestMissedAndUnwrittenExactly(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 2))
 			h := newHub(t, LogConfig{Backlog: 1 << 20})
 			f := newFake(rnd.IntN(3000))
-			var raw nonblocking = f
+			var raw sock.Writer = f
 			if seed%2 == 0 {
 				raw = nil
 			}

@@ -3,8 +3,9 @@
 //
 // A [Log] holds the stream, a [Cursor] is one connection's position in it, a
 // [Sink] is the writing half of a connection, and the flushers of a [Fan]
-// carry bytes from logs to sinks. The engine knows bytes, positions and
-// sockets; what the bytes mean is its caller's business.
+// carry bytes from logs to sinks. The engine knows bytes and positions; what
+// the bytes mean is its caller's business, and how a socket is written to without
+// waiting that of package sock.
 //
 // Locks: Log.mu and Sink.mu are leaves, never held together, nor during I/O
 // or a call out; Fan.mu is taken before Log.mu. Whoever appends to a log

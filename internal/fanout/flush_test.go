@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,7 +26,7 @@ type bare struct {
 
 func newBare(seed uint64) *bare { return &bare{rnd: rand.New(rand.NewPCG(seed, 5))} }
 
-func (b *bare) tryWrite(_ *op, p []byte) (n int, again bool, err error) {
+func (b *bare) TryWrite(_ *sock.Op, p []byte) (n int, again bool, err error) {
 	switch b.rnd.IntN(8) {
 	case 0:
 		return 0, true, nil
@@ -65,7 +66,7 @@ func TestE5NoWakeUpIsLost(t *testing.T) {
 	var ms []*member
 	for i := range 12 {
 		b := newBare(uint64(i))
-		var raw nonblocking = b
+		var raw sock.Writer = b
 		if i%4 == 3 {
 			raw = nil
 		}
@@ -268,7 +269,7 @@ func TestE5CloseDuringWalks(t *testing.T) {
 			for range 500 {
 				f := newFake(rnd.IntN(3000))
 				m := h.member()
-				var raw nonblocking = f
+				var raw sock.Writer = f
 				if rnd.IntN(4) == 0 {
 					raw = nil
 				}
@@ -336,8 +337,8 @@ func TestNoAllocationPerDelivery(t *testing.T) {
 // A sinkhole takes everything.
 type sinkhole struct{ net.Conn }
 
-func (*sinkhole) tryWrite(_ *op, b []byte) (int, bool, error) { return len(b), false, nil }
-func (*sinkhole) Close() error                                { return nil }
+func (*sinkhole) TryWrite(_ *sock.Op, b []byte) (int, bool, error) { return len(b), false, nil }
+func (*sinkhole) Close() error                                     { return nil }
 
 func BenchmarkFanOut(b *testing.B) {
 	h := newHub(b, LogConfig{Backlog: 4 << 20})

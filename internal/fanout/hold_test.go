@@ -9,11 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
 // enterHeld attaches nc and holds it there.
-func (h *hub) enterHeld(t testing.TB, nc *fake, raw nonblocking, skip bool) *member {
+func (h *hub) enterHeld(t testing.TB, nc *fake, raw sock.Writer, skip bool) *member {
 	m := h.member()
 	m.sink = h.fan.newSink(nc, raw, m, time.Minute)
 	t.Cleanup(func() { nc.Close(); m.sink.Close() })
@@ -27,13 +28,13 @@ func (h *hub) enterHeld(t testing.TB, nc *fake, raw nonblocking, skip bool) *mem
 func directFrame(num int) []byte { return appendFrame(nil, kindDirect, uint64(num), 40) }
 
 // runHeld runs f over both kinds of sinks.
-func runHeld(t *testing.T, cfg LogConfig, f func(t *testing.T, h *hub, nc *fake, raw nonblocking)) {
+func runHeld(t *testing.T, cfg LogConfig, f func(t *testing.T, h *hub, nc *fake, raw sock.Writer)) {
 	t.Helper()
 	for _, portable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("portable=%v", portable), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				nc := newFake(plenty)
-				var raw nonblocking = nc
+				var raw sock.Writer = nc
 				if portable {
 					raw = nil
 				}
@@ -44,7 +45,7 @@ func runHeld(t *testing.T, cfg LogConfig, f func(t *testing.T, h *hub, nc *fake,
 }
 
 func TestHeldGetsInsertsFirst(t *testing.T) {
-	runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+	runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 		h.post(nil, 100) // before it
 		synctest.Wait()
 		m := h.enterHeld(t, nc, raw, false)
@@ -79,7 +80,7 @@ func TestHeldGetsInsertsFirst(t *testing.T) {
 func TestHeldAndStalled(t *testing.T) {
 	for _, early := range []bool{false, true} { // released while it stalls
 		t.Run(fmt.Sprintf("early=%v", early), func(t *testing.T) {
-			runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+			runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 				nc.room = 50
 				m := h.enterHeld(t, nc, raw, false)
 				for i := 1; i <= 3; i++ {
@@ -112,7 +113,7 @@ func TestHeldAndStalled(t *testing.T) {
 
 func TestHeldHoldsNobodyUpAndCanBeOverrun(t *testing.T) {
 	t.Run("disconnect", func(t *testing.T) {
-		runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+		runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 			good := newFake(plenty)
 			h.join(t, good, good, false)
 			m := h.enterHeld(t, nc, raw, false)
@@ -133,7 +134,7 @@ func TestHeldHoldsNobodyUpAndCanBeOverrun(t *testing.T) {
 		})
 	})
 	t.Run("skip", func(t *testing.T) {
-		runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+		runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 			m := h.enterHeld(t, nc, raw, true)
 			for i := 1; i <= 3; i++ { // overrun after each
 				require.True(t, m.cur.Insert(directFrame(i), 100))
@@ -163,7 +164,7 @@ func TestHeldHoldsNobodyUpAndCanBeOverrun(t *testing.T) {
 		})
 	})
 	t.Run("block", func(t *testing.T) {
-		runHeld(t, LogConfig{Backlog: 64 << 10, Block: true}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+		runHeld(t, LogConfig{Backlog: 64 << 10, Block: true}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 			h.patient = time.Second
 			m := h.enterHeld(t, nc, raw, false)
 			fill := func() (n uint64) {
@@ -213,7 +214,7 @@ func TestHeldHoldsNobodyUpAndCanBeOverrun(t *testing.T) {
 func TestHeldFinishes(t *testing.T) {
 	for _, stalled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stalled=%v", stalled), func(t *testing.T) {
-			runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+			runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 				if stalled {
 					nc.stop()
 				}
@@ -243,7 +244,7 @@ func TestHeldFinishes(t *testing.T) {
 // After the end of its sink, and in a cursor that has ended before, there is
 // nothing to hold nor to release.
 func TestHoldAndReleaseAfterTheEnd(t *testing.T) {
-	runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw nonblocking) {
+	runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
 		m := h.enterHeld(t, nc, raw, false)
 		h.post(nil, 100)
 		m.sink.Close()
@@ -310,7 +311,7 @@ func TestE5ReleaseRaces(t *testing.T) {
 	for i := range 300 {
 		h := newHub(t, LogConfig{Backlog: 1 << 20})
 		f := newFake(plenty)
-		var raw nonblocking = f
+		var raw sock.Writer = f
 		if i%3 == 0 {
 			raw = nil
 		}

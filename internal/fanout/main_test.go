@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,8 +28,8 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := run(m)
-	if f := flag.Lookup("test.bench"); code == 0 && direct && f.Value.String() == "" {
-		direct = false
+	if f := flag.Lookup("test.bench"); code == 0 && sock.Direct && f.Value.String() == "" {
+		sock.Direct = false
 		fmt.Println("once more, without the direct path")
 		code = run(m)
 	}
@@ -242,7 +243,7 @@ func (m *member) SinkFailed(err error) {
 }
 
 // join attaches nc; raw is nil for a transport without a direct path.
-func (h *hub) join(t testing.TB, nc net.Conn, raw nonblocking, skip bool) *member {
+func (h *hub) join(t testing.TB, nc net.Conn, raw sock.Writer, skip bool) *member {
 	m := h.member()
 	m.sink = h.fan.newSink(nc, raw, m, time.Minute)
 	t.Cleanup(func() { nc.Close(); m.sink.Close() })
@@ -262,15 +263,15 @@ type fake struct {
 	room     int
 	got      []byte
 	writes   []int // how much each write took
-	direct   int   // calls of tryWrite
+	direct   int   // calls of TryWrite
 	closed   bool
 	err      error
 	deadline time.Time
 
-	held  chan struct{} // tryWrite says that it has begun,
+	held  chan struct{} // TryWrite says that it has begun,
 	letGo chan struct{} // and waits for this; nil: it does not
 
-	onWrite func() // nil: nothing; called by tryWrite
+	onWrite func() // nil: nothing; called by TryWrite
 }
 
 func newFake(room int) *fake {
@@ -281,7 +282,7 @@ func newFake(room int) *fake {
 
 const plenty = 1 << 30
 
-// hold makes the next tryWrite wait for the release of what it returns.
+// hold makes the next TryWrite wait for the release of what it returns.
 func (f *fake) hold() (held <-chan struct{}, release func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -321,7 +322,7 @@ func (f *fake) acceptLocked(b []byte) int {
 	return n
 }
 
-func (f *fake) tryWrite(_ *op, b []byte) (n int, again bool, err error) {
+func (f *fake) TryWrite(_ *sock.Op, b []byte) (n int, again bool, err error) {
 	if f.onWrite != nil {
 		f.onWrite()
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/tcproom/internal/sock"
 )
 
 // A shard is the sinks that one flusher walks.
@@ -146,15 +148,13 @@ func (sh *shard) adopt() {
 // A walk is a flusher's working state.
 type walk struct {
 	views   []view // by the slot of their log
-	op      op
+	op      sock.Op
 	scratch []byte
 	ends    ends // of what is in scratch
 }
 
 var walkPool = sync.Pool{New: func() any {
-	w := &walk{scratch: make([]byte, 0, maxFill+4<<10)}
-	w.op.init()
-	return w
+	return &walk{scratch: make([]byte, 0, maxFill+4<<10)}
 }}
 
 // open makes the views. Heads are read before anything of the cursors.

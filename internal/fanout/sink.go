@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/tcproom/internal/sock"
 )
 
 // Errors that a sink reports to its owner.
@@ -38,7 +40,7 @@ type Owner interface {
 // its cursors.
 type Sink struct {
 	nc      net.Conn
-	raw     nonblocking // nil: only nc.Write, by a writer of its own
+	raw     sock.Writer // nil: only nc.Write, by a writer of its own
 	owner   Owner
 	timeout time.Duration
 	blind   bool // what nc has taken shows only when a write returns
@@ -93,12 +95,12 @@ const writerRest = time.Second
 // write to nc or set its write deadline. It fails when nc takes no bytes for
 // writeTimeout; zero or less is no timeout.
 func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sink {
-	return f.newSink(nc, rawWriter(nc), owner, writeTimeout)
+	return f.newSink(nc, sock.NewWriter(nc), owner, writeTimeout)
 }
 
-func (f *Fan) newSink(nc net.Conn, raw nonblocking, owner Owner, writeTimeout time.Duration) *Sink {
+func (f *Fan) newSink(nc net.Conn, raw sock.Writer, owner Owner, writeTimeout time.Duration) *Sink {
 	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, shard: f.place()}
-	s.blind = !tellsUnsent(nc)
+	s.blind = !sock.TellsUnsent(nc)
 	s.shard.add(s)
 	return s
 }
@@ -301,7 +303,7 @@ func (s *Sink) visit(w *walk) (more bool) {
 	}
 	off := uint32(pos - span.start)
 	to := cut(span.index, off, uint32(min(span.end, c.stop(v.hi))-span.start), maxWrite)
-	n, again, err := s.raw.tryWrite(&w.op, span.buf[off:to])
+	n, again, err := s.raw.TryWrite(&w.op, span.buf[off:to])
 	switch {
 	case err != nil:
 		s.fail(err)
@@ -394,7 +396,7 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 	}
 	n, again := 0, true
 	if !released {
-		n, again, err = s.raw.tryWrite(&w.op, b)
+		n, again, err = s.raw.TryWrite(&w.op, b)
 	}
 	s.unwritten.Add(-int64(w.ends.drop(n)))
 	switch {

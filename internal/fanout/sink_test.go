@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -19,7 +20,7 @@ func TestE4DeadlineIsClearedWithTheToken(t *testing.T) {
 		for name, direct := range map[string]bool{"direct": true, "portable": false} {
 			h := newHub(t, LogConfig{Backlog: 64 << 10})
 			f := newFake(10)
-			var raw nonblocking
+			var raw sock.Writer
 			if direct {
 				raw = f
 			}
@@ -78,7 +79,7 @@ func (w *frozenWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (w *frozenWriter) tryWrite(*op, []byte) (n int, again bool, err error) { return 0, true, nil }
+func (w *frozenWriter) TryWrite(*sock.Op, []byte) (n int, again bool, err error) { return 0, true, nil }
 
 // TestE4WriteTimeoutOfFrozenProcess: what came to be free while this process
 // did not run is taken, and a peer that takes nothing then ends.
@@ -124,7 +125,7 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	stuck := join(here)
 	var trickling *member
 	var peer net.Conn
-	if direct { // other transports may lose their place with a timeout
+	if sock.Direct { // other transports may lose their place with a timeout
 		here, there := unixPair(t)
 		require.NoError(t, here.SetWriteBuffer(64<<10))
 		trickling, peer = join(here), there
@@ -132,7 +133,7 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	for range 30 {
 		h.post(nil, 400<<10) // takes several timeouts to get through
 	}
-	if !direct {
+	if !sock.Direct {
 		require.Equal(t, ErrWriteTimeout, <-stuck.failed)
 		return
 	}
@@ -180,6 +181,60 @@ func TestNoWriteTimeout(t *testing.T) {
 		require.Equal(t, io.ErrClosedPipe, <-m.failed)
 		m.sink.Close()
 	})
+}
+
+// drainer is a direct path whose peer reads everything between the system
+// call that would block and whatever follows it.
+type drainer struct {
+	sock.Writer
+	drain func()
+}
+
+func (d drainer) TryWrite(o *sock.Op, b []byte) (n int, again bool, err error) {
+	n, again, err = d.Writer.TryWrite(o, b)
+	if again || n < len(b) {
+		d.drain()
+	}
+	return n, again, err
+}
+
+func TestE3PeerDrainsBeforeTheWait(t *testing.T) {
+	if !sock.Direct {
+		t.Skip("a rule of the direct path")
+	}
+	for range 20 {
+		here, there := tcpPair(t)
+		require.NoError(t, here.SetWriteBuffer(8<<10))
+		h := newHub(t, LogConfig{Backlog: 64 << 20})
+		var got []byte
+		b := make([]byte, 1<<20)
+		drains := 0
+		raw := drainer{sock.NewWriter(here), func() {
+			drains++
+			unsent := 1
+			for unsent > 0 { // the kernel's buffers are empty after this
+				there.SetReadDeadline(time.Now().Add(time.Millisecond))
+				n, err := there.Read(b)
+				if got = append(got, b[:n]...); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+					break
+				}
+				unsent, _ = sock.Unsent(here)
+			}
+		}}
+		m := h.join(t, here, raw, false)
+		for range 20 {
+			h.post(nil, 60<<10)
+			h.quiet() // the writer is done: it was woken, or had not to wait
+		}
+		require.NotZero(t, drains)
+		require.NoError(t, m.sink.Err())
+		<-m.sink.Finish()
+		here.CloseWrite()
+		there.SetReadDeadline(time.Time{})
+		rest, err := io.ReadAll(there)
+		require.NoError(t, err)
+		require.Len(t, items(t, append(got, rest...)), 20)
+	}
 }
 
 func TestE6OneWriteOfLimitedSizePerVisit(t *testing.T) {
@@ -263,41 +318,6 @@ func TestE6OwnFramesAreSkippedAndRunsGathered(t *testing.T) {
 	h.post(m.cur, 40)
 	h.idle(t)
 	require.Len(t, items(t, f.received()), 252)
-}
-
-type wrapped struct{ *net.TCPConn }
-
-func TestE7DirectPathIsForExactTypes(t *testing.T) {
-	here, _ := tcpPair(t)
-	dir := t.TempDir()
-	ul, err := net.Listen("unix", filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	defer ul.Close()
-	uc, err := net.Dial("unix", ul.Addr().String())
-	require.NoError(t, err)
-	defer uc.Close()
-	dgram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "d"), Net: "unixgram"})
-	require.NoError(t, err)
-	defer dgram.Close()
-	p, _ := net.Pipe()
-	defer p.Close()
-	for _, tt := range []struct {
-		name string
-		nc   net.Conn
-		want bool
-	}{
-		{"TCP", here, true},
-		{"unix stream", uc, true},
-		{"unix datagram", dgram, false},
-		{"wrapper", wrapped{here}, false},
-		{"pointer to wrapper", &wrapped{here}, false},
-		{"pipe", p, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			require.Equal(t, tt.want && direct, rawWriter(tt.nc) != nil)
-			require.Equal(t, tt.want && direct, NewSource(tt.nc).rc != nil)
-		})
-	}
 }
 
 func TestPortableStalledSinkCountsAsWaiting(t *testing.T) {
@@ -495,12 +515,12 @@ func TestFinish(t *testing.T) {
 		name     string
 		portable bool
 	}{{"direct", false}, {"portable", true}} {
-		run := func(name string, f func(t *testing.T, h *hub, f *fake, raw nonblocking)) {
+		run := func(name string, f func(t *testing.T, h *hub, f *fake, raw sock.Writer)) {
 			t.Run(tt.name+" "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHub(t, LogConfig{Backlog: 64 << 10})
 					nc := newFake(0)
-					var raw nonblocking = nc
+					var raw sock.Writer = nc
 					if tt.portable {
 						raw = nil
 					}
@@ -517,7 +537,7 @@ func TestFinish(t *testing.T) {
 				return true
 			}
 		}
-		run("when all is written", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("when all is written", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.join(t, f, raw, false)
 			h.post(nil, 100)
 			m.sink.Queue(appendFrame(nil, kindDirect, 1, 30), 100)
@@ -536,7 +556,7 @@ func TestFinish(t *testing.T) {
 			require.Len(t, f.received(), 130, "nothing comes after the end")
 			h.idle(t)
 		})
-		run("without cursors", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("without cursors", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.member()
 			m.sink = h.fan.newSink(f, raw, m, time.Minute)
 			m.sink.Queue([]byte("bye"), 100)
@@ -551,12 +571,12 @@ func TestFinish(t *testing.T) {
 			require.Equal(t, "bye", string(f.received()))
 			m.sink.Close()
 		})
-		run("with nothing at all", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("with nothing at all", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.join(t, f, raw, false)
 			require.False(t, isOpen(m.sink.Finish()))
 			h.idle(t)
 		})
-		run("before a late cursor", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("before a late cursor", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.member()
 			m.sink = h.fan.newSink(f, raw, m, time.Minute)
 			m.sink.Queue([]byte("bye"), 100)
@@ -570,7 +590,7 @@ func TestFinish(t *testing.T) {
 			require.Equal(t, "bye", string(f.received()))
 			m.sink.Close()
 		})
-		run("after an overrun", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("after an overrun", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.join(t, f, raw, false)
 			for range 100 {
 				h.post(nil, 1000)
@@ -587,7 +607,7 @@ func TestFinish(t *testing.T) {
 			require.NotZero(t, m.cur.Missed())
 			require.Equal(t, ErrOverrun, <-m.failed)
 		})
-		run("on failure", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("on failure", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.join(t, f, raw, false)
 			h.post(nil, 100)
 			done := m.sink.Finish()
@@ -598,7 +618,7 @@ func TestFinish(t *testing.T) {
 			require.False(t, isOpen(m.sink.Finish()))
 			h.idle(t)
 		})
-		run("on close", func(t *testing.T, h *hub, f *fake, raw nonblocking) {
+		run("on close", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 			m := h.join(t, f, raw, false)
 			h.post(nil, 100)
 			done := m.sink.Finish()
@@ -661,7 +681,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 				h := newHub(t, LogConfig{Backlog: 64 << 10})
 				f := newFake(plenty)
 				m := h.member()
-				var raw nonblocking = f
+				var raw sock.Writer = f
 				if tt.portable {
 					raw = nil
 				}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/tcproom/internal/sock"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,7 +32,7 @@ func (w *walkers) enter() {
 		room = w.rnd.IntN(8 << 10)
 	}
 	f := newFake(room)
-	var raw nonblocking = f
+	var raw sock.Writer = f
 	if w.mixed && w.rnd.IntN(8) == 0 {
 		raw = nil
 	}

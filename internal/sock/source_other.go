@@ -1,15 +1,10 @@
 //go:build !unix
 
-package fanout
+package sock
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
 type rawReader struct{}
-
-func rawOf(net.Conn) syscall.RawConn { return nil }
 
 func newRawReader(syscall.RawConn) *rawReader { panic("unreachable") }
 

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package fanout
+package sock
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package fanout
+package sock
 
 import (
 	"net"
@@ -7,7 +7,8 @@ import (
 )
 
 // Unsent returns how many bytes the kernel holds that nc's peer has not
-// acknowledged, looking through TLS; ok is false where that is not known.
+// acknowledged, looking through TLS; ok is false if that is not known. It
+// does not block, and may be called at any time.
 func Unsent(nc net.Conn) (n int, ok bool) {
 	tc := socketOf(nc)
 	if tc == nil {
@@ -38,5 +39,5 @@ func socketOf(nc net.Conn) *net.TCPConn {
 	return tc
 }
 
-// tellsUnsent reports whether Unsent knows.
-func tellsUnsent(nc net.Conn) bool { return socketOf(nc) != nil }
+// TellsUnsent reports whether Unsent knows that of nc.
+func TellsUnsent(nc net.Conn) bool { return socketOf(nc) != nil }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package fanout
+package sock
 
 import (
 	"io"

@@ -1,4 +1,4 @@
-package fanout
+package sock
 
 import (
 	"os"
@@ -12,11 +12,13 @@ import (
 // large room, so needs no goroutine of its own.
 //
 // It has an epoll instance, of which the runtime's poller says when there is
-// something in it. Each socket is waited for once; who reads from it then waits
-// by [Source.Read], which is cheaper for a member that talks.
+// something in it. Each socket is waited for once; its reader then waits by
+// [Source.Read], which is cheaper for a member that sends.
+//
+// All methods may be called from many goroutines.
 type Lookout struct {
-	fan   *Fan
 	ready func(key any)
+	wg    sync.WaitGroup // the goroutine
 
 	mu      sync.Mutex // guards what follows; held during epoll_ctl, which does not block
 	epoll   *os.File   // nil while nothing is waited for
@@ -33,18 +35,19 @@ type watched struct {
 }
 
 // NewLookout returns a Lookout that calls ready, which must not block, for
-// sources that are not waited for any more.
-func NewLookout(f *Fan, ready func(key any)) *Lookout {
-	l := &Lookout{fan: f, ready: ready, watched: make([]watched, 1)}
+// sources that are not waited for any more. It calls ready on its own goroutine or
+// that of Rouse, and with no lock held.
+func NewLookout(ready func(key any)) *Lookout {
+	l := &Lookout{ready: ready, watched: make([]watched, 1)}
 	l.ctl.callback = l.ctl.try
 	return l
 }
 
 // Watch sees to it that ready is called with key, once, when there is something
-// to read from s, an end or an error too, or Rouse is called. Until then nobody
-// may use s, and nobody else may close its connection or set its read deadline,
-// of which the Lookout would not hear. It reports false, and does nothing, where
-// s must be waited for by Read.
+// to read from s, an end or an error too, or Rouse is called. Until then nothing else
+// may use s, close its connection or set its read deadline: the Lookout would not
+// notice. It reports false, and does nothing, if s must be waited for by Read. It does
+// not block.
 func (l *Lookout) Watch(s *Source, key any) bool {
 	if s.rc == nil || len(s.held) > 0 {
 		return false
@@ -69,7 +72,7 @@ func (l *Lookout) Watch(s *Source, key any) bool {
 	return true
 }
 
-// Rouse calls ready for s, if it is waited for.
+// Rouse calls ready for s, if it is waited for. It does not block.
 func (l *Lookout) Rouse(s *Source) {
 	l.mu.Lock()
 	w := l.watched[s.slot]
@@ -83,6 +86,10 @@ func (l *Lookout) Rouse(s *Source) {
 	}
 }
 
+// Wait returns when the goroutine has ended, which it does when nothing is waited for.
+// Watch may not be called any more.
+func (l *Lookout) Wait() { l.wg.Wait() }
+
 func (l *Lookout) forgetLocked(s *Source) {
 	l.watched[s.slot] = watched{}
 	l.free = append(l.free, s.slot)
@@ -94,7 +101,7 @@ func (l *Lookout) forgetLocked(s *Source) {
 	}
 }
 
-// openLocked starts the goroutine. It fails where there are no descriptors left.
+// openLocked starts the goroutine. It fails if there are no descriptors left.
 func (l *Lookout) openLocked() bool {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -110,14 +117,14 @@ func (l *Lookout) openLocked() bool {
 		return false
 	}
 	l.epfd, l.epoll = fd, epoll
-	l.fan.wg.Add(1)
+	l.wg.Add(1)
 	go l.wait(l.epoll)
 	return true
 }
 
 // wait is the Lookout's goroutine. It ends when epoll is closed.
 func (l *Lookout) wait(epoll *os.File) {
-	defer l.fan.wg.Done()
+	defer l.wg.Done()
 	rc, err := epoll.SyscallConn()
 	if err != nil {
 		return
@@ -137,8 +144,8 @@ func (l *Lookout) wait(epoll *os.File) {
 	}
 }
 
-// sourceIn returns who is in the slot: another than the event was for, where that
-// was roused meanwhile. Then it is roused for nothing.
+// sourceIn returns the source in the slot: another than the event was for, if that
+// one was roused meanwhile. Then it is roused for nothing.
 func (l *Lookout) sourceIn(slot int32) *Source {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,6 @@
 //go:build unix && !portable
 
-package fanout
+package sock
 
 // portable, by the build tag of that name, switches the direct path off, so
 // that a whole program's tests can run without it.

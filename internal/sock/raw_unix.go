@@ -1,6 +1,6 @@
 //go:build unix
 
-package fanout
+package sock
 
 import (
 	"io"
@@ -8,14 +8,15 @@ import (
 	"syscall"
 )
 
-// direct switches the direct path on; the tests also run without it.
-var direct = !portable
+// Direct switches the direct path on. Tests set it, before there is any connection, to
+// run without it.
+var Direct = !portable
 
 // rawOf returns nc's descriptor for direct use. That is allowed for exactly
 // these types: a wrapper that embeds one has methods of its own, which must
 // not be bypassed.
 func rawOf(nc net.Conn) syscall.RawConn {
-	if !direct {
+	if !Direct {
 		return nil
 	}
 	switch nc := nc.(type) {
@@ -33,7 +34,9 @@ func rawOf(nc net.Conn) syscall.RawConn {
 	return nil
 }
 
-func rawWriter(nc net.Conn) nonblocking {
+// NewWriter returns the Writer of nc, or nil if nc can be written to by its Write
+// only. It may be used beside nc's methods, but for those that write.
+func NewWriter(nc net.Conn) Writer {
 	if rc := rawOf(nc); rc != nil {
 		return rawConn{rc}
 	}
@@ -42,18 +45,16 @@ func rawWriter(nc net.Conn) nonblocking {
 
 type rawConn struct{ rc syscall.RawConn }
 
-// An op is one system call in a callback of a RawConn: the caller sets and
-// resets the fields, the callback makes the call and nothing else.
-type op struct {
+// An Op is the memory of one system call at a time, which is kept because it cannot be
+// on the stack. The zero Op is ready for use; it must not be copied after that.
+type Op struct {
 	b     []byte
 	n     int
 	errno error
 	write func(fd uintptr) bool
 }
 
-func (o *op) init() { o.write = o.tryWrite }
-
-func (o *op) tryWrite(fd uintptr) bool {
+func (o *Op) try(fd uintptr) bool {
 	o.n, o.errno = sysWrite(int(fd), o.b)
 	for o.errno == syscall.EINTR {
 		o.n, o.errno = sysWrite(int(fd), o.b)
@@ -61,7 +62,10 @@ func (o *op) tryWrite(fd uintptr) bool {
 	return true // never waits
 }
 
-func (c rawConn) tryWrite(o *op, b []byte) (n int, again bool, err error) {
+func (c rawConn) TryWrite(o *Op, b []byte) (n int, again bool, err error) {
+	if o.write == nil {
+		o.write = o.try
+	}
 	o.b, o.n, o.errno = b, 0, nil
 	err = c.rc.Write(o.write)
 	o.b = nil

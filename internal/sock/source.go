@@ -1,4 +1,4 @@
-package fanout
+package sock
 
 import (
 	"io"
@@ -15,7 +15,7 @@ const (
 
 // A Source is the reading half of one connection, for one goroutine at a
 // time. While the connection is quiet, a source on a socket holds no buffer
-// but for bytes of a frame that has begun.
+// but for bytes that were not consumed.
 type Source struct {
 	nc   net.Conn
 	rc   syscall.RawConn // nil: nc.Read, into a buffer of its own
@@ -27,13 +27,15 @@ type Source struct {
 	slot int32 // in a Lookout, guarded by its lock; 0: in none
 }
 
-// NewSource returns the source of nc. Nobody else may read from nc.
+// NewSource returns the source of nc, from which nothing else may read from now on.
+// The source need not be closed; nc is its caller's to close, which ends a Read.
 func NewSource(nc net.Conn) *Source { return &Source{nc: nc, rc: rawOf(nc)} }
 
 // Read waits until there are more bytes and returns all that are not consumed,
-// valid until the next Read, or until all of it is consumed. It returns what the
-// connection's Read would: io.EOF at the end, a timeout at the read deadline, after
-// which it can be called again. At most limit bytes are held, which must be more than is held now.
+// valid until the next Read, or until all of them are consumed. Its errors are those of
+// the connection's Read: io.EOF at the end, a timeout at the read deadline, after
+// which it can be called again. At most limit bytes are held, which must be more than
+// are held now.
 func (s *Source) Read(limit int) ([]byte, error) {
 	s.own()
 	if s.raw == nil && s.rc != nil {
@@ -45,10 +47,11 @@ func (s *Source) Read(limit int) ([]byte, error) {
 	return s.readLent(limit)
 }
 
-// Held returns the bytes that have been read and not consumed.
+// Held returns the bytes that have been read and not consumed, valid as those of Read.
 func (s *Source) Held() []byte { return s.held }
 
-// Consume says that the first n bytes held are not needed any more.
+// Consume says that the first n bytes held are not needed any more; n is at most
+// their number.
 func (s *Source) Consume(n int) {
 	s.held = s.held[n:]
 	if len(s.held) == 0 {

@@ -1,4 +1,4 @@
-package fanout
+package sock
 
 import (
 	"errors"
@@ -15,12 +15,13 @@ import (
 // newLookout returns a Lookout and where the keys arrive that are ready.
 func newLookout(t *testing.T) (*Lookout, <-chan any) {
 	t.Helper()
-	if !direct {
+	if !Direct {
 		t.Skip("without the direct path nothing is watched")
 	}
-	f, ready := New(), make(chan any, 10000)
-	t.Cleanup(f.Wait) // also for the Lookout's goroutine
-	return NewLookout(f, func(key any) { ready <- key }), ready
+	ready := make(chan any, 10000)
+	l := NewLookout(func(key any) { ready <- key })
+	t.Cleanup(l.Wait)
+	return l, ready
 }
 
 func awaitReady(t *testing.T, ready <-chan any) any {
@@ -71,7 +72,7 @@ func TestE3LookoutSeesWhatCameBefore(t *testing.T) {
 	}
 }
 
-// TestLookoutRouse: whoever is roused is ready once, and so is nobody else.
+// TestLookoutRouse: a source that is roused is ready once, and no other is.
 func TestLookoutRouse(t *testing.T) {
 	l, ready := newLookout(t)
 	here, there := tcpPair(t)
@@ -127,7 +128,7 @@ func TestLookoutEndsWithTheLast(t *testing.T) {
 		l.mu.Lock()
 		require.Nil(t, l.epoll)
 		l.mu.Unlock()
-		l.fan.wg.Wait() // for the goroutine
+		l.Wait()
 		here.Close()
 		there.Close()
 	}
@@ -164,6 +165,31 @@ func TestLookoutRace(t *testing.T) {
 		require.False(t, seen[key], "%v twice", key)
 		seen[key] = true
 	}
-	l.fan.wg.Wait()
+	l.Wait()
 	require.Empty(t, ready)
+}
+
+// TestLookoutWait: Wait returns when the goroutine has ended, and ready with it.
+func TestLookoutWait(t *testing.T) {
+	if !Direct {
+		t.Skip("without the direct path nothing is watched")
+	}
+	for range 20 {
+		called, goOn := make(chan struct{}), make(chan struct{})
+		var ended bool
+		l := NewLookout(func(any) {
+			close(called)
+			<-goOn
+			ended = true
+		})
+		l.Wait() // nothing was watched
+		here, there := tcpPair(t)
+		require.True(t, l.Watch(NewSource(here), nil))
+		_, err := there.Write([]byte("x"))
+		require.NoError(t, err)
+		<-called
+		go close(goOn)
+		l.Wait()
+		require.True(t, ended)
+	}
 }

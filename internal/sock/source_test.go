@@ -1,4 +1,4 @@
-package fanout
+package sock
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -43,57 +44,38 @@ func TestE3LastBytesThenEOF(t *testing.T) {
 	}
 }
 
-// drainer is a direct path whose peer reads everything between the system
-// call that would block and whatever follows it.
-type drainer struct {
-	nonblocking
-	drain func()
-}
+type wrapped struct{ *net.TCPConn }
 
-func (d drainer) tryWrite(o *op, b []byte) (n int, again bool, err error) {
-	n, again, err = d.nonblocking.tryWrite(o, b)
-	if again || n < len(b) {
-		d.drain()
-	}
-	return n, again, err
-}
-
-func TestE3PeerDrainsBeforeTheWait(t *testing.T) {
-	if !direct {
-		t.Skip("a rule of the direct path")
-	}
-	for range 20 {
-		here, there := tcpPair(t)
-		require.NoError(t, here.SetWriteBuffer(8<<10))
-		h := newHub(t, LogConfig{Backlog: 64 << 20})
-		var got []byte
-		b := make([]byte, 1<<20)
-		drains := 0
-		raw := drainer{rawWriter(here), func() {
-			drains++
-			unsent := 1
-			for unsent > 0 { // the kernel's buffers are empty after this
-				there.SetReadDeadline(time.Now().Add(time.Millisecond))
-				n, err := there.Read(b)
-				if got = append(got, b[:n]...); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-					break
-				}
-				unsent, _ = Unsent(here)
-			}
-		}}
-		m := h.join(t, here, raw, false)
-		for range 20 {
-			h.post(nil, 60<<10)
-			h.quiet() // the writer is done: it was woken, or had not to wait
-		}
-		require.NotZero(t, drains)
-		require.NoError(t, m.sink.Err())
-		<-m.sink.Finish()
-		here.CloseWrite()
-		there.SetReadDeadline(time.Time{})
-		rest, err := io.ReadAll(there)
-		require.NoError(t, err)
-		require.Len(t, items(t, append(got, rest...)), 20)
+func TestE7DirectPathIsForExactTypes(t *testing.T) {
+	here, _ := tcpPair(t)
+	dir := t.TempDir()
+	ul, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	defer ul.Close()
+	uc, err := net.Dial("unix", ul.Addr().String())
+	require.NoError(t, err)
+	defer uc.Close()
+	dgram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "d"), Net: "unixgram"})
+	require.NoError(t, err)
+	defer dgram.Close()
+	p, _ := net.Pipe()
+	defer p.Close()
+	for _, tt := range []struct {
+		name string
+		nc   net.Conn
+		want bool
+	}{
+		{"TCP", here, true},
+		{"unix stream", uc, true},
+		{"unix datagram", dgram, false},
+		{"wrapper", wrapped{here}, false},
+		{"pointer to wrapper", &wrapped{here}, false},
+		{"pipe", p, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want && Direct, NewWriter(tt.nc) != nil)
+			require.Equal(t, tt.want && Direct, NewSource(tt.nc).rc != nil)
+		})
 	}
 }
 
@@ -162,7 +144,7 @@ func TestSourceRandomFrames(t *testing.T) {
 					if rnd.IntN(6) == 0 {
 						size = rnd.IntN(limit)
 					}
-					stream = appendFrame(stream, kindLog, uint64(i), size)
+					stream = appendFrame(stream, uint64(i), size)
 				}
 				go func() {
 					rnd := rand.New(rand.NewPCG(seed, 4))
@@ -189,12 +171,12 @@ func TestSourceRandomFrames(t *testing.T) {
 					}
 					require.LessOrEqual(t, len(src.part), limit)
 					for {
-						it, n, err := cutItem(b)
+						num, n, err := cutFrame(b)
 						require.NoError(t, err)
 						if n == 0 {
 							break
 						}
-						require.Equal(t, next, it.num)
+						require.Equal(t, next, num)
 						next++
 						src.Consume(n)
 						if b = b[n:]; rnd.IntN(3) == 0 {
@@ -203,12 +185,12 @@ func TestSourceRandomFrames(t *testing.T) {
 						require.Equal(t, len(b), len(src.Held()))
 					}
 					for { // what was left
-						it, n, err := cutItem(src.Held())
+						num, n, err := cutFrame(src.Held())
 						require.NoError(t, err)
 						if n == 0 {
 							break
 						}
-						require.Equal(t, next, it.num)
+						require.Equal(t, next, num)
 						next++
 						src.Consume(n)
 					}

@@ -1,5 +1,5 @@
 //go:build unix && portable
 
-package fanout
+package sock
 
 const portable = true
