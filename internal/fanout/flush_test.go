@@ -363,7 +363,6 @@ type party struct {
 	finished    bool
 	skip        bool
 	held        bool
-	mu          sync.Mutex
 	directs     []uint64 // seq at which each was inserted
 	read        chan struct{}
 	got         []byte
@@ -387,164 +386,202 @@ func TestStress(t *testing.T) {
 	}
 }
 
-func stress(t *testing.T, policy string, seed uint64) {
-	h := newHub(t, LogConfig{Backlog: 96 << 10, Block: policy == "block"})
-	var history sync.Map // seq -> *party
-	var parties []*party
-	var mu sync.Mutex
-	var releasing sync.WaitGroup
-	enter := func(kind int, rnd *rand.Rand) *party {
-		p := &party{skip: policy == "skip", read: make(chan struct{})}
-		p.member = h.member()
-		quick := rnd.IntN(3) > 0
-		if kind == 2 {
-			f := newFake(plenty)
-			p.here, p.there = f, f
-			p.sink = h.fan.newSink(f, f, p, time.Minute)
-			close(p.read)
-		} else {
-			if kind == 0 {
-				here, there := tcpPair(t)
-				here.SetWriteBuffer(16 << 10)
-				there.SetReadBuffer(16 << 10)
-				p.here, p.there = here, there
-			} else {
-				p.here, p.there = net.Pipe()
-			}
-			p.sink = h.fan.NewSink(p.here, p, time.Minute)
-			r := rand.New(rand.NewPCG(seed, rnd.Uint64()))
-			go func() {
-				defer close(p.read)
-				b := make([]byte, 4<<10)
-				for {
-					if !quick && r.IntN(40) == 0 {
-						<-time.After(time.Duration(r.IntN(20)) * time.Millisecond) // a stall
-					}
-					n, err := p.there.Read(b)
-					p.got = append(p.got, b[:n]...)
-					if err != nil {
-						return
-					}
-				}
-			}()
-		}
-		h.mu.Lock()
-		p.from = h.seq
-		p.cur = h.log.Attach(p.sink, p.skip)
-		if turns := rnd.IntN(100); turns > 50 {
-			p.held = true
-			p.cur.Hold()
-			releasing.Go(func() {
-				for range turns {
-					runtime.Gosched()
-				}
-				h.mu.Lock()
-				p.held = false
-				p.cur.Release()
-				h.mu.Unlock()
-			})
-		}
-		h.mu.Unlock()
-		mu.Lock()
-		parties = append(parties, p)
-		mu.Unlock()
-		return p
-	}
-	post := func(p *party, size int) bool {
-		var cur *Cursor
-		if p != nil {
-			cur = p.cur
-		}
-		for {
-			h.mu.Lock()
-			ch := h.fan.Progress()
-			v := h.tryLocked(cur, size, false, false)
-			if v == Fits && p != nil {
-				history.Store(h.seq, p)
-			}
-			h.mu.Unlock()
-			if v == Fits {
-				return true
-			}
-			h.fan.Await(t.Context(), ch, 0)
-		}
-	}
-	leave := func(p *party) {
-		h.mu.Lock()
-		done := p.sink.Finish()
-		p.to = h.seq
-		h.mu.Unlock()
-		<-done
-		p.finished = p.sink.Err() == nil
-		p.here.Close()
-		p.sink.Close()
-	}
+// A crowd is the parties of the stress test, and their hub.
+type crowd struct {
+	*hub
+	t         *testing.T
+	seed      uint64
+	skip      bool
+	history   sync.Map // seq -> *party
+	all       []*party // guarded by hub.mu
+	releasing sync.WaitGroup
+	acting    sync.WaitGroup
+}
 
+// The transports of parties.
+const (
+	overTCP = iota
+	overPipe
+	overFake
+)
+
+func stress(t *testing.T, policy string, seed uint64) {
+	c := &crowd{t: t, seed: seed, skip: policy == "skip"}
+	c.hub = newHub(t, LogConfig{Backlog: 96 << 10, Block: policy == "block"})
 	setup := rand.New(rand.NewPCG(seed, 77))
 	var first []*party
 	for i := range 70 {
-		kind := 0
+		kind := overTCP
 		if i >= 60 {
-			kind = 2
+			kind = overFake
 		} else if i >= 30 {
-			kind = 1
+			kind = overPipe
 		}
-		first = append(first, enter(kind, setup))
+		first = append(first, c.enter(kind, setup))
 	}
-	var wg sync.WaitGroup
 	for g := range 4 {
-		wg.Go(func() {
+		c.acting.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, uint64(g)))
 			mine := first[g*17 : g*17+17]
 			for range 500 {
-				p := mine[rnd.IntN(len(mine))]
-				size := 20 + rnd.IntN(300)
-				if rnd.IntN(50) == 0 {
-					size = rnd.IntN(20 << 10)
-				}
-				switch rnd.IntN(20) {
-				case 0:
-					i := rnd.IntN(len(mine))
-					leaver := mine[i]
-					wg.Go(func() { leave(leaver) })
-					mine[i] = enter(rnd.IntN(3), rnd)
-				case 1:
-					mine[0].here.Close()
-					mine[0].sink.Close()
-					mine[0] = enter(rnd.IntN(3), rnd)
-				case 2, 3:
-					h.mu.Lock()
-					p.mu.Lock()
-					if p.cur.Insert(appendFrame(nil, kindDirect, uint64(len(p.directs)), 40), 4<<10) {
-						at := h.seq
-						if p.held {
-							at = p.from
-						}
-						p.directs = append(p.directs, at)
-					}
-					p.mu.Unlock()
-					h.mu.Unlock()
-				case 4, 5, 6:
-					post(nil, size)
-				default:
-					post(p, size)
-				}
+				c.act(mine, rnd)
 			}
 		})
 	}
-	wg.Wait()
-	releasing.Wait()
-	mu.Lock()
-	all := append([]*party(nil), parties...)
-	mu.Unlock()
-	for _, p := range all {
-		if p.sink.Err() == nil {
-			wg.Go(func() { leave(p) })
+	c.acting.Wait()
+	c.releasing.Wait()
+	c.end()
+}
+
+// enter lets a party in, whose stream is held for a while in half of the cases.
+func (c *crowd) enter(kind int, rnd *rand.Rand) *party {
+	p := &party{skip: c.skip, read: make(chan struct{}), member: c.member()}
+	c.connect(p, kind, rnd)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.from = c.seq
+	p.cur = c.log.Attach(p.sink, p.skip)
+	c.all = append(c.all, p)
+	if turns := rnd.IntN(100); turns > 50 {
+		p.held = true
+		p.cur.Hold()
+		c.releasing.Go(func() { c.release(p, turns) })
+	}
+	return p
+}
+
+// connect gives p a connection and, if it is a real one, a reader of what comes.
+func (c *crowd) connect(p *party, kind int, rnd *rand.Rand) {
+	quick := rnd.IntN(3) > 0
+	switch kind {
+	case overFake:
+		f := newFake(plenty)
+		p.here, p.there = f, f
+		p.sink = c.fan.newSink(f, f, p, time.Minute)
+		close(p.read)
+		return
+	case overTCP:
+		here, there := tcpPair(c.t)
+		here.SetWriteBuffer(16 << 10)
+		there.SetReadBuffer(16 << 10)
+		p.here, p.there = here, there
+	case overPipe:
+		p.here, p.there = net.Pipe()
+	}
+	p.sink = c.fan.NewSink(p.here, p, time.Minute)
+	go p.receive(quick, rand.New(rand.NewPCG(c.seed, rnd.Uint64())))
+}
+
+// receive keeps what p gets, until its connection ends. A party that is not quick
+// stalls now and then.
+func (p *party) receive(quick bool, rnd *rand.Rand) {
+	defer close(p.read)
+	b := make([]byte, 4<<10)
+	for {
+		if !quick && rnd.IntN(40) == 0 {
+			<-time.After(time.Duration(rnd.IntN(20)) * time.Millisecond)
+		}
+		n, err := p.there.Read(b)
+		p.got = append(p.got, b[:n]...)
+		if err != nil {
+			return
 		}
 	}
-	wg.Wait()
+}
+
+// release lets the stream of p go on after so many turns of the scheduler.
+func (c *crowd) release(p *party, turns int) {
+	for range turns {
+		runtime.Gosched()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.held = false
+	p.cur.Release()
+}
+
+// act does one of the things that parties do, with one of mine.
+func (c *crowd) act(mine []*party, rnd *rand.Rand) {
+	p := mine[rnd.IntN(len(mine))]
+	size := 20 + rnd.IntN(300)
+	if rnd.IntN(50) == 0 {
+		size = rnd.IntN(20 << 10)
+	}
+	switch rnd.IntN(20) {
+	case 0:
+		i := rnd.IntN(len(mine))
+		leaver := mine[i]
+		c.acting.Go(func() { c.leave(leaver) })
+		mine[i] = c.enter(rnd.IntN(3), rnd)
+	case 1:
+		mine[0].here.Close()
+		mine[0].sink.Close()
+		mine[0] = c.enter(rnd.IntN(3), rnd)
+	case 2, 3:
+		c.insert(p)
+	case 4, 5, 6:
+		c.say(nil, size)
+	default:
+		c.say(p, size)
+	}
+}
+
+// insert gives p a frame for it alone.
+func (c *crowd) insert(p *party) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.cur.Insert(appendFrame(nil, kindDirect, uint64(len(p.directs)), 40), 4<<10) {
+		at := c.seq
+		if p.held {
+			at = p.from
+		}
+		p.directs = append(p.directs, at)
+	}
+}
+
+// say appends a frame of p's, or the hub's own, as soon as it is let in.
+func (c *crowd) say(p *party, size int) {
+	var owner *Cursor
+	if p != nil {
+		owner = p.cur
+	}
+	for {
+		c.mu.Lock()
+		ch := c.fan.Progress()
+		v := c.tryLocked(owner, size, false, false)
+		if v == Fits && p != nil {
+			c.history.Store(c.seq, p)
+		}
+		c.mu.Unlock()
+		if v == Fits {
+			return
+		}
+		c.fan.Await(c.t.Context(), ch, 0)
+	}
+}
+
+// leave ends p when it has got all that was said before.
+func (c *crowd) leave(p *party) {
+	c.mu.Lock()
+	done := p.sink.Finish()
+	p.to = c.seq
+	c.mu.Unlock()
+	<-done
+	p.finished = p.sink.Err() == nil
+	p.here.Close()
+	p.sink.Close()
+}
+
+// end has all leave, and compares what each has got with the history.
+func (c *crowd) end() {
+	for _, p := range c.all {
+		if p.sink.Err() == nil {
+			c.acting.Go(func() { c.leave(p) })
+		}
+	}
+	c.acting.Wait()
 	finished := 0
-	for i, p := range all {
+	for i, p := range c.all {
 		p.here.Close()
 		<-p.read
 		p.there.Close()
@@ -554,13 +591,13 @@ func stress(t *testing.T, policy string, seed uint64) {
 		if p.finished {
 			finished++
 		}
-		if err := p.check(&history); err != nil {
-			t.Errorf("party %d (%T, from %d to %d, finished %v): %v", i, p.here, p.from, p.to, p.finished, err)
+		if err := p.check(&c.history); err != nil {
+			c.t.Errorf("party %d (%T, from %d to %d, finished %v): %v", i, p.here, p.from, p.to, p.finished, err)
 		}
 	}
-	require.Greater(t, finished, len(all)/4)
-	h.quiet()
-	h.idle(t)
+	require.Greater(c.t, finished, len(c.all)/4)
+	c.quiet()
+	c.idle(c.t)
 }
 
 // check compares what p received with the history: exactly once, in order, its

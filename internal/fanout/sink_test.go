@@ -510,125 +510,143 @@ func TestWaitBesideTheEnd(t *testing.T) {
 	})
 }
 
+// TestFinish calls Finish in several states of a sink, whose connection takes nothing
+// at first.
 func TestFinish(t *testing.T) {
 	for _, tt := range []struct {
-		name     string
-		portable bool
-	}{{"direct", false}, {"portable", true}} {
-		run := func(name string, f func(t *testing.T, h *hub, f *fake, raw sock.Writer)) {
-			t.Run(tt.name+" "+name, func(t *testing.T) {
+		name string
+		test func(t *testing.T, h *hub, f *fake, raw sock.Writer)
+	}{
+		{"when all is written", finishWhenAllIsWritten},
+		{"without cursors", finishWithoutCursors},
+		{"with nothing at all", finishWithNothing},
+		{"before a late cursor", finishBeforeALateCursor},
+		{"after an overrun", finishAfterAnOverrun},
+		{"on failure", finishOnFailure},
+		{"on close", finishOnClose},
+	} {
+		for _, portable := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, portable=%v", tt.name, portable), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					h := newHub(t, LogConfig{Backlog: 64 << 10})
-					nc := newFake(0)
-					var raw sock.Writer = nc
-					if tt.portable {
-						raw = nil
+					f := newFake(0)
+					var raw sock.Writer
+					if !portable {
+						raw = f
 					}
-					f(t, h, nc, raw)
+					tt.test(t, newHub(t, LogConfig{Backlog: 64 << 10}), f, raw)
 				})
 			})
 		}
-		isOpen := func(ch <-chan struct{}) bool {
-			synctest.Wait()
-			select {
-			case <-ch:
-				return false
-			default:
-				return true
-			}
-		}
-		run("when all is written", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.join(t, f, raw, false)
-			h.post(nil, 100)
-			m.sink.Queue(appendFrame(nil, kindDirect, 1, 30), 100)
-			done := m.sink.Finish()
-			require.Equal(t, done, m.sink.Finish())
-			require.False(t, m.sink.Queue([]byte("no"), 100))
-			h.post(nil, 100)
-			require.True(t, isOpen(done))
-			f.take(129)
-			require.True(t, isOpen(done))
-			f.take(1)
-			require.False(t, isOpen(done))
-			f.take(plenty)
-			h.post(nil, 100)
-			synctest.Wait()
-			require.Len(t, f.received(), 130, "nothing comes after the end")
-			h.idle(t)
-		})
-		run("without cursors", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.member()
-			m.sink = h.fan.newSink(f, raw, m, time.Minute)
-			m.sink.Queue([]byte("bye"), 100)
-			done := m.sink.Finish()
-			require.True(t, isOpen(done))
-			f.take(3)
-			require.False(t, isOpen(done))
-			late := h.log.Attach(m.sink, false)
-			h.post(nil, 100)
-			h.idle(t)
-			require.Zero(t, late.Missed())
-			require.Equal(t, "bye", string(f.received()))
-			m.sink.Close()
-		})
-		run("with nothing at all", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.join(t, f, raw, false)
-			require.False(t, isOpen(m.sink.Finish()))
-			h.idle(t)
-		})
-		run("before a late cursor", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.member()
-			m.sink = h.fan.newSink(f, raw, m, time.Minute)
-			m.sink.Queue([]byte("bye"), 100)
-			done := m.sink.Finish()
-			h.log.Attach(m.sink, false)
-			h.post(nil, 100)
-			require.True(t, isOpen(done))
-			f.take(plenty)
-			require.False(t, isOpen(done))
-			h.idle(t)
-			require.Equal(t, "bye", string(f.received()))
-			m.sink.Close()
-		})
-		run("after an overrun", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.join(t, f, raw, false)
-			for range 100 {
-				h.post(nil, 1000)
-			}
-			done := m.sink.Finish()
-			for range 100 {
-				h.post(nil, 1000)
-			}
-			requireSinks(t, h.lost(), m.sink)
-			f.take(plenty)
-			require.False(t, isOpen(done))
-			require.Equal(t, ErrOverrun, m.sink.Err())
-			h.idle(t)
-			require.NotZero(t, m.cur.Missed())
-			require.Equal(t, ErrOverrun, <-m.failed)
-		})
-		run("on failure", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.join(t, f, raw, false)
-			h.post(nil, 100)
-			done := m.sink.Finish()
-			require.True(t, isOpen(done))
-			f.Close()
-			require.False(t, isOpen(done))
-			require.Equal(t, net.ErrClosed, <-m.failed)
-			require.False(t, isOpen(m.sink.Finish()))
-			h.idle(t)
-		})
-		run("on close", func(t *testing.T, h *hub, f *fake, raw sock.Writer) {
-			m := h.join(t, f, raw, false)
-			h.post(nil, 100)
-			done := m.sink.Finish()
-			m.sink.Close()
-			require.False(t, isOpen(done))
-			require.Equal(t, ErrClosed, m.sink.Err())
-			f.Close()
-			h.idle(t)
-		})
 	}
+}
+
+// isOpen reports whether ch is open when everybody in the bubble waits.
+func isOpen(ch <-chan struct{}) bool {
+	synctest.Wait()
+	select {
+	case <-ch:
+		return false
+	default:
+		return true
+	}
+}
+
+func finishWhenAllIsWritten(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.join(t, f, raw, false)
+	h.post(nil, 100)
+	m.sink.Queue(appendFrame(nil, kindDirect, 1, 30), 100)
+	done := m.sink.Finish()
+	require.Equal(t, done, m.sink.Finish())
+	require.False(t, m.sink.Queue([]byte("no"), 100))
+	h.post(nil, 100)
+	require.True(t, isOpen(done))
+	f.take(129)
+	require.True(t, isOpen(done))
+	f.take(1)
+	require.False(t, isOpen(done))
+	f.take(plenty)
+	h.post(nil, 100)
+	synctest.Wait()
+	require.Len(t, f.received(), 130, "nothing comes after the end")
+	h.idle(t)
+}
+
+func finishWithoutCursors(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.member()
+	m.sink = h.fan.newSink(f, raw, m, time.Minute)
+	m.sink.Queue([]byte("bye"), 100)
+	done := m.sink.Finish()
+	require.True(t, isOpen(done))
+	f.take(3)
+	require.False(t, isOpen(done))
+	late := h.log.Attach(m.sink, false)
+	h.post(nil, 100)
+	h.idle(t)
+	require.Zero(t, late.Missed())
+	require.Equal(t, "bye", string(f.received()))
+	m.sink.Close()
+}
+
+func finishWithNothing(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.join(t, f, raw, false)
+	require.False(t, isOpen(m.sink.Finish()))
+	h.idle(t)
+}
+
+func finishBeforeALateCursor(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.member()
+	m.sink = h.fan.newSink(f, raw, m, time.Minute)
+	m.sink.Queue([]byte("bye"), 100)
+	done := m.sink.Finish()
+	h.log.Attach(m.sink, false)
+	h.post(nil, 100)
+	require.True(t, isOpen(done))
+	f.take(plenty)
+	require.False(t, isOpen(done))
+	h.idle(t)
+	require.Equal(t, "bye", string(f.received()))
+	m.sink.Close()
+}
+
+func finishAfterAnOverrun(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.join(t, f, raw, false)
+	for range 100 {
+		h.post(nil, 1000)
+	}
+	done := m.sink.Finish()
+	for range 100 {
+		h.post(nil, 1000)
+	}
+	requireSinks(t, h.lost(), m.sink)
+	f.take(plenty)
+	require.False(t, isOpen(done))
+	require.Equal(t, ErrOverrun, m.sink.Err())
+	h.idle(t)
+	require.NotZero(t, m.cur.Missed())
+	require.Equal(t, ErrOverrun, <-m.failed)
+}
+
+func finishOnFailure(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.join(t, f, raw, false)
+	h.post(nil, 100)
+	done := m.sink.Finish()
+	require.True(t, isOpen(done))
+	f.Close()
+	require.False(t, isOpen(done))
+	require.Equal(t, net.ErrClosed, <-m.failed)
+	require.False(t, isOpen(m.sink.Finish()))
+	h.idle(t)
+}
+
+func finishOnClose(t *testing.T, h *hub, f *fake, raw sock.Writer) {
+	m := h.join(t, f, raw, false)
+	h.post(nil, 100)
+	done := m.sink.Finish()
+	m.sink.Close()
+	require.False(t, isOpen(done))
+	require.Equal(t, ErrClosed, m.sink.Err())
+	f.Close()
+	h.idle(t)
 }
 
 func TestSinkFailedIsCalledOnce(t *testing.T) {
