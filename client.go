@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"example.com/tcproom/internal/outbox"
 )
 
 // A Client is a member that comes back: when it loses its connection it dials
@@ -57,7 +59,7 @@ type Client struct {
 	closeErr error   // of Close
 	unread   []Event // to be received
 	size     int     // of their charge
-	out      outbox
+	out      outbox.Box
 	resume   Resume // Token is empty if it cannot resume
 	received uint64 // the seq up to which history of this epoch was received
 }
@@ -141,22 +143,22 @@ func (c *Client) Send(ctx context.Context, body []byte) error {
 // get it. In a room that does not acknowledge it is one that wraps
 // [errors.ErrUnsupported].
 func (c *Client) SendAcked(ctx context.Context, body []byte) (seq uint64, err error) {
-	s, err := c.put(ctx, body, true)
+	m, err := c.put(ctx, body, true)
 	if err != nil {
 		return 0, err
 	}
 	err = c.await(ctx, func() (bool, error) {
-		if !s.over {
+		if _, over, _ := m.Outcome(); !over {
 			return false, c.stuckLocked()
 		}
 		return true, nil
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case s.over:
-		return s.seq, s.err
-	case c.out.withdraw(s):
+	if seq, over, err := m.Outcome(); over {
+		return seq, err
+	}
+	if c.out.Withdraw(m) {
 		c.changeLocked()
 		return 0, err
 	}
@@ -225,7 +227,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 
 	ctx, stop := context.WithTimeout(c.ctx, lingers)
-	c.await(ctx, func() (bool, error) { return !c.online || len(c.out.list) == 0, nil })
+	c.await(ctx, func() (bool, error) { return !c.online || c.out.Len() == 0, nil })
 	stop()
 	c.cancel(net.ErrClosed)
 	<-c.done
@@ -269,25 +271,25 @@ func (c *Client) changeLocked() {
 }
 
 // put takes a message when there is room for it.
-func (c *Client) put(ctx context.Context, body []byte, acked bool) (*sending, error) {
+func (c *Client) put(ctx context.Context, body []byte, acked bool) (*outbox.Message, error) {
 	if err := c.check(body); err != nil {
 		return nil, err
 	}
-	s := &sending{body: bytes.Clone(body), waits: acked}
-	return s, c.await(ctx, func() (bool, error) {
-		if ok, err := c.mayPutLocked(s); err != nil {
+	m := &outbox.Message{Body: bytes.Clone(body), Waits: acked}
+	return m, c.await(ctx, func() (bool, error) {
+		if ok, err := c.mayPutLocked(m); err != nil {
 			return false, err
 		} else if !ok {
 			return false, c.stuckLocked()
 		}
-		c.out.add(s)
+		c.out.Add(m)
 		c.changeLocked()
 		return true, nil
 	})
 }
 
-// mayPutLocked reports whether s may be put into the outbox, as things are now.
-func (c *Client) mayPutLocked(s *sending) (bool, error) {
+// mayPutLocked reports whether m may be put into the outbox, as things are now.
+func (c *Client) mayPutLocked(m *outbox.Message) (bool, error) {
 	switch {
 	case c.err != nil:
 		return false, c.err
@@ -295,15 +297,15 @@ func (c *Client) mayPutLocked(s *sending) (bool, error) {
 		return false, net.ErrClosed
 	case c.ctx.Err() != nil:
 		return false, context.Cause(c.ctx)
-	case c.online && s.waits && !c.acks:
+	case c.online && m.Waits && !c.acks:
 		return false, errNoAcks
 	case c.online:
-		return len(c.out.list) == 0 || c.out.fits(s, maxOutbox), nil
+		return c.out.Len() == 0 || c.out.Fits(m, maxOutbox), nil
 	case c.opts.offline < 0:
 		return false, nil
 	case c.opts.offline == 0:
 		return false, fmt.Errorf("%w: %w", ErrOffline, c.lost)
-	case !c.out.fits(s, c.opts.offline):
+	case !c.out.Fits(m, c.opts.offline):
 		return false, fmt.Errorf("%w, and the buffer of %d bytes is full: %w", ErrOffline, c.opts.offline, c.lost)
 	}
 	return true, nil

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"example.com/tcproom/internal/outbox"
 )
 
 const (
@@ -183,8 +185,8 @@ func (c *Client) begin(ctx context.Context, conn *Conn, welcome Event) (written 
 	written = make(chan struct{})
 	go c.write(ctx, conn, written)
 	c.deliver(welcome)
-	for _, s := range unsure {
-		c.deliver(Event{Kind: Uncertain, Time: time.Now(), Body: s.body})
+	for _, m := range unsure {
+		c.deliver(Event{Kind: Uncertain, Time: time.Now(), Body: m.Body})
 	}
 	return written
 }
@@ -192,7 +194,8 @@ func (c *Client) begin(ctx context.Context, conn *Conn, welcome Event) (written 
 // leave closes conn, to which nothing more is written.
 func (c *Client) leave(conn *Conn) {
 	c.mu.Lock()
-	c.online, c.out.handed = false, 0
+	c.online = false
+	c.out.Rewind()
 	c.mu.Unlock()
 	over := c.ctx.Err() != nil
 	if over {
@@ -207,7 +210,7 @@ func (c *Client) leave(conn *Conn) {
 
 // goOnline notes that c is a member, and returns what it has sent as another
 // one and does not know the fate of.
-func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
+func (c *Client) goOnline(welcome *Event) (unsure []*outbox.Message) {
 	w := welcome.Welcome
 	if w == nil {
 		w = new(WelcomeInfo)
@@ -220,13 +223,13 @@ func (c *Client) goOnline(welcome *Event) (unsure []*sending) {
 			c.received = 0
 		}
 		c.resume.Seq = welcome.Seq
-		unsure = c.out.forget()
+		unsure = c.out.Forget(ErrUncertain)
 	}
-	c.out.continueAfter(welcome.Number)
+	c.out.ContinueAfter(welcome.Number)
 	c.resume.Token, c.resume.Epoch = w.Token, w.Epoch
 	c.acks = c.opts.features.Numbers && w.Token != ""
 	if !c.acks {
-		c.out.refuseWaiting()
+		c.out.RefuseWaiting(errNoAcks)
 	}
 	c.online = true
 	c.changeLocked()
@@ -258,7 +261,7 @@ func (c *Client) note(ev *Event) bool {
 		c.received = c.resume.Seq
 	}
 	if ev.Kind == Ack {
-		c.out.taken(ev.Number, ev.Seq)
+		c.out.Acknowledge(ev.Number, ev.Seq)
 		c.changeLocked()
 	}
 	return ev.Kind != Ack
@@ -296,44 +299,43 @@ func (c *Client) write(ctx context.Context, conn *Conn, done chan<- struct{}) {
 
 func (c *Client) feed(ctx context.Context, conn *Conn) {
 	for {
-		var s *sending
+		var m *outbox.Message
 		var numbered bool
 		if c.await(ctx, func() (bool, error) {
-			s, numbered = c.out.next(), c.acks
-			return s != nil, nil
+			m, numbered = c.out.Next(), c.acks
+			return m != nil, nil
 		}) != nil {
 			return
 		}
-		err := c.hand(ctx, conn, s, numbered)
+		err := c.hand(ctx, conn, m, numbered)
 		if errors.Is(err, ErrUnframeable) || errors.Is(err, ErrFrameTooLarge) {
 			c.fail(err) // check let it through: not what a Framing and a Codec promise
 		}
 		if err != nil {
 			return
 		}
-		c.handed(s, numbered)
+		c.handed(m, numbered)
 	}
 }
 
-func (c *Client) hand(ctx context.Context, conn *Conn, s *sending, numbered bool) error {
+func (c *Client) hand(ctx context.Context, conn *Conn, m *outbox.Message, numbered bool) error {
 	number := uint64(0)
 	if numbered {
-		number = s.number
+		number = m.Number()
 	}
-	b, err := conn.cfg.encodeMessage(number, s.body)
+	b, err := conn.cfg.encodeMessage(number, m.Body)
 	if err != nil {
 		return err
 	}
 	return conn.putWhole(ctx, b)
 }
 
-// handed notes that the connection has taken s.
-func (c *Client) handed(s *sending, numbered bool) {
+// handed notes that the connection has taken m.
+func (c *Client) handed(m *outbox.Message, numbered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.given = true
+	c.out.Given(m, numbered)
 	if !numbered {
-		c.out.shift().settle(0, nil)
 		c.changeLocked()
 	}
 }
@@ -346,7 +348,7 @@ func (c *Client) end(cause error) {
 		return
 	}
 	c.err = cause
-	if unsure, unsent := c.out.end(cause); c.closeErr == nil && unsure+unsent > 0 {
+	if unsure, unsent := c.out.End(fmt.Errorf("%w: %w", ErrUncertain, cause), cause); c.closeErr == nil && unsure+unsent > 0 {
 		c.closeErr = fmt.Errorf("tcproom: close: %d messages did not reach the room, and %d may not have: %w", unsent, unsure, cause)
 	}
 	c.changeLocked()

@@ -55,7 +55,7 @@ func TestF63ClocksAreMonotonic(t *testing.T) {
 	prints := map[string]bool{"codec.go": true, "codec_json.go": true}
 	strips := map[string]bool{"UTC": true, "Local": true, "In": true, "Round": true, "Truncate": true, "Unix": true, "UnixNano": true, "UnixMilli": true, "UnixMicro": true, "AddDate": true}
 	var files []string
-	for _, pattern := range []string{"*.go", "internal/fanout/*.go", "internal/ledger/*.go", "internal/sock/*.go"} {
+	for _, pattern := range []string{"*.go", "internal/fanout/*.go", "internal/ledger/*.go", "internal/outbox/*.go", "internal/sock/*.go"} {
 		more, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		files = append(files, more...)
