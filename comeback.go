@@ -223,11 +223,13 @@ func (c *Client) goOnline(welcome *Event) (unsure []*outbox.Message) {
 			c.received = 0
 		}
 		c.resume.Seq = welcome.Seq
+	}
+	c.acks = c.opts.features.Numbers && w.Token != ""
+	if !resumed || !c.acks {
 		unsure = c.out.Forget(ErrUncertain)
 	}
 	c.out.ContinueAfter(welcome.Number)
 	c.resume.Token, c.resume.Epoch = w.Token, w.Epoch
-	c.acks = c.opts.features.Numbers && w.Token != ""
 	if !c.acks {
 		c.out.RefuseWaiting(errNoAcks)
 	}

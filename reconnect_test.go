@@ -34,6 +34,7 @@ func TestP16ClientResumes(t *testing.T) {
 	inBubble("a stranger after the grace, and history that it has is not given again", t, clientExpires)
 	inBubble("above the numbers of another program", t, clientAboveOtherNumbers)
 	inBubble("from what another client has noted", t, clientGoesOnForAnother)
+	inBubble("by a room that acknowledges no more", t, clientIsNotAcknowledgedAnyMore)
 }
 
 func clientResumes(t *testing.T) {
@@ -159,6 +160,50 @@ func clientGoesOnForAnother(t *testing.T) {
 	ada, _ := newClient(t, srv, "ada", resuming(w))
 	hearAll(t, ada, "welcome resumed", "8 missed")
 	require.Equal(t, uint64(9), sayAcked(t, ada, "new"), "a number that the room knows is not used again")
+}
+
+// A room that resumes a client without a token breaks the protocol: it acknowledges
+// nothing, so what was on its way is uncertain, and is not sent again.
+func clientIsNotAcknowledgedAnyMore(t *testing.T) {
+	var network roomtest.Network
+	l, err := network.Listen("")
+	require.NoError(t, err)
+	defer l.Close()
+	c := tcproom.NewClient(t.Context(), l.Addr().String(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(network.Dial))
+	accept := func(welcome string) (net.Conn, *bufio.Reader) {
+		nc, err := l.Accept()
+		require.NoError(t, err)
+		r := bufio.NewReader(nc)
+		_, err = r.ReadString('\n')
+		require.NoError(t, err)
+		_, err = fmt.Fprintln(nc, welcome)
+		require.NoError(t, err)
+		return nc, r
+	}
+	nc, r := accept(`{"type":"welcome","epoch":"e","seq":1,"id":"1","name":"ada","outcome":"joined","token":"t"}`)
+	say(t, c, "one")
+	acked := make(chan error, 1)
+	go func() {
+		_, err := c.SendAcked(t.Context(), []byte("two"))
+		acked <- err
+	}()
+	for _, body := range []string{"one", "two"} {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, body)
+	}
+	synctest.Wait()
+	nc.Close()
+	nc, r = accept(`{"type":"welcome","epoch":"e","seq":1,"id":"1","name":"ada","outcome":"resumed"}`)
+	defer nc.Close()
+	hearAll(t, c, "welcome joined", "lost", "welcome resumed", "uncertain one")
+	require.ErrorIs(t, <-acked, tcproom.ErrUncertain)
+	say(t, c, "three")
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "three")
+	nc.Close()
+	c.Close()
 }
 
 // TestP16ClientCutAnywhere cuts the connection over which a client resumes, at
