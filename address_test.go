@@ -24,22 +24,22 @@ func TestF7Addresses(t *testing.T) {
 		addr net.Addr
 		want string // "": not counted
 	}{
-		{"IPv4", tcp("192.0.2.7:1234"), "192.0.2.7/32"},
-		{"IPv4 in 16 bytes", &net.TCPAddr{IP: net.ParseIP("192.0.2.7")}, "192.0.2.7/32"},
-		{"IPv4 mapped into IPv6", tcp("[::ffff:192.0.2.7]:1"), "192.0.2.7/32"},
-		{"IPv6", tcp("[2001:db8:1:2:3:4:5:6]:1"), "2001:db8:1:2::/64"},
-		{"the same network", tcp("[2001:db8:1:2:ffff::1]:2"), "2001:db8:1:2::/64"},
-		{"with a zone", &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, "fe80::/64"},
-		{"another type", textAddr("192.0.2.7:1234"), "192.0.2.7/32"},
-		{"another type, IPv6", textAddr("[2001:db8::1]:1234"), "2001:db8::/64"},
-		{"without a port", &net.IPAddr{IP: net.IPv4(192, 0, 2, 7)}, "192.0.2.7/32"},
-		{"UDP", &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1}, "192.0.2.7/32"},
-		{"unix", &net.UnixAddr{Name: "/tmp/x", Net: "unix"}, ""},
-		{"pipe", textAddr("pipe"), ""},
-		{"a host", textAddr("example.com:80"), ""},
-		{"empty", &net.TCPAddr{}, ""},
-		{"nil pointer", (*net.TCPAddr)(nil), ""},
-		{"nil", nil, ""},
+		{name: "IPv4", addr: tcp("192.0.2.7:1234"), want: "192.0.2.7/32"},
+		{name: "IPv4 in 16 bytes", addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.7")}, want: "192.0.2.7/32"},
+		{name: "IPv4 mapped into IPv6", addr: tcp("[::ffff:192.0.2.7]:1"), want: "192.0.2.7/32"},
+		{name: "IPv6", addr: tcp("[2001:db8:1:2:3:4:5:6]:1"), want: "2001:db8:1:2::/64"},
+		{name: "the same network", addr: tcp("[2001:db8:1:2:ffff::1]:2"), want: "2001:db8:1:2::/64"},
+		{name: "with a zone", addr: &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}, want: "fe80::/64"},
+		{name: "another type", addr: textAddr("192.0.2.7:1234"), want: "192.0.2.7/32"},
+		{name: "another type, IPv6", addr: textAddr("[2001:db8::1]:1234"), want: "2001:db8::/64"},
+		{name: "without a port", addr: &net.IPAddr{IP: net.IPv4(192, 0, 2, 7)}, want: "192.0.2.7/32"},
+		{name: "UDP", addr: &net.UDPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 1}, want: "192.0.2.7/32"},
+		{name: "unix", addr: &net.UnixAddr{Name: "/tmp/x", Net: "unix"}, want: ""},
+		{name: "pipe", addr: textAddr("pipe"), want: ""},
+		{name: "a host", addr: textAddr("example.com:80"), want: ""},
+		{name: "empty", addr: &net.TCPAddr{}, want: ""},
+		{name: "nil pointer", addr: (*net.TCPAddr)(nil), want: ""},
+		{name: "nil", addr: nil, want: ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, ok := addressOf(tt.addr)

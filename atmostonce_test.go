@@ -25,10 +25,10 @@ func TestF50(t *testing.T) {
 		name string
 		cut  func(nc *roomtest.Conn, after int64)
 	}{
-		{"the room hears the end", func(nc *roomtest.Conn, n int64) { nc.Out(roomtest.CutAfter(n)) }},
-		{"the room hears a reset", func(nc *roomtest.Conn, n int64) { nc.Out(roomtest.ResetAfter(n)) }},
-		{"the client hears the end", func(nc *roomtest.Conn, n int64) { nc.In(roomtest.CutAfter(n)) }},
-		{"the client hears a reset", func(nc *roomtest.Conn, n int64) { nc.In(roomtest.ResetAfter(n)) }},
+		{name: "the room hears the end", cut: func(nc *roomtest.Conn, n int64) { nc.Out(roomtest.CutAfter(n)) }},
+		{name: "the room hears a reset", cut: func(nc *roomtest.Conn, n int64) { nc.Out(roomtest.ResetAfter(n)) }},
+		{name: "the client hears the end", cut: func(nc *roomtest.Conn, n int64) { nc.In(roomtest.CutAfter(n)) }},
+		{name: "the client hears a reset", cut: func(nc *roomtest.Conn, n int64) { nc.In(roomtest.ResetAfter(n)) }},
 	}
 	const longest = 60 // more than the frames have
 	for _, tt := range tests {

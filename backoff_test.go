@@ -16,17 +16,17 @@ func TestBackoff(t *testing.T) {
 		given backoff
 		steps []step
 	}{
-		{"doubles to the most", backoff{}, []step{
-			{0, 0, 100 * ms}, {0, 0, 200 * ms}, {0, 0, 400 * ms}, {0, 0, 800 * ms}, {0, 0, 1600 * ms}, {0, 0, 3200 * ms},
-			{0, 0, 6400 * ms}, {0, 0, 12800 * ms}, {0, 0, 25600 * ms}, {0, 0, 30 * s}, {0, 0, 30 * s}}},
-		{"begins anew after a stable time only", backoff{}, []step{
-			{0, 0, 100 * ms}, {10*s - 1, 0, 200 * ms}, {0, 0, 400 * ms}, {10 * s, 0, 100 * ms}, {0, 0, 200 * ms}}},
-		{"the room's word counts", backoff{}, []step{
-			{0, 5 * s, 5*s + 5*s}, {0, 0, 200 * ms}, {0, 50 * ms, 50*ms + 400*ms}, {0, time.Hour, time.Hour + 30*s},
-			{0, -1, 1600 * ms}, {0, math.MaxInt64, math.MaxInt64}}},
-		{"as given", backoff{first: s, most: 3 * s}, []step{{0, 0, s}, {0, 0, 2 * s}, {0, 0, 3 * s}, {10 * s, 0, s}}},
-		{"the most is no less than the first", backoff{first: s, most: ms}, []step{{0, 0, s}, {0, 0, s}}},
-		{"without overflow", backoff{first: math.MaxInt64, most: math.MaxInt64}, []step{{0, 0, math.MaxInt64}, {0, math.MaxInt64, math.MaxInt64}}},
+		{name: "doubles to the most", given: backoff{}, steps: []step{
+			{lasted: 0, hint: 0, below: 100 * ms}, {lasted: 0, hint: 0, below: 200 * ms}, {lasted: 0, hint: 0, below: 400 * ms}, {lasted: 0, hint: 0, below: 800 * ms}, {lasted: 0, hint: 0, below: 1600 * ms}, {lasted: 0, hint: 0, below: 3200 * ms},
+			{lasted: 0, hint: 0, below: 6400 * ms}, {lasted: 0, hint: 0, below: 12800 * ms}, {lasted: 0, hint: 0, below: 25600 * ms}, {lasted: 0, hint: 0, below: 30 * s}, {lasted: 0, hint: 0, below: 30 * s}}},
+		{name: "begins anew after a stable time only", given: backoff{}, steps: []step{
+			{lasted: 0, hint: 0, below: 100 * ms}, {lasted: 10*s - 1, hint: 0, below: 200 * ms}, {lasted: 0, hint: 0, below: 400 * ms}, {lasted: 10 * s, hint: 0, below: 100 * ms}, {lasted: 0, hint: 0, below: 200 * ms}}},
+		{name: "the room's word counts", given: backoff{}, steps: []step{
+			{lasted: 0, hint: 5 * s, below: 5*s + 5*s}, {lasted: 0, hint: 0, below: 200 * ms}, {lasted: 0, hint: 50 * ms, below: 50*ms + 400*ms}, {lasted: 0, hint: time.Hour, below: time.Hour + 30*s},
+			{lasted: 0, hint: -1, below: 1600 * ms}, {lasted: 0, hint: math.MaxInt64, below: math.MaxInt64}}},
+		{name: "as given", given: backoff{first: s, most: 3 * s}, steps: []step{{lasted: 0, hint: 0, below: s}, {lasted: 0, hint: 0, below: 2 * s}, {lasted: 0, hint: 0, below: 3 * s}, {lasted: 10 * s, hint: 0, below: s}}},
+		{name: "the most is no less than the first", given: backoff{first: s, most: ms}, steps: []step{{lasted: 0, hint: 0, below: s}, {lasted: 0, hint: 0, below: s}}},
+		{name: "without overflow", given: backoff{first: math.MaxInt64, most: math.MaxInt64}, steps: []step{{lasted: 0, hint: 0, below: math.MaxInt64}, {lasted: 0, hint: math.MaxInt64, below: math.MaxInt64}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

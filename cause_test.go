@@ -95,12 +95,12 @@ func TestTimeoutsAreNoRetry(t *testing.T) {
 		err  error
 		want Cause
 	}{
-		{errWriteTimeout, ErrDenied},
-		{errIdleTimeout, ErrDenied},
-		{&EndError{Cause: errIdleTimeout}, ErrDenied},
-		{os.ErrDeadlineExceeded, ErrDenied},
-		{errHandshakeTimeout, errHandshakeTimeout},
-		{context.DeadlineExceeded, errRetry},
+		{err: errWriteTimeout, want: ErrDenied},
+		{err: errIdleTimeout, want: ErrDenied},
+		{err: &EndError{Cause: errIdleTimeout}, want: ErrDenied},
+		{err: os.ErrDeadlineExceeded, want: ErrDenied},
+		{err: errHandshakeTimeout, want: errHandshakeTimeout},
+		{err: context.DeadlineExceeded, want: errRetry},
 	} {
 		require.Equal(t, tt.want, refusalCause(tt.err), "%v", tt.err)
 		require.Equal(t, tt.want, refusalCause(fmt.Errorf("hook: %w", tt.err)), "%v", tt.err)

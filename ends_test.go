@@ -102,9 +102,9 @@ func TestConnEndsByThePeer(t *testing.T) {
 		is    error
 		final bool
 	}{
-		{"closed", func(there *roomtest.Conn) { there.Close() }, errLeft, io.EOF, false},
-		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, errCutOff, io.ErrUnexpectedEOF, false},
-		{"reset", func(there *roomtest.Conn) { there.Reset() }, errReset, syscall.ECONNRESET, false},
+		{name: "closed", how: func(there *roomtest.Conn) { there.Close() }, cause: errLeft, is: io.EOF, final: false},
+		{name: "cut off", how: func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, cause: errCutOff, is: io.ErrUnexpectedEOF, final: false},
+		{name: "reset", how: func(there *roomtest.Conn) { there.Reset() }, cause: errReset, is: syscall.ECONNRESET, final: false},
 	} {
 		for _, codec := range builtIn {
 			synctest.Test(t, func(t *testing.T) {
@@ -215,17 +215,17 @@ func TestCloseWriteEnds(t *testing.T) {
 		how  func(there *roomtest.Conn)
 		want tcproom.Cause // empty: no error
 	}{
-		{"closed", func(there *roomtest.Conn) { there.Close() }, ""},
-		{"told why", func(there *roomtest.Conn) {
+		{name: "closed", how: func(there *roomtest.Conn) { there.Close() }, want: ""},
+		{name: "told why", how: func(there *roomtest.Conn) {
 			io.WriteString(there, `{"type":"goodbye","code":"kicked","reason":"rude"}`+"\n")
 			there.Close()
-		}, tcproom.ErrKicked},
-		{"told why without a code", func(there *roomtest.Conn) {
+		}, want: tcproom.ErrKicked},
+		{name: "told why without a code", how: func(there *roomtest.Conn) {
 			io.WriteString(there, `{"type":"goodbye","reason":"rude"}`+"\n")
 			there.Close()
-		}, errLeft},
-		{"cut off", func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, errCutOff},
-		{"reset", func(there *roomtest.Conn) { there.Reset() }, errReset},
+		}, want: errLeft},
+		{name: "cut off", how: func(there *roomtest.Conn) { io.WriteString(there, `{"ty`); there.Close() }, want: errCutOff},
+		{name: "reset", how: func(there *roomtest.Conn) { there.Reset() }, want: errReset},
 	} {
 		inBubble(tt.name, t, func(t *testing.T) {
 			c, there := connOf(t, tcproom.JSON{})

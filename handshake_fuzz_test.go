@@ -132,7 +132,7 @@ func FuzzHandshake(f *testing.F) {
 	framings := []struct {
 		f   Framing
 		ref reference
-	}{{Lines{}, refLines}, {Length{}, refLength(0, false)}, {Varint{}, refVarint}, {Netstring{}, refNetstring}, {ContentLength{}, refContentLength}}
+	}{{f: Lines{}, ref: refLines}, {f: Length{}, ref: refLength(0, false)}, {f: Varint{}, ref: refVarint}, {f: Netstring{}, ref: refNetstring}, {f: ContentLength{}, ref: refContentLength}}
 	for _, frames := range [][]string{
 		{}, {`{"type":"hello"}`}, {`{"type":"hello","name":"ada"}`, `{"type":"message","body":"hi"}`, `{"type":"ping"}`, `{"type":"message","data":"aGk="}`},
 		{`{"type":"hello","name":"a b"}`, `{"type":"message","body":"late"}`}, {`{"type":"message","body":"early"}`}, {"{"},

@@ -118,12 +118,12 @@ func TestHeartbeatsAreAskedFor(t *testing.T) {
 		name, hello string
 		opts        []tcproom.RoomOption
 	}{
-		{"not asked for", `{"type":"hello"}`, []tcproom.RoomOption{tcproom.WithHeartbeat(time.Second)}},
-		{"asked not to", `{"type":"hello","ping":false}`, []tcproom.RoomOption{tcproom.WithHeartbeat(time.Second)}},
-		{"off", askForPings, nil},
-		{"off by zero", askForPings, []tcproom.RoomOption{tcproom.WithHeartbeat(0)}},
-		{"off by less", askForPings, []tcproom.RoomOption{tcproom.WithHeartbeat(-time.Second)}},
-		{"so long", askForPings, []tcproom.RoomOption{tcproom.WithHeartbeat(1<<63 - 1)}},
+		{name: "not asked for", hello: `{"type":"hello"}`, opts: []tcproom.RoomOption{tcproom.WithHeartbeat(time.Second)}},
+		{name: "asked not to", hello: `{"type":"hello","ping":false}`, opts: []tcproom.RoomOption{tcproom.WithHeartbeat(time.Second)}},
+		{name: "off", hello: askForPings, opts: nil},
+		{name: "off by zero", hello: askForPings, opts: []tcproom.RoomOption{tcproom.WithHeartbeat(0)}},
+		{name: "off by less", hello: askForPings, opts: []tcproom.RoomOption{tcproom.WithHeartbeat(-time.Second)}},
+		{name: "so long", hello: askForPings, opts: []tcproom.RoomOption{tcproom.WithHeartbeat(1<<63 - 1)}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestHeartbeatAndIdleTimeout(t *testing.T) {
 	for _, test := range []struct {
 		idle  time.Duration
 		pings int
-	}{{5 * time.Second, 0}, {14 * time.Second, 1}} {
+	}{{idle: 5 * time.Second, pings: 0}, {idle: 14 * time.Second, pings: 1}} {
 		synctest.Test(t, func(t *testing.T) {
 			room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(10*time.Second), tcproom.WithIdleTimeout(test.idle))
 			start := time.Now()
@@ -172,10 +172,10 @@ func TestHeldBackIsNotIdle(t *testing.T) {
 		name string
 		opt  func(*tcproom.Room) tcproom.RoomOption
 	}{
-		{"hook", func(*tcproom.Room) tcproom.RoomOption {
+		{name: "hook", opt: func(*tcproom.Room) tcproom.RoomOption {
 			return tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { time.Sleep(time.Hour); return nil, nil })
 		}},
-		{"limiter", func(*tcproom.Room) tcproom.RoomOption {
+		{name: "limiter", opt: func(*tcproom.Room) tcproom.RoomOption {
 			return limited(waitFunc(func(context.Context, int) error { time.Sleep(time.Hour); return nil }))
 		}},
 	} {
@@ -206,10 +206,10 @@ func TestHeartbeatOfBothEnds(t *testing.T) {
 		room, dial time.Duration
 		hook       bool
 	}{
-		{"both", 30 * time.Second, 30 * time.Second, false},
-		{"OnEvent", 30 * time.Second, 40 * time.Second, true},
-		{"the room answers", 0, 30 * time.Second, false},
-		{"the dialling end answers", 10 * time.Second, time.Hour, false},
+		{name: "both", room: 30 * time.Second, dial: 30 * time.Second, hook: false},
+		{name: "OnEvent", room: 30 * time.Second, dial: 40 * time.Second, hook: true},
+		{name: "the room answers", room: 0, dial: 30 * time.Second, hook: false},
+		{name: "the dialling end answers", room: 10 * time.Second, dial: time.Hour, hook: false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -138,36 +138,36 @@ func TestHeldIsOrderedFirst(t *testing.T) {
 		act  func(r *reading, m *tcproom.Member) error
 		want []string // that bob receives
 	}{
-		{"nothing", func(*reading, *tcproom.Member) error { return nil }, []string{"one", "two", "three"}},
-		{"Post", func(_ *reading, m *tcproom.Member) error {
+		{name: "nothing", act: func(*reading, *tcproom.Member) error { return nil }, want: []string{"one", "two", "three"}},
+		{name: "Post", act: func(_ *reading, m *tcproom.Member) error {
 			_, err := m.Post(ctx, []byte("post"))
 			return err
-		}, []string{"one", "post", "two", "three"}},
-		{"Post of another", func(r *reading, _ *tcproom.Member) error {
+		}, want: []string{"one", "post", "two", "three"}},
+		{name: "Post of another", act: func(r *reading, _ *tcproom.Member) error {
 			_, err := member(r, "eve").Post(ctx, []byte("post"))
 			return err
-		}, []string{"one", "post", "two", "three"}},
-		{"Broadcast", func(r *reading, _ *tcproom.Member) error {
+		}, want: []string{"one", "post", "two", "three"}},
+		{name: "Broadcast", act: func(r *reading, _ *tcproom.Member) error {
 			_, err := r.Broadcast(ctx, []byte("post"))
 			return err
-		}, []string{"one", "post", "two", "three"}},
-		{"Send to another", func(r *reading, _ *tcproom.Member) error {
+		}, want: []string{"one", "post", "two", "three"}},
+		{name: "Send to another", act: func(r *reading, _ *tcproom.Member) error {
 			return member(r, "bob").Send(ctx, []byte("hi"))
-		}, []string{"one", "direct hi", "two", "three"}},
-		{"SendFrom to another", func(r *reading, m *tcproom.Member) error {
+		}, want: []string{"one", "direct hi", "two", "three"}},
+		{name: "SendFrom to another", act: func(r *reading, m *tcproom.Member) error {
 			return member(r, "bob").SendFrom(ctx, m, []byte("hi"))
-		}, []string{"one", "direct hi", "two", "three"}},
-		{"Kick of another", func(r *reading, _ *tcproom.Member) error {
+		}, want: []string{"one", "direct hi", "two", "three"}},
+		{name: "Kick of another", act: func(r *reading, _ *tcproom.Member) error {
 			return member(r, "eve").Kick("enough")
-		}, []string{"one", "-eve", "two", "three"}},
-		{"Kick", func(_ *reading, m *tcproom.Member) error { return m.Kick("enough") }, []string{"one", "-ada"}},
-		{"Join", func(r *reading, m *tcproom.Member) error {
+		}, want: []string{"one", "-eve", "two", "three"}},
+		{name: "Kick", act: func(_ *reading, m *tcproom.Member) error { return m.Kick("enough") }, want: []string{"one", "-ada"}},
+		{name: "Join", act: func(r *reading, m *tcproom.Member) error {
 			dan, err := r.Join(ctx, tcproom.Identity{Name: "dan"})
 			if err == nil {
 				context.AfterFunc(m.Context(), func() { dan.Close() })
 			}
 			return err
-		}, []string{"one", "+dan", "two", "three"}},
+		}, want: []string{"one", "+dan", "two", "three"}},
 	} {
 		inBubble(test.name, t, func(t *testing.T) {
 			var r *reading
@@ -261,22 +261,22 @@ func TestHeldBehindASlowMember(t *testing.T) {
 		act  func(m *tcproom.Member) error
 		want []string
 	}{
-		{"Post", func(m *tcproom.Member) error {
+		{name: "Post", act: func(m *tcproom.Member) error {
 			_, err := m.Post(context.Background(), []byte("small"))
 			return err
-		}, []string{large, "small", "two"}},
-		{"Broadcast", func(m *tcproom.Member) error {
+		}, want: []string{large, "small", "two"}},
+		{name: "Broadcast", act: func(m *tcproom.Member) error {
 			_, err := m.Room().Broadcast(context.Background(), []byte("small"))
 			return err
-		}, []string{large, "small", "two"}},
-		{"Send", func(m *tcproom.Member) error {
+		}, want: []string{large, "small", "two"}},
+		{name: "Send", act: func(m *tcproom.Member) error {
 			for bob := range m.Room().Members() {
 				if bob.Name() == "bob" {
 					return bob.Send(context.Background(), []byte("small"))
 				}
 			}
 			return errors.New("no bob")
-		}, []string{large, "direct small", "two"}},
+		}, want: []string{large, "direct small", "two"}},
 	} {
 		inBubble(test.name, t, func(t *testing.T) {
 			r := newReading(t, func(m *tcproom.Member, body []byte) ([]byte, error) {
@@ -356,10 +356,10 @@ func TestHeldAndFailures(t *testing.T) {
 		fail func() ([]byte, error)
 		want error
 	}{
-		{"error", func() ([]byte, error) { return []byte("with an error"), errHook }, errHook},
-		{"panic", func() ([]byte, error) { panic("hook") }, tcproom.ErrHook},
-		{"Goexit", func() ([]byte, error) { runtime.Goexit(); return nil, nil }, tcproom.ErrHook},
-		{"too large", func() ([]byte, error) { return make([]byte, 2000), nil }, tcproom.ErrFrameTooLarge},
+		{name: "error", fail: func() ([]byte, error) { return []byte("with an error"), errHook }, want: errHook},
+		{name: "panic", fail: func() ([]byte, error) { panic("hook") }, want: tcproom.ErrHook},
+		{name: "Goexit", fail: func() ([]byte, error) { runtime.Goexit(); return nil, nil }, want: tcproom.ErrHook},
+		{name: "too large", fail: func() ([]byte, error) { return make([]byte, 2000), nil }, want: tcproom.ErrFrameTooLarge},
 	} {
 		for _, slow := range []time.Duration{0, time.Second} {
 			inBubble(fmt.Sprint(test.name, " after ", slow), t, func(t *testing.T) {
@@ -392,22 +392,22 @@ func TestHeldIsCopied(t *testing.T) {
 		hook onMessage
 		want func(body string) string
 	}{
-		{"its own buffer", func(_ *tcproom.Member, body []byte) ([]byte, error) {
+		{name: "its own buffer", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) {
 			buf = append(buf[:0], body...)
 			return buf, nil
-		}, func(body string) string { return body }},
-		{"body", func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil },
-			func(body string) string { return body }},
-		{"the end of body", func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[3:], nil },
-			func(body string) string { return body[3:] }},
-		{"the beginning of body", func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[:3], nil },
-			func(body string) string { return body[:3] }},
-		{"body with more", func(_ *tcproom.Member, body []byte) ([]byte, error) { return append(body, " and more"...), nil },
-			func(body string) string { return body + " and more" }},
-		{"body, changed", func(_ *tcproom.Member, body []byte) ([]byte, error) { return bytes.ToUpper(body), nil },
-			strings.ToUpper},
-		{"nothing of body", func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[:0], nil },
-			func(string) string { return "" }},
+		}, want: func(body string) string { return body }},
+		{name: "body", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil },
+			want: func(body string) string { return body }},
+		{name: "the end of body", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[3:], nil },
+			want: func(body string) string { return body[3:] }},
+		{name: "the beginning of body", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[:3], nil },
+			want: func(body string) string { return body[:3] }},
+		{name: "body with more", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return append(body, " and more"...), nil },
+			want: func(body string) string { return body + " and more" }},
+		{name: "body, changed", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return bytes.ToUpper(body), nil },
+			want: strings.ToUpper},
+		{name: "nothing of body", hook: func(_ *tcproom.Member, body []byte) ([]byte, error) { return body[:0], nil },
+			want: func(string) string { return "" }},
 	} {
 		inBubble(test.name, t, func(t *testing.T) {
 			r := newReading(t, test.hook)

@@ -48,16 +48,16 @@ func TestHistoryBounds(t *testing.T) {
 		ask  int
 		want []string
 	}{
-		{"all", tcproom.History{}, []string{"a", "b", "c"}, 0, []string{"a", "b", "c"}},
-		{"negative bounds are none", tcproom.History{Messages: -1, Bytes: -1, Age: -1}, []string{"a", "b", "c"}, 0, []string{"a", "b", "c"}},
-		{"messages", tcproom.History{Messages: 2}, []string{"a", "b", "c"}, 0, []string{"b", "c"}},
-		{"bytes", tcproom.History{Bytes: 2*charge + 2}, []string{"a", "b", "c"}, 0, []string{"b", "c"}},
-		{"one byte less", tcproom.History{Bytes: 2*charge + 1}, []string{"a", "b", "c"}, 0, []string{"c"}},
-		{"too large to be kept", tcproom.History{Bytes: charge + 1}, []string{"a", "bb"}, 0, nil},
-		{"fewer asked for", tcproom.History{}, []string{"a", "b", "c"}, 2, []string{"b", "c"}},
-		{"more asked for", tcproom.History{}, []string{"a", "b", "c"}, 9, []string{"a", "b", "c"}},
-		{"none asked for", tcproom.History{}, []string{"a", "b", "c"}, -1, nil},
-		{"nothing said", tcproom.History{}, nil, 0, nil},
+		{name: "all", h: tcproom.History{}, say: []string{"a", "b", "c"}, ask: 0, want: []string{"a", "b", "c"}},
+		{name: "negative bounds are none", h: tcproom.History{Messages: -1, Bytes: -1, Age: -1}, say: []string{"a", "b", "c"}, ask: 0, want: []string{"a", "b", "c"}},
+		{name: "messages", h: tcproom.History{Messages: 2}, say: []string{"a", "b", "c"}, ask: 0, want: []string{"b", "c"}},
+		{name: "bytes", h: tcproom.History{Bytes: 2*charge + 2}, say: []string{"a", "b", "c"}, ask: 0, want: []string{"b", "c"}},
+		{name: "one byte less", h: tcproom.History{Bytes: 2*charge + 1}, say: []string{"a", "b", "c"}, ask: 0, want: []string{"c"}},
+		{name: "too large to be kept", h: tcproom.History{Bytes: charge + 1}, say: []string{"a", "bb"}, ask: 0, want: nil},
+		{name: "fewer asked for", h: tcproom.History{}, say: []string{"a", "b", "c"}, ask: 2, want: []string{"b", "c"}},
+		{name: "more asked for", h: tcproom.History{}, say: []string{"a", "b", "c"}, ask: 9, want: []string{"a", "b", "c"}},
+		{name: "none asked for", h: tcproom.History{}, say: []string{"a", "b", "c"}, ask: -1, want: nil},
+		{name: "nothing said", h: tcproom.History{}, say: nil, ask: 0, want: nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			room := tcproom.New(tcproom.WithHistory(tt.h))
@@ -299,8 +299,8 @@ func BenchmarkHistory(b *testing.B) {
 		codec tcproom.Codec
 		hello string
 	}{
-		{"Text", tcproom.Text{}, ""},
-		{"JSON", tcproom.JSON{}, "{\"type\":\"hello\"}\n"},
+		{name: "Text", codec: tcproom.Text{}, hello: ""},
+		{name: "JSON", codec: tcproom.JSON{}, hello: "{\"type\":\"hello\"}\n"},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			room := tcproom.New(tcproom.WithCodec(bench.codec), tcproom.WithHistory(tcproom.History{}), tcproom.WithNotices(false))

@@ -16,11 +16,11 @@ import (
 // nothing but its end is told once Close has returned, after that hook, and once.
 func TestCloseBeginsNoOtherHook(t *testing.T) {
 	for _, test := range []struct{ running, then string }{
-		{"WithNameValidator", "OnReject"},
-		{"WithRate", "OnReject"},
-		{"OnJoin", "OnLeave"},
-		{"OnJoined", "OnLeave"},
-		{"OnMessage", "OnLeave"},
+		{running: "WithNameValidator", then: "OnReject"},
+		{running: "WithRate", then: "OnReject"},
+		{running: "OnJoin", then: "OnLeave"},
+		{running: "OnJoined", then: "OnLeave"},
+		{running: "OnMessage", then: "OnLeave"},
 	} {
 		t.Run(test.running, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -112,10 +112,10 @@ type misdeed struct {
 }
 
 var misdeeds = []misdeed{
-	{"panics", func(*stage, subject) error { panic("hook") }, endByHook},
-	{"panics with nil", func(*stage, subject) error { panic(nil) }, endByHook},
-	{"exits", func(*stage, subject) error { runtime.Goexit(); return nil }, endByHook},
-	{"fails", func(*stage, subject) error { return errHook }, func(hook string) victimEnd {
+	{name: "panics", act: func(*stage, subject) error { panic("hook") }, want: endByHook},
+	{name: "panics with nil", act: func(*stage, subject) error { panic(nil) }, want: endByHook},
+	{name: "exits", act: func(*stage, subject) error { runtime.Goexit(); return nil }, want: endByHook},
+	{name: "fails", act: func(*stage, subject) error { return errHook }, want: func(hook string) victimEnd {
 		switch hook {
 		case "OnMessage":
 			return victimEnd{hook: hook, err: errHook}
@@ -124,18 +124,18 @@ var misdeeds = []misdeed{
 		}
 		return victimEnd{err: errHook}
 	}},
-	{"calls everything and fails", func(st *stage, of subject) error {
+	{name: "calls everything and fails", act: func(st *stage, of subject) error {
 		if err := callEverything(st, of); err != nil {
 			return err
 		}
 		return errHook
-	}, func(hook string) victimEnd {
+	}, want: func(hook string) victimEnd {
 		if hook == "OnLeave" {
 			return victimEnd{}
 		}
 		return victimEnd{err: errHook}
 	}},
-	{"kicks its member", func(st *stage, of subject) error {
+	{name: "kicks its member", act: func(st *stage, of subject) error {
 		if of.member == nil {
 			return errHook // it has none
 		}
@@ -147,7 +147,7 @@ var misdeeds = []misdeed{
 			return errHook
 		}
 		return nil
-	}, func(hook string) victimEnd {
+	}, want: func(hook string) victimEnd {
 		switch hook {
 		case "OnLeave":
 			return victimEnd{}
@@ -700,10 +700,10 @@ func TestOnEvent(t *testing.T) {
 		act  func(*tcproom.Conn)
 		want error
 	}{
-		{"panics", func(*tcproom.Conn) { panic("hook") }, tcproom.ErrHook},
-		{"exits", func(*tcproom.Conn) { runtime.Goexit() }, tcproom.ErrHook},
-		{"closes", func(c *tcproom.Conn) { c.Close() }, net.ErrClosed},
-		{"calls everything and closes", func(c *tcproom.Conn) {
+		{name: "panics", act: func(*tcproom.Conn) { panic("hook") }, want: tcproom.ErrHook},
+		{name: "exits", act: func(*tcproom.Conn) { runtime.Goexit() }, want: tcproom.ErrHook},
+		{name: "closes", act: func(c *tcproom.Conn) { c.Close() }, want: net.ErrClosed},
+		{name: "calls everything and closes", act: func(c *tcproom.Conn) {
 			ctx := context.Background()
 			_, err := c.Receive(ctx)
 			if !errors.Is(err, errors.ErrUnsupported) || c.Send(ctx, []byte("from OnEvent")) != nil || c.ID() == "" || c.Name() == "" || c.Err() != nil {
@@ -715,7 +715,7 @@ func TestOnEvent(t *testing.T) {
 				}
 			}
 			c.Close()
-		}, net.ErrClosed},
+		}, want: net.ErrClosed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			checkGoroutines(t)
@@ -814,13 +814,13 @@ func refusings() []refusing {
 			tcproom.RefusedError{Cause: tcproom.ErrRoomFull, Text: "room is full"}),
 		plain(&tcproom.RefusedError{Text: "no cause"}, `"code":"denied","message":"no cause"`,
 			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "no cause"}),
-		{"its own deadline", func(ctx context.Context) error {
+		{name: "its own deadline", hook: func(ctx context.Context) error {
 			short, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			<-short.Done()
 			return fmt.Errorf("the database: %w", short.Err())
-		}, `"code":"retry","message":"the database: context deadline exceeded"`,
-			tcproom.RefusedError{Cause: errRetry, Text: "the database: context deadline exceeded"}},
+		}, wire: `"code":"retry","message":"the database: context deadline exceeded"`,
+			want: tcproom.RefusedError{Cause: errRetry, Text: "the database: context deadline exceeded"}},
 	}
 	for _, words := range ownWords {
 		wire := fmt.Sprintf(`"code":%q,"message":%q`, string(words.Cause), words.Text)
@@ -841,20 +841,20 @@ func lateRefusings() []refusing {
 	const wire = `"code":"handshake-timeout","message":"handshake timeout"`
 	want := tcproom.RefusedError{Cause: errHandshakeTimeout, Text: "handshake timeout"}
 	return []refusing{
-		{"its error", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, wire, want},
-		{"its cause", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, wire, want},
-		{"no error", func(ctx context.Context) error { <-ctx.Done(); return nil }, wire, want},
-		{"a context behind it", func(ctx context.Context) error {
+		{name: "its error", hook: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, wire: wire, want: want},
+		{name: "its cause", hook: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, wire: wire, want: want},
+		{name: "no error", hook: func(ctx context.Context) error { <-ctx.Done(); return nil }, wire: wire, want: want},
+		{name: "a context behind it", hook: func(ctx context.Context) error {
 			long, cancel := context.WithTimeout(ctx, time.Hour)
 			defer cancel()
 			<-long.Done()
 			return fmt.Errorf("the database: %w", long.Err())
-		}, wire, want},
-		{"an error of its own", func(ctx context.Context) error { <-ctx.Done(); return errHook },
-			`"code":"denied","retry":false,"message":"the hook says no"`,
-			tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "the hook says no", Final: true}},
-		{"its own words", func(ctx context.Context) error { <-ctx.Done(); return &ownWords[0] },
-			`"code":"banned","retryAfter":60000,"message":"for a minute"`, ownWords[0]},
+		}, wire: wire, want: want},
+		{name: "an error of its own", hook: func(ctx context.Context) error { <-ctx.Done(); return errHook },
+			wire: `"code":"denied","retry":false,"message":"the hook says no"`,
+			want: tcproom.RefusedError{Cause: tcproom.ErrDenied, Text: "the hook says no", Final: true}},
+		{name: "its own words", hook: func(ctx context.Context) error { <-ctx.Done(); return &ownWords[0] },
+			wire: `"code":"banned","retryAfter":60000,"message":"for a minute"`, want: ownWords[0]},
 	}
 }
 
@@ -910,10 +910,10 @@ func TestHooksRefuseWithSessions(t *testing.T) {
 		err  error
 		want time.Duration
 	}{
-		{context.DeadlineExceeded, 3 * time.Second},
-		{errHook, 0},
-		{&ownWords[0], time.Minute},
-		{&ownWords[3], 0},
+		{err: context.DeadlineExceeded, want: 3 * time.Second},
+		{err: errHook, want: 0},
+		{err: &ownWords[0], want: time.Minute},
+		{err: &ownWords[3], want: 0},
 	} {
 		inBubble(test.err.Error(), t, func(t *testing.T) {
 			srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{RetryAfter: 3 * time.Second}),

@@ -47,18 +47,18 @@ func TestE8LanesAreShared(t *testing.T) {
 		opts  func(i int) []tcproom.DialOption
 		lanes int64 // of 20 members
 	}{
-		{"equal values", func(int) []tcproom.DialOption {
+		{name: "equal values", opts: func(int) []tcproom.DialOption {
 			return []tcproom.DialOption{tcproom.WithCodec(counted{n: &n}), tcproom.WithFraming(tcproom.Length{Bytes: 2})}
-		}, 1},
-		{"two framings", func(i int) []tcproom.DialOption {
+		}, lanes: 1},
+		{name: "two framings", opts: func(i int) []tcproom.DialOption {
 			return []tcproom.DialOption{tcproom.WithCodec(counted{n: &n}), tcproom.WithFraming(tcproom.Length{Bytes: 1 + i%2})}
-		}, 2},
-		{"two codecs", func(i int) []tcproom.DialOption {
+		}, lanes: 2},
+		{name: "two codecs", opts: func(i int) []tcproom.DialOption {
 			return []tcproom.DialOption{tcproom.WithCodec(counted{n: []*atomic.Int64{&n, &m}[i%2]})}
-		}, 2},
-		{"one option of an incomparable value", func(int) []tcproom.DialOption {
+		}, lanes: 2},
+		{name: "one option of an incomparable value", opts: func(int) []tcproom.DialOption {
 			return []tcproom.DialOption{incomparable}
-		}, 1},
+		}, lanes: 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,21 +248,21 @@ func TestOddReaders(t *testing.T) {
 		odd   odd
 		cause error
 	}{
-		{"SplitFrame panics", odd{splitFrame: func([]byte, int) (int, []byte, error) { panic(errOdd) }}, tcproom.ErrHook},
-		{"SplitFrame errs", odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, errOdd }}, tcproom.ErrMalformed},
-		{"SplitFrame returns too much", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b) + 1, b, nil }}, tcproom.ErrMalformed},
-		{"SplitFrame returns less than nothing", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return -1, b, nil }}, tcproom.ErrMalformed},
-		{"SplitFrame returns no frame ever", odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, nil }}, tcproom.ErrFrameTooLarge},
-		{"SplitFrame returns a huge body", odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b), make([]byte, 1<<20), nil }}, tcproom.ErrFrameTooLarge},
-		{"ParseRequest panics", odd{parseRequest: func([]byte, *tcproom.Request) error { panic(errOdd) }}, tcproom.ErrHook},
-		{"ParseRequest errs", odd{parseRequest: func([]byte, *tcproom.Request) error { return errOdd }}, tcproom.ErrMalformed},
-		{"ParseRequest sets no kind", odd{parseRequest: func([]byte, *tcproom.Request) error { return nil }}, tcproom.ErrMalformed},
-		{"ParseRequest makes a hello of it", odd{parseRequest: func(_ []byte, req *tcproom.Request) error {
+		{name: "SplitFrame panics", odd: odd{splitFrame: func([]byte, int) (int, []byte, error) { panic(errOdd) }}, cause: tcproom.ErrHook},
+		{name: "SplitFrame errs", odd: odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, errOdd }}, cause: tcproom.ErrMalformed},
+		{name: "SplitFrame returns too much", odd: odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b) + 1, b, nil }}, cause: tcproom.ErrMalformed},
+		{name: "SplitFrame returns less than nothing", odd: odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return -1, b, nil }}, cause: tcproom.ErrMalformed},
+		{name: "SplitFrame returns no frame ever", odd: odd{splitFrame: func([]byte, int) (int, []byte, error) { return 0, nil, nil }}, cause: tcproom.ErrFrameTooLarge},
+		{name: "SplitFrame returns a huge body", odd: odd{splitFrame: func(b []byte, _ int) (int, []byte, error) { return len(b), make([]byte, 1<<20), nil }}, cause: tcproom.ErrFrameTooLarge},
+		{name: "ParseRequest panics", odd: odd{parseRequest: func([]byte, *tcproom.Request) error { panic(errOdd) }}, cause: tcproom.ErrHook},
+		{name: "ParseRequest errs", odd: odd{parseRequest: func([]byte, *tcproom.Request) error { return errOdd }}, cause: tcproom.ErrMalformed},
+		{name: "ParseRequest sets no kind", odd: odd{parseRequest: func([]byte, *tcproom.Request) error { return nil }}, cause: tcproom.ErrMalformed},
+		{name: "ParseRequest makes a hello of it", odd: odd{parseRequest: func(_ []byte, req *tcproom.Request) error {
 			req.Kind = tcproom.ReqHello
 			return nil
-		}}, tcproom.ErrMalformed},
-		{"MaxFrame is negative", odd{maxFrame: func(int) (int, int) { return math.MinInt, math.MinInt }}, tcproom.ErrFrameTooLarge},
-		{"MaxFrame is the largest int", odd{maxFrame: func(int) (int, int) { return math.MaxInt, math.MaxInt }}, io.EOF},
+		}}, cause: tcproom.ErrMalformed},
+		{name: "MaxFrame is negative", odd: odd{maxFrame: func(int) (int, int) { return math.MinInt, math.MinInt }}, cause: tcproom.ErrFrameTooLarge},
+		{name: "MaxFrame is the largest int", odd: odd{maxFrame: func(int) (int, int) { return math.MaxInt, math.MaxInt }}, cause: io.EOF},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -302,31 +302,31 @@ func TestOddWriters(t *testing.T) {
 		name string
 		odd  odd
 	}{
-		{"AppendEvent panics", odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
+		{name: "AppendEvent panics", odd: odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if is(ev) {
 				panic(errOdd)
 			}
 			return tcproom.Raw{}.AppendEvent(dst, ev)
 		}}},
-		{"AppendEvent errs", odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
+		{name: "AppendEvent errs", odd: odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if is(ev) {
 				return dst, errOdd
 			}
 			return tcproom.Raw{}.AppendEvent(dst, ev)
 		}}},
-		{"AppendEvent returns too much", odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
+		{name: "AppendEvent returns too much", odd: odd{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if is(ev) {
 				return append(dst, make([]byte, 1<<20)...), nil
 			}
 			return tcproom.Raw{}.AppendEvent(dst, ev)
 		}}},
-		{"AppendFrame panics", odd{appendFrame: func(dst, body []byte) ([]byte, error) {
+		{name: "AppendFrame panics", odd: odd{appendFrame: func(dst, body []byte) ([]byte, error) {
 			if string(body) == "bad" {
 				panic(errOdd)
 			}
 			return tcproom.Lines{}.AppendFrame(dst, body)
 		}}},
-		{"MaxFrame is too small", odd{maxFrame: func(int) (int, int) { return 1 << 10, -300 },
+		{name: "MaxFrame is too small", odd: odd{maxFrame: func(int) (int, int) { return 1 << 10, -300 },
 			appendFrame: func(dst, body []byte) ([]byte, error) {
 				if string(body) == "bad" {
 					return append(dst, make([]byte, 500)...), nil
@@ -498,13 +498,13 @@ func TestFramesInOneRoomOfAllFramings(t *testing.T) {
 		name, body string
 		ok         bool
 	}{
-		{"text", "hello", true},
-		{"bytes", "\xff\xfe\r\x01", true},
-		{"newline", "a\nb", false},
-		{"NUL", "a\x00b", false},
-		{"empty", "", true},
-		{"256 bytes", string(binary.BigEndian.AppendUint16(make([]byte, 254), 7)), false},
-		{"255 bytes", string(bytes.Repeat([]byte("z"), 255)), true},
+		{name: "text", body: "hello", ok: true},
+		{name: "bytes", body: "\xff\xfe\r\x01", ok: true},
+		{name: "newline", body: "a\nb", ok: false},
+		{name: "NUL", body: "a\x00b", ok: false},
+		{name: "empty", body: "", ok: true},
+		{name: "256 bytes", body: string(binary.BigEndian.AppendUint16(make([]byte, 254), 7)), ok: false},
+		{name: "255 bytes", body: string(bytes.Repeat([]byte("z"), 255)), ok: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -113,8 +113,8 @@ func TestOneInOnJoinCounts(t *testing.T) {
 		opt  tcproom.RoomOption
 		want error
 	}{
-		{"place", tcproom.WithMaxMembers(1), tcproom.ErrRoomFull},
-		{"name", tcproom.WithUniqueNames(true), tcproom.ErrNameTaken},
+		{name: "place", opt: tcproom.WithMaxMembers(1), want: tcproom.ErrRoomFull},
+		{name: "name", opt: tcproom.WithUniqueNames(true), want: tcproom.ErrNameTaken},
 	} {
 		inBubble(test.name, t, func(t *testing.T) {
 			goOn := make(chan struct{})

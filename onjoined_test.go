@@ -224,10 +224,10 @@ func TestOnJoinedThatEnds(t *testing.T) {
 		act  func(m *tcproom.Member)
 		want error
 	}{
-		"panics":  {func(*tcproom.Member) { panic("OnJoined") }, tcproom.ErrHook},
-		"exits":   {func(*tcproom.Member) { runtime.Goexit() }, tcproom.ErrHook},
-		"kicks":   {func(m *tcproom.Member) { m.Kick("no") }, tcproom.ErrKicked},
-		"outlast": {func(m *tcproom.Member) { <-m.Context().Done() }, tcproom.ErrKicked},
+		"panics":  {act: func(*tcproom.Member) { panic("OnJoined") }, want: tcproom.ErrHook},
+		"exits":   {act: func(*tcproom.Member) { runtime.Goexit() }, want: tcproom.ErrHook},
+		"kicks":   {act: func(m *tcproom.Member) { m.Kick("no") }, want: tcproom.ErrKicked},
+		"outlast": {act: func(m *tcproom.Member) { <-m.Context().Done() }, want: tcproom.ErrKicked},
 	} {
 		inBubble(name, t, func(t *testing.T) {
 			left := newCauses()

@@ -25,12 +25,12 @@ func TestDialOptionsThatCannotWork(t *testing.T) {
 		codec []tcproom.Codec
 		join  bool // Join can do it with any codec
 	}{
-		{"WithName", tcproom.WithName("ada"), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, true},
-		{"WithReplay", tcproom.WithReplay(3), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, true},
-		{"WithReplay", tcproom.WithReplay(-1), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, true},
-		{"WithAuth", tcproom.WithAuth("secret"), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, false},
-		{"WithResume", tcproom.WithResume(tcproom.Resume{Token: "x"}), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, numberless{}}, false},
-		{"WithHeartbeat", tcproom.WithHeartbeat(time.Second), []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, false},
+		{name: "WithName", opt: tcproom.WithName("ada"), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, join: true},
+		{name: "WithReplay", opt: tcproom.WithReplay(3), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, join: true},
+		{name: "WithReplay", opt: tcproom.WithReplay(-1), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, join: true},
+		{name: "WithAuth", opt: tcproom.WithAuth("secret"), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, join: false},
+		{name: "WithResume", opt: tcproom.WithResume(tcproom.Resume{Token: "x"}), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, numberless{}}, join: false},
+		{name: "WithHeartbeat", opt: tcproom.WithHeartbeat(time.Second), codec: []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}}, join: false},
 	} {
 		for _, codec := range tt.codec {
 			refused := func(t *testing.T, err error) {
@@ -108,7 +108,7 @@ func TestJoinIsNamed(t *testing.T) {
 	for _, codec := range builtIn {
 		room := tcproom.New(tcproom.WithCodec(codec))
 		for _, tt := range []struct{ identity, option, want string }{
-			{"ada", "", "ada"}, {"", "bob", "bob"}, {"ada", "bob", "ada"}, {"", "", "guest-1"},
+			{identity: "ada", option: "", want: "ada"}, {identity: "", option: "bob", want: "bob"}, {identity: "ada", option: "bob", want: "ada"}, {identity: "", option: "", want: "guest-1"},
 		} {
 			c, err := room.Join(testContext(t), tcproom.Identity{Name: tt.identity}, tcproom.WithName(tt.option))
 			require.NoError(t, err)
@@ -153,14 +153,14 @@ func TestServeOptionsThatCannotWork(t *testing.T) {
 		want string // empty: they can
 		says string // by the peer, then
 	}{
-		{"heartbeat", nil, []tcproom.ConnOption{tcproom.WithHeartbeat(time.Second)}, "WithHeartbeat with codec tcproom.Text", ""},
-		{"heartbeat of the Serve's codec", []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})},
-			[]tcproom.ConnOption{tcproom.WithHeartbeat(time.Second), tcproom.WithCodec(tcproom.Raw{})}, "WithHeartbeat with codec tcproom.Raw", ""},
-		{"a larger limit", []tcproom.RoomOption{tcproom.WithMaxMessage(100)}, []tcproom.ConnOption{tcproom.WithMaxMessage(101)}, "WithMaxMessage(101)", ""},
-		{"a heartbeat that its codec has", nil, []tcproom.ConnOption{tcproom.WithHeartbeat(time.Second), tcproom.WithCodec(tcproom.JSON{})}, "", `{"type":"hello"}` + "\n"},
-		{"the room's heartbeat", []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(time.Second)},
-			[]tcproom.ConnOption{tcproom.WithCodec(tcproom.Text{})}, "", ""},
-		{"a smaller limit", []tcproom.RoomOption{tcproom.WithMaxMessage(100)}, []tcproom.ConnOption{tcproom.WithMaxMessage(99), nil}, "", ""},
+		{name: "heartbeat", room: nil, opts: []tcproom.ConnOption{tcproom.WithHeartbeat(time.Second)}, want: "WithHeartbeat with codec tcproom.Text", says: ""},
+		{name: "heartbeat of the Serve's codec", room: []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})},
+			opts: []tcproom.ConnOption{tcproom.WithHeartbeat(time.Second), tcproom.WithCodec(tcproom.Raw{})}, want: "WithHeartbeat with codec tcproom.Raw", says: ""},
+		{name: "a larger limit", room: []tcproom.RoomOption{tcproom.WithMaxMessage(100)}, opts: []tcproom.ConnOption{tcproom.WithMaxMessage(101)}, want: "WithMaxMessage(101)", says: ""},
+		{name: "a heartbeat that its codec has", room: nil, opts: []tcproom.ConnOption{tcproom.WithHeartbeat(time.Second), tcproom.WithCodec(tcproom.JSON{})}, want: "", says: `{"type":"hello"}` + "\n"},
+		{name: "the room's heartbeat", room: []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHeartbeat(time.Second)},
+			opts: []tcproom.ConnOption{tcproom.WithCodec(tcproom.Text{})}, want: "", says: ""},
+		{name: "a smaller limit", room: []tcproom.RoomOption{tcproom.WithMaxMessage(100)}, opts: []tcproom.ConnOption{tcproom.WithMaxMessage(99), nil}, want: "", says: ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			room := tcproom.New(tt.room...)

@@ -58,13 +58,13 @@ func TestF21WrongProtocol(t *testing.T) {
 		codec   tcproom.Codec
 		ends    bool // by the packet, whatever it is
 	}{
-		{"lines of text", tcproom.Lines{}, tcproom.Text{}, false},
-		{"lines of JSON", tcproom.Lines{}, tcproom.JSON{}, false},
-		{"lengths", tcproom.Length{Bytes: 4}, tcproom.Raw{}, false},
-		{"varints", tcproom.Varint{}, tcproom.JSON{}, false},
-		{"netstrings", tcproom.Netstring{}, tcproom.Text{}, true},
-		{"netstrings of JSON", tcproom.Netstring{}, tcproom.JSON{}, true},
-		{"header lines", tcproom.ContentLength{}, tcproom.JSON{}, false},
+		{name: "lines of text", framing: tcproom.Lines{}, codec: tcproom.Text{}, ends: false},
+		{name: "lines of JSON", framing: tcproom.Lines{}, codec: tcproom.JSON{}, ends: false},
+		{name: "lengths", framing: tcproom.Length{Bytes: 4}, codec: tcproom.Raw{}, ends: false},
+		{name: "varints", framing: tcproom.Varint{}, codec: tcproom.JSON{}, ends: false},
+		{name: "netstrings", framing: tcproom.Netstring{}, codec: tcproom.Text{}, ends: true},
+		{name: "netstrings of JSON", framing: tcproom.Netstring{}, codec: tcproom.JSON{}, ends: true},
+		{name: "header lines", framing: tcproom.ContentLength{}, codec: tcproom.JSON{}, ends: false},
 	} {
 		for name, packet := range firstPackets() {
 			t.Run(config.name+"/"+name, func(t *testing.T) {

@@ -47,14 +47,14 @@ func TestRejectingEndLeaves(t *testing.T) {
 		opts []tcproom.DialOption
 		want tcproom.Cause
 	}{
-		{"malformed", []tcproom.DialOption{rejects(tcproom.Message, false)}, tcproom.ErrMalformed},
-		{"panic of the codec", []tcproom.DialOption{rejects(tcproom.Message, true)}, tcproom.ErrHook},
-		{"too large", []tcproom.DialOption{tcproom.WithMaxMessage(10)}, tcproom.ErrFrameTooLarge},
-		{"panic of OnEvent", []tcproom.DialOption{tcproom.OnEvent(func(ev tcproom.Event) {
+		{name: "malformed", opts: []tcproom.DialOption{rejects(tcproom.Message, false)}, want: tcproom.ErrMalformed},
+		{name: "panic of the codec", opts: []tcproom.DialOption{rejects(tcproom.Message, true)}, want: tcproom.ErrHook},
+		{name: "too large", opts: []tcproom.DialOption{tcproom.WithMaxMessage(10)}, want: tcproom.ErrFrameTooLarge},
+		{name: "panic of OnEvent", opts: []tcproom.DialOption{tcproom.OnEvent(func(ev tcproom.Event) {
 			if ev.Kind == tcproom.Message {
 				panic("picky")
 			}
-		})}, tcproom.ErrHook},
+		})}, want: tcproom.ErrHook},
 	} {
 		ends := func(t *testing.T, srv *roomtest.Server, bob *roomtest.Member, err func() error) {
 			began := time.Now()

@@ -57,7 +57,7 @@ func TestF16RateDelays(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		hook bool
-	}{{"to the sequencer", false}, {"to OnMessage", true}} {
+	}{{name: "to the sequencer", hook: false}, {name: "to OnMessage", hook: true}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const frame = 2 + frameCharge                   // "x\n"
@@ -138,9 +138,9 @@ func TestRateWaitEndsWithTheConn(t *testing.T) {
 		end  func(*tcproom.Room) error
 		want error
 	}{
-		{"kick", func(r *tcproom.Room) error { return only(r).Kick("flood") }, tcproom.ErrKicked},
-		{"close of the room", func(r *tcproom.Room) error { return r.Close() }, tcproom.ErrRoomClosed},
-		{"shutdown", func(r *tcproom.Room) error { return r.Shutdown(context.Background()) }, tcproom.ErrRoomClosed},
+		{name: "kick", end: func(r *tcproom.Room) error { return only(r).Kick("flood") }, want: tcproom.ErrKicked},
+		{name: "close of the room", end: func(r *tcproom.Room) error { return r.Close() }, want: tcproom.ErrRoomClosed},
+		{name: "shutdown", end: func(r *tcproom.Room) error { return r.Shutdown(context.Background()) }, want: tcproom.ErrRoomClosed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -188,10 +188,10 @@ func TestRateIsContained(t *testing.T) {
 		rate   func(*tcproom.Member) tcproom.Limiter
 		joined bool
 	}{
-		{"function panics", func(*tcproom.Member) tcproom.Limiter { panic("boo") }, false},
-		{"limiter panics", func(*tcproom.Member) tcproom.Limiter {
+		{name: "function panics", rate: func(*tcproom.Member) tcproom.Limiter { panic("boo") }, joined: false},
+		{name: "limiter panics", rate: func(*tcproom.Member) tcproom.Limiter {
 			return waitFunc(func(context.Context, int) error { panic("boo") })
-		}, true},
+		}, joined: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -416,8 +416,8 @@ func TestClientComesBack(t *testing.T) {
 		name string
 		err  error
 	}{
-		{"DNS", &net.DNSError{Err: "no such host", Name: "room"}},
-		{"refused", &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
+		{name: "DNS", err: &net.DNSError{Err: "no such host", Name: "room"}},
+		{name: "refused", err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
 	} {
 		inBubble("from "+tt.name, t, func(t *testing.T) {
 			srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour})

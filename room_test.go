@@ -199,8 +199,8 @@ func TestP1OneOrderAcrossLanes(t *testing.T) {
 		codec   tcproom.Codec
 	}
 	lanes := []lane{
-		{tcproom.Lines{}, tcproom.JSON{}}, {tcproom.Netstring{}, tcproom.JSON{}}, {tcproom.Lines{}, tcproom.Text{}},
-		{tcproom.Lines{}, tcproom.Raw{}}, {tcproom.Length{}, tcproom.Raw{}}, {tcproom.ContentLength{}, tcproom.Text{}},
+		{framing: tcproom.Lines{}, codec: tcproom.JSON{}}, {framing: tcproom.Netstring{}, codec: tcproom.JSON{}}, {framing: tcproom.Lines{}, codec: tcproom.Text{}},
+		{framing: tcproom.Lines{}, codec: tcproom.Raw{}}, {framing: tcproom.Length{}, codec: tcproom.Raw{}}, {framing: tcproom.ContentLength{}, codec: tcproom.Text{}},
 	}
 	const each = 500
 	var observers, senders []*tcproom.Conn
@@ -390,12 +390,12 @@ func TestMemberContextEndsItsHooks(t *testing.T) {
 		sessions, breaks bool
 		want             error
 	}{
-		{"OnJoin", false, false, tcproom.ErrRoomClosed},
-		{"OnJoined", false, false, tcproom.ErrRoomClosed},
-		{"OnMessage", false, false, tcproom.ErrRoomClosed},
-		{"OnMessage", false, true, errReset},
-		{"OnMessage", true, false, tcproom.ErrRoomClosed},
-		{"OnMessage", true, true, tcproom.ErrRoomClosed}, // detached when the room stops
+		{hook: "OnJoin", sessions: false, breaks: false, want: tcproom.ErrRoomClosed},
+		{hook: "OnJoined", sessions: false, breaks: false, want: tcproom.ErrRoomClosed},
+		{hook: "OnMessage", sessions: false, breaks: false, want: tcproom.ErrRoomClosed},
+		{hook: "OnMessage", sessions: false, breaks: true, want: errReset},
+		{hook: "OnMessage", sessions: true, breaks: false, want: tcproom.ErrRoomClosed},
+		{hook: "OnMessage", sessions: true, breaks: true, want: tcproom.ErrRoomClosed}, // detached when the room stops
 	} {
 		inBubble(fmt.Sprintf("%+v", test), t, func(t *testing.T) {
 			running, returned := make(chan struct{}, 1), make(chan error, 1)

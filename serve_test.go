@@ -34,8 +34,8 @@ func TestListenersOfAllKinds(t *testing.T) {
 	json := []tcproom.Option{tcproom.WithCodec(tcproom.JSON{})}
 	var conns []*tcproom.Conn
 	for _, s := range []speaks{
-		{"tcp4", nil, false}, {"tcp4", json, false}, {"tcp4", length, true},
-		{"tcp6", json, true}, {"unix", length, false}, {"pipe", nil, true}, {"pipe", json, false},
+		{network: "tcp4", options: nil, tls: false}, {network: "tcp4", options: json, tls: false}, {network: "tcp4", options: length, tls: true},
+		{network: "tcp6", options: json, tls: true}, {network: "unix", options: length, tls: false}, {network: "pipe", options: nil, tls: true}, {network: "pipe", options: json, tls: false},
 	} {
 		var opts []tcproom.ConnOption
 		var dialOpts []tcproom.DialOption

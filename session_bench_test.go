@@ -69,9 +69,9 @@ func BenchmarkJoinStorm(b *testing.B) {
 		codec tcproom.Codec
 		opts  []tcproom.RoomOption
 	}{
-		{"list", tcproom.JSON{}, nil},
-		{"no-list", listless{}, nil},
-		{"list-sessions", tcproom.JSON{}, []tcproom.RoomOption{tcproom.WithSessions(tcproom.Sessions{})}},
+		{name: "list", codec: tcproom.JSON{}, opts: nil},
+		{name: "no-list", codec: listless{}, opts: nil},
+		{name: "list-sessions", codec: tcproom.JSON{}, opts: []tcproom.RoomOption{tcproom.WithSessions(tcproom.Sessions{})}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			for range b.N {

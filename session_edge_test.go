@@ -28,8 +28,8 @@ func TestResumeBeforeTheJoin(t *testing.T) {
 		outcome string
 		want    []string
 	}{
-		{"all is there", 0, "resumed", []string{"3 <nil>: b", "4 <nil>: c", "5 <nil>: d"}},
-		{"some has gone", 2, "gap", []string{"gap 3-3", "4 <nil>: c", "5 <nil>: d"}},
+		{name: "all is there", events: 0, outcome: "resumed", want: []string{"3 <nil>: b", "4 <nil>: c", "5 <nil>: d"}},
+		{name: "some has gone", events: 2, outcome: "gap", want: []string{"gap 3-3", "4 <nil>: c", "5 <nil>: d"}},
 	} {
 		inBubble(tt.name, t, func(t *testing.T) {
 			srv := sessionServer(t, tcproom.Sessions{Events: tt.events}, tcproom.WithEcho(true))
@@ -206,8 +206,8 @@ func TestWhoBreaksARuleIsNotKept(t *testing.T) {
 		opt  tcproom.RoomOption
 		want error
 	}{
-		{"limiter", tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return stingy{} }), errRateLimited},
-		{"framing", tcproom.WithFraming(cutShort{}), tcproom.ErrMalformed},
+		{name: "limiter", opt: tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return stingy{} }), want: errRateLimited},
+		{name: "framing", opt: tcproom.WithFraming(cutShort{}), want: tcproom.ErrMalformed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			causes := newCauses()

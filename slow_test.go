@@ -341,8 +341,8 @@ func TestE1FastSender(t *testing.T) {
 		backlog, burst int
 		others         bool // than TCP
 	}{
-		{"smallest backlog", 1, 128, false},
-		{"default backlog", 0, 1 << 10, true},
+		{name: "smallest backlog", backlog: 1, burst: 128, others: false},
+		{name: "default backlog", backlog: 0, burst: 1 << 10, others: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

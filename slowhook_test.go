@@ -53,9 +53,9 @@ func TestF36SlowHooksAreNamed(t *testing.T) {
 		hook  string
 		after time.Duration // until it is named; 0: never
 	}{
-		{"WithHandshake", 8 * time.Second}, {"WithNameValidator", time.Second}, {"WithRate", time.Second}, {"Limiter of WithRate", 0},
-		{"OnJoin", time.Second}, {"OnJoined", time.Second}, {"OnMessage", time.Second}, {"OnLeave", time.Second},
-		{"OnReject", time.Second}, {"OnReject without a slot", time.Second},
+		{hook: "WithHandshake", after: 8 * time.Second}, {hook: "WithNameValidator", after: time.Second}, {hook: "WithRate", after: time.Second}, {hook: "Limiter of WithRate", after: 0},
+		{hook: "OnJoin", after: time.Second}, {hook: "OnJoined", after: time.Second}, {hook: "OnMessage", after: time.Second}, {hook: "OnLeave", after: time.Second},
+		{hook: "OnReject", after: time.Second}, {hook: "OnReject without a slot", after: time.Second},
 	} {
 		for _, takes := range []time.Duration{test.after - 1, test.after + 1, 3 * test.after, time.Hour} {
 			t.Run(fmt.Sprint(test.hook, takes), func(t *testing.T) {

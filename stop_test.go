@@ -272,15 +272,15 @@ func TestP10Patience(t *testing.T) {
 		after    time.Duration   // Shutdown returns
 		cut      bool
 	}{
-		{"default", p(0), never, 500 * time.Millisecond, true},
-		{"more", p(3 * time.Second), never, 3 * time.Second, true},
-		{"less", p(200 * time.Millisecond), never, 200 * time.Millisecond, true},
-		{"the context's", p(-1), never, 10 * time.Second, true},
-		{"more, the later one", p(0, 3*time.Second), never, 3 * time.Second, true},
-		{"more, the first one", p(3*time.Second, 0), never, 3 * time.Second, true},
-		{"takes something in time", p(2 * time.Second), 1900 * time.Millisecond, 3800 * time.Millisecond, false},
-		{"takes something too late", p(2 * time.Second), 2100 * time.Millisecond, 2 * time.Second, true},
-		{"takes something before the context ends", p(-1), 4 * time.Second, 8 * time.Second, false},
+		{name: "default", patience: p(0), takes: never, after: 500 * time.Millisecond, cut: true},
+		{name: "more", patience: p(3 * time.Second), takes: never, after: 3 * time.Second, cut: true},
+		{name: "less", patience: p(200 * time.Millisecond), takes: never, after: 200 * time.Millisecond, cut: true},
+		{name: "the context's", patience: p(-1), takes: never, after: 10 * time.Second, cut: true},
+		{name: "more, the later one", patience: p(0, 3*time.Second), takes: never, after: 3 * time.Second, cut: true},
+		{name: "more, the first one", patience: p(3*time.Second, 0), takes: never, after: 3 * time.Second, cut: true},
+		{name: "takes something in time", patience: p(2 * time.Second), takes: 1900 * time.Millisecond, after: 3800 * time.Millisecond, cut: false},
+		{name: "takes something too late", patience: p(2 * time.Second), takes: 2100 * time.Millisecond, after: 2 * time.Second, cut: true},
+		{name: "takes something before the context ends", patience: p(-1), takes: 4 * time.Second, after: 8 * time.Second, cut: false},
 	} {
 		inBubble(test.name, t, func(t *testing.T) {
 			room := tcproom.New(tcproom.WithWriteTimeout(time.Hour))
@@ -739,9 +739,9 @@ func TestStopFromEverywhere(t *testing.T) {
 		stop func(*tcproom.Room, int) error
 	}{
 		// A Close that comes while another runs OnLeave does not wait for that.
-		{"Close", func(r *tcproom.Room, _ int) error { err := r.Close(); <-r.Done(); return err }},
-		{"Shutdown", func(r *tcproom.Room, _ int) error { return r.Shutdown(context.Background()) }},
-		{"both", func(r *tcproom.Room, i int) error {
+		{name: "Close", stop: func(r *tcproom.Room, _ int) error { err := r.Close(); <-r.Done(); return err }},
+		{name: "Shutdown", stop: func(r *tcproom.Room, _ int) error { return r.Shutdown(context.Background()) }},
+		{name: "both", stop: func(r *tcproom.Room, i int) error {
 			if i%2 == 0 {
 				err := r.Close()
 				<-r.Done()

@@ -21,13 +21,13 @@ func TestTide(t *testing.T) {
 		limit time.Duration
 		looks []look
 	}{
-		{"still", 0, []look{{100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, true}}},
-		{"looked at often", 0, []look{{1 * ms, false, false}, {99 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {99 * ms, false, false}, {1 * ms, false, true}}},
-		{"moves at the last moment", 0, []look{{100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, false, false}, {100 * ms, true, false}, {100 * ms, false, false}}},
-		{"the process was stopped", 0, []look{{900 * ms, false, false}, {900 * ms, false, false}, {900 * ms, false, false}, {900 * ms, false, false}, {900 * ms, false, true}}},
-		{"the process was stopped, and c moves on", 0, []look{{100 * ms, false, false}, {5 * time.Second, false, false}, {100 * ms, true, false}, {400 * ms, false, false}}},
-		{"limit", 300 * ms, []look{{100 * ms, true, false}, {100 * ms, true, false}, {100 * ms, true, true}}},
-		{"limit, and the process was stopped", 300 * ms, []look{{900 * ms, true, true}}},
+		{name: "still", limit: 0, looks: []look{{after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: true}}},
+		{name: "looked at often", limit: 0, looks: []look{{after: 1 * ms, moved: false, over: false}, {after: 99 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 99 * ms, moved: false, over: false}, {after: 1 * ms, moved: false, over: true}}},
+		{name: "moves at the last moment", limit: 0, looks: []look{{after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: false, over: false}, {after: 100 * ms, moved: true, over: false}, {after: 100 * ms, moved: false, over: false}}},
+		{name: "the process was stopped", limit: 0, looks: []look{{after: 900 * ms, moved: false, over: false}, {after: 900 * ms, moved: false, over: false}, {after: 900 * ms, moved: false, over: false}, {after: 900 * ms, moved: false, over: false}, {after: 900 * ms, moved: false, over: true}}},
+		{name: "the process was stopped, and c moves on", limit: 0, looks: []look{{after: 100 * ms, moved: false, over: false}, {after: 5 * time.Second, moved: false, over: false}, {after: 100 * ms, moved: true, over: false}, {after: 400 * ms, moved: false, over: false}}},
+		{name: "limit", limit: 300 * ms, looks: []look{{after: 100 * ms, moved: true, over: false}, {after: 100 * ms, moved: true, over: false}, {after: 100 * ms, moved: true, over: true}}},
+		{name: "limit, and the process was stopped", limit: 300 * ms, looks: []look{{after: 900 * ms, moved: true, over: true}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -34,10 +34,10 @@ func TestF61ClientCertificates(t *testing.T) {
 		certs []tls.Certificate
 		want  string // "": refused
 	}{
-		{"its own", []tls.Certificate{ca.issue("ada")}, "ada"},
-		{"none", nil, ""},
-		{"of another authority", []tls.Certificate{other.issue("ada")}, ""},
-		{"a name that is none", []tls.Certificate{ca.issue("*: evil\n")}, ""},
+		{name: "its own", certs: []tls.Certificate{ca.issue("ada")}, want: "ada"},
+		{name: "none", certs: nil, want: ""},
+		{name: "of another authority", certs: []tls.Certificate{other.issue("ada")}, want: ""},
+		{name: "a name that is none", certs: []tls.Certificate{ca.issue("*: evil\n")}, want: ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			nc := tls.Client(dialRaw(t, addr), &tls.Config{ServerName: "localhost", RootCAs: ca.pool, Certificates: test.certs})
@@ -166,21 +166,21 @@ func TestTLSEndsCleanly(t *testing.T) {
 		end  func(t *testing.T, room *tcproom.Room, nc *tls.Conn)
 		want error
 	}{
-		{"kick", nil, func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { only(room).Kick("bye") }, tcproom.ErrKicked},
-		{"shutdown", nil, func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { go room.Shutdown(testContext(t)) }, tcproom.ErrRoomClosed},
-		{"half-close", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) { nc.CloseWrite() }, nil},
-		{"bad input", []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
+		{name: "kick", opts: nil, end: func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { only(room).Kick("bye") }, want: tcproom.ErrKicked},
+		{name: "shutdown", opts: nil, end: func(t *testing.T, room *tcproom.Room, _ *tls.Conn) { go room.Shutdown(testContext(t)) }, want: tcproom.ErrRoomClosed},
+		{name: "half-close", opts: nil, end: func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) { nc.CloseWrite() }, want: nil},
+		{name: "bad input", opts: []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, end: func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			io.WriteString(nc, strings.Repeat("x", 1000))
-		}, tcproom.ErrFrameTooLarge},
-		{"idle", []tcproom.RoomOption{tcproom.WithIdleTimeout(50 * time.Millisecond)}, func(*testing.T, *tcproom.Room, *tls.Conn) {}, errIdleTimeout},
-		{"refused", []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return fmt.Errorf("no") })}, nil, nil},
-		{"half-close without a close_notify", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
+		}, want: tcproom.ErrFrameTooLarge},
+		{name: "idle", opts: []tcproom.RoomOption{tcproom.WithIdleTimeout(50 * time.Millisecond)}, end: func(*testing.T, *tcproom.Room, *tls.Conn) {}, want: errIdleTimeout},
+		{name: "refused", opts: []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return fmt.Errorf("no") })}, end: nil, want: nil},
+		{name: "half-close without a close_notify", opts: nil, end: func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			nc.NetConn().(*recordsTLS).Conn.(*net.TCPConn).CloseWrite() // which crypto/tls takes for one between two records
-		}, nil},
-		{"half-close in a record", nil, func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
+		}, want: nil},
+		{name: "half-close in a record", opts: nil, end: func(t *testing.T, _ *tcproom.Room, nc *tls.Conn) {
 			nc.NetConn().Write([]byte{23, 3, 3, 0, 100, 0})
 			nc.NetConn().(*recordsTLS).Conn.(*net.TCPConn).CloseWrite()
-		}, io.ErrUnexpectedEOF},
+		}, want: io.ErrUnexpectedEOF},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			gone := newCauses()

@@ -46,17 +46,17 @@ func TestProbe(t *testing.T) {
 		data []byte
 		want found
 	}{
-		{"in order", linesOf(0, 1, 2, 3), found{lines: 4}},
-		{"loss", linesOf(0, 1, 4, 5), found{lines: 4, lost: 2}},
-		{"loss at the start", linesOf(1, 2), found{lines: 2, lost: 1}},
-		{"another order", linesOf(0, 2, 1, 3), found{lines: 4, reordered: 1}},
-		{"twice", linesOf(0, 1, 1, 2), found{lines: 4, twice: 1}},
-		{"twice, later", linesOf(0, 1, 2, 3, 0), found{lines: 5, twice: 1}},
-		{"late and twice", linesOf(0, 2, 1, 1), found{lines: 4, reordered: 1, twice: 1}},
-		{"damaged", damaged, found{lines: 2, lost: 1, damaged: 1}},
+		{name: "in order", data: linesOf(0, 1, 2, 3), want: found{lines: 4}},
+		{name: "loss", data: linesOf(0, 1, 4, 5), want: found{lines: 4, lost: 2}},
+		{name: "loss at the start", data: linesOf(1, 2), want: found{lines: 2, lost: 1}},
+		{name: "another order", data: linesOf(0, 2, 1, 3), want: found{lines: 4, reordered: 1}},
+		{name: "twice", data: linesOf(0, 1, 1, 2), want: found{lines: 4, twice: 1}},
+		{name: "twice, later", data: linesOf(0, 1, 2, 3, 0), want: found{lines: 5, twice: 1}},
+		{name: "late and twice", data: linesOf(0, 2, 1, 1), want: found{lines: 4, reordered: 1, twice: 1}},
+		{name: "damaged", data: damaged, want: found{lines: 2, lost: 1, damaged: 1}},
 		// The line that lacks bytes swallows the start of the next.
-		{"bytes missing", cutShort, found{lines: 3, lost: 1, damaged: 1}},
-		{"unknown sender", appendLine(nil, testSize, 1, 0, 0), found{damaged: 1}},
+		{name: "bytes missing", data: cutShort, want: found{lines: 3, lost: 1, damaged: 1}},
+		{name: "unknown sender", data: appendLine(nil, testSize, 1, 0, 0), want: found{damaged: 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,10 +90,10 @@ func TestProbeUnwraps(t *testing.T) {
 		lines         uint64
 		lost, damaged uint64
 	}{
-		{"in order", delivery(short, 0) + delivery(long, 1), 2, 0, 0},
-		{"loss", delivery(short, 0) + delivery(long, 2), 2, 1, 0},
-		{"no message", delivery(short, 0) + `{"type":"gap","first":1,"last":2}` + "\n" + delivery(long, 1), 2, 0, 1},
-		{"another type", delivery(short, 0) + delivery(`{"type":"direct",`, 1) + delivery(long, 1), 2, 0, 1},
+		{name: "in order", data: delivery(short, 0) + delivery(long, 1), lines: 2, lost: 0, damaged: 0},
+		{name: "loss", data: delivery(short, 0) + delivery(long, 2), lines: 2, lost: 1, damaged: 0},
+		{name: "no message", data: delivery(short, 0) + `{"type":"gap","first":1,"last":2}` + "\n" + delivery(long, 1), lines: 2, lost: 0, damaged: 1},
+		{name: "another type", data: delivery(short, 0) + delivery(`{"type":"direct",`, 1) + delivery(long, 1), lines: 2, lost: 0, damaged: 1},
 	}
 	for _, tt := range tests {
 		for _, cut := range []int{1, 7, len(tt.data)} {

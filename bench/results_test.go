@@ -17,9 +17,9 @@ func TestMedianAndQuantile(t *testing.T) {
 		median float64
 		p99    float64
 	}{
-		{"one", []float64{3}, 3, 3},
-		{"odd", []float64{9, 1, 2}, 2, 9},
-		{"even", []float64{4, 1, 3, 2}, 2.5, 4},
+		{name: "one", values: []float64{3}, median: 3, p99: 3},
+		{name: "odd", values: []float64{9, 1, 2}, median: 2, p99: 9},
+		{name: "even", values: []float64{4, 1, 3, 2}, median: 2.5, p99: 4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestSummarize(t *testing.T) {
 	if r := hub.Ratio[cpuPerDelivery]; r != 0.25 {
 		t.Errorf("median of the ratios to hub is %v, want 0.25", r)
 	}
-	if !slices.Equal(room.Notes, []note{{"disturbed", 1}}) {
+	if !slices.Equal(room.Notes, []note{{Text: "disturbed", Samples: 1}}) {
 		t.Errorf("notes %v", room.Notes)
 	}
 	if hub.Samples != 2 || len(hub.Errors) != 1 || hub.Max[cpuPerDelivery] != 40 {
@@ -122,13 +122,13 @@ func TestLimits(t *testing.T) {
 		m    metrics
 		want []string
 	}{
-		{"server", floodWork, busy(0.99, 0.9, 1), nil},
-		{"generator", floodWork, busy(0.8, 0.98, 0.8), []string{generatorLimit}},
-		{"both", chatWork, busy(0.99, 0.98, 1), []string{generatorLimitBusy}},
-		{"others", floodWork, busy(0.6, 0.5, 0.8), []string{disturbed}},
-		{"others, where nothing is pinned", unpinnedWork, busy(1, 0.5, 1.6), nil},
-		{"paced", pacedWork, metrics{serverBusy: 0.5, generatorBusy: 0.99, lastP99: 10, lateP99: 1}, nil},
-		{"late", pacedWork, metrics{lastP99: 10, lateP99: 3}, []string{"the load generator was late with messages, which counts against the server"}},
+		{name: "server", work: floodWork, m: busy(0.99, 0.9, 1), want: nil},
+		{name: "generator", work: floodWork, m: busy(0.8, 0.98, 0.8), want: []string{generatorLimit}},
+		{name: "both", work: chatWork, m: busy(0.99, 0.98, 1), want: []string{generatorLimitBusy}},
+		{name: "others", work: floodWork, m: busy(0.6, 0.5, 0.8), want: []string{disturbed}},
+		{name: "others, where nothing is pinned", work: unpinnedWork, m: busy(1, 0.5, 1.6), want: nil},
+		{name: "paced", work: pacedWork, m: metrics{serverBusy: 0.5, generatorBusy: 0.99, lastP99: 10, lateP99: 1}, want: nil},
+		{name: "late", work: pacedWork, m: metrics{lastP99: 10, lateP99: 3}, want: []string{"the load generator was late with messages, which counts against the server"}},
 	}
 	r := &runner{server: []int{0}}
 	for _, tt := range tests {
@@ -183,13 +183,13 @@ func TestSteps(t *testing.T) {
 		work        *work
 		full, quick int
 	}{
-		{floodWork, 4 * (3 + 3 + 3 + 1), 11},
-		{roomsWork, 4 * (2 + 2), 2},
-		{stallWork, 7 + 1, 2},
-		{idleWork, 3, 3},
-		{tlsWork, 2, 1},
-		{paced10Work, 7, 0},
-		{noWindowWork, 1, 1},
+		{work: floodWork, full: 4 * (3 + 3 + 3 + 1), quick: 11},
+		{work: roomsWork, full: 4 * (2 + 2), quick: 2},
+		{work: stallWork, full: 7 + 1, quick: 2},
+		{work: idleWork, full: 3, quick: 3},
+		{work: tlsWork, full: 2, quick: 1},
+		{work: paced10Work, full: 7, quick: 0},
+		{work: noWindowWork, full: 1, quick: 1},
 	} {
 		r.quick, r.reps = false, 3
 		if got := len(r.steps(tt.work)); got != tt.full {

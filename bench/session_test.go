@@ -83,10 +83,10 @@ func TestFlood(t *testing.T) {
 		name string
 		cfg  loadConfig
 	}{
-		{"one sender", loadConfig{size: 64, receivers: 20}},
-		{"long lines", loadConfig{size: 1024, receivers: 20}},
-		{"one receiver", loadConfig{size: 64, receivers: 1}},
-		{"chat", loadConfig{size: 64, receivers: 20, chat: true}},
+		{name: "one sender", cfg: loadConfig{size: 64, receivers: 20}},
+		{name: "long lines", cfg: loadConfig{size: 1024, receivers: 20}},
+		{name: "one receiver", cfg: loadConfig{size: 64, receivers: 1}},
+		{name: "chat", cfg: loadConfig{size: 64, receivers: 20, chat: true}},
 	}
 	for _, server := range honest {
 		for i, tt := range tests {
@@ -187,9 +187,9 @@ func TestLossIsFound(t *testing.T) {
 		name    string
 		measure func(*session) (metrics, error)
 	}{
-		{"flood", flood{window: 128, duration: shortly}.measure},
-		{"paced", paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
-		{"nowindow", noWindow{mebibytes: 64}.measure},
+		{name: "flood", measure: flood{window: 128, duration: shortly}.measure},
+		{name: "paced", measure: paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
+		{name: "nowindow", measure: noWindow{mebibytes: 64}.measure},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

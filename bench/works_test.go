@@ -144,12 +144,12 @@ func TestFrames(t *testing.T) {
 		published string
 		delivered string
 	}{
-		{"lines", plainLines, "ab\n", "ab\n"},
-		{"json", jsonLines, `{"type":"message","body":"ab"}` + "\n", "ab\n"},
-		{"nats", natsText, "PUB room.0007 3\r\nab\n\r\n", "MSG room.0007 1 3\r\nab\n\r\n"},
-		{"redis", resp, "*3\r\n$7\r\nPUBLISH\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n", ">3\r\n$7\r\nmessage\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n"},
-		{"mqtt", mqtt, "\x30\x0e\x00\x09room/0007ab\n", "\x30\x0e\x00\x09room/0007ab\n"},
-		{"websocket", webSocket, "\x82\x83\x5a\xc3\x17\x9e\x3b\xa1\x1d", "\x82\x03ab\n"},
+		{name: "lines", d: plainLines, published: "ab\n", delivered: "ab\n"},
+		{name: "json", d: jsonLines, published: `{"type":"message","body":"ab"}` + "\n", delivered: "ab\n"},
+		{name: "nats", d: natsText, published: "PUB room.0007 3\r\nab\n\r\n", delivered: "MSG room.0007 1 3\r\nab\n\r\n"},
+		{name: "redis", d: resp, published: "*3\r\n$7\r\nPUBLISH\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n", delivered: ">3\r\n$7\r\nmessage\r\n$9\r\nroom:0007\r\n$3\r\nab\n\r\n"},
+		{name: "mqtt", d: mqtt, published: "\x30\x0e\x00\x09room/0007ab\n", delivered: "\x30\x0e\x00\x09room/0007ab\n"},
+		{name: "websocket", d: webSocket, published: "\x82\x83\x5a\xc3\x17\x9e\x3b\xa1\x1d", delivered: "\x82\x03ab\n"},
 	}
 	for _, tt := range tests {
 		if got := string(tt.d.publish(nil, 7, []byte(line))); got != tt.published {
@@ -236,9 +236,9 @@ func TestDecades(t *testing.T) {
 		least, most float64
 		want        string
 	}{
-		{0.001, 10, "0.001,0.01,0.1,1,10,"},
-		{1000, 1e7, "1000,10 k,100 k,1 M,10 M,"},
-		{5, 5, ""},
+		{least: 0.001, most: 10, want: "0.001,0.01,0.1,1,10,"},
+		{least: 1000, most: 1e7, want: "1000,10 k,100 k,1 M,10 M,"},
+		{least: 5, most: 5, want: ""},
 	} {
 		if got := label(decades(tt.least, tt.most)); got != tt.want {
 			t.Errorf("from %v to %v: %s, want %s", tt.least, tt.most, got, tt.want)

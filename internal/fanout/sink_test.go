@@ -517,13 +517,13 @@ func TestFinish(t *testing.T) {
 		name string
 		test func(t *testing.T, h *hub, f *fake, raw sock.Writer)
 	}{
-		{"when all is written", finishWhenAllIsWritten},
-		{"without cursors", finishWithoutCursors},
-		{"with nothing at all", finishWithNothing},
-		{"before a late cursor", finishBeforeALateCursor},
-		{"after an overrun", finishAfterAnOverrun},
-		{"on failure", finishOnFailure},
-		{"on close", finishOnClose},
+		{name: "when all is written", test: finishWhenAllIsWritten},
+		{name: "without cursors", test: finishWithoutCursors},
+		{name: "with nothing at all", test: finishWithNothing},
+		{name: "before a late cursor", test: finishBeforeALateCursor},
+		{name: "after an overrun", test: finishAfterAnOverrun},
+		{name: "on failure", test: finishOnFailure},
+		{name: "on close", test: finishOnClose},
 	} {
 		for _, portable := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, portable=%v", tt.name, portable), func(t *testing.T) {
@@ -693,7 +693,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		portable bool
-	}{{"direct", false}, {"portable", true}} {
+	}{{name: "direct", portable: false}, {name: "portable", portable: true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHub(t, LogConfig{Backlog: 64 << 10})

@@ -16,7 +16,7 @@ func TestWindow(t *testing.T) {
 	require.Equal(t, Taken{5, 100}, w.Take(5, 100))
 	require.Equal(t, Taken{9, 0}, w.Take(9, 0)) // not to be ordered
 	require.Equal(t, uint64(9), w.Last())
-	for number, want := range map[uint64]Taken{5: {5, 100}, 9: {9, 0}, 7: {7, 0}, 1: {1, 0}} {
+	for number, want := range map[uint64]Taken{5: {Number: 5, Seq: 100}, 9: {Number: 9, Seq: 0}, 7: {Number: 7, Seq: 0}, 1: {Number: 1, Seq: 0}} {
 		got, ok := w.Find(number)
 		require.True(t, ok, "%d is not above the last", number)
 		require.Equal(t, want, got)

@@ -156,13 +156,13 @@ func TestContinueAfter(t *testing.T) {
 		want         []uint64
 		next         uint64
 	}{
-		{"of nothing", 0, 0, 0, nil, 1},
-		{"of an empty box", 0, 0, 7, nil, 8},
-		{"above all", 3, 0, 7, []uint64{8, 9, 10}, 11},
-		{"among what was not given", 3, 0, 2, []uint64{3, 4, 5}, 6},
-		{"below all", 3, 0, 0, []uint64{1, 2, 3}, 4},
-		{"of what was given", 3, 2, 2, []uint64{1, 2, 3}, 4},
-		{"above what was given", 3, 2, 7, []uint64{1, 2, 8}, 9},
+		{name: "of nothing", added: 0, given: 0, number: 0, want: nil, next: 1},
+		{name: "of an empty box", added: 0, given: 0, number: 7, want: nil, next: 8},
+		{name: "above all", added: 3, given: 0, number: 7, want: []uint64{8, 9, 10}, next: 11},
+		{name: "among what was not given", added: 3, given: 0, number: 2, want: []uint64{3, 4, 5}, next: 6},
+		{name: "below all", added: 3, given: 0, number: 0, want: []uint64{1, 2, 3}, next: 4},
+		{name: "of what was given", added: 3, given: 2, number: 2, want: []uint64{1, 2, 3}, next: 4},
+		{name: "above what was given", added: 3, given: 2, number: 7, want: []uint64{1, 2, 8}, next: 9},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b Box

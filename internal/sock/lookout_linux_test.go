@@ -44,10 +44,10 @@ func TestE3LookoutSeesWhatCameBefore(t *testing.T) {
 		do   func(there *net.TCPConn)
 		want error
 	}{
-		{"bytes", func(there *net.TCPConn) { there.Write([]byte("x\n")) }, nil},
-		{"bytes and the end", func(there *net.TCPConn) { there.Write([]byte("x\n")); there.CloseWrite() }, nil},
-		{"the end", func(there *net.TCPConn) { there.CloseWrite() }, io.EOF},
-		{"a reset", func(there *net.TCPConn) { there.SetLinger(0); there.Close() }, syscall.ECONNRESET},
+		{name: "bytes", do: func(there *net.TCPConn) { there.Write([]byte("x\n")) }, want: nil},
+		{name: "bytes and the end", do: func(there *net.TCPConn) { there.Write([]byte("x\n")); there.CloseWrite() }, want: nil},
+		{name: "the end", do: func(there *net.TCPConn) { there.CloseWrite() }, want: io.EOF},
+		{name: "a reset", do: func(there *net.TCPConn) { there.SetLinger(0); there.Close() }, want: syscall.ECONNRESET},
 	} {
 		for _, before := range []bool{true, false} {
 			here, there := tcpPair(t)

@@ -65,12 +65,12 @@ func TestE7DirectPathIsForExactTypes(t *testing.T) {
 		nc   net.Conn
 		want bool
 	}{
-		{"TCP", here, true},
-		{"unix stream", uc, true},
-		{"unix datagram", dgram, false},
-		{"wrapper", wrapped{here}, false},
-		{"pointer to wrapper", &wrapped{here}, false},
-		{"pipe", p, false},
+		{name: "TCP", nc: here, want: true},
+		{name: "unix stream", nc: uc, want: true},
+		{name: "unix datagram", nc: dgram, want: false},
+		{name: "wrapper", nc: wrapped{here}, want: false},
+		{name: "pointer to wrapper", nc: &wrapped{here}, want: false},
+		{name: "pipe", nc: p, want: false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Equal(t, tt.want && Direct, NewWriter(tt.nc) != nil)
@@ -125,9 +125,9 @@ type pairMaker struct {
 
 func pairs() []pairMaker {
 	return []pairMaker{
-		{"TCP", func(t testing.TB) (net.Conn, net.Conn) { return tcpPair(t) }},
-		{"unix", func(t testing.TB) (net.Conn, net.Conn) { return unixPair(t) }},
-		{"pipe", func(t testing.TB) (net.Conn, net.Conn) { return net.Pipe() }},
+		{name: "TCP", pair: func(t testing.TB) (net.Conn, net.Conn) { return tcpPair(t) }},
+		{name: "unix", pair: func(t testing.TB) (net.Conn, net.Conn) { return unixPair(t) }},
+		{name: "pipe", pair: func(t testing.TB) (net.Conn, net.Conn) { return net.Pipe() }},
 	}
 }
 

@@ -420,10 +420,10 @@ func TestF37HooksCallEverything(t *testing.T) {
 		calls map[string]call
 		most  time.Duration
 	}{
-		{reflect.TypeFor[*tcproom.Room](), roomCalls, ofRoom},
-		{reflect.TypeFor[*tcproom.Member](), memberCalls, ofRoom},
-		{reflect.TypeFor[*tcproom.Newcomer](), newcomerCalls, ofRoom},
-		{reflect.TypeFor[*tcproom.Conn](), connCalls, ofConn},
+		{typ: reflect.TypeFor[*tcproom.Room](), calls: roomCalls, most: ofRoom},
+		{typ: reflect.TypeFor[*tcproom.Member](), calls: memberCalls, most: ofRoom},
+		{typ: reflect.TypeFor[*tcproom.Newcomer](), calls: newcomerCalls, most: ofRoom},
+		{typ: reflect.TypeFor[*tcproom.Conn](), calls: connCalls, most: ofConn},
 	} {
 		for i := range of.typ.NumMethod() {
 			require.Contains(t, of.calls, of.typ.Method(i).Name, "a method of %v that no hook calls", of.typ)

@@ -90,9 +90,9 @@ func TestF28ShortWrites(t *testing.T) {
 		err   error
 		cause error
 	}{
-		{"deadline", os.ErrDeadlineExceeded, errWriteTimeout},
-		{"reset", &net.OpError{Op: "write", Err: syscall.EPIPE}, errReset},
-		{"no error", nil, io.ErrShortWrite},
+		{name: "deadline", err: os.ErrDeadlineExceeded, cause: errWriteTimeout},
+		{name: "reset", err: &net.OpError{Op: "write", Err: syscall.EPIPE}, cause: errReset},
+		{name: "no error", err: nil, cause: io.ErrShortWrite},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			const want = "*: first\n*: second\n*: third\n"

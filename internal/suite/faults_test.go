@@ -249,11 +249,11 @@ func TestF9LengthsCostNothing(t *testing.T) {
 		framing tcproom.Framing
 		prefix  string
 	}{
-		{"length", tcproom.Length{}, "\x04\x00\x00\x00."},
-		{"length8", tcproom.Length{Bytes: 8}, "\x00\x00\x00\x00\x04\x00\x00\x00."},
-		{"varint", tcproom.Varint{}, "\x80\x80\x80\x20."},
-		{"netstring", tcproom.Netstring{}, "67108864:."},
-		{"content-length", tcproom.ContentLength{}, "Content-Length: 67108864\r\n\r\n."},
+		{name: "length", framing: tcproom.Length{}, prefix: "\x04\x00\x00\x00."},
+		{name: "length8", framing: tcproom.Length{Bytes: 8}, prefix: "\x00\x00\x00\x00\x04\x00\x00\x00."},
+		{name: "varint", framing: tcproom.Varint{}, prefix: "\x80\x80\x80\x20."},
+		{name: "netstring", framing: tcproom.Netstring{}, prefix: "67108864:."},
+		{name: "content-length", framing: tcproom.ContentLength{}, prefix: "Content-Length: 67108864\r\n\r\n."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -391,7 +391,7 @@ func TestF19CutAtEveryByte(t *testing.T) {
 					for _, fault := range []struct {
 						fault roomtest.Fault
 						cause error
-					}{{roomtest.CutAfter(int64(at)), cut}, {roomtest.ResetAfter(int64(at)), errReset}} {
+					}{{fault: roomtest.CutAfter(int64(at)), cause: cut}, {fault: roomtest.ResetAfter(int64(at)), cause: errReset}} {
 						nc := r.connect(t)
 						nc.Out(fault.fault)
 						nc.Write(stream)
@@ -420,25 +420,25 @@ func TestF20BehindARefusal(t *testing.T) {
 		joins        bool
 		cause        error
 	}{
-		{"bad hello", "nonsense\n", nil, false, tcproom.ErrWrongDoor},
-		{"bad name", `{"type":"hello","name":"a b"}` + "\n", nil, false, tcproom.ErrNameInvalid},
-		{"name taken", `{"type":"hello","name":"ada"}` + "\n", tcproom.WithUniqueNames(true), false, tcproom.ErrNameTaken},
-		{"full", hello, tcproom.WithMaxMembers(1), false, tcproom.ErrRoomFull},
-		{"Handshake refuses", hello, tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+		{name: "bad hello", before: "nonsense\n", opt: nil, joins: false, cause: tcproom.ErrWrongDoor},
+		{name: "bad name", before: `{"type":"hello","name":"a b"}` + "\n", opt: nil, joins: false, cause: tcproom.ErrNameInvalid},
+		{name: "name taken", before: `{"type":"hello","name":"ada"}` + "\n", opt: tcproom.WithUniqueNames(true), joins: false, cause: tcproom.ErrNameTaken},
+		{name: "full", before: hello, opt: tcproom.WithMaxMembers(1), joins: false, cause: tcproom.ErrRoomFull},
+		{name: "Handshake refuses", before: hello, opt: tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
 			if n.Hello().Name == "eve" {
 				return tcproom.Identity{}, no
 			}
 			return tcproom.Identity{}, nil
-		}), false, no},
-		{"OnJoin refuses", hello, tcproom.OnJoin(func(c *tcproom.Member) error {
+		}), joins: false, cause: no},
+		{name: "OnJoin refuses", before: hello, opt: tcproom.OnJoin(func(c *tcproom.Member) error {
 			if c.Name() == "eve" {
 				return no
 			}
 			return nil
-		}), false, no},
-		{"kicked", hello + `{"type":"message","body":"kick"}` + "\n", nil, true, tcproom.ErrKicked},
-		{"hook fails", hello + `{"type":"message","body":"fail"}` + "\n", nil, true, no},
-		{"malformed", hello + "nonsense\n", nil, true, tcproom.ErrMalformed},
+		}), joins: false, cause: no},
+		{name: "kicked", before: hello + `{"type":"message","body":"kick"}` + "\n", opt: nil, joins: true, cause: tcproom.ErrKicked},
+		{name: "hook fails", before: hello + `{"type":"message","body":"fail"}` + "\n", opt: nil, joins: true, cause: no},
+		{name: "malformed", before: hello + "nonsense\n", opt: nil, joins: true, cause: tcproom.ErrMalformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -487,8 +487,8 @@ func TestF32RejectsLeaveNothing(t *testing.T) {
 		l    net.Listener
 		says string
 	}{
-		{plain, ""}, {plain, "nonsense\n"}, {plain, `{"type":"hello","name":"a b"}` + "\n"}, {plain, strings.Repeat("x", 5000)},
-		{secure, ""}, {secure, "nonsense\n"},
+		{l: plain, says: ""}, {l: plain, says: "nonsense\n"}, {l: plain, says: `{"type":"hello","name":"a b"}` + "\n"}, {l: plain, says: strings.Repeat("x", 5000)},
+		{l: secure, says: ""}, {l: secure, says: "nonsense\n"},
 	}
 	const dialers = 8
 	for i := range dialers {

@@ -107,33 +107,33 @@ type badFrames struct {
 func badInputs() []badFrames {
 	long := strings.Repeat("x", 64<<10)
 	return []badFrames{
-		{"lines", tcproom.Lines{}, "half", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
-		{"delimiter", tcproom.Delimiter("\x00\x00"), "half\x00", []fault{{"oversized", long, tcproom.ErrFrameTooLarge, nil}}},
-		{"length1", tcproom.Length{Bytes: 1}, "\xff.", nil},
-		{"length4", tcproom.Length{}, "\x00\x00\x00\x05half", []fault{
-			{"oversized", "\x00\x00\x40\x01", tcproom.ErrFrameTooLarge, nil},
-			{"http", httpRequest, tcproom.ErrFrameTooLarge, nil},
-			{"tls", tlsHello, tcproom.ErrFrameTooLarge, nil},
+		{name: "lines", framing: tcproom.Lines{}, partial: "half", faults: []fault{{name: "oversized", bytes: long, cause: tcproom.ErrFrameTooLarge, end: nil}}},
+		{name: "delimiter", framing: tcproom.Delimiter("\x00\x00"), partial: "half\x00", faults: []fault{{name: "oversized", bytes: long, cause: tcproom.ErrFrameTooLarge, end: nil}}},
+		{name: "length1", framing: tcproom.Length{Bytes: 1}, partial: "\xff.", faults: nil},
+		{name: "length4", framing: tcproom.Length{}, partial: "\x00\x00\x00\x05half", faults: []fault{
+			{name: "oversized", bytes: "\x00\x00\x40\x01", cause: tcproom.ErrFrameTooLarge, end: nil},
+			{name: "http", bytes: httpRequest, cause: tcproom.ErrFrameTooLarge, end: nil},
+			{name: "tls", bytes: tlsHello, cause: tcproom.ErrFrameTooLarge, end: nil},
 		}},
-		{"length8", tcproom.Length{Bytes: 8, LittleEndian: true}, "\x05\x00\x00\x00\x00\x00\x00\x00half", []fault{
-			{"oversized", "\xff\xff\xff\xff\xff\xff\xff\xff", tcproom.ErrFrameTooLarge, nil},
+		{name: "length8", framing: tcproom.Length{Bytes: 8, LittleEndian: true}, partial: "\x05\x00\x00\x00\x00\x00\x00\x00half", faults: []fault{
+			{name: "oversized", bytes: "\xff\xff\xff\xff\xff\xff\xff\xff", cause: tcproom.ErrFrameTooLarge, end: nil},
 		}},
-		{"varint", tcproom.Varint{}, "\x05half", []fault{
-			{"oversized", "\xff\xff\xff\xff\x7f", tcproom.ErrFrameTooLarge, nil},
-			{"malformed", strings.Repeat("\xff", 10), tcproom.ErrMalformed, nil},
+		{name: "varint", framing: tcproom.Varint{}, partial: "\x05half", faults: []fault{
+			{name: "oversized", bytes: "\xff\xff\xff\xff\x7f", cause: tcproom.ErrFrameTooLarge, end: nil},
+			{name: "malformed", bytes: strings.Repeat("\xff", 10), cause: tcproom.ErrMalformed, end: nil},
 		}},
-		{"netstring", tcproom.Netstring{}, "5:half", []fault{
-			{"oversized", "99999999", tcproom.ErrFrameTooLarge, nil},
-			{"malformed", "2:hi\x1b", tcproom.ErrMalformed, nil},
-			{"http", httpRequest, tcproom.ErrMalformed, nil},
-			{"tls", tlsHello, tcproom.ErrMalformed, nil},
+		{name: "netstring", framing: tcproom.Netstring{}, partial: "5:half", faults: []fault{
+			{name: "oversized", bytes: "99999999", cause: tcproom.ErrFrameTooLarge, end: nil},
+			{name: "malformed", bytes: "2:hi\x1b", cause: tcproom.ErrMalformed, end: nil},
+			{name: "http", bytes: httpRequest, cause: tcproom.ErrMalformed, end: nil},
+			{name: "tls", bytes: tlsHello, cause: tcproom.ErrMalformed, end: nil},
 		}},
-		{"content-length", tcproom.ContentLength{}, "Content-Length: 5\r\n\r\nhalf", []fault{
-			{"oversized", "Content-Length: 99999999", tcproom.ErrFrameTooLarge, nil},
-			{"malformed", "Content-Length: +5\r\n\r\nhello", tcproom.ErrMalformed, nil},
-			{"endless", "X-X: " + long, tcproom.ErrMalformed, nil},
-			{"http", httpRequest, tcproom.ErrMalformed, nil},
-			{"tls", tlsHello, tcproom.ErrMalformed, nil},
+		{name: "content-length", framing: tcproom.ContentLength{}, partial: "Content-Length: 5\r\n\r\nhalf", faults: []fault{
+			{name: "oversized", bytes: "Content-Length: 99999999", cause: tcproom.ErrFrameTooLarge, end: nil},
+			{name: "malformed", bytes: "Content-Length: +5\r\n\r\nhello", cause: tcproom.ErrMalformed, end: nil},
+			{name: "endless", bytes: "X-X: " + long, cause: tcproom.ErrMalformed, end: nil},
+			{name: "http", bytes: httpRequest, cause: tcproom.ErrMalformed, end: nil},
+			{name: "tls", bytes: tlsHello, cause: tcproom.ErrMalformed, end: nil},
 		}},
 	}
 }
@@ -220,20 +220,20 @@ func TestBadHello(t *testing.T) {
 		cause       error
 		code        string
 	}{
-		{"http", httpRequest, tcproom.ErrWrongDoor, "wrong-door"},
-		{"tls", tlsHello, tcproom.ErrWrongDoor, "wrong-door"},
-		{"two byte order marks", "\n\ufeff\ufeff" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
-		{"byte order mark alone", "\ufeff\n" + `{"type":"hello"}` + "\n", tcproom.ErrMalformed, "malformed"},
-		{"empty lines only", strings.Repeat("\n", 5<<10), tcproom.ErrFrameTooLarge, "too-large"},
-		{"empty line, then EOF", "\n", io.EOF, ""},
-		{"no hello", `{"type":"message","body":"hi"}` + "\n", tcproom.ErrMalformed, "malformed"},
-		{"missing type", `{"name":"ada"}` + "\n", tcproom.ErrMalformed, "malformed"},
-		{"unknown type", `{"type":"wat\u001b"}` + "\n", tcproom.ErrMalformed, "malformed"},
-		{"bad name", `{"type":"hello","name":"a\u001b[31m"}` + "\n", tcproom.ErrNameInvalid, "name-invalid"},
-		{"huge", `{"type":"hello","x":"` + strings.Repeat("x", 4<<10) + `"}` + "\n", tcproom.ErrFrameTooLarge, "too-large"},
-		{"endless", strings.Repeat("x", 64<<10), tcproom.ErrWrongDoor, "wrong-door"},
-		{"half, then EOF", `{"type":"hel`, io.ErrUnexpectedEOF, ""},
-		{"nothing, then EOF", "", io.EOF, ""},
+		{name: "http", bytes: httpRequest, cause: tcproom.ErrWrongDoor, code: "wrong-door"},
+		{name: "tls", bytes: tlsHello, cause: tcproom.ErrWrongDoor, code: "wrong-door"},
+		{name: "two byte order marks", bytes: "\n\ufeff\ufeff" + `{"type":"hello"}` + "\n", cause: tcproom.ErrMalformed, code: "malformed"},
+		{name: "byte order mark alone", bytes: "\ufeff\n" + `{"type":"hello"}` + "\n", cause: tcproom.ErrMalformed, code: "malformed"},
+		{name: "empty lines only", bytes: strings.Repeat("\n", 5<<10), cause: tcproom.ErrFrameTooLarge, code: "too-large"},
+		{name: "empty line, then EOF", bytes: "\n", cause: io.EOF, code: ""},
+		{name: "no hello", bytes: `{"type":"message","body":"hi"}` + "\n", cause: tcproom.ErrMalformed, code: "malformed"},
+		{name: "missing type", bytes: `{"name":"ada"}` + "\n", cause: tcproom.ErrMalformed, code: "malformed"},
+		{name: "unknown type", bytes: `{"type":"wat\u001b"}` + "\n", cause: tcproom.ErrMalformed, code: "malformed"},
+		{name: "bad name", bytes: `{"type":"hello","name":"a\u001b[31m"}` + "\n", cause: tcproom.ErrNameInvalid, code: "name-invalid"},
+		{name: "huge", bytes: `{"type":"hello","x":"` + strings.Repeat("x", 4<<10) + `"}` + "\n", cause: tcproom.ErrFrameTooLarge, code: "too-large"},
+		{name: "endless", bytes: strings.Repeat("x", 64<<10), cause: tcproom.ErrWrongDoor, code: "wrong-door"},
+		{name: "half, then EOF", bytes: `{"type":"hel`, cause: io.ErrUnexpectedEOF, code: ""},
+		{name: "nothing, then EOF", bytes: "", cause: io.EOF, code: ""},
 	}
 	r := newBadRoom(t)
 	addr := serveTCP(t, r.Room, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}))
@@ -272,11 +272,11 @@ func TestBadJSON(t *testing.T) {
 		name, bytes string
 		cause       error
 	}{
-		{"missing type", `{"body":"hi"}` + "\n", tcproom.ErrMalformed},
-		{"second hello", `{"type":"hello"}` + "\n", tcproom.ErrMalformed},
-		{"no object", "[1]\n", tcproom.ErrMalformed},
-		{"no body", `{"type":"message"}` + "\n", tcproom.ErrMalformed},
-		{"a body above the limit", `{"type":"message","body":"` + strings.Repeat("x", 1<<10+1) + `"}` + "\n", tcproom.ErrFrameTooLarge},
+		{name: "missing type", bytes: `{"body":"hi"}` + "\n", cause: tcproom.ErrMalformed},
+		{name: "second hello", bytes: `{"type":"hello"}` + "\n", cause: tcproom.ErrMalformed},
+		{name: "no object", bytes: "[1]\n", cause: tcproom.ErrMalformed},
+		{name: "no body", bytes: `{"type":"message"}` + "\n", cause: tcproom.ErrMalformed},
+		{name: "a body above the limit", bytes: `{"type":"message","body":"` + strings.Repeat("x", 1<<10+1) + `"}` + "\n", cause: tcproom.ErrFrameTooLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nc := dialRaw(t, addr)
