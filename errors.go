@@ -75,9 +75,9 @@ type StopError struct {
 type CutMember struct {
 	Member MemberInfo
 	// Missed counts the events ordered before the stop of which not every byte
-	// was handed to its transport; it is at least 1. What the transport had taken, and
-	// the member may not have read, is not among them, and neither are direct messages
-	// and the goodbye, which are not ordered.
+	// was handed to its transport. What the transport had taken, and the member may not
+	// have read, is not among them, and neither are direct messages and the goodbye,
+	// which are not ordered: 0 means that the member lacks at most these.
 	Missed uint64
 }
 
@@ -103,7 +103,7 @@ func (e *StopError) Error() string {
 		for _, m := range e.Cut {
 			missed += m.Missed
 		}
-		fmt.Fprintf(&b, ": %d members were cut, who missed %d events in all", n, missed)
+		fmt.Fprintf(&b, ": %d members were cut; together they missed %d events", n, missed)
 	}
 	for i, s := range e.Stuck {
 		if i == 8 {

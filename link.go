@@ -432,8 +432,10 @@ func (r *Room) farewell(l *link, cause error) {
 	defer r.leaveLane(l)
 	defer l.sink.Close()
 	if l.sink.Err() != nil || broke(cause) {
+		if errors.Is(l.sink.Err(), fanout.ErrClosed) { // by a stop, and not by the peer
+			r.noteCut(l, cause)
+		}
 		l.sink.Close()
-		r.noteCut(l, cause)
 		l.reset()
 		return
 	}

@@ -21,8 +21,9 @@ const closeTimeout = 5 * time.Second
 // When it returns nil, all goroutines of the room have ended, all its
 // connections are closed, and no hook runs or will run. When ctx ends first,
 // what is left is cut, and soon after that Shutdown returns a [*StopError]
-// which says what each member missed and what did not end; also if members that took
-// nothing missed something although ctx did not end. It must not be called in a hook, for which it would wait.
+// which says what each member missed and what did not end. It returns one too if
+// members were cut before ctx ended. It must not be called in a hook, for which it
+// would wait.
 func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
 	r.stop(roomDraining)
@@ -175,19 +176,14 @@ func (l *link) stuckLocked() StuckConn {
 }
 
 // noteCut notes what l, which carried a member when the room began to stop, did
-// not get. One that lacks only the goodbye or a direct message missed nothing of the
-// order.
+// not get.
 func (r *Room) noteCut(l *link, cause error) {
 	if !errors.Is(cause, ErrRoomClosed) || l.cur == nil {
 		return
 	}
-	missed := l.cur.Missed() + l.sink.Unwritten()
-	if missed == 0 {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: missed})
+	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: l.cur.Missed() + l.sink.Unwritten()})
 }
 
 // plain is an error's text without the package's name.
