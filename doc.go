@@ -63,8 +63,8 @@
 //
 // All methods of [Room], [Member], [Conn] and [Client] may be called from many
 // goroutines. The methods of a Framing or Codec run under the room's lock: they must be
-// pure and quick. An idle room has no goroutine but those in Serve; docs/memory.md
-// counts the others.
+// pure and quick. A room without members has no goroutine but those in Serve;
+// docs/memory.md counts the others.
 //
 // # Stopping
 //
@@ -76,9 +76,9 @@
 //
 // # Options
 //
-// The functions that accept an option are: all, for New, Serve, ServeConn and the
-// dialling functions; conn, for New, Serve and ServeConn; room, for New; dial, for
-// Dial, NewConn, Join and NewClient; client, for NewClient; stop, for Shutdown. A nil
+// The column "for" says which functions accept an option. all: New, Serve, ServeConn
+// and the dialling functions; conn: New, Serve and ServeConn; room: New; dial: Dial,
+// NewConn, Join and NewClient; client: NewClient; stop: Shutdown. A nil
 // option is ignored, and of several of one kind the last counts. An option that cannot
 // work, such as WithName with Text, is [ErrOption]; New logs it.
 //

@@ -132,9 +132,9 @@ type WelcomeInfo struct {
 	Token Secret
 }
 
-// Resumed reports whether the stream goes on where an earlier connection stopped, so
-// whether Outcome is "resumed" or "gap". After a "gap" the next event is a [Gap]. It is
-// false for nil.
+// Resumed reports whether Outcome is "resumed" or "gap": the stream goes on where an
+// earlier connection stopped. After a "gap" the next event is a [Gap]. It is false for
+// nil.
 func (w *WelcomeInfo) Resumed() bool {
 	return w != nil && (w.Outcome == outcomeResumed || w.Outcome == outcomeGap)
 }

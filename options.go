@@ -445,8 +445,8 @@ func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 
 // WithMaxPerAddress bounds the number of connections, of members and newcomers
 // together, from one IPv4 address or one /64 network of IPv6 addresses; an IPv4 address
-// mapped into IPv6 counts as IPv4. Further ones are closed at once and without a word,
-// which would need a slot of [WithMaxPending]; [OnReject] is called with
+// mapped into IPv6 counts as IPv4. Further ones are closed at once and without an
+// answer, which would need a slot of [WithMaxPending]; [OnReject] is called with
 // Cause("too-many-from-address"). A connection counts, before anything is read from it,
 // until it is closed. One without an IP address does not count. People behind one
 // address (NAT, proxies) share the bound. The default, and zero and negative values,

@@ -13,8 +13,8 @@ package sock
 // A Writer is a connection that can be written to without ever waiting.
 type Writer interface {
 	// TryWrite makes one attempt to write b, which is not empty and of which it keeps
-	// nothing. again says that the connection would block; then n is 0. After any error the connection is
-	// of no use. One goroutine at a time may write to a connection, and use o.
+	// nothing. again says that the connection would block; then n is 0. After any error
+	// the connection is of no use. One goroutine at a time may write to a connection, and use o.
 	TryWrite(o *Op, b []byte) (n int, again bool, err error)
 }
 
