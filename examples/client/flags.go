@@ -69,6 +69,8 @@ func parseFlags(args []string) (*config, error) {
 	}
 	cfg.addr, cfg.framing, cfg.codec = fs.Arg(0), framing.value(), codec.value()
 	cfg.raw = codec.name == "raw"
+	offline := false
+	fs.Visit(func(f *flag.Flag) { offline = offline || f.Name == "offline" })
 
 	switch _, _, err := net.SplitHostPort(cfg.addr); {
 	case fs.NArg() != 1:
@@ -79,6 +81,8 @@ func parseFlags(args []string) (*config, error) {
 		return nil, errors.New("-codec raw says no names, so there is no -name")
 	case cfg.reconnect && codec.name == "text" && cfg.name != "":
 		return nil, errors.New("-reconnect with a -name goes with -codec json only: text has no hello to say it in each time")
+	case offline && !cfg.reconnect:
+		return nil, errors.New("-offline goes with -reconnect only: without it the client ends with its connection")
 	case cfg.maxMessage < 1 || cfg.maxMessage > 64<<20:
 		return nil, fmt.Errorf("-max-message %d: want a number from 1 to %d", cfg.maxMessage, 64<<20)
 	}

@@ -275,6 +275,7 @@ func TestBadFlags(t *testing.T) {
 		{name: "codec", args: "-codec xml a:1", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
 		{name: "name in raw", args: "-codec raw -name ada a:1", want: "-codec raw says no names"},
 		{name: "name of text that comes back", args: "-reconnect -name ada a:1", want: "-reconnect with a -name goes with -codec json only"},
+		{name: "offline without coming back", args: "-offline 0 a:1", want: "-offline goes with -reconnect only"},
 		{name: "no messages", args: "-max-message 0 a:1", want: "-max-message 0: want a number from 1 to "},
 		{name: "no such file", args: "-tls-ca nosuch.pem a:1", want: "-tls-ca: open nosuch.pem: no such file"},
 		{name: "no certificate", args: "-tls-ca main.go a:1", want: "-tls-ca: no certificate in main.go"},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,12 +79,14 @@ func TestOffline(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		args  []string
+		input string // without a connection
 		says  string
-		heard []string
+		heard []string // then, and of "end", which is sent after that
 	}{
-		{name: "waits", heard: []string{"one", "two"}},
-		{name: "keeps nothing", args: []string{"-offline", "0"}, says: "client: not sent: tcproom: no connection to the room", heard: []string{"two"}},
-		{name: "keeps one line", args: []string{"-offline", "131"}, heard: []string{"one", "two"}},
+		{name: "waits", input: "one\n", heard: []string{"one", "end"}},
+		{name: "keeps nothing", args: []string{"-offline", "0"}, input: "one\n", says: "client: not sent: tcproom: no connection to the room: ", heard: []string{"end"}},
+		// A message of three bytes is counted as 131.
+		{name: "keeps one line", args: []string{"-offline", "131"}, input: "one\ntwo\n", says: "client: not sent: tcproom: no connection to the room, and the buffer of 131 bytes is full: ", heard: []string{"one", "end"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,16 +96,21 @@ func TestOffline(t *testing.T) {
 			server.Signal(t, os.Kill)
 			ada.Err.Expect(t, "no connection: ")
 			server.Status(t)
-			ada.Say(t, "one\n")
+			ada.Say(t, tt.input)
 			ada.Err.Expect(t, tt.says)
 			server = program.Start(t, program.Path("server"), "-codec", "json", "-history", "10", "-addr", addr)
 			require.Equal(t, "listening on "+addr, server.Err.Line(t))
 			ada.Err.Expect(t, "joined as ada, members: 1")
-			ada.Say(t, "two\n")
+			ada.Say(t, "end\n")
 			bob := client(t, "-codec", "json", "-name", "bob", addr)
-			for _, want := range tt.heard {
-				bob.Out.Expect(t, "ada: "+want+"\n")
+			bob.Out.Expect(t, "ada: end\n")
+			var heard []string
+			for line := range strings.Lines(bob.Out.Text()) {
+				if _, body, ok := strings.Cut(line, "ada: "); ok { // live, or as history
+					heard = append(heard, strings.TrimSuffix(body, "\n"))
+				}
 			}
+			require.Equal(t, tt.heard, heard)
 		})
 	}
 }

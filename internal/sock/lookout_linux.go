@@ -87,7 +87,7 @@ func (l *Lookout) Rouse(s *Source) {
 }
 
 // Wait returns when the goroutine has ended, which it does when nothing is waited for.
-// Watch may not be called any more.
+// Watch must not run at the same time.
 func (l *Lookout) Wait() { l.wg.Wait() }
 
 func (l *Lookout) forgetLocked(s *Source) {
