@@ -152,7 +152,7 @@ func TestUncertainAtTheEnd(t *testing.T) {
 		_, c, _ := startUnheard(t)
 		say(t, c, "one")
 		err := c.Close()
-		require.EqualError(t, err, "tcproom: close: 0 messages did not reach the room, and 1 may not have: use of closed network connection")
+		require.EqualError(t, err, "tcproom: close: 0 messages did not reach the room, and 1 may not have: tcproom: closed by this end")
 		require.NoError(t, c.Close())
 
 		_, c, link := startUnheard(t, tcproom.WithOffline(1<<20))

@@ -9,15 +9,17 @@ import (
 	"time"
 )
 
-// A Cause is why a connection ended or was refused: an error for [errors.Is],
-// the code on the wire, and a key of [Stats].Left at once. The library has these; a
+// A Cause is why a connection ended or was refused. It is all three: an error for
+// [errors.Is], the code on the wire, and a key of [Stats].Left. The library has these; a
 // hook may refuse with one of its own, see [RefusedError]. [errors.Is] finds the
-// standard library's error as well if there is one.
+// standard library's error as well if there is one, also for a code that the peer sent:
+// a [RefusedError] of "handshake-timeout" is [os.ErrDeadlineExceeded].
 //
 //	code                   meaning                                  standard error
 //	left                   the peer closed its end or said goodbye  io.EOF
 //	cut-off                the peer left in the middle of a frame   io.ErrUnexpectedEOF
-//	reset                  the transport broke; wraps its error
+//	reset                  the transport broke; the error that is
+//	                       returned wraps the transport's, too
 //	ended                  this end closed it by itself             net.ErrClosed
 //	closed                 ErrRoomClosed: the room stopped
 //	kicked                 ErrKicked: Member.Kick removed it
@@ -249,7 +251,7 @@ func endError(err error) error {
 	if end, ok := errors.AsType[*EndError](err); ok {
 		return end
 	}
-	if _, ok := errors.AsType[*RefusedError](err); ok || err == nil || err == net.ErrClosed {
+	if _, ok := errors.AsType[*RefusedError](err); ok || err == nil || err == error(errEnded) {
 		return err
 	}
 	cause := causeOf(err)

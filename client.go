@@ -90,6 +90,10 @@ const (
 //
 // All else is tried again, as [WithBackoff] says.
 //
+// Receive and Err return such an end at once. When the client has rejected what it
+// received it then tells a room with sessions that it leaves, which takes about half a
+// second at most, less if ctx ends, and is not reported if it fails.
+//
 // [WithResume] makes it continue the stream of an earlier client at its first
 // attempt. Two clients must not have one token: the later takes the member from
 // the other, which ends with [ErrTakenOver].
@@ -200,22 +204,26 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return events(ctx, c.Receive, func(error) bool { return c.closed.Load() })
 }
 
-// Err returns why c has ended, or nil while it has not: [net.ErrClosed] after Close,
-// the cause of its context, a [*RefusedError], an [*EndError], or an error that
-// wraps [ErrOption].
+// Err returns why c has ended, or nil while it has not: what is [net.ErrClosed] for
+// errors.Is after Close, the cause of its context, a [*RefusedError], an [*EndError], or
+// an error that wraps [ErrOption].
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends c. If there is a connection, it first sends what Send has taken,
-// waits until the room has acknowledged it, if the room does so, and leaves as
-// [Conn.Close] does; each takes five seconds at most. It does not dial again for
-// that. The error says what has not, or may not have, reached the room. Events that
-// come meanwhile are dropped; those that wait already can be received. It waits for
-// five seconds at most until [OnEvent] has got these, and not if that hook is running.
-// A second Close does nothing, and waits for nothing.
+// Close ends c. If there is a connection, it first sends what Send has taken, and waits
+// for five seconds at most until the room has acknowledged it, if the room does so, or
+// until it is handed to the connection. Then it leaves as [Conn.Close] does, which takes
+// ten seconds at most. It does not dial again for that. The error says what has not, or
+// may not have, reached the room. Events that come meanwhile are dropped; those that wait
+// already can be received. It waits for five seconds more at most until [OnEvent] has got
+// these, and not if that hook is running: in all this makes 20 seconds at most.
+//
+// If c has ended already, Close waits until it has left the room: it leaves in the same
+// way if its context ended, and within about half a second if it rejected what it
+// received. A second Close does nothing, and waits for nothing.
 func (c *Client) Close() error {
 	if c.closed.Swap(true) {
 		return nil
@@ -229,7 +237,9 @@ func (c *Client) Close() error {
 	ctx, stop := context.WithTimeout(c.ctx, lingers)
 	c.await(ctx, func() (bool, error) { return !c.online || c.out.Len() == 0, nil })
 	stop()
-	c.cancel(net.ErrClosed)
+	if c.Err() == nil { // otherwise it is taking leave already, and soon done
+		c.cancel(errEnded)
+	}
 	<-c.done
 	if awaits {
 		c.events.wait()

@@ -23,6 +23,7 @@ type loss struct {
 	end     *EndError // for the user; Final and RetryAfter are the room's words, or our own
 	err     error     // end, or the same as a *RefusedError
 	strange bool      // before anything else, what was read is nothing that a room sends
+	last    bool      // there is to be no other attempt
 }
 
 // run connects c again and again. It ends when c has ended.
@@ -59,12 +60,14 @@ func (c *Client) live() error {
 			began := time.Now()
 			l = c.attend(conn, &doubts)
 			lasted = time.Since(began)
+		} else if c.ctx.Err() == nil {
+			l.last = !doubts.mayTryAgain(&l)
 		}
 		switch {
+		case l.last:
+			return l.err
 		case c.ctx.Err() != nil:
 			return context.Cause(c.ctx)
-		case !doubts.mayTryAgain(&l):
-			return l.err
 		}
 		delay := pause.next(lasted, l.end.RetryAfter)
 		c.opts.logger.Info("tcproom: no connection", "addr", c.addr, "again", delay, "error", l.err)
@@ -146,15 +149,21 @@ func (c *Client) attempt(opts *dialConfig) (*Conn, error) {
 }
 
 // attend receives from conn until it is lost, and closes it.
-func (c *Client) attend(conn *Conn, doubts *doubts) loss {
+func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var written chan struct{}
-	defer func() { // also if a codec panics
+	returned := false
+	defer func() {
 		cancel()
 		if written != nil {
 			<-written
 		}
-		c.leave(conn)
+		if !returned { // a codec's panic or runtime.Goexit
+			l = lossOf(endError(conn.endCodec(recover())), true)
+		}
+		// Without an end of the connection it is that of c's context.
+		l.last = conn.Err() != nil && !doubts.mayTryAgain(&l)
+		c.leave(conn, &l)
 	}()
 	if !conn.cfg.features.Hello {
 		written = c.begin(ctx, conn, Event{Kind: Welcome, Time: time.Now()})
@@ -162,11 +171,13 @@ func (c *Client) attend(conn *Conn, doubts *doubts) loss {
 	for received := false; ; received = true {
 		ev, err := conn.Receive(c.ctx)
 		if err == nil && ev.Kind == Welcome && written != nil {
-			err = endError(fmt.Errorf("%w: a second Welcome", ErrMalformed))
+			conn.end(fmt.Errorf("%w: a second Welcome", ErrMalformed))
+			err = conn.Err()
 		}
 		if err != nil {
-			l := lossOf(err, received)
+			l = lossOf(err, received)
 			c.goOffline(l.err)
+			returned = true
 			return l
 		}
 		doubts.known = true
@@ -191,17 +202,21 @@ func (c *Client) begin(ctx context.Context, conn *Conn, welcome Event) (written 
 	return written
 }
 
-// leave closes conn, to which nothing more is written.
-func (c *Client) leave(conn *Conn) {
+// leave closes conn, which was lost with l and to which nothing more is written. If that
+// is c's end too, c ends first: a room that is slow to let go must not delay it.
+func (c *Client) leave(conn *Conn, l *loss) {
 	c.mu.Lock()
 	c.online = false
 	c.out.Rewind()
 	c.mu.Unlock()
 	over := c.ctx.Err() != nil
-	if over {
+	switch {
+	case l.last:
+		c.end(l.err)
+	case over:
 		c.end(context.Cause(c.ctx))
 	}
-	if err := conn.Close(); err != nil && over {
+	if err := conn.close(c.ctx); err != nil && over {
 		c.mu.Lock()
 		c.closeErr = err
 		c.mu.Unlock()

@@ -119,14 +119,15 @@ func (c *Conn) contain() {
 }
 
 // endCodec ends c, whose Framing or Codec panicked with v or, if that is nil,
-// called runtime.Goexit.
-func (c *Conn) endCodec(v any) {
+// called runtime.Goexit. It returns the error that says so.
+func (c *Conn) endCodec(v any) error {
 	e := &HookError{Hook: codecHook(c.cfg), Panic: v}
 	if v != nil {
 		e.Stack = stack()
 	}
 	c.opts.probe.Failed(e, c.Name())
 	c.end(e)
+	return e
 }
 
 // ID returns what identifies the member: unique and never reused. It is known from
@@ -159,8 +160,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 func (c *Conn) Context() context.Context { return c.transport.Context() }
 
 // Err returns why c has ended, or nil while it has not: an [*EndError], a
-// [*RefusedError], [net.ErrClosed] if nothing came before Close, or an error that
-// wraps [ErrOption]. From a [Goodbye] on, it is an [*EndError] of the room's words.
+// [*RefusedError], what is [net.ErrClosed] for errors.Is if nothing came before Close,
+// or an error that wraps [ErrOption]. From a [Goodbye] on, it is an [*EndError] of the
+// room's words.
 func (c *Conn) Err() error { return c.transport.Err() }
 
 // end ends c, if it has not ended; it does not block. All causes but one's own Close,
@@ -357,29 +359,35 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 // runs for longer than that is not waited for.
 //
 // If c ended because it received what is malformed or too large, or because its hook
-// failed, Close still tells a room with sessions that the member leaves.
+// failed, Close still tells a room with sessions that the member leaves. That takes
+// about half a second at most, and Close does not report if it failed.
 //
-// Once c has ended, Send, Receive and Err return why: [net.ErrClosed] if nothing came
-// before Close. A second Close does nothing, and waits for nothing.
-func (c *Conn) Close() (err error) {
+// Once c has ended, Send, Receive and Err return why: what is [net.ErrClosed] for
+// errors.Is if nothing came before Close, and an [*EndError] of [ErrHook] if the codec
+// panicked for the goodbye. A second Close does nothing, and waits for nothing.
+func (c *Conn) Close() error { return c.close(context.Background()) }
+
+// close is Close. The end of hurry cuts short what it does for a room that c rejected.
+func (c *Conn) close(hurry context.Context) error {
 	if c.closed.Swap(true) {
 		return nil
 	}
 	// Whether it is the hook that calls cannot be known; that hook cannot be waited for.
 	awaits := c.events != nil && !c.events.running.Load()
+	defer func() { // because a codec may end the goroutine
+		c.giveUp()
+		if awaits {
+			c.events.wait()
+		}
+		c.reader.close()
+	}()
 	switch {
 	case c.Err() == nil:
-		err = c.depart(awaits)
+		return c.depart(awaits)
 	case c.isResumable() && c.rejected():
-		c.departRejecting()
+		c.departRejecting(hurry)
 	}
-	c.end(net.ErrClosed)
-	c.giveUp()
-	if awaits {
-		c.events.wait()
-	}
-	c.reader.close()
-	return err
+	return nil
 }
 
 // depart leaves in good order: it says goodbye, writes what is to be written, and waits
@@ -392,24 +400,42 @@ func (c *Conn) depart(awaits bool) error {
 		return fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
 	}
 	if c.closeWrite() {
-		c.readAway(awaits)
+		c.readAway(awaits && c.Err() == nil) // a codec may have ended it for the goodbye
 	}
 	return nil
 }
 
 // departRejecting is depart for an end that has rejected what the room sent, without
-// which the room would keep the member detached. Nothing is lost if it fails.
-func (c *Conn) departRejecting() {
-	defer func() { _ = recover() }() // a codec that has panicked may do so again
-	c.depart(false)
+// which the room would keep the member detached. Nothing is lost if it fails, so it is
+// not worth a long wait, nor more than a glance once hurry has ended.
+func (c *Conn) departRejecting(hurry context.Context) {
+	ctx, cancel := context.WithTimeout(hurry, quiet)
+	defer cancel()
+	patience := func() time.Duration {
+		if ctx.Err() != nil {
+			return 0
+		}
+		return quiet
+	}
+	if !c.closing.Swap(true) { // otherwise CloseWrite has queued it
+		c.sendGoodbye()
+	}
+	if !c.drain(nil, patience, quiet) || !c.closeWrite() {
+		return
+	}
+	select {
+	case c.reader.turn <- struct{}{}:
+		c.discard(patience, quiet)
+		c.reader.unlock()
+	case <-ctx.Done():
+	}
 }
 
 // rejected reports whether c ended because this end found what it got to be wrong, or
-// failed on it: the connection works, and to come back would not help. After CloseWrite
-// the room knows already.
+// failed on it: the connection works, and to come back would not help.
 func (c *Conn) rejected() bool {
 	end, ok := c.Err().(*EndError)
-	if !ok || end.err == nil || c.closing.Load() { // nil: the room's words
+	if !ok || end.err == nil { // nil: the room's words
 		return false
 	}
 	switch end.Cause {
@@ -425,12 +451,21 @@ func (c *Conn) isResumable() bool {
 	return c.resumable && c.cfg.features.Numbers
 }
 
-// sendGoodbye tells a room with sessions that this member leaves for good.
+// sendGoodbye tells a room with sessions that this member leaves for good. A codec that
+// panics for that ends c, and nothing else: what Send has taken is still to be written.
 func (c *Conn) sendGoodbye() {
 	if !c.isResumable() {
 		return
 	}
-	if b, err := c.cfg.encodeRequest(&Request{Kind: ReqGoodbye}); err == nil {
+	returned := false
+	defer func() {
+		if !returned {
+			c.endCodec(recover()) // nil: a runtime.Goexit, which runs on
+		}
+	}()
+	b, err := c.cfg.encodeRequest(&Request{Kind: ReqGoodbye})
+	returned = true
+	if err == nil {
 		c.sink.Queue(b, math.MaxInt)
 	}
 }
@@ -454,7 +489,7 @@ func (c *Conn) readAway(awaits bool) {
 
 // giveUp closes the transport, and waits for what belongs to it.
 func (c *Conn) giveUp() {
-	c.end(net.ErrClosed)
+	c.end(errEnded)
 	c.sink.Close()
 	c.drop()
 	c.fan.Wait()

@@ -161,11 +161,11 @@ func TestConnEndsByItself(t *testing.T) {
 		for _, c := range []*tcproom.Conn{dial(t, addr, tcproom.WithCodec(codec)), join(t, room)} {
 			require.NoError(t, c.Close())
 			for range 2 {
-				require.Equal(t, net.ErrClosed, c.Err())
-				require.Equal(t, net.ErrClosed, context.Cause(c.Context()))
-				require.Equal(t, net.ErrClosed, c.Send(testContext(t), []byte("x")))
+				require.Equal(t, errEnded, c.Err())
+				require.Equal(t, errEnded, context.Cause(c.Context()))
+				require.Equal(t, errEnded, c.Send(testContext(t), []byte("x")))
 				_, err := c.Receive(testContext(t))
-				require.Equal(t, net.ErrClosed, err)
+				require.Equal(t, errEnded, err)
 				require.NoError(t, c.Close())
 			}
 			_, end := lastEvent(t, c)
@@ -348,7 +348,7 @@ func TestClientEnds(t *testing.T) {
 		c, _ := newClient(t, srv, "ada")
 		hearAll(t, c, "welcome joined")
 		require.NoError(t, c.Close())
-		same(t, c, net.ErrClosed)
+		same(t, c, errEnded)
 	})
 	inBubble("by its own Close while it is away", t, func(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{})
@@ -358,7 +358,7 @@ func TestClientEnds(t *testing.T) {
 		link.now().Reset()
 		hearAll(t, c, "lost")
 		require.NoError(t, c.Close())
-		same(t, c, net.ErrClosed)
+		same(t, c, errEnded)
 	})
 	inBubble("with its context", t, func(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{})
@@ -436,7 +436,7 @@ func TestOnEventOfAClient(t *testing.T) {
 		announce(t, srv.Room, "hi")
 		require.Equal(t, "2 hi", <-got)
 		require.NoError(t, c.Close())
-		require.Equal(t, net.ErrClosed, c.Err())
+		require.Equal(t, errEnded, c.Err())
 		require.Empty(t, got)
 	})
 	inBubble("a panic", t, func(t *testing.T) {
@@ -470,7 +470,7 @@ func TestOnEventOfAClient(t *testing.T) {
 		close(ready)
 		announceTo(t, srv, 1)
 		require.NoError(t, <-closed)
-		require.Equal(t, net.ErrClosed, c.Err())
+		require.Equal(t, errEnded, c.Err())
 		synctest.Wait()
 		require.Zero(t, srv.Room.Len())
 	})

@@ -522,7 +522,7 @@ func reasonOf(cause error) string {
 		}
 		return "internal error"
 	}
-	if cause == net.ErrClosed {
+	if cause == error(errEnded) {
 		return "closed by the room"
 	}
 	return plain(cause)

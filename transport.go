@@ -186,7 +186,7 @@ func (t *transport) readCause(err error, otherwise error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF): // TLS without close_notify
 		return errCutOff
 	case errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
-		return net.ErrClosed
+		return errEnded
 	}
 	return fmt.Errorf("%w: %w", errReset, err)
 }
