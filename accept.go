@@ -84,6 +84,12 @@ func (r *Room) connConfig(opts []ConnOption) (*connConfig, error) {
 	return &cfg, err
 }
 
+func (r *Room) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == roomClosed
+}
+
 func (r *Room) isStopping() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

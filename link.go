@@ -431,8 +431,9 @@ func (r *Room) farewell(l *link, cause error) {
 	}
 	defer r.leaveLane(l)
 	defer l.sink.Close()
-	if l.sink.Err() != nil || broke(cause) {
-		if errors.Is(l.sink.Err(), fanout.ErrClosed) { // by a stop, and not by the peer
+	cut := r.isClosed() // then l is cut, now or in a moment
+	if cut || l.sink.Err() != nil || broke(cause) {
+		if cut {
 			r.noteCut(l, cause)
 		}
 		l.sink.Close()

@@ -1162,3 +1162,33 @@ func checkRound(t *testing.T, round int, server *tls.Config) {
 	})
 	st.checkPairs(t)
 }
+
+// TestCloseSaysNothing: what Close cuts gets nothing more, also if a link's goroutine is
+// faster than the goroutine that calls Close.
+func TestCloseSaysNothing(t *testing.T) {
+	for range 50 {
+		network := new(roomtest.Network)
+		l, err := network.Listen("room:9000")
+		require.NoError(t, err)
+		room := tcproom.New(tcproom.WithNotices(false))
+		go room.Serve(l)
+		var peers []net.Conn
+		for range 30 {
+			nc, err := network.Dial(t.Context(), "tcp", "room:9000")
+			require.NoError(t, err)
+			peers = append(peers, nc)
+		}
+		waitLen(t, room, len(peers))
+		var said atomic.Int64
+		var readers sync.WaitGroup
+		for _, nc := range peers {
+			readers.Go(func() {
+				b, _ := io.ReadAll(nc)
+				said.Add(int64(len(b)))
+			})
+		}
+		require.NoError(t, room.Close())
+		readers.Wait()
+		require.Zero(t, said.Load())
+	}
+}
