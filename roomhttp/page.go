@@ -48,13 +48,16 @@ var pageTypes = map[string]string{
 
 // servePage answers a GET or HEAD with the file of fsys that the path names, and with
 // index.html for "/". It reports false, and has answered nothing, if there is no such
-// file. The file is read each time, so that a page on a disk can be worked on; its ETag
+// file or fsys is nil. The file is read each time, so that a page on a disk can be worked on; its ETag
 // is the hash of what it holds.
 //
 // The path "" is what http.StripPrefix leaves of the prefix alone. It is redirected to
 // the same with a slash, from which the page's relative addresses lead to its files.
 func servePage(w http.ResponseWriter, r *http.Request, fsys fs.FS) bool {
-	if r.URL.Path == "" {
+	if fsys == nil {
+		return false
+	}
+	if asked, _, _ := strings.Cut(r.RequestURI, "?"); r.URL.Path == "" && !strings.HasSuffix(asked, "/") {
 		redirectInto(w, r)
 		return true
 	}

@@ -1,373 +1,614 @@
-// The client of a tcproom chat room over WebSocket, and the page that is made of it.
+// The client of a tcproom room over WebSocket, for any page, and the page made of it.
 //
-//   import { Room } from './chat.js'
-//   const room = new Room('ws', { name: 'ada' })   // relative to the page
-//   room.addEventListener('message', ({ detail }) => show(detail.from?.name, detail.body))
-//   room.connect()
-//   const seq = await room.send('hi')
+//	const room = new Room('ws', { name: 'ada' }) // relative to the page
+//	room.addEventListener('message', ({ detail }) => show(detail.from?.name, detail.body))
+//	room.connect()
+//	const seq = await room.send('hi')
 //
-// Options: name, auth (a string for the room's own authentication), history (how many
-// messages at most; default: all that the room gives), storage (default sessionStorage,
-// null: none) and WebSocket (a class). Properties: id, name, members (a Map from ID to
-// name: 256 at most are known), total, state ('new', 'connecting', 'open', 'lost' or
-// 'closed'), pending (what send took and the room has not).
+// Options: name, auth, history (as in a hello), storage (default sessionStorage; null: none),
+// WebSocket. Properties: id, name, members (a Map from ID to name, not all of a large room),
+// total, pending (not acknowledged yet), state ('new', 'connecting', 'open', 'lost', 'closed').
 //
-// Events are CustomEvents. The detail of welcome, message, direct, join, leave, gap,
-// goodbye and refused is the object of docs/wire.md; a body that is no text is in bytes
-// too. Beside these there are lost: { code, retry }, the connection is lost, and the next
-// attempt is in so many milliseconds; and uncertain: { text, number }, nobody knows whether
-// the room has got this message, which is not sent again. After a goodbye or refused
-// with retry false, and after close(), nothing comes any more.
+// Events: welcome, message, direct, join, leave, gap, goodbye, refused: detail is as in
+// docs/wire.md, with bytes beside a body that is no text; lost: { code, text, retry }, ms to the
+// next attempt; uncertain: { number, text }, the room may have this message or not, and it is
+// not sent again. The end is close(), or retry false in a goodbye or refused.
 //
-// A lost connection is made again and resumed: nothing is missed but for a gap, and
-// each message is in the room once. That holds over a reload of the page too. A
-// second tab with a copy of sessionStorage becomes a member of its own.
+// A lost connection is resumed, also after a reload: nothing is missed but for a gap, and each
+// message is in the room once. A copy of a tab is a member of its own.
 
 const FIRST = 100, MOST = 30_000, STABLE = 10_000 // of the backoff, in ms
-const WINDOW = 256 // messages under way; the room knows the places of so many
-const PATIENCE = 20_000 // for a welcome; after three times that of silence comes a ping
+const WINDOW = 256 // messages under way: the room knows the places of so many
+const PATIENCE = 20_000 // for a welcome or pong; a ping comes after three times that
 
+const session = () => sessionStorage // throws if cookies are blocked
 const failure = (code) => Object.assign(new Error(`tcproom: ${code}`), { code })
 
-// claim takes the session of that name for this tab: it resolves to a function that gives
-// it back, or to null if another tab has it. Without a secure context there are no locks.
+// stored reads or writes a key of a storage, if there is one.
+function stored(of, key, value) {
+	try {
+		if (value === undefined) return JSON.parse(of().getItem(key))
+		of().setItem(key, JSON.stringify(value))
+	} catch {}
+}
+
+// claim takes the session of that name for this tab: it resolves to the channel to close
+// when it is over, or to undefined if another tab has it. Locks would need a secure context.
 function claim(name, isNew) {
-  name = `tcproom ${name}`
-  return new Promise((resolve) => {
-    const { locks } = globalThis.navigator ?? {}
-    if (locks) {
-      const waiting = new AbortController()
-      const timer = setTimeout(() => waiting.abort(), 500) // a reload's may be about to be free
-      locks.request(name, { signal: waiting.signal }, () => {
-        clearTimeout(timer)
-        return new Promise(resolve)
-      }).catch(() => resolve(null))
-      return
-    }
-    const channel = new BroadcastChannel(name)
-    let mine = isNew
-    const take = () => {
-      mine = true
-      resolve(() => channel.close())
-    }
-    const timer = setTimeout(take, isNew ? 0 : 300)
-    channel.onmessage = ({ data }) => {
-      if (data === 'free?') return channel.postMessage('no')
-      if (mine) return // the answer is for another tab
-      clearTimeout(timer)
-      channel.close()
-      resolve(null)
-    }
-    if (!isNew) channel.postMessage('free?')
-  })
+	const channel = new BroadcastChannel(`tcproom ${name}`)
+	return new Promise((resolve) => {
+		let mine = isNew
+		const take = () => {
+			mine = true
+			resolve(channel)
+		}
+		if (mine) take()
+		else channel.postMessage('free?')
+		const timer = setTimeout(take, 250)
+		channel.onmessage = ({ data }) => {
+			if (data === 'free?') return channel.postMessage('no')
+			if (mine) return // the answer is for another tab
+			clearTimeout(timer)
+			channel.close()
+			resolve()
+		}
+	})
 }
 
 export class Room extends EventTarget {
-  id = ''
-  members = new Map()
-  total = 0
-  state = 'new'
+	id = ''
+	members = new Map()
+	total = 0
+	state = 'new'
 
-  #options
-  #url
-  #WebSocket
-  #storage
-  #session // what outlives a reload, and out: the messages without an ack, oldest first
-  #release // gives back what claim took
-  #ws
-  #handed = 0 // how many of out were handed to the present connection
-  #joined // the seq of the welcome: what comes up to it was missed
-  #opened // when that was; 0: there is none
-  #ceiling = 0 // of the backoff
-  #timer // of the next attempt, or of the welcome
-  #saving // timer
-  #clock // interval
-  #silence = 0 // ticks of the clock without a byte
+	#options
+	#url
+	#storage
+	#key
+	#session = fresh() // outlives a reload; out: messages without an ack, oldest first
+	#channel
+	#ws
+	#handed = 0 // how many of out the present connection was given
+	#welcomed // seq of the welcome: up to it comes what was missed
+	#opened = Infinity
+	#ceiling = 0 // of the backoff
+	#timer // of the next attempt, or of the welcome
+	#saving
+	#clock
+	#silence = 0 // ticks of the clock
 
-  constructor(url, options = {}) {
-    super()
-    this.#url = new URL(url, globalThis.document?.baseURI)
-    this.#url.protocol = this.#url.protocol.replace('http', 'ws')
-    this.#options = options
-    this.#WebSocket = options.WebSocket ?? globalThis.WebSocket
-    this.name = options.name ?? ''
-    try {
-      this.#storage = options.storage === undefined ? globalThis.sessionStorage : options.storage
-    } catch {} // cookies are blocked
-    this.#session = fresh()
-  }
+	constructor(url, options = {}) {
+		super()
+		this.#url = new URL(url, globalThis.document?.baseURI)
+		this.#url.protocol = this.#url.protocol.replace('http', 'ws')
+		this.#options = options
+		this.#key = `tcproom ${this.#url}`
+		this.name = options.name ?? ''
+		this.#storage = 'storage' in options ? () => options.storage : session
+	}
 
-  get pending() {
-    return this.#session.out
-  }
+	get pending() {
+		return this.#session.out
+	}
 
-  // connect joins, or makes the next attempt at once. It resolves when the attempt has begun.
-  async connect() {
-    if (this.state === 'lost') return this.#dial()
-    if (this.state !== 'new' && this.state !== 'closed') return
-    this.state = 'connecting'
-    const waiting = this.#session.out
-    let old
-    try {
-      old = JSON.parse(this.#storage.getItem(this.#key))
-    } catch {}
-    let release = old && await claim(old.lease)
-    const session = release ? { ...old, out: old.out.map(message) } : fresh()
-    session.lease ??= Math.random().toString(36).slice(2)
-    release ||= await claim(session.lease, true)
-    if (this.#session.out !== waiting) return release?.() // closed meanwhile
-    this.#release = release
-    this.#session = session
-    for (const m of waiting) this.#put(m)
-    for (const [type, fn] of this.#signals) globalThis.addEventListener?.(type, fn)
-    this.#dial()
-  }
+	// connect joins, or makes the next attempt at once. It resolves when that has begun.
+	async connect() {
+		if (this.state === 'lost') return this.#dial()
+		if (!/new|closed/.test(this.state)) return
+		this.state = 'connecting'
+		const waiting = this.#session.out
+		const old = stored(this.#storage, this.#key)
+		let channel = old && await claim(old.lease)
+		const s = channel ? old : { ...fresh(), lease: Math.random() }
+		channel ||= await claim(s.lease, true)
+		if (this.#session.out !== waiting) return channel.close() // closed meanwhile
+		this.#channel = channel
+		this.#session = s
+		s.out.forEach(message)
+		for (const m of waiting) this.#put(m)
+		for (const [type, fn] of this.#signals) globalThis.addEventListener?.(type, fn)
+		this.#dial()
+	}
 
-  // send takes a message, also while the connection is lost. It returns a promise of its
-  // seq, 0 if the room tells none. It is rejected with an error whose code is 'closed', 'full'
-  // (1000 messages wait), that of the end, or 'uncertain'.
-  send(text) {
-    const m = message({ text: text.toWellFormed?.() ?? text }) // half a surrogate pair is malformed
-    if (this.state === 'closed') m.reject(failure('closed'))
-    else if (this.#session.out.length >= 1000) m.reject(failure('full'))
-    else {
-      this.#put(m)
-      this.#save()
-      this.#pump()
-    }
-    return m.promise
-  }
+	// send takes a message, also while the connection is lost. It returns a promise of its seq, 0
+	// if the room tells none, or an error whose code is 'uncertain' or that of the end.
+	send(text) {
+		const m = message({ text: text.toWellFormed?.() ?? text })
+		if (this.state === 'closed') m.reject(failure('closed'))
+		else {
+			this.#put(m)
+			this.#save()
+			this.#pump()
+		}
+		return m.promise
+	}
 
-  // close leaves the room for good.
-  close() {
-    if (this.state === 'closed') return
-    const ws = this.#ws
-    this.#ws = null
-    if (this.state === 'open') ws.send('{"type":"goodbye"}')
-    ws?.close(1000)
-    this.#finish('closed')
-  }
+	// close leaves the room for good.
+	close() {
+		if (this.state === 'closed') return
+		if (this.state === 'open') this.#ws.send('{"type":"goodbye"}')
+		this.#ws?.close(1000)
+		this.#finish('closed')
+	}
 
-  get #key() {
-    return `tcproom ${this.#url.href}`
-  }
+	#signals = Object.entries({
+		pagehide: () => this.#save(),
+		offline: () => this.#lose('offline'),
+		online: () => {
+			this.#ceiling = 0
+			if (this.state === 'lost') this.#dial()
+			if (this.state === 'open') this.#ask()
+		},
+	})
 
-  #signals = Object.entries({
-    pagehide: () => this.#save(),
-    offline: () => this.#lose('offline'),
-    online: () => {
-      this.#ceiling = 0
-      if (this.state === 'lost') this.#dial()
-      if (this.state === 'open') this.#ask()
-    },
-  })
+	#emit(type, detail) {
+		this.dispatchEvent(new CustomEvent(type, { detail }))
+	}
 
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }))
-  }
+	#put(m) {
+		m.number = ++this.#session.last
+		this.#session.out.push(m)
+	}
 
-  #put(m) {
-    m.number = ++this.#session.last
-    this.#session.out.push(m)
-  }
+	#save() {
+		clearTimeout(this.#saving)
+		this.#saving = 0
+		if (this.#session.lease) stored(this.#storage, this.#key, this.#session) // else not claimed
+	}
 
-  #save() {
-    clearTimeout(this.#saving)
-    this.#saving = 0
-    if (!this.#session.lease) return // what is stored may be another tab's
-    try {
-      this.#storage.setItem(this.#key, JSON.stringify(this.#session))
-    } catch {} // there is none, or it is full
-  }
+	#dial() {
+		clearTimeout(this.#timer)
+		this.state = 'connecting'
+		const { name, auth, history, WebSocket = globalThis.WebSocket } = this.#options
+		const { token, epoch, seq } = this.#session
+		const resume = token && { token, epoch, seq }
+		const ws = this.#ws = new WebSocket(this.#url.href, ['tcproom.json'])
+		ws.onopen = () => ws.send(JSON.stringify({ type: 'hello', name: name || undefined, auth, resume, history }))
+		ws.onmessage = ({ data }) => ws === this.#ws && this.#take(data)
+		ws.onclose = () => ws === this.#ws && this.#lose('reset')
+		this.#timer = setTimeout(() => this.#lose('timeout'), PATIENCE)
+	}
 
-  #dial() {
-    clearTimeout(this.#timer)
-    this.state = 'connecting'
-    const ws = this.#ws = new this.#WebSocket(this.#url.href, ['tcproom.json'])
-    const { name, auth, history } = this.#options
-    const { token, epoch, seq } = this.#session
-    const resume = token ? { token, epoch, seq } : undefined
-    const hello = { type: 'hello', name: name || undefined, auth, resume, history }
-    ws.onopen = () => ws.send(JSON.stringify(hello))
-    ws.onmessage = ({ data }) => ws === this.#ws && this.#take(data)
-    ws.onclose = () => ws === this.#ws && this.#lose('reset')
-    this.#timer = setTimeout(() => this.#lose('timeout'), PATIENCE)
-  }
+	#take(data) {
+		this.#silence = 0
+		let e
+		try {
+			e = JSON.parse(data)
+			if (e.data != null) {
+				e.bytes = Uint8Array.from(atob(e.data), (c) => c.charCodeAt())
+				e.body = new TextDecoder().decode(e.bytes)
+			}
+		} catch {
+			return this.#lose('malformed')
+		}
+		const s = this.#session
+		const seq = e.seq ?? e.last ?? 0
+		switch (e.type) {
+			case 'welcome':
+				return this.#welcome(e)
+			case 'refused':
+			case 'goodbye':
+				this.#emit(e.type, e)
+				if (this.state === 'closed') return
+				if (e.retry === false) return this.#finish(e.code)
+				return this.#lose(e.code, e.reason ?? e.message, e.retryAfter)
+			case 'ack':
+				while (this.#handed && s.out[0].number <= e.id) {
+					const m = s.out.shift()
+					this.#handed--
+					m.resolve(m.number === e.id ? seq : 0)
+				}
+				this.#pump()
+				break
+			case 'message':
+				if (e.history && seq) {
+					if (seq <= s.seen) return // before the connection was lost
+					s.seen = seq
+				}
+				break
+			case 'join':
+			case 'leave':
+				if (seq && seq <= this.#welcomed) break // the members of the welcome are newer
+				this.total += e.type === 'join' ? !this.members.has(e.from.id) : -1
+				if (e.type === 'join') this.members.set(e.from.id, e.from.name)
+				else this.members.delete(e.from.id)
+		}
+		if (!e.history && seq > s.seq) s.seq = s.seen = seq
+		this.#saving ||= setTimeout(() => this.#save(), 200)
+		if (e.type !== 'ack') this.#emit(e.type, e)
+	}
 
-  #take(data) {
-    this.#silence = 0
-    let e
-    try {
-      e = JSON.parse(data)
-      if (e.data != null) {
-        e.bytes = Uint8Array.from(atob(e.data), (c) => c.charCodeAt())
-        e.body = new TextDecoder().decode(e.bytes)
-      }
-    } catch {
-      return this.#lose('malformed')
-    }
-    const s = this.#session
-    const seq = e.seq ?? e.last ?? 0
-    switch (e.type) {
-      case 'welcome':
-        return this.#welcome(e)
-      case 'ping':
-        return this.#ws.send('{"type":"pong"}')
-      case 'refused':
-      case 'goodbye':
-        this.#emit(e.type, e)
-        if (this.state === 'closed') return
-        if (e.retry === false) return this.#finish(e.code)
-        return this.#lose(e.code, e.retryAfter)
-      case 'ack':
-        while (this.#handed && s.out[0].number <= e.id) {
-          const m = s.out.shift()
-          this.#handed--
-          m.resolve(m.number === e.id ? seq : 0)
-        }
-        this.#pump()
-        break
-      case 'message':
-        if (e.history && seq) {
-          if (seq <= s.seen) return // before the connection was lost
-          s.seen = seq
-        }
-        break
-      case 'join':
-      case 'leave': {
-        const { id, name } = e.from
-        if (seq && seq <= this.#joined) break // the members of the welcome are newer
-        if (e.type === 'leave') this.total -= 1
-        else if (!this.members.has(id)) this.total += 1
-        if (e.type === 'leave') this.members.delete(id)
-        else this.members.set(id, name)
-        break
-      }
-      case 'gap':
-      case 'direct':
-        break
-      default:
-        return
-    }
-    if (!e.history && seq > s.seq) s.seq = s.seen = seq
-    this.#saving ||= setTimeout(() => this.#save(), 200)
-    if (e.type !== 'ack') this.#emit(e.type, e)
-  }
+	#welcome(e) {
+		clearTimeout(this.#timer)
+		const { id, name, total, seq = 0 } = e
+		const s = this.#session
+		const resumed = s.token && /^(resumed|gap)$/.test(e.outcome)
+		const unsure = resumed ? [] : s.out.filter((m) => m.given)
+		if (!resumed) {
+			if (s.epoch !== e.epoch) s.seen = 0
+			s.seq = seq
+			s.out = s.out.filter((m) => !m.given)
+		}
+		Object.assign(s, { token: e.token, epoch: e.epoch })
+		// An earlier page may have given numbers up to lastId that were not stored.
+		s.last = Math.max(e.lastId ?? 0, ...s.out.filter((m) => m.given).map((m) => m.number))
+		for (const m of s.out) if (!m.given) m.number = ++s.last
+		Object.assign(this, { id, name, total, state: 'open', members: new Map(e.members?.map((m) => [m.id, m.name])) })
+		this.#welcomed = seq
+		this.#opened = Date.now()
+		this.#clock = setInterval(() => {
+			if (++this.#silence === 3) this.#ask()
+			else if (this.#silence > 3) this.#lose('idle-timeout')
+		}, PATIENCE)
+		this.#save()
+		this.#emit('welcome', e)
+		this.#doubt(unsure)
+		this.#pump()
+	}
 
-  #welcome(e) {
-    clearTimeout(this.#timer)
-    const s = this.#session
-    const resumed = s.token && (e.outcome === 'resumed' || e.outcome === 'gap')
-    let unsure = []
-    if (!resumed) {
-      if (s.epoch !== e.epoch) s.seen = 0
-      s.seq = e.seq ?? 0
-      unsure = s.out.filter((m) => m.given)
-      s.out = s.out.filter((m) => !m.given)
-    }
-    s.token = e.token
-    s.epoch = e.epoch
-    // lastId: an earlier page may have given numbers that are not stored.
-    s.last = Math.max(e.lastId ?? 0, ...s.out.filter((m) => m.given).map((m) => m.number))
-    for (const m of s.out) if (!m.given) m.number = ++s.last
-    this.id = e.id
-    this.name = e.name
-    this.members = new Map(e.members?.map((m) => [m.id, m.name]))
-    this.total = e.total
-    this.#joined = e.seq ?? 0
-    this.#opened = Date.now()
-    this.state = 'open'
-    this.#clock = setInterval(() => this.#tick(), PATIENCE)
-    this.#save()
-    this.#emit('welcome', e)
-    this.#doubt(unsure)
-    this.#pump()
-  }
+	// doubt reports messages that the room may have.
+	#doubt(list) {
+		for (const m of list) {
+			m.reject(failure('uncertain'))
+			this.#emit('uncertain', { number: m.number, text: m.text })
+		}
+	}
 
-  // doubt reports messages of which nobody knows whether the room has them.
-  #doubt(list) {
-    for (const m of list) {
-      m.reject(failure('uncertain'))
-      this.#emit('uncertain', { text: m.text, number: m.number })
-    }
-  }
+	// pump sends what there is.
+	#pump() {
+		if (this.state !== 'open') return
+		const { out, token } = this.#session
+		const batch = out.slice(this.#handed, token ? WINDOW : undefined)
+		if (!batch.length) return
+		for (const m of batch) m.given = true
+		this.#handed += batch.length
+		this.#save() // before the room can have them
+		for (const m of batch) {
+			this.#ws.send(JSON.stringify({ type: 'message', id: token && m.number, body: m.text }))
+			if (!token) m.resolve(0)
+		}
+		if (token) return
+		this.#session.out = []
+		this.#handed = 0
+	}
 
-  // pump hands the connection what there is to be sent.
-  #pump() {
-    if (this.state !== 'open') return
-    const { out, token } = this.#session
-    const batch = out.slice(this.#handed, token ? WINDOW : undefined)
-    if (!batch.length) return
-    for (const m of batch) m.given = true
-    this.#handed += batch.length
-    this.#save() // before the room can have them
-    for (const m of batch) {
-      this.#ws.send(JSON.stringify({ type: 'message', id: token ? m.number : undefined, body: m.text }))
-    }
-    if (token) return
-    this.#handed = 0
-    for (const m of out.splice(0)) m.resolve(0)
-    this.#save()
-  }
+	// ask wants a sign of life before the next tick.
+	#ask() {
+		this.#silence = 3
+		this.#ws.send('{"type":"ping"}')
+	}
 
-  #tick() {
-    this.#silence++
-    if (this.#silence > 3) this.#lose('idle-timeout')
-    else if (this.#silence === 3) this.#ask()
-  }
+	// stop ends the connection, if there is one, and what waits for it.
+	#stop() {
+		this.#ws?.close(4000) // 1000 would be a goodbye
+		this.#ws = null
+		this.#handed = 0
+		clearTimeout(this.#timer)
+		clearInterval(this.#clock)
+	}
 
-  // ask wants a sign of life before the next tick.
-  #ask() {
-    this.#silence = 3
-    this.#ws.send('{"type":"ping"}')
-  }
+	#lose(code, text, hint = 0) {
+		if (!/open|connecting/.test(this.state)) return
+		this.#stop()
+		this.#ceiling = Date.now() - this.#opened < STABLE ? Math.min(this.#ceiling * 2 || FIRST, MOST) : FIRST
+		this.#opened = Infinity
+		const ceiling = Math.max(this.#ceiling, Math.min(hint, MOST))
+		const retry = Math.min(Math.random() * ceiling + hint, 2 ** 31 - 1) // the most that timers know
+		this.state = 'lost'
+		this.#timer = setTimeout(() => this.#dial(), retry)
+		this.#emit('lost', { code, text, retry })
+	}
 
-  // stop ends the connection, if there is one, and everything that waits.
-  #stop() {
-    const ws = this.#ws
-    this.#ws = null
-    ws?.close(4000, 'lost') // not 1000: that would be a goodbye
-    this.#handed = 0
-    clearTimeout(this.#timer)
-    clearInterval(this.#clock)
-  }
-
-  #lose(code, hint = 0) {
-    if (this.state !== 'open' && this.state !== 'connecting') return
-    this.#stop()
-    if (!this.#ceiling || this.#opened && Date.now() - this.#opened >= STABLE) this.#ceiling = FIRST
-    else this.#ceiling = Math.min(this.#ceiling * 2, MOST)
-    this.#opened = 0
-    const ceiling = Math.max(this.#ceiling, Math.min(hint, MOST))
-    const retry = Math.min(Math.random() * ceiling + hint, 2 ** 31 - 1) // the most that timers know
-    this.state = 'lost'
-    this.#timer = setTimeout(() => this.#dial(), retry)
-    this.#emit('lost', { code, retry })
-  }
-
-  // finish is the end for good.
-  #finish(code) {
-    const { out } = this.#session
-    this.state = 'closed'
-    this.#stop()
-    clearTimeout(this.#saving)
-    try {
-      this.#storage.removeItem(this.#key)
-    } catch {}
-    this.#release?.()
-    this.#session = fresh()
-    for (const [type, fn] of this.#signals) globalThis.removeEventListener?.(type, fn)
-    for (const m of out) if (!m.given) m.reject(failure(code))
-    this.#doubt(out.filter((m) => m.given))
-  }
+	// finish is the end for good.
+	#finish(code) {
+		const { out } = this.#session
+		this.state = 'closed'
+		this.#stop()
+		if (this.#channel) stored(this.#storage, this.#key, null)
+		this.#channel?.close()
+		this.#channel = null
+		this.#session = fresh()
+		for (const [type, fn] of this.#signals) globalThis.removeEventListener?.(type, fn)
+		for (const m of out) if (!m.given) m.reject(failure(code))
+		this.#doubt(out.filter((m) => m.given))
+	}
 }
 
 const fresh = () => ({ seq: 0, seen: 0, last: 0, out: [] })
 
-// message gives a message of pending its promise, which JSON leaves out.
-function message({ number, text, given }) {
-  const m = { number, text, given }
-  const promise = new Promise((resolve, reject) => Object.defineProperties(m, { resolve: { value: resolve }, reject: { value: reject } }))
-  promise.catch(() => {}) // nobody has to wait for it
-  return Object.defineProperty(m, 'promise', { value: promise })
+function message(m) {
+	m.promise = new Promise((resolve, reject) => Object.assign(m, { resolve, reject }))
+	m.promise.catch(() => {}) // nobody has to wait for it
+	return m
 }
+
+// The page, which runs in index.html alone.
+
+const LINES = 2000 // at most in the document
+
+// element makes one. Strings in its content become text, never markup.
+function element(tag, properties, ...content) {
+	const e = Object.assign(document.createElement(tag), properties)
+	e.append(...content)
+	return e
+}
+
+// linked returns text with its addresses as links, without what ends a sentence.
+const ADDRESS = /\b(https?:\/\/(?:[^\s<>"()]|\([^\s<>"()]*\))*(?:[^\s<>"().,:;!?']|\([^\s<>"()]*\)))/i
+const linked = (text) => text.split(ADDRESS).map((href, i) => {
+	if (i % 2 === 0 || !URL.canParse(href)) return href
+	return element('a', { href, target: '_blank', rel: 'noopener noreferrer' }, href)
+})
+
+const clock = new Intl.DateTimeFormat([], { timeStyle: 'short' })
+const full = new Intl.DateTimeFormat([], { dateStyle: 'medium', timeStyle: 'short' })
+
+// A Log is the list of lines. Messages that the room has not yet stand at its end.
+class Log {
+	#queue = []
+	#due = 0
+	#stuck = true // to the bottom
+	#tail = null // the first of these
+
+	constructor(box, news) {
+		Object.assign(this, { box, news })
+		box.onscroll = () => {
+			this.#stuck = box.scrollHeight - box.scrollTop - box.clientHeight < 40
+			if (this.#stuck) news.hidden = true
+		}
+		new ResizeObserver(() => this.follow()).observe(box)
+	}
+
+	// add shows item with the next frame. A hidden page has none.
+	add(item) {
+		this.#queue.push(item)
+		const flush = () => this.flush()
+		this.#due ||= document.hidden ? setTimeout(flush, 250) : requestAnimationFrame(flush)
+	}
+
+	flush() {
+		this.#due = 0
+		const items = this.#queue.splice(0).slice(-LINES)
+		if (!items.length) return
+		this.box.ariaLive = items.length > 20 ? 'off' : 'polite' // too many to be read out
+		for (const item of items) this.#place(this.#line(item), this.#tail)
+		while (this.box.childElementCount > LINES) this.box.firstChild.remove()
+		this.news.hidden = false
+		this.follow()
+	}
+
+	pending(item) {
+		this.flush()
+		const line = this.#line(item)
+		line.classList.add('pending')
+		this.#place(line, null)
+		this.#tail ??= line
+		this.follow(true)
+		return line
+	}
+
+	settle(line, seq, fate = '') {
+		this.flush()
+		this.remove(line)
+		line.classList.remove('pending')
+		line.item.seq = seq
+		line.append(fate)
+		this.#place(line, this.#tail)
+		this.follow()
+	}
+
+	remove(line) {
+		const next = line.nextSibling
+		if (this.#tail === line) this.#tail = next
+		line.remove()
+		this.#group(next)
+	}
+
+	clear() {
+		this.#queue = []
+		this.box.replaceChildren(...this.box.querySelectorAll('.pending'))
+	}
+
+	// follow scrolls to the bottom, unless the user has left it.
+	follow(always) {
+		this.#stuck ||= always
+		if (!this.#stuck) return
+		this.box.scrollTop = this.box.scrollHeight
+		this.news.hidden = true
+	}
+
+	// place puts line before next and all that has a greater seq.
+	#place(line, next) {
+		const before = () => next ? next.previousSibling : this.box.lastChild
+		while (line.item.seq && before()?.item.seq > line.item.seq) next = before()
+		this.box.insertBefore(line, next)
+		this.#group(line)
+		this.#group(next)
+	}
+
+	// group leaves out the name if the same member goes on.
+	#group(line) {
+		const a = line?.previousSibling?.item
+		const b = line?.item
+		line?.classList.toggle('more', a?.id && a.id === b.id && a.direct === b.direct && b.time - a.time < 300_000 || false)
+	}
+
+	#line(item) {
+		const { note, bad, name, direct, own, time } = item
+		if (note) return element('p', { className: bad ? 'note bad' : 'note', item }, note)
+		const who = element('bdi', { className: 'who' }, name, direct ? ' (to you only)' : '')
+		let hue = 0
+		for (const c of name) hue = (hue * 31 + c.codePointAt()) % 360
+		who.style.setProperty('--hue', hue)
+		const today = new Date(time).toDateString() === new Date().toDateString()
+		const text = element('p', { className: 'text', dir: 'auto' }, ...linked(item.text))
+		return element('div', { className: own ? 'said own' : 'said', item }, who, element('small', {}, (today ? clock : full).format(time)), text)
+	}
+}
+
+function page(url) {
+	const $ = (id) => document.getElementById(id)
+	const text = $('text')
+	const { title } = document
+	const log = new Log($('log'), $('news'))
+	const key = `tcproom log ${document.baseURI}`
+	const local = () => localStorage
+	const myName = 'tcproom name'
+	let room
+	const tracked = new WeakSet() // promises of send
+	const saved = stored(session, key) ?? [] // of the page before
+	let placed = new Set(saved.map((item) => item.own && item.seq)) // of own messages with a line
+	let unplaced = [] // their texts, if they have no seq
+	let unread = 0
+	let due = 0 // the roster's next frame
+
+	const note = (note, bad, seq) => log.add({ note, bad, seq })
+	const rename = () => ask()
+
+	function state(textContent, button, onclick, className = '') {
+		Object.assign($('state'), { textContent, className })
+		Object.assign($('again'), { textContent: button, onclick })
+	}
+
+	function roster() {
+		due ||= requestAnimationFrame(() => {
+			due = 0
+			const names = [...room.members.values()].sort(new Intl.Collator().compare).slice(0, 500)
+			$('members').replaceChildren(...names.map((name) => element('li', {}, element('bdi', {}, name))))
+			$('here').textContent = $('people').textContent = `${room.total} here`
+		})
+	}
+
+	function ask(why = '') {
+		$('why').textContent = why
+		$('name').value = stored(local, myName)
+		$('ask').showModal()
+	}
+
+	// track shows a message that send took, until its fate is known.
+	function track(body, promise) {
+		if (tracked.has(promise)) return
+		tracked.add(promise)
+		const line = log.pending({ id: room.id, name: room.name, text: body, time: Date.now(), own: true })
+		promise.then((seq) => {
+			if (placed.has(seq)) return log.remove(line) // its echo was faster
+			seq ? placed.add(seq) : unplaced.push(body)
+			log.settle(line, seq)
+		}, ({ code }) => {
+			const fate = code === 'uncertain' ? 'This may have been sent' : 'This was not sent'
+			if (line.isConnected) log.settle(line, 0, element('small', {}, fate))
+		})
+	}
+
+	function message(e) {
+		const own = !e.history && e.from && e.from.id === room.id
+		if (own && e.type === 'message') {
+			const at = unplaced.indexOf(e.body)
+			if (at >= 0) return unplaced.splice(at, 1)
+			if (placed.has(e.seq)) return
+			placed.add(e.seq)
+		}
+		const { id, name } = e.from ?? { name: '(room)' }
+		log.add({ id, name, text: e.body, time: Date.parse(e.time) || Date.now(), seq: e.seq, own, direct: e.type === 'direct' })
+		if (document.hidden && !own && !e.history) document.title = `(${++unread}) ${title}`
+	}
+
+	function join(name) {
+		if (room) {
+			room.close()
+			log.clear()
+			placed = new Set()
+			unplaced = []
+		}
+		const r = room = new Room(url, { name, history: LINES })
+		const on = (types, fn) => {
+			for (const type of types.split(' ')) r.addEventListener(type, ({ detail }) => r === room && fn(detail))
+		}
+		let lost = true // and the log says so, or says nothing yet
+		let welcomed = false
+
+		on('welcome', (e) => {
+			if (e.outcome === 'joined') log.clear() // the history comes
+			if (e.outcome === 'expired') note('Joined anew: messages may be missing', true)
+			else if (welcomed) note('Connected again')
+			welcomed = true
+			lost = false
+			state(`You are ${e.name}`, 'Rename', rename)
+			roster()
+		})
+		on('message direct', message)
+		on('join leave', ({ type, from, seq, reason }) => {
+			const what = type === 'join' ? 'joined' : reason ? `left: ${reason}` : 'left'
+			note(`\u2068${from.name}\u2069 ${what}`, false, seq) // isolated, as by bdi
+			roster()
+		})
+		on('gap', ({ first, last }) => note(`Events missed: ${last - first + 1}`, true))
+		on('goodbye refused', (e) => {
+			const why = e.reason || e.message || e.code
+			if (e.code === 'name-invalid' || e.code === 'name-taken' && !welcomed) {
+				r.close()
+				state('Not connected', 'Join', rename)
+				return ask(why)
+			}
+			if (e.retry === false) state(`The end: ${why}`, 'Join again', () => join(r.name), 'bad')
+			if (e.retry === false || !lost) note(`The end: ${why}`, true)
+			lost = true
+		})
+		on('lost', (e) => {
+			const why = e.text || (e.code === 'offline' ? 'You are offline' : 'Connection lost')
+			if (!lost) note(why, true)
+			lost = true
+			state(`${why}. Trying again …`, 'Try now', () => r.connect(), 'bad')
+		})
+		r.connect().then(() => {
+			for (const m of r.pending) track(m.text, m.promise)
+		})
+		state('Connecting …', 'Rename', rename)
+		text.focus()
+	}
+
+	$('people').onclick = () => ($('people').ariaExpanded = $('roster').classList.toggle('open'))
+	$('news').onclick = () => {
+		log.follow(true)
+		text.focus()
+	}
+	$('say').onsubmit = (event) => {
+		event.preventDefault()
+		const body = text.value
+		if (!body.trim() || !room) return
+		text.value = ''
+		track(body, room.send(body))
+		text.focus()
+	}
+	text.onkeydown = (event) => {
+		if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
+		event.preventDefault()
+		$('say').requestSubmit()
+	}
+	$('ask').onsubmit = (event) => {
+		event.preventDefault()
+		const name = $('name').value.trim().normalize('NFKC') // the form that rooms take
+		$('ask').close()
+		stored(local, myName, name)
+		if (room?.state === 'closed' || name !== room?.name) join(name)
+	}
+	document.onvisibilitychange = () => {
+		log.flush()
+		if (document.hidden) return
+		unread = 0
+		document.title = title
+	}
+	addEventListener('pagehide', () => {
+		log.flush()
+		stored(session, key, [...log.box.querySelectorAll('#log > :not(.pending)')].slice(-200).map((line) => line.item))
+	})
+
+	for (const item of saved) log.add(item)
+	const name = stored(local, myName)
+	state('', 'Join', rename)
+	if (name) join(name)
+	else ask()
+}
+
+const room = globalThis.document?.body.dataset.tcproom
+if (room) page(room)
