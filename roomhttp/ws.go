@@ -1,0 +1,261 @@
+package roomhttp
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/tcproom"
+)
+
+const (
+	upgradeTimeout = 5 * time.Second  // for the answer to be written
+	wsHeartbeat    = 30 * time.Second // unless WithConn says something else
+)
+
+// A subprotocol is what is spoken in a WebSocket.
+type subprotocol struct {
+	name  string
+	codec tcproom.Codec
+	kind  string // of door
+}
+
+// subprotocols are those that a client may ask for; the first is for a client that
+// asks for none.
+var subprotocols = []subprotocol{
+	{"tcproom.json", wsJSON{}, "ws.json"},
+	{"tcproom.text", wsText{}, "ws.text"},
+}
+
+// serveWS upgrades a request to WebSocket by RFC 6455 4.2 and gives the connection to
+// the room. It returns as soon as that has it.
+func (h *Handler) serveWS(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
+	offer, no := upgradable(r)
+	if no != nil {
+		for k, v := range no.header {
+			w.Header()[k] = v
+		}
+		problem(w, no.status, no.code, no.detail)
+		return
+	}
+	if !h.originAllowed(r) {
+		problem(w, http.StatusForbidden, tcproom.ErrDenied, "pages of this origin are not allowed here")
+		return
+	}
+	id, err := h.identify(r)
+	if err != nil {
+		identityProblem(w, err)
+		return
+	}
+	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
+	opts = append(opts, tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
+	d, err := h.door(room, offer.sub.kind, opts...)
+	if err != nil {
+		doorProblem(w, err)
+		return
+	}
+	a := arrival{identity: id}
+	if !offer.sub.codec.Features().Hello {
+		a.name = r.URL.Query().Get("name")
+	}
+	if h.cfg.clientAddr != nil {
+		a.addr = h.cfg.clientAddr(r)
+	}
+	nc, read, err := upgrade(w, offer)
+	if err != nil {
+		return
+	}
+	a.read = read
+	admit(d, nc, a) // with an error the room has closed nc and told OnReject
+}
+
+// An upgradeOffer is a request that can be upgraded.
+type upgradeOffer struct {
+	accept string // Sec-WebSocket-Accept
+	sub    *subprotocol
+	named  bool // the client asked for sub by its name
+}
+
+// A refusedUpgrade is why a request is not upgraded.
+type refusedUpgrade struct {
+	status int
+	header http.Header
+	code   tcproom.Cause
+	detail string
+}
+
+func noUpgrade(status int, detail string) *refusedUpgrade {
+	return &refusedUpgrade{status: status, code: tcproom.ErrMalformed, detail: detail}
+}
+
+func (u *refusedUpgrade) with(key, value string) *refusedUpgrade {
+	if u.header == nil {
+		u.header = make(http.Header)
+	}
+	u.header.Set(key, value)
+	return u
+}
+
+// upgradable returns what r offers, or why it cannot be upgraded.
+func upgradable(r *http.Request) (offer upgradeOffer, no *refusedUpgrade) {
+	keys := r.Header.Values("Sec-WebSocket-Key")
+	version := r.Header.Values("Sec-WebSocket-Version")
+	switch {
+	case r.Method != http.MethodGet:
+		no = noUpgrade(http.StatusMethodNotAllowed, "a WebSocket begins with GET").with("Allow", "GET")
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1, !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
+		no = noUpgrade(http.StatusUpgradeRequired, "this is the address of a WebSocket: a client has to ask for an upgrade, and a proxy between must pass it on, in HTTP/1.1").
+			with("Upgrade", "websocket").with("Connection", "Upgrade")
+	case len(version) != 1 || version[0] != "13":
+		no = noUpgrade(http.StatusUpgradeRequired, "the version of WebSocket must be 13").
+			with("Upgrade", "websocket").with("Connection", "Upgrade").with("Sec-WebSocket-Version", "13")
+	case len(keys) != 1 || !validKey(keys[0]):
+		no = noUpgrade(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64")
+	case r.ContentLength != 0:
+		no = noUpgrade(http.StatusBadRequest, "a request for an upgrade must have no body")
+	default:
+		offer.accept = acceptOf(keys[0])
+		if offer.sub, offer.named = subprotocolOf(r.Header); offer.sub == nil {
+			no = noUpgrade(http.StatusBadRequest, "none of the subprotocols is spoken here: tcproom.json and tcproom.text are")
+		}
+	}
+	return offer, no
+}
+
+// tokens yields the elements of a header that is a list.
+func tokens(h http.Header, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range h.Values(name) {
+			for token := range strings.SplitSeq(line, ",") {
+				if token = strings.Trim(token, " \t"); token != "" && !yield(token) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// hasToken reports whether a list has token, in any case.
+func hasToken(h http.Header, name, token string) bool {
+	for t := range tokens(h, name) {
+		if strings.EqualFold(t, token) {
+			return true
+		}
+	}
+	return false
+}
+
+// subprotocolOf returns the first subprotocol that the client offers and that is
+// spoken here; nil if there is none. named is false if it offers nothing.
+func subprotocolOf(h http.Header) (sub *subprotocol, named bool) {
+	for name := range tokens(h, "Sec-WebSocket-Protocol") {
+		named = true
+		for i := range subprotocols {
+			if subprotocols[i].name == name {
+				return &subprotocols[i], true
+			}
+		}
+	}
+	if named {
+		return nil, true
+	}
+	return &subprotocols[0], false
+}
+
+func validKey(key string) bool {
+	b, err := base64.StdEncoding.DecodeString(key)
+	return err == nil && len(b) == 16
+}
+
+// acceptOf proves that the key was read, by RFC 6455 4.2.2. SHA-1 keeps no secret here.
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// originAllowed reports whether a page that r comes from, if it comes from one, may
+// speak here: it is of the same host, or of a listed one. "*" lists all.
+//
+// Hosts are compared whole, with their ports: a suffix or prefix of one is that of
+// somebody else.
+func originAllowed(r *http.Request, listed []string) bool {
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 {
+		return true // no browser
+	}
+	for _, host := range listed {
+		if host == "*" {
+			return true
+		}
+	}
+	u, err := url.Parse(origins[0])
+	if len(origins) > 1 || err != nil || u.Host == "" {
+		return false // "null" too
+	}
+	if strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	for _, host := range listed {
+		if strings.EqualFold(u.Host, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// doorProblem answers a request for a room that opens no door.
+func doorProblem(w http.ResponseWriter, err error) {
+	cause := tcproom.ErrTooManyLanes
+	switch {
+	case errors.Is(err, tcproom.ErrRoomClosed):
+		cause = tcproom.ErrRoomClosed
+	case !errors.Is(err, tcproom.ErrTooManyLanes):
+		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "the server is not set up rightly")
+		return
+	}
+	w.Header().Set("Retry-After", "5")
+	problem(w, http.StatusServiceUnavailable, cause, "the room takes nobody now")
+}
+
+// notForUpgrade are headers that say something of a body, or that upgrade sets.
+var notForUpgrade = map[string]bool{
+	"Connection": true, "Content-Encoding": true, "Content-Length": true, "Content-Type": true,
+	"Sec-Websocket-Accept": true, "Sec-Websocket-Extensions": true, "Sec-Websocket-Protocol": true,
+	"Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
+}
+
+// upgrade takes the connection of w, and what was read from it already, and answers
+// the request. If it cannot take it, it has answered with a problem.
+func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byte, err error) {
+	nc, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "this server cannot upgrade a connection")
+		return nil, nil, err
+	}
+	var b bytes.Buffer
+	io.WriteString(&b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+offer.accept+"\r\n")
+	if offer.named {
+		io.WriteString(&b, "Sec-WebSocket-Protocol: "+offer.sub.name+"\r\n")
+	}
+	w.Header().WriteSubset(&b, notForUpgrade) // a cookie of a middleware's, for one
+	io.WriteString(&b, "\r\n")
+	nc.SetDeadline(time.Now().Add(upgradeTimeout))
+	if _, err := nc.Write(b.Bytes()); err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	nc.SetDeadline(time.Time{})
+	if n := buf.Reader.Buffered(); n > 0 {
+		read, _ = buf.Reader.Peek(n)
+		read = bytes.Clone(read) // the buffer is large, and would stay as long
+	}
+	return nc, read, nil
+}
