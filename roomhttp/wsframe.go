@@ -63,7 +63,7 @@ func (wire) SplitFrame(data []byte, max int) (n int, body []byte, err error) {
 	left := max - 1 // the first byte takes one
 	for {
 		if m.op != opContinuation {
-			n, left = m.skip(data, n, left)
+			n, left = m.passOver(data, n, left)
 		}
 		h, err := parseHeader(data[n:], m.op != opContinuation, left)
 		if err != nil || h.length == 0 || h.size > len(data)-n-h.length {
@@ -73,11 +73,6 @@ func (wire) SplitFrame(data []byte, max int) (n int, body []byte, err error) {
 		n += h.length + h.size
 		left -= h.size + charge(h.first, inside)
 		switch {
-		case op == opPing && inside:
-			m.ping = data[begin:n]
-			continue
-		case op == opPong && inside:
-			continue
 		case op >= opClose:
 			m = message{op: op, frames: data[begin:n], size: h.size}
 		case !inside:
@@ -103,10 +98,10 @@ type message struct {
 	ping   []byte // the frame of the last ping inside
 }
 
-// skip takes in what is short, whole and in the middle of a message, without the cost
-// of the general case: a peer may send tens of thousands of these one by one, and all
-// are looked at again each time.
-func (m *message) skip(data []byte, n, left int) (int, int) {
+// passOver takes in what is whole and in the middle of a message, at data[n:]: pings,
+// pongs and short fragments. All of these are looked at again each time, and a peer may
+// send tens of thousands one by one, so it does without the cost of the general case.
+func (m *message) passOver(data []byte, n, left int) (int, int) {
 	for len(data)-n >= 6 {
 		first, size := data[n], int(data[n+1])-masked
 		end := n + 6 + size

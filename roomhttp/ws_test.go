@@ -1,0 +1,419 @@
+package roomhttp
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+)
+
+// An admitted connection is one that serveWS gave to the room.
+type admitted struct {
+	kind string
+	nc   net.Conn
+	arrival
+}
+
+// A doorman takes what a Handler gives to its room.
+type doorman struct {
+	h    *Handler
+	room *tcproom.Room
+	came chan admitted
+}
+
+func newDoorman(t *testing.T, cfg config) *doorman {
+	d := &doorman{room: tcproom.New(), came: make(chan admitted, 1)}
+	d.h = &Handler{cfg: cfg, admit: func(kind string, nc net.Conn, a arrival) error {
+		d.came <- admitted{kind, nc, a}
+		return nil
+	}}
+	t.Cleanup(func() {
+		select {
+		case a := <-d.came:
+			a.nc.Close()
+		default:
+		}
+		d.room.Close()
+	})
+	return d
+}
+
+func (d *doorman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Set-Cookie", "node=3") // as a middleware may
+	d.h.serveWS(w, r, d.room)
+}
+
+// next returns what came.
+func (d *doorman) next(t *testing.T) admitted {
+	t.Helper()
+	select {
+	case a := <-d.came:
+		t.Cleanup(func() { a.nc.Close() })
+		return a
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "nobody was admitted")
+		panic("unreachable")
+	}
+}
+
+const goodKey = "dGhlIHNhbXBsZSBub25jZQ==" // of RFC 6455 1.3
+
+// upgradeRequest returns a request that is upgraded.
+func upgradeRequest() *http.Request {
+	r := httptest.NewRequest("GET", "http://chat.example/ws", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	r.Header.Set("Sec-WebSocket-Version", "13")
+	r.Header.Set("Sec-WebSocket-Key", goodKey)
+	return r
+}
+
+// A fakeHijack is a ResponseWriter over a pipe, within middleware that wraps it.
+type fakeHijack struct {
+	*httptest.ResponseRecorder
+	nc  net.Conn
+	err error
+}
+
+func (f *fakeHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return f.nc, bufio.NewReadWriter(bufio.NewReader(f.nc), bufio.NewWriter(f.nc)), f.err
+}
+
+type wrapped struct{ http.ResponseWriter }
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// answer plays r to a Handler and returns the answer.
+func answer(t *testing.T, cfg config, r *http.Request) (res *http.Response, d *doorman) {
+	t.Helper()
+	d = newDoorman(t, cfg)
+	room, peer := net.Pipe()
+	t.Cleanup(func() { peer.Close() })
+	rec := httptest.NewRecorder()
+	var upgraded *http.Response
+	var reading sync.WaitGroup
+	reading.Go(func() { upgraded, _ = http.ReadResponse(bufio.NewReader(peer), r) })
+	d.ServeHTTP(wrapped{&fakeHijack{ResponseRecorder: rec, nc: room}}, r)
+	if len(d.came) == 0 {
+		room.Close()
+		reading.Wait()
+		return rec.Result(), d
+	}
+	reading.Wait()
+	require.NotNil(t, upgraded)
+	return upgraded, d
+}
+
+// TestUpgradeRefused: what is no good request for an upgrade, and what it is answered.
+func TestUpgradeRefused(t *testing.T) {
+	t.Parallel()
+	set := func(key string, values ...string) func(*http.Request) {
+		return func(r *http.Request) { r.Header[http.CanonicalHeaderKey(key)] = values }
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*http.Request)
+		status int
+		header map[string]string
+	}{
+		{"POST", func(r *http.Request) { r.Method = "POST" }, 405, map[string]string{"Allow": "GET"}},
+		{"HEAD", func(r *http.Request) { r.Method = "HEAD" }, 405, map[string]string{"Allow": "GET"}},
+		{"plain GET", func(r *http.Request) { clear(r.Header) }, 426, map[string]string{"Upgrade": "websocket", "Connection": "Upgrade"}},
+		{"HTTP/1.0", func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, 426, map[string]string{"Upgrade": "websocket"}},
+		{"HTTP/2", func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, 426, map[string]string{"Upgrade": "websocket"}},
+		{"no Connection", set("Connection"), 426, map[string]string{"Upgrade": "websocket"}},
+		{"Connection: keep-alive", set("Connection", "keep-alive"), 426, map[string]string{"Upgrade": "websocket"}},
+		{"Connection: upgraded", set("Connection", "upgraded, not-upgrade"), 426, nil},
+		{"no Upgrade", set("Upgrade"), 426, map[string]string{"Upgrade": "websocket"}},
+		{"Upgrade: h2c", set("Upgrade", "h2c"), 426, map[string]string{"Upgrade": "websocket"}},
+		{"no version", set("Sec-WebSocket-Version"), 426, map[string]string{"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}},
+		{"version 8", set("Sec-WebSocket-Version", "8"), 426, map[string]string{"Sec-WebSocket-Version": "13"}},
+		{"two versions", set("Sec-WebSocket-Version", "13", "8"), 426, map[string]string{"Sec-WebSocket-Version": "13"}},
+		{"no key", set("Sec-WebSocket-Key"), 400, nil},
+		{"two keys", set("Sec-WebSocket-Key", goodKey, goodKey), 400, nil},
+		{"a key of 15 bytes", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j"), 400, nil},
+		{"a key of 17 bytes", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZWQ="), 400, nil},
+		{"a key that is no base64", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ!=="), 400, nil},
+		{"an unknown subprotocol", set("Sec-WebSocket-Protocol", "chat, superchat"), 400, nil},
+		{"another case", set("Sec-WebSocket-Protocol", "tcproom.JSON"), 400, nil},
+		{"a body", func(r *http.Request) { r.ContentLength = 2 }, 400, nil},
+		{"a chunked body", func(r *http.Request) { r.ContentLength = -1 }, 400, nil},
+		{"another origin", set("Origin", "http://evil.example"), 403, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := upgradeRequest()
+			tt.change(r)
+			res, d := answer(t, config{}, r)
+			require.Equal(t, tt.status, res.StatusCode)
+			require.Empty(t, d.came)
+			for k, v := range tt.header {
+				require.Equal(t, v, res.Header.Get(k), k)
+			}
+			requireProblem(t, res)
+		})
+	}
+}
+
+func requireProblem(t *testing.T, res *http.Response) {
+	t.Helper()
+	require.Equal(t, "application/problem+json", res.Header.Get("Content-Type"))
+	var p struct {
+		Type, Title, Detail, Code string
+		Status                    int
+	}
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&p))
+	require.Equal(t, "about:blank", p.Type)
+	require.Equal(t, http.StatusText(res.StatusCode), p.Title)
+	require.Equal(t, res.StatusCode, p.Status)
+	require.NotEmpty(t, p.Detail)
+	require.NotEmpty(t, p.Code)
+}
+
+// TestUpgradeAccepted: the forms that a good request may have.
+func TestUpgradeAccepted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name           string
+		key            string
+		values         []string
+		kind, protocol string
+	}{
+		{"plain", "X-Other", []string{"x"}, "ws.json", ""},
+		{"Firefox's Connection", "Connection", []string{"keep-alive, Upgrade"}, "ws.json", ""},
+		{"two lines of Connection", "Connection", []string{"keep-alive", "upgrade"}, "ws.json", ""},
+		{"Upgrade in capitals", "Upgrade", []string{"WebSocket"}, "ws.json", ""},
+		{"JSON", "Sec-WebSocket-Protocol", []string{"tcproom.json"}, "ws.json", "tcproom.json"},
+		{"text", "Sec-WebSocket-Protocol", []string{"tcproom.text"}, "ws.text", "tcproom.text"},
+		{"the client's order", "Sec-WebSocket-Protocol", []string{"v9, tcproom.text", "tcproom.json"}, "ws.text", "tcproom.text"},
+		{"an empty offer", "Sec-WebSocket-Protocol", []string{" ,"}, "ws.json", ""},
+		{"extensions", "Sec-WebSocket-Extensions", []string{"permessage-deflate; client_max_window_bits"}, "ws.json", ""},
+		{"same origin", "Origin", []string{"http://chat.example"}, "ws.json", ""},
+		{"listed origin", "Origin", []string{"https://other.example:8443"}, "ws.json", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := upgradeRequest()
+			r.Header[http.CanonicalHeaderKey(tt.key)] = tt.values
+			res, d := answer(t, config{origins: []string{"other.example:8443"}}, r)
+			require.Equal(t, 101, res.StatusCode)
+			require.Equal(t, "websocket", res.Header.Get("Upgrade"))
+			require.Equal(t, "Upgrade", res.Header.Get("Connection"))
+			require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", res.Header.Get("Sec-WebSocket-Accept"))
+			protocol, said := res.Header["Sec-Websocket-Protocol"]
+			require.Equal(t, tt.protocol != "", said)
+			if said {
+				require.Equal(t, []string{tt.protocol}, protocol)
+			}
+			require.Empty(t, res.Header.Values("Sec-WebSocket-Extensions"))
+			require.Equal(t, "node=3", res.Header.Get("Set-Cookie"))
+			a := d.next(t)
+			require.Equal(t, tt.kind, a.kind)
+			require.Nil(t, a.identity)
+			require.Nil(t, a.addr)
+		})
+	}
+}
+
+// TestOrigins: a page may speak to its own host and from a listed one.
+func TestOrigins(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		host   string
+		origin []string
+		listed []string
+		want   bool
+	}{
+		{"none", "a.example", nil, nil, true},
+		{"same host", "a.example", []string{"https://a.example"}, nil, true},
+		{"same host in capitals", "A.example", []string{"https://a.EXAMPLE"}, nil, true},
+		{"same port", "a.example:8080", []string{"http://a.example:8080"}, nil, true},
+		{"IPv6", "[::1]:8080", []string{"http://[::1]:8080"}, nil, true},
+		{"other port", "a.example:8080", []string{"http://a.example:9090"}, nil, false},
+		{"no port", "a.example:8080", []string{"http://a.example"}, nil, false},
+		{"other host", "a.example", []string{"https://b.example"}, nil, false},
+		{"suffix", "a.example", []string{"https://evil-a.example"}, nil, false},
+		{"subdomain", "a.example", []string{"https://x.a.example"}, nil, false},
+		{"prefix", "a.example", []string{"https://a.example.evil"}, nil, false},
+		{"user", "a.example", []string{"https://a.example@evil.example"}, nil, false},
+		{"null", "a.example", []string{"null"}, nil, false},
+		{"null listed", "a.example", []string{"null"}, []string{"null"}, false},
+		{"empty", "a.example", []string{""}, nil, false},
+		{"empty host", "", []string{"null"}, nil, false},
+		{"no URL", "a.example", []string{"://"}, nil, false},
+		{"no scheme", "a.example", []string{"a.example"}, nil, false},
+		{"two", "a.example", []string{"https://a.example", "https://a.example"}, nil, false},
+		{"listed", "a.example", []string{"https://b.example"}, []string{"c.example", "B.example"}, true},
+		{"listed without port", "a.example", []string{"https://b.example:1"}, []string{"b.example"}, false},
+		{"listed suffix", "a.example", []string{"https://evilb.example"}, []string{"b.example"}, false},
+		{"any", "a.example", []string{"https://b.example"}, []string{"*"}, true},
+		{"null by any", "a.example", []string{"null"}, []string{"*"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/ws", nil)
+			r.Host = tt.host
+			if tt.origin != nil {
+				r.Header["Origin"] = tt.origin
+			}
+			require.Equal(t, tt.want, originAllowed(r, tt.listed))
+		})
+	}
+}
+
+// TestUpgradeIdentity: what the room is told of a newcomer.
+func TestUpgradeIdentity(t *testing.T) {
+	t.Parallel()
+	addr := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}
+	cfg := config{
+		auth: func(r *http.Request) (tcproom.Identity, error) {
+			if r.Header.Get("Authorization") == "" {
+				return tcproom.Identity{}, errors.New("who are you?")
+			}
+			return tcproom.Identity{Name: "ada"}, nil
+		},
+		clientAddr: func(*http.Request) net.Addr { return addr },
+	}
+	r := upgradeRequest()
+	res, d := answer(t, cfg, r)
+	require.Equal(t, 403, res.StatusCode)
+	require.Empty(t, d.came)
+	requireProblem(t, res)
+
+	r.Header.Set("Authorization", "Bearer x")
+	_, d = answer(t, cfg, r)
+	a := d.next(t)
+	require.Equal(t, "ada", a.identity.Name)
+	require.Equal(t, addr, a.addr)
+
+	for _, tt := range []struct{ protocol, want string }{{"tcproom.text", "Zoë"}, {"tcproom.json", ""}} {
+		r = upgradeRequest()
+		r.URL.RawQuery = "name=Zo%C3%AB"
+		r.Header.Set("Sec-WebSocket-Protocol", tt.protocol)
+		_, d = answer(t, config{}, r)
+		require.Equal(t, tt.want, d.next(t).name, "JSON has a hello for it")
+	}
+}
+
+// TestUpgradeWithoutDoor: a room that is closed, and one that speaks too much already.
+func TestUpgradeWithoutDoor(t *testing.T) {
+	t.Parallel()
+	rec := httptest.NewRecorder()
+	(&Handler{}).serveWS(rec, upgradeRequest(), nil)
+	require.Equal(t, 503, rec.Code)
+	require.NotEmpty(t, rec.Header().Get("Retry-After"))
+	requireProblem(t, rec.Result())
+	for err, status := range map[error]int{tcproom.ErrTooManyLanes: 503, tcproom.ErrOption: 500} {
+		rec = httptest.NewRecorder()
+		doorProblem(rec, err)
+		require.Equal(t, status, rec.Code)
+		requireProblem(t, rec.Result())
+	}
+}
+
+// TestUpgradeNoHijack: a server, or a middleware, that gives no connection.
+func TestUpgradeNoHijack(t *testing.T) {
+	t.Parallel()
+	d := newDoorman(t, config{})
+	rec := httptest.NewRecorder()
+	d.ServeHTTP(rec, upgradeRequest())
+	require.Equal(t, 500, rec.Code)
+	requireProblem(t, rec.Result())
+	require.Empty(t, d.came)
+}
+
+// TestUpgradeOfADeadPeer: a peer that takes no answer for 5 s is not admitted.
+func TestUpgradeOfADeadPeer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoorman(t, config{})
+		room, peer := net.Pipe()
+		defer peer.Close()
+		started := time.Now()
+		d.ServeHTTP(&fakeHijack{ResponseRecorder: httptest.NewRecorder(), nc: room}, upgradeRequest())
+		require.Equal(t, upgradeTimeout, time.Since(started))
+		require.Empty(t, d.came)
+		_, err := peer.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF, "it is closed")
+	})
+}
+
+// TestUpgradeDeadline: that of the answer does not outlive it.
+func TestUpgradeDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoorman(t, config{})
+		room, peer := net.Pipe()
+		defer peer.Close()
+		go io.Copy(io.Discard, peer)
+		d.ServeHTTP(&fakeHijack{ResponseRecorder: httptest.NewRecorder(), nc: room}, upgradeRequest())
+		a := d.next(t)
+		time.Sleep(2 * upgradeTimeout)
+		_, err := a.nc.Write([]byte("x"))
+		require.NoError(t, err)
+		go peer.Write([]byte("y"))
+		_, err = a.nc.Read(make([]byte, 1))
+		require.NoError(t, err)
+	})
+}
+
+// TestUpgradeOverTCP: a raw client of net/http's server, which may send its first
+// message with the request.
+func TestUpgradeOverTCP(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		first string // what comes with the request
+	}{
+		{"the request alone", ""},
+		{"a message with it", string(text("early"))},
+		{"a part of a message", string(text("early"))[:3]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDoorman(t, config{})
+			srv := httptest.NewServer(d)
+			defer srv.Close()
+			nc, err := net.Dial("tcp", srv.Listener.Addr().String())
+			require.NoError(t, err)
+			defer nc.Close()
+			nc.SetDeadline(time.Now().Add(10 * time.Second))
+			_, err = io.WriteString(nc, "GET /ws HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+goodKey+"\r\n\r\n"+tt.first)
+			require.NoError(t, err)
+			br := bufio.NewReader(nc)
+			res, err := http.ReadResponse(br, nil)
+			require.NoError(t, err)
+			require.Equal(t, 101, res.StatusCode)
+			a := d.next(t)
+			require.IsType(t, &net.TCPConn{}, a.nc)
+
+			rest := (string(text("early")) + string(text("late")))[len(tt.first):]
+			_, err = io.WriteString(nc, rest)
+			require.NoError(t, err)
+			got := strings.Builder{}
+			got.Write(a.read)
+			_, err = io.CopyN(&got, a.nc, int64(len(tt.first)+len(rest)-len(a.read)))
+			require.NoError(t, err)
+			require.Equal(t, tt.first+rest, got.String())
+
+			frame, err := wsText{}.AppendEvent(nil, &tcproom.Event{Kind: tcproom.Message, Body: []byte("hi")})
+			require.NoError(t, err)
+			_, err = a.nc.Write(frame)
+			require.NoError(t, err)
+			back := make([]byte, len(frame))
+			_, err = io.ReadFull(br, back)
+			require.NoError(t, err, "nothing stands between the answer and the first frame")
+			require.Equal(t, frame, back)
+		})
+	}
+}
