@@ -213,11 +213,12 @@ func originAllowed(r *http.Request, listed []string) bool {
 
 // doorProblem answers a request for a room that opens no door.
 func doorProblem(w http.ResponseWriter, err error) {
-	cause := tcproom.ErrTooManyLanes
+	const tooManyLanes = tcproom.Cause("too-many-lanes")
+	cause := tooManyLanes
 	switch {
 	case errors.Is(err, tcproom.ErrRoomClosed):
 		cause = tcproom.ErrRoomClosed
-	case !errors.Is(err, tcproom.ErrTooManyLanes):
+	case !errors.Is(err, tooManyLanes):
 		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "the server is not set up rightly")
 		return
 	}

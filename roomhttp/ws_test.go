@@ -313,7 +313,7 @@ func TestUpgradeWithoutDoor(t *testing.T) {
 	require.Equal(t, 503, rec.Code)
 	require.NotEmpty(t, rec.Header().Get("Retry-After"))
 	requireProblem(t, rec.Result())
-	for err, status := range map[error]int{tcproom.ErrTooManyLanes: 503, tcproom.ErrOption: 500} {
+	for err, status := range map[error]int{tcproom.Cause("too-many-lanes"): 503, tcproom.ErrOption: 500} {
 		rec = httptest.NewRecorder()
 		doorProblem(rec, err)
 		require.Equal(t, status, rec.Code)

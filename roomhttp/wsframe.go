@@ -338,19 +338,19 @@ func appendClose(dst []byte, code uint16, reason string) []byte {
 func closeCode(cause tcproom.Cause, err error) uint16 {
 	var v *violation
 	switch cause {
-	case tcproom.ErrLeft, tcproom.ErrCutOff, tcproom.ErrReset, tcproom.ErrSlow, tcproom.ErrWriteTimeout:
+	case "left", "cut-off", "reset", "slow", "write-timeout":
 		return 0
-	case tcproom.ErrRoomClosed, tcproom.ErrEnded, tcproom.ErrIdleTimeout:
+	case "closed", "ended", "idle-timeout":
 		return closeGoingAway
-	case tcproom.ErrMalformed:
+	case "malformed":
 		if errors.As(err, &v) {
 			return v.code
 		}
-	case tcproom.ErrFrameTooLarge:
+	case "too-large":
 		return closeTooBig
-	case tcproom.ErrHook, tcproom.ErrUnframeable:
+	case "hook", "unframeable":
 		return closeInternal
-	case tcproom.ErrRoomFull, tcproom.ErrTooManyPending, tcproom.ErrTooManyFromAddress, tcproom.ErrTooManyLanes, tcproom.ErrRetry:
+	case "full", "busy", "too-many-from-address", "too-many-lanes", "retry":
 		return closeTryAgain
 	}
 	return closePolicy
