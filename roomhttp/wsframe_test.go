@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -447,4 +451,35 @@ func serverSays(t *testing.T, data []byte) (said []string) {
 		data = data[end:]
 	}
 	return said
+}
+
+// TestCloseCodesDocumented: docs/wire.md says of each cause which Close goes with it.
+func TestCloseCodesDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../docs/wire.md")
+	require.NoError(t, err)
+	quoted := regexp.MustCompile("`([a-z-]+)`")
+	_, causes, ok := strings.Cut(string(doc), "\n### Causes\n")
+	require.True(t, ok)
+	causes, _, _ = strings.Cut(causes, "\n### ")
+	var all []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*)\\|").FindAllStringSubmatch(causes, -1) {
+		for _, cause := range quoted.FindAllStringSubmatch(row[1], -1) {
+			all = append(all, cause[1])
+		}
+	}
+	require.Greater(t, len(all), 20)
+
+	_, table, ok := strings.Cut(string(doc), "\n# WebSocket\n")
+	require.True(t, ok)
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d+|none) \|(.*)\|$`).FindAllStringSubmatch(table, -1) {
+		code, _ := strconv.Atoi(row[1])
+		for _, cause := range quoted.FindAllStringSubmatch(row[2], -1) {
+			if cause[1] != "malformed" {
+				require.EqualValues(t, code, closeCode(tcproom.Cause(cause[1]), nil), cause[1])
+			}
+			all = slices.DeleteFunc(all, func(c string) bool { return c == cause[1] })
+		}
+	}
+	require.Empty(t, all, "causes that the table does not have")
 }
