@@ -12,9 +12,9 @@ import (
 // Every limit on who may be in a room is judged here: slots of connections that
 // have not joined, addresses, names, and the number of members.
 
-// open gives l a slot, before anything is read from it, or counts it as refused:
-// its peer sees it closed no earlier than that.
-func (r *Room) open(l *link) (err error) {
+// open gives l, which came by d, a slot, before anything is read from it, or counts it
+// as refused: its peer sees it closed no earlier than that. d is nil if it came by none.
+func (r *Room) open(l *link, d *Door) (err error) {
 	p := r.countedAddress(l)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -23,8 +23,8 @@ func (r *Room) open(l *link) (err error) {
 			r.stats.Refused++
 		}
 	}()
-	if r.state != roomOpen {
-		return ErrRoomClosed
+	if err := r.shutLocked(d); err != nil {
+		return err
 	}
 	if r.pending >= r.cfg.maxPending {
 		return errTooManyPending
@@ -272,7 +272,7 @@ func knowsAddr(nc net.Conn) bool {
 // awaitAddr learns an address that the transport may not know yet, and counts
 // l for it, which open could not.
 func (r *Room) awaitAddr(l *link) error {
-	if knowsAddr(l.nc) {
+	if l.RemoteAddr() != nil || knowsAddr(l.nc) {
 		return nil
 	}
 	l.mayWait()

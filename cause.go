@@ -52,8 +52,8 @@ type Cause string
 
 // The causes that have a name in Go.
 const (
-	// ErrRoomClosed is returned by Serve, ServeConn, Join, Broadcast and Post
-	// of a room that was shut down or closed, by Serve when that happens, and is
+	// ErrRoomClosed is returned by Serve, Door, Admit, ServeConn, Join, Broadcast
+	// and Post of a room that was shut down or closed, by Serve when that happens, and is
 	// the cause with which its members leave.
 	ErrRoomClosed Cause = "closed"
 	// ErrKicked is the cause of a member that [Member.Kick] removed.

@@ -154,7 +154,7 @@ func (r *Room) Join(ctx context.Context, id Identity, opts ...DialOption) (*Conn
 	c := newConn(here, &cfg, nil)
 	err := c.Err() // of the hello
 	if err == nil {
-		err = r.open(l)
+		err = r.open(l, nil)
 	}
 	if err != nil {
 		there.Close()
@@ -177,7 +177,7 @@ func (r *Room) newJoin(there net.Conn, id Identity, opts *dialConfig) *link {
 	side.speakLike(&opts.limits)
 	side.features = opts.features
 	side.tls, side.handshake = nil, nil
-	l := r.newLink(there, &side)
+	l := r.newLink(there, &side, nil)
 	l.hello = &Hello{History: opts.replay}
 	l.newcomer.identity = &id
 	l.newcomer.joined = make(chan error, 1)

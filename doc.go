@@ -76,9 +76,9 @@
 //
 // # Options
 //
-// The column "for" says which functions accept an option. all: New, Serve, ServeConn
-// and the dialling functions; conn: New, Serve and ServeConn; room: New; dial: Dial,
-// NewConn, Join and NewClient; client: NewClient; stop: Shutdown. A nil
+// The column "for" says which functions accept an option. all: New, Serve, Door,
+// ServeConn and the dialling functions; conn: New, Serve, Door and ServeConn; room: New;
+// dial: Dial, NewConn, Join and NewClient; client: NewClient; stop: Shutdown. A nil
 // option is ignored, and of several of one kind the last counts. An option that cannot
 // work, such as WithName with Text, is [ErrOption]; New logs it.
 //

@@ -14,7 +14,7 @@ var (
 	// ErrDetached is returned by [Member.Send] for a member that has lost its
 	// connection and may still resume.
 	ErrDetached = errors.New("tcproom: the member has lost its connection")
-	// ErrOption is returned by Dial, Join and Serve, and is the end of a Client and
+	// ErrOption is returned by Dial, Join, Serve and Door, and is the end of a Client and
 	// of a Conn of NewConn, for an option that cannot work.
 	ErrOption = errors.New("tcproom: option cannot work")
 	// ErrNoFrame is returned by a Codec that says nothing for an event or a request,

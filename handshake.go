@@ -14,6 +14,7 @@ import (
 type Newcomer struct {
 	link     *link
 	deadline time.Time // of the handshake; zero: none
+	held     []byte    // read before the connection was the room's; nil once its source has it
 	read     int       // bytes
 	outcome  string    // of resuming, for the welcome
 	wrong    error     // it is at the wrong door
@@ -148,6 +149,8 @@ func (r *Room) handshake(l *link) (id Identity, err error) {
 		}
 	}
 	l.connect((*linkSink)(l))
+	l.src.Prime(n.held)
+	n.held = nil
 	if r.full() && !r.mayResume(l) {
 		return id, ErrRoomFull
 	}

@@ -21,7 +21,7 @@ type lane struct {
 	log        *fanout.Log
 	members    int // those who get its events
 	conns      int // those with a cursor: members, and some that have left and still read
-	configured int // New and running Serves that named it: their framings bind all senders
+	configured int // New and open doors that named it: their framings bind all senders
 	maxFrame   int // of an event
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history

@@ -35,6 +35,7 @@ type link struct {
 	door      doorway
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow
 	entered   bool // it carries a member
+	given     bool // nobody but the room can use its net.Conn
 	ignored   bool // a frame of unknown type was logged
 
 	// Guarded by the room's lock.
@@ -90,15 +91,25 @@ func (r *Room) moveLinkLocked(l *link, to linkState) {
 	}
 }
 
-func (r *Room) newLink(nc net.Conn, cfg *connConfig) *link {
+// newLink returns the link over nc, of which a tells more, unless it is nil.
+func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	l := &link{room: r, cfg: cfg}
 	l.transport = transport{cfg: &cfg.limits, nc: nc, fan: r.fan}
 	l.newcomer = &Newcomer{link: l}
 	prepareSocket(nc, &cfg.limits)
-	if knowsAddr(nc) {
+	var read []byte
+	if a != nil {
+		l.addr, read = a.Addr, a.Read
+		if a.Identity != nil {
+			id := *a.Identity
+			l.newcomer.identity = &id
+		}
+	}
+	if l.addr == nil && knowsAddr(nc) {
 		l.addr = nc.RemoteAddr()
 	}
-	l.nc = serverTLS(nc, cfg.tls) // here, for others may look at it from now on
+	// Here, for others may look at it from now on.
+	l.nc, l.newcomer.held = serverTLS(nc, cfg.tls, read)
 	return l
 }
 
@@ -529,10 +540,11 @@ func reasonOf(cause error) string {
 	return plain(cause)
 }
 
-// serverTLS returns nc with TLS over it, if there is a config and it has none yet.
-func serverTLS(nc net.Conn, cfg *tls.Config) net.Conn {
+// serverTLS returns nc with TLS over it, if there is a config and it has none yet. read
+// was read from nc; what of it is not TLS is returned.
+func serverTLS(nc net.Conn, cfg *tls.Config, read []byte) (net.Conn, []byte) {
 	if _, ok := nc.(tlsConn); ok || cfg == nil {
-		return nc
+		return nc, read
 	}
-	return tls.Server(&tlsDoor{Conn: nc}, cfg)
+	return tls.Server(&tlsDoor{Conn: nc, held: read}, cfg), nil
 }

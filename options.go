@@ -16,7 +16,7 @@ import (
 // replaces an earlier one.
 type RoomOption interface{ applyRoom(*roomConfig) }
 
-// A ConnOption configures the room's end of connections. [Room.Serve] and
+// A ConnOption configures the room's end of connections. [Room.Serve], [Room.Door] and
 // [Room.ServeConn] accept it for theirs, [New] as the default of all.
 type ConnOption interface {
 	RoomOption
@@ -539,7 +539,7 @@ func OnLeave(fn func(m *Member, cause error)) RoomOption {
 // It is called once for each, on a goroutine of its own, and calls overlap. Hello of n
 // is what it claimed, if it came to that; Send and Receive of n fail. It may
 // block: only when 64 calls are running for connections that found no slot
-// ([WithMaxPending], [WithMaxPerAddress]) does their Serve accept no more until one
+// ([WithMaxPending], [WithMaxPerAddress]) do their Serve and Admit wait until one
 // returns. It is not called for connections that come when the room has begun to
 // stop. It may call anything but Shutdown of the room.
 func OnReject(fn func(n *Newcomer, cause error)) RoomOption {

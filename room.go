@@ -66,6 +66,7 @@ type service struct {
 	begun     uint64                        // links that ever were
 	pending   int                           // of them, those that are opening
 	addresses map[netip.Prefix]addressCount // by what addressOf returns
+	doors     map[*Door]struct{}            // that are open
 	acceptors map[*acceptor]struct{}
 	released  chan struct{} // closed when a link or acceptor is gone; nil until somebody waits
 	cut       []CutMember   // while stopping

@@ -113,7 +113,7 @@ func TestMemberMoves(t *testing.T) {
 func stateLink(t *testing.T, state linkState) (*Room, *link) {
 	r := New()
 	here, there := net.Pipe()
-	l := r.newLink(there, &r.cfg.conn)
+	l := r.newLink(there, &r.cfg.conn, nil)
 	l.connect((*linkSink)(l))
 	r.mu.Lock()
 	t.Cleanup(func() {

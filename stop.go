@@ -78,6 +78,9 @@ func (r *Room) stop(state roomState) {
 		acceptors = append(acceptors, a)
 		r.wg.Add(1) // for closing it
 	}
+	for d := range r.doors {
+		d.closeLocked()
+	}
 	for l := range r.links {
 		links = append(links, l)
 	}

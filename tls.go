@@ -49,13 +49,19 @@ func tlsState(nc net.Conn) *tls.ConnectionState {
 type tlsDoor struct {
 	net.Conn
 	looked bool
+	held   []byte // read from Conn before
 }
 
 // NetConn returns what lies beneath, as that of a [tls.Conn] does.
 func (d *tlsDoor) NetConn() net.Conn { return d.Conn }
 
 func (d *tlsDoor) Read(b []byte) (n int, err error) {
-	n, err = d.Conn.Read(b)
+	if len(d.held) > 0 {
+		n = copy(b, d.held)
+		d.held = d.held[n:]
+	} else {
+		n, err = d.Conn.Read(b)
+	}
 	if n > 0 && !d.looked {
 		if d.looked = true; b[0] != 0x16 && b[0] != 0x15 {
 			return 0, errNoTLS

@@ -31,6 +31,13 @@ type Source struct {
 // The source need not be closed; nc is its caller's to close, which ends a Read.
 func NewSource(nc net.Conn) *Source { return &Source{nc: nc, rc: rawOf(nc)} }
 
+// Prime gives s, before its first Read, bytes that were read from its connection
+// before. It keeps them, and Held returns them.
+func (s *Source) Prime(b []byte) {
+	s.part = b[:len(b):len(b)]
+	s.held = s.part
+}
+
 // Read waits until there are more bytes and returns all that are not consumed,
 // valid until the next Read, or until all of them are consumed. Its errors are those of
 // the connection's Read: io.EOF at the end, a timeout at the read deadline, after
