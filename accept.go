@@ -52,7 +52,7 @@ func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 // work. A *net.TCPConn and a stream *net.UnixConn are served directly; anything else
 // through its methods, of which Close must unblock Read and Write.
 //
-// A framing given here and not to [New] or a running [Room.Serve] does not bind the
+// A framing given here and not to [New] or an open [Door] does not bind the
 // other members: if it cannot carry what they send, this connection ends with
 // [ErrUnframeable].
 func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {

@@ -51,6 +51,7 @@ type Features struct {
 	// Gaps: the codec says a [Gap], so that [Skip] is possible.
 	Gaps bool
 	// Pings: the codec says [Ping] and [Pong] in both directions, see [WithHeartbeat].
+	// If it has [ControlFrames]: its peer answers a ping of AppendPing.
 	Pings bool
 }
 
@@ -82,7 +83,7 @@ const (
 	ReqPing
 	// ReqPong answers a [Ping].
 	ReqPong
-	// ReqGoodbye says that the member leaves for good.
+	// ReqGoodbye says that the member leaves, for good unless Resumes is set.
 	ReqGoodbye
 )
 
@@ -106,6 +107,12 @@ type Request struct {
 	Body []byte
 	// Hello is what a ReqHello says; nil in all others.
 	Hello *Hello
+	// Resumes, in a ReqGoodbye, says that the member may come back: with
+	// [WithSessions] it is detached, as if its connection was lost.
+	Resumes bool
+	// Pinged, in a ReqSay of a codec with [ControlFrames], says that a ping came
+	// within the message, which AppendAnswer answers.
+	Pinged bool
 }
 
 // Hello is what a dialling end sends first, if its codec has a hello.

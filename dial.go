@@ -176,7 +176,7 @@ func (r *Room) newJoin(there net.Conn, id Identity, opts *dialConfig) *link {
 	side := r.cfg.conn
 	side.speakLike(&opts.limits)
 	side.features = opts.features
-	side.tls, side.handshake = nil, nil
+	side.tls, side.handshake, side.control = nil, nil, nil
 	l := r.newLink(there, &side, nil)
 	l.hello = &Hello{History: opts.replay}
 	l.newcomer.identity = &id

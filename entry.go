@@ -94,6 +94,7 @@ func (d *Door) Admit(nc net.Conn, a Arrival) error {
 	nc.SetDeadline(time.Time{})
 	l := r.newLink(nc, d.cfg, &a)
 	l.given = true
+	l.door.passed = d.cfg.control != nil // as what came before it has shown
 	if err := r.open(l, d); err != nil {
 		r.turnAway(d, l, err)
 		return err

@@ -106,18 +106,22 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 		case ReqSay:
 			return req.Body, nil
 		case ReqPing:
-			l.beatShaken()
+			l.beatShaken(frame)
 		case ReqPong:
 		case ReqGoodbye:
-			return nil, errLeft
+			return nil, l.heedGoodbye(&req, frame)
 		default:
 			return nil, fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)
 		}
 	}
 }
 
-// beatShaken answers a ping before the join.
-func (l *link) beatShaken() {
+// beatShaken answers a ping in frame before the join.
+func (l *link) beatShaken(frame []byte) {
+	if l.cfg.control != nil {
+		l.answerPing(frame)
+		return
+	}
 	if b, err := encode(l.transport.cfg, &Event{Kind: Pong}); err == nil && len(b) > 0 && l.sink.Queue(b, maxBeats) {
 		l.sink.Flush()
 	}
@@ -225,14 +229,23 @@ func (n *Newcomer) readHello() error {
 			return fmt.Errorf("tcproom: hello: %w: %w", ErrMalformed, err)
 		case err != nil:
 			return badInput(fmt.Errorf("tcproom: hello: %w", err))
-		case req.Kind != ReqHello || req.Hello == nil:
+		case l.cfg.control == nil: // else its own frames may come at any time
+		case req.Kind == ReqPing:
+			l.beatShaken(frame)
+			continue
+		case req.Kind == ReqPong:
+			continue
+		case req.Kind == ReqGoodbye:
+			return l.heedGoodbye(&req, frame)
+		}
+		if req.Kind != ReqHello || req.Hello == nil {
 			return fmt.Errorf("%w: a %v before the hello", ErrMalformed, req.Kind)
 		}
 		if l.hello != nil { // Join's, which asks for history
 			req.Hello.History = l.hello.History
 		}
 		l.hello = req.Hello
-		l.beats = l.cfg.features.Pings && req.Hello.Ping
+		l.beats = l.beats || l.cfg.features.Pings && req.Hello.Ping
 		return nil
 	}
 }

@@ -83,7 +83,7 @@ func (t *transport) readAlive(limit int, b beater) error {
 		case last:
 			return err
 		default:
-			s.beatAgain(b.beat(false))
+			s.beatAgain(b.beat(false) && t.cfg.features.Pings)
 		}
 	}
 }
@@ -98,7 +98,8 @@ func (t *transport) readFor(limit int, d time.Duration) (late time.Duration, err
 }
 
 // beatAgain begins another period of heartbeats. If there was no room for a ping,
-// more than that is on its way, and nothing was asked of the peer.
+// more than that is on its way, and nothing was asked of the peer; nor was it if the
+// codec has none that are answered.
 func (s *silence) beatAgain(pinged bool) {
 	if s.from, s.pinged = s.waited, pinged; !pinged {
 		s.beat = 0

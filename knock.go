@@ -27,10 +27,11 @@ type doorway struct {
 	rare   *doorBytes // nil for nearly all
 }
 
-// doorBytes is what few links need at their doorway.
+// doorBytes is what few links need, at their doorway or because of a goodbye.
 type doorBytes struct {
-	taken []byte // as frames, although they may be such a header
-	words []byte // for a peer at the wrong door, if the codec has no last word
+	answer *partingWords // to a goodbye; nil until there was one, with control frames
+	taken  []byte        // as frames, although they may be such a header
+	words  []byte        // for a peer at the wrong door, if the codec has no last word
 }
 
 // bytes returns d.rare, which it makes if there is none.

@@ -96,6 +96,7 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	l := &link{room: r, cfg: cfg}
 	l.transport = transport{cfg: &cfg.limits, nc: nc, fan: r.fan}
 	l.newcomer = &Newcomer{link: l}
+	l.beats = cfg.control != nil // else its hello may ask for them
 	prepareSocket(nc, &cfg.limits)
 	var read []byte
 	if a != nil {
@@ -420,12 +421,17 @@ func (l *link) put(b []byte, limit int) bool {
 
 // beat sends a ping or pong behind all that was sent before, if there is room.
 func (l *link) beat(pong bool) bool {
-	ev := Event{Kind: Ping}
-	if pong {
-		ev.Kind = Pong
+	var b []byte
+	if c := l.cfg.control; c != nil && !pong {
+		b = l.frameControl(c.AppendPing)
+	} else {
+		ev := Event{Kind: Ping}
+		if pong {
+			ev.Kind = Pong
+		}
+		b, _ = encode(l.transport.cfg, &ev)
 	}
-	b, err := encode(l.transport.cfg, &ev)
-	if err != nil || len(b) == 0 {
+	if len(b) == 0 {
 		return false
 	}
 	l.room.mu.Lock()
@@ -452,8 +458,11 @@ func (r *Room) farewell(l *link, cause error) {
 		return
 	}
 	peerLeft := cause == error(errLeft) || cause == error(errCutOff)
-	if !peerLeft {
-		l.sayLast(cause)
+	if rare := l.door.rare; rare != nil && rare.answer != nil { // whatever else ended it then
+		peerLeft = false // it waits for the answer
+		l.sayLast(rare.answer.frame)
+	} else if !peerLeft {
+		l.sayLast(l.lastFrames(cause))
 	}
 	patience, limit := r.patienceWith(l)
 	if !l.drain(l.missed(), patience, limit) {
@@ -486,22 +495,27 @@ func broke(cause error) bool {
 	return errors.Is(cause, ErrSlow) || errors.Is(cause, errWriteTimeout) || errors.Is(cause, errReset)
 }
 
-// sayLast gives l its last event, if its codec has one.
-func (l *link) sayLast(cause error) {
+// lastFrames returns the last event of l, which ends with cause, if its codec has one,
+// and what follows that.
+func (l *link) lastFrames(cause error) []byte {
 	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}
 	if l.cur == nil {
 		ev.Kind = Refused
 	}
 	b, err := encode(l.transport.cfg, &ev)
 	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
-		b = l.door.bytes().words
+		return l.door.bytes().words
 	}
-	if err != nil || len(b) == 0 {
-		return
-	}
-	if l.cur != nil {
+	return append(b, l.endFrame(cause)...)
+}
+
+// sayLast gives l, which has ended, its last bytes.
+func (l *link) sayLast(b []byte) {
+	switch {
+	case len(b) == 0:
+	case l.cur != nil:
 		l.cur.Insert(b, math.MaxInt)
-	} else {
+	default:
 		l.sink.Queue(b, maxShaken+len(b))
 	}
 }

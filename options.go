@@ -84,6 +84,7 @@ type Identity struct {
 // connConfig is the room's end of one listener's connections.
 type connConfig struct {
 	limits
+	control   ControlFrames // of codec; nil: it has none
 	echo      bool
 	speakHTTP bool // rule W0 is off
 	handshake func(context.Context, *Newcomer) (Identity, error)
@@ -138,7 +139,7 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 			o.applyRoom(&cfg)
 		}
 	}
-	cfg.conn.limits.setDefaults()
+	cfg.conn.setDefaults()
 	setDefault(&cfg.backlog, defaultBacklog)
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
@@ -162,13 +163,18 @@ func (c *roomConfig) warn() {
 		given  bool
 	}{
 		{"WithSessions", c.sessions != nil && !f.Numbers},
-		{"WithHeartbeat", c.conn.heartbeat > 0 && !f.Pings},
+		{"WithHeartbeat", c.conn.heartbeat > 0 && !f.Pings && c.conn.control == nil},
 		{"WithSlowMembers(Skip)", c.slow == Skip && !f.Gaps},
 	} {
 		if o.given {
 			c.conn.logger.Warn("tcproom: option without effect with the room's codec", "option", o.option, "codec", fmt.Sprintf("%T", c.conn.codec))
 		}
 	}
+}
+
+func (c *connConfig) setDefaults() {
+	c.limits.setDefaults()
+	c.control, _ = c.codec.(ControlFrames)
 }
 
 // with returns a copy of c, the room's default, changed by opts, or an error if
@@ -182,11 +188,11 @@ func (c connConfig) with(opts []ConnOption) (connConfig, error) {
 			o.applyConn(&given)
 		}
 	}
-	c.limits.setDefaults()
+	c.setDefaults()
 	switch {
 	case c.maxMessage > most:
 		return c, fmt.Errorf("%w: WithMaxMessage(%d) of a Serve or ServeConn is above the room's %d: give the larger one to New", ErrOption, c.maxMessage, most)
-	case given.heartbeat > 0 && !c.features.Pings:
+	case given.heartbeat > 0 && !c.features.Pings && c.control == nil:
 		return c, fmt.Errorf("%w: WithHeartbeat with codec %T, which has no pings", ErrOption, c.codec)
 	}
 	return c, nil
@@ -307,7 +313,7 @@ func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l
 // [ErrOption].
 //
 // A room does so to members that ask for it in their hello, as a dialling end
-// with this option does. Both ends answer pings, with or without the option: a
+// with this option does, or whose codec has [ControlFrames]. Both ends answer pings, with or without the option: a
 // dialling end while it reads, and a room when it has dealt with what it
 // read before. So if a limiter, a hook or Block may hold a member back for long, the
 // dialling end's d should be longer. The default, and zero and negative values, mean

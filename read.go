@@ -94,6 +94,11 @@ func (l *link) parse(in *inbox, frame []byte) error {
 		if len(req.Body) > l.cfg.maxMessage {
 			return ErrFrameTooLarge
 		}
+		if req.Pinged {
+			if err := l.answerPing(frame); err != nil {
+				return err
+			}
+		}
 		msg := message{body: req.Body}
 		if l.member.session != nil {
 			msg.number = req.Number
@@ -104,13 +109,15 @@ func (l *link) parse(in *inbox, frame []byte) error {
 		in.msgs = append(in.msgs, msg)
 		return nil
 	case ReqPing:
+		if l.cfg.control != nil {
+			return l.answerPing(frame)
+		}
 		in.pinged = true // one answer to all of them will do
 		return nil
 	case ReqPong:
 		return nil
 	case ReqGoodbye:
-		l.goodbye.Store(true)
-		return errLeft
+		return l.heedGoodbye(req, frame)
 	}
 	return fmt.Errorf("%w: a %v behind the join", ErrMalformed, req.Kind)
 }

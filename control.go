@@ -1,0 +1,93 @@
+package tcproom
+
+import "fmt"
+
+// ControlFrames is a [Codec] whose protocol has control frames of its own, beside
+// events and requests, as WebSocket has. It is optional, and the room's end alone calls
+// its methods; the dialling end takes the codec as one without. They are pure as
+// Codec's are, append what is the body of one frame to dst, and return the extended
+// slice. A method that returns dst as it was sends nothing. For a member of [Room.Join],
+// which is in this process, they are not called.
+//
+// Heartbeats ([WithHeartbeat]) need no hello that asks for them. If the codec's
+// [Features] have Pings, the peer answers, and its silence ends the connection; if they
+// do not, pings are sent, so that nothing on the way takes the connection for dead, and
+// silence ends nothing.
+type ControlFrames interface {
+	Codec
+	// AppendPing appends a ping, in place of a [Ping] event.
+	AppendPing(dst []byte) []byte
+	// AppendAnswer appends what is sent in answer to frame, which ParseRequest took
+	// as a [ReqPing], as a [ReqGoodbye] or, with Pinged, as a [ReqSay].
+	//
+	// The answer to a ping is sent at once, in place of a [Pong] event, unless more
+	// than 256 bytes for the peer alone would be waiting then. The answer to a goodbye
+	// stands behind all that was ordered before, as the last bytes of the connection,
+	// whose sending half is closed behind it.
+	AppendAnswer(dst, frame []byte) []byte
+	// AppendEnd appends the last bytes of a connection that the room ends, or to
+	// which it refuses the join: they stand behind its [Goodbye] or [Refused], if the
+	// codec says that, and go with it into one write. cause is what the connection
+	// ends with, and err the whole error, which may wrap a hook's own. It is not
+	// called for a peer that said goodbye, nor if nothing can be written any more.
+	AppendEnd(dst []byte, cause Cause, err error) []byte
+}
+
+// frameControl returns the frame of what appendTo, a method of l's ControlFrames,
+// appends; nil for nothing. If the method or the framing fails, l ends.
+func (l *link) frameControl(appendTo func(dst []byte) []byte) (b []byte) {
+	defer l.contain()
+	payload := appendTo(nil)
+	if len(payload) == 0 {
+		return nil
+	}
+	dst := make([]byte, 0, len(payload)+16)
+	b, err := l.cfg.framing.AppendFrame(dst, payload)
+	if err != nil {
+		l.end(fmt.Errorf("%w: a control frame: %w", ErrUnframeable, err))
+		return nil
+	}
+	return owned(dst, b)
+}
+
+// answer returns the frame that answers frame, if l's codec has one.
+func (l *link) answer(frame []byte) []byte {
+	c := l.cfg.control
+	if c == nil {
+		return nil
+	}
+	return l.frameControl(func(dst []byte) []byte { return c.AppendAnswer(dst, frame) })
+}
+
+// answerPing answers a ping in frame, if there is room for that.
+func (l *link) answerPing(frame []byte) error {
+	b := l.answer(frame)
+	if b == nil {
+		return l.Err() // of a codec that failed
+	}
+	l.put(b, maxBeats)
+	return nil
+}
+
+// heedGoodbye takes note of a goodbye in frame, and returns why l ends.
+func (l *link) heedGoodbye(req *Request, frame []byte) error {
+	if !req.Resumes {
+		l.goodbye.Store(true)
+	}
+	if l.cfg.control != nil {
+		l.door.bytes().answer = &partingWords{l.answer(frame)}
+	}
+	return errLeft
+}
+
+// partingWords are the answer to a goodbye, with control frames; there may be none.
+type partingWords struct{ frame []byte }
+
+// endFrame returns the bytes that follow the last event of l, which ends with cause.
+func (l *link) endFrame(cause error) []byte {
+	c := l.cfg.control
+	if c == nil {
+		return nil
+	}
+	return l.frameControl(func(dst []byte) []byte { return c.AppendEnd(dst, l.ended(), cause) })
+}
