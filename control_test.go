@@ -176,7 +176,7 @@ func TestControlAnswers(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			left := newCauses()
 			asked := make(chan string, 1)
-			room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(left.left),
+			room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(left.Left),
 				tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
 					name, err := n.Receive(ctx)
 					asked <- string(name)
@@ -188,7 +188,7 @@ func TestControlAnswers(t *testing.T) {
 			io.WriteString(there, "ada\n!ping one\n!ping two\n!pinged hello\n!pong unasked\nbefore\n!bye then\nnobody takes this\n")
 			require.Equal(t, "ada", <-asked)
 			require.Equal(t, []string{"!pong early", "!pong one", "!pong two", "!pong hello", "ada: hello", "ada: before", "!bye then"}, lines(t, there))
-			require.Equal(t, errLeft, left.next(t))
+			require.Equal(t, errLeft, left.Next(t))
 		})
 	}
 }
@@ -349,7 +349,7 @@ func TestControlNoEndForWhoLeft(t *testing.T) {
 // one that does not leaves.
 func TestControlGoodbyeResumes(t *testing.T) {
 	left := newCauses()
-	room := tcproom.New(tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(left.left))
+	room := tcproom.New(tcproom.WithSessions(tcproom.Sessions{}), tcproom.OnLeave(left.Left))
 	d := door(t, room, withControl(tcproom.JSON{}))
 	come := func(hello, sends string) string {
 		here, there := pairOver(t, "tcp")
@@ -367,7 +367,7 @@ func TestControlGoodbyeResumes(t *testing.T) {
 	require.Equal(t, 1, room.Stats().Detached)
 	resume := fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":%d}}`, string(welcome.Welcome.Token), welcome.Welcome.Epoch, welcome.Seq)
 	require.Contains(t, come(resume, "!bye y"), `"outcome":"resumed"`)
-	require.Equal(t, errLeft, left.next(t))
+	require.Equal(t, errLeft, left.Next(t))
 	require.Zero(t, room.Len())
 }
 
@@ -378,7 +378,7 @@ func TestControlPanics(t *testing.T) {
 			t.Run(fmt.Sprint(method, joins), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ends := newCauses()
-					room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(ends.left), tcproom.OnReject(ends.rejected))
+					room := tcproom.New(tcproom.WithNotices(false), tcproom.OnLeave(ends.Left), tcproom.OnReject(ends.Rejected))
 					codec := tcproom.Codec(tcproom.Text{})
 					if !joins {
 						codec = tcproom.JSON{}
@@ -404,10 +404,10 @@ func TestControlPanics(t *testing.T) {
 					require.NoError(t, err)
 					if method == "AppendEnd" {
 						require.Contains(t, string(said), map[bool]string{true: "goodbye: out", false: "refused"}[joins])
-						require.NotErrorIs(t, ends.next(t), tcproom.ErrHook, "it had ended before")
+						require.NotErrorIs(t, ends.Next(t), tcproom.ErrHook, "it had ended before")
 					} else {
 						require.Contains(t, string(said), "internal error")
-						require.ErrorIs(t, ends.next(t), tcproom.ErrHook)
+						require.ErrorIs(t, ends.Next(t), tcproom.ErrHook)
 					}
 					require.Equal(t, 1, room.Len())
 					bystander.Close()

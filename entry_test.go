@@ -189,7 +189,7 @@ func TestAdmitIdentity(t *testing.T) {
 // and the bound of connections counts by it.
 func TestAdmitAddr(t *testing.T) {
 	rejected := newCauses()
-	room := tcproom.New(tcproom.WithMaxPerAddress(1), tcproom.OnReject(rejected.rejected))
+	room := tcproom.New(tcproom.WithMaxPerAddress(1), tcproom.OnReject(rejected.Rejected))
 	d := door(t, room)
 	admit := func(addr string) error {
 		here, _ := pairOver(t, "tcp")
@@ -200,7 +200,7 @@ func TestAdmitAddr(t *testing.T) {
 	require.NoError(t, admit("192.0.2.1:1"))
 	require.NoError(t, admit("192.0.2.2:1"))
 	require.ErrorIs(t, admit("192.0.2.1:2"), errTooManyFromAddress)
-	require.ErrorIs(t, rejected.next(t), errTooManyFromAddress)
+	require.ErrorIs(t, rejected.Next(t), errTooManyFromAddress)
 	waitLen(t, room, 2)
 	var addrs []string
 	for m := range room.Members() {
@@ -228,7 +228,7 @@ func closedToTheEnd(t testing.TB, there net.Conn) {
 func TestAdmitRefuses(t *testing.T) {
 	checkGoroutines(t)
 	rejected := newCauses()
-	room := tcproom.New(tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}), tcproom.OnReject(rejected.rejected))
+	room := tcproom.New(tcproom.WithMaxPending(1), tcproom.WithCodec(tcproom.JSON{}), tcproom.OnReject(rejected.Rejected))
 	d, other := door(t, room), door(t, room)
 	refused := func(want error) {
 		t.Helper()
@@ -242,16 +242,16 @@ func TestAdmitRefuses(t *testing.T) {
 	require.NoError(t, d.Admit(here, tcproom.Arrival{}))
 	require.Equal(t, 1, room.Stats().Pending, "it has its slot when Admit returns")
 	refused(errTooManyPending)
-	require.ErrorIs(t, rejected.next(t), errTooManyPending)
+	require.ErrorIs(t, rejected.Next(t), errTooManyPending)
 	waiting.Close()
-	require.ErrorIs(t, rejected.next(t), io.EOF)
+	require.ErrorIs(t, rejected.Next(t), io.EOF)
 	require.NoError(t, d.Close())
 	refused(net.ErrClosed)
-	require.ErrorIs(t, rejected.next(t), net.ErrClosed)
+	require.ErrorIs(t, rejected.Next(t), net.ErrClosed)
 	require.NoError(t, room.Close())
 	refused(tcproom.ErrRoomClosed)
 	require.Equal(t, uint64(4), room.Stats().Refused)
-	require.Empty(t, rejected.ch)
+	require.Empty(t, rejected.C)
 	_, err := room.Door()
 	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 }
@@ -260,7 +260,7 @@ func TestAdmitRefuses(t *testing.T) {
 // does.
 func TestAdmitFullRoom(t *testing.T) {
 	rejected := newCauses()
-	room := tcproom.New(tcproom.WithMaxMembers(1), tcproom.OnReject(rejected.rejected))
+	room := tcproom.New(tcproom.WithMaxMembers(1), tcproom.OnReject(rejected.Rejected))
 	join(t, room)
 	here, there := pairOver(t, "tcp")
 	require.NoError(t, door(t, room).Admit(here, tcproom.Arrival{}))
@@ -268,7 +268,7 @@ func TestAdmitFullRoom(t *testing.T) {
 	said, err := io.ReadAll(there)
 	require.NoError(t, err)
 	require.Equal(t, "* goodbye: room is full\n", string(said))
-	require.ErrorIs(t, rejected.next(t), tcproom.ErrRoomFull)
+	require.ErrorIs(t, rejected.Next(t), tcproom.ErrRoomFull)
 }
 
 func TestDoorRefusesOptions(t *testing.T) {

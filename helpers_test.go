@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -743,4 +744,12 @@ func (c *addrConn) RemoteAddr() net.Addr {
 	}
 	a, _ := net.ResolveTCPAddr("tcp", c.addr)
 	return a
+}
+
+// times is how often a test does what it repeats: n, or many in a long run.
+func times(n, many int) int {
+	if os.Getenv("TCPROOM_LONG") != "" {
+		return many
+	}
+	return n
 }
