@@ -67,9 +67,7 @@ func (c clientEnd) SplitFrame(data []byte, max int) (int, []byte, error) {
 // TestWireConforms: what wire reads of a client keeps the contract of a Framing.
 func TestWireConforms(t *testing.T) {
 	t.Parallel()
-	for _, mask := range testMasks[:2] {
-		require.NoError(t, roomtest.TestFraming(clientEnd{mask}))
-	}
+	require.NoError(t, roomtest.TestFraming(clientEnd{testMasks[0]}))
 }
 
 // TestCodecsOverWSConform: the codecs keep the contract of a Codec in both directions.
