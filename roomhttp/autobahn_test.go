@@ -70,7 +70,9 @@ func (p *peer) take(body []byte) {
 	case req.Kind == tcproom.ReqSay:
 		p.heard = append(p.heard, said(string(req.Body)))
 	}
-	p.heard = append(p.heard, serverSays(p.t, wsText{}.AppendAnswer(nil, body))...)
+	if req.Pinged || req.Kind == tcproom.ReqPing || req.Kind == tcproom.ReqGoodbye {
+		p.heard = append(p.heard, serverSays(p.t, wsText{}.AppendAnswer(nil, body))...)
+	}
 	p.ended = req.Kind == tcproom.ReqGoodbye
 }
 

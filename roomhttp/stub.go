@@ -8,15 +8,10 @@ import (
 	"example.com/tcproom"
 )
 
-// This file stands for what the root package and handler.go will have. See ws.go for
-// how it is used.
+// This file stands for what handler.go will have.
 
 // Handler is a part of the one in handler.go.
-type Handler struct {
-	cfg config
-	// admit stands for Room.Door and Door.Admit.
-	admit func(kind string, nc net.Conn, a arrival) error
-}
+type Handler struct{ cfg config }
 
 type config struct {
 	origins    []string
@@ -41,46 +36,8 @@ func identityProblem(w http.ResponseWriter, err error) {
 	problem(w, http.StatusForbidden, tcproom.ErrDenied, "not allowed")
 }
 
-// doorway stands for *tcproom.Door.
-type doorway func(nc net.Conn, a arrival) error
-
-func (h *Handler) door(room *tcproom.Room, kind string, opts ...tcproom.ConnOption) (doorway, error) {
-	if room == nil {
-		return nil, tcproom.ErrRoomClosed
-	}
-	return func(nc net.Conn, a arrival) error { return h.admit(kind, nc, a) }, nil
+// door returns the door of a kind. That of handler.go makes each once, and must put no
+// options behind opts.
+func (h *Handler) door(room *tcproom.Room, kind string, opts ...tcproom.ConnOption) (*tcproom.Door, error) {
+	return room.Door(opts...)
 }
-
-// An arrival is a tcproom.Arrival.
-type arrival struct {
-	read     []byte
-	identity *tcproom.Identity
-	addr     net.Addr
-	name     string // that it wishes for, if its codec has no hello
-}
-
-// admit is door.Admit(nc, tcproom.Arrival{…}).
-func admit(d doorway, nc net.Conn, a arrival) error { return d(nc, a) }
-
-// noteResumes is req.Resumes = resumes.
-func noteResumes(req *tcproom.Request, resumes bool) {}
-
-// goodbyeCode is 1001 if req.Resumes.
-func goodbyeCode(req *tcproom.Request) uint16 { return closeNormal }
-
-// noteAnswer notes that req, a ReqSay, came with a ping, so that AppendAnswer is
-// called for it too.
-func noteAnswer(req *tcproom.Request) {}
-
-// controlFrames is tcproom.ControlFrames.
-type controlFrames interface {
-	tcproom.Codec
-	AppendPing(dst []byte) []byte
-	AppendAnswer(dst, frame []byte) []byte
-	AppendEnd(dst []byte, cause tcproom.Cause, err error) []byte
-}
-
-var (
-	_ controlFrames = wsJSON{}
-	_ controlFrames = wsText{}
-)

@@ -38,43 +38,55 @@ var subprotocols = []subprotocol{
 // serveWS upgrades a request to WebSocket by RFC 6455 4.2 and gives the connection to
 // the room. It returns as soon as that has it.
 func (h *Handler) serveWS(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
+	if u, ok := h.upgradeWS(w, r, room); ok {
+		u.door.Admit(u.nc, u.arrival) // with an error the room has closed it and told OnReject
+	}
+}
+
+// An upgraded request is a connection that may go to its door.
+type upgraded struct {
+	door    *tcproom.Door
+	kind    string // of the door
+	nc      net.Conn
+	arrival tcproom.Arrival
+}
+
+// upgradeWS is serveWS but for the door. If ok is false the request is answered, or its
+// connection closed.
+func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproom.Room) (u upgraded, ok bool) {
 	offer, no := upgradable(r)
 	if no != nil {
 		for k, v := range no.header {
 			w.Header()[k] = v
 		}
 		problem(w, no.status, no.code, no.detail)
-		return
+		return u, false
 	}
 	if !h.originAllowed(r) {
 		problem(w, http.StatusForbidden, tcproom.ErrDenied, "pages of this origin are not allowed here")
-		return
+		return u, false
 	}
-	id, err := h.identify(r)
-	if err != nil {
+	u.kind = offer.sub.kind
+	var err error
+	if u.arrival.Identity, err = h.identify(r); err != nil {
 		identityProblem(w, err)
-		return
+		return u, false
+	}
+	// Without WithAuth a name is no reason to pass over the room's handshake hook.
+	if id := u.arrival.Identity; id != nil && id.Name == "" && !offer.sub.codec.Features().Hello {
+		id.Name = r.URL.Query().Get("name")
+	}
+	if h.cfg.clientAddr != nil {
+		u.arrival.Addr = h.cfg.clientAddr(r)
 	}
 	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
 	opts = append(opts, tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
-	d, err := h.door(room, offer.sub.kind, opts...)
-	if err != nil {
+	if u.door, err = h.door(room, u.kind, opts...); err != nil {
 		doorProblem(w, err)
-		return
+		return u, false
 	}
-	a := arrival{identity: id}
-	if !offer.sub.codec.Features().Hello {
-		a.name = r.URL.Query().Get("name")
-	}
-	if h.cfg.clientAddr != nil {
-		a.addr = h.cfg.clientAddr(r)
-	}
-	nc, read, err := upgrade(w, offer)
-	if err != nil {
-		return
-	}
-	a.read = read
-	admit(d, nc, a) // with an error the room has closed nc and told OnReject
+	u.nc, u.arrival.Read, err = upgrade(w, offer)
+	return u, err == nil
 }
 
 // An upgradeOffer is a request that can be upgraded.

@@ -19,30 +19,19 @@ import (
 	"example.com/tcproom"
 )
 
-// An admitted connection is one that serveWS gave to the room.
-type admitted struct {
-	kind string
-	nc   net.Conn
-	arrival
-}
-
-// A doorman takes what a Handler gives to its room.
+// A doorman keeps what a Handler would give to its room.
 type doorman struct {
 	h    *Handler
 	room *tcproom.Room
-	came chan admitted
+	came chan upgraded
 }
 
 func newDoorman(t *testing.T, cfg config) *doorman {
-	d := &doorman{room: tcproom.New(), came: make(chan admitted, 1)}
-	d.h = &Handler{cfg: cfg, admit: func(kind string, nc net.Conn, a arrival) error {
-		d.came <- admitted{kind, nc, a}
-		return nil
-	}}
+	d := &doorman{h: &Handler{cfg: cfg}, room: tcproom.New(), came: make(chan upgraded, 1)}
 	t.Cleanup(func() {
 		select {
-		case a := <-d.came:
-			a.nc.Close()
+		case u := <-d.came:
+			u.nc.Close()
 		default:
 		}
 		d.room.Close()
@@ -52,18 +41,20 @@ func newDoorman(t *testing.T, cfg config) *doorman {
 
 func (d *doorman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Set-Cookie", "node=3") // as a middleware may
-	d.h.serveWS(w, r, d.room)
+	if u, ok := d.h.upgradeWS(w, r, d.room); ok {
+		d.came <- u
+	}
 }
 
 // next returns what came.
-func (d *doorman) next(t *testing.T) admitted {
+func (d *doorman) next(t *testing.T) upgraded {
 	t.Helper()
 	select {
-	case a := <-d.came:
-		t.Cleanup(func() { a.nc.Close() })
-		return a
+	case u := <-d.came:
+		t.Cleanup(func() { u.nc.Close() })
+		return u
 	case <-time.After(10 * time.Second):
-		require.Fail(t, "nobody was admitted")
+		require.Fail(t, "nobody was upgraded")
 		panic("unreachable")
 	}
 }
@@ -219,8 +210,8 @@ func TestUpgradeAccepted(t *testing.T) {
 			require.Equal(t, "node=3", res.Header.Get("Set-Cookie"))
 			a := d.next(t)
 			require.Equal(t, tt.kind, a.kind)
-			require.Nil(t, a.identity)
-			require.Nil(t, a.addr)
+			require.Nil(t, a.arrival.Identity)
+			require.Nil(t, a.arrival.Addr)
 		})
 	}
 }
@@ -293,23 +284,28 @@ func TestUpgradeIdentity(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer x")
 	_, d = answer(t, cfg, r)
 	a := d.next(t)
-	require.Equal(t, "ada", a.identity.Name)
-	require.Equal(t, addr, a.addr)
+	require.Equal(t, "ada", a.arrival.Identity.Name)
+	require.Equal(t, addr, a.arrival.Addr)
 
+	cfg.auth = func(*http.Request) (tcproom.Identity, error) { return tcproom.Identity{}, nil }
 	for _, tt := range []struct{ protocol, want string }{{"tcproom.text", "Zoë"}, {"tcproom.json", ""}} {
 		r = upgradeRequest()
 		r.URL.RawQuery = "name=Zo%C3%AB"
 		r.Header.Set("Sec-WebSocket-Protocol", tt.protocol)
+		_, d = answer(t, cfg, r)
+		require.Equal(t, tt.want, d.next(t).arrival.Identity.Name, "JSON has a hello for it")
 		_, d = answer(t, config{}, r)
-		require.Equal(t, tt.want, d.next(t).name, "JSON has a hello for it")
+		require.Nil(t, d.next(t).arrival.Identity, "a handshake hook is not passed over")
 	}
 }
 
 // TestUpgradeWithoutDoor: a room that is closed, and one that speaks too much already.
 func TestUpgradeWithoutDoor(t *testing.T) {
 	t.Parallel()
+	room := tcproom.New()
+	room.Close()
 	rec := httptest.NewRecorder()
-	(&Handler{}).serveWS(rec, upgradeRequest(), nil)
+	(&Handler{}).serveWS(rec, upgradeRequest(), room)
 	require.Equal(t, 503, rec.Code)
 	require.NotEmpty(t, rec.Header().Get("Retry-After"))
 	requireProblem(t, rec.Result())
@@ -401,8 +397,8 @@ func TestUpgradeOverTCP(t *testing.T) {
 			_, err = io.WriteString(nc, rest)
 			require.NoError(t, err)
 			got := strings.Builder{}
-			got.Write(a.read)
-			_, err = io.CopyN(&got, a.nc, int64(len(tt.first)+len(rest)-len(a.read)))
+			got.Write(a.arrival.Read)
+			_, err = io.CopyN(&got, a.nc, int64(len(tt.first)+len(rest)-len(a.arrival.Read)))
 			require.NoError(t, err)
 			require.Equal(t, tt.first+rest, got.String())
 

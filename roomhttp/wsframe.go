@@ -368,8 +368,9 @@ type (
 )
 
 var (
-	_ tcproom.FrameBounder = wsJSON{}
-	_ tcproom.FrameBounder = wsText{}
+	_ tcproom.FrameBounder  = wsJSON{}
+	_ tcproom.ControlFrames = wsJSON{}
+	_ tcproom.ControlFrames = wsText{}
 )
 
 // Features implements [tcproom.Codec]. All peers answer pings.
@@ -453,7 +454,11 @@ func (overWS[C]) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error)
 	case tcproom.ReqPong:
 		return append(dst, fin|opPong), nil
 	case tcproom.ReqGoodbye:
-		return binary.BigEndian.AppendUint16(append(dst, fin|opClose), goodbyeCode(req)), nil
+		code := uint16(closeNormal)
+		if req.Resumes {
+			code = closeGoingAway
+		}
+		return binary.BigEndian.AppendUint16(append(dst, fin|opClose), code), nil
 	}
 	out, err := inner.AppendRequest(append(dst, fin|opText), req)
 	if err != nil {
@@ -479,7 +484,7 @@ func (overWS[C]) ParseRequest(frame []byte, req *tcproom.Request) error {
 			return err
 		}
 		if ping != nil {
-			noteAnswer(req)
+			req.Pinged = req.Kind == tcproom.ReqSay
 		}
 		return nil
 	case opBinary:
@@ -495,8 +500,7 @@ func (overWS[C]) ParseRequest(frame []byte, req *tcproom.Request) error {
 			return err
 		}
 		code, _ := codeOf(payload)
-		req.Kind = tcproom.ReqGoodbye
-		noteResumes(req, code != closeNormal)
+		req.Kind, req.Resumes = tcproom.ReqGoodbye, code != closeNormal
 		return nil
 	}
 	return violated(closeProtocolError, "no body of a message")

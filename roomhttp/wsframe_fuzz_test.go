@@ -42,7 +42,7 @@ func FuzzWireSplit(f *testing.F) {
 		}
 		require.LessOrEqual(t, n, len(data))
 		require.LessOrEqual(t, len(body), limit)
-		for _, c := range []controlFrames{wsJSON{}, wsText{}} {
+		for _, c := range []tcproom.ControlFrames{wsJSON{}, wsText{}} {
 			var req tcproom.Request
 			err := c.ParseRequest(body, &req)
 			answer := serverSays(t, c.AppendAnswer(nil, body))

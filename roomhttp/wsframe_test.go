@@ -383,11 +383,14 @@ func TestOverWSEnds(t *testing.T) {
 // TestOverWSGoodbyes: which Close is one for good, and what answers it.
 func TestOverWSGoodbyes(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ name, payload, answer string }{
-		{"none", "", "close 1000 \"\""},
-		{"1000", "\x03\xe8bye", "close 1000 \"\""},
-		{"1001", "\x03\xe9", "close 1001 \"\""},
-		{"4999", "\x13\x87", "close 4999 \"\""},
+	for _, tt := range []struct {
+		name, payload, answer string
+		resumes               bool
+	}{
+		{"none", "", `close 1000 ""`, false},
+		{"1000", "\x03\xe8bye", `close 1000 ""`, false},
+		{"1001", "\x03\xe9", `close 1001 ""`, true},
+		{"4999", "\x13\x87", `close 4999 ""`, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, body, err := wire{}.SplitFrame(client(fin|opClose, tt.payload), 1<<10)
@@ -395,6 +398,12 @@ func TestOverWSGoodbyes(t *testing.T) {
 			var req tcproom.Request
 			require.NoError(t, wsJSON{}.ParseRequest(body, &req))
 			require.Equal(t, tcproom.ReqGoodbye, req.Kind)
+			require.Equal(t, tt.resumes, req.Resumes)
+			said, err := wsJSON{}.AppendRequest(nil, &req)
+			require.NoError(t, err)
+			var again tcproom.Request
+			require.NoError(t, wsJSON{}.ParseRequest(said, &again))
+			require.Equal(t, req, again)
 			require.Equal(t, []string{tt.answer}, serverSays(t, wsJSON{}.AppendAnswer(nil, body)))
 		})
 	}
