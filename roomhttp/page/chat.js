@@ -17,14 +17,14 @@
 // A lost connection is resumed, also after a reload: nothing is missed but for a gap, and each
 // message is in the room once. A copy of a tab is a member of its own.
 
-const FIRST = 100, MOST = 30_000, STABLE = 10_000 // of the backoff, in ms
+const FIRST = 100, MOST = 30_000, STABLE = 10_000 // ms, of the backoff
 const WINDOW = 256 // messages under way: the room knows the places of so many
 const PATIENCE = 20_000 // for a welcome or pong; a ping comes after three times that
 
 const session = () => sessionStorage // throws if cookies are blocked
 const failure = (code) => Object.assign(new Error(`tcproom: ${code}`), { code })
 
-// stored reads or writes a key of a storage, if there is one.
+// stored reads or writes a key of a storage, if any.
 function stored(of, key, value) {
 	try {
 		if (value === undefined) return JSON.parse(of().getItem(key))
@@ -68,7 +68,7 @@ export class Room extends EventTarget {
 	#session = fresh() // outlives a reload; out: messages without an ack, oldest first
 	#channel
 	#ws
-	#handed = 0 // how many of out the present connection was given
+	#handed = 0 // of out, to this connection
 	#welcomed // seq of the welcome: up to it comes what was missed
 	#opened = Infinity
 	#ceiling = 0 // of the backoff
@@ -123,7 +123,6 @@ export class Room extends EventTarget {
 		return m.promise
 	}
 
-	// close leaves the room for good.
 	close() {
 		if (this.state === 'closed') return
 		if (this.state === 'open') this.#ws.send('{"type":"goodbye"}')
@@ -254,7 +253,6 @@ export class Room extends EventTarget {
 		}
 	}
 
-	// pump sends what there is.
 	#pump() {
 		if (this.state !== 'open') return
 		const { out, token } = this.#session
@@ -299,7 +297,6 @@ export class Room extends EventTarget {
 		this.#emit('lost', { code, text, retry })
 	}
 
-	// finish is the end for good.
 	#finish(code) {
 		const { out } = this.#session
 		this.state = 'closed'
@@ -333,7 +330,7 @@ function element(tag, properties, ...content) {
 	return e
 }
 
-// linked returns text with its addresses as links, without what ends a sentence.
+// linked makes links of addresses, less what ends a sentence.
 const ADDRESS = /\b(https?:\/\/(?:[^\s<>"()]|\([^\s<>"()]*\))*(?:[^\s<>"().,:;!?']|\([^\s<>"()]*\)))/i
 const linked = (text) => text.split(ADDRESS).map((href, i) => {
 	if (i % 2 === 0 || !URL.canParse(href)) return href
@@ -348,29 +345,33 @@ class Log {
 	#queue = []
 	#due = 0
 	#stuck = true // to the bottom
+	#top = 0
 	#tail = null // the first of these
 
 	constructor(box, news) {
 		Object.assign(this, { box, news })
 		box.onscroll = () => {
-			this.#stuck = box.scrollHeight - box.scrollTop - box.clientHeight < 40
-			if (this.#stuck) news.hidden = true
+			const near = box.scrollHeight - box.scrollTop - box.clientHeight < 40
+			if (near || box.scrollTop < this.#top) this.#stuck = near // not by a resize
+			this.#top = box.scrollTop
+			news.hidden ||= near
 		}
 		new ResizeObserver(() => this.follow()).observe(box)
 	}
 
-	// add shows item with the next frame. A hidden page has none.
+	// add shows item with the next frame. A hidden page has none, and in a rush they cost much.
 	add(item) {
 		this.#queue.push(item)
 		const flush = () => this.flush()
-		this.#due ||= document.hidden ? setTimeout(flush, 250) : requestAnimationFrame(flush)
+		const later = document.hidden || this.box.ariaLive === 'off'
+		this.#due ||= later ? setTimeout(flush, 250) : requestAnimationFrame(flush)
 	}
 
 	flush() {
 		this.#due = 0
 		const items = this.#queue.splice(0).slice(-LINES)
 		if (!items.length) return
-		this.box.ariaLive = items.length > 20 ? 'off' : 'polite' // too many to be read out
+		this.box.ariaLive = items.length > 20 ? 'off' : 'polite' // a rush
 		for (const item of items) this.#place(this.#line(item), this.#tail)
 		while (this.box.childElementCount > LINES) this.box.firstChild.remove()
 		this.news.hidden = false
@@ -485,7 +486,7 @@ function page(url) {
 		$('ask').showModal()
 	}
 
-	// track shows a message that send took, until its fate is known.
+	// track shows a message from send to its fate.
 	function track(body, promise) {
 		if (tracked.has(promise)) return
 		tracked.add(promise)
