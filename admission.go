@@ -111,6 +111,9 @@ func (r *Room) admit(l *link) error {
 	if resumed, err := r.resume(l, id.Name); err != nil || resumed {
 		return err
 	}
+	if err := r.checkSince(l); err != nil {
+		return err
+	}
 	if err := r.settle(l); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ import (
 //	hook                   ErrHook: a hook failed
 //	denied                 ErrDenied: a hook refused
 //	retry                  a hook's own deadline passed: come back
-//	future                 the hello resumes behind the last event
+//	future                 the hello names a seq that is not there yet
 //	full                   ErrRoomFull: WithMaxMembers
 //	busy                   WithMaxPending
 //	too-many-from-address  WithMaxPerAddress
@@ -118,7 +118,7 @@ var causes = []struct {
 	{ErrWrongDoor, "wrong door", true},
 	{ErrKicked, "kicked", true},
 	{ErrTakenOver, "taken over by another connection", true},
-	{errFutureSeq, "cannot resume from a seq that is not there yet", true},
+	{errFutureSeq, "cannot go on from a seq that is not there yet", true},
 	{errRateLimited, "rate limit", false},
 	{ErrSlow, "reads too slowly: lags behind more than the backlog", false},
 	{errWriteTimeout, "write timeout: the peer's connection takes no more bytes", false},

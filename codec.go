@@ -122,6 +122,16 @@ type Hello struct {
 	History int     // how many messages of history it wants at most; 0: all, negative: none
 	Auth    Secret  // for the room's handshake hook, see [Newcomer.Hello]
 	Resume  *Resume // the member that it was, see [WithSessions]; nil: a new one
+	// Since is up to where it has seen the stream, if it does not resume: of the
+	// history it gets what comes after that, and first a [Gap] if messages after that
+	// are missing from it. Nil, or of another epoch: it has seen nothing.
+	Since *Position
+}
+
+// A Position is a place in a room's stream: right behind an event.
+type Position struct {
+	Epoch string // of the room's stream, as a [Welcome] says it
+	Seq   uint64 // of the event; 0: the beginning
 }
 
 // A Resume is what a hello says to continue a member's stream.

@@ -169,6 +169,7 @@ func FuzzJSONHello(f *testing.F) {
 	f.Add([]byte(`{"type":"hello","name":"ada"}`), "ada")
 	f.Add([]byte(`{"type":"hello"}`), `a"\`)
 	f.Add([]byte(`{"name":"\u0000","type":"hello","auth":{"a":[1]}}`), "žofie")
+	f.Add([]byte(`{"type":"hello","since":{"epoch":"E7","seq":57},"history":3}`), "ada")
 	f.Fuzz(func(t *testing.T, frame []byte, name string) {
 		var req Request
 		if err := (JSON{}).ParseRequest(frame, &req); err != nil {
@@ -178,6 +179,11 @@ func FuzzJSONHello(f *testing.F) {
 		require.Equal(t, req.Kind == ReqHello, req.Hello != nil)
 		if req.Hello != nil {
 			require.True(t, utf8.ValidString(req.Hello.Name))
+			if again, err := (JSON{}).AppendRequest(nil, &req); err == nil {
+				var back Request
+				require.NoError(t, JSON{}.ParseRequest(again, &back))
+				require.Equal(t, req, back)
+			}
 		}
 
 		hello, err := JSON{}.AppendRequest(nil, &Request{Kind: ReqHello, Hello: &Hello{Name: name}})

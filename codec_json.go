@@ -351,6 +351,12 @@ func appendHello(dst []byte, h *Hello) (_ []byte, err error) {
 	if h.History != 0 {
 		dst = strconv.AppendUint(append(dst, `,"history":`...), uint64(max(h.History, 0)), 10)
 	}
+	if s := h.Since; s != nil {
+		if dst, err = appendID(append(dst, `,"since":{"epoch":`...), s.Epoch); err != nil {
+			return nil, err
+		}
+		dst = append(strconv.AppendUint(append(dst, `,"seq":`...), s.Seq, 10), '}')
+	}
 	return append(dst, '}'), nil
 }
 
@@ -499,12 +505,13 @@ const (
 	fieldRetry
 	fieldRetryAfter
 	fieldLastID
+	fieldSince
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "first", "last",
 	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
-	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId"}
+	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId", "since"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // for a field that is absent or null.
@@ -805,7 +812,11 @@ func (o *object) hello() (*Hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hello{Name: name, Ping: pings, History: int(min(history, math.MaxInt)), Auth: Secret(auth), Resume: resume}
+	since, err := o.since()
+	if err != nil {
+		return nil, err
+	}
+	h := &Hello{Name: name, Ping: pings, History: int(min(history, math.MaxInt)), Auth: Secret(auth), Resume: resume, Since: since}
 	if history == 0 && o.values[fieldHistory] != nil {
 		h.History = -1
 	}
@@ -814,16 +825,8 @@ func (o *object) hello() (*Hello, error) {
 
 // resume decodes what a hello wants to continue, nil if it does not say so.
 func (o *object) resume() (*Resume, error) {
-	v := o.values[fieldResume]
-	if v == nil {
-		return nil, nil
-	}
-	s := jsonscan.Scanner{Text: v}
-	if !s.Next('{') {
-		return nil, malformed("resume is not an object")
-	}
-	var obj object
-	if err := obj.read(&s); err != nil {
+	obj, err := o.object(fieldResume)
+	if obj == nil || err != nil {
 		return nil, err
 	}
 	token, err := obj.text(fieldToken)
@@ -838,6 +841,36 @@ func (o *object) resume() (*Resume, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// since decodes what a hello has seen already, nil if it does not say so.
+func (o *object) since() (*Position, error) {
+	obj, err := o.object(fieldSince)
+	if obj == nil || err != nil {
+		return nil, err
+	}
+	p := new(Position)
+	if p.Epoch, err = obj.text(fieldEpoch); err != nil {
+		return nil, err
+	}
+	if p.Seq, err = obj.uint(fieldSeq); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// object decodes an object, nil if the field is absent.
+func (o *object) object(f field) (*object, error) {
+	v := o.values[f]
+	if v == nil {
+		return nil, nil
+	}
+	s := jsonscan.Scanner{Text: v}
+	if !s.Next('{') {
+		return nil, malformed("%s is not an object", fieldNames[f])
+	}
+	obj := new(object)
+	return obj, obj.read(&s)
 }
 
 // number decodes an id that is a number, 0 if the field is absent.

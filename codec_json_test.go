@@ -107,6 +107,8 @@ func TestJSONHello(t *testing.T) {
 		{name: "quotes", hello: Hello{Name: `a"\é`}, want: `{"type":"hello","name":"a\"\\é"}`},
 		{name: "ping", hello: Hello{Ping: true}, want: `{"type":"hello","ping":true}`},
 		{name: "both", hello: Hello{Name: "ada", Ping: true}, want: `{"type":"hello","name":"ada","ping":true}`},
+		{name: "since", hello: Hello{Since: &Position{Epoch: "E7", Seq: 57}}, want: `{"type":"hello","since":{"epoch":"E7","seq":57}}`},
+		{name: "since the beginning", hello: Hello{History: -1, Since: &Position{}}, want: `{"type":"hello","history":0,"since":{"epoch":"","seq":0}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

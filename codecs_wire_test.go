@@ -249,6 +249,10 @@ func (left *wireLeft) set(key, text string) (err error) {
 		if ev.History = text == "true"; !ev.History {
 			left.hello.History, err = strconv.Atoi(text)
 		}
+	case "sinceepoch":
+		left.hello.Since = &Position{Epoch: text}
+	case "sinceseq":
+		number(&left.hello.Since.Seq)
 	case "ping":
 		left.hello.Ping = text == "true"
 	case "auth":

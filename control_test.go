@@ -260,26 +260,26 @@ func TestControlEnd(t *testing.T) {
 		do    func(t *testing.T, room *tcproom.Room)
 		want  string
 	}{
-		{"kick", tcproom.Text{}, nil, "", func(t *testing.T, room *tcproom.Room) {
+		{name: "kick", codec: tcproom.Text{}, opts: nil, sends: "", do: func(t *testing.T, room *tcproom.Room) {
 			waitLen(t, room, 1)
 			for m := range room.Members() {
 				require.NoError(t, m.Kick("enough"))
 			}
-		}, "* goodbye: enough\n!end kicked\n"},
-		{"shutdown", tcproom.Text{}, nil, "", func(t *testing.T, room *tcproom.Room) {
+		}, want: "* goodbye: enough\n!end kicked\n"},
+		{name: "shutdown", codec: tcproom.Text{}, opts: nil, sends: "", do: func(t *testing.T, room *tcproom.Room) {
 			waitLen(t, room, 1)
 			go room.Shutdown(context.Background())
-		}, "* goodbye: room closed\n!end closed\n"},
-		{"no last event", tcproom.Raw{}, nil, "", func(t *testing.T, room *tcproom.Room) {
+		}, want: "* goodbye: room closed\n!end closed\n"},
+		{name: "no last event", codec: tcproom.Raw{}, opts: nil, sends: "", do: func(t *testing.T, room *tcproom.Room) {
 			waitLen(t, room, 1)
 			go room.Shutdown(context.Background())
-		}, "!end closed\n"},
-		{"OnJoin", tcproom.Text{}, []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return refuse })}, "", nil,
-			"* goodbye: not you\n!end denied\n"},
-		{"too large", tcproom.Text{}, []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, "more than ten bytes\n", nil,
-			"* goodbye: message too large\n!end too-large\n"},
-		{"no hello", tcproom.JSON{}, nil, "{}\n", nil,
-			`{"type":"refused","code":"malformed","retry":false,"message":"hello: malformed: JSON: no type: \"{}\""}` + "\n!end malformed\n"},
+		}, want: "!end closed\n"},
+		{name: "OnJoin", codec: tcproom.Text{}, opts: []tcproom.RoomOption{tcproom.OnJoin(func(*tcproom.Member) error { return refuse })}, sends: "", do: nil,
+			want: "* goodbye: not you\n!end denied\n"},
+		{name: "too large", codec: tcproom.Text{}, opts: []tcproom.RoomOption{tcproom.WithMaxMessage(10)}, sends: "more than ten bytes\n", do: nil,
+			want: "* goodbye: message too large\n!end too-large\n"},
+		{name: "no hello", codec: tcproom.JSON{}, opts: nil, sends: "{}\n", do: nil,
+			want: `{"type":"refused","code":"malformed","retry":false,"message":"hello: malformed: JSON: no type: \"{}\""}` + "\n!end malformed\n"},
 	} {
 		for _, network := range networks {
 			t.Run(test.name+" "+network, func(t *testing.T) {
@@ -318,14 +318,14 @@ func TestControlNoEndForWhoLeft(t *testing.T) {
 		sends string
 		want  string
 	}{
-		{"FIN", tcproom.Text{}, nil, "", ""},
-		{"goodbye before the hello", tcproom.JSON{}, nil, "!ping a\n!bye b\n", "!pong a\n!bye b\n"},
-		{"goodbye in the handshake", tcproom.Text{}, []tcproom.ConnOption{
+		{name: "FIN", codec: tcproom.Text{}, opts: nil, sends: "", want: ""},
+		{name: "goodbye before the hello", codec: tcproom.JSON{}, opts: nil, sends: "!ping a\n!bye b\n", want: "!pong a\n!bye b\n"},
+		{name: "goodbye in the handshake", codec: tcproom.Text{}, opts: []tcproom.ConnOption{
 			tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (id tcproom.Identity, err error) {
 				_, err = n.Receive(ctx)
 				return id, err
-			})}, "!bye c\n", "!bye c\n"},
-		{"goodbye without an answer", tcproom.Text{}, nil, "!away\n", ""},
+			})}, sends: "!bye c\n", want: "!bye c\n"},
+		{name: "goodbye without an answer", codec: tcproom.Text{}, opts: nil, sends: "!away\n", want: ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			room := tcproom.New(tcproom.WithNotices(false))

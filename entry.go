@@ -37,6 +37,9 @@ type Arrival struct {
 	// Addr is the address of the peer, if it is another than the RemoteAddr of the
 	// connection, as behind a proxy; nil: that. [WithMaxPerAddress] counts by it.
 	Addr net.Addr
+	// Hello, for a codec without a hello, is what the peer is taken to have said
+	// first: its Name, History, Since and Auth. A [WithHandshake] hook sees it.
+	Hello *Hello
 }
 
 // Door returns a way into the room, whose options change those of [New] for its

@@ -154,11 +154,11 @@ func TestAdmitIdentity(t *testing.T) {
 		member string
 		called bool
 	}{
-		{"text", tcproom.Text{}, &tcproom.Identity{Name: "ada"}, "", "ada", false},
-		{"text, no name", tcproom.Text{}, &tcproom.Identity{}, "", "guest-1", false},
-		{"hello", tcproom.JSON{}, &tcproom.Identity{Name: "ada"}, `{"type":"hello","name":"bob"}` + "\n", "ada", false},
-		{"hello names", tcproom.JSON{}, &tcproom.Identity{}, `{"type":"hello","name":"bob"}` + "\n", "bob", false},
-		{"the hook", tcproom.JSON{}, nil, `{"type":"hello","name":"bob"}` + "\n", "hooked", true},
+		{name: "text", codec: tcproom.Text{}, id: &tcproom.Identity{Name: "ada"}, sends: "", member: "ada", called: false},
+		{name: "text, no name", codec: tcproom.Text{}, id: &tcproom.Identity{}, sends: "", member: "guest-1", called: false},
+		{name: "hello", codec: tcproom.JSON{}, id: &tcproom.Identity{Name: "ada"}, sends: `{"type":"hello","name":"bob"}` + "\n", member: "ada", called: false},
+		{name: "hello names", codec: tcproom.JSON{}, id: &tcproom.Identity{}, sends: `{"type":"hello","name":"bob"}` + "\n", member: "bob", called: false},
+		{name: "the hook", codec: tcproom.JSON{}, id: nil, sends: `{"type":"hello","name":"bob"}` + "\n", member: "hooked", called: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			joined, called := make(chan *tcproom.Member, 1), false

@@ -18,7 +18,10 @@ const (
 	// there, and the Seq after which its live stream starts.
 	Welcome
 	// Gap says that the events Gap.First to Gap.Last were skipped for this
-	// member, because it lagged further behind than the backlog allows.
+	// member, because it lagged further behind than the backlog allows, or because
+	// the room does not have them any more: for one that resumes, or that said since
+	// when it wants history. Then Last is the newest message that is missing; there
+	// may be joins and leaves in the span and behind it, of which history has none.
 	Gap
 	// Goodbye is the last event of a stream that the room ends; End says why.
 	Goodbye

@@ -37,8 +37,8 @@ func (n *Newcomer) RemoteAddr() net.Addr { return n.link.RemoteAddr() }
 // tls.RequireAndVerifyClientCert, has verified.
 func (n *Newcomer) TLS() *tls.ConnectionState { return tlsState(n.link.nc) }
 
-// Hello returns what the peer said first, if its codec has a hello; zero
-// otherwise. It is what the peer claims, which proves nothing.
+// Hello returns what the peer said first, if its codec has a hello; otherwise what its
+// [Arrival] says, or zero. It is what the peer claims, which proves nothing.
 func (n *Newcomer) Hello() Hello { return n.link.helloSaid() }
 
 // Send sends body to the peer, as a [Direct] event before its welcome. It works

@@ -45,6 +45,7 @@ type ring struct {
 
 	records []record // those before first have gone
 	first   int
+	gone    uint64 // seq of the newest that has gone; 0: none
 	charge  int64
 	arena   []byte // where the next bodies go
 }
@@ -73,6 +74,7 @@ func (g *ring) add(ev *Event) {
 		g.forget()
 	}
 	if rec.charge() > g.bytes {
+		g.gone = rec.seq
 		return
 	}
 	rec.body = g.keep(ev.Body)
@@ -90,6 +92,7 @@ func (g *ring) expire(now time.Time) {
 
 func (g *ring) forget() {
 	g.charge -= g.records[g.first].charge()
+	g.gone = g.records[g.first].seq
 	g.records[g.first] = record{}
 	if g.first++; g.first > len(g.records)/2 {
 		n := copy(g.records, g.records[g.first:])
@@ -107,9 +110,13 @@ func (g *ring) since(seq uint64) []record {
 	return records[i:]
 }
 
-// last returns the newest n records.
-func (g *ring) last(n int) []record {
-	return g.records[max(g.first, len(g.records)-n):]
+// before returns the seq of the one before records, which are the newest of g's and at
+// least one; 0 if there was none.
+func (g *ring) before(records []record) uint64 {
+	if i := len(g.records) - len(records); i > g.first {
+		return g.records[i-1].seq
+	}
+	return g.gone
 }
 
 // keep returns a copy of body. Bodies share arrays, so that a small one costs

@@ -25,7 +25,7 @@ type link struct {
 	newcomer *Newcomer   // until it carries a member; its own goroutine's
 	member   *Member     // set once, with the room's lock held: its own goroutine may read it without
 	goodbye  atomic.Bool // its peer said that it leaves for good
-	hello    *Hello      // what its peer said first; nil if its codec has no hello. Set before the member
+	hello    *Hello      // what its peer said first, or was said for it; nil if nothing was. Set before the member
 
 	held *heldPosts // of OnMessage; nil until that was called. Its own goroutine's
 
@@ -101,6 +101,11 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	var read []byte
 	if a != nil {
 		l.addr, read = a.Addr, a.Read
+		if a.Hello != nil && !cfg.features.Hello {
+			h := *a.Hello
+			h.Resume, h.Ping = nil, false // which such a codec cannot say
+			l.hello = &h
+		}
 		if a.Identity != nil {
 			id := *a.Identity
 			l.newcomer.identity = &id

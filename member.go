@@ -145,7 +145,8 @@ func (m *Member) RemoteAddr() net.Addr { return m.link.Load().RemoteAddr() }
 func (m *Member) TLS() *tls.ConnectionState { return tlsState(m.link.Load().nc) }
 
 // Hello returns the hello of its connection, or of the last one. It is what the
-// peer claimed, which proves nothing; zero if its codec has none.
+// peer claimed, which proves nothing. If its codec has none, it is what its [Arrival]
+// said, or zero.
 func (m *Member) Hello() Hello { return m.link.Load().helloSaid() }
 
 // Post sends body to everyone but m, from m, and returns its place in the

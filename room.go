@@ -42,6 +42,7 @@ type Room struct {
 // ordering is the order of a room and its encodings. It is guarded by the room's lock.
 type ordering struct {
 	seq     uint64
+	said    uint64 // seq of the last message; 0: none
 	lanes   []*lane
 	held    []*heldPosts // whose hooks have returned, and that is not ordered yet
 	history *ring        // of messages, for those who join; nil without WithHistory

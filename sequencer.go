@@ -346,6 +346,7 @@ func (p *pass) commit(ev *Event) uint64 {
 	}
 	p.events = true
 	if ev.Kind == Message {
+		r.said = r.seq
 		r.stats.Messages++
 		r.stats.Bytes += uint64(len(ev.Body))
 		if r.history != nil {
@@ -374,21 +375,58 @@ func (p *pass) breakLane(l *lane) {
 }
 
 // historyLocked returns the frames of the messages that the member of link is given
-// when it joins, in l.
-func (r *Room) historyLocked(p *pass, link *link, l *lane) ([][]byte, error) {
-	n := link.helloSaid().History
-	if r.history == nil || n < 0 {
-		return nil, nil
+// when it joins, in l, behind a gap if it would miss some without knowing.
+func (r *Room) historyLocked(p *pass, link *link, l *lane) (frames [][]byte, err error) {
+	hello := link.helloSaid()
+	seen, knows := r.seen(hello.Since)
+	var records []record
+	if r.history != nil && hello.History >= 0 {
+		r.history.expire(p.now)
+		records = r.history.since(seen + 1)
+		if n := hello.History; n > 0 && len(records) > n {
+			records = records[len(records)-n:]
+		}
 	}
-	if n == 0 {
-		n = r.history.len()
+	if knows {
+		missing := r.said
+		if len(records) > 0 {
+			missing = r.history.before(records)
+		}
+		if missing > seen {
+			gap, err := encode(link.transport.cfg, &Event{Kind: Gap, Gap: Span{seen + 1, missing}})
+			if err != nil {
+				return nil, err
+			}
+			frames = append(frames, gap)
+		}
 	}
-	r.history.expire(p.now)
+	if len(records) == 0 {
+		return frames, nil
+	}
 	if l.history == nil {
 		l.history = &replay{history: true}
 	}
 	if err := l.history.extend(p.enc, l, r.history); err != nil {
 		return nil, err
 	}
-	return l.history.frames(r.history.last(n), ""), nil
+	return append(frames, l.history.frames(records, "")...), nil
+}
+
+// seen returns the seq up to which a newcomer has seen the stream, and whether it has.
+func (r *Room) seen(since *Position) (seq uint64, ok bool) {
+	if since == nil || since.Epoch != r.epoch {
+		return 0, false
+	}
+	return since.Seq, true
+}
+
+// checkSince returns an error for a newcomer that says to have seen what is not there.
+func (r *Room) checkSince(l *link) error {
+	seen, _ := r.seen(l.helloSaid().Since)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if seen > r.seq {
+		return fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, seen, r.seq)
+	}
+	return nil
 }

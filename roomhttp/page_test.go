@@ -43,10 +43,10 @@ func TestPageFiles(t *testing.T) {
 	tests := []struct {
 		name, path, file, contentType string
 	}{
-		{"the page", "/", "index.html", "text/html; charset=utf-8"},
-		{"the page by its name", "/index.html", "index.html", "text/html; charset=utf-8"},
-		{"module", "/chat.js", "chat.js", "text/javascript; charset=utf-8"},
-		{"style", "/chat.css", "chat.css", "text/css; charset=utf-8"},
+		{name: "the page", path: "/", file: "index.html", contentType: "text/html; charset=utf-8"},
+		{name: "the page by its name", path: "/index.html", file: "index.html", contentType: "text/html; charset=utf-8"},
+		{name: "module", path: "/chat.js", file: "chat.js", contentType: "text/javascript; charset=utf-8"},
+		{name: "style", path: "/chat.css", file: "chat.css", contentType: "text/css; charset=utf-8"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,12 +100,12 @@ func TestPageETag(t *testing.T) {
 		name, match string
 		want        int
 	}{
-		{"the same", tag, 304},
-		{"one of several", `"x", ` + tag, 304},
-		{"made weak on the way", "W/" + tag, 304},
-		{"any", "*", 304},
-		{"another", `"x"`, 200},
-		{"that of another file", other.Header.Get("ETag"), 200},
+		{name: "the same", match: tag, want: 304},
+		{name: "one of several", match: `"x", ` + tag, want: 304},
+		{name: "made weak on the way", match: "W/" + tag, want: 304},
+		{name: "any", match: "*", want: 304},
+		{name: "another", match: `"x"`, want: 200},
+		{name: "that of another file", match: other.Header.Get("ETag"), want: 200},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,10 +167,10 @@ func TestPageUnderPrefix(t *testing.T) {
 	tests := []struct {
 		name, prefix, target, want string
 	}{
-		{"prefix", "/team/chat", "/team/chat", "./chat/"},
-		{"query", "/team/chat", "/team/chat?x=1", "./chat/?x=1"},
-		{"like a host", "//evil.test", "//evil.test", "./evil.test/"},
-		{"like a scheme", "/x:y", "/x:y", "./x:y/"},
+		{name: "prefix", prefix: "/team/chat", target: "/team/chat", want: "./chat/"},
+		{name: "query", prefix: "/team/chat", target: "/team/chat?x=1", want: "./chat/?x=1"},
+		{name: "like a host", prefix: "//evil.test", target: "//evil.test", want: "./evil.test/"},
+		{name: "like a scheme", prefix: "/x:y", target: "/x:y", want: "./x:y/"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

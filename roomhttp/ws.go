@@ -72,10 +72,7 @@ func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproo
 		identityProblem(w, err)
 		return u, false
 	}
-	// Without WithAuth a name is no reason to pass over the room's handshake hook.
-	if id := u.arrival.Identity; id != nil && id.Name == "" && !offer.sub.codec.Features().Hello {
-		id.Name = r.URL.Query().Get("name")
-	}
+	u.arrival.Hello = &tcproom.Hello{Name: r.URL.Query().Get("name")} // JSON says its own
 	if h.cfg.clientAddr != nil {
 		u.arrival.Addr = h.cfg.clientAddr(r)
 	}

@@ -3,6 +3,7 @@ package roomhttp
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func dialWS(t *testing.T, srv *httptest.Server, protocol string, first ...[]byte
 	t.Cleanup(func() { nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
 	p := &wsPeer{t: t, nc: nc, br: bufio.NewReader(nc)}
-	request := "GET /ws HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET /ws?name=eve HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Protocol: " + protocol + "\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + goodKey + "\r\n\r\n"
 	p.send(append([][]byte{[]byte(request)}, first...)...)
 	res, err := http.ReadResponse(p.br, nil)
@@ -154,6 +155,25 @@ func TestWSText(t *testing.T) {
 	p.expect(`close 1000 ""`, "FIN")
 }
 
+// TestWSName: a text client names itself in the address, and a room's own handshake
+// hook still decides.
+func TestWSName(t *testing.T) {
+	t.Parallel()
+	room := tcproom.New()
+	bob, err := room.Join(t.Context(), tcproom.Identity{Name: "bob"})
+	require.NoError(t, err)
+	dialWS(t, serveRoom(t, room), "tcproom.text")
+	ev, err := bob.Receive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "eve", ev.From.Name)
+
+	closed := tcproom.New(tcproom.WithHandshake(func(_ context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+		return tcproom.Identity{}, fmt.Errorf("no %s here", n.Hello().Name)
+	}))
+	p := dialWS(t, serveRoom(t, closed), "tcproom.text")
+	p.expect("* goodbye: no eve here", `close 1008 "denied"`, "FIN")
+}
+
 // TestWSEnds: what a peer is sent at its end.
 func TestWSEnds(t *testing.T) {
 	t.Parallel()
@@ -166,14 +186,14 @@ func TestWSEnds(t *testing.T) {
 		last   string // event; "": it may be any
 		closed string
 	}{
-		{"JSON's goodbye", send(text(`{"type":"goodbye"}`)), "-", `close 1000 ""`},
-		{"Close", send(closing("")), "-", `close 1000 ""`},
-		{"Close 1001 in a message", send(begin("a"), closing(code(1001))), "-", `close 1001 ""`},
-		{"no mask", send([]byte("\x81\x00")), goodbye("malformed", "read frame: malformed: websocket: a client's frame without a mask"), `close 1002 "malformed"`},
-		{"binary", send(client(fin|opBinary, "x")), "", `close 1003 "malformed"`},
-		{"bad UTF-8", send(text("\xff")), "", `close 1007 "malformed"`},
-		{"bad JSON", send(text("x")), "", `close 1008 "malformed"`},
-		{"2^63 bytes", send([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00")), "", `close 1009 "too-large"`},
+		{name: "JSON's goodbye", send: send(text(`{"type":"goodbye"}`)), last: "-", closed: `close 1000 ""`},
+		{name: "Close", send: send(closing("")), last: "-", closed: `close 1000 ""`},
+		{name: "Close 1001 in a message", send: send(begin("a"), closing(code(1001))), last: "-", closed: `close 1001 ""`},
+		{name: "no mask", send: send([]byte("\x81\x00")), last: goodbye("malformed", "read frame: malformed: websocket: a client's frame without a mask"), closed: `close 1002 "malformed"`},
+		{name: "binary", send: send(client(fin|opBinary, "x")), last: "", closed: `close 1003 "malformed"`},
+		{name: "bad UTF-8", send: send(text("\xff")), last: "", closed: `close 1007 "malformed"`},
+		{name: "bad JSON", send: send(text("x")), last: "", closed: `close 1008 "malformed"`},
+		{name: "2^63 bytes", send: send([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00")), last: "", closed: `close 1009 "too-large"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := dialWS(t, serveRoom(t, tcproom.New()), "tcproom.json", text(helloAda))
@@ -219,7 +239,7 @@ func TestWSResumes(t *testing.T) {
 	for _, tt := range []struct {
 		payload string
 		stays   int
-	}{{code(1001), 1}, {code(4000), 1}, {code(1000), 0}, {"", 0}} {
+	}{{payload: code(1001), stays: 1}, {payload: code(4000), stays: 1}, {payload: code(1000), stays: 0}, {payload: "", stays: 0}} {
 		room := tcproom.New(tcproom.WithSessions(tcproom.Sessions{}))
 		p := dialWS(t, serveRoom(t, room), "tcproom.json", text(helloAda))
 		require.Contains(t, p.next(), `"token":"?"`)

@@ -119,29 +119,29 @@ func TestUpgradeRefused(t *testing.T) {
 		status int
 		header map[string]string
 	}{
-		{"POST", func(r *http.Request) { r.Method = "POST" }, 405, map[string]string{"Allow": "GET"}},
-		{"HEAD", func(r *http.Request) { r.Method = "HEAD" }, 405, map[string]string{"Allow": "GET"}},
-		{"plain GET", func(r *http.Request) { clear(r.Header) }, 426, map[string]string{"Upgrade": "websocket", "Connection": "Upgrade"}},
-		{"HTTP/1.0", func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, 426, map[string]string{"Upgrade": "websocket"}},
-		{"HTTP/2", func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, 426, map[string]string{"Upgrade": "websocket"}},
-		{"no Connection", set("Connection"), 426, map[string]string{"Upgrade": "websocket"}},
-		{"Connection: keep-alive", set("Connection", "keep-alive"), 426, map[string]string{"Upgrade": "websocket"}},
-		{"Connection: upgraded", set("Connection", "upgraded, not-upgrade"), 426, nil},
-		{"no Upgrade", set("Upgrade"), 426, map[string]string{"Upgrade": "websocket"}},
-		{"Upgrade: h2c", set("Upgrade", "h2c"), 426, map[string]string{"Upgrade": "websocket"}},
-		{"no version", set("Sec-WebSocket-Version"), 426, map[string]string{"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}},
-		{"version 8", set("Sec-WebSocket-Version", "8"), 426, map[string]string{"Sec-WebSocket-Version": "13"}},
-		{"two versions", set("Sec-WebSocket-Version", "13", "8"), 426, map[string]string{"Sec-WebSocket-Version": "13"}},
-		{"no key", set("Sec-WebSocket-Key"), 400, nil},
-		{"two keys", set("Sec-WebSocket-Key", goodKey, goodKey), 400, nil},
-		{"a key of 15 bytes", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j"), 400, nil},
-		{"a key of 17 bytes", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZWQ="), 400, nil},
-		{"a key that is no base64", set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ!=="), 400, nil},
-		{"an unknown subprotocol", set("Sec-WebSocket-Protocol", "chat, superchat"), 400, nil},
-		{"another case", set("Sec-WebSocket-Protocol", "tcproom.JSON"), 400, nil},
-		{"a body", func(r *http.Request) { r.ContentLength = 2 }, 400, nil},
-		{"a chunked body", func(r *http.Request) { r.ContentLength = -1 }, 400, nil},
-		{"another origin", set("Origin", "http://evil.example"), 403, nil},
+		{name: "POST", change: func(r *http.Request) { r.Method = "POST" }, status: 405, header: map[string]string{"Allow": "GET"}},
+		{name: "HEAD", change: func(r *http.Request) { r.Method = "HEAD" }, status: 405, header: map[string]string{"Allow": "GET"}},
+		{name: "plain GET", change: func(r *http.Request) { clear(r.Header) }, status: 426, header: map[string]string{"Upgrade": "websocket", "Connection": "Upgrade"}},
+		{name: "HTTP/1.0", change: func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "HTTP/2", change: func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "no Connection", change: set("Connection"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "Connection: keep-alive", change: set("Connection", "keep-alive"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "Connection: upgraded", change: set("Connection", "upgraded, not-upgrade"), status: 426, header: nil},
+		{name: "no Upgrade", change: set("Upgrade"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "Upgrade: h2c", change: set("Upgrade", "h2c"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "no version", change: set("Sec-WebSocket-Version"), status: 426, header: map[string]string{"Sec-WebSocket-Version": "13", "Upgrade": "websocket"}},
+		{name: "version 8", change: set("Sec-WebSocket-Version", "8"), status: 426, header: map[string]string{"Sec-WebSocket-Version": "13"}},
+		{name: "two versions", change: set("Sec-WebSocket-Version", "13", "8"), status: 426, header: map[string]string{"Sec-WebSocket-Version": "13"}},
+		{name: "no key", change: set("Sec-WebSocket-Key"), status: 400, header: nil},
+		{name: "two keys", change: set("Sec-WebSocket-Key", goodKey, goodKey), status: 400, header: nil},
+		{name: "a key of 15 bytes", change: set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j"), status: 400, header: nil},
+		{name: "a key of 17 bytes", change: set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZWQ="), status: 400, header: nil},
+		{name: "a key that is no base64", change: set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZ!=="), status: 400, header: nil},
+		{name: "an unknown subprotocol", change: set("Sec-WebSocket-Protocol", "chat, superchat"), status: 400, header: nil},
+		{name: "another case", change: set("Sec-WebSocket-Protocol", "tcproom.JSON"), status: 400, header: nil},
+		{name: "a body", change: func(r *http.Request) { r.ContentLength = 2 }, status: 400, header: nil},
+		{name: "a chunked body", change: func(r *http.Request) { r.ContentLength = -1 }, status: 400, header: nil},
+		{name: "another origin", change: set("Origin", "http://evil.example"), status: 403, header: nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := upgradeRequest()
@@ -181,17 +181,17 @@ func TestUpgradeAccepted(t *testing.T) {
 		values         []string
 		kind, protocol string
 	}{
-		{"plain", "X-Other", []string{"x"}, "ws.json", ""},
-		{"Firefox's Connection", "Connection", []string{"keep-alive, Upgrade"}, "ws.json", ""},
-		{"two lines of Connection", "Connection", []string{"keep-alive", "upgrade"}, "ws.json", ""},
-		{"Upgrade in capitals", "Upgrade", []string{"WebSocket"}, "ws.json", ""},
-		{"JSON", "Sec-WebSocket-Protocol", []string{"tcproom.json"}, "ws.json", "tcproom.json"},
-		{"text", "Sec-WebSocket-Protocol", []string{"tcproom.text"}, "ws.text", "tcproom.text"},
-		{"the client's order", "Sec-WebSocket-Protocol", []string{"v9, tcproom.text", "tcproom.json"}, "ws.text", "tcproom.text"},
-		{"an empty offer", "Sec-WebSocket-Protocol", []string{" ,"}, "ws.json", ""},
-		{"extensions", "Sec-WebSocket-Extensions", []string{"permessage-deflate; client_max_window_bits"}, "ws.json", ""},
-		{"same origin", "Origin", []string{"http://chat.example"}, "ws.json", ""},
-		{"listed origin", "Origin", []string{"https://other.example:8443"}, "ws.json", ""},
+		{name: "plain", key: "X-Other", values: []string{"x"}, kind: "ws.json", protocol: ""},
+		{name: "Firefox's Connection", key: "Connection", values: []string{"keep-alive, Upgrade"}, kind: "ws.json", protocol: ""},
+		{name: "two lines of Connection", key: "Connection", values: []string{"keep-alive", "upgrade"}, kind: "ws.json", protocol: ""},
+		{name: "Upgrade in capitals", key: "Upgrade", values: []string{"WebSocket"}, kind: "ws.json", protocol: ""},
+		{name: "JSON", key: "Sec-WebSocket-Protocol", values: []string{"tcproom.json"}, kind: "ws.json", protocol: "tcproom.json"},
+		{name: "text", key: "Sec-WebSocket-Protocol", values: []string{"tcproom.text"}, kind: "ws.text", protocol: "tcproom.text"},
+		{name: "the client's order", key: "Sec-WebSocket-Protocol", values: []string{"v9, tcproom.text", "tcproom.json"}, kind: "ws.text", protocol: "tcproom.text"},
+		{name: "an empty offer", key: "Sec-WebSocket-Protocol", values: []string{" ,"}, kind: "ws.json", protocol: ""},
+		{name: "extensions", key: "Sec-WebSocket-Extensions", values: []string{"permessage-deflate; client_max_window_bits"}, kind: "ws.json", protocol: ""},
+		{name: "same origin", key: "Origin", values: []string{"http://chat.example"}, kind: "ws.json", protocol: ""},
+		{name: "listed origin", key: "Origin", values: []string{"https://other.example:8443"}, kind: "ws.json", protocol: ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := upgradeRequest()
@@ -226,30 +226,30 @@ func TestOrigins(t *testing.T) {
 		listed []string
 		want   bool
 	}{
-		{"none", "a.example", nil, nil, true},
-		{"same host", "a.example", []string{"https://a.example"}, nil, true},
-		{"same host in capitals", "A.example", []string{"https://a.EXAMPLE"}, nil, true},
-		{"same port", "a.example:8080", []string{"http://a.example:8080"}, nil, true},
-		{"IPv6", "[::1]:8080", []string{"http://[::1]:8080"}, nil, true},
-		{"other port", "a.example:8080", []string{"http://a.example:9090"}, nil, false},
-		{"no port", "a.example:8080", []string{"http://a.example"}, nil, false},
-		{"other host", "a.example", []string{"https://b.example"}, nil, false},
-		{"suffix", "a.example", []string{"https://evil-a.example"}, nil, false},
-		{"subdomain", "a.example", []string{"https://x.a.example"}, nil, false},
-		{"prefix", "a.example", []string{"https://a.example.evil"}, nil, false},
-		{"user", "a.example", []string{"https://a.example@evil.example"}, nil, false},
-		{"null", "a.example", []string{"null"}, nil, false},
-		{"null listed", "a.example", []string{"null"}, []string{"null"}, false},
-		{"empty", "a.example", []string{""}, nil, false},
-		{"empty host", "", []string{"null"}, nil, false},
-		{"no URL", "a.example", []string{"://"}, nil, false},
-		{"no scheme", "a.example", []string{"a.example"}, nil, false},
-		{"two", "a.example", []string{"https://a.example", "https://a.example"}, nil, false},
-		{"listed", "a.example", []string{"https://b.example"}, []string{"c.example", "B.example"}, true},
-		{"listed without port", "a.example", []string{"https://b.example:1"}, []string{"b.example"}, false},
-		{"listed suffix", "a.example", []string{"https://evilb.example"}, []string{"b.example"}, false},
-		{"any", "a.example", []string{"https://b.example"}, []string{"*"}, true},
-		{"null by any", "a.example", []string{"null"}, []string{"*"}, true},
+		{name: "none", host: "a.example", origin: nil, listed: nil, want: true},
+		{name: "same host", host: "a.example", origin: []string{"https://a.example"}, listed: nil, want: true},
+		{name: "same host in capitals", host: "A.example", origin: []string{"https://a.EXAMPLE"}, listed: nil, want: true},
+		{name: "same port", host: "a.example:8080", origin: []string{"http://a.example:8080"}, listed: nil, want: true},
+		{name: "IPv6", host: "[::1]:8080", origin: []string{"http://[::1]:8080"}, listed: nil, want: true},
+		{name: "other port", host: "a.example:8080", origin: []string{"http://a.example:9090"}, listed: nil, want: false},
+		{name: "no port", host: "a.example:8080", origin: []string{"http://a.example"}, listed: nil, want: false},
+		{name: "other host", host: "a.example", origin: []string{"https://b.example"}, listed: nil, want: false},
+		{name: "suffix", host: "a.example", origin: []string{"https://evil-a.example"}, listed: nil, want: false},
+		{name: "subdomain", host: "a.example", origin: []string{"https://x.a.example"}, listed: nil, want: false},
+		{name: "prefix", host: "a.example", origin: []string{"https://a.example.evil"}, listed: nil, want: false},
+		{name: "user", host: "a.example", origin: []string{"https://a.example@evil.example"}, listed: nil, want: false},
+		{name: "null", host: "a.example", origin: []string{"null"}, listed: nil, want: false},
+		{name: "null listed", host: "a.example", origin: []string{"null"}, listed: []string{"null"}, want: false},
+		{name: "empty", host: "a.example", origin: []string{""}, listed: nil, want: false},
+		{name: "empty host", host: "", origin: []string{"null"}, listed: nil, want: false},
+		{name: "no URL", host: "a.example", origin: []string{"://"}, listed: nil, want: false},
+		{name: "no scheme", host: "a.example", origin: []string{"a.example"}, listed: nil, want: false},
+		{name: "two", host: "a.example", origin: []string{"https://a.example", "https://a.example"}, listed: nil, want: false},
+		{name: "listed", host: "a.example", origin: []string{"https://b.example"}, listed: []string{"c.example", "B.example"}, want: true},
+		{name: "listed without port", host: "a.example", origin: []string{"https://b.example:1"}, listed: []string{"b.example"}, want: false},
+		{name: "listed suffix", host: "a.example", origin: []string{"https://evilb.example"}, listed: []string{"b.example"}, want: false},
+		{name: "any", host: "a.example", origin: []string{"https://b.example"}, listed: []string{"*"}, want: true},
+		{name: "null by any", host: "a.example", origin: []string{"null"}, listed: []string{"*"}, want: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/ws", nil)
@@ -288,7 +288,7 @@ func TestUpgradeIdentity(t *testing.T) {
 	require.Equal(t, addr, a.arrival.Addr)
 
 	cfg.auth = func(*http.Request) (tcproom.Identity, error) { return tcproom.Identity{}, nil }
-	for _, tt := range []struct{ protocol, want string }{{"tcproom.text", "Zoë"}, {"tcproom.json", ""}} {
+	for _, tt := range []struct{ protocol, want string }{{protocol: "tcproom.text", want: "Zoë"}, {protocol: "tcproom.json", want: ""}} {
 		r = upgradeRequest()
 		r.URL.RawQuery = "name=Zo%C3%AB"
 		r.Header.Set("Sec-WebSocket-Protocol", tt.protocol)
@@ -371,9 +371,9 @@ func TestUpgradeOverTCP(t *testing.T) {
 		name  string
 		first string // what comes with the request
 	}{
-		{"the request alone", ""},
-		{"a message with it", string(text("early"))},
-		{"a part of a message", string(text("early"))[:3]},
+		{name: "the request alone", first: ""},
+		{name: "a message with it", first: string(text("early"))},
+		{name: "a part of a message", first: string(text("early"))[:3]},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDoorman(t, config{})

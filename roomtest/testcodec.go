@@ -32,7 +32,7 @@ var (
 	lawParseErrors  = &law{"errors", "an error of a parsing method wraps ErrMalformed or ErrNoFrame"}
 	lawParsedKind   = &law{"parsed kind", "where ParseEvent or ParseRequest returns nil, it has set one of the kinds, and a Hello for a ReqHello only"}
 	lawParsedStays  = &law{"parsed stays", "what a parsing method returns may alias the frame, and nothing that a later call writes to"}
-	lawHello        = &law{"hello", "ParseRequest decodes the ReqHello that AppendRequest encoded, in a frame within MaxFrame and 3 KiB; Ping concerns codecs with Pings only, and Resume codecs with Numbers"}
+	lawHello        = &law{"hello", "ParseRequest decodes the ReqHello that AppendRequest encoded, in a frame within MaxFrame and 3 KiB; Ping concerns codecs with Pings only, and Resume and Since codecs with Numbers"}
 	lawWelcome      = &law{"welcome", "a codec with Hello says a Welcome, with ID and name of the member that is welcomed, and a Refused, each as that"}
 	lawNumbers      = &law{"numbers", "a codec with Numbers says an Ack, a ReqGoodbye, and in a Welcome all that a client needs to resume"}
 	lawBeats        = &law{"heartbeats", "a codec with Pings says Ping, Pong, ReqPing and ReqPong, each as that; none exceeds MaxFrame, and framings that carry plain events carry them"}

@@ -46,6 +46,7 @@ func (t *codecTest) hello(name string) tcproom.Hello {
 	h := tcproom.Hello{Name: name, Ping: t.features.Pings, History: 50, Auth: `open "sesame" & <\>`}
 	if t.features.Numbers {
 		h.Resume = &tcproom.Resume{Token: testToken, Epoch: testEpoch, Seq: 42}
+		h.Since = &tcproom.Position{Epoch: testEpoch, Seq: 41}
 	}
 	return h
 }
@@ -291,6 +292,10 @@ func cloneRequest(req *tcproom.Request) tcproom.Request {
 			r := *h.Resume
 			h.Resume = &r
 		}
+		if h.Since != nil {
+			p := *h.Since
+			h.Since = &p
+		}
 		c.Hello = &h
 	}
 	return c
@@ -298,7 +303,7 @@ func cloneRequest(req *tcproom.Request) tcproom.Request {
 
 // sameRequest reports whether a and b are the same.
 func sameRequest(a, b *tcproom.Request) bool {
-	return a.Kind == b.Kind && a.Number == b.Number && bytes.Equal(a.Body, b.Body) && sameHello(a.Hello, b.Hello)
+	return a.Kind == b.Kind && a.Number == b.Number && a.Resumes == b.Resumes && a.Pinged == b.Pinged && bytes.Equal(a.Body, b.Body) && sameHello(a.Hello, b.Hello)
 }
 
 // sameHello reports whether a and b say the same: any negative History is none.
@@ -308,7 +313,8 @@ func sameHello(a, b *tcproom.Hello) bool {
 	}
 	history := a.History == b.History || a.History < 0 && b.History < 0
 	resume := a.Resume == b.Resume || a.Resume != nil && b.Resume != nil && *a.Resume == *b.Resume
-	return a.Name == b.Name && a.Ping == b.Ping && history && a.Auth == b.Auth && resume
+	since := a.Since == b.Since || a.Since != nil && b.Since != nil && *a.Since == *b.Since
+	return a.Name == b.Name && a.Ping == b.Ping && history && a.Auth == b.Auth && resume && since
 }
 
 // describeRequest returns a request in a line.
@@ -337,6 +343,9 @@ func describeRequest(req *tcproom.Request) string {
 	}
 	if r := h.Resume; r != nil {
 		fmt.Fprintf(&b, " resume %s of %s at %d", quote(string(r.Token)), quote(r.Epoch), r.Seq)
+	}
+	if p := h.Since; p != nil {
+		fmt.Fprintf(&b, " since %d of %s", p.Seq, quote(p.Epoch))
 	}
 	return b.String()
 }

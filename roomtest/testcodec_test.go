@@ -352,6 +352,7 @@ func TestCodecViolationsOfHellos(t *testing.T) {
 		{name: "no name in the hello", law: "hello", want: `name "ada"`, c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Name = ""; return nil })},
 		{name: "no secret in the hello", law: "hello", want: "auth", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Auth = ""; return nil })},
 		{name: "no ping in the hello", law: "hello", want: "ping", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Ping = false; return nil })},
+		{name: "no since in the hello", law: "hello", want: "since", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Since = nil; return nil })},
 		{name: "no resume in the hello", law: "hello", want: "resume", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Resume = nil; return nil })},
 		{name: "no history is all of it", law: "hello", want: "history -1", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.History = max(req.Hello.History, 0); return nil })},
 		{name: "long hello", law: "hello", want: "of at most", c: asks(tcproom.ReqHello, func(dst []byte, req *tcproom.Request) ([]byte, error) {
