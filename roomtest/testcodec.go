@@ -35,7 +35,8 @@ var (
 	lawHello        = &law{"hello", "ParseRequest decodes the ReqHello that AppendRequest encoded, in a frame within MaxFrame and 3 KiB; Ping concerns codecs with Pings only, and Resume and Since codecs with Numbers"}
 	lawWelcome      = &law{"welcome", "a codec with Hello says a Welcome, with ID and name of the member that is welcomed, and a Refused, each as that"}
 	lawNumbers      = &law{"numbers", "a codec with Numbers says an Ack, a ReqGoodbye, and in a Welcome all that a client needs to resume"}
-	lawBeats        = &law{"heartbeats", "a codec with Pings says Ping, Pong, ReqPing and ReqPong, each as that; none exceeds MaxFrame, and framings that carry plain events carry them"}
+	lawControl      = &law{"control frames", "what the methods of ControlFrames append is no longer than MaxFrame"}
+	lawBeats        = &law{"heartbeats", "a codec with Pings, and without ControlFrames, says Ping, Pong, ReqPing and ReqPong, each as that; none exceeds MaxFrame, and framings that carry plain events carry them"}
 	lawRoom         = &law{"in a room", "a room and its members can use the codec: each message that is not refused arrives as one message"}
 )
 
@@ -61,6 +62,8 @@ var (
 //   - What Features has is said, and parsed as what it was: a hello with all that the
 //     features need, a Welcome and a Refused, numbers and an Ack, a Gap, a ping and a
 //     pong in both directions.
+//   - The methods of [tcproom.ControlFrames], if it has them, append to dst, and keep
+//     and change nothing. Its pings need not be events and requests.
 //   - Garbage is an error, or an event with a kind, and no panic.
 //   - Two members of a real room, in memory, receive each message as one message, in
 //     Length and, if it carries plain events, in Lines. This is tried if nothing else
@@ -71,7 +74,7 @@ var (
 // ten seconds if c does not. It may be called from many goroutines.
 func TestCodec(c tcproom.Codec) error {
 	t := &codecTest{findings: findings{what: fmt.Sprintf("codec %T", c)}, c: c}
-	return t.run(t.testFeatures, t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testNumbers, t.testBeats, t.testRoom)
+	return t.run(t.testFeatures, t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testNumbers, t.testBeats, t.testControl, t.testRoom)
 }
 
 type codecTest struct {

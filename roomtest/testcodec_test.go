@@ -408,6 +408,65 @@ func TestCodecViolationsOfBeats(t *testing.T) {
 	})
 }
 
+// A controlCodec is JSON with control frames.
+type controlCodec struct {
+	brokenCodec
+	ping   func(dst []byte) []byte
+	answer func(dst, frame []byte) []byte
+	end    func(dst []byte, cause tcproom.Cause, err error) []byte
+}
+
+func (c controlCodec) AppendPing(dst []byte) []byte {
+	if c.ping != nil {
+		return c.ping(dst)
+	}
+	return append(dst, "ping"...)
+}
+
+func (c controlCodec) AppendAnswer(dst, frame []byte) []byte {
+	if c.answer != nil {
+		return c.answer(dst, frame)
+	}
+	return append(append(dst, "to "...), frame...)
+}
+
+func (c controlCodec) AppendEnd(dst []byte, cause tcproom.Cause, err error) []byte {
+	if c.end != nil {
+		return c.end(dst, cause, err)
+	}
+	return append(dst, cause...)
+}
+
+func TestCodecWithControlFrames(t *testing.T) {
+	require.NoError(t, roomtest.TestCodec(controlCodec{}))
+	noPings := controlCodec{brokenCodec: asks(tcproom.ReqPing, func(dst []byte, _ *tcproom.Request) ([]byte, error) { return dst, tcproom.ErrNoFrame })}
+	require.NoError(t, roomtest.TestCodec(noPings), "its pings are no requests")
+}
+
+func TestCodecViolationsOfControlFrames(t *testing.T) {
+	var calls atomic.Int64
+	requireCodecViolations(t, []codecViolation{
+		{name: "no dst", law: "appends", want: `AppendPing("before") returned`, c: controlCodec{ping: func([]byte) []byte { return []byte("ping") }}},
+		{name: "writes to the frame", law: "writes to no argument", want: "AppendAnswer", c: controlCodec{answer: func(dst, frame []byte) []byte {
+			frame[0] = 'x'
+			return append(dst, frame...)
+		}}},
+		{name: "returns the frame", law: "keeps nothing", want: "AppendAnswer", c: controlCodec{answer: func(dst, frame []byte) []byte {
+			if len(dst) == 0 {
+				return frame
+			}
+			return append(dst, frame...)
+		}}},
+		{name: "counts", law: "pure", want: "AppendEnd", c: controlCodec{end: func(dst []byte, _ tcproom.Cause, _ error) []byte {
+			return append(dst, byte(calls.Add(1)))
+		}}},
+		{name: "panics", law: "no panic", want: "AppendEnd", c: controlCodec{end: func([]byte, tcproom.Cause, error) []byte { panic("not there yet") }}},
+		{name: "long", law: "control frames", want: "AppendPing appended", c: controlCodec{ping: func(dst []byte) []byte {
+			return append(dst, strings.Repeat("x", 1<<20)...)
+		}}},
+	})
+}
+
 // A rawCodec is Raw but for what is set, and its features.
 type rawCodec struct {
 	tcproom.Raw
