@@ -121,7 +121,7 @@ func (r *Room) admit(l *link) error {
 		id.Name = l.helloSaid().Name
 	}
 	if id.Name != "" {
-		if err := r.checkName(l, id.Name); err != nil {
+		if err := r.checkName(l.call, id.Name); err != nil {
 			return err
 		}
 	}
@@ -165,15 +165,15 @@ func (r *Room) enterRoom(l *link, m *Member) error {
 	return l.Err()
 }
 
-// checkName applies the hard rule for names and the user's.
-func (r *Room) checkName(l *link, name string) (err error) {
+// checkName applies the hard rule for names and the user's, which call is to run.
+func (r *Room) checkName(call func(hook uint64, fn func() error) error, name string) (err error) {
 	if err := checkName(name); err != nil {
 		return err
 	}
 	if r.cfg.validName == nil {
 		return ValidName(name)
 	}
-	err = l.call(hookValidator, func() error { return r.cfg.validName(name) })
+	err = call(hookValidator, func() error { return r.cfg.validName(name) })
 	if _, ok := err.(*HookError); ok {
 		return err
 	}
@@ -207,13 +207,15 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 		if _, taken := r.names[id.Name]; taken {
 			return nil, fmt.Errorf("%w: %q", ErrNameTaken, id.Name)
 		}
-		if r.names == nil {
-			r.names = make(map[string]struct{})
-		}
-		r.names[id.Name] = struct{}{}
 	}
 	r.reserved++
 	l.member = r.newMember(l, id)
+	if r.cfg.unique {
+		if r.names == nil {
+			r.names = make(map[string]*Member)
+		}
+		r.names[id.Name] = l.member
+	}
 	return l.member, nil
 }
 

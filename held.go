@@ -56,6 +56,7 @@ func (l *link) takeByHook(in *inbox) error {
 	h := l.held
 	defer func() { // also if the hook ends the goroutine
 		h.finish()
+		l.doneTaking()
 		in.acks = append(in.acks, h.acks...)
 		h.acks = h.acks[:0]
 	}()
@@ -121,8 +122,25 @@ func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) 
 		h.acks = append(h.acks, taken)
 		return true, nil
 	}
-	m.session.posted = 0
+	s := m.session
+	s.posted = 0
+	if s.inHook.Last = max(s.inHook.Last, number); s.inHook.First == 0 {
+		s.inHook.First = number
+	}
 	return false, nil
+}
+
+// doneTaking says that of the numbers of an inbox none is with the hook or held.
+func (l *link) doneTaking() {
+	l.room.mu.Lock()
+	defer l.room.mu.Unlock()
+	s := l.member.session
+	if s == nil {
+		return
+	}
+	if s.inHook = (Span{}); s.queued > 0 {
+		l.room.fan.Wake()
+	}
 }
 
 // endTaking holds what the hook has returned, in memory of our own. If it failed and
@@ -283,14 +301,11 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	h.busy = true
 	from, via := p.from, p.via
 	p.from, p.via = h.link.member, nil
-	p.ev.From = p.from.info
+	p.nameSpeaker()
 	defer func() {
 		h.busy = false
-		if p.from, p.via = from, via; from != nil {
-			p.ev.From = from.info
-		} else {
-			p.ev.From = MemberInfo{}
-		}
+		p.from, p.via = from, via
+		p.nameSpeaker()
 		p.owner = nil
 		p.r.fan.Wake() // finish may wait
 	}()
@@ -299,15 +314,26 @@ func (p *pass) sayHeld(h *heldPosts) error {
 		if !ok {
 			return nil
 		}
-		seq, err := post.seq, error(nil)
-		if post.body != nil {
-			seq, err = p.say(post.body)
-		}
+		taken, err := p.sayPost(&post)
 		if err != nil && p.ctx.Err() != nil {
 			return err
 		}
-		h.done(&post, seq, err)
+		h.done(&post, taken, err)
 	}
+}
+
+// sayPost orders a post, if there is something to order, and notes its number.
+func (p *pass) sayPost(post *heldPost) (taken ledger.Taken, err error) {
+	switch {
+	case post.body == nil && post.number == 0:
+	case post.body == nil:
+		taken = p.from.session.taken.Take(post.number, post.seq)
+	case post.number == 0:
+		_, err = p.say(post.body)
+	default:
+		taken, err = p.sayOnce(post.number, post.body)
+	}
+	return taken, err
 }
 
 // next returns the first that is held, and keeps it there.
@@ -322,7 +348,7 @@ func (h *heldPosts) next() (heldPost, bool) {
 
 // done takes out the first, which was ordered or refused with err. After an error
 // nothing that follows is ordered.
-func (h *heldPosts) done(post *heldPost, seq uint64, err error) {
+func (h *heldPosts) done(post *heldPost, taken ledger.Taken, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
@@ -331,11 +357,8 @@ func (h *heldPosts) done(post *heldPost, seq uint64, err error) {
 		h.posts = h.posts[:0]
 		return
 	}
-	if post.number != 0 {
-		taken := h.link.member.session.taken.Take(post.number, seq)
-		if !post.failed {
-			h.acks = append(h.acks, taken)
-		}
+	if post.number != 0 && !post.failed {
+		h.acks = append(h.acks, taken)
 	}
 	n := copy(h.posts, h.posts[1:])
 	h.posts[n] = heldPost{}

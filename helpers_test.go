@@ -103,12 +103,23 @@ func visits(t testing.TB, srv *roomtest.Server, hello object) *visit {
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
 	v := &visit{t, nc, bufio.NewReader(nc)}
+	v.hello(hello)
+	return v
+}
+
+// newVisit says hello over a connection.
+func newVisit(t testing.TB, nc net.Conn) *visit {
+	v := &visit{t, nc, bufio.NewReader(nc)}
+	v.hello(nil)
+	return v
+}
+
+func (v *visit) hello(hello object) {
 	o := object{"type": "hello"}
 	for k, x := range hello {
 		o[k] = x
 	}
 	v.say(o)
-	return v
 }
 
 func (v *visit) say(o object) {

@@ -27,11 +27,12 @@ const recordCharge = 128
 
 // A record is an event of the past. Its body is in an arena and never changes.
 type record struct {
-	kind Kind
-	seq  uint64
-	from MemberInfo
-	time time.Time
-	body []byte
+	kind    Kind
+	byGuest bool // no member said it: it is nobody's own, whatever from says
+	seq     uint64
+	from    MemberInfo
+	time    time.Time
+	body    []byte
 }
 
 func (rec *record) charge() int64 { return int64(len(rec.body)) + recordCharge }
@@ -68,8 +69,8 @@ func newRing(h *History, backlog int) *ring {
 func (g *ring) len() int { return len(g.records) - g.first }
 
 // add keeps ev, and forgets for it what is older.
-func (g *ring) add(ev *Event) {
-	rec := record{kind: ev.Kind, seq: ev.Seq, from: ev.From, time: ev.Time, body: ev.Body}
+func (g *ring) add(ev *Event, byGuest bool) {
+	rec := record{kind: ev.Kind, seq: ev.Seq, from: ev.From, time: ev.Time, body: ev.Body, byGuest: byGuest}
 	for g.len() > 0 && (g.len() >= g.most || g.charge+rec.charge() > g.bytes) {
 		g.forget()
 	}
@@ -229,7 +230,7 @@ func (p *replay) frames(records []record, without string) (runs [][]byte) {
 				next++
 			}
 			wanted := next < len(records) && records[next].seq == f.seq &&
-				(without == "" || records[next].from.ID != without)
+				(without == "" || records[next].byGuest || records[next].from.ID != without)
 			switch {
 			case wanted && run < 0:
 				run = at

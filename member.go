@@ -77,6 +77,8 @@ type session struct {
 	start  uint64 // what the first Welcome said: what came before is not for this member
 	token  ledger.Key
 	taken  ledger.Window // the numbered messages that need not be sent again
+	inHook Span          // the numbers of one read that OnMessage got, and not in taken yet
+	queued int           // posts that wait for inHook
 	posted uint64        // the seq of what was posted last as the member
 
 	// While it is detached.

@@ -195,9 +195,13 @@ func (p *pass) take(in *inbox, msg *message) error {
 			return nil
 		}
 	}
-	seq, err := p.say(msg.body)
-	if err == nil && msg.number != 0 {
-		in.acks = append(in.acks, s.taken.Take(msg.number, seq))
+	if msg.number == 0 {
+		_, err := p.say(msg.body)
+		return err
+	}
+	taken, err := p.sayOnce(msg.number, msg.body)
+	if err == nil {
+		in.acks = append(in.acks, taken)
 	}
 	return err
 }

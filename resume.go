@@ -58,8 +58,15 @@ func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
 // resumableLocked returns the member that h wants to resume, nil if there is
 // none, or not any more.
 func (r *Room) resumableLocked(h *Resume) *Member {
-	m, ok := r.tokens.Find(string(h.Token))
-	if !ok || !m.state.in() || !ledger.Equal(h.Epoch, r.epoch) {
+	if !ledger.Equal(h.Epoch, r.epoch) {
+		return nil
+	}
+	return r.byTokenLocked(h.Token)
+}
+
+func (r *Room) byTokenLocked(token Secret) *Member {
+	m, ok := r.tokens.Find(string(token))
+	if !ok || !m.state.in() {
 		return nil
 	}
 	l := m.link.Load()

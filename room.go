@@ -52,9 +52,9 @@ type ordering struct {
 // census is who is in a room, or about to be. It is guarded by the room's lock.
 type census struct {
 	members  memberList
-	reserved int                 // members whose OnJoin runs
-	names    map[string]struct{} // taken, if names are unique
-	guests   uint64              // names made up
+	reserved int                // members whose OnJoin runs
+	names    map[string]*Member // that bear them, if names are unique
+	guests   uint64             // names made up
 	tokens   ledger.Tokens[*Member]
 	detached ledger.Grace[*Member]
 	expiry   *time.Timer // for the first of detached
@@ -180,6 +180,10 @@ func (r *Room) Len() int {
 	return r.members.len()
 }
 
+// MaxMessage returns the limit of [WithMaxMessage] for the bodies of the room's
+// messages, in bytes.
+func (r *Room) MaxMessage() int { return r.cfg.conn.maxMessage }
+
 // Stats are counts of what a room has seen, taken at one moment.
 type Stats struct {
 	Members  int    // present
@@ -192,6 +196,7 @@ type Stats struct {
 	Bytes    uint64 // of their bodies
 	Skipped  uint64 // events that members jumped over, see [Skip]
 	Seq      uint64 // of the last event
+	Stopping bool   // Shutdown or Close was called
 	// Left counts the members that are gone by cause.
 	Left map[Cause]uint64
 }
@@ -213,6 +218,7 @@ func (r *Room) Stats() Stats {
 	defer r.mu.Unlock()
 	s := r.stats.Stats
 	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len(), r.pending, r.seq
+	s.Stopping = r.state != roomOpen
 	for _, l := range r.lanes {
 		s.Skipped += l.log.Skipped()
 	}

@@ -3,11 +3,13 @@ package tcproom
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/ledger"
 )
 
 // A pass is one run through the sequencer: it holds the room's lock between
@@ -15,9 +17,11 @@ import (
 type pass struct {
 	r      *Room
 	ctx    context.Context
-	from   *Member // nil: the room itself
-	via    *link   // from speaks over it, and over no other; nil: it need not
-	owner  *link   // does not get the event
+	from   *Member    // nil: the room itself, or guest
+	guest  MemberInfo // that speaks without being a member; zero: none
+	number uint64     // of from's message; 0: it has none
+	via    *link      // from speaks over it, and over no other; nil: it need not
+	owner  *link      // does not get the event
 	now    time.Time
 	ev     Event // of say, or a welcome
 	enc    *encoder
@@ -31,18 +35,44 @@ var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
 func (r *Room) pass(ctx context.Context, from *Member) *pass {
 	p := passPool.Get().(*pass)
 	p.r, p.ctx, p.from = r, ctx, from
-	if from != nil {
-		p.ev.From = from.info
-	}
+	p.nameSpeaker()
 	r.mu.Lock()
 	p.now = time.Now() // with the lock, so that it rises with seq
 	return p
+}
+
+// nameSpeaker sets from whom the events of say are.
+func (p *pass) nameSpeaker() {
+	p.ev.From = p.guest
+	if p.from != nil {
+		p.ev.From = p.from.info
+	}
 }
 
 // say orders a message.
 func (p *pass) say(body []byte) (seq uint64, err error) {
 	p.ev.Kind, p.ev.Body = Message, body
 	return p.order(&p.ev)
+}
+
+// errTaken is why a message is not ordered whose number was taken while it was held back.
+var errTaken = errors.New("taken already")
+
+// sayOnce orders the message of from that has this number, which was free when the pass
+// began, unless another pass does so while this one is held back.
+func (p *pass) sayOnce(number uint64, body []byte) (ledger.Taken, error) {
+	taken := &p.from.session.taken
+	p.number = number
+	seq, err := p.say(body)
+	p.number = 0
+	switch {
+	case err == errTaken:
+		t, _ := taken.Known(number)
+		return t, nil
+	case err != nil:
+		return ledger.Taken{}, err
+	}
+	return taken.Take(number, seq), nil
 }
 
 // join orders the join of m, gives l a cursor behind it, and welcomes m: member
@@ -284,9 +314,13 @@ func (p *pass) may() error {
 	case p.r.state != roomOpen:
 		return ErrRoomClosed
 	case m == nil:
-		return nil
+		return p.r.mayBeLocked(p.guest)
 	case !m.state.in():
 		return ErrNotMember
+	case p.number != 0:
+		if _, ok := m.session.taken.Known(p.number); ok {
+			return errTaken
+		}
 	}
 	l := m.link.Load()
 	if p.via != nil && p.via != l {
@@ -350,11 +384,11 @@ func (p *pass) commit(ev *Event) uint64 {
 		r.stats.Messages++
 		r.stats.Bytes += uint64(len(ev.Body))
 		if r.history != nil {
-			r.history.add(ev)
+			r.history.add(ev, false)
 		}
 	}
 	if r.events != nil {
-		r.events.add(ev)
+		r.events.add(ev, p.from == nil && ev.Kind == Message)
 	}
 	return r.seq
 }

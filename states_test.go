@@ -53,7 +53,7 @@ func stateMember(t *testing.T, state memberState) (r *Room, m *Member, token str
 	})
 	m = &Member{room: r, info: MemberInfo{ID: "id", Name: "ada"}}
 	r.reserved++
-	r.names = map[string]struct{}{"ada": {}}
+	r.names = map[string]*Member{"ada": m}
 	token, key := r.tokens.Issue(m)
 	m.session = &session{token: key, until: time.Now().Add(time.Hour)}
 	m.setCause(io.EOF, errLeft)

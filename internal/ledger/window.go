@@ -34,10 +34,19 @@ func (w *Window) Find(number uint64) (t Taken, ok bool) {
 	if number > w.last {
 		return Taken{}, false
 	}
+	if t, ok := w.Known(number); ok {
+		return t, true
+	}
+	return Taken{Number: number}, true
+}
+
+// Known is Find of a number that was free a while ago: what was taken since then says
+// nothing about it, even if its number is greater.
+func (w *Window) Known(number uint64) (t Taken, ok bool) {
 	for i := len(w.taken) - 1; i >= 0; i-- {
 		if w.taken[i].Number == number {
 			return w.taken[i], true
 		}
 	}
-	return Taken{Number: number}, true
+	return Taken{}, false
 }

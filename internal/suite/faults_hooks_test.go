@@ -322,11 +322,17 @@ var (
 		"Join":           func(s *scene, _ callee) { joinAndLeave(s.Room) },
 		"Len":            func(s *scene, _ callee) { s.Len() },
 		"ListenAndServe": func(s *scene, _ callee) { s.ListenAndServe("nowhere") },
+		"MaxMessage":     func(s *scene, _ callee) { s.MaxMessage() },
 		"Member":         func(s *scene, of callee) { s.Member(of.member.ID()) },
+		"MemberByToken":  func(s *scene, _ callee) { s.MemberByToken("no token") },
 		"Members": func(s *scene, _ callee) {
 			for m := range s.Members() {
 				s.Member(m.ID())
 			}
+		},
+		"Past": func(s *scene, _ callee) { s.Past(0, 0) },
+		"Say": func(s *scene, _ callee) {
+			s.Say(context.Background(), tcproom.MemberInfo{ID: "hook", Name: "hook"}, []byte("from a hook"))
 		},
 		"Serve": func(s *scene, _ callee) {
 			var n roomtest.Network
@@ -347,14 +353,17 @@ var (
 		"Stats": func(s *scene, _ callee) { s.Stats() },
 	}
 	memberCalls = map[string]call{
-		"Context":    func(_ *scene, of callee) { context.Cause(of.member.Context()) },
-		"Err":        func(_ *scene, of callee) { of.member.Err() },
-		"Hello":      func(_ *scene, of callee) { of.member.Hello() },
-		"ID":         func(_ *scene, of callee) { of.member.ID() },
-		"Info":       func(_ *scene, of callee) { of.member.Info() },
-		"Kick":       func(_ *scene, of callee) { of.member.Kick("by a hook") },
-		"Name":       func(_ *scene, of callee) { of.member.Name() },
-		"Post":       func(_ *scene, of callee) { of.member.Post(context.Background(), []byte("from a hook")) },
+		"Context": func(_ *scene, of callee) { context.Cause(of.member.Context()) },
+		"Err":     func(_ *scene, of callee) { of.member.Err() },
+		"Hello":   func(_ *scene, of callee) { of.member.Hello() },
+		"ID":      func(_ *scene, of callee) { of.member.ID() },
+		"Info":    func(_ *scene, of callee) { of.member.Info() },
+		"Kick":    func(_ *scene, of callee) { of.member.Kick("by a hook") },
+		"Name":    func(_ *scene, of callee) { of.member.Name() },
+		"Post":    func(_ *scene, of callee) { of.member.Post(context.Background(), []byte("from a hook")) },
+		"PostNumbered": func(_ *scene, of callee) {
+			of.member.PostNumbered(context.Background(), 1<<62, []byte("from a hook"))
+		},
 		"RemoteAddr": func(_ *scene, of callee) { of.member.RemoteAddr() },
 		"Room":       func(_ *scene, of callee) { of.member.Room() },
 		"Send": func(_ *scene, of callee) {
