@@ -75,7 +75,7 @@ func servePage(w http.ResponseWriter, r *http.Request, fsys fs.FS) bool {
 	}
 	sum := sha256.Sum256(body)
 	header.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
-	header.Set("Content-Type", contentType(name))
+	header.Set("Content-Type", typeOf(name))
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body))
 	return true
 }
@@ -106,7 +106,7 @@ func readFile(fsys fs.FS, name string) ([]byte, bool) {
 	return b, err == nil
 }
 
-func contentType(name string) string {
+func typeOf(name string) string {
 	ext := path.Ext(name)
 	if t, ok := pageTypes[ext]; ok {
 		return t

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
-	"errors"
 	"io"
 	"iter"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -79,7 +77,7 @@ func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproo
 	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
 	opts = append(opts, tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
 	if u.door, err = h.door(room, u.kind, opts...); err != nil {
-		doorProblem(w, err)
+		fail(w, err)
 		return u, false
 	}
 	u.nc, u.arrival.Read, err = upgrade(w, offer)
@@ -188,51 +186,6 @@ func validKey(key string) bool {
 func acceptOf(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
-}
-
-// originAllowed reports whether a page that r comes from, if it comes from one, may
-// speak here: it is of the same host, or of a listed one. "*" lists all.
-//
-// Hosts are compared whole, with their ports: a suffix or prefix of one is that of
-// somebody else.
-func originAllowed(r *http.Request, listed []string) bool {
-	origins := r.Header.Values("Origin")
-	if len(origins) == 0 {
-		return true // no browser
-	}
-	for _, host := range listed {
-		if host == "*" {
-			return true
-		}
-	}
-	u, err := url.Parse(origins[0])
-	if len(origins) > 1 || err != nil || u.Host == "" {
-		return false // "null" too
-	}
-	if strings.EqualFold(u.Host, r.Host) {
-		return true
-	}
-	for _, host := range listed {
-		if strings.EqualFold(u.Host, host) {
-			return true
-		}
-	}
-	return false
-}
-
-// doorProblem answers a request for a room that opens no door.
-func doorProblem(w http.ResponseWriter, err error) {
-	const tooManyLanes = tcproom.Cause("too-many-lanes")
-	cause := tooManyLanes
-	switch {
-	case errors.Is(err, tcproom.ErrRoomClosed):
-		cause = tcproom.ErrRoomClosed
-	case !errors.Is(err, tooManyLanes):
-		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "the server is not set up rightly")
-		return
-	}
-	w.Header().Set("Retry-After", "5")
-	problem(w, http.StatusServiceUnavailable, cause, "the room takes nobody now")
 }
 
 // notForUpgrade are headers that say something of a body, or that upgrade sets.

@@ -1,0 +1,38 @@
+// Package roomhttp serves rooms over HTTP: browsers join by WebSocket, read by
+// server-sent events, and programs read and post by plain requests. Whoever comes by it
+// is in the same room as the members over TCP.
+//
+//	room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 100}))
+//	h := roomhttp.New(roomhttp.One("lobby", room))
+//	go http.ListenAndServe("localhost:8080", h)
+//	log.Fatal(room.ListenAndServe("localhost:9000"))
+//
+// docs/http.md shows each request by curl, with its answer.
+//
+// # Routes
+//
+//	GET  /                            the page, unless WithPage(nil)
+//	GET  /ws                          WebSocket: the room of One
+//	GET  /rooms?prefix=&after=&limit= the rooms and how many members each has
+//	GET  /rooms/{room}                one of them, and where its order stands
+//	GET  /rooms/{room}/ws             WebSocket
+//	GET  /rooms/{room}/events         server-sent events
+//	GET  /rooms/{room}/members        ?after=&limit=, by ID
+//	GET  /rooms/{room}/messages       ?after=&limit=, the history behind a seq
+//	POST /rooms/{room}/messages       one more message
+//	GET  /healthz                     200; 503 once the room of One is stopping
+//
+// HEAD works as GET, OPTIONS tells the methods of a path. All answers but the page, and
+// those of WebSocket and events, are JSON. An error is application/problem+json, as RFC
+// 9457 has it, with a code for programs: a [tcproom.Cause], or one of "unauthorized",
+// "not-found", "method-not-allowed", "not-acceptable", "unsupported-type" and
+// "number-used". A limit is at most 1000, and 100 if there is none.
+//
+// # Who may do what
+//
+// Without options everybody who reaches the server may read and join, and nobody may
+// post but members, by the token of their session as Authorization: Bearer. [WithAuth]
+// asks who somebody is, for all routes but the page and /healthz. Requests of pages of
+// other origins are refused where they do something, and cannot read what is answered,
+// unless [WithOrigins] lists them.
+package roomhttp

@@ -1,0 +1,381 @@
+package roomhttp
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"example.com/tcproom"
+)
+
+// Rooms are the rooms of a [Handler]. [One] makes one.
+type Rooms interface {
+	// room returns the room of that name. It makes none.
+	room(name string) (*tcproom.Room, bool)
+	// names returns the names that begin with prefix, in order.
+	names(prefix string) []string
+	// single returns the room of /ws.
+	single() *tcproom.Room
+}
+
+// One is a single room. Empty means "lobby".
+func One(name string, r *tcproom.Room) Rooms {
+	if name == "" {
+		name = "lobby"
+	}
+	return oneRoom{name, r}
+}
+
+type oneRoom struct {
+	name string
+	r    *tcproom.Room
+}
+
+func (o oneRoom) room(name string) (*tcproom.Room, bool) { return o.r, name == o.name }
+
+func (o oneRoom) names(prefix string) []string {
+	if !strings.HasPrefix(o.name, prefix) {
+		return nil
+	}
+	return []string{o.name}
+}
+
+func (o oneRoom) single() *tcproom.Room { return o.r }
+
+// An Option changes how a [Handler] works.
+type Option func(*config)
+
+type config struct {
+	origins       []string
+	auth          func(*http.Request) (tcproom.Identity, error)
+	clientAddr    func(*http.Request) net.Addr
+	anonymousPost bool
+	page          fs.FS
+	conn          []tcproom.ConnOption
+}
+
+// WithOrigins allows pages of other origins than the server's own: a host with its
+// port, if that is not the scheme's, as "chat.example.com" or "localhost:3000"; or an
+// origin with its scheme, as "https://chat.example.com". They are compared whole, and
+// may read with cookies. "*" is any: then every page that its user opens may post and
+// join as that user, if [WithAuth] goes by cookies or by the client's address. The
+// origin "null" is never allowed. Several WithOrigins add up. The default is none.
+func WithOrigins(hosts ...string) Option {
+	return func(c *config) { c.origins = append(c.origins, hosts...) }
+}
+
+// WithAuth sets the function that says who somebody is. It is called for each request
+// but those of the page, of /healthz and OPTIONS, and those that bring the token of a
+// session of the room as Authorization: Bearer; from many goroutines at once. It may
+// block, which holds up that request alone. r is valid until it returns; its body is
+// not to be read.
+//
+// What it returns is the identity of a member that joins by WebSocket or as a reader of
+// events, in place of the room's handshake hook, and the name of what is posted. An
+// error that wraps [ErrUnauthorized] is answered by 401, a [*tcproom.RefusedError] by
+// what it says, another one by 403 with its text, and a panic by 500: it is logged by
+// the server's ErrorLog. The default, and nil, is that everybody may read and join.
+func WithAuth(fn func(r *http.Request) (tcproom.Identity, error)) Option {
+	return func(c *config) { c.auth = fn }
+}
+
+// WithClientAddr sets the function that says from which address a request is, for a
+// server behind a proxy that tells it in a header. It is called for those that join,
+// from many goroutines at once, and must not block; nil is the address of the
+// connection. The default, and nil, is that no header is trusted.
+func WithClientAddr(fn func(r *http.Request) net.Addr) Option {
+	return func(c *config) { c.clientAddr = fn }
+}
+
+// WithAnonymousPost sets whether a request that does not say who it is from may post,
+// by the name of "web". The default is false.
+func WithAnonymousPost(on bool) Option { return func(c *config) { c.anonymousPost = on } }
+
+// WithPage sets the files that are served where no route is; index.html is /. The
+// default is a chat client for browsers, nil none.
+func WithPage(fsys fs.FS) Option { return func(c *config) { c.page = fsys } }
+
+// WithConn sets options of the connections that come by WebSocket and events, such as
+// [tcproom.WithHeartbeat]. Those of framing, codec and TLS have no effect. Several
+// WithConn add up.
+func WithConn(opts ...tcproom.ConnOption) Option {
+	return func(c *config) { c.conn = append(c.conn, opts...) }
+}
+
+// A Handler serves rooms over HTTP. It is mounted below a path by [http.StripPrefix].
+// [New] makes one.
+type Handler struct {
+	rooms Rooms
+	cfg   config
+	mux   *http.ServeMux
+
+	mu     sync.Mutex // guards doors and closed; not held during a request
+	doors  map[doorKey]*tcproom.Door
+	closed bool
+}
+
+// New returns a Handler of these rooms. It holds no goroutine. Closing it is up to its
+// user.
+func New(rooms Rooms, opts ...Option) *Handler {
+	h := &Handler{rooms: rooms, cfg: config{page: defaultPage()}, mux: http.NewServeMux()}
+	for _, opt := range opts {
+		opt(&h.cfg)
+	}
+	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.serveWS(w, r, h.rooms.single()) })
+	h.mux.HandleFunc("GET /rooms/{room}/ws", h.inRoom(h.serveWS))
+	h.mux.HandleFunc("GET /rooms/{room}/events", h.inRoom(h.serveEvents))
+	h.mux.HandleFunc("GET /rooms", wantsJSON(h.readers(h.getRooms)))
+	h.mux.HandleFunc("GET /rooms/{room}", wantsJSON(h.inRoom(h.readersOf(h.getRoom))))
+	h.mux.HandleFunc("GET /rooms/{room}/members", wantsJSON(h.inRoom(h.readersOf(h.getMembers))))
+	h.mux.HandleFunc("GET /rooms/{room}/messages", wantsJSON(h.inRoom(h.readersOf(h.getMessages))))
+	h.mux.HandleFunc("POST /rooms/{room}/messages", wantsJSON(h.inRoom(h.postMessage)))
+	h.mux.HandleFunc("GET /healthz", wantsJSON(h.getHealth))
+	return h
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.shareWithOrigin(w, r)
+	if h.isClosed() {
+		fail(w, tcproom.ErrRoomClosed)
+		return
+	}
+	if r.URL.Path != "" && (r.URL.Path[0] != '/' || path.Clean(r.URL.Path) != r.URL.Path) {
+		// ServeMux would redirect it to a path that says nothing of StripPrefix.
+		h.unrouted(w, r, "")
+		return
+	}
+	if _, pattern := h.mux.Handler(r); pattern != "" {
+		h.mux.ServeHTTP(w, r)
+		return
+	}
+	no := &onlyHeader{header: make(http.Header)}
+	if r.URL.Path != "" {
+		h.mux.ServeHTTP(no, r) // it knows which methods the path has
+	}
+	h.unrouted(w, r, no.header.Get("Allow"))
+}
+
+// onlyHeader is a ResponseWriter that sends nothing.
+type onlyHeader struct{ header http.Header }
+
+func (o *onlyHeader) Header() http.Header         { return o.header }
+func (o *onlyHeader) Write(b []byte) (int, error) { return len(b), nil }
+func (o *onlyHeader) WriteHeader(int)             {}
+
+// unrouted answers a request for which there is no route; allow says of which methods
+// there are.
+func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request, allow string) {
+	if allow == "" {
+		if reads(r) && servePage(w, r, h.cfg.page) {
+			return
+		}
+		if !h.hasFile(r.URL.Path) {
+			problem(w, http.StatusNotFound, codeNotFound, fmt.Sprintf("there is nothing at %q", cut(r.URL.Path)))
+			return
+		}
+		allow = "GET, HEAD"
+	}
+	allow += ", OPTIONS"
+	w.Header().Set("Allow", allow)
+	if r.Method != http.MethodOptions {
+		problem(w, http.StatusMethodNotAllowed, codeMethodNotAllowed, fmt.Sprintf("the methods here are %s, not %q", allow, cut(r.Method)))
+		return
+	}
+	if r.Header.Get("Access-Control-Request-Method") != "" && w.Header().Get("Access-Control-Allow-Origin") != "" {
+		w.Header().Set("Access-Control-Allow-Methods", allow)
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID")
+		w.Header().Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// hasFile reports whether the page has a file for this path.
+func (h *Handler) hasFile(urlPath string) bool {
+	if h.cfg.page == nil {
+		return false
+	}
+	name := strings.TrimPrefix(urlPath, "/")
+	if name == "" {
+		name = "index.html"
+	}
+	if !fs.ValidPath(name) {
+		return false
+	}
+	info, err := fs.Stat(h.cfg.page, name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// cut keeps what a peer sent short enough to be quoted.
+func cut(s string) string { return s[:min(len(s), 128)] }
+
+// A roomHandler answers a request for a room.
+type roomHandler func(w http.ResponseWriter, r *http.Request, room *tcproom.Room)
+
+// inRoom finds the room that the path names.
+func (h *Handler) inRoom(next roomHandler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("room")
+		room, ok := h.rooms.room(name)
+		if !ok && !isRoomName(name) {
+			fail(w, badRequest("no room can be called %q", cut(name)))
+			return
+		}
+		if !ok {
+			problem(w, http.StatusNotFound, codeNotFound, fmt.Sprintf("there is no room %q", name))
+			return
+		}
+		next(w, r, room)
+	}
+}
+
+// identify asks the function of WithAuth who r is from; nil if there is none. A panic
+// becomes a *tcproom.HookError.
+func (h *Handler) identify(r *http.Request) (id *tcproom.Identity, err error) {
+	if h.cfg.auth == nil {
+		return nil, nil
+	}
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		id, err = nil, &tcproom.HookError{Hook: "WithAuth", Panic: v, Stack: debug.Stack()}
+		logf(r.Context(), "roomhttp: hook WithAuth panicked, for %q: %q\n%s", r.RemoteAddr, fmt.Sprint(v), debug.Stack())
+	}()
+	who, err := h.cfg.auth(r)
+	if err != nil {
+		_ = err.Error() // which may panic too
+		return nil, err
+	}
+	return &who, nil
+}
+
+// logf logs where the server that serves the request does.
+func logf(ctx context.Context, format string, args ...any) {
+	if srv, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok && srv.ErrorLog != nil {
+		srv.ErrorLog.Printf(format, args...)
+		return
+	}
+	log.Printf(format, args...)
+}
+
+// originAllowed reports whether r may do something: it is of no page, or of one of this
+// origin or of one that is listed.
+func (h *Handler) originAllowed(r *http.Request) bool {
+	if len(r.Header.Values("Origin")) == 0 {
+		return true
+	}
+	origin, ok := originOf(r)
+	return ok && (strings.EqualFold(origin.Host, r.Host) || h.listed(origin) != "")
+}
+
+// originOf returns the origin of r; false for none, for "null" and for several.
+func originOf(r *http.Request) (*url.URL, bool) {
+	origins := r.Header.Values("Origin")
+	if len(origins) != 1 {
+		return nil, false
+	}
+	u, err := url.Parse(origins[0])
+	return u, err == nil && u.Scheme != "" && u.Host != ""
+}
+
+// listed returns the entry of WithOrigins that allows an origin; "" if none does.
+func (h *Handler) listed(origin *url.URL) string {
+	whole := origin.Scheme + "://" + origin.Host
+	i := slices.IndexFunc(h.cfg.origins, func(o string) bool {
+		return strings.EqualFold(o, origin.Host) || strings.EqualFold(o, whole)
+	})
+	switch {
+	case i >= 0:
+		return h.cfg.origins[i]
+	case slices.Contains(h.cfg.origins, "*"):
+		return "*"
+	}
+	return ""
+}
+
+// shareWithOrigin allows pages of a listed origin to read the answer.
+func (h *Handler) shareWithOrigin(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Origin")
+	origin, ok := originOf(r)
+	if !ok {
+		return
+	}
+	entry := h.listed(origin)
+	if entry == "" {
+		return
+	}
+	head := w.Header()
+	head.Set("Access-Control-Expose-Headers", "Allow, ETag, Location, Retry-After, WWW-Authenticate")
+	if entry == "*" {
+		head.Set("Access-Control-Allow-Origin", "*")
+		return
+	}
+	head.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	head.Set("Access-Control-Allow-Credentials", "true")
+}
+
+// A doorKey names a door of the Handler's.
+type doorKey struct {
+	room *tcproom.Room
+	kind string
+}
+
+// door returns the way into a room for one kind of connections, which it makes when it
+// is first asked for. The options of a kind are always the same.
+func (h *Handler) door(room *tcproom.Room, kind string, opts ...tcproom.ConnOption) (*tcproom.Door, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, tcproom.ErrRoomClosed
+	}
+	key := doorKey{room, kind}
+	if d := h.doors[key]; d != nil {
+		return d, nil
+	}
+	d, err := room.Door(opts...)
+	if err != nil {
+		return nil, err
+	}
+	if h.doors == nil {
+		h.doors = make(map[doorKey]*tcproom.Door)
+	}
+	h.doors[key] = d
+	return d, nil
+}
+
+func (h *Handler) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}
+
+// Close closes the ways into the rooms: from now on each request is answered by 503.
+// Members that have come by them stay; [tcproom.Room.Shutdown] ends these. It does not
+// wait for requests that are being answered, and returns nil. A second Close does
+// nothing.
+func (h *Handler) Close() error {
+	h.mu.Lock()
+	doors := h.doors
+	h.doors, h.closed = nil, true
+	h.mu.Unlock()
+	for _, d := range doors {
+		d.Close()
+	}
+	return nil
+}
