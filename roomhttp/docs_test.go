@@ -1,0 +1,216 @@
+package roomhttp
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"flag"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/tcproom"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write what the commands of docs/http.md answer into it")
+
+const httpDoc = "../docs/http.md"
+
+// notYet are the routes whose answers the page does not have yet.
+var notYet = []string{"/events", "/ws "}
+
+// An example is a command of a document and what it prints.
+type example struct {
+	start, end int // of the output, in the document
+	command    string
+	output     string
+}
+
+// examplesOf returns the sh blocks that an http block follows.
+func examplesOf(doc string) (all []example) {
+	block := regexp.MustCompile("(?s)```sh\n([^`]*?)\n```\n\n```http\n(.*?)```\n")
+	for _, m := range block.FindAllStringSubmatchIndex(doc, -1) {
+		all = append(all, example{m[4], m[5], doc[m[2]:m[3]], doc[m[4]:m[5]]})
+	}
+	return all
+}
+
+// vary are the parts of an answer that are others each time.
+var vary = []struct {
+	re *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`(?mi)^date: .*$`), "Date: DATE"},
+	{regexp.MustCompile(`(?mi)^(content-length): \d+$`), "$1: N"},
+	{regexp.MustCompile(`\b[A-Z2-7]{26}\b`), "ID"},
+	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"TIME"`},
+}
+
+func steady(output string) string {
+	for _, v := range vary {
+		output = v.re.ReplaceAllString(output, v.as)
+	}
+	return output
+}
+
+// TestDocsHTTP runs the commands of docs/http.md, in order, against a room as the
+// page's server has it, and compares what they print, but for what differs each time.
+func TestDocsHTTP(t *testing.T) {
+	for _, program := range []string{"curl", "sh"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("TCPROOM_ALL_PEERS") != "" {
+				t.Fatalf("%s is not installed", program)
+			}
+			t.Skipf("%s is not installed", program)
+		}
+	}
+	text, err := os.ReadFile(httpDoc)
+	require.NoError(t, err)
+	doc := string(text)
+
+	room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 100}))
+	t.Cleanup(func() { room.Close() })
+	c, err := room.Join(testContext(t), tcproom.Identity{})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	h := New(One("lobby", room), WithAnonymousPost(true))
+	plain, secure := serve(t, h), serveTLS(t, h)
+	dir := t.TempDir()
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.TLS.Certificates[0].Certificate[0]})
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600))
+	addresses := []string{"localhost:8080", addressOf(plain.URL), "localhost:8443", addressOf(secure.URL)}
+
+	examples := examplesOf(doc)
+	require.Greater(t, len(examples), 20)
+	for i := len(examples) - 1; i >= 0; i-- {
+		examples[i].command = strings.NewReplacer(addresses...).Replace(examples[i].command)
+	}
+	outputs := make([]string, len(examples))
+	for i, e := range examples {
+		outputs[i] = e.output
+		if isNotYet(e.command) {
+			continue
+		}
+		outputs[i] = strings.NewReplacer(backwards(addresses)...).Replace(run(t, dir, e.command))
+		if !*update {
+			require.Equal(t, steady(e.output), steady(outputs[i]), "%s", e.command)
+		}
+	}
+	if !*update {
+		return
+	}
+	for i := len(examples) - 1; i >= 0; i-- {
+		doc = doc[:examples[i].start] + outputs[i] + doc[examples[i].end:]
+	}
+	require.NoError(t, os.WriteFile(httpDoc, []byte(doc), 0o644))
+}
+
+func isNotYet(command string) bool {
+	for _, route := range notYet {
+		if strings.Contains(command, route) {
+			return true
+		}
+	}
+	return false
+}
+
+// addressOf is the address of a server by its name, as its certificate has it.
+func addressOf(url string) string {
+	_, port, _ := strings.Cut(url[len("https://"):], ":")
+	return "localhost:" + port
+}
+
+func backwards(pairs []string) (back []string) {
+	for i := 0; i < len(pairs); i += 2 {
+		back = append(back, pairs[i+1], pairs[i])
+	}
+	return back
+}
+
+// run returns what a command prints, as lines without spaces at their ends. curl fails
+// if its time is over, which is how a stream ends.
+func run(t *testing.T, dir, command string) string {
+	t.Helper()
+	cmd := exec.CommandContext(testContext(t), "sh", "-c", command)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "no_proxy=*", "CURL_HOME="+dir, "HOME="+dir)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	err := cmd.Run()
+	if err != nil && !strings.Contains(command, "--max-time") {
+		t.Fatalf("%s: %v\n%s", command, err, out.String())
+	}
+	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(out.String(), "\r", ""), "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// serveTLS is serve with a certificate for localhost, and HTTP/2.
+func serveTLS(t testing.TB, h http.Handler) *httptest.Server {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	s := httptest.NewUnstartedServer(h)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestDocsHTTPRoutes: each route that the package's documentation lists is one, and its
+// methods are.
+func TestDocsHTTPRoutes(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	room := newRoom(t)
+	s := serve(t, New(One("lobby", room), WithAnonymousPost(true)))
+	routes := regexp.MustCompile(`(?m)^//\t(GET|POST) +(/[^ ?]*)`).FindAllStringSubmatch(string(text), -1)
+	require.Len(t, routes, 10)
+	for _, m := range routes {
+		if m[2] == "/" {
+			continue // of the page
+		}
+		a := s.ask("OPTIONS", strings.ReplaceAll(m[2], "{room}", "lobby"), "")
+		require.Equal(t, 204, a.StatusCode, m[0])
+		require.Contains(t, a.Header.Get("Allow"), m[1])
+	}
+}
+
+// TestExpectContinue: a body that is too large is refused before it is sent, if the
+// client waits to be told to go on.
+func TestExpectContinue(t *testing.T) {
+	s := serve(t, New(One("lobby", newRoom(t)), WithAnonymousPost(true)))
+	nc, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	defer nc.Close()
+	fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n", messages)
+	require.NoError(t, nc.SetReadDeadline(time.Now().Add(within)))
+	b := make([]byte, 1000)
+	n, err := nc.Read(b)
+	require.NoError(t, err)
+	require.Contains(t, string(b[:n]), "HTTP/1.1 413 ")
+}
