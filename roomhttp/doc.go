@@ -35,4 +35,7 @@
 // asks who somebody is, for all routes but the page and /healthz. Requests of pages of
 // other origins are refused where they do something, and cannot read what is answered,
 // unless [WithOrigins] lists them.
+//
+// What is posted by a request does not pass the room's OnMessage hook and its WithRate,
+// which are for connections: a room with such a filter sets [OnPost] as well.
 package roomhttp

@@ -58,6 +58,7 @@ type config struct {
 	origins       []string
 	auth          func(*http.Request) (tcproom.Identity, error)
 	clientAddr    func(*http.Request) net.Addr
+	onPost        func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]byte, error)
 	anonymousPost bool
 	page          fs.FS
 	conn          []tcproom.ConnOption
@@ -96,8 +97,20 @@ func WithClientAddr(fn func(r *http.Request) net.Addr) Option {
 	return func(c *config) { c.clientAddr = fn }
 }
 
+// OnPost sets the hook that every message passes that is posted by a request, for the
+// room's OnMessage is not called for these. It is called when it is known who posts,
+// from many goroutines at once; a request that is repeated with its number is passed
+// again. It may block, which holds up that request alone. What it returns is posted. An
+// error refuses the message: a [*tcproom.RefusedError] by what it says, such as the
+// cause "rate-limited" with a RetryAfter, another one by 403 with its text; nil in place
+// of a body by 403, and a panic as in [WithAuth]. It owns body. The default, and nil,
+// lets everything pass.
+func OnPost(fn func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]byte, error)) Option {
+	return func(c *config) { c.onPost = fn }
+}
+
 // WithAnonymousPost sets whether a request that does not say who it is from may post,
-// by the name of "web". The default is false.
+// by the name of "web". How fast is for [OnPost] to bound. The default is false.
 func WithAnonymousPost(on bool) Option { return func(c *config) { c.anonymousPost = on } }
 
 // WithPage sets the files that are served where no route is; index.html is /. The
@@ -246,6 +259,19 @@ func (h *Handler) identify(r *http.Request) (id *tcproom.Identity, err error) {
 	if h.cfg.auth == nil {
 		return nil, nil
 	}
+	err = call(r, "WithAuth", func() error {
+		who, err := h.cfg.auth(r)
+		id = &who
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// call calls a hook of the user's.
+func call(r *http.Request, hook string, fn func() error) (err error) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -254,15 +280,13 @@ func (h *Handler) identify(r *http.Request) (id *tcproom.Identity, err error) {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
-		id, err = nil, &tcproom.HookError{Hook: "WithAuth", Panic: v, Stack: debug.Stack()}
-		logf(r.Context(), "roomhttp: hook WithAuth panicked, for %q: %q\n%s", r.RemoteAddr, fmt.Sprint(v), debug.Stack())
+		err = &tcproom.HookError{Hook: hook, Panic: v, Stack: debug.Stack()}
+		logf(r.Context(), "roomhttp: hook %s panicked, for %q: %q\n%s", hook, r.RemoteAddr, fmt.Sprint(v), debug.Stack())
 	}()
-	who, err := h.cfg.auth(r)
-	if err != nil {
+	if err = fn(); err != nil {
 		_ = err.Error() // which may panic too
-		return nil, err
 	}
-	return &who, nil
+	return err
 }
 
 // logf logs where the server that serves the request does.

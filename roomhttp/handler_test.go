@@ -2,6 +2,7 @@ package roomhttp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -299,4 +300,41 @@ func TestDetailIsBounded(t *testing.T) {
 	rec := httptest.NewRecorder()
 	problem(rec, 400, tcproom.ErrMalformed, "x"+strings.Repeat("ж", 1000))
 	require.Contains(t, rec.Body.String(), `"x`+strings.Repeat("ж", 255)+`"`)
+}
+
+// TestOnPost: the hook gets each message with who it is from, and what it returns is
+// posted, for members and others.
+func TestOnPost(t *testing.T) {
+	room := newRoom(t)
+	m, token, _ := join(t, room, "ada")
+	var froms []tcproom.MemberInfo
+	s := serve(t, New(One("lobby", room), WithAnonymousPost(true), OnPost(func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]byte, error) {
+		froms = append(froms, from)
+		switch string(body) {
+		case "no":
+			return nil, nil
+		case "fast":
+			return body, &tcproom.RefusedError{Cause: "rate-limited", RetryAfter: time.Minute}
+		case "rude":
+			return body, errors.New("be polite")
+		case "boom":
+			panic("my secret")
+		}
+		return []byte("so " + string(body)), nil
+	})))
+	auth := "Authorization: Bearer " + string(token)
+	require.Equal(t, 201, s.ask("POST", messages, "hi", plainly).StatusCode)
+	require.Equal(t, 201, s.ask("POST", messages, "ho", plainly, auth).StatusCode)
+	require.Equal(t, []tcproom.MemberInfo{anonymous, m.Info()}, froms)
+	for body, want := range map[string]int{"no": 403, "fast": 429, "rude": 403, "boom": 500} {
+		a := s.ask("POST", messages, body, plainly, auth, "Idempotency-Key: 1")
+		require.Equal(t, want, a.StatusCode, "%s: %s", body, a.body)
+		require.NotContains(t, a.body, "my secret")
+	}
+	require.Contains(t, s.log.String(), "OnPost")
+	var said []string
+	for _, ev := range room.Past(0, 0).Events {
+		said = append(said, string(ev.Body))
+	}
+	require.Equal(t, []string{"so hi", "so ho"}, said)
 }

@@ -204,6 +204,10 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 		fail(w, err)
 		return
 	}
+	if body, err = h.pass(r, from.info(), body); err != nil {
+		identityProblem(w, err)
+		return
+	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), maxHeldBack, errHeldBack)
 	defer cancel()
 	seq, err := from.say(ctx, room, number, body)
@@ -227,11 +231,33 @@ type speaker struct {
 	guest  tcproom.MemberInfo
 }
 
+func (s speaker) info() tcproom.MemberInfo {
+	if s.member != nil {
+		return s.member.Info()
+	}
+	return s.guest
+}
+
 func (s speaker) say(ctx context.Context, room *tcproom.Room, number uint64, body []byte) (uint64, error) {
 	if s.member != nil {
 		return s.member.PostNumbered(ctx, number, body)
 	}
 	return room.Say(ctx, s.guest, body)
+}
+
+// pass asks the hook of OnPost, and returns what it lets through.
+func (h *Handler) pass(r *http.Request, from tcproom.MemberInfo, body []byte) (post []byte, err error) {
+	if h.cfg.onPost == nil {
+		return body, nil
+	}
+	err = call(r, "OnPost", func() error {
+		post, err = h.cfg.onPost(r, from, body)
+		return err
+	})
+	if err == nil && post == nil {
+		err = fmt.Errorf("%w: the room takes no such message", tcproom.ErrDenied)
+	}
+	return post, err
 }
 
 // speaker finds out who posts.
