@@ -73,12 +73,13 @@ func (r *Room) Door(opts ...ConnOption) (*Door, error) {
 // Serve is [Room.Serve] with the options of the door. It returns [net.ErrClosed] when
 // the door is closed.
 func (d *Door) Serve(l net.Listener) error {
-	defer l.Close()
 	a := &acceptor{door: d, l: l}
 	if err := d.room.addAcceptor(a); err != nil {
+		l.Close()
 		return err
 	}
 	defer d.room.removeAcceptor(a)
+	defer l.Close() // which may block: a stop names it then
 	return a.run()
 }
 
