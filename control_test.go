@@ -417,3 +417,18 @@ func TestControlPanics(t *testing.T) {
 		}
 	}
 }
+
+// TestControlNotForJoin: a member in this process gets no control frames.
+func TestControlNotForJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithNotices(false), tcproom.WithHeartbeat(time.Second), tcproom.WithCodec(controlled{Codec: tcproom.Text{}}))
+		c, err := room.Join(t.Context(), tcproom.Identity{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = c.Receive(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, c.Close())
+		require.NoError(t, room.Close())
+	})
+}

@@ -233,3 +233,23 @@ func TestP6SinceIsExact(t *testing.T) {
 	close(pairs)
 	come.Wait()
 }
+
+// TestSinceOverWhatWasTooLarge: a message that could not be kept is missing, too.
+func TestSinceOverWhatWasTooLarge(t *testing.T) {
+	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{Bytes: 128 + 1}))
+	watcher := join(t, room)
+	epoch := next(t, watcher).Welcome.Epoch
+	for _, body := range []string{"a", "too large", "c"} {
+		announce(t, room, "%s", body)
+	}
+	here, there := pairOver(t, "tcp")
+	since := &tcproom.Position{Epoch: epoch, Seq: 1}
+	require.NoError(t, door(t, room, tcproom.WithCodec(gapText{})).Admit(here, tcproom.Arrival{Since: since, Read: []byte("\n")}))
+	in := bufio.NewReader(there)
+	line, err := in.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "gap 2 2\n", line)
+	line, err = in.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "*: c\n")
+}
