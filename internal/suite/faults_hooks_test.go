@@ -355,6 +355,14 @@ var (
 			defer cancel()
 			s.Shutdown(ctx)
 		},
+		"Door": func(s *scene, _ callee) {
+			if d, err := s.Door(); err == nil {
+				here, there := net.Pipe()
+				here.Close()
+				d.Admit(there, tcproom.Arrival{})
+				d.Close()
+			}
+		},
 		"Stats": func(s *scene, _ callee) { s.Stats() },
 	}
 	memberCalls = map[string]call{
