@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,8 @@ func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproo
 		u.arrival.Addr = h.cfg.clientAddr(r)
 	}
 	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
-	opts = append(opts, tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
+	// TLS is the server's: that of the room's listeners does not stand within HTTP.
+	opts = append(opts, tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
 	if u.door, err = h.door(room, u.kind, opts...); err != nil {
 		fail(w, err)
 		return u, false
@@ -216,9 +218,7 @@ func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byt
 		return nil, nil, err
 	}
 	nc.SetDeadline(time.Time{})
-	if n := buf.Reader.Buffered(); n > 0 {
-		read, _ = buf.Reader.Peek(n)
-		read = bytes.Clone(read) // the buffer is large, and would stay as long
-	}
-	return nc, read, nil
+	held, _ := buf.Reader.Peek(buf.Reader.Buffered())
+	nc, rest := beneath(nc) // of Serve's the room is to have the socket
+	return nc, slices.Concat(held, rest), nil // a copy: the buffer is large, and would stay as long
 }
