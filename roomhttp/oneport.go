@@ -54,8 +54,8 @@ func Serve(l net.Listener, srv *http.Server, door *tcproom.Door) error {
 	webErr := make(chan error, 1)
 	go p.serveWeb(srv, webErr)
 	err := door.Serve(p) // and closes p
-	if webErr := <-webErr; !errors.Is(err, tcproom.ErrRoomClosed) && !errors.Is(webErr, net.ErrClosed) {
-		err = webErr
+	if webErr := <-webErr; !errors.Is(webErr, net.ErrClosed) {
+		err = webErr // srv was closed, and p after it
 	}
 	p.looking.Wait()
 	return err
