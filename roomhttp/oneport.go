@@ -181,8 +181,8 @@ func (p *port) look(nc net.Conn, e *list.Element) {
 type destination uint8
 
 const (
-	unknown destination = iota // the room, unless more is read
-	likelyHTTP                 // HTTP, unless more is read that says something else
+	unknown    destination = iota // the room, unless more is read
+	likelyHTTP                    // HTTP, unless more is read that says something else
 	toHTTP
 	toTLS
 	toRoom

@@ -219,6 +219,6 @@ func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byt
 	}
 	nc.SetDeadline(time.Time{})
 	held, _ := buf.Reader.Peek(buf.Reader.Buffered())
-	nc, rest := beneath(nc) // of Serve's the room is to have the socket
+	nc, rest := beneath(nc)                   // of Serve's the room is to have the socket
 	return nc, slices.Concat(held, rest), nil // a copy: the buffer is large, and would stay as long
 }

@@ -32,6 +32,8 @@ type config struct {
 	sessions   bool
 	grace      time.Duration
 	tls        *tls.Config // nil: no TLS
+	http       string      // address; empty: no HTTP there
+	onePort    bool
 	logger     *slog.Logger
 }
 
@@ -76,8 +78,10 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
 	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name: the first line that they send; with -codec text only")
 	fs.Var(&count{&cfg.history, 1 << 30}, "history", "how `many` of the last messages those who join are given")
-	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json only")
+	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json, -http or -one-port only")
 	fs.DurationVar(&cfg.grace, "grace", 30*time.Second, "with -sessions, how long a member that lost its connection stays one")
+	fs.StringVar(&cfg.http, "http", "", "serve a page for browsers, and what else is in docs/http.md, on `HOST:PORT`")
+	fs.BoolVar(&cfg.onePort, "one-port", false, "serve HTTP at -addr too; members who send nothing join 0.3 s late")
 	cert := fs.String("tls-cert", "", "speak TLS, with the certificate in this PEM `file`")
 	key := fs.String("tls-key", "", "the PEM `file` of the certificate's key")
 	fs.Var(&log, "log", "how to log to standard error: "+log.names())
@@ -93,15 +97,23 @@ func parseFlags(args []string) (*config, error) {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	cfg.framing, cfg.codec, cfg.slow, cfg.logger = framing.value(), codec.value(), slow.value(), slog.New(log.value())
 
-	switch _, err := net.ResolveTCPAddr("tcp", cfg.addr); {
+	_, addrErr := net.ResolveTCPAddr("tcp", cfg.addr)
+	_, httpErr := net.ResolveTCPAddr("tcp", cfg.http)
+	switch {
 	case fs.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q; there are only flags, see -help", fs.Arg(0))
-	case err != nil:
-		return nil, fmt.Errorf("-addr: %w", err)
+	case addrErr != nil:
+		return nil, fmt.Errorf("-addr: %w", addrErr)
+	case given["http"] && httpErr != nil:
+		return nil, fmt.Errorf("-http: %w", httpErr)
+	case cfg.onePort && cfg.http != "":
+		return nil, fmt.Errorf("-one-port goes without -http")
+	case cfg.onePort && *cert != "":
+		return nil, fmt.Errorf("-one-port goes without TLS, which hides what is HTTP; -http goes with it")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
-	case cfg.sessions && codec.name != "json":
-		return nil, fmt.Errorf("-sessions goes with -codec json only")
+	case cfg.sessions && codec.name != "json" && cfg.http == "" && !cfg.onePort:
+		return nil, fmt.Errorf("-sessions goes with -codec json, -http or -one-port only")
 	case given["grace"] && !cfg.sessions:
 		return nil, fmt.Errorf("-grace goes with -sessions only")
 	case cfg.grace <= 0:

@@ -5,6 +5,7 @@
 //	go run ./examples/server -framing length4 -codec json # for programs
 //	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
+//	go run ./examples/server -http localhost:8080 # and open the address that it prints
 //
 // The first line on standard error is "listening on HOST:PORT". Ctrl-C gives the
 // members up to ten seconds to take what was sent before it, prints how many were
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomhttp"
 )
 
 // drainTimeout is how long members have to take their last messages.
@@ -50,17 +52,34 @@ func run(cfg *config) error {
 	if err != nil {
 		return err
 	}
+	defer l.Close()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 
-	room := tcproom.New(options(cfg)...)
+	room := tcproom.New(roomOptions(cfg)...)
+	defer room.Close()
+	door, err := room.Door(doorOptions(cfg)...)
+	if err != nil {
+		return err
+	}
+	web := webServer(cfg, room)
+	defer web.Close()
 	fmt.Fprintln(os.Stderr, "listening on", l.Addr())
-	served := make(chan error, 1)
-	go func() { served <- room.Serve(l) }()
+	served := make(chan error, 2)
+	serve := door.Serve
+	if cfg.onePort {
+		fmt.Fprintln(os.Stderr, "open", pageURL(cfg, l))
+		serve = func(l net.Listener) error { return roomhttp.Serve(l, web, door) }
+	}
+	go func() { served <- serve(l) }()
+	if cfg.http != "" {
+		if err := listenWeb(cfg, web, served); err != nil {
+			return err
+		}
+	}
 
 	select {
-	case err := <-served: // the listener broke; nothing else closes the room
-		room.Close()
+	case err := <-served: // a listener broke; nothing else closes the room or web
 		return err
 	case <-signals:
 	}
@@ -71,6 +90,7 @@ func run(cfg *config) error {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	stopWeb(ctx, web) // first, so that requests find the room open
 	err = room.Shutdown(ctx)
 	cut := 0
 	if stop, ok := errors.AsType[*tcproom.StopError](err); ok {
@@ -81,30 +101,39 @@ func run(cfg *config) error {
 	return nil
 }
 
-// options makes a room's options of the flags.
-func options(cfg *config) []tcproom.RoomOption {
+// roomOptions makes a room's options of the flags. Pages speak JSON; the door for -addr
+// speaks what it is told to.
+func roomOptions(cfg *config) []tcproom.RoomOption {
 	opts := []tcproom.RoomOption{
-		tcproom.WithFraming(cfg.framing),
-		tcproom.WithCodec(cfg.codec),
+		tcproom.WithCodec(tcproom.JSON{}),
 		tcproom.WithSlowMembers(cfg.slow),
 		tcproom.WithBacklog(cfg.backlog),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithMaxMembers(cfg.maxMembers),
-		tcproom.WithTLS(cfg.tls),
 		tcproom.WithLogger(cfg.logger), // the room logs how each connection ends
 		tcproom.OnJoin(func(m *tcproom.Member) error {
 			cfg.logger.Info("joining", "addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name())
 			return nil
 		}),
 	}
-	if cfg.askName {
-		opts = append(opts, tcproom.WithHandshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
-	}
 	if cfg.history > 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: cfg.history}))
 	}
 	if cfg.sessions {
 		opts = append(opts, tcproom.WithSessions(tcproom.Sessions{Grace: cfg.grace}))
+	}
+	return opts
+}
+
+// doorOptions makes the options for -addr of the flags.
+func doorOptions(cfg *config) []tcproom.ConnOption {
+	opts := []tcproom.ConnOption{
+		tcproom.WithFraming(cfg.framing),
+		tcproom.WithCodec(cfg.codec),
+		tcproom.WithTLS(cfg.tls),
+	}
+	if cfg.askName {
+		opts = append(opts, tcproom.WithHandshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
 	}
 	return opts
 }

@@ -3,10 +3,17 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -413,6 +420,151 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	require.NotContains(t, p.Err.Text(), "stopped")
 }
 
+// page returns the address of the page, which is in the server's second line.
+func page(t *testing.T, p *program.Process) string {
+	t.Helper()
+	url, ok := strings.CutPrefix(p.Err.Line(t), "open ")
+	require.True(t, ok, "the second line says where the page is")
+	require.True(t, strings.HasSuffix(url, "/"))
+	return url
+}
+
+// get returns what is at an address.
+func get(t *testing.T, client *http.Client, url string) (header http.Header, body string) {
+	t.Helper()
+	res, err := client.Get(url)
+	require.NoError(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	return res.Header, string(b)
+}
+
+// A browser is what a page does, byte by byte.
+type browser struct {
+	nc net.Conn
+	br *bufio.Reader
+}
+
+// browse joins by WebSocket at the address of the page.
+func browse(t *testing.T, page, name string) *browser {
+	t.Helper()
+	addr := strings.TrimSuffix(strings.TrimPrefix(page, "http://"), "/")
+	nc, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { nc.Close() })
+	require.NoError(t, nc.SetDeadline(time.Now().Add(30*time.Second)))
+	_, err = fmt.Fprintf(nc, "GET /ws HTTP/1.1\r\nHost: %s\r\nOrigin: http://%[1]s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: tcproom.json\r\n\r\n", addr)
+	require.NoError(t, err)
+	b := &browser{nc, bufio.NewReader(nc)}
+	res, err := http.ReadResponse(b.br, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
+	b.say(t, fmt.Sprintf(`{"type":"hello","name":%q}`, name))
+	require.Contains(t, b.event(t), `"type":"welcome"`)
+	return b
+}
+
+// say sends a short text message, with a mask of zeros.
+func (b *browser) say(t *testing.T, text string) {
+	t.Helper()
+	_, err := io.WriteString(b.nc, string([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0})+text)
+	require.NoError(t, err)
+}
+
+// event returns the next message, or the reason of a Close.
+func (b *browser) event(t *testing.T) string {
+	t.Helper()
+	var head [2]byte
+	_, err := io.ReadFull(b.br, head[:])
+	require.NoError(t, err)
+	size := int(head[1])
+	if size == 126 {
+		var long [2]byte
+		_, err := io.ReadFull(b.br, long[:])
+		require.NoError(t, err)
+		size = int(binary.BigEndian.Uint16(long[:]))
+	}
+	payload := make([]byte, size)
+	_, err = io.ReadFull(b.br, payload)
+	require.NoError(t, err)
+	return string(payload)
+}
+
+// TestBrowserAndNetcat: they talk, at two ports and at one, and leave with the server.
+func TestBrowserAndNetcat(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{
+		{name: "two ports", args: []string{"-http", "127.0.0.1:0"}},
+		{name: "one port", args: []string{"-one-port"}},
+		{name: "with -ask-name", args: []string{"-http", "127.0.0.1:0", "-ask-name"}},
+		{name: "with sizes", args: []string{"-http", "127.0.0.1:0", "-framing", "varint", "-sessions"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, addr := serve(t, tt.args...)
+			url := page(t, p)
+			header, body := get(t, http.DefaultClient, url)
+			require.Contains(t, body, "<!doctype html>")
+			require.Empty(t, header.Get("Strict-Transport-Security"))
+			_, script := get(t, http.DefaultClient, url+"chat.js")
+			require.Contains(t, script, "class Room")
+
+			ada := browse(t, url, "ada")
+			bob := program.Peer(t, addr, framingOf(tt.args))
+			bob.Say(t, "bob\nhi\n")
+			for !strings.Contains(ada.event(t), `"body":"hi"`) {
+			}
+			ada.say(t, `{"type":"message","body":"hello"}`)
+			bob.Out.Expect(t, "ada: hello\n")
+			p.Signal(t, os.Interrupt)
+			bob.Out.Expect(t, "* goodbye: room closed\n")
+			for !strings.Contains(ada.event(t), `"type":"goodbye"`) {
+			}
+			require.Equal(t, "\x03\xe9closed", ada.event(t))
+			ada.nc.Close()
+			p.Err.Expect(t, "stopped, members cut: 0\n")
+			require.Zero(t, p.Status(t))
+		})
+	}
+}
+
+// framingOf returns what follows -framing.
+func framingOf(args []string) string {
+	if i := slices.Index(args, "-framing"); i >= 0 {
+		return args[i+1]
+	}
+	return "lines"
+}
+
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	cert, key := program.Certificate(t)
+	p, _ := serve(t, "-http", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	url := page(t, p)
+	pem, err := os.ReadFile(cert)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(pem))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	header, body := get(t, &http.Client{Transport: transport}, url)
+	require.Contains(t, body, "<!doctype html>")
+	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"))
+}
+
+func TestHTTPPortInUse(t *testing.T) {
+	t.Parallel()
+	_, addr := serve(t)
+	p := program.Start(t, program.Path("server"), "-addr", "127.0.0.1:0", "-http", addr)
+	require.Equal(t, 1, p.Status(t))
+	require.Contains(t, p.Err.Text(), fmt.Sprintf("server: listen tcp %s: bind: address already in use\n", addr))
+}
+
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	_, addr := serve(t)
@@ -436,7 +588,7 @@ func TestBadFlags(t *testing.T) {
 		{name: "slow", args: "-slow drop", want: `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
 		{name: "log", args: "-log loud", want: `invalid value "loud" for flag -log: want one of json, off, text`},
 		{name: "names in raw", args: "-codec raw -ask-name", want: "-ask-name goes with -codec text only"},
-		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json only"},
+		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json, -http or -one-port only"},
 		{name: "grace alone", args: "-grace 1s", want: "-grace goes with -sessions only"},
 		{name: "no grace", args: "-codec json -sessions -grace 0s", want: "-grace 0s is not positive"},
 		{name: "history in raw", args: "-codec raw -history 5", want: "-history goes with -codec text or json"},
@@ -449,6 +601,9 @@ func TestBadFlags(t *testing.T) {
 		{name: "negative backlog", args: "-backlog -1", want: `invalid value "-1" for flag -backlog: want a number from 0 to `},
 		{name: "huge message", args: "-max-message 99999999999", want: `invalid value "99999999999" for flag -max-message`},
 		{name: "members in words", args: "-max-members many", want: `invalid value "many" for flag -max-members`},
+		{name: "page without port", args: "-http localhost", want: "-http: address localhost: missing port in address"},
+		{name: "one port and two", args: "-one-port -http localhost:0", want: "-one-port goes without -http"},
+		{name: "one port with TLS", args: "-one-port -tls-cert " + cert + " -tls-key " + key, want: "-one-port goes without TLS"},
 		{name: "certificate alone", args: "-tls-cert " + cert, want: "-tls-cert and -tls-key go together"},
 		{name: "key alone", args: "-tls-key " + key, want: "-tls-cert and -tls-key go together"},
 		{name: "no such file", args: "-tls-cert nosuch.pem -tls-key " + key, want: "-tls-cert, -tls-key: open nosuch.pem: no such file"},
@@ -469,7 +624,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	p := program.Start(t, program.Path("server"), "-help")
 	require.Zero(t, p.Status(t))
-	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace tls-cert tls-key log") {
+	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace http one-port tls-cert tls-key log") {
 		require.Contains(t, p.Err.Text(), "\n  -"+name)
 	}
 }
