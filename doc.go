@@ -4,7 +4,8 @@
 // Use [New] to make a room and [Room.ListenAndServe], [Room.Serve] or [Room.ServeConn]
 // to let connections in. Use [Dial] to connect to a room, [NewConn] to do so over any
 // [net.Conn], [NewClient] to stay connected, and [Room.Join] to be a member in the
-// room's own process. A chat server, for which nc is a full client:
+// room's own process. Package roomhttp lets browsers in. A chat server, for which nc is
+// a full client:
 //
 //	room := tcproom.New()
 //	log.Fatal(room.ListenAndServe("localhost:9000"))
