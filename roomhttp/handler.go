@@ -84,7 +84,8 @@ func WithOrigins(hosts ...string) Option {
 // events, in place of the room's handshake hook, and the name of what is posted. An
 // error that wraps [ErrUnauthorized] is answered by 401, a [*tcproom.RefusedError] by
 // what it says, another one by 403 with its text, and a panic by 500: it is logged by
-// the server's ErrorLog. The default, and nil, is that everybody may read and join.
+// the server's ErrorLog. The page asks for no name then. The default, and nil, is that
+// everybody may read and join.
 func WithAuth(fn func(r *http.Request) (tcproom.Identity, error)) Option {
 	return func(c *config) { c.auth = fn }
 }
@@ -142,6 +143,9 @@ func New(rooms Rooms, opts ...Option) *Handler {
 	h := &Handler{rooms: rooms, cfg: config{page: defaultPage()}, mux: http.NewServeMux()}
 	for _, opt := range opts {
 		opt(&h.cfg)
+	}
+	if h.cfg.auth != nil && h.cfg.page != nil {
+		h.cfg.page = namedPage{h.cfg.page}
 	}
 	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.serveWS(w, r, h.rooms.single()) })
 	h.mux.HandleFunc("GET /rooms/{room}/ws", h.inRoom(h.serveWS))

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
 )
 
 // pageOf serves fsys as a Handler's routes do.
@@ -149,6 +151,22 @@ func TestPageOfAnotherFS(t *testing.T) {
 		require.Empty(t, resp.Header.Get("Content-Security-Policy"), target)
 	}
 	resp, _ = ask(t, pageOf(nil), "GET", "/", nil)
+	require.Equal(t, 404, resp.StatusCode)
+}
+
+// TestPageAsksForNoName: if the server says who somebody is, the page need not ask.
+func TestPageAsksForNoName(t *testing.T) {
+	rooms := One("lobby", tcproom.New())
+	who := WithAuth(func(*http.Request) (tcproom.Identity, error) { return tcproom.Identity{Name: "ada"}, nil })
+	resp, asking := ask(t, New(rooms), "GET", "/", nil)
+	require.Contains(t, asking, `<body data-tcproom="ws">`)
+	named, body := ask(t, New(rooms, who), "GET", "/", nil)
+	require.Contains(t, body, `<body data-named=1 data-tcproom="ws">`)
+	require.NotEqual(t, resp.Header.Get("ETag"), named.Header.Get("ETag"))
+	mine := WithPage(fstest.MapFS{"index.html": {Data: []byte("mine")}})
+	_, body = ask(t, New(rooms, mine, who), "GET", "/", nil)
+	require.Equal(t, "mine", body)
+	resp, _ = ask(t, New(rooms, WithPage(nil), who), "GET", "/", nil)
 	require.Equal(t, 404, resp.StatusCode)
 }
 

@@ -276,7 +276,7 @@ export class Room extends EventTarget {
 		this.#ws.send('{"type":"ping"}')
 	}
 
-	// stop ends the connection, if there is one, and what waits for it.
+	// stop ends the connection, if any, and what waits for it.
 	#stop() {
 		this.#ws?.close(4000) // 1000 would be a goodbye
 		this.#ws = null
@@ -319,7 +319,7 @@ function message(m) {
 	return m
 }
 
-// The page, which runs in index.html alone.
+// The page of index.html.
 
 const LINES = 2000 // at most in the document
 
@@ -410,7 +410,7 @@ class Log {
 		this.box.replaceChildren(...this.box.querySelectorAll('.pending'))
 	}
 
-	// follow scrolls to the bottom, unless the user has left it.
+	// follow scrolls to the bottom, unless the user left it.
 	follow(always) {
 		this.#stuck ||= always
 		if (!this.#stuck) return
@@ -447,7 +447,7 @@ class Log {
 	}
 }
 
-function page(url) {
+function page(url, named) {
 	const $ = (id) => document.getElementById(id)
 	const text = $('text')
 	const { title } = document
@@ -607,9 +607,9 @@ function page(url) {
 	for (const item of saved) log.add(item)
 	const name = stored(local, myName)
 	state('', 'Join', rename)
-	if (name) join(name)
+	if (name || named) join(name)
 	else ask()
 }
 
-const room = globalThis.document?.body.dataset.tcproom
-if (room) page(room)
+const data = globalThis.document?.body.dataset
+if (data?.tcproom) page(data.tcproom, data.named)
