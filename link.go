@@ -37,6 +37,7 @@ type link struct {
 	entered   bool // it carries a member
 	given     bool // nobody but the room can use its net.Conn
 	ignored   bool // a frame of unknown type was logged
+	webToo    bool // somebody else serves HTTP at the same port
 
 	// Guarded by the room's lock.
 	state   linkState
@@ -100,7 +101,7 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	prepareSocket(nc, &cfg.limits)
 	var read []byte
 	if a != nil {
-		l.addr, read = a.Addr, a.Read
+		l.addr, read, l.webToo = a.Addr, a.Read, a.WebToo
 		if a.Hello != nil && !cfg.features.Hello {
 			h := *a.Hello
 			h.Resume, h.Ping = nil, false // which such a codec cannot say
@@ -503,6 +504,10 @@ func broke(cause error) bool {
 // lastFrames returns the last event of l, which ends with cause, if its codec has one,
 // and what follows that.
 func (l *link) lastFrames(cause error) []byte {
+	// What is not HTTP would be the answer to a browser, which else asks again.
+	if l.webToo && errors.Is(cause, errHTTP) && l.sink.Written() == 0 {
+		return nil
+	}
 	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}
 	if l.cur == nil {
 		ev.Kind = Refused

@@ -28,8 +28,9 @@ const (
 // of that has "h2", as with [http.Server.Serve]. Everything else goes to door, as
 // [tcproom.Door.Admit] has it: what looks like no request at once, and who sends nothing
 // 300 ms after it was accepted, so that people with nc join that much later. A browser
-// that connects in advance and sends nothing for longer counts as one of them. To avoid
-// both, use two ports.
+// that connects in advance and sends nothing for longer counts as one of them: without a
+// hello it joins, and when its request comes it leaves and sends that again on another
+// connection. To avoid both, use two ports.
 //
 // Of TLS the first byte tells no more than that it is TLS. So srv and a door with
 // [tcproom.WithTLS] exclude each other: with a certificate of srv's no TLS reaches the
@@ -173,7 +174,7 @@ func (p *port) look(nc net.Conn, e *list.Element) {
 	case dest == toTLS:
 		p.web.give(tls.Server(&begun{nc, read}, p.tls))
 	default:
-		p.door.Admit(nc, tcproom.Arrival{Read: read}) // with an error the room has closed it and told OnReject
+		p.door.Admit(nc, tcproom.Arrival{Read: read, WebToo: true}) // with an error the room has closed it and told OnReject
 	}
 }
 

@@ -223,6 +223,40 @@ func TestOnePortRoom(t *testing.T) {
 	})
 }
 
+// TestOnePortLateRequest: a browser that had connected in advance can send its request
+// again, because it gets no answer that is none of HTTP.
+func TestOnePortLateRequest(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		opts  []tcproom.RoomOption
+		told  string // before the request
+		want  string // all that it receives
+		joins uint64
+	}{
+		{name: "Text", joins: 1},
+		{name: "JSON", opts: []tcproom.RoomOption{tcproom.WithCodec(tcproom.JSON{})}},
+		{name: "no longer a browser", told: "hi", want: "*: hi\n* goodbye: wrong door: HTTP at the chat port\n", joins: 1},
+	} {
+		testkit.Bubble(tt.name, t, func(t *testing.T) {
+			p := newOnePort(t, tt.opts...)
+			nc := p.dial()
+			time.Sleep(lookTime)
+			synctest.Wait()
+			if tt.told != "" {
+				testkit.Broadcast(t, p.room, []byte(tt.told))
+			}
+			synctest.Wait()
+			p.send(nc, postRequest)
+			got, err := io.ReadAll(nc)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, string(got))
+			nc.Close()
+			synctest.Wait()
+			require.Equal(t, tt.joins, p.room.Stats().Joined)
+		})
+	}
+}
+
 func nextMessage(t *testing.T, c *tcproom.Conn) string {
 	t.Helper()
 	for {
