@@ -7,7 +7,8 @@
 //	go http.ListenAndServe("localhost:8080", h)
 //	log.Fatal(room.ListenAndServe("localhost:9000"))
 //
-// docs/http.md shows each request by curl, with its answer.
+// docs/http.md shows each request by curl, with its answer. [Serve] serves HTTP and TCP
+// at one port.
 //
 // # Routes
 //
