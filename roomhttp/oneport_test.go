@@ -173,10 +173,10 @@ func TestOnePortRoom(t *testing.T) {
 	testkit.Bubble("silent", t, func(t *testing.T) {
 		p := newOnePort(t)
 		p.dial()
-		time.Sleep(lookTime - 1)
+		time.Sleep(lookTime - time.Nanosecond)
 		synctest.Wait()
 		require.Zero(t, p.room.Len())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		require.Equal(t, 1, p.room.Len())
 	})
@@ -549,9 +549,9 @@ func TestOnePortHTTPS(t *testing.T) {
 	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
 }
 
-// TestTLSOfTheRoomIsNotHTTPs: a room whose own listeners speak TLS has plain WebSocket
+// TestTLSOfTheRoomIsNotOfHTTP: a room whose own listeners speak TLS has plain WebSocket
 // over plain HTTP.
-func TestTLSOfTheRoomIsNotHTTPs(t *testing.T) {
+func TestTLSOfTheRoomIsNotOfHTTP(t *testing.T) {
 	server, _ := testkit.TLS()
 	room := tcproom.New(tcproom.WithTLS(server), tcproom.WithNotices(false))
 	_, br := upgradeTo(t, serveOnePort(t, room, &http.Server{Handler: New(One("lobby", room))}), "")
