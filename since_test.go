@@ -244,7 +244,7 @@ func TestSinceOverWhatWasTooLarge(t *testing.T) {
 	}
 	here, there := pairOver(t, "tcp")
 	since := &tcproom.Position{Epoch: epoch, Seq: 1}
-	require.NoError(t, door(t, room, tcproom.WithCodec(gapText{})).Admit(here, tcproom.Arrival{Since: since, Read: []byte("\n")}))
+	require.NoError(t, door(t, room, tcproom.WithCodec(gapText{})).Admit(here, tcproom.Arrival{Hello: &tcproom.Hello{Since: since}, Read: []byte("\n")}))
 	in := bufio.NewReader(there)
 	line, err := in.ReadString('\n')
 	require.NoError(t, err)

@@ -319,11 +319,6 @@ var (
 		"Broadcast": func(s *scene, _ callee) { s.Broadcast(context.Background(), []byte("from a hook")) },
 		"Close":     func(s *scene, _ callee) { s.Room.Close() },
 		"Done":      func(s *scene, _ callee) { s.Done() },
-		"Door": func(s *scene, _ callee) {
-			if d, err := s.Door(); err == nil {
-				d.Close()
-			}
-		},
 		"Join":           func(s *scene, _ callee) { joinAndLeave(s.Room) },
 		"Len":            func(s *scene, _ callee) { s.Len() },
 		"ListenAndServe": func(s *scene, _ callee) { s.ListenAndServe("nowhere") },
