@@ -13,6 +13,9 @@ import "fmt"
 // [Features] have Pings, the peer answers, and its silence ends the connection; if they
 // do not, pings are sent, so that nothing on the way takes the connection for dead, and
 // silence ends nothing.
+//
+// Its AppendEvent is asked for a [Welcome] when a member joins, also if the codec has no
+// hello, and may return [ErrNoFrame].
 type ControlFrames interface {
 	Codec
 	// AppendPing appends a ping, in place of a [Ping] event.

@@ -105,6 +105,52 @@ func lines(t testing.TB, nc net.Conn) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 }
 
+// mute is a codec that says a welcome and is said no hello.
+type mute struct{ controlled }
+
+func (m mute) Features() tcproom.Features { return tcproom.Features{Gaps: true} }
+
+// TestControlWelcome: a codec with control frames says who is there without a hello, and
+// one that has no welcome says none.
+func TestControlWelcome(t *testing.T) {
+	room := tcproom.New(tcproom.WithNotices(false), tcproom.WithCodec(mute{controlled{Codec: tcproom.JSON{}}}))
+	t.Cleanup(func() { room.Close() })
+	c, err := room.Join(t.Context(), tcproom.Identity{Name: "bob"})
+	require.NoError(t, err)
+	broadcast(t, room, []byte("hi"))
+	ev, err := c.Receive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, tcproom.Message, ev.Kind, "a dialling end expects no welcome")
+
+	enter := func(codec tcproom.Codec) string {
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close() })
+		d, err := room.Door(tcproom.WithCodec(codec))
+		require.NoError(t, err)
+		require.NoError(t, d.Admit(there, tcproom.Arrival{Hello: &tcproom.Hello{Name: "ada"}}))
+		waitLen(t, room, 2)
+		broadcast(t, room, []byte("there"))
+		here.SetReadDeadline(time.Now().Add(within))
+		line, err := bufio.NewReader(here).ReadString('\n')
+		require.NoError(t, err)
+		for m := range room.Members() {
+			if m.Name() == "ada" {
+				m.Kick("")
+			}
+		}
+		return line
+	}
+	var w tcproom.Event
+	require.NoError(t, tcproom.JSON{}.ParseEvent([]byte(strings.TrimSpace(enter(mute{controlled{Codec: tcproom.JSON{}}}))), &w))
+	require.Equal(t, tcproom.Welcome, w.Kind)
+	require.Equal(t, "ada", w.From.Name)
+	require.Equal(t, uint64(1), w.Seq)
+	require.Equal(t, 2, w.Welcome.Total)
+	require.Equal(t, "bob", w.Welcome.Members[0].Name)
+	require.Empty(t, w.Welcome.Token)
+	require.Equal(t, "*: there\n", enter(mute{controlled{Codec: tcproom.Text{}}}))
+}
+
 // TestControlHeartbeat: pings without a hello that asks for them. If the codec says
 // that they are answered, silence ends the connection.
 func TestControlHeartbeat(t *testing.T) {

@@ -146,9 +146,10 @@ func (r *Room) attachLocked(l *link, lane *lane) {
 }
 
 // welcomeLocked returns the frame that tells m, over l, who it is and who is there;
-// nil if its codec has none.
+// nil if its codec has none. A codec with control frames may have one without a hello: a
+// dialling end, which could not tell whether to expect it, never speaks that.
 func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte, error) {
-	if !l.cfg.features.Hello {
+	if !l.cfg.features.Hello && l.cfg.control == nil {
 		return nil, nil
 	}
 	ev := &p.ev
