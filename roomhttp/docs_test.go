@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write what the commands of docs/http.md
 const httpDoc = "../docs/http.md"
 
 // notYet are the routes whose answers the page does not have yet.
-var notYet = []string{"/events", "/ws "}
+var notYet = []string{"/ws "}
 
 // An example is a command of a document and what it prints.
 type example struct {

@@ -1,6 +1,7 @@
 package roomhttp
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
@@ -212,8 +213,15 @@ func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byt
 	}
 	w.Header().WriteSubset(&b, notForUpgrade) // a cookie of a middleware's, for one
 	io.WriteString(&b, "\r\n")
+	return speakFirst(nc, buf, b.Bytes())
+}
+
+// speakFirst writes the first bytes to a connection that was taken from its server. It
+// returns the connection that the room is to have, and what was read from it already.
+// With an error nc is closed.
+func speakFirst(nc net.Conn, buf *bufio.ReadWriter, first []byte) (_ net.Conn, read []byte, err error) {
 	nc.SetDeadline(time.Now().Add(upgradeTimeout))
-	if _, err := nc.Write(b.Bytes()); err != nil {
+	if _, err := nc.Write(first); err != nil {
 		nc.Close()
 		return nil, nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 )
 
 // A wsPeer is a client that writes bytes and reads frames.
@@ -172,6 +173,15 @@ func TestWSName(t *testing.T) {
 	}))
 	p := dialWS(t, serveRoom(t, closed), "tcproom.text")
 	p.expect("* goodbye: no eve here", `close 1008 "denied"`, "FIN")
+}
+
+// TestWSOptions: TLS is the HTTP server's, whatever the room speaks elsewhere.
+func TestWSOptions(t *testing.T) {
+	t.Parallel()
+	server, _ := testkit.TLS()
+	room := tcproom.New(tcproom.WithTLS(server))
+	p := dialWS(t, serveRoom(t, room), "tcproom.json", text(helloAda))
+	p.expect(welcomeAda)
 }
 
 // TestWSEnds: what a peer is sent at its end.
