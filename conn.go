@@ -283,6 +283,9 @@ func (c *Conn) beat(pong bool) bool {
 	return true
 }
 
+// mayRest implements beater: it is the user who waits.
+func (c *Conn) mayRest() bool { return false }
+
 // Events returns the events that Receive would, until an error, which it yields as
 // the last. The loop ends without an error after one's own Close and, after
 // one's own CloseWrite, if the room has taken everything and closed too.

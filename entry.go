@@ -229,29 +229,19 @@ func (d *Door) admitAlone(l *link) {
 }
 
 // bringIn admits l. What follows has a goroutine of its own, whose stack has not
-// grown. If nobody else can use the connection, that starts only when its first byte
-// arrives.
+// grown. If nobody else can use the connection, that starts only when there is
+// something to read.
 func (r *Room) bringIn(l *link) {
 	defer func() {
-		src := l.src // which its end may take away
-		if l.mayWatch() {
+		if l.mayRest() {
 			l.newcomer = nil // it has joined; nothing more of that is needed
-			if r.quiet.Watch(src, l) {
-				if l.Err() != nil {
-					r.quiet.Rouse(src) // unblock may have come too early
-				}
+			if r.rest(l) {
 				return
 			}
 		}
 		go r.attend(l)
 	}()
 	r.enter(l)
-}
-
-// mayWatch reports whether nothing but bytes of the peer's, or l's own end, can
-// wake l's reader.
-func (l *link) mayWatch() bool {
-	return l.given && l.entered && l.cfg.idleTimeout <= 0 && !(l.beats && l.cfg.heartbeat > 0)
 }
 
 // maxRejects bounds how many calls of OnReject a door does not wait for.

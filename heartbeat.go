@@ -13,8 +13,9 @@ import (
 const maxBeats = 256
 
 // A silence is what a reader knows of its peer since the last byte. It is the
-// reader's own, and its clock runs only while it waits for bytes: what holds
-// the reader back is not the peer's doing.
+// reader's own, or that of the Lookout which has the reader's place, and its clock runs
+// only while one of them waits for bytes: what holds the reader back is not the peer's
+// doing.
 type silence struct {
 	waited time.Duration
 	from   time.Duration // of waited, when the present period of heartbeats began
@@ -27,7 +28,7 @@ type silence struct {
 func (s *silence) next(idle, heartbeat time.Duration) (due time.Duration, last bool) {
 	if heartbeat > 0 {
 		if s.beat == 0 {
-			s.beat = heartbeat*4/5 + rand.N(heartbeat*2/5+1)
+			s.beat = max(heartbeat*4/5+rand.N(heartbeat*2/5+1), 1)
 		}
 		due, last = s.from+s.beat, s.pinged
 	}
@@ -40,9 +41,15 @@ func (s *silence) next(idle, heartbeat time.Duration) (due time.Duration, last b
 // A beater is the end of a connection that sends heartbeats.
 type beater interface {
 	// beat sends a ping, or a pong, behind all that was sent before, and reports
-	// whether there was room for it. Only the reader calls it.
+	// whether there was room for it. Only the reader, or the Lookout that has its
+	// place, calls it.
 	beat(pong bool) bool
+	// mayRest reports whether a Lookout can have the reader's place.
+	mayRest() bool
 }
+
+// errRests is returned in the place of a cause when a Lookout is to wait for the peer.
+var errRests = errors.New("tcproom: the reader rests")
 
 // heartbeat returns how long t's reader waits before it sends a ping, or 0.
 func (t *transport) heartbeat() time.Duration {
@@ -52,20 +59,39 @@ func (t *transport) heartbeat() time.Duration {
 	return t.cfg.heartbeat
 }
 
-// readAlive waits for more bytes. While there are none it has b send pings, and it
-// fails with a timeout if there were none for too long.
-func (t *transport) readAlive(limit int, b beater) error {
+// nextBeat returns how long t's peer may be silent, from its last byte on, before there
+// is something to do, and whether that is to end the connection; 0 if it may be for ever.
+func (t *transport) nextBeat() (due time.Duration, last bool) {
 	idle, heartbeat := t.cfg.idleTimeout, t.heartbeat()
 	if idle <= 0 && heartbeat <= 0 {
-		_, err := t.src.Read(limit)
-		return err
+		return 0, false
 	}
 	if t.silence == nil {
 		t.silence = new(silence)
 	}
-	s := t.silence
+	return t.silence.next(idle, heartbeat)
+}
+
+// untilBeat returns in how much more silence that is; 0 for never.
+func (t *transport) untilBeat() time.Duration {
+	due, _ := t.nextBeat()
+	if due == 0 {
+		return 0
+	}
+	return max(due-t.silence.waited, 1)
+}
+
+// readAlive waits for more bytes. While there are none it has b send pings, and it
+// fails with a timeout if there were none for too long. When it has pinged it fails with
+// errRests if b may do that.
+func (t *transport) readAlive(limit int, b beater) error {
 	for {
-		due, last := s.next(idle, heartbeat)
+		due, last := t.nextBeat()
+		if due == 0 {
+			_, err := t.src.Read(limit)
+			return err
+		}
+		s := t.silence
 		late, err := t.readFor(limit, due-s.waited)
 		if err == nil {
 			*s = silence{}
@@ -84,8 +110,26 @@ func (t *transport) readAlive(limit int, b beater) error {
 			return err
 		default:
 			s.beatAgain(b.beat(false) && t.cfg.features.Pings)
+			if b.mayRest() {
+				return errRests
+			}
 		}
 	}
+}
+
+// overdue does what the silence of a link's peer asks for, for the Lookout that has the
+// link. It returns in how much more silence there is something to do again, or 0 for
+// a goroutine to read, and to end the link.
+func (r *Room) overdue(key any) (again time.Duration) {
+	l := key.(*link)
+	defer l.contain()
+	due, last := l.nextBeat()
+	l.silence.waited = due
+	if last {
+		return 0
+	}
+	l.silence.beatAgain(l.beat(false))
+	return l.untilBeat()
 }
 
 // readFor waits for more bytes for d, and returns how much later than that it

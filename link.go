@@ -231,20 +231,63 @@ func codecHook(cfg *limits) string {
 // attendTo is attend on a goroutine of its own, for a Lookout.
 func (r *Room) attendTo(l any) { go r.attend(l.(*link)) }
 
-// attend reads from l, if it has entered, until it ends, and sees it out. It is
-// the goroutine of an accepted link, with little on its stack while it waits.
+// attend reads from l, if it has entered, until it ends, and sees it out, or until it
+// may rest. It is the goroutine of an accepted link, with little on its stack while it
+// waits.
 func (r *Room) attend(l *link) {
-	defer r.release(l)
-	defer r.seeOut(l)
+	rests := false
+	// Deferred, because a hook may end the goroutine.
+	defer func() {
+		if !rests {
+			r.conclude(l)
+		}
+	}()
 	if l.entered {
 		l.notifyJoin(nil)
 		l.newcomer = nil
-		l.end(l.converse())
+		rests = r.listen(l)
 	}
 }
 
+// conclude sees l out, and lets go of it.
+func (r *Room) conclude(l *link) {
+	defer r.release(l)
+	r.seeOut(l)
+}
+
+// listen reads from l until it ends, or rests, which it reports.
+func (r *Room) listen(l *link) (rests bool) {
+	for {
+		err := l.converse()
+		if err != errRests {
+			l.end(err)
+			return false
+		}
+		if r.rest(l) {
+			return true
+		}
+	}
+}
+
+// mayRest reports whether nothing but bytes of its peer's, their absence or l's own end
+// can wake l's reader, and nothing waits for that now.
+func (l *link) mayRest() bool { return l.given && l.entered && l.room.quiet.Takes(l.src) }
+
+// rest has the Lookout wait for the peer of l, and reports whether it does: then l is
+// its own, and may be another goroutine's already.
+func (r *Room) rest(l *link) bool {
+	src := l.src // which its end may take away
+	if !r.quiet.Watch(src, l, l.untilBeat()) {
+		return false
+	}
+	if l.Err() != nil {
+		r.quiet.Rouse(src) // unblock may have come too early
+	}
+	return true
+}
+
 // converse reads what the member of l sends, while no hook of the member runs for
-// another link, and returns why l ends.
+// another link, and returns why l ends, or errRests.
 func (l *link) converse() error {
 	defer l.contain()
 	m := l.member
@@ -252,10 +295,12 @@ func (l *link) converse() error {
 		l.running.watch = nil // the next hook is OnLeave
 		return l.readLoop()
 	}
-	if !m.takeTurn(l.Context().Done()) {
-		return l.Err()
+	if m.turn != nil { // else no context need be made
+		if !m.takeTurn(l.Context().Done()) {
+			return l.Err()
+		}
+		defer m.giveTurn()
 	}
-	defer m.giveTurn()
 	return l.readLoop()
 }
 

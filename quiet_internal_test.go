@@ -84,8 +84,8 @@ func TestDoneWaitsForTheLookout(t *testing.T) {
 		close(called)
 		<-goOn
 		ended = true
-	})
-	if !room.quiet.Watch(sock.NewSource(here), nil) {
+	}, nil)
+	if !room.quiet.Watch(sock.NewSource(here), nil, 0) {
 		t.Skip("here nothing is watched")
 	}
 	_, err = there.Write([]byte("x"))

@@ -16,29 +16,39 @@ import (
 // held of a frame that is not complete.
 const maxHeader = 16 << 10
 
-// readLoop reads what a member sends until it, or the link, ends, and returns why.
+// readLoop reads what a member sends until it, or the link, ends, and returns why, or
+// errRests.
 func (l *link) readLoop() error {
 	limit, _ := frameLimits(l.cfg.codec, l.cfg.maxMessage)
 	for {
-		if err := l.readFrames(limit); err != nil {
+		beats, err := l.readFrames(limit)
+		if err != nil {
 			return err
 		}
-		if err := l.readAlive(limit+maxHeader, l); err != nil && !l.heldBack(err) {
+		if beats && l.mayRest() {
+			return errRests
+		}
+		err = l.readAlive(limit+maxHeader, l)
+		if err == errRests {
+			return err
+		}
+		if err != nil && !l.heldBack(err) {
 			return l.readCause(err, errIdleTimeout)
 		}
 	}
 }
 
-// readFrames deals with all whole frames that have been read.
-func (l *link) readFrames(limit int) error {
+// readFrames deals with all whole frames that have been read, and reports whether they
+// were pings and pongs, and there were any.
+func (l *link) readFrames(limit int) (beats bool, err error) {
 	if !l.door.passed {
 		if wait, err := l.knock(limit); wait || err != nil {
-			return err
+			return false, err
 		}
 	}
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
-	data, used := l.src.Held(), 0
+	data, used, talked := l.src.Held(), 0, false
 	for {
 		n, frame, err := l.split(data[used:], limit)
 		if err == nil && n == 0 && len(data)-used >= limit+maxHeader {
@@ -57,20 +67,22 @@ func (l *link) readFrames(limit int) error {
 			err = l.take(in)
 		}
 		if err != nil {
-			return cmpErr(l.take(in), err)
+			return false, cmpErr(l.take(in), err)
 		}
 		if used += n; n == 0 {
 			break
 		}
+		beats = in.req.Kind == ReqPing || in.req.Kind == ReqPong
+		talked = talked || !beats
 	}
 	if err := l.take(in); err != nil {
-		return err
+		return false, err
 	}
 	l.consume(used)
 	if in.pinged {
 		l.beat(true)
 	}
-	return nil
+	return beats && !talked, nil
 }
 
 // parse decodes a frame and puts a message into the inbox.

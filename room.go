@@ -23,7 +23,7 @@ type Room struct {
 	cfg   roomConfig
 	epoch string
 	fan   *fanout.Fan
-	quiet *sock.Lookout // for accepted links from which nothing has come
+	quiet *sock.Lookout // for accepted links from which nothing comes
 	done  chan struct{} // closed by reap
 	wg    sync.WaitGroup
 	logs  logLimit
@@ -91,7 +91,7 @@ func New(opts ...RoomOption) *Room {
 		fan:   fanout.New(),
 		done:  make(chan struct{}),
 	}
-	r.quiet = sock.NewLookout(r.attendTo)
+	r.quiet = sock.NewLookout(r.attendTo, r.overdue)
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)

@@ -19,7 +19,7 @@ func newLookout(t *testing.T) (*Lookout, <-chan any) {
 		t.Skip("without the direct path nothing is watched")
 	}
 	ready := make(chan any, 10000)
-	l := NewLookout(func(key any) { ready <- key })
+	l := NewLookout(func(key any) { ready <- key }, nil)
 	t.Cleanup(l.Wait)
 	return l, ready
 }
@@ -55,7 +55,7 @@ func TestE3LookoutSeesWhatCameBefore(t *testing.T) {
 			if before {
 				test.do(there)
 			}
-			require.True(t, l.Watch(src, test.name))
+			require.True(t, l.Watch(src, test.name, 0))
 			if !before {
 				require.Empty(t, ready, test.name)
 				test.do(there)
@@ -79,13 +79,13 @@ func TestLookoutRouse(t *testing.T) {
 	other, _ := tcpPair(t)
 	src, otherSrc := NewSource(here), NewSource(other)
 	l.Rouse(src) // is not watched
-	require.True(t, l.Watch(src, "one"))
-	require.True(t, l.Watch(otherSrc, "other"))
+	require.True(t, l.Watch(src, "one", 0))
+	require.True(t, l.Watch(otherSrc, "other", 0))
 	l.Rouse(src)
 	l.Rouse(src)
 	require.Equal(t, "one", awaitReady(t, ready))
 
-	require.True(t, l.Watch(src, "again")) // in the same slot
+	require.True(t, l.Watch(src, "again", 0)) // in the same slot
 	_, err := there.Write([]byte("x"))
 	require.NoError(t, err)
 	require.Equal(t, "again", awaitReady(t, ready))
@@ -99,17 +99,17 @@ func TestLookoutRouse(t *testing.T) {
 func TestLookoutDeclines(t *testing.T) {
 	l, ready := newLookout(t)
 	here, there := tcpPair(t)
-	require.False(t, l.Watch(NewSource(struct{ net.Conn }{here}), 1), "no socket of ours")
+	require.False(t, l.Watch(NewSource(struct{ net.Conn }{here}), 1, 0), "no socket of ours")
 
 	src := NewSource(here)
 	_, err := there.Write([]byte("x"))
 	require.NoError(t, err)
 	_, err = src.Read(100)
 	require.NoError(t, err)
-	require.False(t, l.Watch(src, 2), "with bytes at hand")
+	require.False(t, l.Watch(src, 2, 0), "with bytes at hand")
 	src.Consume(1)
 	here.Close()
-	require.False(t, l.Watch(src, 3), "closed")
+	require.False(t, l.Watch(src, 3, 0), "closed")
 	require.Empty(t, ready)
 	require.Nil(t, l.epoll)
 }
@@ -121,7 +121,7 @@ func TestLookoutEndsWithTheLast(t *testing.T) {
 	for range 100 {
 		here, there := tcpPair(t)
 		src := NewSource(here)
-		require.True(t, l.Watch(src, 1))
+		require.True(t, l.Watch(src, 1, 0))
 		_, err := there.Write([]byte("x"))
 		require.NoError(t, err)
 		awaitReady(t, ready)
@@ -150,7 +150,7 @@ func TestLookoutRace(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if !l.Watch(srcs[i], i) {
+			if !l.Watch(srcs[i], i, 0) {
 				panic(errors.New("not watched"))
 			}
 			if i%3 != 1 {
@@ -181,10 +181,10 @@ func TestLookoutWait(t *testing.T) {
 			close(called)
 			<-goOn
 			ended = true
-		})
+		}, nil)
 		l.Wait() // nothing was watched
 		here, there := tcpPair(t)
-		require.True(t, l.Watch(NewSource(here), nil))
+		require.True(t, l.Watch(NewSource(here), nil, 0))
 		_, err := there.Write([]byte("x"))
 		require.NoError(t, err)
 		<-called
