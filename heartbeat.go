@@ -119,10 +119,10 @@ func (t *transport) readAlive(limit int, b beater) error {
 
 // overdue does what the silence of a link's peer asks for, for the Lookout that has the
 // link. It returns in how much more silence there is something to do again, or 0 for
-// a goroutine to read, and to end the link.
+// a goroutine to read, and to end the link. If a codec ends the goroutine it does not
+// return, which is 0 too; the link's own then notes whose doing that is.
 func (r *Room) overdue(key any) (again time.Duration) {
 	l := key.(*link)
-	defer l.contain()
 	due, last := l.nextBeat()
 	l.silence.waited = due
 	if last {

@@ -46,7 +46,6 @@ type watched struct {
 	coarse int8          // its tick is the shortest one shifted by that
 }
 
-
 // NewLookout returns a Lookout that calls ready, which must not block, for
 // sources that are not waited for any more. It calls ready on its own goroutine or
 // that of Rouse, and with no lock held.
