@@ -304,13 +304,16 @@ func WithWriteTimeout(d time.Duration) Option { return option(func(l *limits) { 
 // a hook, a limiter or the room holds the reader back and, at a dialling end, while
 // Receive is not called. A member that only reads is idle by this measure, so the
 // default is off, which zero and negative values mean too.
+//
+// For a member that shares a goroutine because it is quiet (docs/memory.md) the clock is
+// coarse: the end comes up to a tenth of d late, or up to 100 ms if that is more.
 func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l.idleTimeout = d }) }
 
 // WithHeartbeat makes this end send a ping if no byte came for d, and end the
 // connection with Cause("idle-timeout") if none came for as long again; d is made up to
-// 20 % longer or shorter each time. The clock is that of [WithIdleTimeout], and a ping
-// takes its place behind what was sent before. A codec without pings ([Text], [Raw]) is
-// [ErrOption].
+// 20 % longer or shorter each time. The clock is that of [WithIdleTimeout], as coarse
+// for a quiet member, and a ping takes its place behind what was sent before. A codec
+// without pings ([Text], [Raw]) is [ErrOption].
 //
 // A room does so to members that ask for it in their hello, as a dialling end
 // with this option does, or whose codec has [ControlFrames]. Both ends answer pings, with or without the option: a

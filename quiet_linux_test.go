@@ -291,8 +291,8 @@ func TestPingsOfTheQuiet(t *testing.T) {
 // silent for a period.
 func TestTalkersRest(t *testing.T) {
 	h := newQuietHall(t, tcproom.WithHeartbeat(100*time.Millisecond))
-	nc := h.guest("ada", false)
-	h.guest("bob", false) // for whom there is the Lookout's goroutine
+	nc := h.guest("ada", true) // so it is the silence after which it rests, and no pong
+	h.guest("bob", false)      // for whom there is the Lookout's goroutine
 	for n := range uint64(3) {
 		fmt.Fprintln(nc, `{"type":"message","body":"hi"}`)
 		eventually(t, "the message", func() bool { return h.room.Stats().Messages == n+1 })
