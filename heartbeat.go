@@ -109,13 +109,16 @@ func (t *transport) readAlive(limit int, b beater) error {
 		case last:
 			return err
 		default:
-			s.beatAgain(b.beat(false) && t.cfg.features.Pings)
+			t.ask(b)
 			if b.mayRest() {
 				return errRests
 			}
 		}
 	}
 }
+
+// ask has b send a ping, and begins another period of heartbeats.
+func (t *transport) ask(b beater) { t.silence.beatAgain(b.beat(false) && t.cfg.features.Pings) }
 
 // overdue does what the silence of a link's peer asks for, for the Lookout that has the
 // link. It returns in how much more silence there is something to do again, or 0 for
@@ -128,7 +131,7 @@ func (r *Room) overdue(key any) (again time.Duration) {
 	if last {
 		return 0
 	}
-	l.silence.beatAgain(l.beat(false))
+	l.ask(l)
 	return l.untilBeat()
 }
 
