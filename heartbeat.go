@@ -117,7 +117,8 @@ func (t *transport) readAlive(limit int, b beater) error {
 	}
 }
 
-// ask has b send a ping, and begins another period of heartbeats.
+// ask has b send a ping, and begins another period of heartbeats. A peer that does not
+// answer pings was not asked for anything.
 func (t *transport) ask(b beater) { t.silence.beatAgain(b.beat(false) && t.cfg.features.Pings) }
 
 // overdue does what the silence of a link's peer asks for, for the Lookout that has the
