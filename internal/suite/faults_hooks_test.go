@@ -316,9 +316,9 @@ var endsRoom = []string{"Close", "Shutdown"}
 // roomCalls, memberCalls, newcomerCalls and connCalls are all methods that there are.
 var (
 	roomCalls = map[string]call{
-		"Broadcast": func(s *scene, _ callee) { s.Broadcast(context.Background(), []byte("from a hook")) },
-		"Close":     func(s *scene, _ callee) { s.Room.Close() },
-		"Done":      func(s *scene, _ callee) { s.Done() },
+		"Broadcast":      func(s *scene, _ callee) { s.Broadcast(context.Background(), []byte("from a hook")) },
+		"Close":          func(s *scene, _ callee) { s.Room.Close() },
+		"Done":           func(s *scene, _ callee) { s.Done() },
 		"Join":           func(s *scene, _ callee) { joinAndLeave(s.Room) },
 		"Len":            func(s *scene, _ callee) { s.Len() },
 		"ListenAndServe": func(s *scene, _ callee) { s.ListenAndServe("nowhere") },
