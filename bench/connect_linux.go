@@ -61,8 +61,7 @@ func newLoad(p *process, cfg loadConfig) (*load, error) {
 		speaks: p.speaks, size: cfg.size, epfd: epfd, buf: make([]byte, 256<<10), start: time.Now(),
 		streams: make([]stream, cfg.roomCount()),
 	}
-	before, after := p.speaks.around(0, cfg.size)
-	l.frame = len(before) + cfg.size + len(after)
+	l.frame = p.speaks.frame(cfg.size)
 	if err := l.connect(p, cfg); err != nil {
 		l.close()
 		return nil, err
@@ -134,6 +133,9 @@ func (l *load) open(addr netip.AddrPort, cfg loadConfig, m membership) error {
 			before, after := l.speaks.around(m.room, l.size)
 			pr.probe = newProbe(l.size, cfg.total(), before, after)
 			pr.probe.unwrap = l.speaks.unwrap
+			if l.speaks.bare {
+				pr.probe.expectBare()
+			}
 		}
 		s.receivers++
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -101,6 +102,19 @@ func (c *control) listen() (net.Listener, error) {
 		l = tls.NewListener(l, c.tls)
 	}
 	return l, err
+}
+
+// serveHTTP serves h, and answers the benchmark, until either ends.
+func (c *control) serveHTTP(h http.Handler) error {
+	l, err := c.listen()
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- http.Serve(l, h) }()
+	c.ready(l.Addr().String())
+	go func() { failed <- c.run() }()
+	return <-failed
 }
 
 // ready tells the benchmark where the server listens.

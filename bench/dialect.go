@@ -16,12 +16,28 @@ type dialect struct {
 	publish func(dst []byte, room int, line []byte) []byte
 	// around is what stands before and after the line in a delivery.
 	around func(room, size int) (before, after string)
-	// unwrap is for deliveries that are lines of unequal length, which receivers
-	// count by their newlines: it appends the sender's line in one, of which
-	// nothing then stands around the line. nil: they are equally long.
-	unwrap func(dst, delivery []byte) []byte
+	// bare says that deliveries have the line without its newline.
+	bare bool
+	// unwrap is for deliveries of unequal length, each of so many newlines, which
+	// receivers count: of each line in one it appends what is the sender's, or
+	// nothing. Then nothing stands around the sender's line. nil: they are equally
+	// long.
+	unwrap   func(dst, line []byte) []byte
+	newlines int
 	// echo is set where who receives gets its own messages too.
 	echo bool
+}
+
+// frame is how many bytes a delivery of a line of size bytes counts as.
+func (d *dialect) frame(size int) int {
+	if d.unwrap != nil {
+		return d.newlines * size // each newline counts as a line
+	}
+	before, after := d.around(0, size)
+	if d.bare {
+		size--
+	}
+	return len(before) + size + len(after)
 }
 
 // A membership says what a connection is for.

@@ -28,8 +28,9 @@ var jsonLines = dialect{
 		dst = append(dst, line[:len(line)-1]...)
 		return append(dst, jsonEnd...)
 	},
-	around: func(int, int) (string, string) { return "", "" },
-	unwrap: unwrapJSON,
+	around:   func(int, int) (string, string) { return "", "" },
+	unwrap:   unwrapJSON,
+	newlines: 1,
 }
 
 const jsonEnd = "\"}\n"

@@ -14,7 +14,7 @@ import (
 // the same run; by its own at a smaller size, and then so may those between;
 // or as it is.
 type goal struct {
-	of     *server // tcproomServer, or what is judged by that
+	of     *server // tcproomServer, or another one that is this library
 	work   *work
 	size   int
 	metric string
@@ -51,6 +51,7 @@ var goals = func() (list []goal) {
 	against(idleWork, rssIdle, []int{10_000}, 0, 0, 0.08, 0.3)
 	list = append(list, goal{tcproomServer, idleWork, 10_000, rssIdle, nil, 0, 4000})
 	against(stormWork, cpuPerJoin, []int{10_000}, 1.15, 1.05, 0.25, 0.8)
+	list = append(list, webGoals()...)
 	return append(list,
 		goal{tcproomJSONServer, floodWork, 1000, cpuPerDelivery, tcproomServer, 0, 1.6},
 		goal{tcproomServer, stallWork, 1000, stallRatio, nil, 0, 1.25},
@@ -61,45 +62,73 @@ var goals = func() (list []goal) {
 	)
 }()
 
+// webGoals are those of the servers by which members come over HTTP.
+func webGoals() (list []goal) {
+	add := func(of *server, w *work, size int, metric string, by *server, atMost float64) {
+		list = append(list, goal{of, w, size, metric, by, 0, atMost})
+	}
+	add(wsServer, floodWork, 1000, cpuPerDelivery, tcproomServer, 1.15)
+	for _, peer := range []*server{coderServer, gwsServer, gorillaServer, melodyServer, nodeWSServer} {
+		add(wsServer, floodWork, 1000, cpuPerDelivery, peer, 0.03)
+	}
+	add(sseServer, floodWork, 1000, cpuPerDelivery, wsServer, 1.2)
+	add(wsServer, chatWork, 1000, cpuPerDelivery, tcproomServer, 1.3)
+	add(wsServer, pacedWork, 1000, lastP50, tcproomServer, 1.15)
+	add(wsServer, idleWork, 10_000, rssIdleFreed, nil, 3000)
+	add(wsServer, idleWork, 10_000, rssIdleFreed, tcproomServer, 1.25)
+	add(wsServer, idleWork, 10_000, goroutines, nil, 0.001) // a few serve them all
+	add(wsServer, stormWork, 10_000, cpuPerJoin, tcproomServer, 2.2)
+	add(wssServer, tlsWork, 100, cpuPerDelivery, tcproomServer, 1.1)
+	return list
+}
+
 // reached returns the value and whether it is as it should be; not ok where the
 // run has not measured it.
 func (g goal) reached(r *results) (v float64, reached, ok bool) {
 	switch {
-	case g.of != tcproomServer:
-		if s := r.find(g.work.name, g.size, g.of.name); s != nil {
-			v, ok = s.Ratio[g.metric] // of tcproomServer's by it
-			v = 1 / v
-		}
 	case g.by != nil:
-		if s := r.find(g.work.name, g.size, g.by.name); s != nil {
-			v, ok = s.Ratio[g.metric]
-		}
+		v, ok = r.ratio(g)
 	case g.from > 0:
 		v, ok = g.growth(r)
 	default:
-		v, ok = r.own(g.work, g.size, g.metric)
+		v, ok = r.own(g.of, g.work, g.size, g.metric)
 	}
 	return v, v <= g.atMost, ok && !math.IsNaN(v)
+}
+
+// ratio is the median of the ratios within each repetition.
+func (r *results) ratio(g goal) (v float64, ok bool) {
+	var list []float64
+	for i := range r.Samples {
+		s := &r.Samples[i]
+		if s.Work != g.work.name || s.Size != g.size || s.Server != g.of.name || s.Error != "" {
+			continue
+		}
+		if by := sameRep(r.Samples, s, g.by.name)[g.metric]; by != 0 {
+			list = append(list, s.Metrics[g.metric]/by)
+		}
+	}
+	return median(list), len(list) > 0
 }
 
 // growth is the most at any of the sizes beyond from, up to size, by what it is
 // at from.
 func (g goal) growth(r *results) (v float64, ok bool) {
-	least, ok := r.own(g.work, g.from, g.metric)
-	if _, full := r.own(g.work, g.size, g.metric); !ok || !full || least <= 0 {
+	least, ok := r.own(g.of, g.work, g.from, g.metric)
+	if _, full := r.own(g.of, g.work, g.size, g.metric); !ok || !full || least <= 0 {
 		return 0, false
 	}
 	for _, size := range r.sizesOf(g.work) {
-		if here, ok := r.own(g.work, size, g.metric); ok && g.from < size && size <= g.size {
+		if here, ok := r.own(g.of, g.work, size, g.metric); ok && g.from < size && size <= g.size {
 			v = max(v, here/least)
 		}
 	}
 	return v, true
 }
 
-// own is this library's median.
-func (r *results) own(w *work, size int, metric string) (v float64, ok bool) {
-	if s := r.find(w.name, size, tcproomServer.name); s != nil {
+// own is the server's median.
+func (r *results) own(s *server, w *work, size int, metric string) (v float64, ok bool) {
+	if s := r.find(w.name, size, s.name); s != nil {
 		v, ok = s.Median[metric]
 	}
 	return v, ok

@@ -210,8 +210,8 @@ func (l *load) read(p *peer, i int) error {
 			return fmt.Errorf("connection %d after %d bytes: %w", i, p.got, err)
 		}
 	}
-	if l.speaks.unwrap != nil { // each delivery counts as the line in it
-		n = bytes.Count(plain, []byte("\n")) * l.frame
+	if l.speaks.unwrap != nil {
+		n = bytes.Count(plain, []byte("\n")) * l.size
 	}
 	return l.count(p, i, n, plain)
 }

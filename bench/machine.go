@@ -61,6 +61,9 @@ var versionNumber = regexp.MustCompile(`\d+(\.\d+)+`)
 
 // version returns which one it is; empty where that is this module's, or not known.
 func (s *server) version() string {
+	if _, version, ok := strings.Cut(s.npm, "@"); ok {
+		return version
+	}
 	if s.program != "" {
 		path, err := findProgram(s.program)
 		if err != nil || s.says == "" {

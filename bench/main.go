@@ -25,7 +25,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == serverCommand {
 		os.Exit(serverMain(os.Args[2:]))
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	status := run(os.Args[1:], os.Stdout, os.Stderr)
+	packages.remove()
+	os.Exit(status)
 }
 
 // run is the program; it returns its exit status: 1 if a measurement failed,

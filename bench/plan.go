@@ -46,6 +46,9 @@ func newRunner(o options, progress io.Writer) (*runner, error) {
 	r := &runner{options: o, progress: progress, all: all, server: all, generator: all}
 	r.servers = nil
 	for _, s := range o.servers {
+		if s.npm != "" {
+			packages.install(s.npm)
+		}
 		if why := s.missing(); why != "" {
 			r.missing = append(r.missing, s.name+": "+why)
 		} else {
@@ -117,7 +120,7 @@ func (r *runner) does(s step) bool {
 	switch {
 	case s.work.takes != nil && !s.work.takes(s.server):
 		return false
-	case s.server == tcproomJSONServer && s.work != floodWork:
+	case !s.server.does(s.work):
 		return false
 	case s.rep > 1 && s.server.guest:
 		return false

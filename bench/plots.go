@@ -132,7 +132,8 @@ var shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.Tri
 // colorOf gives each server the same color in all plots; these can be told
 // apart by the color-blind too.
 func colorOf(i int) color.Color {
-	palette := []uint32{0xd55e00, 0x000000, 0x0072b2, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f, 0x8c510a, 0x5e3c99, 0xf0a6a0}
+	palette := []uint32{0xd55e00, 0x000000, 0x0072b2, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9, 0x7f7f7f, 0x8c510a, 0x5e3c99, 0xf0a6a0,
+		0xa50026, 0x66c2a5, 0x1b7837, 0x4575b4, 0xb8a100, 0x40e0d0, 0x8073ac, 0x444444}
 	c := palette[i%len(palette)]
 	return color.RGBA{R: uint8(c >> 16), G: uint8(c >> 8), B: uint8(c), A: 255}
 }

@@ -18,12 +18,12 @@ type probe struct {
 	head []byte // what stands before the line
 	tail []byte // padding, newline and what stands after the line
 
-	unwrap  func(dst, delivery []byte) []byte // nil: deliveries are equally long
-	begun   []byte                            // a delivery to unwrap of which the end has not come yet
-	lined   []byte                            // scratch: lines that were unwrapped
-	part    []byte                            // a line of which the end has not come yet
-	next    []uint64                          // by sender: the number expected next
-	missing map[missingLine]struct{}          // passed over; it may still come, late
+	unwrap  func(dst, line []byte) []byte // nil: deliveries are equally long
+	begun   []byte                        // a line to unwrap of which the end has not come yet
+	lined   []byte                        // scratch: lines that were unwrapped
+	part    []byte                        // a line of which the end has not come yet
+	next    []uint64                      // by sender: the number expected next
+	missing map[missingLine]struct{}      // passed over; it may still come, late
 
 	lines     uint64
 	latency   *hdr.Histogram // of one line in latencyEvery
@@ -56,6 +56,13 @@ func newProbe(size, senders int, before, after string) *probe {
 	}
 }
 
+// expectBare says that lines come without their newlines.
+func (p *probe) expectBare() {
+	at := bytes.IndexByte(p.tail, '\n')
+	p.tail = slices.Delete(p.tail, at, at+1)
+	p.size--
+}
+
 // feed takes bytes as they come, cut anywhere. now is on the clock of the
 // lines' times of sending.
 func (p *probe) feed(data []byte, now int64) {
@@ -81,7 +88,7 @@ func (p *probe) feed(data []byte, now int64) {
 	p.part = append(p.part, data...)
 }
 
-// unwrapped returns the lines in the deliveries that data completes.
+// unwrapped returns the senders' lines in the lines that data completes.
 func (p *probe) unwrapped(data []byte) []byte {
 	p.begun, p.lined = append(p.begun, data...), p.lined[:0]
 	rest := p.begun

@@ -83,6 +83,7 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 		r.Close()
 		return nil, err
 	}
+	w.Close() // so that its end is seen
 	if err := p.awaitListening(); err != nil {
 		p.stop()
 		return nil, fmt.Errorf("start server %s: %w %s", name, err, complaints.Bytes())

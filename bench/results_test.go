@@ -152,6 +152,10 @@ func TestGoals(t *testing.T) {
 	add(floodWork, 10, "gnet", cpuPerDelivery, 0.2).Notes = []string{generatorLimitBusy}
 	add(floodWork, 10, "hub", cpuPerDelivery, 1).Error = "lost"
 	add(floodWork, 1000, "tcproom-json", cpuPerDelivery, 0.3)
+	add(floodWork, 1000, "ws", cpuPerDelivery, 0.22)
+	add(floodWork, 1000, "sse", cpuPerDelivery, 0.33)
+	add(floodWork, 1000, "gws", cpuPerDelivery, 11)
+	add(idleWork, 10_000, "ws", goroutines, 1)
 	r := &results{Samples: samples, Summaries: summarize(samples)}
 	list := r.goalTable()
 	if len(list) != 1 {
@@ -163,6 +167,7 @@ func TestGoals(t *testing.T) {
 	}
 	want := []string{
 		"flood 10 relay 1 1.15 reached", "flood 10 gnet 0.5 1 reached", "flood 10 hub – 0.5 not measured",
+		"flood 1000 tcproom 1.1 1.15 reached", "flood 1000 gws 0.02 0.03 reached", "flood 1000 ws 1.5 1.2 missed", "idle 10000 – – 3000 not measured", "idle 10000 – 1 0.001 missed",
 		"flood 1000 tcproom 1.5 1.6 reached",
 		// What lies between counts too.
 		"flood to 10000 itself at 10 2 1.5 missed", "flood1k to 10000 itself at 10 1.25 1.5 reached",
@@ -170,7 +175,7 @@ func TestGoals(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
-	notes := []string{"4 of 6 reached", "the load generator was the limit of one side or both: flood 10"}
+	notes := []string{"6 of 11 reached", "the load generator was the limit of one side or both: flood 10"}
 	if !slices.Equal(list[0].notes, notes) {
 		t.Errorf("notes %q, want %q", list[0].notes, notes)
 	}

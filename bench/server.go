@@ -16,12 +16,15 @@ type server struct {
 
 	module  string // of which it is; empty: none but this one
 	program string // what must be installed; empty: nothing
+	npm     string // a package for Node that it needs besides, as NAME@VERSION
 	says    string // what makes the program say its version
 	mute    bool   // it is another program, which answers no questions
 	tls     bool   // it can speak TLS
 	special bool   // it is not compared with the others
 	guest   bool   // measured once, where the others are repeated
 	atMost  int    // receivers of some works, unless asked for by number; 0: any
+
+	only []string // names of the works that it takes part in; nil: all
 }
 
 // servers are what can be measured, in the order of the report.
@@ -29,6 +32,7 @@ var servers = []*server{
 	tcproomServer, relayServer, hubServer, gnetServer, natsServer,
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
 	tcproomJSONServer,
+	wsServer, wssServer, sseServer, coderServer, gwsServer, gorillaServer, nodeWSServer,
 	tcproomHookServer, swallowServer, lossyServer,
 }
 
@@ -59,8 +63,14 @@ func (s *server) missing() string {
 	if _, err := findProgram(s.program); err != nil {
 		return s.program + " is not installed"
 	}
+	if s.npm != "" {
+		return packages.missing(s.npm)
+	}
 	return ""
 }
+
+// does says whether it takes part in a work.
+func (s *server) does(w *work) bool { return s.only == nil || slices.Contains(s.only, w.name) }
 
 // findProgram also looks where daemons are, which is not in every user's PATH.
 func findProgram(name string) (string, error) {

@@ -25,6 +25,7 @@ var tcproomJSONServer = &server{
 	name:   "tcproom-json",
 	about:  "this library: a room with lines, JSON, sessions and no notices, all else by default",
 	speaks: jsonLines,
+	only:   []string{"flood"},
 	serve: func(c *control) error {
 		return serveRoomsWith(c, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
 			tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithNotices(false))
