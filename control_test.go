@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +111,19 @@ type mute struct{ controlled }
 
 func (m mute) Features() tcproom.Features { return tcproom.Features{Gaps: true} }
 
+// listing is mute, and notes whether it was ever told who is there.
+type listing struct {
+	mute
+	told *atomic.Bool
+}
+
+func (l listing) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.Kind == tcproom.Welcome && len(ev.Welcome.Members) > 0 {
+		l.told.Store(true)
+	}
+	return l.mute.AppendEvent(dst, ev)
+}
+
 // TestControlWelcome: a codec with control frames says who is there without a hello, and
 // one that has no welcome says none.
 func TestControlWelcome(t *testing.T) {
@@ -149,6 +163,10 @@ func TestControlWelcome(t *testing.T) {
 	require.Equal(t, "bob", w.Welcome.Members[0].Name)
 	require.Empty(t, w.Welcome.Token)
 	require.Equal(t, "*: there\n", enter(mute{controlled{Codec: tcproom.Text{}}}))
+
+	var told atomic.Bool
+	enter(listing{mute{controlled{Codec: tcproom.Text{}}}, &told})
+	require.False(t, told.Load(), "a list of members is made for a codec that has no welcome")
 }
 
 // TestControlHeartbeat: pings without a hello that asks for them. If the codec says

@@ -161,6 +161,11 @@ func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte,
 	if m.session != nil {
 		ev.Number = m.session.taken.Last()
 	}
+	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing
+		if b, err := encode(l.transport.cfg, ev); err == nil && len(b) == 0 {
+			return nil, nil
+		}
+	}
 	w.Members = make([]MemberInfo, 0, min(w.Total, maxWelcomeMembers))
 	for m := r.members.first; m != nil && len(w.Members) < maxWelcomeMembers; m = m.next {
 		w.Members = append(w.Members, m.info)

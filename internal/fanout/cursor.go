@@ -72,8 +72,12 @@ func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 }
 
 // Insert puts b, which the cursor keeps, where the head is now. It reports
-// false, and does nothing, when more than limit bytes would be waiting.
+// false, and does nothing, when more than limit bytes would be waiting. Of an empty b
+// it takes no notice.
 func (c *Cursor) Insert(b []byte, limit int) bool {
+	if len(b) == 0 { // as for a member that is not welcomed: no walk for that
+		return true
+	}
 	l := c.log
 	l.mu.Lock()
 	if c.lost || int(c.inserted)+len(b) > limit {

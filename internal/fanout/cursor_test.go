@@ -77,6 +77,22 @@ func TestInsertsStandWhereTheHeadWas(t *testing.T) {
 	})
 }
 
+// An insert of nothing is no reason to visit every member.
+func TestInsertOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 64 << 10})
+		f := newFake(plenty)
+		m := h.join(t, f, f, false)
+		h.post(nil, 100)
+		synctest.Wait()
+		m.sink.token.Store(true) // nobody visits it
+		require.True(t, m.cur.Insert(nil, 0))
+		require.False(t, m.sink.special.Load())
+		m.sink.token.Store(false)
+		h.idle(t)
+	})
+}
+
 // A cursor that has ended needs nothing of the log, and is not lost with it.
 func TestEndedCursorIsNotOverrun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
