@@ -100,7 +100,8 @@ const notCompared = `
 They do not do the same. This library gives all members one order with joins and leaves in it, a clean cut
 when somebody joins, a bound on memory per room and a policy for readers that lag. The relay and gnet's room have
 no messages, no bounds and no policy, and write what they read. The hub waits for whoever is slow. nats-server, the MQTT brokers
-and Redis route by subject, and their protocols frame each message; melody speaks WebSocket. Over MQTT 3.1.1
+and Redis route by subject, and their protocols frame each message; melody, ws, wss, coder, gws, gorilla and node-ws speak
+WebSocket, and members of ws by name. Over MQTT 3.1.1
 and in Redis members also get what they sent themselves, which counts as a delivery. Queues are made large enough that nobody drops anything.
 The network is loopback: it has no latency and no loss, and the receiving half of TCP runs in the server's ` + "`write`" + `.
 `

@@ -183,3 +183,46 @@ func TestProbesAreSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestProbeOfWeb has deliveries over WebSocket and of events, cut anywhere.
+func TestProbeOfWeb(t *testing.T) {
+	text := func(seq uint64) string {
+		before, _ := webSocketText.around(0, testSize)
+		line := string(linesOf(seq))
+		return before + line[:len(line)-1]
+	}
+	event := func(seq uint64) string {
+		line := string(linesOf(seq))
+		return "id: x:1\ndata: {\"type\":\"message\",\"seq\":1,\"body\":\"" + line[:len(line)-1] + "\"}\n\n"
+	}
+	tests := []struct {
+		name          string
+		d             dialect
+		data          string
+		lines         uint64
+		lost, damaged uint64
+	}{
+		{name: "text in order", d: webSocketText, data: text(0) + text(1), lines: 2},
+		{name: "text, loss", d: webSocketText, data: text(0) + text(2), lines: 2, lost: 1},
+		{name: "text, damaged", d: webSocketText, data: text(0) + "\x82" + text(1)[1:] + text(2), lines: 2, lost: 1, damaged: 1},
+		{name: "events in order", d: serverSentEvents, data: event(0) + event(1), lines: 2},
+		{name: "events, loss", d: serverSentEvents, data: event(0) + event(2), lines: 2, lost: 1},
+		{name: "events, another line", d: serverSentEvents, data: event(0) + "retry: 1\n" + event(1), lines: 2, damaged: 1},
+	}
+	for _, tt := range tests {
+		for _, cut := range []int{1, 7, len(tt.data)} {
+			before, after := tt.d.around(0, testSize)
+			p := newProbe(testSize, 1, before, after)
+			p.unwrap = tt.d.unwrap
+			if tt.d.bare {
+				p.expectBare()
+			}
+			for part := range slices.Chunk([]byte(tt.data), cut) {
+				p.feed(part, 0)
+			}
+			if p.lines != tt.lines || p.lost != tt.lost || p.damaged != tt.damaged {
+				t.Errorf("%s, cut every %d bytes: %d lines, %d lost, %d damaged", tt.name, cut, p.lines, p.lost, p.damaged)
+			}
+		}
+	}
+}

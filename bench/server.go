@@ -33,7 +33,7 @@ var servers = []*server{
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
 	tcproomJSONServer,
 	wsServer, wssServer, sseServer, coderServer, gwsServer, gorillaServer, nodeWSServer,
-	tcproomHookServer, swallowServer, lossyServer,
+	tcproomHookServer, swallowServer, lossyServer, lossyWSServer, lossySSEServer,
 }
 
 // serverNamed returns nil where there is none.

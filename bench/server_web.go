@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
+	"sync"
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomhttp"
@@ -42,12 +44,48 @@ var sseServer = &server{
 	only:   []string{"flood"},
 }
 
-// serveWeb serves each room below a path of its own.
-func serveWeb(c *control) error {
+// lossyWSServer and lossySSEServer are as lossyServer: each message that they lose has
+// the one before it in its place.
+var (
+	lossyWSServer = &server{
+		name:    "lossy-ws",
+		about:   "ws that loses a line now and then and sends another twice; it is there to fail",
+		speaks:  webSocketText,
+		serve:   serveLossyWeb,
+		special: true,
+	}
+	lossySSEServer = &server{
+		name:    "lossy-sse",
+		about:   "sse that loses a line now and then and sends another twice; it is there to fail",
+		speaks:  serverSentEvents,
+		serve:   serveLossyWeb,
+		special: true,
+	}
+)
+
+func serveLossyWeb(c *control) error {
+	var mu sync.Mutex
+	n, last := 0, []byte(nil)
+	return serveWebWith(c, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n%37 == 0 {
+			return bytes.Clone(last), nil
+		}
+		last = bytes.Clone(body)
+		return body, nil
+	}))
+}
+
+func serveWeb(c *control) error { return serveWebWith(c) }
+
+// serveWebWith serves each room below a path of its own.
+func serveWebWith(c *control, options ...tcproom.RoomOption) error {
+	options = append(options, tcproom.WithNotices(false))
 	rooms := make([]*tcproom.Room, c.roomCount())
 	mux := http.NewServeMux()
 	for i := range rooms {
-		rooms[i] = tcproom.New(tcproom.WithNotices(false))
+		rooms[i] = tcproom.New(options...)
 		path := webSocketPath(i)
 		mux.Handle(path+"/", http.StripPrefix(path, roomhttp.New(roomhttp.One("", rooms[i]))))
 	}

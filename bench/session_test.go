@@ -201,15 +201,19 @@ func TestIdleRooms(t *testing.T) {
 func TestLossIsFound(t *testing.T) {
 	tests := []struct {
 		name    string
+		server  *server
 		measure func(*session) (metrics, error)
 	}{
-		{name: "flood", measure: flood{window: 128, duration: shortly}.measure},
-		{name: "paced", measure: paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
-		{name: "nowindow", measure: noWindow{mebibytes: 64}.measure},
+		{name: "flood", server: lossyServer, measure: flood{window: 128, duration: shortly}.measure},
+		{name: "paced", server: lossyServer, measure: paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
+		{name: "nowindow", server: lossyServer, measure: noWindow{mebibytes: 64}.measure},
+		{name: "WebSocket", server: lossyWSServer, measure: flood{window: 128, duration: shortly}.measure},
+		{name: "WebSocket, paced", server: lossyWSServer, measure: paced{rate: 1000, duration: shortly, patience: time.Second}.measure},
+		{name: "events", server: lossySSEServer, measure: flood{window: 128, duration: shortly}.measure},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := openTestSession(t, "lossy", loadConfig{size: 64, receivers: 20})
+			s := openTestSession(t, tt.server.name, loadConfig{size: 64, receivers: 20})
 			// That a receiver has other than the bytes that it should would be
 			// the counting's finding, which is blind to this loss.
 			if _, err := tt.measure(s); err == nil || !strings.Contains(err.Error(), "lost") || strings.Contains(err.Error(), "bytes of") {
