@@ -131,7 +131,10 @@ export class Room extends EventTarget {
 	}
 
 	#signals = Object.entries({
-		pagehide: () => this.#save(),
+		pagehide: ({ persisted }) => {
+			this.#save()
+			if (persisted) this.#lose('suspended') // or the browser keeps the connection for minutes
+		},
 		offline: () => this.#lose('offline'),
 		online: () => {
 			this.#ceiling = 0
@@ -484,6 +487,7 @@ function page(url, named) {
 		$('why').textContent = why
 		$('name').value = stored(local, myName)
 		$('ask').showModal()
+		$('name').select()
 	}
 
 	// track shows a message from send to its fate.
@@ -518,7 +522,6 @@ function page(url, named) {
 		if (room) {
 			room.close()
 			log.clear()
-			placed = new Set()
 			unplaced = []
 		}
 		const r = room = new Room(url, { name, history: LINES })
@@ -529,6 +532,7 @@ function page(url, named) {
 		let welcomed = false
 
 		on('welcome', (e) => {
+			if (/joined|expired/.test(e.outcome)) placed = new Set() // another member's, or another epoch's
 			if (e.outcome === 'joined') log.clear() // the history comes
 			if (e.outcome === 'expired') note('Joined anew: messages may be missing', true)
 			else if (welcomed) note('Connected again')
