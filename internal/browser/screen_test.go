@@ -47,6 +47,7 @@ func TestScreens(t *testing.T) {
 				const box = document.querySelector(id).getBoundingClientRect()
 				return box.top >= 0 && box.bottom <= innerHeight && box.height >= 24
 			})`)
+			b.until(`[...document.querySelectorAll('button')].every((e) => e.textContent || !e.checkVisibility())`)
 		}
 	}
 	b.do(chromedp.Navigate(s.url))

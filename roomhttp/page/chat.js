@@ -560,10 +560,10 @@ function page(url, named) {
 			lost = true
 		})
 		on('lost', (e) => {
-			const why = e.text || (e.code === 'offline' ? 'You are offline' : 'Connection lost')
+			const why = e.text || (navigator.onLine ? 'Connection lost' : 'You are offline')
 			if (!lost) note(why, true)
 			lost = true
-			state(`${why}. Trying again …`, 'Try now', () => r.connect(), 'bad')
+			state(`${why}. Trying again\u00a0…`, 'Try now', () => r.connect(), 'bad')
 		})
 		r.connect().then(() => {
 			for (const m of r.pending) track(m.text, m.promise)
