@@ -329,6 +329,18 @@ test('offline shows at once, and online dials at once', async () => {
 	assert.equal(last().sent[0].resume.token, 'QNSZ')
 })
 
+test('a page that the browser keeps for later gives its connection up', async () => {
+	const room = await tab()
+	last().say(welcome())
+	window.dispatchEvent(Object.assign(new Event('pagehide'), { persisted: false }))
+	assert.equal(last().closed, undefined, 'the browser closes it')
+	window.dispatchEvent(Object.assign(new Event('pagehide'), { persisted: true }))
+	assert.equal(last().closed, 4000)
+	assert.equal(room.heard('lost')[0].code, 'suspended')
+	await comeBack(room) // timers go on when the page is shown again
+	assert.equal(last().sent[0].resume.token, 'QNSZ')
+})
+
 test('silence ends a connection', async () => {
 	const room = await tab()
 	mock.timers.tick(20_000)
