@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	example.com/tcproom v0.0.0
+	github.com/coder/websocket v1.8.15
 	github.com/pires/go-proxyproto v0.15.0
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/sync v0.24.0
