@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,9 +31,6 @@ import (
 var update = flag.Bool("update", false, "write what the commands of docs/http.md answer into it")
 
 const httpDoc = "../docs/http.md"
-
-// notYet are the routes whose answers the page does not have yet.
-var notYet = []string{"/ws "}
 
 // An example is a command of a document and what it prints.
 type example struct {
@@ -103,9 +101,6 @@ func TestDocsHTTP(t *testing.T) {
 	outputs := make([]string, len(examples))
 	for i, e := range examples {
 		outputs[i] = e.output
-		if isNotYet(e.command) {
-			continue
-		}
 		outputs[i] = strings.NewReplacer(backwards(addresses)...).Replace(run(t, dir, e.command))
 		if !*update {
 			require.Equal(t, steady(e.output), steady(outputs[i]), "%s", e.command)
@@ -118,15 +113,6 @@ func TestDocsHTTP(t *testing.T) {
 		doc = doc[:examples[i].start] + outputs[i] + doc[examples[i].end:]
 	}
 	require.NoError(t, os.WriteFile(httpDoc, []byte(doc), 0o644))
-}
-
-func isNotYet(command string) bool {
-	for _, route := range notYet {
-		if strings.Contains(command, route) {
-			return true
-		}
-	}
-	return false
 }
 
 // addressOf is the address of a server by its name, as its certificate has it.
@@ -198,6 +184,45 @@ func TestDocsHTTPRoutes(t *testing.T) {
 		require.Equal(t, 204, a.StatusCode, m[0])
 		require.Contains(t, a.Header.Get("Allow"), m[1])
 	}
+}
+
+// TestDocsCloseCodes: the table of close codes in docs/wire.md is what is sent, and each
+// cause that the page lists is in it.
+func TestDocsCloseCodes(t *testing.T) {
+	text, err := os.ReadFile("../docs/wire.md")
+	require.NoError(t, err)
+	word := regexp.MustCompile("`([a-z-]+)`")
+	violations := map[uint16]bool{} // that RFC 6455 has codes of its own for
+	codes := map[string]uint16{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (1\d\d\d|none) \| (.*) \|$`).FindAllStringSubmatch(string(text), -1) {
+		n, _ := strconv.ParseUint(row[1], 10, 16) // none is 0
+		code := uint16(n)
+		for _, cause := range word.FindAllStringSubmatch(row[2], -1) {
+			if cause[1] == "malformed" {
+				violations[code] = true
+				require.Equal(t, code, closeCode("malformed", violated(code, "")))
+				continue
+			}
+			codes[cause[1]] = code
+			require.Equal(t, code, closeCode(tcproom.Cause(cause[1]), nil), cause[1])
+		}
+	}
+	require.Equal(t, map[uint16]bool{1002: true, 1003: true, 1007: true, 1008: true}, violations)
+	require.Equal(t, uint16(1008), closeCode("malformed", nil))
+	require.Equal(t, uint16(1008), closeCode("a-room's-own", nil))
+
+	_, table, _ := strings.Cut(string(text), "| code | meaning | final |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	causes := 0
+	for _, row := range strings.Split(table, "\n| ")[1:] {
+		names, _, _ := strings.Cut(row, " |")
+		for _, cause := range word.FindAllStringSubmatch(names, -1) {
+			if causes++; cause[1] != "malformed" {
+				require.Contains(t, codes, cause[1])
+			}
+		}
+	}
+	require.Equal(t, len(codes)+1, causes, "and no others are")
 }
 
 // TestExpectContinue: a body that is too large is refused before it is sent, if the

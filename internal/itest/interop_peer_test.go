@@ -126,7 +126,7 @@ func findPython(t testing.TB, module string) string {
 			return path
 		}
 	}
-	missing(t, "Python 3 with "+module+" (Debian: python3-twisted)")
+	missing(t, "Python 3 with "+module+" (Debian: python3-"+strings.Split(module, ".")[0]+")")
 	return ""
 }
 

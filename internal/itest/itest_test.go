@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	flag.Set("test.parallel", strconv.Itoa(parallel)) // all at the same time, however few cores there are
+	if flag.Lookup("test.fuzz").Value.String() == "" { // of which that is the number of processes
+		flag.Set("test.parallel", strconv.Itoa(parallel)) // all at the same time, however few cores there are
+	}
 	code := m.Run()
 	if os.Getenv(failing) == "" && code == 0 && leftOver() {
 		code = 1
