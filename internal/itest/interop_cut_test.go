@@ -120,6 +120,9 @@ func TestCutConnections(t *testing.T) {
 			truth = append(truth, placed{ev.Seq, string(ev.Body)})
 		}
 	}
+	late := &reading{want: members * each} // to which all is history
+	readings = append(readings, late)
+	g.Go(func() error { return late.run(ctx, url) })
 	require.NoError(t, g.Wait())
 
 	seen := map[string]bool{}
