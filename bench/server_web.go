@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net/http"
 	"sync"
+	"time"
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomhttp"
@@ -15,11 +16,14 @@ import (
 // of others.
 var webWorks = []string{"flood", "chat", "paced", "idle", "storm"}
 
-// wsServer is this library over WebSocket, as a service would use it. Heartbeats are on,
-// which a member is first sent after half a minute: no work takes so long.
+// webHeartbeat is longer than any measurement: heartbeats are on, for what they cost a
+// member that is idle, but none is counted as a delivery.
+const webHeartbeat = 5 * time.Minute
+
+// wsServer is this library over WebSocket, as a service would use it.
 var wsServer = &server{
 	name:   "ws",
-	about:  "this library over WebSocket: roomhttp, tcproom.text, no notices, all else by default, so with heartbeats; all bear the name m, which stands before each line",
+	about:  "this library over WebSocket: roomhttp, tcproom.text, no notices, a heartbeat of five minutes, all else by default; all bear the name m, which stands before each line",
 	speaks: webSocketText,
 	serve:  serveWeb,
 	only:   webWorks,
@@ -84,10 +88,11 @@ func serveWebWith(c *control, options ...tcproom.RoomOption) error {
 	options = append(options, tcproom.WithNotices(false))
 	rooms := make([]*tcproom.Room, c.roomCount())
 	mux := http.NewServeMux()
+	heartbeat := roomhttp.WithConn(tcproom.WithHeartbeat(webHeartbeat))
 	for i := range rooms {
 		rooms[i] = tcproom.New(options...)
 		path := webSocketPath(i)
-		mux.Handle(path+"/", http.StripPrefix(path, roomhttp.New(roomhttp.One("", rooms[i]))))
+		mux.Handle(path+"/", http.StripPrefix(path, roomhttp.New(roomhttp.One("", rooms[i]), heartbeat)))
 	}
 	c.members = func() (n int) {
 		for _, r := range rooms {
