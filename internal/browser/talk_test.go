@@ -166,7 +166,7 @@ func TestKicked(t *testing.T) {
 // used; its module receives all of it.
 func TestTenThousand(t *testing.T) {
 	const all, kept = 10_000, 2000
-	s := serve(t, options{})
+	s := serve(t, options{room: []tcproom.RoomOption{tcproom.WithBacklog(16 << 20)}}) // a slow machine is no slow member
 	ada := profile(t)
 	n := dial(t, s.addr)
 	ada.join(s.url, "ada")
