@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +23,25 @@ type webPeer struct {
 	t    testing.TB
 	cmd  *exec.Cmd
 	out  *bufio.Scanner
-	errs bytes.Buffer
+	errs problems
+}
+
+// problems is what a program prints as errors. It may be read before its end.
+type problems struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (p *problems) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.b.Write(b)
+}
+
+func (p *problems) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.b.String()
 }
 
 // start runs a program until it ends, or the test does.
@@ -118,7 +137,7 @@ func TestNodeWebSocket(t *testing.T) {
 					missing(t, "ws 8 (npm, found by NODE_PATH)")
 				}
 				room := tcproom.New()
-				url := serveWeb(t, room, roomhttp.WithConn(tcproom.WithHeartbeat(20*time.Millisecond)))
+				url := serveWeb(t, room, roomhttp.WithConn(tcproom.WithHeartbeat(time.Second)))
 				witness, err := room.Join(t.Context(), tcproom.Identity{Name: "witness"})
 				require.NoError(t, err)
 				p := start(t, append(node, filepath.Join("testdata", "interop", "ws_peer.js"), impl.name, wsURL(url), tt.mode, fmt.Sprint(count))...)

@@ -87,13 +87,12 @@ func TestCoderFragments(t *testing.T) {
 // TestCoderPings: each end answers the other's.
 func TestCoderPings(t *testing.T) {
 	t.Parallel()
-	const period = 20 * time.Millisecond
-	room := tcproom.New()
-	url := serveWeb(t, room, roomhttp.WithConn(tcproom.WithHeartbeat(period)))
+	const period = time.Second // within two of which it must answer, however busy the machine
+	url := serveWeb(t, tcproom.New(), roomhttp.WithConn(tcproom.WithHeartbeat(period)))
 	var pings atomic.Int64
 	enough := make(chan struct{})
 	c := dialCoder(t, url, websocket.DialOptions{OnPingReceived: func(context.Context, []byte) bool {
-		if pings.Add(1) == 5 {
+		if pings.Add(1) == 2 {
 			close(enough)
 		}
 		return true
@@ -104,9 +103,11 @@ func TestCoderPings(t *testing.T) {
 	for range 3 {
 		require.NoError(t, c.Ping(reading))
 	}
-	<-enough // five periods, and it is still a member
-	require.Equal(t, 1, room.Len())
-	require.NoError(t, reading.Err())
+	select {
+	case <-enough: // the second comes only if the first was answered
+	case <-reading.Done():
+		require.Fail(t, "it is no member any more")
+	}
 }
 
 // TestCoderDeadPeer: a peer that answers no ping is ended by a Close.
@@ -171,7 +172,7 @@ func closeTable(t *testing.T) map[string][]int {
 	text, err := os.ReadFile("../../docs/wire.md")
 	require.NoError(t, err)
 	table := map[string][]int{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (1\\d\\d\\d|none) \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (1\d\d\d|none) \| (.*) \|$`).FindAllStringSubmatch(string(text), -1) {
 		code, _ := strconv.Atoi(row[1]) // 0: none
 		for _, cause := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(row[2], -1) {
 			table[cause[1]] = append(table[cause[1]], code)
@@ -265,7 +266,7 @@ func TestCoderIsClosed(t *testing.T) {
 		}},
 		{code: 1008, cause: "denied", name: "handshake hook", conn: []tcproom.ConnOption{denying("")}, act: newcomer},
 		{code: 1008, cause: "members-only", name: "a cause of the user's", conn: []tcproom.ConnOption{denying("members-only")}, act: newcomer},
-		{code: 1009, cause: "too-large", name: "large message", act: say(websocket.MessageText, bytes.Repeat([]byte("x"), 20*limit))},
+		{code: 1009, cause: "too-large", name: "large message", room: []tcproom.RoomOption{tcproom.WithMaxMessage(1000)}, act: say(websocket.MessageText, bytes.Repeat([]byte("x"), limit))},
 		{code: 1011, cause: "hook", name: "panic", room: []tcproom.RoomOption{tcproom.OnMessage(func(*tcproom.Member, []byte) ([]byte, error) { panic("oh") })}, act: say(websocket.MessageText, message)},
 		{code: 1013, cause: "full", name: "second member", room: []tcproom.RoomOption{tcproom.WithMaxMembers(1)}, act: func(t *testing.T, r tried) *coder {
 			joinCoder(t, r.url, "ada")

@@ -6,7 +6,7 @@ const WebSocket = implementation === 'ws' ? require('ws') : globalThis.WebSocket
 const print = (object) => console.log(JSON.stringify(object))
 
 const modes = {
-  // Joins, sends back count messages, is pinged three times, and leaves.
+  // Joins, sends back count messages, is pinged twice, and leaves.
   leave() { member((socket) => socket.close(1000)) },
   // The same without a code.
   leaveSilently() { member((socket) => socket.close()) },
@@ -36,7 +36,7 @@ function member(then) {
   let done = false
   const perhaps = () => {
     // Only npm's tells of pings.
-    if (done || received < count || (socket.on && pings < 3)) return
+    if (done || received < count || (socket.on && pings < 2)) return
     done = true
     then(socket)
   }
