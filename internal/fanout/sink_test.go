@@ -110,9 +110,9 @@ func TestE4WriteTimeoutOfFrozenProcess(t *testing.T) {
 
 func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
-	join := func(nc net.Conn) *member {
+	join := func(nc net.Conn, timeout time.Duration) *member {
 		m := h.member()
-		m.sink = h.fan.NewSink(nc, m, time.Second)
+		m.sink = h.fan.NewSink(nc, m, timeout)
 		t.Cleanup(func() { nc.Close(); m.sink.Close() })
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -122,13 +122,13 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	here, there := tcpPair(t)
 	require.NoError(t, here.SetWriteBuffer(8<<10))
 	require.NoError(t, there.SetReadBuffer(8<<10))
-	stuck := join(here)
+	stuck := join(here, time.Second)
 	var trickling *member
 	var peer net.Conn
 	if sock.Direct { // other transports may lose their place with a timeout
 		here, there := unixPair(t)
 		require.NoError(t, here.SetWriteBuffer(64<<10))
-		trickling, peer = join(here), there
+		trickling, peer = join(here, 3*time.Second), there // a busy machine may not run its reader for a second
 	}
 	for range 30 {
 		h.post(nil, 400<<10) // takes several timeouts to get through
@@ -142,7 +142,7 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	require.NoError(t, peer.SetReadDeadline(time.Now().Add(time.Minute))) // nobody closes it
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for range 25 {
+	for range 40 { // for longer than the timeout
 		_, err := io.ReadFull(peer, b)
 		require.NoError(t, err)
 		<-tick.C
