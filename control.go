@@ -23,8 +23,9 @@ type ControlFrames interface {
 	// AppendAnswer appends what is sent in answer to frame, which ParseRequest took
 	// as a [ReqPing], as a [ReqGoodbye] or, with Pinged, as a [ReqSay].
 	//
-	// The answer to a ping is sent at once, in place of a [Pong] event, unless more
-	// than 256 bytes for the peer alone would be waiting then. The answer to a goodbye
+	// The answer to a ping is sent at once, in place of a [Pong] event. If more than 256
+	// bytes for the peer alone would be waiting then, it waits behind them, and gives way
+	// to that of the next ping. The answer to a goodbye
 	// stands behind all that was ordered before, as the last bytes of the connection,
 	// whose sending half is closed behind it.
 	AppendAnswer(dst, frame []byte) []byte
@@ -62,13 +63,22 @@ func (l *link) answer(frame []byte) []byte {
 	return l.frameControl(func(dst []byte) []byte { return c.AppendAnswer(dst, frame) })
 }
 
-// answerPing answers a ping in frame, if there is room for that.
+// answerPing answers a ping in frame. Of those for which there is no room the last is
+// answered, as RFC 6455 5.5.3 asks for.
 func (l *link) answerPing(frame []byte) error {
 	b := l.answer(frame)
 	if b == nil {
 		return l.Err() // of a codec that failed
 	}
-	l.put(b, maxBeats)
+	l.room.mu.Lock()
+	entered := l.cur != nil
+	if l.state == linkJoined { // else a goodbye may be there already
+		l.cur.InsertLatest(b, maxBeats)
+	}
+	l.room.mu.Unlock()
+	if !entered && l.sink.Queue(b, maxShaken) { // what its peer sends before the join is bounded
+		l.sink.Flush()
+	}
 	return nil
 }
 

@@ -291,8 +291,54 @@ func TestControlPongsDoNotPileUp(t *testing.T) {
 		}
 		fmt.Fprintln(nc, "!bye")
 		said := lines(t, nc)
-		require.LessOrEqual(t, len(said), 6, "two that wait, two that are being written, and the answer to the goodbye")
+		require.LessOrEqual(t, len(said), 7, "two that wait, two that are being written, the last, and the answer to the goodbye")
 		require.Equal(t, "!bye ", said[len(said)-1])
+		require.NoError(t, <-served)
+		require.NoError(t, room.Close())
+	})
+}
+
+// TestControlLastPingIsAnswered: however much waits for a peer, of its pings the last is
+// answered, and in its place.
+func TestControlLastPingIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithNotices(false), withControl(tcproom.Text{}))
+		nc, served := pipe(room)
+		synctest.Wait()
+		for m := range room.Members() {
+			for range 3 {
+				require.NoError(t, m.Send(t.Context(), bytes.Repeat([]byte("x"), 200)))
+				synctest.Wait() // the first is being written, and those behind it wait
+			}
+		}
+		for i := range 3 {
+			fmt.Fprintf(nc, "!ping %d\n", i)
+			synctest.Wait()
+		}
+		announce(t, room, "behind")
+		fmt.Fprintln(nc, "!bye")
+		said := lines(t, nc)
+		require.Equal(t, []string{"!pong 2", "*: behind", "!bye "}, said[len(said)-3:])
+		require.Len(t, said, 6)
+		require.NoError(t, <-served)
+		require.NoError(t, room.Close())
+	})
+}
+
+// TestControlPingsBeforeTheJoin are answered, each of them.
+func TestControlPingsBeforeTheJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithNotices(false), withControl(tcproom.Text{}),
+			tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+				name, err := n.Receive(ctx)
+				return tcproom.Identity{Name: string(name)}, err
+			}))
+		nc, served := pipe(room)
+		for range 20 {
+			fmt.Fprintf(nc, "!ping %s\n", strings.Repeat("x", 100))
+		}
+		fmt.Fprint(nc, "ada\n!bye\n")
+		require.Len(t, lines(t, nc), 21)
 		require.NoError(t, <-served)
 		require.NoError(t, room.Close())
 	})

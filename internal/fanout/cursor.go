@@ -40,6 +40,7 @@ type Cursor struct {
 	owns       uint64 // how many
 	inserts    []insert
 	inserted   int32 // bytes of inserts
+	latest     bool  // one of inserts is of InsertLatest and beyond its limit
 	lost       bool  // overrun or detached; then pos is beyond everything
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
@@ -54,6 +55,7 @@ type insert struct {
 	pos    int64
 	b      []byte
 	shared bool // with other cursors; it does not count in inserted
+	latest bool // gives way to the next of InsertLatest
 }
 
 // Attach returns a cursor at l's head, from which s is served from now on.
@@ -74,22 +76,45 @@ func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 // Insert puts b, which the cursor keeps, where the head is now. It reports
 // false, and does nothing, when more than limit bytes would be waiting. Of an empty b
 // it takes no notice.
-func (c *Cursor) Insert(b []byte, limit int) bool {
+func (c *Cursor) Insert(b []byte, limit int) bool { return c.insert(b, limit, false) }
+
+// InsertLatest is Insert, but b waits beyond the limit too, in the place of what did so
+// before. It reports false when c is lost.
+func (c *Cursor) InsertLatest(b []byte, limit int) bool { return c.insert(b, limit, true) }
+
+func (c *Cursor) insert(b []byte, limit int, latest bool) bool {
 	if len(b) == 0 { // as for a member that is not welcomed: no walk for that
 		return true
 	}
 	l := c.log
 	l.mu.Lock()
-	if c.lost || int(c.inserted)+len(b) > limit {
+	beyond := int(c.inserted)+len(b) > limit
+	if c.lost || beyond && !latest {
 		l.mu.Unlock()
 		return false
 	}
-	c.inserts = append(c.inserts, insert{pos: c.whereLocked(), b: b})
+	if beyond {
+		c.dropLatestLocked()
+		c.latest = true
+	}
+	c.inserts = append(c.inserts, insert{pos: c.whereLocked(), b: b, latest: beyond})
 	c.inserted += int32(len(b))
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
 	c.sink.shard.kick()
 	return true
+}
+
+// dropLatestLocked takes back what InsertLatest put beyond its limit, if that still
+// waits. It is the last of the inserts, or few came behind it.
+func (c *Cursor) dropLatestLocked() {
+	for i := len(c.inserts) - 1; c.latest && i >= 0; i-- {
+		if in := c.inserts[i]; in.latest {
+			c.latest = false
+			c.inserted -= int32(len(in.b))
+			c.inserts = slices.Delete(c.inserts, i, i+1)
+		}
+	}
 }
 
 // InsertShared puts each of bs, whole frames, where the head is now. Cursors may
@@ -275,6 +300,9 @@ func (c *Cursor) takeInsert(dst []byte, e *ends) []byte {
 	e.pass(len(in.b))
 	if !in.shared {
 		c.inserted -= int32(len(in.b))
+	}
+	if in.latest {
+		c.latest = false
 	}
 	c.inserts[0].b = nil
 	if c.inserts = c.inserts[1:]; len(c.inserts) == 0 {

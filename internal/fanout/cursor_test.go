@@ -93,6 +93,36 @@ func TestInsertOfNothing(t *testing.T) {
 	})
 }
 
+// TestInsertLatest: what there is no room for waits in one place, where the last of it
+// was put.
+func TestInsertLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 64 << 10})
+		f := newFake(10)
+		m := h.join(t, f, f, false)
+		direct := func(num uint64) []byte { return appendFrame(nil, kindDirect, num, 20) }
+		h.post(nil, 100)
+		synctest.Wait()
+		require.True(t, m.cur.InsertLatest(direct(1), 30))
+		require.True(t, m.cur.InsertLatest(direct(2), 30), "it is put behind the limit")
+		h.post(nil, 100)
+		require.True(t, m.cur.InsertLatest(direct(3), 30), "in the place of the last")
+		require.True(t, m.cur.Insert(direct(4), 60))
+		h.post(nil, 100)
+		require.True(t, m.cur.InsertLatest(direct(5), 30))
+		require.True(t, m.cur.Insert(direct(6), 80))
+		require.False(t, m.cur.Insert(direct(7), 80))
+		f.take(plenty)
+		h.idle(t)
+		require.Equal(t, []string{"m1", "d1", "m2", "d4", "m3", "d5", "d6"}, names(items(t, f.received())))
+		require.True(t, m.cur.InsertLatest(direct(8), 20))
+		require.False(t, m.cur.Insert(direct(9), 0))
+		h.idle(t)
+		m.sink.Close()
+		require.False(t, m.cur.InsertLatest(direct(10), 20))
+	})
+}
+
 // A cursor that has ended needs nothing of the log, and is not lost with it.
 func TestEndedCursorIsNotOverrun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
