@@ -23,20 +23,26 @@ func (r *Room) open(l *link, d *Door) (err error) {
 			r.stats.Refused++
 		}
 	}()
+	if err := r.mayOpenLocked(d, l.cfg, p); err != nil {
+		return err
+	}
+	r.takeSeatLocked(l, p)
+	r.pending++
+	r.begun++
+	l.born = r.begun
+	r.keepLocked(l)
+	return nil
+}
+
+// mayOpenLocked returns why a connection that counts for p, with cfg, gets no slot.
+func (r *Room) mayOpenLocked(d *Door, cfg *connConfig, p netip.Prefix) error {
 	if err := r.shutLocked(d); err != nil {
 		return err
 	}
 	if r.pending >= r.cfg.maxPending {
 		return errTooManyPending
 	}
-	if err := r.seatLocked(l, p); err != nil {
-		return err
-	}
-	r.pending++
-	r.begun++
-	l.born = r.begun
-	r.keepLocked(l)
-	return nil
+	return r.mayTakeSeatLocked(cfg, p)
 }
 
 // keepLocked keeps l among those that a stop waits for, until forget.
@@ -290,7 +296,11 @@ func (r *Room) awaitAddr(l *link) error {
 	p := r.countedAddress(l)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.seatLocked(l, p)
+	if err := r.mayTakeSeatLocked(l.cfg, p); err != nil {
+		return err
+	}
+	r.takeSeatLocked(l, p)
+	return nil
 }
 
 // A seat is what a connection counts as for its address. It goes from a link to
@@ -314,28 +324,36 @@ func (r *Room) countedAddress(l *link) (p netip.Prefix) {
 	return p
 }
 
-// seatLocked counts l for p, unless that is invalid or has too many. One
-// that may resume does not take more than it has, so what bounds it then is how
-// many there are that have not told whether they do.
-func (r *Room) seatLocked(l *link, p netip.Prefix) error {
+// mayTakeSeatLocked returns why one more cannot count for p: it has too many, unless p
+// is invalid. One that may resume does not take more than it has, so what bounds it then
+// is how many there are that have not told whether they do.
+func (r *Room) mayTakeSeatLocked(cfg *connConfig, p netip.Prefix) error {
 	if !p.IsValid() {
 		return nil
 	}
 	n := r.addresses[p]
 	waiting := n.conns
-	if r.mayResume(l) {
+	if r.mayResume(cfg) {
 		waiting -= n.in
 	}
 	if waiting >= r.cfg.maxPerAddress {
 		return errTooManyFromAddress
 	}
+	return nil
+}
+
+// takeSeatLocked counts l for p, unless that is invalid.
+func (r *Room) takeSeatLocked(l *link, p netip.Prefix) {
+	if !p.IsValid() {
+		return
+	}
 	if r.addresses == nil {
 		r.addresses = make(map[netip.Prefix]addressCount)
 	}
+	n := r.addresses[p]
 	n.conns++
 	r.addresses[p] = n
 	l.seat = &seat{addr: p}
-	return nil
 }
 
 // settle lets l in as one more of its address.

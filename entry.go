@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -118,6 +119,34 @@ func (d *Door) Admit(nc net.Conn, a Arrival) error {
 		go d.admitAlone(l)
 	}
 	return nil
+}
+
+// Check returns what [Door.Admit] would return now for a connection from addr, so that
+// it can be refused in the protocol that it still speaks; nil if it would be taken. It
+// does not block, and counts nobody: Admit may say something else a moment later. nil is
+// an address that is not known.
+func (d *Door) Check(addr net.Addr) error {
+	r := d.room
+	var p netip.Prefix
+	if r.cfg.maxPerAddress > 0 {
+		p, _ = addressOf(addr)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mayOpenLocked(d, d.cfg, p)
+}
+
+// Reject closes nc, which was to be given to [Door.Admit] and is not, because err
+// happened on the way: that its peer has gone, for one. It counts as refused, and
+// [OnReject] is called with err, unless the room has stopped. For waiting Reject is as
+// Admit. err must not be nil, and wraps the [Cause] by which it is counted.
+func (d *Door) Reject(nc net.Conn, a Arrival, err error) {
+	r := d.room
+	l := r.newLink(nc, d.cfg, &a)
+	r.mu.Lock()
+	r.stats.Refused++
+	r.mu.Unlock()
+	r.turnAway(d, l, err)
 }
 
 // Close closes the door: its listeners too, whose Serve returns, and nobody is admitted

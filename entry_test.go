@@ -256,6 +256,58 @@ func TestAdmitRefuses(t *testing.T) {
 	require.ErrorIs(t, err, tcproom.ErrRoomClosed)
 }
 
+// TestDoorCheck: a door says beforehand what it would say to a connection, and counts
+// nobody for that.
+func TestDoorCheck(t *testing.T) {
+	checkGoroutines(t)
+	room := tcproom.New(tcproom.WithMaxPending(2), tcproom.WithMaxPerAddress(1), tcproom.WithCodec(tcproom.JSON{}))
+	d := door(t, room)
+	from := func(addr string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(addr), Port: 1} }
+	admit := func(addr string) {
+		here, there := pairOver(t, "tcp")
+		t.Cleanup(func() { there.Close() })
+		require.NoError(t, d.Admit(here, tcproom.Arrival{Addr: from(addr)}))
+	}
+	for range 3 {
+		require.NoError(t, d.Check(from("192.0.2.1")))
+	}
+	admit("192.0.2.1")
+	require.ErrorIs(t, d.Check(from("192.0.2.1")), errTooManyFromAddress)
+	require.NoError(t, d.Check(from("192.0.2.2")))
+	require.NoError(t, d.Check(nil))
+	admit("192.0.2.2")
+	require.ErrorIs(t, d.Check(nil), errTooManyPending)
+	require.NoError(t, d.Close())
+	require.ErrorIs(t, d.Check(nil), net.ErrClosed)
+	require.NoError(t, room.Close())
+	require.ErrorIs(t, d.Check(nil), tcproom.ErrRoomClosed)
+	require.Equal(t, uint64(2), room.Stats().Refused, "those that were admitted")
+}
+
+// TestDoorReject: a connection that fails before it is admitted is closed, counted and
+// told of.
+func TestDoorReject(t *testing.T) {
+	checkGoroutines(t)
+	type rejected struct {
+		addr  string
+		cause error
+	}
+	told := make(chan rejected, 1)
+	room := tcproom.New(tcproom.OnReject(func(n *tcproom.Newcomer, cause error) { told <- rejected{n.RemoteAddr().String(), cause} }))
+	d := door(t, room)
+	here, there := pairOver(t, "tcp")
+	broken := fmt.Errorf("%w: on the way", errReset)
+	d.Reject(here, tcproom.Arrival{Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}}, broken)
+	closedToTheEnd(t, there)
+	require.Equal(t, rejected{"192.0.2.1:7", broken}, <-told)
+	require.Equal(t, uint64(1), room.Stats().Refused)
+	require.NoError(t, room.Close())
+	here, there = pairOver(t, "tcp")
+	d.Reject(here, tcproom.Arrival{}, broken)
+	closedToTheEnd(t, there)
+	require.Empty(t, told)
+}
+
 // TestAdmitFullRoom: a room that has as many members as it may tells so, as its codec
 // does.
 func TestAdmitFullRoom(t *testing.T) {

@@ -155,7 +155,7 @@ func (r *Room) handshake(l *link) (id Identity, err error) {
 	l.connect((*linkSink)(l))
 	l.src.Prime(n.held)
 	n.held = nil
-	if r.full() && !r.mayResume(l) {
+	if r.full() && !r.mayResume(l.cfg) {
 		return id, ErrRoomFull
 	}
 	if n.identity != nil && !l.cfg.features.Hello {

@@ -309,7 +309,7 @@ func (r *Room) newMember(l *link, id Identity) *Member {
 		m.ctx.Context = valuesFrom{m.ctx.Context, id.Context}
 	}
 	m.link.Store(l)
-	if r.mayResume(l) && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
+	if r.mayResume(l.cfg) && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
 		m.turn = make(chan struct{}, 1)
 	}
 	return m

@@ -39,15 +39,15 @@ const (
 )
 
 // mayResume reports whether members that speak like l can have sessions.
-func (r *Room) mayResume(l *link) bool {
-	f := &l.cfg.features
+func (r *Room) mayResume(cfg *connConfig) bool {
+	f := &cfg.features
 	return r.cfg.sessions != nil && f.Numbers && f.Hello && f.Gaps
 }
 
 // beginSessionLocked gives m, which joins, a session and returns its token; ""
 // if it cannot resume.
 func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
-	if !r.mayResume(l) {
+	if !r.mayResume(l.cfg) {
 		return ""
 	}
 	token, key := r.tokens.Issue(m)
@@ -88,7 +88,7 @@ func vanished(code Cause) bool {
 // resume makes l the next connection of the member that its hello names, if it
 // names one. name is what a handshake hook says that it is.
 func (r *Room) resume(l *link, name string) (resumed bool, err error) {
-	if l.hello == nil || l.hello.Resume == nil || !r.mayResume(l) {
+	if l.hello == nil || l.hello.Resume == nil || !r.mayResume(l.cfg) {
 		return false, nil
 	}
 	h := l.hello.Resume

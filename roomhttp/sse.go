@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,14 +61,19 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 		fail(w, err)
 		return
 	}
+	if !mayCome(w, r, door, a) {
+		return
+	}
 	first := preface(past, since)
 	nc, buf, err := http.NewResponseController(w).Hijack()
 	switch {
 	case err == nil:
 		setEventsHeader(head)
-		if nc, a.Read, err = speakFirst(nc, buf, eventsHead(r, head, first)); err == nil {
-			door.Admit(nc, a) // with an error the room has closed it and told OnReject
+		if nc, a.Read, err = speakFirst(nc, buf, eventsHead(r, head, first)); err != nil {
+			door.Reject(nc, a, err)
+			return
 		}
+		door.Admit(nc, a) // with an error the room has closed it and told OnReject
 	case errors.Is(err, http.ErrNotSupported):
 		relayEvents(w, r, door, a, first)
 	default:
@@ -195,9 +199,7 @@ func relayEvents(w http.ResponseWriter, r *http.Request, door *tcproom.Door, a t
 		return
 	}
 	if a.Addr == nil {
-		if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-			a.Addr = net.TCPAddrFromAddrPort(addr)
-		}
+		a.Addr = addrOf(r)
 	}
 	room, here := net.Pipe()
 	nc := &relay{Conn: room, rc: rc}

@@ -5,16 +5,21 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"example.com/tcproom"
 )
+
+const errReset tcproom.Cause = "reset"
 
 const (
 	upgradeTimeout = 5 * time.Second  // for the answer to be written
@@ -83,8 +88,39 @@ func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproo
 		fail(w, err)
 		return u, false
 	}
+	if !mayCome(w, r, u.door, u.arrival) {
+		return u, false
+	}
 	u.nc, u.arrival.Read, err = upgrade(w, offer)
+	if err != nil && u.nc != nil {
+		u.door.Reject(u.nc, u.arrival, err)
+	}
 	return u, err == nil
+}
+
+// mayCome reports whether a door would take the connection of r. With false the request
+// is answered: later there is nothing that its client would understand.
+func mayCome(w http.ResponseWriter, r *http.Request, door *tcproom.Door, a tcproom.Arrival) bool {
+	if a.Addr == nil {
+		a.Addr = addrOf(r)
+	}
+	err := door.Check(a.Addr)
+	if errors.Is(err, net.ErrClosed) { // by Close, meanwhile
+		err = tcproom.ErrRoomClosed
+	}
+	if err != nil {
+		fail(w, err)
+	}
+	return err == nil
+}
+
+// addrOf returns the address that r is from; nil if it is none of IP.
+func addrOf(r *http.Request) net.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil
+	}
+	return net.TCPAddrFromAddrPort(addr)
 }
 
 // An upgradeOffer is a request that can be upgraded.
@@ -199,7 +235,8 @@ var notForUpgrade = map[string]bool{
 }
 
 // upgrade takes the connection of w, and what was read from it already, and answers
-// the request. If it cannot take it, it has answered with a problem.
+// the request. If it cannot take it, nc is nil, and it has answered with a problem. With
+// another error nc is broken, and still to be closed.
 func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byte, err error) {
 	nc, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -218,12 +255,10 @@ func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byt
 
 // speakFirst writes the first bytes to a connection that was taken from its server. It
 // returns the connection that the room is to have, and what was read from it already.
-// With an error nc is closed.
 func speakFirst(nc net.Conn, buf *bufio.ReadWriter, first []byte) (_ net.Conn, read []byte, err error) {
 	nc.SetDeadline(time.Now().Add(upgradeTimeout))
 	if _, err := nc.Write(first); err != nil {
-		nc.Close()
-		return nil, nil, err
+		return nc, nil, fmt.Errorf("%w: roomhttp: answer a request: %w", errReset, err)
 	}
 	nc.SetDeadline(time.Time{})
 	held, _ := buf.Reader.Peek(buf.Reader.Buffered())
