@@ -150,19 +150,28 @@ func (u *refusedUpgrade) with(key, value string) *refusedUpgrade {
 	return u
 }
 
+// withUpgrade says what to upgrade to, unless r is of HTTP/2, which knows no upgrade and
+// forbids these headers.
+func (u *refusedUpgrade) withUpgrade(r *http.Request) *refusedUpgrade {
+	if r.ProtoMajor != 1 {
+		return u
+	}
+	return u.with("Upgrade", "websocket").with("Connection", "Upgrade")
+}
+
 // upgradable returns what r offers, or why it cannot be upgraded.
 func upgradable(r *http.Request) (offer upgradeOffer, no *refusedUpgrade) {
 	keys := r.Header.Values("Sec-WebSocket-Key")
 	version := r.Header.Values("Sec-WebSocket-Version")
 	switch {
-	case r.Method != http.MethodGet:
+	case !reads(r):
 		no = noUpgrade(http.StatusMethodNotAllowed, "a WebSocket begins with GET").with("Allow", "GET")
-	case r.ProtoMajor != 1 || r.ProtoMinor < 1, !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
+	case r.Method != http.MethodGet, r.ProtoMajor != 1 || r.ProtoMinor < 1, !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
 		no = noUpgrade(http.StatusUpgradeRequired, "this is the address of a WebSocket: a client has to ask for an upgrade, and a proxy between must pass it on, in HTTP/1.1").
-			with("Upgrade", "websocket").with("Connection", "Upgrade")
+			withUpgrade(r)
 	case len(version) != 1 || version[0] != "13":
 		no = noUpgrade(http.StatusUpgradeRequired, "the version of WebSocket must be 13").
-			with("Upgrade", "websocket").with("Connection", "Upgrade").with("Sec-WebSocket-Version", "13")
+			withUpgrade(r).with("Sec-WebSocket-Version", "13")
 	case len(keys) != 1 || !validKey(keys[0]):
 		no = noUpgrade(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64")
 	case r.ContentLength != 0:

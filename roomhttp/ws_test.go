@@ -120,10 +120,10 @@ func TestUpgradeRefused(t *testing.T) {
 		header map[string]string
 	}{
 		{name: "POST", change: func(r *http.Request) { r.Method = "POST" }, status: 405, header: map[string]string{"Allow": "GET"}},
-		{name: "HEAD", change: func(r *http.Request) { r.Method = "HEAD" }, status: 405, header: map[string]string{"Allow": "GET"}},
+		{name: "HEAD", change: func(r *http.Request) { r.Method = "HEAD" }, status: 426, header: map[string]string{"Upgrade": "websocket"}},
 		{name: "plain GET", change: func(r *http.Request) { clear(r.Header) }, status: 426, header: map[string]string{"Upgrade": "websocket", "Connection": "Upgrade"}},
 		{name: "HTTP/1.0", change: func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, status: 426, header: map[string]string{"Upgrade": "websocket"}},
-		{name: "HTTP/2", change: func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, status: 426, header: map[string]string{"Upgrade": "websocket"}},
+		{name: "HTTP/2", change: func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, status: 426, header: map[string]string{"Upgrade": "", "Connection": ""}},
 		{name: "no Connection", change: set("Connection"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
 		{name: "Connection: keep-alive", change: set("Connection", "keep-alive"), status: 426, header: map[string]string{"Upgrade": "websocket"}},
 		{name: "Connection: upgraded", change: set("Connection", "upgraded, not-upgrade"), status: 426, header: nil},
