@@ -1,9 +1,15 @@
 package roomhttp
 
 import (
+	"context"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,4 +83,59 @@ func TestVanishedInTheUpgrade(t *testing.T) {
 			require.Error(t, err, "it is closed")
 		})
 	}
+}
+
+// A gate is an answer of which one write waits.
+type gate struct {
+	header http.Header
+	at     string // what that write has
+	open   chan struct{}
+	mu     sync.Mutex
+	said   string
+}
+
+func (g *gate) Header() http.Header { return g.header }
+func (g *gate) WriteHeader(int)     {}
+func (g *gate) Flush()              {}
+
+func (g *gate) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), g.at) {
+		<-g.open
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.said += string(b)
+	return len(b), nil
+}
+
+// TestShutdownWaitsForRelays: the room takes what it has given to a relay for sent, and
+// the Handler waits until it is.
+func TestShutdownWaitsForRelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New()
+		h := New(One("lobby", room))
+		g := &gate{header: make(http.Header), at: "goodbye", open: make(chan struct{})}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			h.ServeHTTP(g, httptest.NewRequest("GET", "/rooms/lobby/events", nil))
+		}()
+		testkit.WaitLen(t, room, 1)
+		require.NoError(t, room.Shutdown(t.Context()))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
+		stopped := make(chan error, 1)
+		go func() { stopped <- h.Shutdown(t.Context()) }()
+		synctest.Wait()
+		require.Empty(t, stopped)
+		close(g.open)
+		require.NoError(t, <-stopped)
+		require.Contains(t, g.said, "goodbye")
+		<-served
+		require.NoError(t, h.Shutdown(ctx), "there is nothing to wait for")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest("GET", "/rooms", nil))
+		require.Equal(t, 503, rec.Code, "it is closed")
+	})
 }

@@ -132,9 +132,11 @@ type Handler struct {
 	cfg   config
 	mux   *http.ServeMux
 
-	mu     sync.Mutex // guards doors and closed; not held during a request
+	mu     sync.Mutex // guards what follows; not held during a request
 	doors  map[doorKey]*tcproom.Door
 	closed bool
+	relays int           // streams of events that are being relayed
+	idle   chan struct{} // closed when there are none; nil if nobody waits for that
 }
 
 // New returns a Handler of these rooms. It holds no goroutine. Closing it is up to its
@@ -406,4 +408,44 @@ func (h *Handler) Close() error {
 		d.Close()
 	}
 	return nil
+}
+
+// Shutdown is Close, and waits for the streams of events of which the room has ended its
+// part and their server has still to send the rest: over HTTP/2, where
+// [tcproom.Room.Shutdown] cannot wait for that. It ends none, so call it when that has
+// returned, and then [http.Server.Shutdown], for which they count as requests. It
+// returns nil, or the cause of ctx if that ends first, and may be called again.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.Close()
+	h.mu.Lock()
+	if h.relays == 0 {
+		h.mu.Unlock()
+		return nil
+	}
+	if h.idle == nil {
+		h.idle = make(chan struct{})
+	}
+	idle := h.idle
+	h.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// beginRelay counts a relay until the function that it returns is called.
+func (h *Handler) beginRelay() (end func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.relays++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.relays--; h.relays == 0 && h.idle != nil {
+			close(h.idle)
+			h.idle = nil
+		}
+	}
 }

@@ -75,6 +75,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 		}
 		door.Admit(nc, a) // with an error the room has closed it and told OnReject
 	case errors.Is(err, http.ErrNotSupported):
+		defer h.beginRelay()()
 		relayEvents(w, r, door, a, first)
 	default:
 		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "this server cannot give a connection away")
