@@ -90,8 +90,9 @@ func run(cfg *config) error {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	stopWeb(ctx, web) // first, so that requests find the room open
+	go web.Shutdown(ctx) // nobody comes any more; it ends with ctx, or when all requests have
 	err = room.Shutdown(ctx)
+	stopWeb(ctx, web) // last, for streams over HTTP/2 are requests that end with the room
 	cut := 0
 	if stop, ok := errors.AsType[*tcproom.StopError](err); ok {
 		cut = len(stop.Cut)

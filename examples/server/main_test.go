@@ -541,18 +541,57 @@ func framingOf(args []string) string {
 	return "lines"
 }
 
-func TestHTTPS(t *testing.T) {
-	t.Parallel()
+// serveHTTPS starts the server with a certificate, and returns the address of the page
+// and a client that speaks HTTP/2.
+func serveHTTPS(t *testing.T) (p *program.Process, url string, client *http.Client) {
+	t.Helper()
 	cert, key := program.Certificate(t)
-	p, _ := serve(t, "-http", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
-	url := page(t, p)
+	p, _ = serve(t, "-http", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key)
+	url = page(t, p)
 	pem, err := os.ReadFile(cert)
 	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(pem))
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
-	defer transport.CloseIdleConnections()
-	header, body := get(t, &http.Client{Transport: transport}, url)
+	t.Cleanup(transport.CloseIdleConnections)
+	return p, url, &http.Client{Transport: transport}
+}
+
+// TestStopTellsReaders: readers of events over HTTP/2 get the last of them too.
+func TestStopTellsReaders(t *testing.T) {
+	for range 4 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			p, url, client := serveHTTPS(t)
+			var all []io.Reader
+			for range 20 {
+				res, err := client.Get(url + "rooms/lobby/events")
+				require.NoError(t, err)
+				defer res.Body.Close()
+				require.Equal(t, 2, res.ProtoMajor)
+				events := bufio.NewReader(res.Body)
+				for line := ""; !strings.Contains(line, `"welcome"`); {
+					line, err = events.ReadString('\n')
+					require.NoError(t, err)
+				}
+				all = append(all, events)
+			}
+			p.Signal(t, os.Interrupt)
+			for _, events := range all {
+				said, err := io.ReadAll(events)
+				require.NoError(t, err)
+				require.Contains(t, string(said), `"goodbye"`)
+			}
+			p.Err.Expect(t, "stopped, members cut: 0\n")
+			require.Zero(t, p.Status(t))
+		})
+	}
+}
+
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	_, url, client := serveHTTPS(t)
+	header, body := get(t, client, url)
 	require.Contains(t, body, "<!doctype html>")
 	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"))
 }
