@@ -34,12 +34,15 @@ const (
 //
 // Of TLS the first byte tells no more than that it is TLS. So srv and a door with
 // [tcproom.WithTLS] exclude each other: with a certificate of srv's no TLS reaches the
-// door, without one HTTP is not encrypted. l must not speak TLS itself.
+// door, without one HTTP is not encrypted. HTTP without TLS is served at the port in any
+// case, so a Handler to which it must not get has to ask for the TLS of each request.
+// l must not speak TLS itself.
 //
 // At most 1024 connections are looked at. If one more comes, the one that has waited
 // longest goes to the door at once, so nobody has to wait for silent peers, and these
 // are counted by the limits of the room, such as [tcproom.WithMaxPerAddress]. Requests
-// are bounded by srv alone: set its ReadHeaderTimeout.
+// are bounded by srv alone: set its ReadHeaderTimeout. If 1024 wait until calls of
+// [tcproom.OnReject] return, those that the room would get are closed without a word.
 //
 // Serve returns [http.ErrServerClosed] after a Shutdown or Close of srv, otherwise what
 // [tcproom.Door.Serve] does. It waits out errors of accepting as that does. When it
@@ -47,7 +50,7 @@ const (
 // which has no part in upgraded connections, and then the room. srv and door must not be
 // nil, and may serve other listeners at the same time.
 func Serve(l net.Listener, srv *http.Server, door *tcproom.Door) error {
-	p := &port{Listener: l, door: door, slots: make(chan struct{}, maxLooks), done: make(chan struct{})}
+	p := &port{Listener: l, door: door, slots: make(chan struct{}, maxLooks), admitting: make(chan struct{}, maxLooks), done: make(chan struct{})}
 	p.web = &webListener{p, make(chan net.Conn)}
 	if hasCertificate(srv.TLSConfig) {
 		p.tls = srv.TLSConfig.Clone()
@@ -78,6 +81,8 @@ type port struct {
 	slots   chan struct{} // a token for each connection that is looked at
 	done    chan struct{} // closed by the first Close
 	looking sync.WaitGroup
+
+	admitting chan struct{} // a token for each that the room is being given
 
 	mu     sync.Mutex // guards what follows
 	silent list.List  // net.Conn, of which too little has been read; the oldest first
@@ -159,7 +164,6 @@ func (p *port) hurry() {
 // or the server holds it up, or when the port is closed.
 func (p *port) look(nc net.Conn, e *list.Element) {
 	defer p.looking.Done()
-	defer func() { <-p.slots }()
 	read, dest := p.firstBytes(nc)
 	p.mu.Lock()
 	p.silent.Remove(e)
@@ -174,7 +178,25 @@ func (p *port) look(nc net.Conn, e *list.Element) {
 	case dest == toTLS:
 		p.web.give(tls.Server(&begun{nc, read}, p.tls))
 	default:
+		p.admit(nc, read)
+		return
+	}
+	<-p.slots
+}
+
+// admit gives nc to the room, and its slot back before: HTTP does not wait for hooks of
+// the room's that do not return.
+func (p *port) admit(nc net.Conn, read []byte) {
+	patience := time.NewTimer(lookTime)
+	defer patience.Stop()
+	select {
+	case p.admitting <- struct{}{}:
+		<-p.slots
 		p.door.Admit(nc, tcproom.Arrival{Read: read, WebToo: true}) // with an error the room has closed it and told OnReject
+		<-p.admitting
+	case <-patience.C:
+		nc.Close()
+		<-p.slots
 	}
 }
 

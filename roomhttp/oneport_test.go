@@ -3,7 +3,6 @@ package roomhttp
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -338,42 +337,28 @@ func TestOnePortManySilent(t *testing.T) {
 	})
 }
 
-// TestOnePortRoomHoldsUp: connections that the room does not take at once are counted,
-// and end with it.
+// TestOnePortRoomHoldsUp: while the room takes no connections at once, because hooks do
+// not return, HTTP is served.
 func TestOnePortRoomHoldsUp(t *testing.T) {
 	testkit.Bubble("", t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		p := newOnePort(t, tcproom.WithMaxPerAddress(1), tcproom.OnReject(func(*tcproom.Newcomer, error) { <-stuck }))
-		for range maxLooks {
-			p.dial()
-		}
-		time.Sleep(lookTime)
-		synctest.Wait()
-		require.Equal(t, 1, p.room.Len())
-		for range maxLooks {
-			_, err := p.net.Dial(t.Context(), "tcp", p.l.Addr().String())
-			require.NoError(t, err)
-			if synctest.Wait(); p.room.Stats().Refused > 0 && waiting(p) {
-				break
+		for range 3 {
+			for range maxLooks {
+				p.dial()
 			}
+			time.Sleep(lookTime)
+			synctest.Wait()
+			require.Equal(t, 1, p.room.Len())
+			nc := p.dial()
+			p.send(nc, postRequest)
+			require.Equal(t, `POST /x "abc" <nil>`, p.answered(nc))
 		}
-		require.True(t, waiting(p), "no more are taken")
+		require.Less(t, p.room.Stats().Refused, uint64(2*maxLooks), "those beyond are closed, and nobody is told")
 		p.room.Close()
 		require.ErrorIs(t, <-p.served, tcproom.ErrRoomClosed)
 		close(stuck)
 	})
-}
-
-// waiting reports whether a connection that has just come is not accepted.
-func waiting(p *onePort) bool {
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
-	defer cancel()
-	for range 200 { // more than may wait in a listener
-		if _, err := p.net.Dial(ctx, "tcp", p.l.Addr().String()); err != nil {
-			return errors.Is(err, context.DeadlineExceeded)
-		}
-	}
-	return false
 }
 
 // TestOnePortAcceptFails: errors of accepting that pass are waited out.
