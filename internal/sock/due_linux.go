@@ -78,7 +78,7 @@ func (l *Lookout) setAlarmLocked(at time.Duration) {
 //
 // A goroutine that was woken late by more than a tick did not run, or its process did
 // not: it leaves all as they are until the next tick, by which it has seen what their
-// peers sent.
+// peers sent. It does so once in a row, for a machine may be that slow for long.
 func (l *Lookout) callDue(epoll *os.File) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,11 +87,13 @@ func (l *Lookout) callDue(epoll *os.File) {
 	}
 	now := l.clock.Now()
 	if len(l.heap) > 0 && l.alarm != 0 {
-		if t := tick << l.watched[l.heap[0]].coarse; now-l.alarm > t {
+		if t := tick << l.watched[l.heap[0]].coarse; now-l.alarm > t && !l.putOff {
+			l.putOff = true
 			l.setAlarmLocked(now + t)
 			return
 		}
 	}
+	l.putOff = false
 	for l.epoll == epoll && len(l.heap) > 0 && l.watched[l.heap[0]].wakes() <= now {
 		slot := l.heap[0]
 		l.unscheduleLocked(slot)

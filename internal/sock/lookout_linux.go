@@ -34,6 +34,7 @@ type Lookout struct {
 	n       int           // of watched, without the free ones
 	heap    []int32       // slots of those with a time, the first to be due in front
 	alarm   time.Duration // when the goroutine wakes for them; 0: it does not
+	putOff  bool          // it has woken late, and called nobody
 	ctl     epollCtl
 }
 
