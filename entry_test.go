@@ -467,3 +467,39 @@ func TestStopWhileAdmitting(t *testing.T) {
 		require.Zero(t, room.Stats().Pending)
 	}
 }
+
+// TestChecks: what a connection has to pass, by the room's options and those of a door.
+func TestChecks(t *testing.T) {
+	ask := tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
+		return tcproom.Identity{}, nil
+	})
+	rate := tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return nil })
+	filter := tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil })
+	for _, tt := range []struct {
+		name            string
+		room            []tcproom.RoomOption
+		door            []tcproom.ConnOption
+		joins, messages bool
+	}{
+		{name: "nothing"},
+		{name: "handshake", room: []tcproom.RoomOption{ask}, joins: true},
+		{name: "handshake of a door", door: []tcproom.ConnOption{ask}, joins: true},
+		{name: "none of a door", room: []tcproom.RoomOption{ask, rate}, door: []tcproom.ConnOption{tcproom.WithHandshake(nil), tcproom.WithRate(nil)}},
+		{name: "OnMessage", room: []tcproom.RoomOption{filter}, messages: true},
+		{name: "rate", room: []tcproom.RoomOption{rate}, messages: true},
+		{name: "rate of a door", door: []tcproom.ConnOption{rate}, messages: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			room := tcproom.New(tt.room...)
+			for range 2 {
+				joins, messages, err := room.Checks(tt.door...)
+				require.NoError(t, err)
+				require.Equal(t, tt.joins, joins)
+				require.Equal(t, tt.messages, messages)
+				require.NoError(t, room.Close())
+			}
+			_, _, err := room.Checks(tcproom.WithMaxMessage(1 << 30))
+			require.ErrorIs(t, err, tcproom.ErrOption)
+		})
+	}
+}
