@@ -232,7 +232,7 @@ func TestExpectContinue(t *testing.T) {
 	nc, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
 	defer nc.Close()
-	fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n", messages)
+	fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n", messages)
 	require.NoError(t, nc.SetReadDeadline(time.Now().Add(within)))
 	b := make([]byte, 1000)
 	n, err := nc.Read(b)

@@ -56,6 +56,7 @@ type Option func(*config)
 
 type config struct {
 	origins       []string
+	hosts         []string
 	auth          func(*http.Request) (tcproom.Identity, error)
 	clientAddr    func(*http.Request) net.Addr
 	onPost        func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]byte, error)
@@ -64,10 +65,24 @@ type config struct {
 	conn          []tcproom.ConnOption
 }
 
-// WithOrigins allows pages of other origins than the server's own: a host with its
-// port, if that is not the scheme's, as "chat.example.com" or "localhost:3000"; or an
-// origin with its scheme, as "https://chat.example.com". They are compared whole, and
-// may read with cookies. "*" is any: then every page that its user opens may post and
+// WithHosts allows names by which a server that listens on loopback is asked beside
+// localhost, those below it, and IP addresses: hosts without a port, as
+// "chat.example.com". A request for another name is answered by 421, for it may be of a
+// page whose name was pointed at this machine: to its browser that page is of the
+// server's own origin. A proxy on the same machine that passes on the Host of its
+// clients needs this option. If it is set, it counts at all addresses; else requests
+// that come by another address than loopback, or by TLS, for which the page would need
+// the certificate, may be for any name. "*" is any name, everywhere. Several WithHosts
+// add up. The default is none.
+func WithHosts(hosts ...string) Option {
+	return func(c *config) { c.hosts = append(c.hosts, hosts...) }
+}
+
+// WithOrigins allows pages of other origins than the server's own: an origin with its
+// scheme, as "https://chat.example.com"; or a host with its port, if that is not the
+// scheme's, as "chat.example.com" or "localhost:3000", which is https, or for loopback
+// http too. Case, the scheme's own port and what stands behind the host do not count.
+// The others are compared whole, and may read with cookies. "*" is any: then every page that its user opens may post and
 // join as that user, if [WithAuth] goes by cookies or by the client's address. The
 // origin "null" is never allowed. Several WithOrigins add up. The default is none.
 func WithOrigins(hosts ...string) Option {
@@ -93,13 +108,16 @@ func WithAuth(fn func(r *http.Request) (tcproom.Identity, error)) Option {
 // WithClientAddr sets the function that says from which address a request is, for a
 // server behind a proxy that tells it in a header. It is called for those that join,
 // from many goroutines at once, and must not block; nil is the address of the
-// connection. The default, and nil, is that no header is trusted.
+// connection, and so is a panic, which is logged by the server's ErrorLog. The default,
+// and nil, is that no header is trusted.
 func WithClientAddr(fn func(r *http.Request) net.Addr) Option {
 	return func(c *config) { c.clientAddr = fn }
 }
 
 // OnPost sets the hook that every message passes that is posted by a request, for the
-// room's OnMessage is not called for these. It is called when it is known who posts,
+// room's OnMessage and WithRate are not asked about these: in a room that has one of
+// them, also by [WithConn], nobody may post by a request without OnPost. Those of a
+// [tcproom.Room.Door] alone are not known here. It is called when it is known who posts,
 // from many goroutines at once; a request that is repeated with its number is passed
 // again. It may block, which holds up that request alone. What it returns is posted. An
 // error refuses the message: a [*tcproom.RefusedError] by what it says, such as the
@@ -111,11 +129,18 @@ func OnPost(fn func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]by
 }
 
 // WithAnonymousPost sets whether a request that does not say who it is from may post,
-// by the name of "web". How fast is for [OnPost] to bound. The default is false.
+// by the name of "web", or one that begins so if a member has taken that. How fast is for [OnPost] to bound. The default is false.
 func WithAnonymousPost(on bool) Option { return func(c *config) { c.anonymousPost = on } }
 
 // WithPage sets the files that are served where no route is; index.html is /. The
-// default is a chat client for browsers, nil none.
+// default is a chat client for browsers, nil none. They are called from many goroutines
+// at once.
+//
+// All files are for everybody, those whose names begin with a dot too, and each is read
+// whole into memory for each request: it is for a page, not for large files. They are
+// served with a Content-Security-Policy that allows scripts, styles and connections of
+// the page's own origin only, no images and no inline scripts, and that requires
+// Trusted Types: a script that sets innerHTML to a string fails.
 func WithPage(fsys fs.FS) Option { return func(c *config) { c.page = fsys } }
 
 // WithConn sets options of the connections that come by WebSocket and events, such as
@@ -134,22 +159,26 @@ type Handler struct {
 
 	mu     sync.Mutex // guards what follows; not held during a request
 	doors  map[doorKey]*tcproom.Door
+	checks map[*tcproom.Room]checks
 	closed bool
 	relays int           // streams of events that are being relayed
 	idle   chan struct{} // closed when there are none; nil if nobody waits for that
 }
 
 // New returns a Handler of these rooms. It holds no goroutine. Closing it is up to its
-// user.
+// user. An option of [WithConn] that cannot work shows at the first request for a room:
+// these are answered by 500, and the [tcproom.ErrOption] is logged by the server's
+// ErrorLog.
 func New(rooms Rooms, opts ...Option) *Handler {
 	h := &Handler{rooms: rooms, cfg: config{page: defaultPage()}, mux: http.NewServeMux()}
 	for _, opt := range opts {
 		opt(&h.cfg)
 	}
+	h.cfg.clientAddr = contained(h.cfg.clientAddr)
 	if h.cfg.auth != nil && h.cfg.page != nil {
 		h.cfg.page = namedPage{h.cfg.page}
 	}
-	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.serveWS(w, r, h.rooms.single()) })
+	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.inChecked(w, r, h.rooms.single(), h.serveWS) })
 	h.mux.HandleFunc("GET /rooms/{room}/ws", h.inRoom(h.serveWS))
 	h.mux.HandleFunc("GET /rooms/{room}/events", h.inRoom(h.serveEvents))
 	h.mux.HandleFunc("GET /rooms", wantsJSON(h.readers(h.getRooms)))
@@ -163,6 +192,10 @@ func New(rooms Rooms, opts ...Option) *Handler {
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.hostAllowed(r) {
+		problem(w, http.StatusMisdirectedRequest, codeMisdirected, fmt.Sprintf("this server is not known by the name %q: see roomhttp.WithHosts", cut(r.Host)))
+		return
+	}
 	h.shareWithOrigin(w, r)
 	if h.isClosed() {
 		fail(w, tcproom.ErrRoomClosed)
@@ -255,8 +288,42 @@ func (h *Handler) inRoom(next roomHandler) http.HandlerFunc {
 			problem(w, http.StatusNotFound, codeNotFound, fmt.Sprintf("there is no room %q", name))
 			return
 		}
-		next(w, r, room)
+		h.inChecked(w, r, room, next)
 	}
+}
+
+// inChecked answers by 500 if the options of WithConn cannot work in this room.
+func (h *Handler) inChecked(w http.ResponseWriter, r *http.Request, room *tcproom.Room, next roomHandler) {
+	if err := h.checksOf(r, room).err; err != nil {
+		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "an option of this server's cannot work")
+		return
+	}
+	next(w, r, room)
+}
+
+// checks are what a connection has to pass, see [tcproom.Room.Checks].
+type checks struct {
+	joins, messages bool
+	err             error // an option that cannot work
+}
+
+// checksOf asks the room once, and logs an option that cannot work.
+func (h *Handler) checksOf(r *http.Request, room *tcproom.Room) checks {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.checks[room]
+	if ok {
+		return c
+	}
+	opts := append(slices.Clone(h.cfg.conn), tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(wsJSON{}))
+	if c.joins, c.messages, c.err = room.Checks(opts...); c.err != nil {
+		logf(r.Context(), "roomhttp: WithConn: %v", c.err)
+	}
+	if h.checks == nil {
+		h.checks = make(map[*tcproom.Room]checks)
+	}
+	h.checks[room] = c
+	return c
 }
 
 // identify asks the function of WithAuth who r is from; nil if there is none. A panic
@@ -295,6 +362,20 @@ func call(r *http.Request, hook string, fn func() error) (err error) {
 	return err
 }
 
+// contained returns a function of WithClientAddr whose panics are nil.
+func contained(fn func(*http.Request) net.Addr) func(*http.Request) net.Addr {
+	if fn == nil {
+		return nil
+	}
+	return func(r *http.Request) (addr net.Addr) {
+		call(r, "WithClientAddr", func() error {
+			addr = fn(r)
+			return nil
+		})
+		return addr
+	}
+}
+
 // logf logs where the server that serves the request does.
 func logf(ctx context.Context, format string, args ...any) {
 	if srv, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok && srv.ErrorLog != nil {
@@ -304,6 +385,39 @@ func logf(ctx context.Context, format string, args ...any) {
 	log.Printf(format, args...)
 }
 
+// hostAllowed reports whether the server may be meant by the name that r is for. See
+// [WithHosts].
+func (h *Handler) hostAllowed(r *http.Request) bool {
+	if r.Host == "" || r.TLS != nil { // browsers always send one
+		return true
+	}
+	here, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if len(h.cfg.hosts) == 0 && (here == nil || !isLoopback(here.String())) {
+		return true
+	}
+	host := hostOf(r.Host)
+	// An address is no name that could be pointed at another machine.
+	return net.ParseIP(host) != nil || isLoopback(host) ||
+		slices.ContainsFunc(h.cfg.hosts, func(name string) bool { return name == "*" || strings.EqualFold(hostOf(name), host) })
+}
+
+// hostOf returns a host without its port, brackets and the dot of the root.
+func hostOf(hostport string) string {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = strings.Trim(hostport, "[]")
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// isLoopback reports whether a host, with its port or without, is this machine: the
+// names below localhost lead nowhere else, by RFC 6761.
+func isLoopback(hostport string) bool {
+	host := strings.ToLower(hostOf(hostport))
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
 // originAllowed reports whether r may do something: it is of no page, or of one of this
 // origin or of one that is listed.
 func (h *Handler) originAllowed(r *http.Request) bool {
@@ -311,7 +425,27 @@ func (h *Handler) originAllowed(r *http.Request) bool {
 		return true
 	}
 	origin, ok := originOf(r)
-	return ok && (strings.EqualFold(origin.Host, r.Host) || h.listed(origin) != "")
+	return ok && (isOwn(r, origin) || h.listed(origin) != "")
+}
+
+// isOwn reports whether a page of this origin is of the server that r is for. What came
+// by TLS is of https alone: a page that came without may have been changed on its way.
+// What came without TLS may have come by it to a proxy.
+func isOwn(r *http.Request, origin *url.URL) bool {
+	return (r.TLS == nil || origin.Scheme == "https") &&
+		normalHost(origin.Scheme, origin.Host) == normalHost(origin.Scheme, r.Host)
+}
+
+// normalHost returns a host in lower case, and its port if that is not the scheme's.
+func normalHost(scheme, hostport string) string {
+	hostport = strings.ToLower(hostport)
+	switch scheme {
+	case "https":
+		return strings.TrimSuffix(hostport, ":443")
+	case "http":
+		return strings.TrimSuffix(hostport, ":80")
+	}
+	return hostport
 }
 
 // originOf returns the origin of r; false for none, for "null" and for several.
@@ -320,23 +454,35 @@ func originOf(r *http.Request) (*url.URL, bool) {
 	if len(origins) != 1 {
 		return nil, false
 	}
-	u, err := url.Parse(origins[0])
+	u, err := url.Parse(origins[0]) // which puts the scheme in lower case
 	return u, err == nil && u.Scheme != "" && u.Host != ""
 }
 
 // listed returns the entry of WithOrigins that allows an origin; "" if none does.
 func (h *Handler) listed(origin *url.URL) string {
-	whole := origin.Scheme + "://" + origin.Host
-	i := slices.IndexFunc(h.cfg.origins, func(o string) bool {
-		return strings.EqualFold(o, origin.Host) || strings.EqualFold(o, whole)
-	})
-	switch {
-	case i >= 0:
+	if i := slices.IndexFunc(h.cfg.origins, func(entry string) bool { return allows(entry, origin) }); i >= 0 {
 		return h.cfg.origins[i]
-	case slices.Contains(h.cfg.origins, "*"):
+	}
+	if slices.Contains(h.cfg.origins, "*") {
 		return "*"
 	}
 	return ""
+}
+
+// allows reports whether an entry of WithOrigins is for this origin.
+func allows(entry string, origin *url.URL) bool {
+	whole, isWhole := entry, strings.Contains(entry, "://")
+	if !isWhole {
+		whole = "https://" + entry
+	}
+	u, err := url.Parse(whole)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	if !isWhole && origin.Scheme == "http" && isLoopback(u.Host) {
+		u.Scheme = "http"
+	}
+	return u.Scheme == origin.Scheme && normalHost(u.Scheme, u.Host) == normalHost(origin.Scheme, origin.Host)
 }
 
 // shareWithOrigin allows pages of a listed origin to read the answer.

@@ -396,7 +396,7 @@ func serveOnePort(t *testing.T, room *tcproom.Room, srv *http.Server) string {
 func upgradeTo(t *testing.T, addr, first string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	nc := testkit.DialRaw(t, addr)
-	request := "GET /ws HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Protocol: tcproom.text\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + goodKey + "\r\n\r\n"
 	_, err := nc.Write([]byte(request + first))
 	require.NoError(t, err)

@@ -30,6 +30,8 @@ const (
 	codeNotAcceptable    tcproom.Cause = "not-acceptable"
 	codeUnsupportedType  tcproom.Cause = "unsupported-type"
 	codeNumberUsed       tcproom.Cause = "number-used"
+	codeMisdirected      tcproom.Cause = "misdirected"
+	codeTimeout          tcproom.Cause = "timeout"
 	codeBusy             tcproom.Cause = "busy"
 )
 

@@ -2,6 +2,7 @@ package roomhttp
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +29,8 @@ const (
 	maxLimit     = 1000
 	// maxHeldBack is how long a post waits for its place in the order.
 	maxHeldBack = 5 * time.Second
+	// bodyTimeout is how long the body of a post may take.
+	bodyTimeout = 10 * time.Second
 )
 
 // anonymous is who posts without saying who it is.
@@ -120,15 +124,18 @@ func (h *Handler) getMessages(w http.ResponseWriter, r *http.Request, room *tcpr
 		fail(w, err)
 		return
 	}
-	past := room.Past(after, q.limit+1) // one more: is there more?
-	etag := etagOf(&past)
 	head := w.Header()
-	head.Set("ETag", etag)
 	head.Set("Cache-Control", "private, no-cache")
-	if matches(r.Header.Values("If-None-Match"), etag) {
-		w.WriteHeader(http.StatusNotModified)
-		return
+	if tags := r.Header.Values("If-None-Match"); len(tags) > 0 {
+		past := room.Past(after, 1) // the first is enough for the tag
+		if etag := etagOf(&past); matches(tags, etag) {
+			head.Set("ETag", etag)
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
 	}
+	past := room.Past(after, q.limit+1) // one more: is there more?
+	head.Set("ETag", etagOf(&past))
 	more := len(past.Events) > q.limit
 	messages := []json.RawMessage{}
 	for i := range past.Events[:min(q.limit, len(past.Events))] {
@@ -196,6 +203,10 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 		identityProblem(w, err)
 		return
 	}
+	if h.cfg.onPost == nil && h.checksOf(r, room).messages {
+		problem(w, http.StatusForbidden, tcproom.ErrDenied, "this room checks the messages of connections, and none is posted by a request: see roomhttp.OnPost")
+		return
+	}
 	number, body, err := readMessage(w, r, room.MaxMessage())
 	if err == nil && number != 0 && from.member == nil {
 		err = badRequest("only messages of a member have a number: say which by the token of its session")
@@ -229,6 +240,7 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 type speaker struct {
 	member *tcproom.Member
 	guest  tcproom.MemberInfo
+	known  bool // guest is who WithAuth says
 }
 
 func (s speaker) info() tcproom.MemberInfo {
@@ -242,7 +254,25 @@ func (s speaker) say(ctx context.Context, room *tcproom.Room, number uint64, bod
 	if s.member != nil {
 		return s.member.PostNumbered(ctx, number, body)
 	}
-	return room.Say(ctx, s.guest, body)
+	seq, err := room.Say(ctx, s.guest, body)
+	for i := 0; i < 3 && errors.Is(err, tcproom.ErrNameTaken); i++ { // members come and go
+		seq, err = room.Say(ctx, s.instead(room), body)
+	}
+	return seq, err
+}
+
+// instead returns how a guest speaks whose name a member has: as this member, which the
+// same user is if WithAuth says so, else by another name.
+func (s speaker) instead(room *tcproom.Room) tcproom.MemberInfo {
+	if !s.known {
+		return tcproom.MemberInfo{ID: s.guest.ID, Name: s.guest.Name + "-" + rand.Text()[:6]}
+	}
+	for m := range room.Members() {
+		if m.Name() == s.guest.Name {
+			return m.Info()
+		}
+	}
+	return s.guest
 }
 
 // pass asks the hook of OnPost, and returns what it lets through.
@@ -271,7 +301,7 @@ func (h *Handler) speaker(r *http.Request, room *tcproom.Room) (speaker, error) 
 	case err != nil:
 		return speaker{}, err
 	case id != nil && id.Name != "":
-		return speaker{guest: tcproom.MemberInfo{ID: guestID(id.Name), Name: id.Name}}, nil
+		return speaker{guest: tcproom.MemberInfo{ID: guestID(id.Name), Name: id.Name}, known: true}, nil
 	case id == nil && token != "":
 		return speaker{}, fmt.Errorf("%w: the token is of no member", ErrUnauthorized)
 	case h.cfg.anonymousPost:
@@ -299,28 +329,34 @@ func bearer(r *http.Request) tcproom.Secret {
 	return tcproom.Secret(strings.TrimSpace(token))
 }
 
-// readers lets those read that WithAuth knows.
+// readers lets those read that may read the room of One.
 func (h *Handler) readers(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := h.identify(r); err != nil {
-			identityProblem(w, err)
-			return
-		}
-		next(w, r)
+		h.inChecked(w, r, h.rooms.single(), h.readersOf(func(w http.ResponseWriter, r *http.Request, _ *tcproom.Room) { next(w, r) }))
 	}
 }
 
-// readersOf lets those read that WithAuth knows, and members.
+// readersOf lets those read that WithAuth knows, and members; without WithAuth
+// everybody, unless a handshake hook decides who joins the room.
 func (h *Handler) readersOf(next roomHandler) roomHandler {
 	return func(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
-		if _, ok := room.MemberByToken(bearer(r)); !ok {
-			if _, err := h.identify(r); err != nil {
-				identityProblem(w, err)
-				return
-			}
+		if err := h.mayReadOf(r, room); err != nil {
+			identityProblem(w, err)
+			return
 		}
 		next(w, r, room)
 	}
+}
+
+func (h *Handler) mayReadOf(r *http.Request, room *tcproom.Room) error {
+	if _, ok := room.MemberByToken(bearer(r)); ok {
+		return nil
+	}
+	id, err := h.identify(r)
+	if err == nil && id == nil && h.checksOf(r, room).joins {
+		err = fmt.Errorf("%w: only members read here: say which by the token of its session", ErrUnauthorized)
+	}
+	return err
 }
 
 // readMessage reads what is posted, and its number; 0 if it has none.
@@ -340,12 +376,20 @@ func readMessage(w http.ResponseWriter, r *http.Request, most int) (number uint6
 		w.Header().Set("Connection", "close")
 		return 0, nil, tooLarge(most)
 	}
+	// With an error the deadline stays, for what the server still reads of the body.
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.Header().Set("Connection", "close")
+			return 0, nil, &problemError{status: http.StatusRequestTimeout, code: codeTimeout, detail: fmt.Sprintf("the body did not come within %v", bodyTimeout)}
+		}
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return 0, nil, tooLarge(most)
 		}
 		return 0, nil, badRequest("the body did not come whole")
 	}
+	rc.SetReadDeadline(time.Time{})
 	if isJSON {
 		if number, body, err = messageIn(body, number); err != nil {
 			return 0, nil, err
@@ -489,7 +533,7 @@ func wantsJSON(next http.HandlerFunc) http.HandlerFunc {
 // accepts reports whether Accept headers allow a type, by the most exact of the ranges
 // that it is in.
 func accepts(headers []string, major, minor string) bool {
-	if len(headers) == 0 {
+	if strings.TrimSpace(strings.Join(headers, "")) == "" {
 		return true
 	}
 	exact, ok := -1, false
