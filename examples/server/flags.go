@@ -33,6 +33,7 @@ type config struct {
 	grace      time.Duration
 	tls        *tls.Config // nil: no TLS
 	http       string      // address; empty: no HTTP there
+	hosts      []string    // by which pages may ask, beside localhost
 	onePort    bool
 	logger     *slog.Logger
 }
@@ -77,10 +78,14 @@ func parseFlags(args []string) (*config, error) {
 	fs.Var(&count{&cfg.maxMessage, 64 << 20}, "max-message", "the largest message, in `bytes`")
 	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
 	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name: the first line that they send; with -codec text only")
-	fs.Var(&count{&cfg.history, 1 << 30}, "history", "how `many` of the last messages those who join are given")
-	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json, -http or -one-port only")
+	fs.Var(&count{&cfg.history, 1 << 30}, "history", "how `many` of the last messages members are given when they join; with -http and -one-port 100 if not set")
+	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json, -http or -one-port only, and set with the latter two")
 	fs.DurationVar(&cfg.grace, "grace", 30*time.Second, "with -sessions, how long a member that lost its connection stays one")
 	fs.StringVar(&cfg.http, "http", "", "serve a page for browsers, and what else is in docs/http.md, on `HOST:PORT`")
+	fs.Func("hosts", "with -http or -one-port on loopback, `NAMES` beside localhost by which it is asked, with commas between", func(names string) error {
+		cfg.hosts = append(cfg.hosts, strings.FieldsFunc(names, func(r rune) bool { return r == ',' || r == ' ' })...)
+		return nil
+	})
 	fs.BoolVar(&cfg.onePort, "one-port", false, "serve HTTP at -addr too; members who send nothing join 0.3 s late")
 	cert := fs.String("tls-cert", "", "speak TLS, with the certificate in this PEM `file`")
 	key := fs.String("tls-key", "", "the PEM `file` of the certificate's key")
@@ -97,6 +102,14 @@ func parseFlags(args []string) (*config, error) {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	cfg.framing, cfg.codec, cfg.slow, cfg.logger = framing.value(), codec.value(), slow.value(), slog.New(log.value())
 
+	hasWeb := cfg.http != "" || cfg.onePort
+	if hasWeb && !given["sessions"] {
+		cfg.sessions = true // pages come back after a break
+	}
+	if hasWeb && !given["history"] && codec.name != "raw" {
+		cfg.history = 100
+	}
+
 	_, addrErr := net.ResolveTCPAddr("tcp", cfg.addr)
 	_, httpErr := net.ResolveTCPAddr("tcp", cfg.http)
 	switch {
@@ -112,7 +125,9 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-one-port goes without TLS, which hides what is HTTP; -http goes with it")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
-	case cfg.sessions && codec.name != "json" && cfg.http == "" && !cfg.onePort:
+	case given["hosts"] && !hasWeb:
+		return nil, fmt.Errorf("-hosts goes with -http or -one-port only")
+	case cfg.sessions && codec.name != "json" && !hasWeb:
 		return nil, fmt.Errorf("-sessions goes with -codec json, -http or -one-port only")
 	case given["grace"] && !cfg.sessions:
 		return nil, fmt.Errorf("-grace goes with -sessions only")

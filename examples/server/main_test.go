@@ -443,8 +443,9 @@ func get(t *testing.T, client *http.Client, url string) (header http.Header, bod
 
 // A browser is what a page does, byte by byte.
 type browser struct {
-	nc net.Conn
-	br *bufio.Reader
+	nc      net.Conn
+	br      *bufio.Reader
+	welcome string
 }
 
 // browse joins by WebSocket at the address of the page.
@@ -458,12 +459,13 @@ func browse(t *testing.T, page, name string) *browser {
 	_, err = fmt.Fprintf(nc, "GET /ws HTTP/1.1\r\nHost: %s\r\nOrigin: http://%[1]s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: tcproom.json\r\n\r\n", addr)
 	require.NoError(t, err)
-	b := &browser{nc, bufio.NewReader(nc)}
+	b := &browser{nc: nc, br: bufio.NewReader(nc)}
 	res, err := http.ReadResponse(b.br, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
 	b.say(t, fmt.Sprintf(`{"type":"hello","name":%q}`, name))
-	require.Contains(t, b.event(t), `"type":"welcome"`)
+	b.welcome = b.event(t)
+	require.Contains(t, b.welcome, `"type":"welcome"`)
 	return b
 }
 
@@ -529,6 +531,43 @@ func TestBrowserAndNetcat(t *testing.T) {
 			ada.nc.Close()
 			p.Err.Expect(t, "stopped, members cut: 0\n")
 			require.Zero(t, p.Status(t))
+		})
+	}
+}
+
+// TestPagesAsDocumented: what docs/http.md does first works, and pages find what was said
+// before they came, unless flags say something else.
+func TestPagesAsDocumented(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name              string
+		args              []string
+		history, sessions bool
+	}{
+		{name: "two ports", args: []string{"-http", "127.0.0.1:0"}, history: true, sessions: true},
+		{name: "one port", args: []string{"-one-port"}, history: true, sessions: true},
+		{name: "without", args: []string{"-http", "127.0.0.1:0", "-history", "0", "-sessions=false"}},
+		{name: "raw", args: []string{"-http", "127.0.0.1:0", "-codec", "raw"}, sessions: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := serve(t, append(tt.args, "-hosts", "chat.example, b.example")...)
+			url := page(t, p)
+			res, err := http.Post(url+"rooms/lobby/messages", "text/plain", strings.NewReader("hello from curl"))
+			require.NoError(t, err)
+			res.Body.Close()
+			require.Equal(t, http.StatusCreated, res.StatusCode)
+			for host, want := range map[string]int{"chat.example": 200, "b.example": 200, "evil.example": 421} {
+				r, err := http.NewRequest("GET", url, nil)
+				require.NoError(t, err)
+				r.Host = host
+				res, err := http.DefaultClient.Do(r)
+				require.NoError(t, err)
+				res.Body.Close()
+				require.Equal(t, want, res.StatusCode, host)
+			}
+			_, body := get(t, http.DefaultClient, url+"rooms/lobby/messages")
+			require.Equal(t, tt.history, strings.Contains(body, "hello from curl"))
+			require.Equal(t, tt.sessions, strings.Contains(browse(t, url, "ada").welcome, `"token":`))
 		})
 	}
 }
@@ -641,6 +680,7 @@ func TestBadFlags(t *testing.T) {
 		{name: "huge message", args: "-max-message 99999999999", want: `invalid value "99999999999" for flag -max-message`},
 		{name: "members in words", args: "-max-members many", want: `invalid value "many" for flag -max-members`},
 		{name: "page without port", args: "-http localhost", want: "-http: address localhost: missing port in address"},
+		{name: "hosts without page", args: "-hosts chat.example", want: "-hosts goes with -http or -one-port only"},
 		{name: "one port and two", args: "-one-port -http localhost:0", want: "-one-port goes without -http"},
 		{name: "one port with TLS", args: "-one-port -tls-cert " + cert + " -tls-key " + key, want: "-one-port goes without TLS"},
 		{name: "certificate alone", args: "-tls-cert " + cert, want: "-tls-cert and -tls-key go together"},
@@ -663,7 +703,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	p := program.Start(t, program.Path("server"), "-help")
 	require.Zero(t, p.Status(t))
-	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace http one-port tls-cert tls-key log") {
+	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace http hosts one-port tls-cert tls-key log") {
 		require.Contains(t, p.Err.Text(), "\n  -"+name)
 	}
 }

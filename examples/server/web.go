@@ -19,7 +19,8 @@ const requestTimeout = time.Second
 
 // webServer returns the HTTP server for room.
 func webServer(cfg *config, room *tcproom.Room) *http.Server {
-	var h http.Handler = roomhttp.New(roomhttp.One("lobby", room))
+	// Anybody may post, as anybody may who connects to -addr.
+	var h http.Handler = roomhttp.New(roomhttp.One("lobby", room), roomhttp.WithAnonymousPost(true), roomhttp.WithHosts(cfg.hosts...))
 	if cfg.tls != nil {
 		h = strictTransport(h)
 	}
@@ -27,6 +28,7 @@ func webServer(cfg *config, room *tcproom.Room) *http.Server {
 		Handler:           h,
 		TLSConfig:         cfg.tls.Clone(), // which the server changes
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // of a request; a member's connection is the room's
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(cfg.logger.Handler(), slog.LevelWarn),
 	}

@@ -31,7 +31,7 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "listen on `HOST:PORT`")
 	flag.Parse()
 	room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 50}), tcproom.WithSessions(tcproom.Sessions{}))
-	srv := &http.Server{Addr: *addr, Handler: service(room), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Addr: *addr, Handler: service(room), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	log.Printf("open http://%s/", *addr)
 	log.Fatal(srv.ListenAndServe())
 }
