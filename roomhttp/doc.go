@@ -26,8 +26,8 @@
 // HEAD works as GET, OPTIONS tells the methods of a path. All answers but the page, and
 // those of WebSocket and events, are JSON. An error is application/problem+json, as RFC
 // 9457 has it, with a code for programs: a [tcproom.Cause], or one of "unauthorized",
-// "not-found", "method-not-allowed", "not-acceptable", "unsupported-type" and
-// "number-used". A limit is at most 1000, and 100 if there is none.
+// "not-found", "method-not-allowed", "not-acceptable", "unsupported-type", "timeout",
+// "misdirected" and "number-used". A limit is at most 1000, and 100 if there is none.
 //
 // # Who may do what
 //
@@ -35,8 +35,10 @@
 // post but members, by the token of their session as Authorization: Bearer. [WithAuth]
 // asks who somebody is, for all routes but the page and /healthz. Requests of pages of
 // other origins are refused where they do something, and cannot read what is answered,
-// unless [WithOrigins] lists them.
+// unless [WithOrigins] lists them. A server on loopback answers requests for its own
+// names only, and those of [WithHosts].
 //
-// What is posted by a request does not pass the room's OnMessage hook and its WithRate,
-// which are for connections: a room with such a filter sets [OnPost] as well.
+// What a room asks of connections holds for requests too. If it has a WithHandshake
+// hook, also by [WithConn], members alone may read, unless WithAuth says who else. If
+// it has an OnMessage hook or WithRate, nobody may post, unless [OnPost] decides what.
 package roomhttp

@@ -81,8 +81,7 @@ func TestDocsHTTP(t *testing.T) {
 	require.NoError(t, err)
 	doc := string(text)
 
-	room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 100}))
-	t.Cleanup(func() { room.Close() })
+	room := newRoom(t) // with what examples/server sets for -http
 	c, err := room.Join(testContext(t), tcproom.Identity{})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })

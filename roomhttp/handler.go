@@ -82,9 +82,10 @@ func WithHosts(hosts ...string) Option {
 // scheme, as "https://chat.example.com"; or a host with its port, if that is not the
 // scheme's, as "chat.example.com" or "localhost:3000", which is https, or for loopback
 // http too. Case, the scheme's own port and what stands behind the host do not count.
-// The others are compared whole, and may read with cookies. "*" is any: then every page that its user opens may post and
-// join as that user, if [WithAuth] goes by cookies or by the client's address. The
-// origin "null" is never allowed. Several WithOrigins add up. The default is none.
+// The others are compared whole, and may read with cookies. "*" is any: then every page
+// that its user opens may post and join as that user, if [WithAuth] goes by cookies or
+// by the client's address. The origin "null" is never allowed. Several WithOrigins add
+// up. The default is none.
 func WithOrigins(hosts ...string) Option {
 	return func(c *config) { c.origins = append(c.origins, hosts...) }
 }
@@ -96,11 +97,13 @@ func WithOrigins(hosts ...string) Option {
 // not to be read.
 //
 // What it returns is the identity of a member that joins by WebSocket or as a reader of
-// events, in place of the room's handshake hook, and the name of what is posted. An
+// events, in place of the room's handshake hook, and the name of what is posted; if the room has
+// unique names, and this one is in it, that member is who posts. An
 // error that wraps [ErrUnauthorized] is answered by 401, a [*tcproom.RefusedError] by
 // what it says, another one by 403 with its text, and a panic by 500: it is logged by
 // the server's ErrorLog. The page asks for no name then. The default, and nil, is that
-// everybody may read and join.
+// everybody may read and join, unless the room has a handshake hook, also by
+// [WithConn]: it decides who joins, and only members read.
 func WithAuth(fn func(r *http.Request) (tcproom.Identity, error)) Option {
 	return func(c *config) { c.auth = fn }
 }
@@ -123,13 +126,14 @@ func WithClientAddr(fn func(r *http.Request) net.Addr) Option {
 // error refuses the message: a [*tcproom.RefusedError] by what it says, such as the
 // cause "rate-limited" with a RetryAfter, another one by 403 with its text; nil in place
 // of a body by 403, and a panic as in [WithAuth]. It owns body. The default, and nil,
-// lets everything pass.
+// lets everything pass, but in such a room.
 func OnPost(fn func(r *http.Request, from tcproom.MemberInfo, body []byte) ([]byte, error)) Option {
 	return func(c *config) { c.onPost = fn }
 }
 
 // WithAnonymousPost sets whether a request that does not say who it is from may post,
-// by the name of "web", or one that begins so if a member has taken that. How fast is for [OnPost] to bound. The default is false.
+// by the name of "web", or one that begins so if a member has taken that. How fast is
+// for [OnPost] to bound. The default is false.
 func WithAnonymousPost(on bool) Option { return func(c *config) { c.anonymousPost = on } }
 
 // WithPage sets the files that are served where no route is; index.html is /. The
