@@ -97,13 +97,13 @@ func WithOrigins(hosts ...string) Option {
 // not to be read.
 //
 // What it returns is the identity of a member that joins by WebSocket or as a reader of
-// events, in place of the room's handshake hook, and the name of what is posted; if the room has
-// unique names, and this one is in it, that member is who posts. An
-// error that wraps [ErrUnauthorized] is answered by 401, a [*tcproom.RefusedError] by
-// what it says, another one by 403 with its text, and a panic by 500: it is logged by
-// the server's ErrorLog. The page asks for no name then. The default, and nil, is that
-// everybody may read and join, unless the room has a handshake hook, also by
-// [WithConn]: it decides who joins, and only members read.
+// events, in place of the room's handshake hook, and the name of what is posted; if the
+// room has unique names, and this one is in it, that member is who posts. An error that
+// wraps [ErrUnauthorized] is answered by 401, a [*tcproom.RefusedError] by what it says,
+// another one by 403 with its text, and a panic by 500: it is logged by the server's
+// ErrorLog. The page asks for no name then. The default, and nil, is that everybody may
+// read and join, unless the room has a handshake hook, also by [WithConn]: it decides
+// who joins, and only members read.
 func WithAuth(fn func(r *http.Request) (tcproom.Identity, error)) Option {
 	return func(c *config) { c.auth = fn }
 }
