@@ -35,7 +35,7 @@ func dialWS(t *testing.T, srv *httptest.Server, protocol string, first ...[]byte
 	t.Cleanup(func() { nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
 	p := &wsPeer{t: t, nc: nc, br: bufio.NewReader(nc)}
-	request := "GET /ws?name=eve HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET /ws?name=eve HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Protocol: " + protocol + "\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + goodKey + "\r\n\r\n"
 	p.send(append([][]byte{[]byte(request)}, first...)...)
 	res, err := http.ReadResponse(p.br, nil)
