@@ -185,7 +185,7 @@ func TestTenThousand(t *testing.T) {
 		fmt.Fprintf(&b, "message %d\n", i)
 	}
 	n.say("%s", strings.TrimSuffix(b.String(), "\n"))
-	ada.until(`document.querySelector('#log').lastElementChild.textContent.endsWith('message 9999')`)
+	ada.until(`document.querySelector('#log').lastElementChild?.textContent?.endsWith('message 9999')`)
 	ada.until(`counted === 10_000`)
 	ada.until(`wrong === 0`)
 
