@@ -85,7 +85,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 // mayRead returns since when the client of r wants to read. With false the request is
 // answered: it may not, or asks for what there is not.
 func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request, past tcproom.Past) (since *tcproom.Position, ok bool) {
-	if accept := r.Header.Values("Accept"); !accepts(accept, "text", "event-stream") {
+	if accept := r.Header.Values("Accept"); !asksForEvents(accept) {
 		problem(w, http.StatusNotAcceptable, codeNotAcceptable, fmt.Sprintf("the answer is %s, and not %q", eventsType, cut(strings.Join(accept, ", "))))
 		return nil, false
 	}
@@ -113,6 +113,17 @@ func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request, past tcproom.P
 		return nil, false
 	}
 	return since, true
+}
+
+// asksForEvents reports whether an Accept is one of a client that means events: it names
+// them, or says nothing but "*/*". Images and frames of any page accept */* among others,
+// and over plain HTTP nothing else tells of them: they would join.
+func asksForEvents(accept []string) bool {
+	if !accepts(accept, "text", "event-stream") {
+		return false
+	}
+	all := strings.ToLower(strings.Join(accept, ","))
+	return len(accept) == 0 || strings.TrimSpace(all) == "*/*" || strings.Contains(all, eventsType)
 }
 
 // ofOtherSite reports whether r comes of a page of another site which does not say of

@@ -420,6 +420,8 @@ func TestEventsNotServed(t *testing.T) {
 		{name: "another origin", header: []string{"Origin", "https://evil.example"}, status: 403, code: "denied"},
 		{name: "not a listed origin", cfg: listed, header: []string{"Origin", "https://evil.example"}, status: 403, code: "denied"},
 		{name: "an image of another site", header: []string{"Sec-Fetch-Site", "cross-site"}, status: 403, code: "denied"},
+		{name: "an image, over plain HTTP", header: []string{"Accept", "image/avif,image/webp,image/*,*/*;q=0.8"}, status: 406, code: "not-acceptable"},
+		{name: "a page in a frame", header: []string{"Accept", "text/html,application/xml;q=0.9,*/*;q=0.8"}, status: 406, code: "not-acceptable"},
 		{name: "an image of another host", header: []string{"Sec-Fetch-Site", "same-site"}, status: 403, code: "denied"},
 		{name: "auth", cfg: denied, status: 403, code: "denied"},
 		{name: "an option that cannot work", cfg: wrong, status: 500, code: "hook"},
@@ -459,7 +461,7 @@ func TestEventsNotServed(t *testing.T) {
 func TestEventsServed(t *testing.T) {
 	t.Parallel()
 	for _, header := range [][]string{
-		{"Accept", "text/event-stream"}, {"Accept", "text/*;q=0.1"}, {"Accept", "text/html, */*;q=0.8"}, {"Last-Event-ID", ""},
+		{"Accept", "text/event-stream"}, {"Accept", "text/html, text/event-stream;q=0.1"}, {"Accept", "*/*"}, {"Last-Event-ID", ""},
 		{"Origin", "https://other.example"}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"},
 		{"Origin", "https://other.example", "Sec-Fetch-Site", "cross-site"}, {"Last-Event-ID", "a:18446744073709551615"},
 	} {
