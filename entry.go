@@ -38,11 +38,11 @@ type Arrival struct {
 	// Addr is the address of the peer, if it is another than the RemoteAddr of the
 	// connection, as behind a proxy; nil: that. [WithMaxPerAddress] counts by it.
 	Addr net.Addr
-	// WebToo says that somebody else serves HTTP at the same port and has found none in
+	// BesideHTTP says that somebody else serves HTTP at the same port and has found none in
 	// what was read. A request that comes nevertheless is a browser's that had connected
 	// in advance. If nothing was sent to it, its connection is closed without a word, and
 	// it sends the request again on another one.
-	WebToo bool
+	BesideHTTP bool
 	// Hello, for a codec without a hello, is what the peer is taken to have said
 	// first: its Name, History, Since and Auth. A [WithHandshake] hook sees it.
 	Hello *Hello

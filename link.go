@@ -32,12 +32,12 @@ type link struct {
 	addr net.Addr // once it is known; guarded by transport.mu
 
 	// Its own goroutine's.
-	door      doorway
-	owesLeave bool // OnJoin let its member in: OnLeave has to follow
-	entered   bool // it carries a member
-	given     bool // nobody but the room can use its net.Conn
-	ignored   bool // a frame of unknown type was logged
-	webToo    bool // somebody else serves HTTP at the same port
+	door       doorway
+	owesLeave  bool // OnJoin let its member in: OnLeave has to follow
+	entered    bool // it carries a member
+	given      bool // nobody but the room can use its net.Conn
+	ignored    bool // a frame of unknown type was logged
+	besideHTTP bool // somebody else serves HTTP at the same port
 
 	// Guarded by the room's lock.
 	state   linkState
@@ -101,7 +101,7 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	prepareSocket(nc, &cfg.limits)
 	var read []byte
 	if a != nil {
-		l.addr, read, l.webToo = a.Addr, a.Read, a.WebToo
+		l.addr, read, l.besideHTTP = a.Addr, a.Read, a.BesideHTTP
 		if a.Hello != nil && !cfg.features.Hello {
 			h := *a.Hello
 			h.Resume, h.Ping = nil, false // which such a codec cannot say
@@ -550,7 +550,7 @@ func broke(cause error) bool {
 // and what follows that.
 func (l *link) lastFrames(cause error) []byte {
 	// What is not HTTP would be the answer to a browser, which else asks again.
-	if l.webToo && errors.Is(cause, errHTTP) && l.sink.Written() == 0 {
+	if l.besideHTTP && errors.Is(cause, errHTTP) && l.sink.Written() == 0 {
 		return nil
 	}
 	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}

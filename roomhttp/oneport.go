@@ -192,7 +192,7 @@ func (p *port) admit(nc net.Conn, read []byte) {
 	select {
 	case p.admitting <- struct{}{}:
 		<-p.slots
-		p.door.Admit(nc, tcproom.Arrival{Read: read, WebToo: true}) // with an error the room has closed it and told OnReject
+		p.door.Admit(nc, tcproom.Arrival{Read: read, BesideHTTP: true}) // with an error the room has closed it and told OnReject
 		<-p.admitting
 	case <-patience.C:
 		nc.Close()
