@@ -350,6 +350,7 @@ var (
 			defer cancel()
 			s.Shutdown(ctx)
 		},
+		"Checks": func(s *scene, _ callee) { s.Checks() },
 		"Door": func(s *scene, _ callee) {
 			if d, err := s.Door(); err == nil {
 				here, there := net.Pipe()
