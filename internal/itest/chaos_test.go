@@ -323,6 +323,9 @@ func (c *chaos) hurt(rnd *rand.Rand, link *roomtest.Conn, number int) bool {
 	bytes := rnd.Int64N(20 << 10)
 	switch rnd.IntN(12) {
 	case 0:
+		// At the end of a frame the cut looks like a clean end, and what was not written
+		// yet is thrown away.
+		c.rec.add(record{Op: opFault, Client: number})
 		link.In(roomtest.CutAfter(bytes))
 	case 1:
 		c.rec.add(record{Op: opFault, Client: number}) // the room reads a clean end
