@@ -1,12 +1,16 @@
 package roomhttp
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +87,124 @@ func TestVanishedInTheUpgrade(t *testing.T) {
 			require.Error(t, err, "it is closed")
 		})
 	}
+}
+
+// TestWSHelloNever: a peer that says no hello is refused in time, and told so.
+func TestWSHelloNever(t *testing.T) {
+	t.Parallel()
+	p := dialWS(t, serveRoom(t, tcproom.New(tcproom.WithHandshakeTimeout(50*time.Millisecond))), "tcproom.json")
+	require.Contains(t, p.next(), `"type":"refused","code":"handshake-timeout"`)
+	p.expect(`close 1008 "handshake-timeout"`, "FIN")
+}
+
+// TestWSEmptyFragments: empty fragments are counted against the limit of a message.
+func TestWSEmptyFragments(t *testing.T) {
+	t.Parallel()
+	p := dialWS(t, serveRoom(t, tcproom.New(tcproom.WithMaxMessage(100))), "tcproom.text", begin("x"))
+	p.send(bytes.Repeat(more(""), 1000))
+	p.expect("* goodbye: read frame: message too large: websocket: a frame of 0 bytes, of which the limit of a message leaves 0", `close 1009 "too-large"`, "FIN")
+}
+
+// TestAuthPanics: a panic in the function of WithAuth is the server's fault, and nobody
+// joins.
+func TestAuthPanics(t *testing.T) {
+	t.Parallel()
+	room := tcproom.New()
+	defer room.Close()
+	srv := serve(t, New(One("lobby", room), WithAuth(func(*http.Request) (tcproom.Identity, error) { panic("auth") })))
+	for path, header := range asksToJoin {
+		a := srv.ask("GET", path, "", header...)
+		require.Equal(t, 500, a.StatusCode, path)
+		require.Equal(t, "hook", a.code())
+	}
+	require.Zero(t, room.Past(0, 1).Seq)
+}
+
+// TestWSSameToken: of two pages that resume with one token the newest is the member. The
+// other is told so, for good.
+func TestWSSameToken(t *testing.T) {
+	t.Parallel()
+	room := tcproom.New(tcproom.WithSessions(tcproom.Sessions{}))
+	srv := serveRoom(t, room)
+	first := dialWS(t, srv, "tcproom.json", text(helloAda))
+	var w struct {
+		Epoch, Token string
+		Seq          uint64
+	}
+	require.NoError(t, json.Unmarshal([]byte(first.raw()), &w))
+	resume := fmt.Sprintf(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":%d}}`, w.Token, w.Epoch, w.Seq)
+	second := dialWS(t, srv, "tcproom.json", text(resume))
+	require.Contains(t, second.next(), `"outcome":"resumed"`)
+	end := first.next()
+	require.Contains(t, end, `"code":"taken-over"`)
+	require.Contains(t, end, `"retry":false`)
+	first.expect(`close 1008 "taken-over"`, "FIN")
+	require.Equal(t, 1, room.Len())
+	require.Equal(t, uint64(1), room.Past(0, 1).Seq, "nobody left")
+}
+
+// TestWSSlow: a peer that does not read is cut as slow, as over TCP.
+func TestWSSlow(t *testing.T) {
+	t.Parallel()
+	causes := testkit.NewCauses()
+	room := tcproom.New(tcproom.WithBacklog(64<<10), tcproom.WithSocketBuffers(4<<10, 4<<10), tcproom.OnLeave(causes.Left))
+	dialWS(t, serveRoom(t, room), "tcproom.text")
+	testkit.WaitLen(t, room, 1)
+	for room.Len() > 0 {
+		_, err := room.Broadcast(t.Context(), bytes.Repeat([]byte("x"), 16<<10))
+		require.NoError(t, err)
+	}
+	require.ErrorIs(t, causes.Next(t), tcproom.ErrSlow)
+}
+
+// A meter is a Limiter that counts.
+type meter struct{ frames atomic.Int64 }
+
+func (m *meter) WaitN(context.Context, int) error {
+	m.frames.Add(1)
+	return nil
+}
+
+// TestWSPingFlood: pings are frames for a limiter.
+func TestWSPingFlood(t *testing.T) {
+	t.Parallel()
+	m := new(meter)
+	room := tcproom.New(tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return m }))
+	p := dialWS(t, serveRoom(t, room), "tcproom.text")
+	p.send(bytes.Repeat(ping("x"), 50))
+	testkit.Eventually(t, "all pings are paid for", func() bool { return m.frames.Load() == 50 })
+}
+
+// TestWSCloseInABatch: the answer to a Close stands behind whole frames, and is the last.
+func TestWSCloseInABatch(t *testing.T) {
+	t.Parallel()
+	room := tcproom.New()
+	p := dialWS(t, serveRoom(t, room), "tcproom.text")
+	testkit.WaitLen(t, room, 1)
+	stop := make(chan struct{})
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				room.Broadcast(context.Background(), []byte("hi"))
+			}
+		}
+	})
+	for range 100 {
+		p.expect("*: hi")
+	}
+	p.send(closing(code(1000)))
+	said := p.next()
+	for said == "*: hi" {
+		said = p.next()
+	}
+	require.Equal(t, `close 1000 ""`, said)
+	p.expect("FIN")
+	close(stop)
+	talk.Wait()
 }
 
 // A gate is an answer of which one write waits.

@@ -56,6 +56,12 @@ var volatile = regexp.MustCompile(`"(epoch|id|time|token)":"[^"]*"`)
 // next returns the next frame in words, or "FIN".
 func (p *wsPeer) next() string {
 	p.t.Helper()
+	return volatile.ReplaceAllString(p.raw(), `"$1":"?"`)
+}
+
+// raw is next with what is different in each run.
+func (p *wsPeer) raw() string {
+	p.t.Helper()
 	var head [2]byte
 	if _, err := io.ReadFull(p.br, head[:]); err != nil {
 		require.ErrorIs(p.t, err, io.EOF)
@@ -72,7 +78,7 @@ func (p *wsPeer) next() string {
 	_, err := io.ReadFull(p.br, payload)
 	require.NoError(p.t, err)
 	if head[0] == fin|opText {
-		return volatile.ReplaceAllString(string(payload), `"$1":"?"`)
+		return string(payload)
 	}
 	said := serverSays(p.t, append(head[:], payload...))
 	require.Len(p.t, said, 1)
