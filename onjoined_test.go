@@ -29,8 +29,8 @@ func TestOnJoinedOrder(t *testing.T) {
 	}
 	seqs := make(chan told, 1)
 	room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 10}), tcproom.OnJoined(func(m *tcproom.Member, seq uint64) {
-		seqs <- told{seq, m.Info()}
 		broadcast(t, m.Room(), []byte("during"))
+		seqs <- told{seq, m.Info()} // now "after" may be ordered
 		for _, body := range []string{"one", "two"} {
 			if err := m.Send(context.Background(), []byte(body)); err != nil {
 				t.Error(err)

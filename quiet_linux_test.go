@@ -2,9 +2,11 @@ package tcproom_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -27,16 +29,14 @@ const quietTick = 1600 * time.Millisecond
 // test sets. Its codec is JSON and counts pings.
 type quietHall struct {
 	tcproom.JSON
-	t      *testing.T
-	room   *tcproom.Room
-	addr   string
-	before int // goroutines without members
+	t    *testing.T
+	room *tcproom.Room
+	addr string
 
-	pings   atomic.Int64 // of the room
-	heeded  atomic.Int64 // of those that a guest has dealt with, and the room with the answer
-	guests  sync.WaitGroup
-	present atomic.Int64 // goroutines of guests
-	onPing  func()
+	pings  atomic.Int64 // of the room
+	heeded atomic.Int64 // of those that a guest has dealt with, and the room with the answer
+	guests sync.WaitGroup
+	onPing func()
 
 	mu      sync.Mutex
 	now, at time.Duration
@@ -81,7 +81,6 @@ func newQuietHall(t *testing.T, opts ...tcproom.RoomOption) *quietHall {
 		h.ringLocked()
 	})
 	h.addr = serveTCP(t, h.room)
-	h.before = runtime.NumGoroutine()
 	return h
 }
 
@@ -112,8 +111,32 @@ func (h *quietHall) pass(d time.Duration) {
 func (h *quietHall) settled() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return (h.at == 0 || h.at > h.now) && h.heeded.Load() == h.pings.Load() &&
-		runtime.NumGoroutine() <= h.before+1+int(h.present.Load())
+	return (h.at == 0 || h.at > h.now) && h.heeded.Load() == h.pings.Load() && readers() == 0
+}
+
+// readers returns how many goroutines attend to links.
+func readers() (n int) {
+	stacks := make([]byte, 8<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for g := range bytes.SplitSeq(stacks, []byte("\n\n")) {
+		if bytes.Contains(g, []byte(".(*Room).attend(")) || bytes.Contains(g, []byte(".attendTo.gowrap1(")) || bytes.Contains(g, []byte(".bringIn(")) {
+			n++
+		}
+	}
+	return n
+}
+
+// gone returns how members left, as soon as at least n have.
+func (h *quietHall) gone(n int) map[string]quietEnd {
+	h.t.Helper()
+	var left map[string]quietEnd
+	eventually(h.t, "the members to leave", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		left = maps.Clone(h.left)
+		return len(left) >= n
+	})
+	return left
 }
 
 func (h *quietHall) settle() {
@@ -141,9 +164,7 @@ func (h *quietHall) guest(name string, deaf bool) net.Conn {
 	line, err := r.ReadString('\n')
 	require.NoError(h.t, err)
 	require.Contains(h.t, line, "welcome")
-	h.present.Add(1)
 	h.guests.Go(func() {
-		defer h.present.Add(-1)
 		defer nc.Close()
 		for {
 			line, err := r.ReadString('\n')
@@ -210,10 +231,11 @@ func TestF30TheSilentAmongTheQuiet(t *testing.T) {
 	}
 	h.settle()
 	h.passAll(48*time.Second - quietTick)
-	require.Empty(t, h.left)
+	require.Empty(t, h.gone(0))
 	h.passAll(100*time.Second - h.clock())
-	require.Len(t, h.left, n)
-	for name, end := range h.left {
+	left := h.gone(n)
+	require.Len(t, left, n)
+	for name, end := range left {
 		require.Contains(t, name, "deaf")
 		require.ErrorIs(t, end.cause, errIdleTimeout)
 		require.LessOrEqual(t, end.at, 72*time.Second+2*quietTick)
@@ -234,10 +256,11 @@ func TestIdleTimeoutOfTheQuiet(t *testing.T) {
 	h.heeded.Add(-1) // for the pong that answers the ping
 	io.WriteString(talker, pingLine)
 	h.settle()
-	require.Empty(t, h.left)
+	require.Empty(t, h.gone(0))
 	h.passAll(3 * quietTick)
-	require.Len(t, h.left, n)
-	for _, end := range h.left {
+	left := h.gone(n)
+	require.Len(t, left, n)
+	for _, end := range left {
 		require.ErrorIs(t, end.cause, errIdleTimeout)
 		require.Equal(t, 13*quietTick, end.at, "the first tick after it")
 	}
@@ -262,7 +285,7 @@ func TestF63FrozenRoomBlamesNoQuietMember(t *testing.T) {
 	h.pass(time.Hour)
 	h.settle()
 	require.Equal(t, n, h.room.Len())
-	require.Empty(t, h.left)
+	require.Empty(t, h.gone(0))
 }
 
 // TestPingsOfTheQuiet: a peer that sends heartbeats costs no goroutine, if the room
@@ -277,7 +300,7 @@ func TestPingsOfTheQuiet(t *testing.T) {
 		h.settle()
 		if i == 50 { // what is no whole frame is waited for by a reader
 			io.WriteString(nc, pingLine[:5])
-			eventually(t, "a reader", func() bool { return runtime.NumGoroutine() == h.before+2+2 })
+			eventually(t, "a reader", func() bool { return readers() == 1 })
 			h.heeded.Add(-1)
 			io.WriteString(nc, pingLine[5:])
 			h.settle()
