@@ -79,8 +79,9 @@ func startChromium(path string) {
 
 // A tab is a page that is open. What it complains of fails the test at its end.
 type tab struct {
-	t   *testing.T
-	ctx context.Context
+	expected *regexp.Regexp // complaints that are no fault; nil: none
+	t        *testing.T
+	ctx      context.Context
 
 	mu         sync.Mutex // guards what follows
 	complaints []string
@@ -110,10 +111,17 @@ func newTab(t *testing.T, parent context.Context, opts ...chromedp.ContextOption
 		if t.Failed() {
 			t.Logf("%s", b.look())
 		}
-		require.Empty(t, b.heard(), "what the page complained of")
+		for _, c := range b.heard() {
+			if b.expected == nil || !b.expected.MatchString(c) {
+				t.Errorf("the page complained of %s", c)
+			}
+		}
 	})
 	return b
 }
+
+// expect excuses the complaints that match, whenever they come.
+func (b *tab) expect(pattern string) { b.expected = regexp.MustCompile(pattern) }
 
 // watchPolicy tells the console of what the Content-Security-Policy forbids, also where
 // the browser itself would not.

@@ -94,12 +94,12 @@ func TestPageAtThePortOfTheRoom(t *testing.T) {
 		other := origin(t)
 		n := dial(t, s.addr)
 		b := profile(t)
+		b.expect(`^network: Failed to load resource`)
 		b.do(chromedp.Navigate(other))
 		b.run(`document.cookie = 'secret=s3cr3t; path=/; SameSite=Lax'`)
 		b.run(`fetch(` + js("http://"+s.addr+"/") + `, {
 			method: 'POST', mode: 'no-cors', credentials: 'include', body: 'said by a web page\n/quit\n',
 		}).catch(() => {})`)
-		t.Cleanup(func() { b.excuse(`^network: Failed to load resource`) })
 		return s, n
 	}
 	t.Run("as it is", func(t *testing.T) {
