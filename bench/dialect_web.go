@@ -48,7 +48,7 @@ var serverSentEvents = dialect{
 		if m.sends {
 			return webSocketText.hello(dst, m)
 		}
-		return append(dst, "GET "+webSocketPath(m.room)+"/rooms/lobby/events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"...)
+		return append(dst, "GET "+webSocketPath(m.room)+"/rooms/lobby/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"...)
 	},
 	greeted: func(reply []byte, m membership) (bool, error) {
 		if m.sends {
@@ -81,7 +81,7 @@ func unwrapEvent(dst, line []byte) []byte {
 
 // appendUpgrade appends a request for a WebSocket, with more as headers.
 func appendUpgrade(dst []byte, path, more string) []byte {
-	return append(dst, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+	return append(dst, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+more+"\r\n"...)
 }
 
