@@ -127,8 +127,23 @@ const (
 	asJSON   = "Content-Type: application/json"
 )
 
-// TestRoutes: each status of the routes, by a request that gets it.
-func TestRoutes(t *testing.T) {
+// A routeTest is a request and its answer.
+type routeTest struct {
+	name    string
+	room    []tcproom.RoomOption
+	opts    []Option
+	closed  bool   // the room
+	request string // method and path
+	headers []string
+	body    string
+	status  int
+	code    string
+	want    []string // headers; "Name: -" for none
+	text    string   // in the body
+}
+
+// routeTests are the rows of TestRoutes.
+func routeTests() []routeTest {
 	refuse := func(err error) Option {
 		return WithAuth(func(*http.Request) (tcproom.Identity, error) { return tcproom.Identity{}, err })
 	}
@@ -139,19 +154,7 @@ func TestRoutes(t *testing.T) {
 	page := WithPage(fstest.MapFS{"index.html": {Data: []byte("<p>hi")}, "chat.js": {Data: []byte("1")}})
 	lines := tcproom.WithCodec(tcproom.Raw{})
 	const site = "https://site.example"
-	for _, tt := range []struct {
-		name    string
-		room    []tcproom.RoomOption
-		opts    []Option
-		closed  bool   // the room
-		request string // method and path
-		headers []string
-		body    string
-		status  int
-		code    string
-		want    []string // headers; "Name: -" for none
-		text    string   // in the body
-	}{
+	return []routeTest{
 		{name: "health", request: "GET /healthz", status: 200, text: `{"status":"ok"}`, want: []string{"Cache-Control: no-store", "Content-Type: application/json", "X-Content-Type-Options: nosniff", "Vary: Origin"}},
 		{name: "health of a stopped room", closed: true, request: "GET /healthz", status: 503, code: "closed", want: []string{"Retry-After: 5", "Content-Type: application/problem+json"}},
 		{name: "health needs no auth", opts: []Option{refuse(ErrUnauthorized)}, request: "GET /healthz", status: 200},
@@ -287,7 +290,12 @@ func TestRoutes(t *testing.T) {
 		{name: "full, says a hook", opts: []Option{refuse(tcproom.ErrRoomFull)}, request: "POST " + messages, headers: []string{plainly}, status: 503, code: "full", want: []string{"Retry-After: 5"}},
 		{name: "stopped", closed: true, opts: []Option{anybody}, request: "POST " + messages, headers: []string{plainly}, status: 503, code: "closed", want: []string{"Retry-After: 5"}},
 		{name: "reading from a stopped room", closed: true, request: "GET " + messages, status: 200},
-	} {
+	}
+}
+
+// TestRoutes: each status of the routes, by a request that gets it.
+func TestRoutes(t *testing.T) {
+	for _, tt := range routeTests() {
 		t.Run(tt.name, func(t *testing.T) {
 			room := newRoom(t, tt.room...)
 			if tt.room == nil || tt.name == "name of the own member" {

@@ -182,17 +182,19 @@ func closeTable(t *testing.T) map[string][]int {
 	return table
 }
 
+// denying is a handshake hook that refuses everybody with this cause.
+func denying(cause tcproom.Cause) tcproom.ConnOption {
+	return tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
+		return tcproom.Identity{}, &tcproom.RefusedError{Cause: cause, Text: "no"}
+	})
+}
+
 // TestCoderIsClosed: the room's Close is seen as docs/wire.md has it.
 func TestCoderIsClosed(t *testing.T) {
 	t.Parallel()
 	type tried struct {
 		room *tcproom.Room
 		url  string
-	}
-	denying := func(cause tcproom.Cause) tcproom.ConnOption {
-		return tcproom.WithHandshake(func(context.Context, *tcproom.Newcomer) (tcproom.Identity, error) {
-			return tcproom.Identity{}, &tcproom.RefusedError{Cause: cause, Text: "no"}
-		})
 	}
 	member := func(t *testing.T, r tried) *coder { c, _ := joinCoder(t, r.url, "ada"); return c }
 	newcomer := func(t *testing.T, r tried) *coder {
