@@ -150,6 +150,7 @@ func TestKicked(t *testing.T) {
 	bob.join(s.url, "bob")
 	require.NoError(t, s.member(t, "ada").Kick("too loud"))
 	ada.until(`document.querySelector('#state').textContent === 'The end: too loud'`)
+	ada.until(`document.querySelector('#people').textContent === '0 here' && document.querySelector('#members').children.length === 0`)
 	bob.notes("ada\u2069 left")
 	ada.staysOut()
 	bob.say("is ada here?")

@@ -251,7 +251,12 @@ func (m *talker) connect(ctx context.Context, url string) error {
 		}
 		var ev said
 		if err := json.Unmarshal(b, &ev); err != nil {
-			return err
+			// This reader takes a cut between the reads of a message for the message's
+			// end. Then nothing follows.
+			if _, _, ended := c.Read(ctx); ended != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%w: %q", err, b)
 		}
 		switch ev.Type {
 		case "welcome":

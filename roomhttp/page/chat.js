@@ -162,10 +162,11 @@ export class Room extends EventTarget {
 		clearTimeout(this.#timer)
 		this.state = 'connecting'
 		const { name, auth, history, WebSocket = globalThis.WebSocket } = this.#options
-		const { token, epoch, seq } = this.#session
+		const { token, epoch, seq, seen } = this.#session
 		const resume = token && { token, epoch, seq }
+		const since = seen ? { epoch, seq: seen } : undefined // if it joins anew
 		const ws = this.#ws = new WebSocket(this.#url.href, ['tcproom.json'])
-		ws.onopen = () => ws.send(JSON.stringify({ type: 'hello', name: name || undefined, auth, resume, history }))
+		ws.onopen = () => ws.send(JSON.stringify({ type: 'hello', name: name || undefined, auth, resume, since, history }))
 		ws.onmessage = ({ data }) => ws === this.#ws && this.#take(data)
 		ws.onclose = () => ws === this.#ws && this.#lose('reset')
 		this.#timer = setTimeout(() => this.#lose('timeout'), PATIENCE)
@@ -202,8 +203,9 @@ export class Room extends EventTarget {
 				}
 				this.#pump()
 				break
+			case 'gap':
 			case 'message':
-				if (e.history && seq) {
+				if (seq && (e.history || e.type === 'gap')) {
 					if (seq <= s.seen) return // before the connection was lost
 					s.seen = seq
 				}
@@ -302,7 +304,7 @@ export class Room extends EventTarget {
 
 	#finish(code) {
 		const { out } = this.#session
-		this.state = 'closed'
+		Object.assign(this, { state: 'closed', members: new Map(), total: 0 })
 		this.#stop()
 		if (this.#channel) stored(this.#storage, this.#key, null)
 		this.#channel?.close()
@@ -468,10 +470,11 @@ function page(url, named) {
 
 	const note = (note, bad, seq) => log.add({ note, bad, seq })
 	const rename = () => ask()
+	const renames = named ? '' : 'Rename' // not a name that the server gives
 
 	function state(textContent, button, onclick, className = '') {
 		Object.assign($('state'), { textContent, className })
-		Object.assign($('again'), { textContent: button, onclick })
+		Object.assign($('again'), { textContent: button, onclick, hidden: !button })
 	}
 
 	function roster() {
@@ -538,7 +541,7 @@ function page(url, named) {
 			else if (welcomed) note('Connected again')
 			welcomed = true
 			lost = false
-			state(`You are ${e.name}`, 'Rename', rename)
+			state(`You are ${e.name}`, renames, rename)
 			roster()
 		})
 		on('message direct', message)
@@ -550,12 +553,13 @@ function page(url, named) {
 		on('gap', ({ first, last }) => note(`Events missed: ${last - first + 1}`, true))
 		on('goodbye refused', (e) => {
 			const why = e.reason || e.message || e.code
-			if (e.code === 'name-invalid' || e.code === 'name-taken' && !welcomed) {
+			if (!named && (e.code === 'name-invalid' || e.code === 'name-taken' && !welcomed)) {
 				r.close()
 				state('Not connected', 'Join', rename)
 				return ask(why)
 			}
 			if (e.retry === false) state(`The end: ${why}`, 'Join again', () => join(r.name), 'bad')
+			if (e.retry === false) roster()
 			if (e.retry === false || !lost) note(`The end: ${why}`, true)
 			lost = true
 		})
@@ -568,7 +572,7 @@ function page(url, named) {
 		r.connect().then(() => {
 			for (const m of r.pending) track(m.text, m.promise)
 		})
-		state('Connecting …', 'Rename', rename)
+		state('Connecting …', renames, rename)
 		text.focus()
 	}
 

@@ -244,9 +244,20 @@ test('a room without sessions', async () => {
 	last().say(welcome({ outcome: undefined, token: undefined }))
 	assert.equal(await room.send('hi'), 0)
 	assert.deepEqual(last().sent.at(-1), { type: 'message', body: 'hi' })
+	assert.equal(last().sent[0].since, undefined)
+	last().say(said(11, 'new'))
 	last().cut()
 	await comeBack(room)
 	assert.equal(last().sent[0].resume, undefined)
+	// It joins anew, and tells what it has: the rest comes as history behind a gap.
+	assert.deepEqual(last().sent[0].since, { epoch: 'E7', seq: 11 })
+	last().say(welcome({ seq: 30, outcome: undefined, token: undefined }), { type: 'gap', first: 12, last: 20 })
+	last().cut()
+	await comeBack(room)
+	assert.deepEqual(last().sent[0].since, { epoch: 'E7', seq: 20 })
+	last().say(welcome({ seq: 31, outcome: undefined, token: undefined }), said(25, 'missed', { history: true }))
+	assert.deepEqual(room.heard('gap'), [{ event: 'gap', type: 'gap', first: 12, last: 20 }])
+	assert.deepEqual(room.heard('message').map((m) => m.body), ['new', 'missed'])
 })
 
 test('at most 256 messages are under way', async () => {
