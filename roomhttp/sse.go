@@ -34,7 +34,7 @@ const (
 // taken from the server, as with HTTP/2, when the client has left.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
 	past := room.Past(0, 1)
-	since, ok := h.mayRead(w, r, past)
+	since, ok := h.mayRead(w, r)
 	if !ok {
 		return
 	}
@@ -42,6 +42,10 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 	var err error
 	if a.Identity, err = h.identify(r); err != nil {
 		identityProblem(w, err)
+		return
+	}
+	if since != nil && since.Epoch == past.Epoch && since.Seq > past.Seq { // for those alone who may know
+		problem(w, http.StatusBadRequest, "future", fmt.Sprintf("there is no event %d yet, the last is %d", since.Seq, past.Seq))
 		return
 	}
 	head := w.Header()
@@ -83,8 +87,8 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 }
 
 // mayRead returns since when the client of r wants to read. With false the request is
-// answered: it may not, or asks for what there is not.
-func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request, past tcproom.Past) (since *tcproom.Position, ok bool) {
+// answered: it may not, or asks for what there cannot be.
+func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request) (since *tcproom.Position, ok bool) {
 	if accept := r.Header.Values("Accept"); !asksForEvents(accept) {
 		problem(w, http.StatusNotAcceptable, codeNotAcceptable, fmt.Sprintf("the answer is %s, and not %q", eventsType, cut(strings.Join(accept, ", "))))
 		return nil, false
@@ -106,10 +110,6 @@ func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request, past tcproom.P
 	}
 	if since, ok = parsePosition(said); !ok {
 		problem(w, http.StatusBadRequest, tcproom.ErrMalformed, fmt.Sprintf("%q is no EPOCH:SEQ", cut(said)))
-		return nil, false
-	}
-	if since.Epoch == past.Epoch && since.Seq > past.Seq {
-		problem(w, http.StatusBadRequest, "future", fmt.Sprintf("there is no event %d yet, the last is %d", since.Seq, past.Seq))
 		return nil, false
 	}
 	return since, true

@@ -424,6 +424,7 @@ func TestEventsNotServed(t *testing.T) {
 		{name: "a page in a frame", header: []string{"Accept", "text/html,application/xml;q=0.9,*/*;q=0.8"}, status: 406, code: "not-acceptable"},
 		{name: "an image of another host", header: []string{"Sec-Fetch-Site", "same-site"}, status: 403, code: "denied"},
 		{name: "auth", cfg: denied, status: 403, code: "denied"},
+		{name: "auth before the future", cfg: denied, query: "?after=" + epoch + ":2", status: 403, code: "denied"},
 		{name: "an option that cannot work", cfg: wrong, status: 500, code: "hook"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

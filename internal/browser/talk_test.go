@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomhttp"
 )
 
 // TestTalk: two browsers and a member by TCP receive each other's messages, in one
@@ -161,6 +162,18 @@ func TestKicked(t *testing.T) {
 	ada.joined("ada")
 	ada.hears("bob", "is ada here?")
 	require.EqualValues(t, 3, s.room.Stats().Joined)
+}
+
+// TestNameOfTheServer: a user whose name the server gives is asked for none, and offered
+// no other.
+func TestNameOfTheServer(t *testing.T) {
+	s := serve(t, options{http: []roomhttp.Option{loggedIn}})
+	b := profile(t)
+	b.do(chromedp.Navigate(s.url + "chat.css"))
+	b.run(`document.cookie = 'user=ada; path=/; SameSite=Lax'`)
+	b.do(chromedp.Navigate(s.url))
+	b.until(`document.querySelector('#state').textContent === 'You are ada'`)
+	b.until(`document.querySelector('#again').hidden && !document.querySelector('#ask').open`)
 }
 
 // TestTenThousand: a page keeps up with a rush, shows the end of it in order, and can be
