@@ -3,6 +3,7 @@ package tcproom
 import (
 	"net"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -238,8 +239,8 @@ func (d *Door) startAdmitting() {
 }
 
 // admitAll admits the links that were accepted, one after the other, so that a
-// crowd grows one stack and not many. It ends when there is none, or after one that
-// waits: another goroutine admits the others then.
+// crowd grows one stack and not many. It ends when there is none, though others had
+// their turn, or after one that waits: another goroutine admits the others then.
 func (d *Door) admitAll() {
 	defer d.room.wg.Done()
 	alone := true
@@ -254,13 +255,18 @@ func (d *Door) admitAll() {
 		}
 	}
 	defer handOver() // also if a hook ends the goroutine
-	for alone {
+	for waited := false; alone; {
 		select {
 		case l := <-d.accepted:
 			l.newcomer.waits = handOver
 			d.room.bringIn(l)
+			waited = false
 		default:
-			return
+			if waited {
+				return
+			}
+			runtime.Gosched() // who is about to give it one does so now
+			waited = true
 		}
 	}
 }
