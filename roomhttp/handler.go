@@ -395,14 +395,21 @@ func (h *Handler) hostAllowed(r *http.Request) bool {
 	if r.Host == "" || r.TLS != nil { // browsers always send one
 		return true
 	}
-	here, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if len(h.cfg.hosts) == 0 && (here == nil || !isLoopback(here.String())) {
+	if here, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); len(h.cfg.hosts) == 0 && !isLocal(here) {
 		return true
 	}
 	host := hostOf(r.Host)
 	// An address is no name that could be pointed at another machine.
-	return net.ParseIP(host) != nil || isLoopback(host) ||
+	return isLoopback(host) || net.ParseIP(host) != nil ||
 		slices.ContainsFunc(h.cfg.hosts, func(name string) bool { return name == "*" || strings.EqualFold(hostOf(name), host) })
+}
+
+// isLocal reports whether an address is of this machine alone; nil is none.
+func isLocal(a net.Addr) bool {
+	if tcp, ok := a.(*net.TCPAddr); ok { // as nearly always: it need not be written and read again
+		return tcp.IP.IsLoopback()
+	}
+	return a != nil && isLoopback(a.String())
 }
 
 // hostOf returns a host without its port, brackets and the dot of the root.
@@ -418,8 +425,7 @@ func hostOf(hostport string) string {
 // names below localhost lead nowhere else, by RFC 6761.
 func isLoopback(hostport string) bool {
 	host := strings.ToLower(hostOf(hostport))
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // originAllowed reports whether r may do something: it is of no page, or of one of this
