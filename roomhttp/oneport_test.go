@@ -427,10 +427,10 @@ func TestUpgradeOfABegunConn(t *testing.T) {
 	defer peer.Close()
 	go io.Copy(io.Discard, peer) // ends with peer
 	w := &buffered{ResponseWriter: nil, nc: &begun{nc, []byte("two, three")}}
-	got, read, err := upgrade(w, upgradeOffer{})
-	require.NoError(t, err)
-	require.Equal(t, nc, got)
-	require.Equal(t, "one, two, three", string(read))
+	var u upgrade
+	require.True(t, u.take(w) && u.answer())
+	require.Equal(t, nc, u.nc)
+	require.Equal(t, "one, two, three", string(u.arrival.Read))
 }
 
 // buffered is a ResponseWriter whose server has read something.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net"
 	"net/http"
 	"net/netip"
@@ -42,60 +41,65 @@ var subprotocols = []subprotocol{
 
 // serveWS upgrades a request to WebSocket by RFC 6455 4.2 and gives the connection to
 // the room. It returns as soon as that has it.
+//
+// Its steps come one after the other, and not one within the other: the stack of the
+// server's goroutine has little left, and to grow it costs as much as all of them.
 func (h *Handler) serveWS(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
-	if u, ok := h.upgradeWS(w, r, room); ok {
+	if u := h.mayUpgrade(w, r, room); u != nil && u.take(w) && u.answer() {
 		u.door.Admit(u.nc, u.arrival) // with an error the room has closed it and told OnReject
 	}
 }
 
-// An upgraded request is a connection that may go to its door.
-type upgraded struct {
+// An upgrade is a request that may be upgraded, and its connection, which may go to its
+// door in the end.
+type upgrade struct {
+	offer   upgradeOffer
 	door    *tcproom.Door
-	kind    string // of the door
-	nc      net.Conn
 	arrival tcproom.Arrival
+
+	// Once it was taken.
+	nc   net.Conn
+	buf  *bufio.ReadWriter // until it is answered
+	head []byte            // of the answer
 }
 
-// upgradeWS is serveWS but for the door. If ok is false the request is answered, or its
-// connection closed.
-func (h *Handler) upgradeWS(w http.ResponseWriter, r *http.Request, room *tcproom.Room) (u upgraded, ok bool) {
+// mayUpgrade returns nil for a request that is not to be upgraded, which it has answered.
+func (h *Handler) mayUpgrade(w http.ResponseWriter, r *http.Request, room *tcproom.Room) *upgrade {
 	offer, no := upgradable(r)
 	if no != nil {
-		for k, v := range no.header {
-			w.Header()[k] = v
-		}
-		problem(w, no.status, no.code, no.detail)
-		return u, false
+		no.answer(w)
+		return nil
 	}
 	if !h.originAllowed(r) {
 		problem(w, http.StatusForbidden, tcproom.ErrDenied, "pages of this origin are not allowed here")
-		return u, false
+		return nil
 	}
-	u.kind = offer.sub.kind
+	u := &upgrade{offer: offer}
 	var err error
 	if u.arrival.Identity, err = h.identify(r); err != nil {
 		identityProblem(w, err)
-		return u, false
+		return nil
 	}
 	u.arrival.Hello = &tcproom.Hello{Name: r.URL.Query().Get("name")} // JSON says its own
 	if h.cfg.clientAddr != nil {
 		u.arrival.Addr = h.cfg.clientAddr(r)
 	}
-	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
-	// TLS is the server's: that of the room's listeners does not stand within HTTP.
-	opts = append(opts, tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(offer.sub.codec))
-	if u.door, err = h.door(room, u.kind, opts...); err != nil {
+	if u.door, err = h.doorWS(room, offer.sub); err != nil {
 		fail(w, err)
-		return u, false
+		return nil
 	}
 	if !mayCome(w, r, u.door, u.arrival) {
-		return u, false
+		return nil
 	}
-	u.nc, u.arrival.Read, err = upgrade(w, offer)
-	if err != nil && u.nc != nil {
-		u.door.Reject(u.nc, u.arrival, err)
-	}
-	return u, err == nil
+	return u
+}
+
+// doorWS returns the way into a room for those who speak sub.
+func (h *Handler) doorWS(room *tcproom.Room, sub *subprotocol) (*tcproom.Door, error) {
+	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(wsHeartbeat)}, h.cfg.conn...)
+	// TLS is the server's: that of the room's listeners does not stand within HTTP.
+	opts = append(opts, tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(sub.codec))
+	return h.door(room, sub.kind, opts...)
 }
 
 // mayCome reports whether a door would take the connection of r. With false the request
@@ -125,9 +129,9 @@ func addrOf(r *http.Request) net.Addr {
 
 // An upgradeOffer is a request that can be upgraded.
 type upgradeOffer struct {
-	accept string // Sec-WebSocket-Accept
-	sub    *subprotocol
-	named  bool // the client asked for sub by its name
+	key   string // Sec-WebSocket-Key
+	sub   *subprotocol
+	named bool // the client asked for sub by its name
 }
 
 // A refusedUpgrade is why a request is not upgraded.
@@ -159,10 +163,17 @@ func (u *refusedUpgrade) withUpgrade(r *http.Request) *refusedUpgrade {
 	return u.with("Upgrade", "websocket").with("Connection", "Upgrade")
 }
 
+func (u *refusedUpgrade) answer(w http.ResponseWriter) {
+	for k, v := range u.header {
+		w.Header()[k] = v
+	}
+	problem(w, u.status, u.code, u.detail)
+}
+
 // upgradable returns what r offers, or why it cannot be upgraded.
 func upgradable(r *http.Request) (offer upgradeOffer, no *refusedUpgrade) {
-	keys := r.Header.Values("Sec-WebSocket-Key")
-	version := r.Header.Values("Sec-WebSocket-Version")
+	keys := r.Header.Values("Sec-Websocket-Key") // as Go writes it
+	version := r.Header.Values("Sec-Websocket-Version")
 	switch {
 	case !reads(r):
 		no = noUpgrade(http.StatusMethodNotAllowed, "a WebSocket begins with GET").with("Allow", "GET")
@@ -177,7 +188,7 @@ func upgradable(r *http.Request) (offer upgradeOffer, no *refusedUpgrade) {
 	case r.ContentLength != 0:
 		no = noUpgrade(http.StatusBadRequest, "a request for an upgrade must have no body")
 	default:
-		offer.accept = acceptOf(keys[0])
+		offer.key = keys[0]
 		if offer.sub, offer.named = subprotocolOf(r.Header); offer.sub == nil {
 			no = noUpgrade(http.StatusBadRequest, "none of the subprotocols is spoken here: tcproom.json and tcproom.text are")
 		}
@@ -185,24 +196,20 @@ func upgradable(r *http.Request) (offer upgradeOffer, no *refusedUpgrade) {
 	return offer, no
 }
 
-// tokens yields the elements of a header that is a list.
-func tokens(h http.Header, name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, line := range h.Values(name) {
-			for token := range strings.SplitSeq(line, ",") {
-				if token = strings.Trim(token, " \t"); token != "" && !yield(token) {
-					return
-				}
-			}
-		}
-	}
+// cutToken takes the first element off a header that is a list. It may be empty.
+func cutToken(list string) (token, rest string) {
+	token, rest, _ = strings.Cut(list, ",")
+	return strings.Trim(token, " \t"), rest
 }
 
 // hasToken reports whether a list has token, in any case.
 func hasToken(h http.Header, name, token string) bool {
-	for t := range tokens(h, name) {
-		if strings.EqualFold(t, token) {
-			return true
+	for _, list := range h.Values(name) {
+		for list != "" {
+			var t string
+			if t, list = cutToken(list); strings.EqualFold(t, token) {
+				return true
+			}
 		}
 	}
 	return false
@@ -211,11 +218,15 @@ func hasToken(h http.Header, name, token string) bool {
 // subprotocolOf returns the first subprotocol that the client offers and that is
 // spoken here; nil if there is none. named is false if it offers nothing.
 func subprotocolOf(h http.Header) (sub *subprotocol, named bool) {
-	for name := range tokens(h, "Sec-WebSocket-Protocol") {
-		named = true
-		for i := range subprotocols {
-			if subprotocols[i].name == name {
-				return &subprotocols[i], true
+	for _, list := range h.Values("Sec-Websocket-Protocol") {
+		for list != "" {
+			var name string
+			name, list = cutToken(list)
+			named = named || name != ""
+			for i := range subprotocols {
+				if subprotocols[i].name == name {
+					return &subprotocols[i], true
+				}
 			}
 		}
 	}
@@ -243,23 +254,35 @@ var notForUpgrade = map[string]bool{
 	"Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
 }
 
-// upgrade takes the connection of w, and what was read from it already, and answers
-// the request. If it cannot take it, nc is nil, and it has answered with a problem. With
-// another error nc is broken, and still to be closed.
-func upgrade(w http.ResponseWriter, offer upgradeOffer) (nc net.Conn, read []byte, err error) {
-	nc, buf, err := http.NewResponseController(w).Hijack()
-	if err != nil {
+// take takes the connection of w from its server. If it cannot, it has answered with a
+// problem.
+func (u *upgrade) take(w http.ResponseWriter) bool {
+	var err error
+	if u.nc, u.buf, err = http.NewResponseController(w).Hijack(); err != nil {
 		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "this server cannot upgrade a connection")
-		return nil, nil, err
+		return false
 	}
 	var b bytes.Buffer
-	io.WriteString(&b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+offer.accept+"\r\n")
-	if offer.named {
-		io.WriteString(&b, "Sec-WebSocket-Protocol: "+offer.sub.name+"\r\n")
+	io.WriteString(&b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+acceptOf(u.offer.key)+"\r\n")
+	if u.offer.named {
+		io.WriteString(&b, "Sec-WebSocket-Protocol: "+u.offer.sub.name+"\r\n")
 	}
 	w.Header().WriteSubset(&b, notForUpgrade) // a cookie of a middleware's, for one
 	io.WriteString(&b, "\r\n")
-	return speakFirst(nc, buf, b.Bytes())
+	u.head = b.Bytes()
+	return true
+}
+
+// answer answers the request of a connection that was taken. If it cannot, it has closed
+// that.
+func (u *upgrade) answer() bool {
+	var err error
+	u.nc, u.arrival.Read, err = speakFirst(u.nc, u.buf, u.head)
+	u.buf, u.head = nil, nil
+	if err != nil {
+		u.door.Reject(u.nc, u.arrival, err)
+	}
+	return err == nil
 }
 
 // speakFirst writes the first bytes to a connection that was taken from its server. It

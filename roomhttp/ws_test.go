@@ -23,11 +23,11 @@ import (
 type doorman struct {
 	h    *Handler
 	room *tcproom.Room
-	came chan upgraded
+	came chan upgrade
 }
 
 func newDoorman(t *testing.T, cfg config) *doorman {
-	d := &doorman{h: &Handler{cfg: cfg}, room: tcproom.New(), came: make(chan upgraded, 1)}
+	d := &doorman{h: &Handler{cfg: cfg}, room: tcproom.New(), came: make(chan upgrade, 1)}
 	t.Cleanup(func() {
 		select {
 		case u := <-d.came:
@@ -41,13 +41,13 @@ func newDoorman(t *testing.T, cfg config) *doorman {
 
 func (d *doorman) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Set-Cookie", "node=3") // as a middleware may
-	if u, ok := d.h.upgradeWS(w, r, d.room); ok {
-		d.came <- u
+	if u := d.h.mayUpgrade(w, r, d.room); u != nil && u.take(w) && u.answer() {
+		d.came <- *u
 	}
 }
 
 // next returns what came.
-func (d *doorman) next(t *testing.T) upgraded {
+func (d *doorman) next(t *testing.T) upgrade {
 	t.Helper()
 	select {
 	case u := <-d.came:
@@ -209,7 +209,7 @@ func TestUpgradeAccepted(t *testing.T) {
 			require.Empty(t, res.Header.Values("Sec-WebSocket-Extensions"))
 			require.Equal(t, "node=3", res.Header.Get("Set-Cookie"))
 			a := d.next(t)
-			require.Equal(t, tt.kind, a.kind)
+			require.Equal(t, tt.kind, a.offer.sub.kind)
 			require.Nil(t, a.arrival.Identity)
 			require.Nil(t, a.arrival.Addr)
 		})
