@@ -38,7 +38,7 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 	if !ok {
 		return
 	}
-	a := tcproom.Arrival{Hello: &tcproom.Hello{Name: r.URL.Query().Get("name"), Since: since}}
+	a := tcproom.Arrival{Hello: &tcproom.Hello{Name: nameOf(r), Since: since}}
 	var err error
 	if a.Identity, err = h.identify(r); err != nil {
 		identityProblem(w, err)

@@ -80,7 +80,7 @@ func (h *Handler) mayUpgrade(w http.ResponseWriter, r *http.Request, room *tcpro
 		identityProblem(w, err)
 		return nil
 	}
-	u.arrival.Hello = &tcproom.Hello{Name: r.URL.Query().Get("name")} // JSON says its own
+	u.arrival.Hello = &tcproom.Hello{Name: nameOf(r)} // JSON says its own
 	if h.cfg.clientAddr != nil {
 		u.arrival.Addr = h.cfg.clientAddr(r)
 	}
@@ -93,6 +93,10 @@ func (h *Handler) mayUpgrade(w http.ResponseWriter, r *http.Request, room *tcpro
 	}
 	return u
 }
+
+// nameOf returns the name that the address of r asks for. Its memory is its own: else a
+// member would keep the whole address, which may be as long as the server allows.
+func nameOf(r *http.Request) string { return strings.Clone(r.URL.Query().Get("name")) }
 
 // doorWS returns the way into a room for those who speak sub.
 func (h *Handler) doorWS(room *tcproom.Room, sub *subprotocol) (*tcproom.Door, error) {

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -293,6 +295,21 @@ func TestUpgradeIdentity(t *testing.T) {
 	a = d.next(t)
 	require.Nil(t, a.arrival.Identity, "a handshake hook is not passed over")
 	require.Equal(t, "Zoë", a.arrival.Hello.Name)
+}
+
+// TestUpgradeKeepsNoAddress: a member's name does not keep the address of its request,
+// which may be longer than all that the room allows a member.
+func TestUpgradeKeepsNoAddress(t *testing.T) {
+	t.Parallel()
+	r := upgradeRequest()
+	r.URL.RawQuery = "name=ada&" + strings.Repeat("x", 1000)
+	_, d := offer(t, config{}, r)
+	name := d.next(t).arrival.Hello.Name
+	require.Equal(t, "ada", name)
+	address := uintptr(unsafe.Pointer(unsafe.StringData(r.URL.RawQuery)))
+	at := uintptr(unsafe.Pointer(unsafe.StringData(name)))
+	require.False(t, at >= address && at < address+uintptr(len(r.URL.RawQuery)), "the name is a part of the address")
+	runtime.KeepAlive(r)
 }
 
 // TestUpgradeWithoutDoor: a room that is closed, and one that speaks too much already.
