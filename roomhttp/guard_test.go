@@ -176,14 +176,19 @@ func TestHostsElsewhere(t *testing.T) {
 	require.Equal(t, 200, ask(local, ""), "a browser always says a name")
 	require.Equal(t, 200, ask(&net.UnixAddr{Name: "/run/chat", Net: "unix"}, "chat.example"), "behind a proxy")
 
-	secure := serveTLS(t, New(One("", newRoom(t))))
-	r, err := http.NewRequestWithContext(testContext(t), "GET", "https://"+addressOf(secure.URL)+"/healthz", nil)
-	require.NoError(t, err)
-	r.Host = "chat.example"
-	res, err := secure.Client().Do(r)
-	require.NoError(t, err)
-	res.Body.Close()
-	require.Equal(t, 200, res.StatusCode, "its certificate says who it is")
+	byTLS := func(host string, opts ...Option) int {
+		secure := serveTLS(t, New(One("", newRoom(t)), opts...))
+		r, err := http.NewRequestWithContext(testContext(t), "GET", "https://"+addressOf(secure.URL)+"/healthz", nil)
+		require.NoError(t, err)
+		r.Host = host
+		res, err := secure.Client().Do(r)
+		require.NoError(t, err)
+		res.Body.Close()
+		return res.StatusCode
+	}
+	require.Equal(t, 200, byTLS("chat.example"), "its certificate says who it is")
+	require.Equal(t, 200, byTLS("chat.example", WithHosts("chat.example")))
+	require.Equal(t, 421, byTLS("evil.example", WithHosts("chat.example")))
 }
 
 // TestOriginEntries: how an entry of WithOrigins may be written.

@@ -392,10 +392,11 @@ func logf(ctx context.Context, format string, args ...any) {
 // hostAllowed reports whether the server may be meant by the name that r is for. See
 // [WithHosts].
 func (h *Handler) hostAllowed(r *http.Request) bool {
-	if r.Host == "" || r.TLS != nil { // browsers always send one
+	if r.Host == "" { // browsers always send one
 		return true
 	}
-	if here, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr); len(h.cfg.hosts) == 0 && !isLocal(here) {
+	here, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if len(h.cfg.hosts) == 0 && (r.TLS != nil || !isLocal(here)) {
 		return true
 	}
 	host := hostOf(r.Host)
