@@ -110,8 +110,9 @@ type Request struct {
 	// Resumes, in a ReqGoodbye, says that the member may come back: with
 	// [WithSessions] it is detached, as if its connection was lost.
 	Resumes bool
-	// Pinged, in a ReqSay of a codec with [ControlFrames], says that a ping came
-	// within the message, which AppendAnswer answers.
+	// Pinged, for a codec with [ControlFrames], says that a ping came within the frame,
+	// which AppendAnswer answers, whatever else the frame says. It counts with
+	// [ErrNoFrame] too.
 	Pinged bool
 }
 

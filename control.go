@@ -21,13 +21,12 @@ type ControlFrames interface {
 	// AppendPing appends a ping, in place of a [Ping] event.
 	AppendPing(dst []byte) []byte
 	// AppendAnswer appends what is sent in answer to frame, which ParseRequest took
-	// as a [ReqPing], as a [ReqGoodbye] or, with Pinged, as a [ReqSay].
+	// as a [ReqPing], as a [ReqGoodbye] or as anything that is Pinged.
 	//
 	// The answer to a ping is sent at once, in place of a [Pong] event. If more than 256
 	// bytes for the peer alone would be waiting then, it waits behind them, and gives way
-	// to that of the next ping. The answer to a goodbye
-	// stands behind all that was ordered before, as the last bytes of the connection,
-	// whose sending half is closed behind it.
+	// to that of the next ping. The answer to a goodbye stands behind all that was ordered
+	// before, as the last bytes of the connection, whose sending half is closed behind it.
 	AppendAnswer(dst, frame []byte) []byte
 	// AppendEnd appends the last bytes of a connection that the room ends, or to
 	// which it refuses the join: they stand behind its [Goodbye] or [Refused], if the
@@ -80,6 +79,15 @@ func (l *link) answerPing(frame []byte) error {
 		l.sink.Flush()
 	}
 	return nil
+}
+
+// answerWithin answers the ping that came within frame, if there is one. AppendAnswer is
+// asked for what answers a ping or goodbye in any case, and answers that with it.
+func (l *link) answerWithin(req *Request, frame []byte) error {
+	if !req.Pinged || req.Kind == ReqPing || req.Kind == ReqGoodbye {
+		return nil
+	}
+	return l.answerPing(frame)
 }
 
 // heedGoodbye takes note of a goodbye in frame, and returns why l ends.

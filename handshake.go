@@ -96,11 +96,14 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 		}
 		var req Request
 		err = l.cfg.codec.ParseRequest(frame, &req)
-		switch {
-		case errors.Is(err, ErrNoFrame):
-			continue
-		case err != nil:
+		if err != nil && !errors.Is(err, ErrNoFrame) {
 			return nil, badInput(err)
+		}
+		if err := l.answerWithin(&req, frame); err != nil {
+			return nil, err
+		}
+		if err != nil {
+			continue
 		}
 		switch req.Kind {
 		case ReqSay:
@@ -243,6 +246,9 @@ func (n *Newcomer) readHello() error {
 		}
 		if l.hello != nil { // Join's, which asks for history
 			req.Hello.History = l.hello.History
+		}
+		if err := l.answerWithin(&req, frame); err != nil {
+			return err
 		}
 		l.hello = req.Hello
 		l.beats = l.beats || l.cfg.features.Pings && req.Hello.Ping

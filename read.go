@@ -90,6 +90,11 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	req := &in.req
 	*req = Request{}
 	err := l.cfg.codec.ParseRequest(frame, req)
+	if err == nil || errors.Is(err, ErrNoFrame) {
+		if err := l.answerWithin(req, frame); err != nil {
+			return err
+		}
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNoFrame):
@@ -105,11 +110,6 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	case ReqSay:
 		if len(req.Body) > l.cfg.maxMessage {
 			return ErrFrameTooLarge
-		}
-		if req.Pinged {
-			if err := l.answerPing(frame); err != nil {
-				return err
-			}
 		}
 		msg := message{body: req.Body}
 		if l.member.session != nil {

@@ -265,3 +265,33 @@ func TestWSResumes(t *testing.T) {
 		require.Equal(t, tt.stays, room.Len(), "%q", tt.payload)
 	}
 }
+
+// TestWSPingInside: a ping between the fragments of a message is answered, whatever the
+// message is.
+func TestWSPingInside(t *testing.T) {
+	t.Parallel()
+	inside := func(message, payload string) []byte {
+		return bytes.Join([][]byte{begin(message[:3]), ping(payload), last(message[3:])}, nil)
+	}
+	p := dialWS(t, serveRoom(t, tcproom.New()), "tcproom.json", inside(helloAda, "hello"))
+	p.expect(`pong "hello"`, welcomeAda)
+	p.send(inside(`{"type":"typing"}`, "not known"))
+	p.expect(`pong "not known"`)
+	p.send(inside(`{"type":"pong"}`, "pong"))
+	p.expect(`pong "pong"`)
+	p.send(inside(`{"type":"ping"}`, "ping"))
+	p.expect(`pong "ping"`, `{"type":"pong"}`)
+	p.send(inside(`{"type":"message","body":"hi"}`, "message"))
+	p.expect(`pong "message"`)
+	p.send(inside(`{"type":"goodbye"}`, "goodbye"))
+	p.expect(`pong "goodbye"`, `close 1000 ""`, "FIN")
+
+	asks := tcproom.WithHandshake(func(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
+		name, err := n.Receive(ctx)
+		return tcproom.Identity{Name: string(name)}, err
+	})
+	room := tcproom.New(asks)
+	p = dialWS(t, serveRoom(t, room), "tcproom.text", inside("grace", "name"))
+	p.expect(`pong "name"`)
+	testkit.WaitLen(t, room, 1)
+}

@@ -480,13 +480,9 @@ func (overWS[C]) ParseRequest(frame []byte, req *tcproom.Request) error {
 	var inner C
 	switch op {
 	case opText:
-		if err := inner.ParseRequest(payload, req); err != nil {
-			return err
-		}
-		if ping != nil {
-			req.Pinged = req.Kind == tcproom.ReqSay
-		}
-		return nil
+		err := inner.ParseRequest(payload, req)
+		req.Pinged = ping != nil
+		return err
 	case opBinary:
 		return violated(closeUnsupported, "a binary message, where text is spoken")
 	case opPing:
