@@ -28,6 +28,7 @@
 // 9457 has it, with a code for programs: a [tcproom.Cause], or one of "unauthorized",
 // "not-found", "method-not-allowed", "not-acceptable", "unsupported-type", "timeout",
 // "misdirected" and "number-used". A limit is at most 1000, and 100 if there is none.
+// Messages end at 1 MiB too, or with one that is longer; "more" says that there are more.
 //
 // # Who may do what
 //

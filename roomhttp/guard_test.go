@@ -1,10 +1,12 @@
 package roomhttp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -375,4 +377,71 @@ func TestNotModifiedIsCheap(t *testing.T) {
 	etag := get("x").Header().Get("ETag")
 	require.Equal(t, 304, get(etag).Code)
 	require.Less(t, testing.AllocsPerRun(10, func() { get(etag) }), float64(n))
+}
+
+// TestAnswerThatIsNotTaken: an answer is not in memory for as long as its client likes.
+// The deadline does not hold for what comes later over the same connection.
+func TestAnswerThatIsNotTaken(t *testing.T) {
+	for _, path := range []string{messages, "/chat.js"} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				room := tcproom.New(tcproom.WithHistory(tcproom.History{Messages: 100}))
+				defer room.Close()
+				for range 20 {
+					_, err := room.Broadcast(t.Context(), bytes.Repeat([]byte("x"), 60<<10))
+					require.NoError(t, err)
+				}
+				l := &oneByOne{conns: make(chan net.Conn), done: make(chan struct{})}
+				closed := make(chan struct{})
+				srv := &http.Server{Handler: New(One("lobby", room)), ConnState: func(_ net.Conn, s http.ConnState) {
+					if s == http.StateClosed {
+						close(closed)
+					}
+				}}
+				go srv.Serve(l)
+				defer srv.Close()
+				nc, there := net.Pipe()
+				defer nc.Close()
+				l.conns <- there
+				ask := func(path string) {
+					_, err := fmt.Fprintf(nc, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+					require.NoError(t, err)
+				}
+				br := bufio.NewReader(nc)
+				for _, p := range []string{path, "/nothing"} {
+					ask(p)
+					res, err := http.ReadResponse(br, nil)
+					require.NoError(t, err)
+					_, err = io.Copy(io.Discard, res.Body)
+					require.NoError(t, err)
+					time.Sleep(2 * answerTimeout)
+				}
+				began := time.Now()
+				ask(path)
+				<-closed
+				require.Equal(t, answerTimeout, time.Since(began))
+			})
+		})
+	}
+}
+
+// TestLongAnswerIsCut: what a request makes the server hold does not grow with the size
+// of messages; the client asks for the rest.
+func TestLongAnswerIsCut(t *testing.T) {
+	room := newRoom(t, tcproom.WithMaxMessage(2*maxAnswer))
+	sizes := []int{400 << 10, 400 << 10, 400 << 10, 2 * maxAnswer, 1, 1}
+	for _, size := range sizes {
+		_, err := room.Broadcast(t.Context(), bytes.Repeat([]byte("x"), size))
+		require.NoError(t, err)
+	}
+	s := serve(t, New(One("lobby", room)))
+	for _, want := range []struct {
+		after, messages int
+		more            bool
+	}{{0, 2, true}, {2, 1, true}, {3, 1, true}, {4, 2, false}} {
+		a := s.ask("GET", fmt.Sprintf("%s?after=%d", messages, want.after), "")
+		got, _ := a.json["messages"].([]any)
+		require.Equal(t, want.messages, len(got)) // Len would print them
+		require.Equal(t, want.more, a.json["more"])
+	}
 }

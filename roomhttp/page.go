@@ -87,6 +87,7 @@ func servePage(w http.ResponseWriter, r *http.Request, fsys fs.FS) bool {
 	sum := sha256.Sum256(body)
 	header.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	header.Set("Content-Type", typeOf(name))
+	defer boundAnswer(w, r)()
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body))
 	return true
 }

@@ -31,6 +31,11 @@ const (
 	maxHeldBack = 5 * time.Second
 	// bodyTimeout is how long the body of a post may take.
 	bodyTimeout = 10 * time.Second
+	// answerTimeout is how long a client may take an answer for, which is in memory
+	// until then, unless the server has a WriteTimeout.
+	answerTimeout = 30 * time.Second
+	// maxAnswer is after how many bytes a list of messages ends.
+	maxAnswer = 1 << 20
 )
 
 // anonymous is who posts without saying who it is.
@@ -70,7 +75,7 @@ func (h *Handler) getRooms(w http.ResponseWriter, r *http.Request) {
 			rooms = append(rooms, roomJSON{name, room.Len()})
 		}
 	}
-	writeJSON(w, http.StatusOK, struct {
+	writeJSON(w, r, http.StatusOK, struct {
 		Rooms []roomJSON `json:"rooms"`
 		Total int        `json:"total"`
 		More  bool       `json:"more"`
@@ -84,7 +89,7 @@ func (h *Handler) getRoom(w http.ResponseWriter, r *http.Request, room *tcproom.
 		return
 	}
 	past := room.Past(math.MaxUint64, 1)
-	writeJSON(w, http.StatusOK, struct {
+	writeJSON(w, r, http.StatusOK, struct {
 		roomJSON
 		Epoch string `json:"epoch"`
 		Seq   uint64 `json:"seq"`
@@ -106,7 +111,7 @@ func (h *Handler) getMembers(w http.ResponseWriter, r *http.Request, room *tcpro
 	}
 	slices.SortFunc(members, func(a, b memberJSON) int { return strings.Compare(a.ID, b.ID) })
 	more := len(members) > q.limit
-	writeJSON(w, http.StatusOK, struct {
+	writeJSON(w, r, http.StatusOK, struct {
 		Members []memberJSON `json:"members"`
 		Total   int          `json:"total"`
 		More    bool         `json:"more"`
@@ -136,17 +141,20 @@ func (h *Handler) getMessages(w http.ResponseWriter, r *http.Request, room *tcpr
 	}
 	past := room.Past(after, q.limit+1) // one more: is there more?
 	head.Set("ETag", etagOf(&past))
-	more := len(past.Events) > q.limit
-	messages := []json.RawMessage{}
+	messages, size := []json.RawMessage{}, 0
 	for i := range past.Events[:min(q.limit, len(past.Events))] {
 		b, err := tcproom.JSON{}.AppendEvent(nil, &past.Events[i])
 		if err != nil {
 			fail(w, err)
 			return
 		}
+		if size += len(b); size > maxAnswer && i > 0 {
+			break
+		}
 		messages = append(messages, b)
 	}
-	writeJSON(w, http.StatusOK, struct {
+	more := len(messages) < len(past.Events)
+	writeJSON(w, r, http.StatusOK, struct {
 		Epoch    string            `json:"epoch"`
 		Seq      uint64            `json:"seq"`
 		Messages []json.RawMessage `json:"messages"`
@@ -182,12 +190,12 @@ func matches(headers []string, etag string) bool {
 }
 
 // getHealth says whether the room takes anybody.
-func (h *Handler) getHealth(w http.ResponseWriter, _ *http.Request) {
+func (h *Handler) getHealth(w http.ResponseWriter, r *http.Request) {
 	if h.rooms.single().Stats().Stopping {
 		fail(w, tcproom.ErrRoomClosed)
 		return
 	}
-	writeJSON(w, http.StatusOK, struct {
+	writeJSON(w, r, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"ok"})
 }
@@ -229,7 +237,7 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 		problem(w, http.StatusConflict, codeNumberUsed, fmt.Sprintf("a message of the number %d, or of a greater one, was taken before, and its place is not known any more", number))
 	default:
 		w.Header().Set("Location", fmt.Sprintf("messages?after=%d&limit=1", seq-1))
-		writeJSON(w, http.StatusCreated, struct {
+		writeJSON(w, r, http.StatusCreated, struct {
 			Epoch string `json:"epoch"`
 			Seq   uint64 `json:"seq"`
 		}{room.Past(math.MaxUint64, 1).Epoch, seq})
@@ -557,8 +565,19 @@ func accepts(headers []string, major, minor string) bool {
 	return ok
 }
 
+// boundAnswer sets how long the client may take what is written until the function that
+// it returns is called.
+func boundAnswer(w http.ResponseWriter, r *http.Request) (end func()) {
+	if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && srv.WriteTimeout > 0 {
+		return func() {}
+	}
+	rc := http.NewResponseController(w)
+	rc.SetWriteDeadline(time.Now().Add(answerTimeout)) // not all servers have any
+	return func() { rc.SetWriteDeadline(time.Time{}) }
+}
+
 // writeJSON answers with v.
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		fail(w, err)
@@ -567,5 +586,6 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if w.Header().Get("Cache-Control") == "" {
 		w.Header().Set("Cache-Control", "no-store")
 	}
+	defer boundAnswer(w, r)()
 	writeBody(w, status, "application/json", b)
 }
