@@ -448,14 +448,13 @@ func (b *buffered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // TestOnePortQuietMembersHaveNoGoroutine: a member over WebSocket costs at one port
-// what it does at one of its own.
+// what it does at one of its own, with the heartbeat that it has by default.
 func TestOnePortQuietMembersHaveNoGoroutine(t *testing.T) {
 	if !sock.Direct || runtime.GOOS != "linux" {
 		t.Skip("here each has a goroutine")
 	}
 	room := tcproom.New(tcproom.WithNotices(false))
-	h := New(One("lobby", room), WithConn(tcproom.WithHeartbeat(0)))
-	addr := serveOnePort(t, room, &http.Server{Handler: h})
+	addr := serveOnePort(t, room, &http.Server{Handler: New(One("lobby", room))})
 	_, br := upgradeTo(t, addr, "")
 	readers := []*bufio.Reader{br}
 	testkit.WaitLen(t, room, 1)
