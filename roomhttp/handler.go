@@ -141,10 +141,11 @@ func WithAnonymousPost(on bool) Option { return func(c *config) { c.anonymousPos
 // at once.
 //
 // All files are for everybody, those whose names begin with a dot too, and each is read
-// whole into memory for each request: it is for a page, not for large files. They are
-// served with a Content-Security-Policy that allows scripts, styles and connections of
-// the page's own origin only, no images and no inline scripts, and that requires
-// Trusted Types: a script that sets innerHTML to a string fails.
+// whole into memory for each request: it is for a page, not for large files. A client
+// has 30 seconds to take one, or the WriteTimeout of the server. They are served with a
+// Content-Security-Policy that allows scripts, styles and connections of the page's own
+// origin only, no images and no inline scripts, and that requires Trusted Types: a
+// script that sets innerHTML to a string fails.
 func WithPage(fsys fs.FS) Option { return func(c *config) { c.page = fsys } }
 
 // WithConn sets options of the connections that come by WebSocket and events, such as
