@@ -91,10 +91,10 @@ func WithOrigins(hosts ...string) Option {
 }
 
 // WithAuth sets the function that says who somebody is. It is called for each request
-// but those of the page, of /healthz and OPTIONS, and those that bring the token of a
-// session of the room as Authorization: Bearer; from many goroutines at once. It may
-// block, which holds up that request alone. r is valid until it returns; its body is
-// not to be read.
+// but those of the page, of /healthz and OPTIONS, and those that do not join and bring
+// the token of a session of the room as Authorization: Bearer; from many goroutines at
+// once. It may block, which holds up that request alone. r is valid until it returns;
+// its body is not to be read.
 //
 // What it returns is the identity of a member that joins by WebSocket or as a reader of
 // events, in place of the room's handshake hook, and the name of what is posted; if the
@@ -315,8 +315,8 @@ type checks struct {
 // checksOf asks the room once, and logs an option that cannot work.
 func (h *Handler) checksOf(r *http.Request, room *tcproom.Room) checks {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	c, ok := h.checks[room]
+	h.mu.Unlock()
 	if ok {
 		return c
 	}
@@ -324,6 +324,8 @@ func (h *Handler) checksOf(r *http.Request, room *tcproom.Room) checks {
 	if c.joins, c.messages, c.err = room.Checks(opts...); c.err != nil {
 		logf(r.Context(), "roomhttp: WithConn: %v", c.err)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.checks == nil {
 		h.checks = make(map[*tcproom.Room]checks)
 	}

@@ -1,21 +1,5 @@
-// The client of a tcproom room over WebSocket, for any page, and the page made of it.
-//
-//	const room = new Room('ws', { name: 'ada' }) // relative to the page
-//	room.addEventListener('message', ({ detail }) => show(detail.from?.name, detail.body))
-//	room.connect()
-//	const seq = await room.send('hi')
-//
-// Options: name, auth, history (as in a hello), storage (default sessionStorage; null: none),
-// WebSocket. Properties: id, name, members (a Map from ID to name, not all of a large room),
-// total, pending (not acknowledged yet), state ('new', 'connecting', 'open', 'lost', 'closed').
-//
-// Events: welcome, message, direct, join, leave, gap, goodbye, refused: detail is as in
-// docs/wire.md, with bytes beside a body that is no text; lost: { code, text, retry }, ms to the
-// next attempt; uncertain: { number, text }, the room may have this message or not, and it is
-// not sent again. The end is close(), or retry false in a goodbye or refused.
-//
-// A lost connection is resumed, also after a reload: nothing is missed but for a gap, and each
-// message is in the room once. A copy of a tab is a member of its own.
+// The client of a tcproom room over WebSocket, for any page, and the page made of it. What
+// the class Room has for other pages stands in docs/http.md, "The page and its module".
 
 const FIRST = 100, MOST = 30_000, STABLE = 10_000 // ms, of the backoff
 const WINDOW = 256 // messages under way: the room knows the places of so many
