@@ -38,14 +38,16 @@ func ExampleOnJoined() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	set("corn", 3)
-	for range 2 {
+	receive := func() {
 		ev, err := c.Receive(ctx)
 		if err != nil {
 			log.Fatal(err)
 		}
 		fmt.Printf("%s\n", ev.Body)
 	}
+	receive() // had corn changed before, it might be in the snapshot and come again
+	set("corn", 3)
+	receive()
 	// Output:
 	// all prices: corn 1, rye 2
 	// corn 3
