@@ -39,7 +39,7 @@ type Conn struct {
 // an error, it has ended with that instead.
 func newConn(nc net.Conn, opts *dialConfig, wrong error) *Conn {
 	c := &Conn{opts: opts, who: MemberInfo{Name: opts.name}}
-	c.transport = transport{cfg: &opts.limits, nc: nc, fan: fanout.New()}
+	c.transport = transport{cfg: &opts.limits, nc: nc, group: fanout.New().NewGroup()}
 	c.reader.turn = make(chan struct{}, 1)
 	_, c.reader.limit = frameLimits(opts.codec, opts.maxMessage)
 	c.beats = opts.features.Pings && !opts.features.Hello // else from the welcome on
@@ -244,11 +244,11 @@ func (c *Conn) putWhole(ctx context.Context, b []byte) error {
 		if taken, err := c.put(b); taken || err != nil {
 			return err
 		}
-		ch := c.fan.Progress()
+		ch := c.group.Progress()
 		if taken, err := c.put(b); taken || err != nil {
 			return err
 		}
-		if err := c.fan.Await(ctx, ch, 0); err != nil {
+		if err := c.group.Await(ctx, ch, 0); err != nil {
 			return err
 		}
 	}
@@ -334,7 +334,7 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 		c.sendGoodbye()
 	}
 	done := c.sink.Finish()
-	c.fan.Wake() // what waits in Send
+	c.group.Wake() // what waits in Send
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -397,7 +397,7 @@ func (c *Conn) close(hurry context.Context) error {
 // for the room to close. The error is that not all was written.
 func (c *Conn) depart(awaits bool) error {
 	c.closing.Store(true)
-	c.fan.Wake() // what waits in Send
+	c.group.Wake() // what waits in Send
 	c.sendGoodbye()
 	if !c.drain(nil, always(lingers), lingers) {
 		return fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
@@ -495,7 +495,7 @@ func (c *Conn) giveUp() {
 	c.end(errEnded)
 	c.sink.Close()
 	c.drop()
-	c.fan.Wait()
+	c.group.Fan().Wait()
 	if c.shaken != nil {
 		<-c.shaken
 	}

@@ -139,7 +139,7 @@ func (l *link) doneTaking() {
 		return
 	}
 	if s.inHook = (Span{}); s.queued > 0 {
-		l.room.fan.Wake()
+		l.room.group.Wake()
 	}
 }
 
@@ -226,7 +226,7 @@ func (h *heldPosts) finish() error {
 	r := h.link.room
 	p := r.pass(context.Background(), nil)
 	for p.sayHeld(h); h.busy; p.sayHeld(h) {
-		p.await(r.fan.Progress(), time.Time{})
+		p.await(r.group.Progress(), time.Time{})
 	}
 	listed := h.listed
 	if listed {
@@ -276,7 +276,7 @@ func (p *pass) sayAllHeld() error {
 	for i := 0; i < len(p.r.held); i++ {
 		h := p.r.held[i]
 		for h.busy {
-			if err := p.await(p.r.fan.Progress(), time.Time{}); err != nil {
+			if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
 				return err
 			}
 		}
@@ -307,7 +307,7 @@ func (p *pass) sayHeld(h *heldPosts) error {
 		p.from, p.via = from, via
 		p.nameSpeaker()
 		p.owner = nil
-		p.r.fan.Wake() // finish may wait
+		p.r.group.Wake() // finish may wait
 	}()
 	for {
 		post, ok := h.next()

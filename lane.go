@@ -37,7 +37,7 @@ func (r *Room) newLane(cfg *limits) *lane {
 	}
 	b, err := encode(cfg, &Event{Kind: Gap, Gap: Span{1, 2}})
 	l.saysGap = err == nil && len(b) > 0
-	l.log = r.fan.NewLog(fanout.LogConfig{
+	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
 		Block:   r.cfg.slow.blocks() > 0,
 		Gap: func(dst []byte, from, to uint64) ([]byte, error) {

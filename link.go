@@ -95,7 +95,7 @@ func (r *Room) moveLinkLocked(l *link, to linkState) {
 // newLink returns the link over nc, of which a tells more, unless it is nil.
 func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	l := &link{room: r, cfg: cfg}
-	l.transport = transport{cfg: &cfg.limits, nc: nc, fan: r.fan}
+	l.transport = transport{cfg: &cfg.limits, nc: nc, group: r.group}
 	l.newcomer = &Newcomer{link: l}
 	l.beats = cfg.control != nil // else its hello may ask for them
 	prepareSocket(nc, &cfg.limits)
@@ -163,7 +163,7 @@ func (l *link) unblock() {
 		l.room.quiet.Rouse(src)
 	}
 	if l.running.hook() != noHook { // which may wait for that; none begins any more
-		l.fan.Go(l.endAhead)
+		l.group.Fan().Go(l.endAhead)
 	}
 }
 
@@ -441,14 +441,14 @@ func (l *link) putWhole(ctx context.Context, b []byte) error {
 		if l.put(b, maxQueued) {
 			return nil
 		}
-		ch := l.fan.Progress()
+		ch := l.group.Progress()
 		if l.put(b, maxQueued) {
 			return nil
 		}
 		if err := l.Err(); err != nil {
 			return err
 		}
-		if err := l.fan.Await(ctx, ch, 0); err != nil {
+		if err := l.group.Await(ctx, ch, 0); err != nil {
 			return err
 		}
 	}

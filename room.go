@@ -22,7 +22,7 @@ import (
 type Room struct {
 	cfg   roomConfig
 	epoch string
-	fan   *fanout.Fan
+	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
 	done  chan struct{} // closed by reap
 	wg    sync.WaitGroup
@@ -88,7 +88,7 @@ func New(opts ...RoomOption) *Room {
 	r := &Room{
 		cfg:   newRoomConfig(opts),
 		epoch: rand.Text(),
-		fan:   fanout.New(),
+		group: fanout.New().NewGroup(),
 		done:  make(chan struct{}),
 	}
 	r.quiet = sock.NewLookout(r.attendTo, r.overdue)

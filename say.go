@@ -148,7 +148,7 @@ func (p *pass) awaitNumber(number uint64) (taken ledger.Taken, ok bool, err erro
 			return taken, false, nil
 		}
 		s.queued++
-		err := p.await(p.r.fan.Progress(), time.Time{})
+		err := p.await(p.r.group.Progress(), time.Time{})
 		if s.queued--; err != nil {
 			return taken, false, err
 		}

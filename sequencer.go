@@ -214,7 +214,7 @@ func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 		return true
 	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
-		p.await(r.fan.Progress(), time.Time{})
+		p.await(r.group.Progress(), time.Time{})
 	}
 	return false
 }
@@ -262,7 +262,7 @@ func (p *pass) end() {
 func (p *pass) letGo() {
 	if p.events {
 		p.events = false
-		p.r.fan.Flush()
+		p.r.group.Flush()
 	}
 	p.r.mu.Unlock()
 }
@@ -297,7 +297,7 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.slow.blocks() {
 			force = r.cfg.slow.blocks()
 		}
-		ch := r.fan.Progress()
+		ch := r.group.Progress()
 		if p.admit(ev, force) == fanout.Fits {
 			return p.commit(ev), nil
 		}
@@ -345,7 +345,7 @@ func (p *pass) await(ch <-chan struct{}, blockedSince time.Time) error {
 		limit = max(p.r.cfg.slow.blocks()-time.Since(blockedSince), 10*time.Millisecond)
 	}
 	p.letGo()
-	err := p.r.fan.Await(p.ctx, ch, limit)
+	err := p.r.group.Await(p.ctx, ch, limit)
 	p.r.mu.Lock()
 	p.now = time.Now()
 	return err

@@ -99,7 +99,7 @@ func (r *Room) stop(state roomState) {
 			l.abort()
 		}
 	}
-	r.fan.Wake()
+	r.group.Wake()
 	if first {
 		go r.reap()
 	}
@@ -109,7 +109,7 @@ func (r *Room) stop(state roomState) {
 func (r *Room) reap() {
 	r.wg.Wait()
 	r.quiet.Wait()
-	r.fan.Wait()
+	r.group.Fan().Wait()
 	close(r.done)
 }
 

@@ -21,7 +21,7 @@ import (
 type transport struct {
 	cfg  *limits
 	nc   net.Conn
-	fan  *fanout.Fan
+	group *fanout.Group
 	src  *sock.Source // its reader's; set and taken away with mu held, for others to look at
 	sink *fanout.Sink
 
@@ -64,7 +64,7 @@ func newEndContext() *endContext {
 
 // connect makes the two halves of t, over nc as it is now.
 func (t *transport) connect(owner fanout.Owner) {
-	src, sink := sock.NewSource(t.nc), t.fan.NewSink(t.nc, owner, max(t.cfg.writeTimeout, 0))
+	src, sink := sock.NewSource(t.nc), t.group.NewSink(t.nc, owner, max(t.cfg.writeTimeout, 0))
 	t.mu.Lock()
 	t.src, t.sink = src, sink
 	aborted := t.aborted
@@ -130,7 +130,7 @@ func (t *transport) unblock() *sock.Source {
 	t.nc.SetReadDeadline(past)
 	src := t.src
 	t.mu.Unlock()
-	t.fan.Wake()
+	t.group.Wake()
 	return src
 }
 

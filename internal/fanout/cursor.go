@@ -17,6 +17,7 @@ import (
 type Cursor struct {
 	log  *Log
 	sink *Sink
+	part *part
 	id   uint32 // marks its own frames in the index; never 0
 	skip bool
 
@@ -30,6 +31,8 @@ type Cursor struct {
 	end atomic.Int64
 	// hold is where it is held, or math.MaxInt64. Written with log.mu held.
 	hold atomic.Int64
+	// over says that it was closed and has taken all: nobody serves it any more.
+	over atomic.Bool
 
 	// What follows is guarded by log.mu.
 	seg        *segment // where it is parked
@@ -41,6 +44,7 @@ type Cursor struct {
 	inserts    []insert
 	inserted   int32 // bytes of inserts
 	latest     bool  // one of inserts is of InsertLatest and beyond its limit
+	closed     bool  // nothing is inserted any more
 	lost       bool  // overrun or detached; then pos is beyond everything
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
@@ -62,12 +66,14 @@ type insert struct {
 // With skip an overrun cursor continues at the head, after a gap.
 // No append may run at the same time.
 func (l *Log) Attach(s *Sink, skip bool) *Cursor {
-	c := &Cursor{log: l, sink: s, id: l.fan.ids.Add(1), skip: skip && l.cfg.Gap != nil}
+	f := l.group.fan
+	c := &Cursor{log: l, sink: s, id: f.ids.Add(1), skip: skip && l.cfg.Gap != nil}
 	c.end.Store(math.MaxInt64)
 	c.hold.Store(math.MaxInt64)
 	if c.id == 0 {
-		c.id = l.fan.ids.Add(1)
+		c.id = f.ids.Add(1)
 	}
+	c.part = l.group.enter(s.shard)
 	c.pos.Store(l.head.Load())
 	s.attach(c)
 	return c
@@ -101,7 +107,7 @@ func (c *Cursor) insert(b []byte, limit int, latest bool) bool {
 	c.inserted += int32(len(b))
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
-	c.sink.shard.kick()
+	c.sink.shard.want(c.sink)
 	return true
 }
 
@@ -136,21 +142,37 @@ func (c *Cursor) InsertShared(bs [][]byte) {
 	}
 	c.sink.special.Store(true)
 	l.mu.Unlock()
-	c.sink.shard.kick()
+	c.sink.shard.want(c.sink)
 }
 
 // End makes the head, as it is now, the end of c's stream, inserts that
-// follow aside.
+// follow aside. All of it is written before anything of a stream of the same sink that
+// begins later.
 func (c *Cursor) End() {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
 	c.endLocked()
 }
 
+// Close ends c and says that nothing is inserted any more. When its sink has taken all,
+// it forgets c. It does not block.
+func (c *Cursor) Close() {
+	c.log.mu.Lock()
+	c.endLocked()
+	c.closed = true
+	c.sink.special.Store(true)
+	c.log.mu.Unlock()
+	c.release()
+	c.sink.shard.want(c.sink)
+}
+
 func (c *Cursor) endLocked() {
 	if c.end.Load() == math.MaxInt64 {
 		c.endAt = c.log.frames
 		c.end.Store(c.log.head.Load())
+		if c.sink.one.Load() == nil { // it comes before the others from now on
+			c.sink.special.Store(true)
+		}
 	}
 }
 
@@ -442,6 +464,15 @@ func (c *Cursor) done() (done, lost bool) {
 		return true, true
 	}
 	return c.pos.Load() >= c.end.Load() && c.gapTo == 0 && len(c.inserts) == 0, false
+}
+
+// isDone reports whether c, which has ended, has nothing more to say as things are, and
+// whether it was closed too.
+func (c *Cursor) isDone() (done, closed bool) {
+	done, _ = c.done()
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return done || c.log.dropped, c.closed
 }
 
 // detach takes c out of its log.

@@ -148,7 +148,7 @@ func TestEndedCursorIsNotOverrun(t *testing.T) {
 func TestOneSinkWithCursorsInTwoLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHub(t, LogConfig{Backlog: 256 << 10})
-		b := a.fan.hub(LogConfig{Backlog: 256 << 10}, kindLog+1)
+		b := a.group.hub(LogConfig{Backlog: 256 << 10}, kindLog+1)
 		f, other := newFake(30000), newFake(plenty)
 		m := a.join(t, f, f, false)
 		mb := &member{sink: m.sink}
@@ -189,7 +189,7 @@ func TestOneSinkWithCursorsInTwoLogs(t *testing.T) {
 func TestCursorsOfOneSinkWaitTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newHub(t, LogConfig{Backlog: 64 << 10})
-		b := a.fan.hub(LogConfig{Backlog: 64 << 10}, kindLog+1)
+		b := a.group.hub(LogConfig{Backlog: 64 << 10}, kindLog+1)
 		f := newFake(10)
 		m := a.join(t, f, f, true)
 		b.log.Attach(m.sink, true)

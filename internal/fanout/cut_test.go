@@ -30,7 +30,7 @@ func TestP12AppendsDoNotWaitForWhomTheyCut(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10})
 		good, stalled := newFake(plenty), newFake(0)
 		o := &stuckOwner{h.member(), make(chan struct{}), make(chan struct{})}
-		o.sink = h.fan.newSink(stalled, stalled, o, time.Minute)
+		o.sink = h.group.newSink(stalled, stalled, o, time.Minute)
 		t.Cleanup(func() { stalled.Close(); o.sink.Close() })
 		o.cur = h.log.Attach(o.sink, false)
 		h.join(t, good, good, false)
@@ -82,7 +82,7 @@ func BenchmarkOverrun(b *testing.B) {
 
 // overrun returns the time of the longest append until n sinks are overrun.
 func overrun(b *testing.B, n int, skip bool) (longest time.Duration) {
-	h := New().hub(LogConfig{Backlog: 4 << 20}, kindLog)
+	h := New().NewGroup().hub(LogConfig{Backlog: 4 << 20}, kindLog)
 	var fakes []*fake
 	var ms []*member
 	for range n {

@@ -1,21 +1,19 @@
-// Package fanout is the engine of a room: it brings one stream of bytes to
-// many connections.
+// Package fanout is the engine of rooms: it brings streams of bytes to many
+// connections.
 //
-// A [Log] holds the stream, a [Cursor] is one connection's position in it, a
-// [Sink] is the writing half of a connection, and the flushers of a [Fan]
-// carry bytes from logs to sinks. The engine knows bytes and positions; what
+// A [Log] holds a stream, a [Cursor] is one connection's position in it, a [Sink] is
+// the writing half of a connection, a [Group] is the logs of one room, and the flushers
+// of a [Fan] carry bytes from logs to sinks. The engine knows bytes and positions; what
 // the bytes mean is its caller's business, and how a socket is written to without
 // waiting that of package sock.
 //
 // Locks: Log.mu and Sink.mu are leaves, never held together, nor during I/O
-// or a call out; Fan.mu is taken before Log.mu. Whoever appends to a log
+// or a call out; Group.mu is taken before Log.mu. Whoever appends to a log
 // serialises its appends with a lock of its own, which is taken before these.
 package fanout
 
 import (
-	"context"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,24 +36,23 @@ const (
 	dragging   = time.Millisecond
 )
 
-// A Fan is a set of logs and sinks, and the flushers between them.
+// A Fan is the flushers between the logs of groups and the sinks that read them. A
+// process needs one for all rooms that have connections in common.
 type Fan struct {
 	shards []shard // fixed at creation
 
 	mu      sync.Mutex // guards what follows
-	logs    []*Log     // by slot; nil where a log was dropped
 	sinks   int
 	lost    []*Sink // overrun, and still to fail
 	cutting bool    // cut is running
 	ended   bool    // Wait was called: nothing starts any more
 
-	ids      atomic.Uint32 // of cursors
-	progress progress
-	lull     lull
-	wg       sync.WaitGroup // flushers, writers and cut
+	ids  atomic.Uint32 // of cursors
+	lull lull
+	wg   sync.WaitGroup // flushers, writers and cut
 }
 
-// New returns a Fan without logs and sinks. It holds no goroutine while there
+// New returns a Fan without groups and sinks. It holds no goroutine while there
 // is nothing to write.
 func New() *Fan {
 	f := &Fan{}
@@ -64,24 +61,6 @@ func New() *Fan {
 		f.shards[i].fan, f.shards[i].num = f, i
 	}
 	return f
-}
-
-// Flush makes sure that a flusher visits every sink after this call. It is
-// called after an append, and does not block.
-func (f *Fan) Flush() {
-	for i := range f.shards {
-		f.shards[i].kick()
-	}
-}
-
-// flushes reports whether a flusher will come after an append.
-func (f *Fan) flushes() bool {
-	for i := range f.shards {
-		if f.shards[i].open.Load() > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // Wait returns when every goroutine of the Fan has ended, and none starts
@@ -104,35 +83,6 @@ func (f *Fan) Go(fn func()) {
 	}
 }
 
-// Progress returns a channel that is closed when flushers or readers of the
-// sinks have made room in a log, or [Fan.Wake] was called. Take it before the
-// check that may fail, and pass it to Await after that.
-func (f *Fan) Progress() <-chan struct{} { return f.progress.wait() }
-
-// Wake wakes everybody who awaits progress.
-func (f *Fan) Wake() { f.progress.wake() }
-
-// Await returns when there was progress since ch was taken, or with ctx's
-// error. A limit above zero bounds the wait, which is no error. While it
-// waits, transports that cannot tell whether they would block are looked at
-// again, so that a stalled one counts as waiting in time.
-func (f *Fan) Await(ctx context.Context, ch <-chan struct{}, limit time.Duration) error {
-	f.Flush()
-	tick := patience
-	if limit > 0 {
-		tick = min(tick, limit)
-	}
-	t := time.NewTimer(tick)
-	defer t.Stop()
-	select {
-	case <-ch:
-	case <-t.C:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
 // place returns the shard for a new sink: small fans have one flusher.
 func (f *Fan) place() *shard {
 	f.mu.Lock()
@@ -145,62 +95,6 @@ func (f *Fan) place() *shard {
 		}
 	}
 	f.sinks++
-	if best.open.Load() == 0 {
-		// Nobody kept count of what this shard was served.
-		for _, l := range f.logs {
-			if l != nil {
-				l.serveNew(best.num)
-			}
-		}
-	}
 	best.open.Add(1)
 	return best
-}
-
-func (f *Fan) addLog(l *Log) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if l.slot = slices.Index(f.logs, nil); l.slot < 0 {
-		l.slot = len(f.logs)
-		f.logs = append(f.logs, nil)
-	}
-	f.logs[l.slot] = l
-}
-
-func (f *Fan) dropLog(l *Log) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.logs[l.slot] == l {
-		f.logs[l.slot] = nil
-	}
-}
-
-// progress is a broadcast: everybody who took the channel is woken at once.
-type progress struct {
-	wanted atomic.Bool // somebody took ch; spares flushers the lock
-	mu     sync.Mutex  // guards ch
-	ch     chan struct{}
-}
-
-func (p *progress) wait() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ch == nil {
-		p.ch = make(chan struct{})
-		p.wanted.Store(true)
-	}
-	return p.ch
-}
-
-func (p *progress) wake() {
-	if !p.wanted.Load() {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ch != nil {
-		close(p.ch)
-		p.ch = nil
-		p.wanted.Store(false)
-	}
 }

@@ -164,7 +164,7 @@ func TestE5AppendStraightAfterAnInsert(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	w := walkPool.Get().(*walk)
+	pad := padPool.Get().(*pad)
 	hits, tries := 0, 0
 	for ; hits < 3; tries++ {
 		if tries == 300 {
@@ -183,7 +183,7 @@ func TestE5AppendStraightAfterAnInsert(t *testing.T) {
 		yield()
 		wg.Go(func() {
 			h.try(nil, 50, false, false)
-			sh.walk(w)
+			sh.round(pad)
 			if !inserted.Load() {
 				hits++
 			}
@@ -200,7 +200,7 @@ func TestE5AppendStraightAfterAnInsert(t *testing.T) {
 		sh.word.Store(idle)
 		sh.kick()
 	}
-	walkPool.Put(w)
+	padPool.Put(pad)
 	h.quiet()
 	got := items(t, f.received())
 	require.Len(t, got, 2*tries)
@@ -273,7 +273,7 @@ func TestE5CloseDuringWalks(t *testing.T) {
 				if rnd.IntN(4) == 0 {
 					raw = nil
 				}
-				m.sink = h.fan.newSink(f, raw, m, time.Minute)
+				m.sink = h.group.newSink(f, raw, m, time.Minute)
 				h.mu.Lock()
 				m.cur = h.log.Attach(m.sink, rnd.IntN(2) == 0)
 				h.mu.Unlock()
@@ -303,12 +303,12 @@ func TestNothingStartsAfterWait(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 32 << 10})
 		f := newFake(plenty)
 		m := h.member()
-		m.sink = h.fan.newSink(f, f, m, time.Minute)
+		m.sink = h.group.newSink(f, f, m, time.Minute)
 		m.cur = h.log.Attach(m.sink, false)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			m.cur.Insert([]byte("x"), 10)
-			h.fan.Flush()
+			h.group.Flush()
 			m.sink.Queue([]byte("x"), 10)
 			m.sink.Flush()
 		})
@@ -457,7 +457,7 @@ func (c *crowd) connect(p *party, kind int, rnd *rand.Rand) {
 	case overFake:
 		f := newFake(plenty)
 		p.here, p.there = f, f
-		p.sink = c.fan.newSink(f, f, p, time.Minute)
+		p.sink = c.group.newSink(f, f, p, time.Minute)
 		close(p.read)
 		return
 	case overTCP:
@@ -468,7 +468,7 @@ func (c *crowd) connect(p *party, kind int, rnd *rand.Rand) {
 	case overPipe:
 		p.here, p.there = net.Pipe()
 	}
-	p.sink = c.fan.NewSink(p.here, p, time.Minute)
+	p.sink = c.group.NewSink(p.here, p, time.Minute)
 	go p.receive(quick, rand.New(rand.NewPCG(c.seed, rnd.Uint64())))
 }
 
@@ -547,7 +547,7 @@ func (c *crowd) say(p *party, size int) {
 	}
 	for {
 		c.mu.Lock()
-		ch := c.fan.Progress()
+		ch := c.group.Progress()
 		v := c.tryLocked(owner, size, false, false)
 		if v == Fits && p != nil {
 			c.history.Store(c.seq, p)
@@ -556,7 +556,7 @@ func (c *crowd) say(p *party, size int) {
 		if v == Fits {
 			return
 		}
-		c.fan.Await(c.t.Context(), ch, 0)
+		c.group.Await(c.t.Context(), ch, 0)
 	}
 }
 

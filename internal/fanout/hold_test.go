@@ -16,7 +16,7 @@ import (
 // enterHeld attaches nc and holds it there.
 func (h *hub) enterHeld(t testing.TB, nc *fake, raw sock.Writer, skip bool) *member {
 	m := h.member()
-	m.sink = h.fan.newSink(nc, raw, m, time.Minute)
+	m.sink = h.group.newSink(nc, raw, m, time.Minute)
 	t.Cleanup(func() { nc.Close(); m.sink.Close() })
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -299,7 +299,7 @@ func TestE5ReleaseBehindTheFlags(t *testing.T) {
 	h.quiet()
 	m.sink.special.Store(false)
 	m.cur.hold.Store(math.MaxInt64)
-	h.fan.Flush()
+	h.group.Flush()
 	h.quiet()
 	require.Equal(t, []string{"m1"}, names(items(t, f.received())))
 	require.False(t, m.cur.parked.Load())

@@ -28,9 +28,9 @@ type LogConfig struct {
 // counts a charge, what all frames up to there have cost in memory, and it is
 // charge that the backlog bounds.
 type Log struct {
-	fan  *Fan
-	cfg  LogConfig
-	slot int // in fan.logs
+	group *Group
+	cfg   LogConfig
+	slot  int // in group.logs
 
 	head atomic.Int64 // written with mu held
 
@@ -41,9 +41,9 @@ type Log struct {
 	limit       int64      // of the charge kept, for the append that was admitted
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
-	served      [maxShards]served
-	lost        []*Sink // whose cursors the append that runs has overrun
-	skipped     uint64  // frames that cursors jumped over
+	served      []served // by shard
+	lost        []*Sink  // whose cursors the append that runs has overrun
+	skipped     uint64   // frames that cursors jumped over
 	dropped     bool
 }
 
@@ -52,16 +52,16 @@ type Log struct {
 type served struct{ pos, charge int64 }
 
 // NewLog returns an empty log.
-func (f *Fan) NewLog(cfg LogConfig) *Log {
-	l := &Log{fan: f, cfg: cfg, limit: int64(cfg.Backlog)}
-	f.addLog(l)
+func (g *Group) NewLog(cfg LogConfig) *Log {
+	l := &Log{group: g, cfg: cfg, limit: int64(cfg.Backlog), served: make([]served, len(g.parts))}
+	g.addLog(l)
 	return l
 }
 
-// Drop takes l out of its Fan. Its cursors are those of sinks that have been
+// Drop takes l out of its group. Its cursors are those of sinks that have been
 // closed; where one of them is not detached yet, it says nothing more.
 func (l *Log) Drop() {
-	l.fan.dropLog(l)
+	l.group.dropLog(l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropped = true
@@ -141,13 +141,13 @@ func (s *segment) overruns(since int64) bool {
 // Append adds a frame, which [Log.Admit] has let in, with its sequence number.
 // The cursor owner, if not nil, does not get it. Cursors that it overruns
 // continue at the head if they skip, or are lost: then their sinks fail with
-// [ErrOverrun], which Append does not wait for. Call [Fan.Flush] after it.
+// [ErrOverrun], which Append does not wait for. Call [Group.Flush] after it.
 func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 	if len(b) == 0 {
 		return
 	}
 	if lost := l.append(b, seq, owner); len(lost) > 0 {
-		l.fan.lose(lost)
+		l.group.fan.lose(lost)
 	}
 }
 
@@ -173,7 +173,7 @@ func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
 	s.index = append(s.index, f)
 	l.frames++
 	l.head.Store(s.end())
-	if !l.fan.flushes() {
+	if !l.group.flushes() {
 		l.trimLocked()
 	}
 	lost, l.lost = l.lost, nil
@@ -197,8 +197,8 @@ func (l *Log) sealedLocked() int64 {
 // servedLocked is the lowest position, and its charge, that a shard has served.
 func (l *Log) servedLocked() (pos, charge int64) {
 	pos, charge = math.MaxInt64, math.MaxInt64
-	for i := range l.fan.shards {
-		if l.fan.shards[i].open.Load() > 0 && l.served[i].pos < pos {
+	for i := range l.served {
+		if l.group.open(i) && l.served[i].pos < pos {
 			pos, charge = l.served[i].pos, l.served[i].charge
 		}
 	}

@@ -84,7 +84,7 @@ func TestE1SinkThatStalledBeforeItJoined(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10})
 		stalled := newFake(10)
 		m := h.member()
-		m.sink = h.fan.newSink(stalled, stalled, m, time.Minute)
+		m.sink = h.group.newSink(stalled, stalled, m, time.Minute)
 		t.Cleanup(func() { stalled.Close(); m.sink.Close() })
 		require.True(t, m.sink.Queue(make([]byte, 100), 1000))
 		m.sink.Flush()
@@ -131,7 +131,7 @@ func TestP15LimitsAreStrict(t *testing.T) {
 				fakes[rnd.IntN(2)].take(rnd.IntN(backlog))
 			}
 			for h.try(owner, size, rnd.IntN(10) == 0, rnd.IntN(3) == 0) != Fits {
-				h.fan.Flush()
+				h.group.Flush()
 				if rnd.IntN(10) == 0 {
 					fakes[rnd.IntN(2)].take(rnd.IntN(backlog))
 				}
@@ -208,7 +208,9 @@ func (h *hub) idle(t testing.TB) {
 	require.Zero(t, memory)
 	for i := range h.fan.shards {
 		require.Equal(t, idle, h.fan.shards[i].word.Load())
-		require.Zero(t, h.fan.shards[i].busy.Load())
+		if p := h.group.parts[i].Load(); p != nil {
+			require.Zero(t, p.busy.Load())
+		}
 	}
 }
 
@@ -281,9 +283,9 @@ func TestBlockSaysSoUnlessUrgentOrForced(t *testing.T) {
 		walks := 0
 		began := time.Now()
 		for time.Since(began) < time.Second {
-			ch := h.fan.Progress()
+			ch := h.group.Progress()
 			require.Equal(t, Blocked, h.try(nil, 1000, false, false))
-			require.NoError(t, h.fan.Await(t.Context(), ch, 0))
+			require.NoError(t, h.group.Await(t.Context(), ch, 0))
 			walks++
 		}
 		require.LessOrEqual(t, walks, int(time.Second/patience)+1)

@@ -142,6 +142,7 @@ func names(its []item) (s []string) {
 // A hub is as much of a room as the engine needs: a lock around the appends.
 type hub struct {
 	fan     *Fan
+	group   *Group
 	kind    byte
 	patient time.Duration // of forced appends
 
@@ -157,14 +158,14 @@ type hub struct {
 func newHub(t testing.TB, cfg LogConfig) *hub {
 	f := New()
 	t.Cleanup(f.Wait)
-	return f.hub(cfg, kindLog)
+	return f.NewGroup().hub(cfg, kindLog)
 }
 
-func (f *Fan) hub(cfg LogConfig, kind byte) *hub {
+func (g *Group) hub(cfg LogConfig, kind byte) *hub {
 	if cfg.Gap == nil {
 		cfg.Gap = appendGap
 	}
-	return &hub{fan: f, log: f.NewLog(cfg), kind: kind}
+	return &hub{fan: g.fan, group: g, log: g.NewLog(cfg), kind: kind}
 }
 
 // try appends a frame of size bytes if it is let in.
@@ -185,7 +186,7 @@ func (h *hub) tryLocked(owner *Cursor, size int, urgent, force bool) Verdict {
 	}
 	h.seq++
 	h.log.Append(h.buf, h.seq, owner)
-	h.fan.Flush()
+	h.group.Flush()
 	return Fits
 }
 
@@ -193,14 +194,14 @@ func (h *hub) tryLocked(owner *Cursor, size int, urgent, force bool) Verdict {
 func (h *hub) post(owner *Cursor, size int) uint64 {
 	for {
 		h.mu.Lock()
-		ch := h.fan.Progress()
+		ch := h.group.Progress()
 		v := h.tryLocked(owner, size, false, false)
 		seq := h.seq
 		h.mu.Unlock()
 		if v == Fits {
 			return seq
 		}
-		h.fan.Await(context.Background(), ch, 0)
+		h.group.Await(context.Background(), ch, 0)
 	}
 }
 
@@ -245,7 +246,7 @@ func (m *member) SinkFailed(err error) {
 // join attaches nc; raw is nil for a transport without a direct path.
 func (h *hub) join(t testing.TB, nc net.Conn, raw sock.Writer, skip bool) *member {
 	m := h.member()
-	m.sink = h.fan.newSink(nc, raw, m, time.Minute)
+	m.sink = h.group.newSink(nc, raw, m, time.Minute)
 	t.Cleanup(func() { nc.Close(); m.sink.Close() })
 	h.mu.Lock()
 	defer h.mu.Unlock()

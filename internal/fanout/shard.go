@@ -5,25 +5,25 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"example.com/tcproom/internal/sock"
 )
 
-// A shard is the sinks that one flusher walks.
+// A shard is the sinks that one flusher writes to. A sink stays in its shard, so no
+// two flushers ever visit it.
 type shard struct {
 	fan  *Fan
 	num  int
 	word atomic.Uint32 // idle, running or dirty
 	open atomic.Int32  // sinks that are not closed
-	busy atomic.Int32  // of them, those whose writer is at work
 
-	mu    sync.Mutex // guards added
-	added []*Sink
+	mu     sync.Mutex // guards what follows
+	news   []*part    // to be walked, in turn
+	wanted []*Sink    // to be visited for themselves
 
 	// The running flusher's.
-	sinks []*Sink
-	gave  int64 // when it gave way last,
-	took  int64 // and for how long
+	parts []*part // what news was
+	sinks []*Sink // what wanted was
+	gave  int64   // when it gave way last,
+	took  int64   // and for how long
 }
 
 // The states of shard.word. Whoever has something to flush swaps in dirty, and
@@ -45,13 +45,24 @@ const (
 	yieldShare = 5 // long yields take at most one part in so many of the time
 )
 
-func (sh *shard) add(s *Sink) {
+// push puts p behind what waits to be walked. It is for who then kicks.
+func (sh *shard) push(p *part) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.added = append(sh.added, s)
+	sh.news = append(sh.news, p)
 }
 
-// kick makes sure that the shard's sinks are visited after this call.
+// want makes sure that s is visited after this call, whatever its groups have.
+func (sh *shard) want(s *Sink) {
+	if !s.wanted.Swap(true) {
+		sh.mu.Lock()
+		sh.wanted = append(sh.wanted, s)
+		sh.mu.Unlock()
+	}
+	sh.kick()
+}
+
+// kick makes sure that a flusher looks at what waits after this call.
 func (sh *shard) kick() {
 	if sh.open.Load() > 0 && sh.word.Swap(dirty) == idle {
 		sh.start()
@@ -73,22 +84,28 @@ func (sh *shard) start() {
 // flush is the flusher. It ends when there is nothing to flush.
 func (sh *shard) flush() {
 	defer sh.fan.wg.Done()
-	w := walkPool.Get().(*walk)
-	defer walkPool.Put(w)
+	pad := padPool.Get().(*pad)
+	defer padPool.Put(pad)
 	for {
 		// Whoever is ready to speak speaks first: one write carries it all.
-		if len(sh.sinks) < yieldEvery {
-			runtime.Gosched()
-		} else {
+		if sh.isLong() {
 			sh.giveWay()
+		} else {
+			runtime.Gosched()
 		}
 		sh.word.Swap(running)
-		for sh.walk(w) {
-		}
+		sh.round(pad)
 		if sh.word.CompareAndSwap(running, idle) {
 			return
 		}
 	}
+}
+
+// isLong reports whether the walk that comes next is.
+func (sh *shard) isLong() bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return len(sh.news) > 0 && len(sh.news[0].cursors) >= yieldEvery
 }
 
 // giveWay lets other goroutines run, those too that wait for the network. Where
@@ -105,96 +122,64 @@ func (sh *shard) giveWay() {
 	sh.took = sh.gave - now
 }
 
-// walk visits every sink once, and reports whether some of them could take
-// more at once.
-func (sh *shard) walk(w *walk) (more bool) {
-	w.open(sh)
-	sh.adopt() // after the views: who is missed here stands at their heads or behind
-	for i := 0; i < len(sh.sinks); i++ {
-		s := sh.sinks[i]
-		if s.dead.Load() {
-			last := len(sh.sinks) - 1
-			sh.sinks[i], sh.sinks[last] = sh.sinks[last], nil
-			sh.sinks = sh.sinks[:last]
-			i--
-			continue
-		}
-		if s.visit(w) {
-			more = true
-		}
-		if i%yieldEvery == yieldEvery-1 {
-			sh.giveWay()
-			w.refresh()
-		}
+// round visits the sinks that are wanted, and walks the parts that have news. What
+// comes meanwhile is for the next round.
+func (sh *shard) round(pad *pad) {
+	sh.visitWanted(pad)
+	sh.mu.Lock()
+	sh.parts, sh.news = sh.news, sh.parts[:0]
+	sh.mu.Unlock()
+	for i, p := range sh.parts {
+		sh.parts[i] = nil
+		sh.walk(p, pad)
 	}
-	if w.close(sh) {
-		sh.fan.progress.wake()
-	}
-	return more
 }
 
-// adopt takes over the sinks that were added since the last walk.
-func (sh *shard) adopt() {
+// visitWanted visits the sinks that are wanted.
+func (sh *shard) visitWanted(pad *pad) {
+	sh.mu.Lock()
+	sh.sinks, sh.wanted = sh.wanted, sh.sinks[:0]
+	sh.mu.Unlock()
+	for i, s := range sh.sinks {
+		sh.sinks[i] = nil
+		s.wanted.Store(false) // before it is visited
+		s.look(pad)
+	}
+}
+
+// walk visits the cursors of p. After yieldEvery of them it lets other parts go first,
+// if some have news.
+func (sh *shard) walk(p *part, pad *pad) {
+	for {
+		p.begin()
+		for p.visit(pad) {
+			sh.giveWay()
+			sh.visitWanted(pad)
+			if sh.hasNews(p) {
+				sh.again(p)
+				return
+			}
+			p.walk.refresh()
+		}
+		if !p.end() {
+			return
+		}
+		if sh.hasNews(p) {
+			p.queue()
+			return
+		}
+	}
+}
+
+// hasNews reports whether a part waits, beside p, which is walked.
+func (sh *shard) hasNews(p *part) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.sinks = append(sh.sinks, sh.added...)
-	clear(sh.added)
-	sh.added = sh.added[:0]
-	if len(sh.sinks) == 0 {
-		sh.added, sh.sinks = nil, nil
-	}
+	return len(sh.news) > 1 || len(sh.news) == 1 && sh.news[0] != p
 }
 
-// A walk is a flusher's working state.
-type walk struct {
-	views   []view // by the slot of their log
-	op      sock.Op
-	scratch []byte
-	ends    ends // of what is in scratch
-}
-
-var walkPool = sync.Pool{New: func() any {
-	return &walk{scratch: make([]byte, 0, maxFill+4<<10)}
-}}
-
-// open makes the views. Heads are read before anything of the cursors.
-func (w *walk) open(sh *shard) {
-	f := sh.fan
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, l := range f.logs {
-		if i == len(w.views) {
-			w.views = append(w.views, view{})
-		}
-		if l != nil {
-			w.views[i].open(l, sh.num)
-		}
-	}
-}
-
-// refresh shows who is visited from now on what was appended meanwhile.
-func (w *walk) refresh() {
-	for i := range w.views {
-		if w.views[i].log != nil {
-			w.views[i].refresh()
-		}
-	}
-}
-
-// close says what was served, and reports whether that made room in a log.
-func (w *walk) close(sh *shard) (progress bool) {
-	for i := range w.views {
-		if w.views[i].log != nil {
-			progress = w.views[i].close(sh.num) || progress
-		}
-	}
-	return progress
-}
-
-// of returns the view of c's log, or nil for a log that is newer than the walk.
-func (w *walk) of(c *Cursor) *view {
-	if i := c.log.slot; i < len(w.views) && w.views[i].log == c.log {
-		return &w.views[i]
-	}
-	return nil
+// again puts p, whose walk is interrupted, behind what waits to be walked.
+func (sh *shard) again(p *part) {
+	sh.push(p)
+	sh.word.Store(dirty) // the flusher's own: it does not end now
 }

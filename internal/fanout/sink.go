@@ -3,8 +3,10 @@ package fanout
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,14 +38,15 @@ type Owner interface {
 // writes to it, the holder of its token: a flusher on its walk or, once the
 // connection would block, a writer of the sink's own, until it has caught up.
 //
-// It sends first what [Sink.Queue] was given and then, in turn, the streams of
-// its cursors.
+// It sends first what [Sink.Queue] was given, then the streams of its cursors that have
+// ended, one after the other, and then, in turn, the others.
 type Sink struct {
 	nc      net.Conn
 	raw     sock.Writer // nil: only nc.Write, by a writer of its own
 	owner   Owner
 	timeout time.Duration
 	blind   bool // what nc has taken shows only when a write returns
+	group   *Group
 	shard   *shard
 
 	// token is taken by whoever writes, by a try that is never repeated in
@@ -52,6 +55,7 @@ type Sink struct {
 	token   atomic.Bool
 	special atomic.Bool // there is more to say than plain log bytes
 	dead    atomic.Bool // failed or closed, and its cursors detached
+	wanted  atomic.Bool // it is, or will be, in shard.wanted for a visit that has not begun
 	one     atomic.Pointer[Cursor]
 	began   atomic.Int64 // when the writer's present write began; 0: none
 	drags   atomic.Bool  // its writes take long; only without raw
@@ -63,7 +67,9 @@ type Sink struct {
 	// The token holder's: bytes taken, which must be written next.
 	out     []byte
 	outEnds ends
-	drag    *drag // the writer's; nil where it does not measure
+	turn    int       // which of the cursors comes first
+	behalf  []*Cursor // those of which a writer that works was told
+	drag    *drag     // the writer's; nil where it does not measure
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
@@ -93,31 +99,62 @@ const writerRest = time.Second
 
 // NewSink returns the sink for nc, to be closed by the caller. Nobody else may
 // write to nc or set its write deadline. It fails when nc takes no bytes for
-// writeTimeout; zero or less is no timeout.
-func (f *Fan) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sink {
-	return f.newSink(nc, sock.NewWriter(nc), owner, writeTimeout)
+// writeTimeout; zero or less is no timeout. Cursors of any group of g's Fan may read
+// for it; that it has taken bytes is progress of g, and of the groups of its cursors.
+func (g *Group) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *Sink {
+	return g.newSink(nc, sock.NewWriter(nc), owner, writeTimeout)
 }
 
-func (f *Fan) newSink(nc net.Conn, raw sock.Writer, owner Owner, writeTimeout time.Duration) *Sink {
-	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, shard: f.place()}
+func (g *Group) newSink(nc net.Conn, raw sock.Writer, owner Owner, writeTimeout time.Duration) *Sink {
+	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, group: g, shard: g.fan.place()}
 	s.blind = !sock.TellsUnsent(nc)
-	s.shard.add(s)
 	return s
 }
 
+// attach gives s another cursor, which counts in its part already.
 func (s *Sink) attach(c *Cursor) {
 	s.mu.Lock()
-	s.cursors = append(s.cursors[:len(s.cursors):len(s.cursors)], c)
-	if s.one.Store(nil); len(s.cursors) == 1 {
-		s.one.Store(c)
+	s.setCursorsLocked(append(s.cursors[:len(s.cursors):len(s.cursors)], c))
+	if len(s.cursors) > 1 {
+		s.special.Store(true) // one of the others may have ended, and comes first
 	}
-	ended, ending := s.err != nil, s.ending
+	ended, ending, closed := s.err != nil, s.ending, s.closed
 	s.mu.Unlock()
 	if ended {
 		c.detach()
 	} else if ending {
 		c.End()
 	}
+	if closed {
+		c.log.group.leave(c.part)
+	} else {
+		c.part.add(c)
+	}
+}
+
+// setCursorsLocked sets the cursors, in the order in which they began. The slice is
+// not changed any more: others read it without the lock.
+func (s *Sink) setCursorsLocked(cursors []*Cursor) {
+	s.cursors = cursors
+	if s.one.Store(nil); len(cursors) == 1 {
+		s.one.Store(cursors[0])
+	}
+}
+
+// forget takes away c, which was closed and has nothing more to say.
+func (s *Sink) forget(c *Cursor) {
+	s.mu.Lock()
+	i := slices.Index(s.cursors, c)
+	if i < 0 || s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.setCursorsLocked(slices.Concat(s.cursors[:i], s.cursors[i+1:]))
+	s.mu.Unlock()
+	c.detach()
+	c.over.Store(true)
+	c.log.group.leave(c.part)
+	c.part.queue() // so that it forgets c too
 }
 
 // Queue adds b to what is sent before anything of the cursors. It reports
@@ -146,17 +183,31 @@ func (s *Sink) Queued() int64 {
 // does not block.
 func (s *Sink) Flush() {
 	if s.raw == nil || !s.token.CompareAndSwap(false, true) {
-		s.shard.kick()
+		s.shard.want(s)
 		return
 	}
-	w := walkPool.Get().(*walk)
-	if _, held := s.gather(w); held {
+	pad := padPool.Get().(*pad)
+	if _, held := s.gather(pad); held {
 		s.token.Store(false)
-		if s.behind() {
-			s.shard.kick()
-		}
+		s.lookAgain()
 	}
-	walkPool.Put(w)
+	padPool.Put(pad)
+}
+
+// lookAgain has flushers see to what came while the token was held by another than the
+// flusher.
+func (s *Sink) lookAgain() {
+	if s.dead.Load() {
+		return
+	}
+	if s.special.Load() {
+		s.shard.want(s)
+	}
+	s.each(func(c *Cursor) {
+		if c.pos.Load() < c.stop(c.log.head.Load()) {
+			c.part.queue()
+		}
+	})
 }
 
 // Finish ends all cursors, releases them and says that nothing follows what has been
@@ -175,7 +226,7 @@ func (s *Sink) Finish() <-chan struct{} {
 	done := s.done
 	s.special.Store(true)
 	s.mu.Unlock()
-	s.shard.kick()
+	s.shard.want(s)
 	return done
 }
 
@@ -205,14 +256,17 @@ func (s *Sink) Waiting() bool {
 // connection: that is the caller's to do at once, and it ends a write under way.
 func (s *Sink) Close() {
 	s.mu.Lock()
-	closed := s.closed
+	closed, cursors := s.closed, s.cursors
 	s.closed = true
 	s.mu.Unlock()
 	if closed {
 		return
 	}
 	s.end(ErrClosed)
-	s.shard.kick() // so that the flusher forgets it
+	for _, c := range cursors {
+		c.part.queue() // so that it forgets c
+		c.log.group.leave(c.part)
+	}
 	f := s.shard.fan
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -272,19 +326,18 @@ func (s *Sink) end(err error) bool {
 }
 
 // visit is a flusher's: it writes to s, once and without blocking, what lies
-// between its cursor and the head of the walk. It reports whether s would
-// take more at once.
-func (s *Sink) visit(w *walk) (more bool) {
+// between c, which is a cursor of s, and the head of the walk. It reports whether s
+// would take more at once.
+func (s *Sink) visit(w *walk, c *Cursor) (more bool) {
 	if !s.token.CompareAndSwap(false, true) {
-		s.reckon(w)
+		w.reckon(c)
 		return false
 	}
 	if s.dead.Load() { // its cursors stand nowhere
 		s.token.Store(false)
 		return false
 	}
-	c := s.one.Load()
-	if s.special.Load() || s.raw == nil || c == nil {
+	if s.special.Load() || s.raw == nil {
 		return s.visitSpecial(w, c)
 	}
 	v := w.of(c)
@@ -307,7 +360,7 @@ func (s *Sink) visit(w *walk) (more bool) {
 	switch {
 	case err != nil:
 		s.fail(err)
-		s.reckon(w) // if Close was first, it may not have detached c yet
+		w.reckon(c) // if Close was first, it may not have detached c yet
 		s.token.Store(false)
 		return false
 	case again || n < int(to-off):
@@ -339,7 +392,7 @@ func (s *Sink) stall(c *Cursor, span *span, off uint32) {
 		off = end
 	}
 	c.pos.Store(span.start + int64(off))
-	c.park()
+	s.each((*Cursor).park)
 	s.startWriter()
 }
 
@@ -347,20 +400,12 @@ func (s *Sink) stall(c *Cursor, span *span, off uint32) {
 // whose writes must be made by a writer.
 func (s *Sink) visitSpecial(w *walk, c *Cursor) (more bool) {
 	if s.raw == nil {
-		s.reckon(w)
-		if s.behind() {
-			s.startWriter()
-		} else {
-			s.token.Store(false)
-		}
+		w.reckon(c)
+		s.startWriterIfBehind()
 		return false
 	}
-	if c == nil && !s.special.Load() && s.idle() {
-		s.token.Store(false)
-		return false
-	}
-	wrote, held := s.gather(w)
-	more = s.reckon(w) || wrote && s.special.Load()
+	wrote, held := s.gather(w.pad)
+	more = w.reckon(c) || wrote && s.special.Load()
 	if !held {
 		return false
 	}
@@ -368,17 +413,41 @@ func (s *Sink) visitSpecial(w *walk, c *Cursor) (more bool) {
 	return more
 }
 
-// idle reports whether the sink has no cursor.
-func (s *Sink) idle() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.cursors) == 0 && len(s.queue) == 0 && !s.ending
+func (s *Sink) startWriterIfBehind() {
+	if s.behind() {
+		s.startWriter()
+	} else {
+		s.token.Store(false)
+	}
+}
+
+// look is a flusher's: it visits s because of what only s gets.
+func (s *Sink) look(pad *pad) {
+	if s.dead.Load() || !s.token.CompareAndSwap(false, true) {
+		return // who has the token looks again
+	}
+	switch {
+	case s.dead.Load() || !s.special.Load():
+		s.token.Store(false)
+		return
+	case s.raw == nil:
+		s.startWriterIfBehind()
+		return
+	}
+	wrote, held := s.gather(pad)
+	if !held {
+		return
+	}
+	s.token.Store(false)
+	if wrote && s.special.Load() {
+		s.shard.want(s)
+	}
 }
 
 // gather writes once what is next, copied together, or hands that to a writer if
 // a cursor was released. It reports whether there was anything, and whether the
 // token is still the caller's.
-func (s *Sink) gather(w *walk) (wrote, held bool) {
+func (s *Sink) gather(w *pad) (wrote, held bool) {
 	w.ends.reset()
 	b, err := s.take(w.scratch[:0], &w.ends)
 	if err != nil {
@@ -421,6 +490,9 @@ func (s *Sink) gather(w *walk) (wrote, held bool) {
 // take appends to b the next bytes to be written, and to e where they end
 // frames: what was queued, then about maxFill bytes of the cursors. The token must be
 // held. After an error what was taken is not written.
+//
+// A cursor that has ended is taken to its last byte before any that comes behind it or
+// has not ended.
 func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	s.special.Store(false)
 	s.mu.Lock()
@@ -430,22 +502,68 @@ func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	special := s.ending && !s.isDone
 	cursors := s.cursors
 	s.mu.Unlock()
-	for i, c := range cursors {
+	b, ended, err := s.takeEnded(b, e, cursors)
+	if err == nil && ended {
+		var more bool
+		b, more, err = s.takeTurns(b, e, cursors)
+		special = special || more
+	}
+	if err != nil {
+		return nil, err
+	}
+	if special || !ended {
+		s.special.Store(true)
+	}
+	if len(b) > 0 {
+		s.group.progress.wake()
+		for _, c := range cursors {
+			if c.log.group != s.group {
+				c.log.group.progress.wake()
+			}
+		}
+	}
+	return b, nil
+}
+
+// takeEnded is take for the cursors that have ended, and reports whether it has taken
+// all of them.
+func (s *Sink) takeEnded(b []byte, e *ends, cursors []*Cursor) (_ []byte, all bool, err error) {
+	for _, c := range cursors {
+		if c.end.Load() == math.MaxInt64 {
+			continue
+		}
+		if b, _, err = c.fill(b, e, max(maxFill, len(b)+1)); err != nil {
+			return nil, false, err
+		}
+		done, closed := c.isDone()
+		if !done && !c.isHeld() {
+			return b, false, nil
+		}
+		if closed {
+			s.forget(c)
+		}
+	}
+	return b, true, nil
+}
+
+// takeTurns is take for the cursors that have not ended, and reports whether more is
+// left of them than plain log bytes.
+func (s *Sink) takeTurns(b []byte, e *ends, cursors []*Cursor) (_ []byte, special bool, err error) {
+	s.turn++
+	for i := range cursors {
+		c := cursors[(s.turn+i)%len(cursors)]
+		if c.end.Load() != math.MaxInt64 {
+			continue
+		}
 		var more bool
 		// Each has its share, one frame at least, so that none starves the next.
 		share := len(b) + max((maxFill-len(b))/(len(cursors)-i), 1)
 		if b, more, err = c.fill(b, e, share); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		special = special || more
 	}
-	if special {
-		s.special.Store(true)
-	}
-	if len(b) > 0 {
-		s.shard.fan.progress.wake()
-	}
-	return b, nil
+	return b, special, nil
 }
 
 // settle closes done if Finish was called and nothing is left. What was taken
@@ -478,18 +596,10 @@ func (s *Sink) settle() {
 	}
 }
 
-// reckon counts the positions of s in the walk, unless it is waiting, and
-// reports whether it is behind.
-func (s *Sink) reckon(w *walk) (behind bool) {
-	if c := s.one.Load(); c != nil {
-		return s.reckonCursor(w, c)
-	}
-	s.each(func(c *Cursor) { behind = s.reckonCursor(w, c) || behind })
-	return behind
-}
-
-func (s *Sink) reckonCursor(w *walk, c *Cursor) (behind bool) {
-	v := w.of(c)
+// reckon counts the position of c in the walk, unless its sink is waiting, and reports
+// whether it is behind.
+func (w *walk) reckon(c *Cursor) (behind bool) {
+	v, s := w.of(c), c.sink
 	if v == nil || c.parked.Load() {
 		return false
 	}
@@ -533,7 +643,10 @@ func (s *Sink) startWriter() {
 		s.token.Store(false)
 		return
 	}
-	s.shard.busy.Add(1)
+	s.behalf = s.cursors
+	for _, c := range s.behalf {
+		c.part.busy.Add(1)
+	}
 	if s.writer == resting {
 		s.writer = writing
 		s.wake <- struct{}{}
@@ -573,10 +686,18 @@ func (s *Sink) caughtUp(err error) (rests bool) {
 	if err != nil {
 		s.fail(err)
 	}
+	behalf := s.behalf
+	s.behalf = nil
 	s.token.Store(false)
-	if s.shard.busy.Add(-1) == 0 || s.behind() || s.shard.fan.progress.wanted.Load() {
-		s.shard.kick() // also to let go of what it held in the logs
+	for _, c := range behalf {
+		c.part.busy.Add(-1)
 	}
+	s.each(func(c *Cursor) {
+		if c.part.busy.Load() == 0 || c.log.group.progress.wanted.Load() {
+			c.part.queue() // to let go of what it held in the log
+		}
+	})
+	s.lookAgain()
 	return rests
 }
 

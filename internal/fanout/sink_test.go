@@ -112,7 +112,7 @@ func TestE4WriteTimeoutOnSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	join := func(nc net.Conn, timeout time.Duration) *member {
 		m := h.member()
-		m.sink = h.fan.NewSink(nc, m, timeout)
+		m.sink = h.group.NewSink(nc, m, timeout)
 		t.Cleanup(func() { nc.Close(); m.sink.Close() })
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -172,7 +172,7 @@ func TestNoWriteTimeout(t *testing.T) {
 		h := newHub(t, LogConfig{Backlog: 64 << 10})
 		here, there := net.Pipe()
 		m := h.member()
-		m.sink = h.fan.NewSink(here, m, 0)
+		m.sink = h.group.NewSink(here, m, 0)
 		h.log.Attach(m.sink, false)
 		h.post(nil, 100)
 		time.Sleep(time.Hour)
@@ -573,7 +573,7 @@ func finishWhenAllIsWritten(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 
 func finishWithoutCursors(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 	m := h.member()
-	m.sink = h.fan.newSink(f, raw, m, time.Minute)
+	m.sink = h.group.newSink(f, raw, m, time.Minute)
 	m.sink.Queue([]byte("bye"), 100)
 	done := m.sink.Finish()
 	require.True(t, isOpen(done))
@@ -595,7 +595,7 @@ func finishWithNothing(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 
 func finishBeforeALateCursor(t *testing.T, h *hub, f *fake, raw sock.Writer) {
 	m := h.member()
-	m.sink = h.fan.newSink(f, raw, m, time.Minute)
+	m.sink = h.group.newSink(f, raw, m, time.Minute)
 	m.sink.Queue([]byte("bye"), 100)
 	done := m.sink.Finish()
 	h.log.Attach(m.sink, false)
@@ -681,7 +681,7 @@ func TestSinkClosedIsForgotten(t *testing.T) {
 	m.sink.Close()
 	m.sink.Close()
 	h.quiet()
-	require.Len(t, h.fan.shards[0].sinks, 1)
+	require.Len(t, h.group.parts[0].Load().cursors, 1)
 	h.post(nil, 100)
 	h.idle(t)
 	require.Len(t, items(t, f.received()), 1)
@@ -703,7 +703,7 @@ func TestQueueGoesFirstAndIsLimited(t *testing.T) {
 				if tt.portable {
 					raw = nil
 				}
-				m.sink = h.fan.newSink(f, raw, m, time.Minute)
+				m.sink = h.group.newSink(f, raw, m, time.Minute)
 				d := appendFrame(nil, kindDirect, 1, 30)
 				require.True(t, m.sink.Queue(d, 10), "one may be larger than the limit")
 				require.False(t, m.sink.Queue(d, 59))
@@ -727,7 +727,7 @@ func TestSinkOnRealSockets(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 64 << 20})
 	here, there := tcpPair(t)
 	m := h.member()
-	m.sink = h.fan.NewSink(here, m, time.Minute)
+	m.sink = h.group.NewSink(here, m, time.Minute)
 	h.log.Attach(m.sink, false)
 	const n = 3000
 	read := make(chan []byte)

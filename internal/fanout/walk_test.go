@@ -18,6 +18,7 @@ type walkers struct {
 	rnd     *rand.Rand
 	skip    bool
 	mixed   bool     // some have no direct path
+	other   *hub     // of a group that has news too, so that walks are interrupted; nil: none
 	history sync.Map // seq -> *party
 	all     []*party
 	present []*party
@@ -37,7 +38,7 @@ func (w *walkers) enter() {
 		raw = nil
 	}
 	p.here, p.there = f, f
-	p.sink = w.fan.newSink(f, raw, p, time.Minute)
+	p.sink = w.group.newSink(f, raw, p, time.Minute)
 	w.mu.Lock()
 	p.from = w.seq
 	p.cur = w.log.Attach(p.sink, p.skip)
@@ -88,6 +89,9 @@ func (w *walkers) say(p *party, size int) {
 
 // act does one of the things that may happen while a flusher walks.
 func (w *walkers) act() {
+	if w.other != nil && w.rnd.IntN(2) == 0 {
+		w.other.try(nil, 50, false, false)
+	}
 	p := w.any()
 	switch w.rnd.IntN(20) {
 	case 0:
@@ -179,20 +183,27 @@ func (w *walkers) release(p *party) {
 // each gets its stream, and nothing is kept of it in the end.
 func TestE5ChangesDuringLongWalks(t *testing.T) {
 	for _, tt := range []struct {
-		name               string
-		block, skip, mixed bool
+		name                       string
+		block, skip, mixed, beside bool
 	}{
 		{name: "disconnect"},
 		{name: "disconnect, mixed", mixed: true},
 		{name: "skip", skip: true},
 		{name: "skip, mixed", skip: true, mixed: true},
 		{name: "block", block: true},
+		{name: "disconnect, beside another group", beside: true},
+		{name: "skip, mixed, beside another group", skip: true, mixed: true, beside: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			w := &walkers{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), skip: tt.skip, mixed: tt.mixed}
 			w.hub = newHub(t, LogConfig{Backlog: 32 << 10, Block: tt.block})
+			if tt.beside {
+				w.other = w.hub.beside(kindLog + 1)
+				f := newFake(plenty)
+				w.other.join(t, f, f, false)
+			}
 			for range 5 * yieldEvery {
 				w.enter()
 			}
