@@ -81,8 +81,8 @@ func (r *Room) release(l *link) {
 	l.src = nil // with its buffer: a detached member keeps its link
 	l.mu.Unlock()
 	r.mu.Lock()
-	if l.state != linkEnded {
-		r.moveLinkLocked(l, linkEnded)
+	if l.state != streamEnded {
+		r.moveStreamLocked(&l.stream, streamEnded)
 	}
 	r.mu.Unlock()
 	r.forget(l, nil)
@@ -365,7 +365,7 @@ func (r *Room) settle(l *link) error {
 
 // reseatLocked lets l in as one more of its address, or in the place of m's last link.
 func (r *Room) reseatLocked(l *link, m *Member) error {
-	old := m.link.Load().seat
+	old := m.conn().seat
 	if m.state == memberDetached {
 		old = m.session.seat
 	}

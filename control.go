@@ -71,7 +71,7 @@ func (l *link) answerPing(frame []byte) error {
 	}
 	l.room.mu.Lock()
 	entered := l.cur != nil
-	if l.state == linkJoined { // else a goodbye may be there already
+	if l.state == streamJoined { // else a goodbye may be there already
 		l.cur.InsertLatest(b, maxBeats)
 	}
 	l.room.mu.Unlock()

@@ -1,4 +1,4 @@
 package tcproom
 
 // LinkErr returns why the connection of m, or its last one, has ended; nil if it has not.
-func LinkErr(m *Member) error { return m.link.Load().Err() }
+func LinkErr(m *Member) error { return m.conn().Err() }

@@ -37,12 +37,12 @@ func fuzzFraming(t *testing.T, f Framing, ref reference, in fuzzInput) {
 	if want := ref.frame(in.body); !bytes.Equal(frame, want) {
 		t.Fatalf("a frame of %q: got %q, want %q", in.body, frame, want)
 	}
-	sent := stream{bodies: []string{string(in.body), string(in.body)}}
+	sent := fed{bodies: []string{string(in.body), string(in.body)}}
 	twice := append(bytes.Clone(frame), frame...)
 	requireStream(t, sent, feed(t, f, twice, len(in.body)), "sent")
 	requireStream(t, sent, feed(t, f, twice, len(in.body), randomCuts(in.seed, len(twice))...), "sent and cut")
 	if len(in.body) > 0 {
-		requireStream(t, stream{err: ErrFrameTooLarge}, feed(t, f, frame, len(in.body)-1), "sent to a smaller limit")
+		requireStream(t, fed{err: ErrFrameTooLarge}, feed(t, f, frame, len(in.body)-1), "sent to a smaller limit")
 	}
 }
 

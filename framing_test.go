@@ -54,8 +54,8 @@ func TestFramingRoundTrip(t *testing.T) {
 				}
 				require.NoError(t, err, "size %d", size)
 				require.True(t, bytes.Equal(tt.ref.frame(body), frame), "size %d: other bytes than the reference's", size)
-				requireStream(t, stream{bodies: []string{string(body)}}, feed(t, tt.framing, frame, size), "own limit")
-				requireStream(t, stream{bodies: []string{string(body)}}, feed(t, tt.framing, frame, math.MaxInt), "no limit")
+				requireStream(t, fed{bodies: []string{string(body)}}, feed(t, tt.framing, frame, size), "own limit")
+				requireStream(t, fed{bodies: []string{string(body)}}, feed(t, tt.framing, frame, math.MaxInt), "no limit")
 			}
 		})
 	}
@@ -66,7 +66,7 @@ func TestFramingSplitIndependence(t *testing.T) {
 	for _, tt := range framings {
 		t.Run(tt.name, func(t *testing.T) {
 			var data []byte
-			var want stream
+			var want fed
 			for _, body := range []string{"hi", "", "a", "\r\r-", "aa aab aab", "0:,", strings.Repeat("x", 130), "="} {
 				frame, err := appendFrame(t, tt.framing, []byte(body))
 				if err != nil {
@@ -98,9 +98,9 @@ func TestFramingLimit(t *testing.T) {
 					if err != nil {
 						continue
 					}
-					want := stream{bodies: []string{string(body)}}
+					want := fed{bodies: []string{string(body)}}
 					if size > limit {
-						want = stream{err: ErrFrameTooLarge}
+						want = fed{err: ErrFrameTooLarge}
 					}
 					how := fmt.Sprintf("size %d, limit %d", size, limit)
 					requireStream(t, want, feed(t, tt.framing, frame, limit), how)
@@ -173,7 +173,7 @@ func TestFramingUnframeable(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			requireStream(t, stream{bodies: []string{tt.body}}, feed(t, tt.framing, frame, len(tt.body)), "sent")
+			requireStream(t, fed{bodies: []string{tt.body}}, feed(t, tt.framing, frame, len(tt.body)), "sent")
 		})
 	}
 }
@@ -182,21 +182,21 @@ func TestLinesLimit(t *testing.T) {
 	tests := []struct {
 		name string
 		data string
-		want stream // for a limit of 3
+		want fed // for a limit of 3
 	}{
-		{name: "below", data: "ab\n", want: stream{bodies: []string{"ab"}}},
-		{name: "at", data: "abc\n", want: stream{bodies: []string{"abc"}}},
-		{name: "at with CRLF", data: "abc\r\n", want: stream{bodies: []string{"abc"}}},
-		{name: "above", data: "abcd\n", want: stream{err: ErrFrameTooLarge}},
-		{name: "above with CRLF", data: "abcd\r\n", want: stream{err: ErrFrameTooLarge}},
-		{name: "two carriage returns at", data: "ab\r\r\n", want: stream{bodies: []string{"ab\r"}}},
-		{name: "two carriage returns above", data: "abc\r\r\n", want: stream{err: ErrFrameTooLarge}},
-		{name: "unterminated at", data: "abc", want: stream{}},
-		{name: "unterminated above", data: "abcd", want: stream{err: ErrFrameTooLarge}},
-		{name: "unterminated with the carriage return", data: "abc\r", want: stream{}},
-		{name: "unterminated two carriage returns", data: "abc\r\r", want: stream{err: ErrFrameTooLarge}},
-		{name: "unterminated beyond the carriage return", data: "abc\rd", want: stream{err: ErrFrameTooLarge}},
-		{name: "second line above", data: "\r\nabcd", want: stream{bodies: []string{""}, err: ErrFrameTooLarge}},
+		{name: "below", data: "ab\n", want: fed{bodies: []string{"ab"}}},
+		{name: "at", data: "abc\n", want: fed{bodies: []string{"abc"}}},
+		{name: "at with CRLF", data: "abc\r\n", want: fed{bodies: []string{"abc"}}},
+		{name: "above", data: "abcd\n", want: fed{err: ErrFrameTooLarge}},
+		{name: "above with CRLF", data: "abcd\r\n", want: fed{err: ErrFrameTooLarge}},
+		{name: "two carriage returns at", data: "ab\r\r\n", want: fed{bodies: []string{"ab\r"}}},
+		{name: "two carriage returns above", data: "abc\r\r\n", want: fed{err: ErrFrameTooLarge}},
+		{name: "unterminated at", data: "abc", want: fed{}},
+		{name: "unterminated above", data: "abcd", want: fed{err: ErrFrameTooLarge}},
+		{name: "unterminated with the carriage return", data: "abc\r", want: fed{}},
+		{name: "unterminated two carriage returns", data: "abc\r\r", want: fed{err: ErrFrameTooLarge}},
+		{name: "unterminated beyond the carriage return", data: "abc\rd", want: fed{err: ErrFrameTooLarge}},
+		{name: "second line above", data: "\r\nabcd", want: fed{bodies: []string{""}, err: ErrFrameTooLarge}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestLinesByteMatrix(t *testing.T) {
 		for _, b := range alphabet {
 			for _, c := range alphabet {
 				data := a + b + c
-				var want stream
+				var want fed
 				lines := strings.Split(data, "\n")
 				for _, line := range lines[:len(lines)-1] {
 					want.bodies = append(want.bodies, strings.TrimSuffix(line, "\r"))
@@ -324,7 +324,7 @@ func TestFramingLargestAllowedSize(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			requireStream(t, stream{}, feed(t, tt.framing, []byte(tt.data), math.MaxInt), "largest")
+			requireStream(t, fed{}, feed(t, tt.framing, []byte(tt.data), math.MaxInt), "largest")
 			allocs := testing.AllocsPerRun(10, func() { tt.framing.SplitFrame([]byte(tt.data), math.MaxInt) })
 			require.LessOrEqual(t, allocs, 1.0, "allocated for a body that has not come")
 		})
@@ -422,7 +422,7 @@ func TestFramingMalformed(t *testing.T) {
 				if strings.Contains(tt.name, "empty") {
 					want[0] = ""
 				}
-				requireStream(t, stream{bodies: want}, feed(t, tt.framing, data, 100), "whole")
+				requireStream(t, fed{bodies: want}, feed(t, tt.framing, data, 100), "whole")
 				return
 			}
 			_, _, err := tt.framing.SplitFrame(data, 100)
@@ -453,9 +453,9 @@ func TestContentLengthHeaderTooLong(t *testing.T) {
 	for _, size := range []int{8191, 8192, 8193} {
 		const lines, end = "Content-Length:2\r\nX:", "\r\n\r\n"
 		data := lines + strings.Repeat("x", size-len(lines)-len(end)) + end + "hi"
-		want := stream{bodies: []string{"hi"}}
+		want := fed{bodies: []string{"hi"}}
 		if size > 8192 {
-			want = stream{err: ErrMalformed}
+			want = fed{err: ErrMalformed}
 		}
 		requireStream(t, want, feed(t, ContentLength{}, []byte(data), 100), fmt.Sprintf("%d bytes", size))
 	}

@@ -113,7 +113,7 @@ func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) 
 	l.room.mu.Lock()
 	defer l.room.mu.Unlock()
 	m := l.member
-	if m.link.Load() != l {
+	if m.conn() != l {
 		return true, nil // its client sends it again, on the other connection
 	}
 	if taken, ok := m.session.taken.Find(number); ok {

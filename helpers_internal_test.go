@@ -24,18 +24,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stream is what a framing makes of a stream: the bodies, and the sentinel of
+// fed is what a framing makes of a stream: the bodies, and the sentinel of
 // the error that ended it, if one did.
-type stream struct {
+type fed struct {
 	bodies []string
 	err    error
 }
 
 // feed hands data to f in pieces that end at cuts and at its end, as a reader
 // does, and checks what SplitFrame promises of each call.
-func feed(t testing.TB, f Framing, data []byte, max int, cuts ...int) stream {
+func feed(t testing.TB, f Framing, data []byte, max int, cuts ...int) fed {
 	t.Helper()
-	var got stream
+	var got fed
 	data = bytes.Clone(data)
 	at := 0
 	for _, end := range append(cuts, len(data)) {
@@ -63,7 +63,7 @@ func feed(t testing.TB, f Framing, data []byte, max int, cuts ...int) stream {
 	return got
 }
 
-func requireStream(t testing.TB, want, got stream, how string) {
+func requireStream(t testing.TB, want, got fed, how string) {
 	t.Helper()
 	if !slices.Equal(want.bodies, got.bodies) || want.err != got.err {
 		t.Fatalf("%s: got bodies %q, error %v; want bodies %q, error %v", how, got.bodies, got.err, want.bodies, want.err)
@@ -108,9 +108,9 @@ type reference struct {
 }
 
 // split reads all of data.
-func (ref reference) split(data []byte, max int) stream {
+func (ref reference) split(data []byte, max int) fed {
 	r := bufio.NewReader(bytes.NewReader(data))
-	var got stream
+	var got fed
 	for {
 		body, err := ref.read(r, max)
 		switch err {

@@ -234,7 +234,7 @@ func (now hooksAtOnce) holdLocked(l *link) bool {
 	if now.runs(l) {
 		return true
 	}
-	return l.member != nil && l.member.link.Load() == l && slices.ContainsFunc(now.members[l.member], now.runs)
+	return l.member != nil && l.member.conn() == l && slices.ContainsFunc(now.members[l.member], now.runs)
 }
 
 // onlyLocked reports whether nothing is left but what waits for those hooks, and

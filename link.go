@@ -11,19 +11,17 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
-
-	"example.com/tcproom/internal/fanout"
 )
 
 // A link is the room's end of a connection. It carries a [Newcomer], and then a
 // [Member] until one of the two ends.
 type link struct {
 	transport
+	stream   // of its own member
 	room     *Room
 	cfg      *connConfig
 	running  hookCall
 	newcomer *Newcomer   // until it carries a member; its own goroutine's
-	member   *Member     // set once, with the room's lock held: its own goroutine may read it without
 	goodbye  atomic.Bool // its peer said that it leaves for good
 	hello    *Hello      // what its peer said first, or was said for it; nil if nothing was. Set before the member
 
@@ -40,62 +38,16 @@ type link struct {
 	besideHTTP bool // somebody else serves HTTP at the same port
 
 	// Guarded by the room's lock.
-	state   linkState
 	keepers int8   // goroutines that have still to see it out
 	born    uint64 // links that began later have a greater one
-	lane    *lane
-	cur     *fanout.Cursor // set once, with the member's join
-	seat    *seat          // nil: it does not count for an address
-}
-
-// linkState is where a link is. Room.moveLinkLocked changes it, along these ways and no
-// others:
-//
-//	opening → joined    its member has joined, or resumed, on it
-//	opening → ended     it was refused, or ended before that
-//	joined  → parted    it ends, and its member stays: detached, or on another link
-//	joined  → ended     its member has left
-//	parted  → ended
-type linkState uint8
-
-const (
-	linkOpening linkState = iota // holds one of the slots
-	linkJoined
-	linkParted
-	linkEnded
-)
-
-var linkMoves = map[[2]linkState]bool{
-	{linkOpening, linkJoined}: true,
-	{linkOpening, linkEnded}:  true,
-	{linkJoined, linkParted}:  true,
-	{linkJoined, linkEnded}:   true,
-	{linkParted, linkEnded}:   true,
-}
-
-// moveLinkLocked brings l to another state, and with it what the room counts.
-func (r *Room) moveLinkLocked(l *link, to linkState) {
-	from := l.state
-	if !linkMoves[[2]linkState{from, to}] {
-		panic(fmt.Sprintf("tcproom: link moves from state %d to %d", from, to)) // a bug of ours
-	}
-	l.state = to
-	switch {
-	case from == linkOpening:
-		r.pending--
-		if to == linkEnded {
-			r.stats.Refused++
-		}
-	case from == linkJoined:
-		l.cur.End()
-		l.lane.members--
-	}
+	seat    *seat  // nil: it does not count for an address
 }
 
 // newLink returns the link over nc, of which a tells more, unless it is nil.
 func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	l := &link{room: r, cfg: cfg}
 	l.transport = transport{cfg: &cfg.limits, nc: nc, group: r.group}
+	l.stream = stream{link: l, cfg: &cfg.limits}
 	l.newcomer = &Newcomer{link: l}
 	l.beats = cfg.control != nil // else its hello may ask for them
 	prepareSocket(nc, &cfg.limits)
@@ -174,7 +126,7 @@ func (l *link) endAhead() {
 	r, cause, code := l.room, l.Err(), l.ended()
 	r.mu.Lock()
 	m := l.member
-	parts := m != nil && m.link.Load() == l && m.state <= memberPresent && !r.detachLocked(l, cause)
+	parts := m != nil && m.conn() == l && m.state <= memberPresent && !r.detachLocked(l, cause)
 	r.mu.Unlock()
 	if parts {
 		m.setCause(cause, code)
@@ -460,7 +412,7 @@ func (l *link) put(b []byte, limit int) bool {
 	l.room.mu.Lock()
 	if l.cur != nil {
 		defer l.room.mu.Unlock()
-		return l.state == linkJoined && l.cur.Insert(b, max(limit, len(b)))
+		return l.state == streamJoined && l.cur.Insert(b, max(limit, len(b)))
 	}
 	l.room.mu.Unlock()
 	if !l.sink.Queue(b, min(limit, maxShaken)) {
@@ -487,7 +439,7 @@ func (l *link) beat(pong bool) bool {
 	}
 	l.room.mu.Lock()
 	defer l.room.mu.Unlock()
-	return l.state == linkJoined && l.cur.Insert(b, maxBeats)
+	return l.state == streamJoined && l.cur.Insert(b, maxBeats)
 }
 
 // farewell writes what l has still to get and the reason of its end, as far

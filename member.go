@@ -26,7 +26,7 @@ type Member struct {
 	// if all of them run on one.
 	turn chan struct{}
 
-	link atomic.Pointer[link] // its connection, or the last one; set with the room's lock held
+	at atomic.Pointer[stream] // of its connection, or the last one; set with the room's lock held
 
 	mu     sync.Mutex // guards what follows
 	ending *ending    // why it has left, once it has
@@ -126,6 +126,9 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 	}
 }
 
+// conn returns the connection of m, or the last one.
+func (m *Member) conn() *link { return m.at.Load().link }
+
 // ID returns what identifies the member: unique and never reused.
 func (m *Member) ID() string { return m.info.ID }
 
@@ -140,16 +143,16 @@ func (m *Member) Room() *Room { return m.room }
 
 // RemoteAddr returns the address of the peer of its connection, or of the last
 // one; nil only if the net.Conn that the user gave says so.
-func (m *Member) RemoteAddr() net.Addr { return m.link.Load().RemoteAddr() }
+func (m *Member) RemoteAddr() net.Addr { return m.conn().RemoteAddr() }
 
 // TLS returns the state of the TLS session of its connection, or of the last
 // one, with the certificates of the peer; nil without TLS. It does not block.
-func (m *Member) TLS() *tls.ConnectionState { return tlsState(m.link.Load().nc) }
+func (m *Member) TLS() *tls.ConnectionState { return tlsState(m.conn().nc) }
 
 // Hello returns the hello of its connection, or of the last one. It is what the
 // peer claimed, which proves nothing. If its codec has none, it is what its [Arrival]
 // said, or zero.
-func (m *Member) Hello() Hello { return m.link.Load().helloSaid() }
+func (m *Member) Hello() Hello { return m.conn().helloSaid() }
 
 // Post sends body to everyone but m, from m, and returns its place in the
 // order. With [WithEcho] m receives it too. It is what happens with a message of
@@ -180,7 +183,7 @@ func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error 
 	if from != nil {
 		info = from.info
 	}
-	if l := m.link.Load(); len(body) > l.cfg.maxMessage {
+	if l := m.conn(); len(body) > l.cfg.maxMessage {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.cfg.maxMessage)
 	}
 	return m.send(ctx, info, body)
@@ -192,7 +195,7 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		return err
 	}
 	for {
-		l := m.link.Load()
+		l := m.conn()
 		b, err := l.frameDirect(from, body)
 		if err != nil {
 			return err
@@ -201,7 +204,7 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if m.link.Load() == l { // else it goes on over another one
+		if m.conn() == l { // else it goes on over another one
 			return m.sendError(l, err)
 		}
 	}
@@ -308,7 +311,7 @@ func (r *Room) newMember(l *link, id Identity) *Member {
 		m.ctx = newEndContext()
 		m.ctx.Context = valuesFrom{m.ctx.Context, id.Context}
 	}
-	m.link.Store(l)
+	m.at.Store(&l.stream)
 	if r.mayResume(l.cfg) && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
 		m.turn = make(chan struct{}, 1)
 	}

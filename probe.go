@@ -16,6 +16,6 @@ func init() {
 	probe.Option = func(p probe.Probe) any { return probeOption{p} }
 	probe.Queued = func(c any) int64 { return c.(*Conn).sink.Queued() }
 	probe.Closing = func(c any) bool { return c.(*Conn).closing.Load() }
-	probe.Link = func(m any) interface{ Err() error } { return m.(*Member).link.Load() }
+	probe.Link = func(m any) interface{ Err() error } { return m.(*Member).conn() }
 	probe.Tell = func(ctx context.Context, m any, body []byte) error { return m.(*Member).send(ctx, MemberInfo{}, body) }
 }

@@ -32,7 +32,7 @@ func TestEndWhileWelcomed(t *testing.T) {
 			left := make(chan error, 1)
 			end := func(at string) {
 				if at == in {
-					m.link.Load().end(net.ErrClosed)
+					m.conn().end(net.ErrClosed)
 				}
 			}
 			opts := []RoomOption{

@@ -69,7 +69,7 @@ func (r *Room) byTokenLocked(token Secret) *Member {
 	if !ok || !m.state.in() {
 		return nil
 	}
-	l := m.link.Load()
+	l := m.conn()
 	if code := l.ended(); l.goodbye.Load() || code != "" && !vanished(code) { // about to leave
 		return nil
 	}
@@ -106,7 +106,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		return false, nil
 	case h.Seq > r.seq:
 		return false, fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
-	case m.state == memberPresent && l.born < m.link.Load().born: // its hello was held up, by a hook perhaps
+	case m.state == memberPresent && l.born < m.conn().born: // its hello was held up, by a hook perhaps
 		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
 	case name != "" && name != m.info.Name:
 		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.info.Name))
@@ -130,7 +130,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		return false, err
 	}
 	r.takeOverLocked(p, m, l)
-	r.attachLocked(l, lane)
+	r.attachLocked(&l.stream, lane)
 	l.owesLeave = true
 	l.cur.Insert(welcome, len(welcome))
 	l.cur.InsertShared(missed)
@@ -166,8 +166,8 @@ func (r *Room) missedLocked(p *pass, l *link, lane *lane, m *Member) (frames [][
 // takeOverLocked puts l in the place of the last link of m, which ends if it
 // has not.
 func (r *Room) takeOverLocked(p *pass, m *Member, l *link) {
-	if old := m.link.Load(); old.state == linkJoined {
-		r.moveLinkLocked(old, linkParted)
+	if old := m.conn(); old.state == streamJoined {
+		r.moveStreamLocked(&old.stream, streamParted)
 		if old.setCause(ErrTakenOver) {
 			p.broken = append(p.broken, old)
 		}
@@ -176,7 +176,7 @@ func (r *Room) takeOverLocked(p *pass, m *Member, l *link) {
 		r.vacateLocked(m.session.seat)
 		r.moveLocked(m, memberPresent)
 	}
-	m.link.Store(l)
+	m.at.Store(&l.stream)
 	l.member = m
 	r.stats.Resumed++
 }
@@ -191,13 +191,13 @@ func (r *Room) detach(l *link, cause error) bool {
 
 func (r *Room) detachLocked(l *link, cause error) bool {
 	m := l.member
-	if l.state == linkParted { // taken over
+	if l.state == streamParted { // taken over
 		return true
 	}
 	if m.session == nil || l.goodbye.Load() || !vanished(l.ended()) || m.state != memberPresent || r.state != roomOpen {
 		return false
 	}
-	r.moveLinkLocked(l, linkParted)
+	r.moveStreamLocked(&l.stream, streamParted)
 	s := m.session
 	s.lost, s.code, s.until = cause, l.ended(), time.Now().Add(r.cfg.sessions.Grace)
 	s.seat, l.seat = l.seat, nil // it counts until the member leaves
@@ -236,7 +236,7 @@ func (r *Room) expire() {
 
 // dismissLocked makes m, which is detached, leave because of cause.
 func (r *Room) dismissLocked(m *Member, cause error, code Cause) {
-	r.keepLocked(m.link.Load())
+	r.keepLocked(m.conn())
 	m.setCause(cause, code)
 	r.moveLocked(m, memberLeaving)
 	go r.dismiss(m)
@@ -245,7 +245,7 @@ func (r *Room) dismissLocked(m *Member, cause error, code Cause) {
 // dismiss is the goroutine that sees out a member which had no connection any
 // more. It ends when OnLeave has returned.
 func (r *Room) dismiss(m *Member) {
-	l := m.link.Load()
+	l := m.conn()
 	defer r.forget(l, m)
 	p := r.pass(context.Background(), nil)
 	if m.state == memberLeaving {

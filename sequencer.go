@@ -21,7 +21,7 @@ type pass struct {
 	guest  MemberInfo // that speaks without being a member; zero: none
 	number uint64     // of from's message; 0: it has none
 	via    *link      // from speaks over it, and over no other; nil: it need not
-	owner  *link      // does not get the event
+	owner  *stream    // does not get the event
 	now    time.Time
 	ev     Event // of say, or a welcome
 	enc    *encoder
@@ -113,7 +113,7 @@ func (r *Room) join(l *link, m *Member) (seq uint64, err error) {
 	}
 	token := r.beginSessionLocked(l, m)
 	l.owesLeave = true
-	r.attachLocked(l, lane)
+	r.attachLocked(&l.stream, lane)
 	if r.cfg.hooks.onJoined != nil {
 		l.cur.Hold() // until the hook has returned
 	}
@@ -137,12 +137,12 @@ func cmpErr(err, otherwise error) error {
 	return otherwise
 }
 
-// attachLocked gives l, which carries a member now, a cursor at the head of its lane.
-func (r *Room) attachLocked(l *link, lane *lane) {
+// attachLocked gives s, whose member is in the room now, a cursor at the head of its lane.
+func (r *Room) attachLocked(s *stream, lane *lane) {
 	lane.conns++
-	l.lane = lane
-	l.cur = lane.log.Attach(l.sink, r.cfg.slow == Skip && lane.saysGap)
-	r.moveLinkLocked(l, linkJoined)
+	s.lane = lane
+	s.cur = lane.log.Attach(s.link.sink, r.cfg.slow == Skip && lane.saysGap)
+	r.moveStreamLocked(s, streamJoined)
 }
 
 // welcomeLocked returns the frame that tells m, over l, who it is and who is there;
@@ -182,7 +182,7 @@ func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte,
 // the leave has its place.
 func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 	p := r.pass(context.Background(), nil)
-	l := m.link.Load()
+	l := m.conn()
 	detached := m.state == memberDetached
 	defer func() {
 		p.end()
@@ -229,13 +229,13 @@ func (p *pass) leave(m *Member, cause error, code Cause) {
 
 // finishLeave is leave for a member that is leaving already.
 func (p *pass) finishLeave(m *Member) {
-	l := m.link.Load()
-	p.owner = l
+	s := m.at.Load()
+	p.owner = s
 	p.orderLeave(m)
 	p.owner = nil
 	p.r.moveLocked(m, memberGone)
-	if l.state == linkJoined {
-		p.r.moveLinkLocked(l, linkEnded)
+	if s.state == streamJoined {
+		p.r.moveStreamLocked(s, streamEnded)
 	}
 }
 
@@ -328,11 +328,11 @@ func (p *pass) may() error {
 			return errTaken
 		}
 	}
-	l := m.link.Load()
-	if p.via != nil && p.via != l {
+	s := m.at.Load()
+	if p.via != nil && p.via != s.link {
 		return ErrTakenOver
 	}
-	if p.owner = l; l.cfg.echo {
+	if p.owner = s; s.link.cfg.echo {
 		p.owner = nil
 	}
 	return nil
@@ -379,7 +379,7 @@ func (p *pass) commit(ev *Event) uint64 {
 			continue
 		}
 		var owner *fanout.Cursor
-		if p.owner != nil && p.owner.lane == l && p.owner.state == linkJoined {
+		if p.owner != nil && p.owner.lane == l && p.owner.state == streamJoined {
 			owner = p.owner.cur
 		}
 		l.log.Append(p.enc.frame(i), r.seq, owner)
@@ -403,12 +403,12 @@ func (p *pass) commit(ev *Event) uint64 {
 // what comes after the hole is not for them.
 func (p *pass) breakLane(l *lane) {
 	for m := p.r.members.first; m != nil; m = m.next {
-		link := m.link.Load()
-		if link.lane != l || link.state != linkJoined {
+		s := m.at.Load()
+		if s.lane != l || s.state != streamJoined {
 			continue
 		}
-		link.cur.End()
-		if link.setCause(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable)) {
+		s.cur.End()
+		if link := s.link; link.setCause(fmt.Errorf("%w: its framing or codec failed for an event", ErrUnframeable)) {
 			p.broken = append(p.broken, link)
 		}
 	}

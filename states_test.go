@@ -110,7 +110,7 @@ func TestMemberMoves(t *testing.T) {
 }
 
 // stateLink returns a link in the given state of a room with the room's lock held.
-func stateLink(t *testing.T, state linkState) (*Room, *link) {
+func stateLink(t *testing.T, state streamState) (*Room, *link) {
 	r := New()
 	here, there := net.Pipe()
 	l := r.newLink(there, &r.cfg.conn, nil)
@@ -127,46 +127,46 @@ func stateLink(t *testing.T, state linkState) (*Room, *link) {
 	l.lane = r.lanes[0]
 	l.lane.members++
 	l.cur = l.lane.log.Attach(l.sink, false)
-	ways := map[linkState][]linkState{
-		linkOpening: nil,
-		linkJoined:  {linkJoined},
-		linkParted:  {linkJoined, linkParted},
-		linkEnded:   {linkJoined, linkEnded},
+	ways := map[streamState][]streamState{
+		streamOpening: nil,
+		streamJoined:  {streamJoined},
+		streamParted:  {streamJoined, streamParted},
+		streamEnded:   {streamJoined, streamEnded},
 	}
 	for _, to := range ways[state] {
-		r.moveLinkLocked(l, to)
+		r.moveStreamLocked(&l.stream, to)
 	}
 	require.Equal(t, state, l.state)
 	return r, l
 }
 
-// TestLinkMoves: a link moves along the ways that linkState names and no others, and
+// TestStreamMoves: a stream moves along the ways that streamState names and no others, and
 // what the room counts moves with it.
-func TestLinkMoves(t *testing.T) {
-	allowed := map[[2]linkState]stateCounts{
-		{linkOpening, linkJoined}: {pending: -1},
-		{linkOpening, linkEnded}:  {pending: -1, refused: 1},
-		{linkJoined, linkParted}:  {lane: -1},
-		{linkJoined, linkEnded}:   {lane: -1},
-		{linkParted, linkEnded}:   {},
+func TestStreamMoves(t *testing.T) {
+	allowed := map[[2]streamState]stateCounts{
+		{streamOpening, streamJoined}: {pending: -1},
+		{streamOpening, streamEnded}:  {pending: -1, refused: 1},
+		{streamJoined, streamParted}:  {lane: -1},
+		{streamJoined, streamEnded}:   {lane: -1},
+		{streamParted, streamEnded}:   {},
 	}
-	for from := linkOpening; from <= linkEnded; from++ {
-		for to := linkOpening; to <= linkEnded+1; to++ {
+	for from := streamOpening; from <= streamEnded; from++ {
+		for to := streamOpening; to <= streamEnded+1; to++ {
 			t.Run(fmt.Sprintf("%d to %d", from, to), func(t *testing.T) {
 				r, l := stateLink(t, from)
 				before := countStates(r, l)
-				want, ok := allowed[[2]linkState{from, to}]
+				want, ok := allowed[[2]streamState{from, to}]
 				if !ok {
-					require.Panics(t, func() { r.moveLinkLocked(l, to) })
+					require.Panics(t, func() { r.moveStreamLocked(&l.stream, to) })
 					require.Equal(t, from, l.state)
 				} else {
-					r.moveLinkLocked(l, to)
+					r.moveStreamLocked(&l.stream, to)
 					require.Equal(t, to, l.state)
 				}
 				require.Equal(t, want, before.change(countStates(r, l)))
 				// The cursor of one that was joined and is not any more gets nothing.
 				l.lane.log.Append([]byte("x"), 1, nil)
-				require.Equal(t, from != linkOpening && l.state != linkJoined, l.cur.Missed() == 0)
+				require.Equal(t, from != streamOpening && l.state != streamJoined, l.cur.Missed() == 0)
 			})
 		}
 	}
@@ -199,7 +199,7 @@ func TestFirstCauseCountsAmongTwo(t *testing.T) {
 		var isFirst bool
 		asked = 0
 		room := New(
-			OnJoin(func(m *Member) error { return endingError{m.link.Load(), nth, &asked, &isFirst} }),
+			OnJoin(func(m *Member) error { return endingError{m.conn(), nth, &asked, &isFirst} }),
 			OnReject(func(_ *Newcomer, cause error) { refused = cause }),
 		)
 		here, there := net.Pipe()

@@ -19,11 +19,11 @@ import (
 // are split into frames, a sink for frames, and one cause for its end. A [link]
 // and a [Conn] embed it.
 type transport struct {
-	cfg  *limits
-	nc   net.Conn
+	cfg   *limits
+	nc    net.Conn
 	group *fanout.Group
-	src  *sock.Source // its reader's; set and taken away with mu held, for others to look at
-	sink *fanout.Sink
+	src   *sock.Source // its reader's; set and taken away with mu held, for others to look at
+	sink  *fanout.Sink
 
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
 	ending  *ending    // why it ended, once it has

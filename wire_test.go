@@ -106,17 +106,17 @@ func checkWireFraming(t *testing.T, f Framing, ex wireExample) {
 	case "":
 		require.NoError(t, err)
 		require.Equal(t, ex.bytes, frame)
-		requireStream(t, stream{bodies: []string{text}}, feed(t, f, ex.bytes, len(body)), "read")
+		requireStream(t, fed{bodies: []string{text}}, feed(t, f, ex.bytes, len(body)), "read")
 	case "read":
 		require.True(t, err != nil || !bytes.Equal(ex.bytes, frame), "this is what is sent as well")
-		requireStream(t, stream{bodies: []string{text}}, feed(t, f, ex.bytes, len(body)), "read")
+		requireStream(t, fed{bodies: []string{text}}, feed(t, f, ex.bytes, len(body)), "read")
 	case "more":
-		requireStream(t, stream{}, feed(t, f, ex.bytes, limit), "read")
+		requireStream(t, fed{}, feed(t, f, ex.bytes, limit), "read")
 	case "refuse malformed":
-		requireStream(t, stream{err: ErrMalformed}, feed(t, f, ex.bytes, limit), "read")
+		requireStream(t, fed{err: ErrMalformed}, feed(t, f, ex.bytes, limit), "read")
 	case "refuse too-large":
 		require.Less(t, limit, math.MaxInt, "want limit=N")
-		requireStream(t, stream{err: ErrFrameTooLarge}, feed(t, f, ex.bytes, limit), "read")
+		requireStream(t, fed{err: ErrFrameTooLarge}, feed(t, f, ex.bytes, limit), "read")
 	case "refuse unframeable":
 		require.ErrorIs(t, err, ErrUnframeable)
 	default:
