@@ -153,15 +153,17 @@ func (r *Room) admit(l *link) error {
 
 // enterRoom joins m, and lets OnJoined speak to it first.
 func (r *Room) enterRoom(l *link, m *Member) error {
+	hello := l.helloSaid()
+	e := entry{history: hello.History, since: hello.Since, outcome: l.newcomer.outcome}
 	onJoined := r.cfg.hooks.onJoined
 	if onJoined == nil {
-		_, err := r.join(l, m)
+		_, err := r.join(&l.stream, m, e)
 		return err
 	}
 	l.mayWait()
 	m.takeTurn(nil)
 	defer m.giveTurn()
-	seq, err := r.join(l, m)
+	seq, err := r.join(&l.stream, m, e)
 	if err != nil {
 		return err
 	}

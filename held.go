@@ -21,8 +21,8 @@ const heldFor = time.Millisecond
 // heldPosts is what the hook has returned for messages of one read, and that has no
 // place in the order yet.
 type heldPosts struct {
-	link *link
-	late alarm // goes off when the hook takes its time
+	by   *stream // of whose member they are
+	late alarm   // goes off when the hook takes its time
 
 	mu    sync.Mutex // guards what follows; taken under the room's lock
 	posts []heldPost
@@ -50,13 +50,14 @@ type heldPost struct {
 // returns.
 func (l *link) takeByHook(in *inbox) error {
 	if l.held == nil {
-		l.held = &heldPosts{link: l}
+		l.held = &heldPosts{}
 		l.held.late = newAlarm(l.held.order)
 	}
 	h := l.held
+	h.by = in.by   // nothing is held of another one
 	defer func() { // also if the hook ends the goroutine
 		h.finish()
-		l.doneTaking()
+		h.doneTaking()
 		in.acks = append(in.acks, h.acks...)
 		h.acks = h.acks[:0]
 	}()
@@ -86,13 +87,13 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 	if err := l.Err(); err != nil {
 		return err
 	}
-	if again, err := l.beginTaking(h, msg.number); again || err != nil {
+	if again, err := h.beginTaking(msg.number); again || err != nil {
 		return err
 	}
 	post := heldPost{number: msg.number, failed: true}
-	defer func() { l.endTaking(h, &post) }() // also if the hook ends the goroutine
+	defer func() { h.endTaking(&post) }() // also if the hook ends the goroutine
 	err = l.call(hookOnMessage, func() (err error) {
-		post.body, err = l.room.cfg.hooks.onMessage(l.member, msg.body)
+		post.body, err = h.by.room.cfg.hooks.onMessage(h.by.member, msg.body)
 		return err
 	})
 	post.failed = err != nil
@@ -101,7 +102,7 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 
 // beginTaking says that a hook gets the message of the given number. It reports
 // whether one has got it before; then it is acknowledged.
-func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) {
+func (h *heldPosts) beginTaking(number uint64) (again bool, err error) {
 	if number == 0 {
 		return false, nil
 	}
@@ -110,10 +111,10 @@ func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) 
 			return false, err
 		}
 	}
-	l.room.mu.Lock()
-	defer l.room.mu.Unlock()
-	m := l.member
-	if m.conn() != l {
+	h.by.room.mu.Lock()
+	defer h.by.room.mu.Unlock()
+	m := h.by.member
+	if m.at.Load() != h.by {
 		return true, nil // its client sends it again, on the other connection
 	}
 	if taken, ok := m.session.taken.Find(number); ok {
@@ -131,28 +132,29 @@ func (l *link) beginTaking(h *heldPosts, number uint64) (again bool, err error) 
 }
 
 // doneTaking says that of the numbers of an inbox none is with the hook or held.
-func (l *link) doneTaking() {
-	l.room.mu.Lock()
-	defer l.room.mu.Unlock()
-	s := l.member.session
+func (h *heldPosts) doneTaking() {
+	r := h.by.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := h.by.member.session
 	if s == nil {
 		return
 	}
 	if s.inHook = (Span{}); s.queued > 0 {
-		l.room.group.Wake()
+		r.group.Wake()
 	}
 }
 
 // endTaking holds what the hook has returned, in memory of our own. If it failed and
 // has posted nothing, the message may come again, on another connection.
-func (l *link) endTaking(h *heldPosts, post *heldPost) {
+func (h *heldPosts) endTaking(post *heldPost) {
 	if post.failed {
 		post.body = nil
 	}
 	if post.body == nil && post.number != 0 {
-		l.room.mu.Lock()
-		post.seq = l.member.session.posted
-		l.room.mu.Unlock()
+		h.by.room.mu.Lock()
+		post.seq = h.by.member.session.posted
+		h.by.room.mu.Unlock()
 	}
 	if post.body == nil && (post.number == 0 || post.failed && post.seq == 0) {
 		return
@@ -198,7 +200,7 @@ func (h *heldPosts) list() {
 	if h.listed {
 		h.late.stop()
 	} else {
-		r := h.link.room
+		r := h.by.room
 		r.mu.Lock()
 		h.listed = true
 		r.held = append(r.held, h)
@@ -212,7 +214,7 @@ func (h *heldPosts) order() {
 	h.mu.Lock()
 	h.due = false
 	h.mu.Unlock()
-	p := h.link.room.pass(context.Background(), nil)
+	p := h.by.room.pass(context.Background(), nil)
 	defer p.end()
 	p.sayHeld(h)
 }
@@ -223,7 +225,7 @@ func (h *heldPosts) finish() error {
 	if !h.listed && len(h.posts) == 0 {
 		return h.takeErr()
 	}
-	r := h.link.room
+	r := h.by.room
 	p := r.pass(context.Background(), nil)
 	for p.sayHeld(h); h.busy; p.sayHeld(h) {
 		p.await(r.group.Progress(), time.Time{})
@@ -254,7 +256,7 @@ func (h *heldPosts) takeErr() error {
 	if err == nil {
 		return nil
 	}
-	return h.link.hookCause(err)
+	return h.by.link.hookCause(err)
 }
 
 func without(list []*heldPosts, h *heldPosts) []*heldPosts {
@@ -300,7 +302,7 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	}
 	h.busy = true
 	from, via := p.from, p.via
-	p.from, p.via = h.link.member, nil
+	p.from, p.via = h.by.member, nil
 	p.nameSpeaker()
 	defer func() {
 		h.busy = false

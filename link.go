@@ -1,7 +1,6 @@
 package tcproom
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 type link struct {
 	transport
 	stream   // of its own member
-	room     *Room
 	cfg      *connConfig
 	running  hookCall
 	newcomer *Newcomer   // until it carries a member; its own goroutine's
@@ -31,7 +29,6 @@ type link struct {
 
 	// Its own goroutine's.
 	door       doorway
-	owesLeave  bool // OnJoin let its member in: OnLeave has to follow
 	entered    bool // it carries a member
 	given      bool // nobody but the room can use its net.Conn
 	ignored    bool // a frame of unknown type was logged
@@ -45,9 +42,9 @@ type link struct {
 
 // newLink returns the link over nc, of which a tells more, unless it is nil.
 func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
-	l := &link{room: r, cfg: cfg}
+	l := &link{cfg: cfg}
 	l.transport = transport{cfg: &cfg.limits, nc: nc, group: r.group}
-	l.stream = stream{link: l, cfg: &cfg.limits}
+	l.stream = stream{link: l, room: r, cfg: &cfg.limits}
 	l.newcomer = &Newcomer{link: l}
 	l.beats = cfg.control != nil // else its hello may ask for them
 	prepareSocket(nc, &cfg.limits)
@@ -365,61 +362,6 @@ func addrString(a net.Addr) string {
 func stack() []byte {
 	b := debug.Stack()
 	return b[:min(len(b), 4<<10)]
-}
-
-const (
-	maxQueued = 64 << 10 // bytes, or one message, that wait to be sent to one peer alone
-	maxShaken = 4 << 10  // bytes each way before a link carries a member
-)
-
-// frameDirect returns the frame of a Direct event.
-func (l *link) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
-	b, err := encode(l.transport.cfg, &Event{Kind: Direct, From: from, Time: time.Now(), Body: body})
-	if err == nil && b == nil {
-		err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, l.cfg.codec)
-	}
-	return b, err
-}
-
-// putWhole hands b over to be written when there is room for it.
-func (l *link) putWhole(ctx context.Context, b []byte) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := l.Err(); err != nil {
-			return err
-		}
-		if l.put(b, maxQueued) {
-			return nil
-		}
-		ch := l.group.Progress()
-		if l.put(b, maxQueued) {
-			return nil
-		}
-		if err := l.Err(); err != nil {
-			return err
-		}
-		if err := l.group.Await(ctx, ch, 0); err != nil {
-			return err
-		}
-	}
-}
-
-// put hands b over to be written, if no more than limit bytes, or b alone, wait
-// then. For a member it holds the room's lock, so that nothing comes behind a goodbye.
-func (l *link) put(b []byte, limit int) bool {
-	l.room.mu.Lock()
-	if l.cur != nil {
-		defer l.room.mu.Unlock()
-		return l.state == streamJoined && l.cur.Insert(b, max(limit, len(b)))
-	}
-	l.room.mu.Unlock()
-	if !l.sink.Queue(b, min(limit, maxShaken)) {
-		return false
-	}
-	l.sink.Flush()
-	return true
 }
 
 // beat sends a ping or pong behind all that was sent before, if there is room.

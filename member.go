@@ -195,17 +195,17 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		return err
 	}
 	for {
-		l := m.conn()
-		b, err := l.frameDirect(from, body)
+		s := m.at.Load()
+		b, err := s.frameDirect(from, body)
 		if err != nil {
 			return err
 		}
-		err = l.putWhole(ctx, b)
+		err = s.putWhole(ctx, b)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if m.conn() == l { // else it goes on over another one
-			return m.sendError(l, err)
+		if m.at.Load() == s { // else it goes on over another one
+			return m.sendError(s.link, err)
 		}
 	}
 }

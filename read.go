@@ -48,6 +48,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 	}
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
+	in.by = &l.stream
 	data, used, talked := l.src.Held(), 0, false
 	for {
 		n, frame, err := l.split(data[used:], limit)
@@ -112,10 +113,10 @@ func (l *link) parse(in *inbox, frame []byte) error {
 			return ErrFrameTooLarge
 		}
 		msg := message{body: req.Body}
-		if l.member.session != nil {
+		if in.by.member.session != nil {
 			msg.number = req.Number
 		}
-		if l.room.cfg.hooks.onMessage != nil && scribble.On() {
+		if in.by.room.cfg.hooks.onMessage != nil && scribble.On() {
 			msg.frame = frame
 		}
 		in.msgs = append(in.msgs, msg)
@@ -140,6 +141,7 @@ const maxInbox = 256
 
 // An inbox is messages of one read.
 type inbox struct {
+	by     *stream // of whose member the messages are
 	msgs   []message
 	acks   []ledger.Taken // to be sent
 	pinged bool
@@ -162,7 +164,7 @@ func (in *inbox) clear() {
 
 func (in *inbox) free() {
 	in.clear()
-	in.pinged, in.req = false, Request{}
+	in.by, in.pinged, in.req = nil, false, Request{}
 	inboxPool.Put(in)
 }
 
@@ -174,20 +176,20 @@ func (l *link) take(in *inbox) error {
 	}
 	defer in.clear()
 	var err error
-	if l.room.cfg.hooks.onMessage != nil {
+	if in.by.room.cfg.hooks.onMessage != nil {
 		err = l.takeByHook(in)
 	} else {
 		err = l.orderAll(in)
 	}
 	if len(in.acks) > 0 {
-		return cmpErr(err, l.acknowledge(in.acks))
+		return cmpErr(err, in.by.acknowledge(in.acks))
 	}
 	return err
 }
 
 // orderAll orders the messages of an inbox.
 func (l *link) orderAll(in *inbox) error {
-	p := l.room.pass(context.Background(), l.member)
+	p := in.by.room.pass(context.Background(), in.by.member)
 	defer p.end()
 	p.via = l
 	for i := range in.msgs {
@@ -218,16 +220,16 @@ func (p *pass) take(in *inbox, msg *message) error {
 	return err
 }
 
-// acknowledge tells l's peer what was taken. It waits while too much waits for
+// acknowledge tells the peer of s what was taken. It waits while too much waits for
 // that peer, which holds up reading from it.
-func (l *link) acknowledge(acks []ledger.Taken) error {
+func (s *stream) acknowledge(acks []ledger.Taken) error {
 	var frames []byte
 	for _, a := range acks {
-		b, err := encode(l.transport.cfg, &Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
+		b, err := encode(s.cfg, &Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
 		if err != nil {
 			return err
 		}
 		frames = append(frames, b...)
 	}
-	return l.putWhole(context.Background(), frames)
+	return s.putWhole(context.Background(), frames)
 }

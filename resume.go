@@ -119,7 +119,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	var welcome []byte
 	missed, err := r.missedLocked(p, l, lane, m)
 	if err == nil {
-		welcome, err = r.welcomeLocked(p, l, m, h.Token)
+		welcome, err = r.welcomeLocked(p, &l.stream, m, h.Token, l.newcomer.outcome)
 	}
 	if err == nil {
 		err = r.reseatLocked(l, m)

@@ -75,15 +75,24 @@ func (p *pass) sayOnce(number uint64, body []byte) (ledger.Taken, error) {
 	return taken.Take(number, seq), nil
 }
 
-// join orders the join of m, gives l a cursor behind it, and welcomes m: member
-// list, history and live stream are cut at one instant. It returns the seq of that.
-func (r *Room) join(l *link, m *Member) (seq uint64, err error) {
+// An entry is how a member comes into a room.
+type entry struct {
+	history int       // messages that it wants at most; 0: all, negative: none
+	since   *Position // up to where it has seen the stream
+	outcome string    // of resuming, for the welcome; empty: it did not try
+}
+
+// join orders the join of m, gives s, which is m's, a cursor behind it, and welcomes m:
+// member list, history and live stream are cut at one instant. It returns the seq of
+// that.
+func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
+	l := s.link
 	p := r.pass(context.Background(), nil)
 	defer p.end()
 	if r.state != roomOpen {
 		return 0, ErrRoomClosed
 	}
-	lane, err := r.laneLocked(l.transport.cfg)
+	lane, err := r.laneLocked(s.cfg)
 	if err != nil {
 		return 0, err
 	}
@@ -107,25 +116,25 @@ func (r *Room) join(l *link, m *Member) (seq uint64, err error) {
 		// It ended, or the room did, while its join waited for a place.
 		return giveUp(cmpErr(err, ErrRoomClosed))
 	}
-	past, err := r.historyLocked(p, l, lane)
+	past, err := r.historyLocked(p, s, lane, e)
 	if err != nil {
 		return giveUp(err)
 	}
 	token := r.beginSessionLocked(l, m)
-	l.owesLeave = true
-	r.attachLocked(&l.stream, lane)
+	s.owesLeave = true
+	r.attachLocked(s, lane)
 	if r.cfg.hooks.onJoined != nil {
-		l.cur.Hold() // until the hook has returned
+		s.cur.Hold() // until the hook has returned
 	}
 	r.moveLocked(m, memberPresent)
-	welcome, err := r.welcomeLocked(p, l, m, token)
+	welcome, err := r.welcomeLocked(p, s, m, token, e.outcome)
 	if err != nil {
 		l.setCause(err)
 		p.leave(m, err, ErrUnframeable)
 		return 0, err
 	}
-	l.cur.Insert(welcome, len(welcome))
-	l.cur.InsertShared(past)
+	s.cur.Insert(welcome, len(welcome))
+	s.cur.InsertShared(past)
 	return r.seq, nil
 }
 
@@ -145,10 +154,11 @@ func (r *Room) attachLocked(s *stream, lane *lane) {
 	r.moveStreamLocked(s, streamJoined)
 }
 
-// welcomeLocked returns the frame that tells m, over l, who it is and who is there;
+// welcomeLocked returns the frame that tells m, by s, who it is and who is there;
 // nil if its codec has none. A codec with control frames may have one without a hello: a
 // dialling end, which could not tell whether to expect it, never speaks that.
-func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte, error) {
+func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, outcome string) ([]byte, error) {
+	l := s.link
 	if !l.cfg.features.Hello && l.cfg.control == nil {
 		return nil, nil
 	}
@@ -156,13 +166,13 @@ func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte,
 	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.info, Time: p.now, Welcome: w}
 	if token != "" {
-		w.Outcome = cmp.Or(l.newcomer.outcome, outcomeJoined)
+		w.Outcome = cmp.Or(outcome, outcomeJoined)
 	}
 	if m.session != nil {
 		ev.Number = m.session.taken.Last()
 	}
 	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing
-		if b, err := encode(l.transport.cfg, ev); err == nil && len(b) == 0 {
+		if b, err := encode(s.cfg, ev); err == nil && len(b) == 0 {
 			return nil, nil
 		}
 	}
@@ -170,7 +180,7 @@ func (r *Room) welcomeLocked(p *pass, l *link, m *Member, token Secret) ([]byte,
 	for m := r.members.first; m != nil && len(w.Members) < maxWelcomeMembers; m = m.next {
 		w.Members = append(w.Members, m.info)
 	}
-	b, err := encode(l.transport.cfg, ev)
+	b, err := encode(s.cfg, ev)
 	if err != nil { // whose methods are the codec's: not under the lock
 		return nil, fmt.Errorf("%w: the welcome: %v", ErrUnframeable, err)
 	}
@@ -414,16 +424,15 @@ func (p *pass) breakLane(l *lane) {
 	}
 }
 
-// historyLocked returns the frames of the messages that the member of link is given
-// when it joins, in l, behind a gap if it would miss some without knowing.
-func (r *Room) historyLocked(p *pass, link *link, l *lane) (frames [][]byte, err error) {
-	hello := link.helloSaid()
-	seen, knows := r.seen(hello.Since)
+// historyLocked returns the frames of the messages that the member of s is given when
+// it joins, in l, behind a gap if it would miss some without knowing.
+func (r *Room) historyLocked(p *pass, s *stream, l *lane, e entry) (frames [][]byte, err error) {
+	seen, knows := r.seen(e.since)
 	var records []record
-	if r.history != nil && hello.History >= 0 {
+	if r.history != nil && e.history >= 0 {
 		r.history.expire(p.now)
 		records = r.history.since(seen + 1)
-		if n := hello.History; n > 0 && len(records) > n {
+		if n := e.history; n > 0 && len(records) > n {
 			records = records[len(records)-n:]
 		}
 	}
@@ -433,7 +442,7 @@ func (r *Room) historyLocked(p *pass, link *link, l *lane) (frames [][]byte, err
 			missing = r.history.before(records)
 		}
 		if missing > seen {
-			gap, err := encode(link.transport.cfg, &Event{Kind: Gap, Gap: Span{seen + 1, missing}})
+			gap, err := encode(s.cfg, &Event{Kind: Gap, Gap: Span{seen + 1, missing}})
 			if err != nil {
 				return nil, err
 			}

@@ -1,7 +1,9 @@
 package tcproom
 
 import (
+	"context"
 	"fmt"
+	"time"
 
 	"example.com/tcproom/internal/fanout"
 )
@@ -11,8 +13,11 @@ import (
 // before that joins.
 type stream struct {
 	link   *link
+	room   *Room
 	member *Member // set once, with the room's lock held: the link's goroutine may read it without
 	cfg    *limits // by which its events are encoded
+
+	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
 
 	// Guarded by the room's lock.
 	state streamState
@@ -64,5 +69,70 @@ func (r *Room) moveStreamLocked(s *stream, to streamState) {
 	}
 }
 
+// isOver reports whether nothing comes by s any more.
+func (s *stream) isOver() bool {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.state > streamJoined
+}
+
 // isMain reports whether s is the stream of its link's own member.
 func (s *stream) isMain() bool { return s == &s.link.stream }
+
+const (
+	maxQueued = 64 << 10 // bytes, or one message, that wait to be sent to one peer alone
+	maxShaken = 4 << 10  // bytes each way before a link carries a member
+)
+
+// frameDirect returns the frame of a Direct event.
+func (s *stream) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
+	b, err := encode(s.cfg, &Event{Kind: Direct, From: from, Time: time.Now(), Body: body})
+	if err == nil && b == nil {
+		err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, s.cfg.codec)
+	}
+	return b, err
+}
+
+// putWhole hands b over to be written when there is room for it.
+func (s *stream) putWhole(ctx context.Context, b []byte) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.link.Err(); err != nil {
+			return err
+		}
+		if s.put(b, maxQueued) {
+			return nil
+		}
+		ch := s.room.group.Progress()
+		if s.put(b, maxQueued) {
+			return nil
+		}
+		if err := s.link.Err(); err != nil {
+			return err
+		}
+		if s.isOver() {
+			return ErrNotMember
+		}
+		if err := s.room.group.Await(ctx, ch, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// put hands b over to be written, if no more than limit bytes, or b alone, wait
+// then. For a member it holds the room's lock, so that nothing comes behind a goodbye.
+func (s *stream) put(b []byte, limit int) bool {
+	s.room.mu.Lock()
+	if s.cur != nil {
+		defer s.room.mu.Unlock()
+		return s.state == streamJoined && s.cur.Insert(b, max(limit, len(b)))
+	}
+	s.room.mu.Unlock()
+	if !s.link.sink.Queue(b, min(limit, maxShaken)) {
+		return false
+	}
+	s.link.sink.Flush()
+	return true
+}
