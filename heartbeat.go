@@ -125,7 +125,7 @@ func (t *transport) ask(b beater) { t.silence.beatAgain(b.beat(false) && t.cfg.f
 // link. It returns in how much more silence there is something to do again, or 0 for
 // a goroutine to read, and to end the link. If a codec ends the goroutine it does not
 // return, which is 0 too; the link's own then notes whose doing that is.
-func (r *Room) overdue(key any) (again time.Duration) {
+func overdue(key any) (again time.Duration) {
 	l := key.(*link)
 	due, last := l.nextBeat()
 	l.silence.waited = due

@@ -178,7 +178,10 @@ func codecHook(cfg *limits) string {
 }
 
 // attendTo is attend on a goroutine of its own, for a Lookout.
-func (r *Room) attendTo(l any) { go r.attend(l.(*link)) }
+func attendTo(key any) {
+	l := key.(*link)
+	go l.room.attend(l)
+}
 
 // attend reads from l, if it has entered, until it ends, and sees it out, or until it
 // may rest. It is the goroutine of an accepted link, with little on its stack while it

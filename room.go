@@ -20,7 +20,7 @@ import (
 // All methods may be called from many goroutines and from hooks, Shutdown
 // excepted, which in a hook would wait for that hook.
 type Room struct {
-	cfg   roomConfig
+	cfg   *roomConfig
 	epoch string
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
@@ -85,13 +85,20 @@ const (
 // New returns an open room. It listens nowhere and holds no goroutine until
 // somebody joins. It never fails: an option that cannot work is logged at Warn.
 func New(opts ...RoomOption) *Room {
+	cfg := newRoomConfig(opts)
+	return newRoom(&cfg, fanout.New(), sock.NewLookout(attendTo, overdue))
+}
+
+// newRoom returns an open room whose connections are served by f and, while they are
+// quiet, q.
+func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout) *Room {
 	r := &Room{
-		cfg:   newRoomConfig(opts),
+		cfg:   cfg,
 		epoch: rand.Text(),
-		group: fanout.New().NewGroup(),
+		group: f.NewGroup(),
+		quiet: q,
 		done:  make(chan struct{}),
 	}
-	r.quiet = sock.NewLookout(r.attendTo, r.overdue)
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
