@@ -44,6 +44,16 @@ import (
 //	                       returned by Serve, too
 //	name-invalid           ErrNameInvalid: WithNameValidator
 //	name-taken             ErrNameTaken: WithUniqueNames
+//	not-member             ErrNotMember: has not joined, or has left
+//	room-name              ErrRoomName: no room may be called so
+//	no-room                ErrNoRoom: there is none, and none is made
+//	too-many-rooms         ErrTooManyRooms: of a hub, or of a connection
+//	one-room               this connection is in one room, and names none
+//	moved                  the member went to another room
+//	removed                the room was removed from its hub
+//	muted                  ErrMuted: may not say anything for now
+//	banned                 ErrBanned: may not come in
+//	recipient              nobody has that ID or name, or several do
 //
 // A cause that has no constant is compared as
 //
@@ -88,6 +98,24 @@ const (
 	ErrNameInvalid Cause = "name-invalid"
 	// ErrNameTaken is the cause of a refusal because of [WithUniqueNames].
 	ErrNameTaken Cause = "name-taken"
+	// ErrNotMember is returned by Post, Send and Kick of a [Member] that has not
+	// joined yet or has left, and is the cause of a refusal of what only a member of
+	// the room may ask for.
+	ErrNotMember Cause = "not-member"
+	// ErrRoomName is the cause of a refusal of a name that no room may have, and is
+	// returned, wrapped, by [ValidRoom] and by a [Codec] for such a name.
+	ErrRoomName Cause = "room-name"
+	// ErrNoRoom is the cause of a refusal because there is no room of that name, and
+	// none is made.
+	ErrNoRoom Cause = "no-room"
+	// ErrTooManyRooms is the cause of a refusal because there are, or the connection is
+	// in, as many rooms as may be.
+	ErrTooManyRooms Cause = "too-many-rooms"
+	// ErrMuted is the cause of a refusal of what a member says while it is muted.
+	ErrMuted Cause = "muted"
+	// ErrBanned is the cause of a member that was put out for good or for a time, and
+	// of a refusal because of that.
+	ErrBanned Cause = "banned"
 )
 
 // The others, which the table of [Cause] explains.
@@ -105,6 +133,10 @@ const (
 	errTooManyPending     Cause = "busy"
 	errTooManyFromAddress Cause = "too-many-from-address"
 	errTooManyLanes       Cause = "too-many-lanes"
+	errOneRoom            Cause = "one-room"
+	errMoved              Cause = "moved"
+	errRemoved            Cause = "removed"
+	errRecipient          Cause = "recipient"
 )
 
 // causes are those of the library. What an error wraps first in this order is
@@ -140,6 +172,16 @@ var causes = []struct {
 	{errCutOff, "the peer left in the middle of a frame", false},
 	{errLeft, "the peer left", false},
 	{errEnded, "closed by this end", false},
+	{ErrNotMember, "not a member of this room", false},
+	{ErrRoomName, "invalid name of a room", true},
+	{ErrNoRoom, "no such room", false},
+	{ErrTooManyRooms, "too many rooms", false},
+	{errOneRoom, "there is one room for this connection", true},
+	{errMoved, "gone to another room", false},
+	{errRemoved, "room removed", false},
+	{ErrMuted, "muted", false},
+	{ErrBanned, "banned", true},
+	{errRecipient, "no such recipient, or more than one", false},
 }
 
 // Error returns what the cause means, for people.

@@ -8,9 +8,6 @@ import (
 
 // Errors of calls, which end no connection. The causes of ends are [Cause]s.
 var (
-	// ErrNotMember is returned by Post, Send and Kick of a [Member] that has not
-	// joined yet or has left.
-	ErrNotMember = errors.New("tcproom: not a member of this room")
 	// ErrDetached is returned by [Member.Send] for a member that has lost its
 	// connection and may still resume.
 	ErrDetached = errors.New("tcproom: the member has lost its connection")
