@@ -24,7 +24,8 @@ import (
 // connected, and [WelcomeInfo].Resumed whether the stream goes on where it stopped;
 // with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
 // connection is lost, or that the first could not be made. [Gap] names what was missed
-// for good. No event comes twice: of the history after an outcome of "expired", what
+// for good. A [Refused] event is the answer to a request, and a [Goodbye] the end of the
+// client or, with a Room, of the membership there. No event comes twice: of the history after an outcome of "expired", what
 // was received before is left out. What a connection did not deliver of its history is
 // not given again after a resume.
 //
@@ -349,6 +350,9 @@ func chargeOf(ev *Event) int {
 	n := len(ev.Body) + 256
 	if ev.Welcome != nil {
 		n += 64 * len(ev.Welcome.Members)
+	}
+	if ev.List != nil {
+		n += 64 * (len(ev.List.Members) + len(ev.List.Rooms))
 	}
 	return n
 }

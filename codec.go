@@ -53,6 +53,13 @@ type Features struct {
 	// Pings: the codec says [Ping] and [Pong] in both directions, see [WithHeartbeat].
 	// If it has [ControlFrames]: its peer answers a ping of AppendPing.
 	Pings bool
+	// Requests: the codec says what the members of a hub ask for, at least [ReqMove],
+	// [ReqRooms], [ReqMembers], [ReqTell] and [ReqRename], and what answers these: a
+	// [RoomList], a [Roster], and a [Refused] with a Ref or Room.
+	Requests bool
+	// Rooms: the codec has Requests, and its events and requests have a Room, so that a
+	// connection can be in several rooms. It says [ReqEnter] and [ReqLeave], too.
+	Rooms bool
 }
 
 // A FrameBounder is a [Codec] that bounds its frames by itself. Others are taken
@@ -83,11 +90,39 @@ const (
 	ReqPing
 	// ReqPong answers a [Ping].
 	ReqPong
-	// ReqGoodbye says that the member leaves, for good unless Resumes is set.
+	// ReqGoodbye says that the member leaves, for good unless Resumes is set. Body may
+	// be its last words.
 	ReqGoodbye
+
+	// What follows is for a hub. A room of [New] answers it with a [Refused], which ends
+	// nothing.
+
+	// ReqEnter asks to be a member of Room, too. The answer is a [Welcome] with that Room,
+	// or a [Roster] if it is one already.
+	ReqEnter
+	// ReqLeave ends the membership in Room. The answer is a [Goodbye] with that Room.
+	ReqLeave
+	// ReqMove asks to leave Room and to enter the room To, both at one instant.
+	ReqMove
+	// ReqRooms asks for rooms, whose names begin with Query.Prefix. The answer is a
+	// [RoomList].
+	ReqRooms
+	// ReqMembers asks who is in Room. The answer is a [Roster].
+	ReqMembers
+	// ReqTell sends Body to the connection To alone, as a [Direct]. The answer is an
+	// [Ack].
+	ReqTell
+	// ReqRename asks for the name To. All see a [Renamed].
+	ReqRename
+	// ReqHelp asks what can be asked for. The answer is a [Help].
+	ReqHelp
+	// ReqOther is a command that the codec does not know. To is its name, Body what
+	// follows that.
+	ReqOther
 )
 
-var requestNames = [...]string{"RequestKind(0)", "ReqSay", "ReqHello", "ReqPing", "ReqPong", "ReqGoodbye"}
+var requestNames = [...]string{"RequestKind(0)", "ReqSay", "ReqHello", "ReqPing", "ReqPong", "ReqGoodbye",
+	"ReqEnter", "ReqLeave", "ReqMove", "ReqRooms", "ReqMembers", "ReqTell", "ReqRename", "ReqHelp", "ReqOther"}
 
 // String returns the name of the constant, "ReqSay" for [ReqSay].
 func (k RequestKind) String() string {
@@ -103,10 +138,25 @@ type Request struct {
 	// Number, in a ReqSay, is the message's number, which rises with each message
 	// of a member; 0 if it has none.
 	Number uint64
-	// Body is the message of a ReqSay.
+	// Ref is what the answer to a request of a hub says again; the client chooses it.
+	// 0: none. A codec that has no refs gives 1 to each request that has an answer, so
+	// that a [Refused] of it is known as that.
+	Ref uint64
+	// Room is the room of a hub that the request concerns, in a ReqMove the one to
+	// leave; empty if the codec, or this connection, names none. What a peer wrote
+	// there may be no name of a room.
+	Room string
+	// To is, in a ReqMove, the room to enter; in a ReqTell the recipient's ID, or name
+	// if the codec has no IDs; in a ReqRename the new name; in a ReqOther the command.
+	// What a peer wrote there may be no such thing.
+	To string
+	// Body is the message of a ReqSay or ReqTell.
 	Body []byte
 	// Hello is what a ReqHello says; nil in all others.
 	Hello *Hello
+	// Query is what a request for a list, or to enter a room, says beside that; nil is
+	// the zero Query.
+	Query *Query
 	// Resumes, in a ReqGoodbye, says that the member may come back: with
 	// [WithSessions] it is detached, as if its connection was lost.
 	Resumes bool
@@ -114,6 +164,21 @@ type Request struct {
 	// which AppendAnswer answers, whatever else the frame says. It counts with
 	// [ErrNoFrame] too.
 	Pinged bool
+}
+
+// forHub reports whether only a hub does what is asked for.
+func (req *Request) forHub() bool { return req.Kind >= ReqEnter && req.Kind <= ReqOther }
+
+// A Query says what of a list, or of a history, is asked for.
+type Query struct {
+	Prefix string // what the names of the rooms begin with; empty: any
+	// After is the last entry of the list before: the name of a room, or the ID of a
+	// member. Empty: the list begins at the beginning.
+	After string
+	Limit int // how many entries at most; 0 or negative: as many as the hub gives
+	// History is how many messages of history are wanted of a room that is entered;
+	// 0: all, negative: none.
+	History int
 }
 
 // Hello is what a dialling end sends first, if its codec has a hello.
@@ -127,6 +192,10 @@ type Hello struct {
 	// history it gets what comes after that, and first a [Gap] if messages after that
 	// are missing from it. Nil, or of another epoch: it has seen nothing.
 	Since *Position
+	// Rooms are the rooms of a hub that it wants to be in. Nil: it names no rooms, and
+	// is in one. Empty, but not nil: it names rooms, and is in none yet. A room of [New]
+	// ignores it.
+	Rooms []string
 }
 
 // A Position is a place in a room's stream: right behind an event.
@@ -140,6 +209,9 @@ type Resume struct {
 	Token Secret // of the last Welcome
 	Epoch string // of the first
 	Seq   uint64 // of the last event that was received, or what the Welcome said
+	// Rooms are the positions in the rooms of a hub that the member wants to go on in;
+	// it leaves the others. Nil if it names no rooms.
+	Rooms map[string]Position
 }
 
 // Text is the default codec, for people: an event is a line to read, and what a
@@ -172,20 +244,56 @@ type Resume struct {
 // whole line as its Body: that is what another program that speaks in lines
 // sends. A Gap is one of that many messages from 1 on, because the line does not
 // tell which they were.
-type Text struct{}
+//
+// With Commands it is for a hub. A line to the room that begins with "/" is a command
+// then:
+//
+//	/join ROOM               a ReqMove
+//	/rooms [PREFIX]          a ReqRooms
+//	/who [ROOM]              a ReqMembers; without ROOM of the room one is in
+//	/msg NAME TEXT           a ReqTell
+//	/nick NAME               a ReqRename
+//	/quit [TEXT]             a ReqGoodbye
+//	/help                    a ReqHelp
+//	//x                      says /x
+//	/other ARGUMENTS         a ReqOther
+//
+// And these lines come from it, in place of that of a Direct and beside the others:
+//
+//	ada -> you: hi           a Direct from the member ada
+//	* you are guest-7 in lobby
+//	                         a Welcome with a Room
+//	* rooms: kitchen 3, lobby 12 … and 214 more
+//	                         a RoomList; "* no rooms"
+//	* in lobby: ada, bob … and 40 more
+//	                         a Roster; "* nobody in lobby"
+//	* ada is now eve         a Renamed
+//	* not done: reason       a Refused that ends nothing; "* not done" without a reason
+//	* commands: /join ROOM, …
+//	                         a Help
+//
+// A Goodbye of one room has no line, because such a connection is in one room: the
+// Welcome of the next follows, or the Goodbye of the connection. As in all lines of the
+// room, names and rooms that hold no space keep others from forging these.
+type Text struct {
+	// Commands says that lines which begin with "/" are commands, and that the lines of
+	// a hub are said and read.
+	Commands bool
+}
 
 var _ FrameBounder = Text{}
 
 // maxReasonBytes is how much of a reason the built-in codecs write.
 const maxReasonBytes = 512
 
-// Features returns that the codec has gaps.
-func (Text) Features() Features { return Features{Gaps: true} }
+// Features returns that the codec has gaps, and requests with Commands.
+func (t Text) Features() Features { return Features{Gaps: true, Requests: t.Commands} }
 
 // AppendEvent appends the line for ev. It returns [ErrNoFrame] for an event that
-// has none, and an error that wraps [ErrNameInvalid] for a name that no member can
-// have. At most 512 bytes of a reason are written.
-func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
+// has none, an error that wraps [ErrNameInvalid] for a name that no member can have, and
+// one that wraps [ErrRoomName] for a name that no room can have. At most 512 bytes of a
+// reason are written, and as many entries of a list as go into 2,000 bytes.
+func (t Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	switch ev.Kind {
 	case Message:
 		if ev.History {
@@ -206,7 +314,11 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		if err := checkName(ev.From.Name); err != nil {
 			return dst, err
 		}
-		dst = append(append(dst, ev.From.Name...), toYou...)
+		to := toYou
+		if t.Commands {
+			to = toYouToo
+		}
+		dst = append(append(dst, ev.From.Name...), to...)
 		return appendSafe(dst, ev.Body), nil
 	case Join, Leave:
 		if err := checkName(ev.From.Name); err != nil {
@@ -228,11 +340,15 @@ func (Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 		return append(dst, manySkipped...), nil
 	case Goodbye, Refused:
-		dst = append(dst, "* goodbye"...)
-		if ev.End == nil || ev.End.Text == "" {
-			return dst, nil
+		if ev.Kind == Goodbye && ev.inOneRoom() {
+			return dst, ErrNoFrame
 		}
-		return appendSafe(append(dst, ": "...), []byte(cutText(ev.End.Text, maxReasonBytes))), nil
+		if ev.Kind == Goodbye || !ev.answers() {
+			return appendWhy(append(dst, "* goodbye"...), ev.End), nil
+		}
+	}
+	if t.Commands {
+		return appendNotice(dst, ev)
 	}
 	return dst, ErrNoFrame
 }
@@ -259,7 +375,7 @@ func checkGap(ev *Event) error {
 }
 
 // ParseEvent decodes a line. The only error is [ErrNoFrame], for an empty one.
-func (Text) ParseEvent(frame []byte, ev *Event) error {
+func (t Text) ParseEvent(frame []byte, ev *Event) error {
 	if len(frame) == 0 {
 		return ErrNoFrame
 	}
@@ -276,6 +392,9 @@ func (Text) ParseEvent(frame []byte, ev *Event) error {
 		if parseNotice(notice, ev) {
 			return nil
 		}
+	}
+	if t.Commands && parseHubLine(frame, ev) {
+		return nil
 	}
 	*ev = Event{Kind: Message, Body: frame}
 	return nil
@@ -354,32 +473,58 @@ func parseUint(s []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// AppendRequest appends the body of a ReqSay as it is. It returns an error that
-// wraps [ErrUnframeable] for an empty one, and [ErrNoFrame] for any other request.
-func (Text) AppendRequest(dst []byte, req *Request) ([]byte, error) {
+// AppendRequest appends the body of a ReqSay, with Commands behind another "/" if it
+// begins with one, and with Commands the command for another request. It returns
+// [ErrNoFrame] for a request that has none, and an error that wraps [ErrUnframeable] for
+// an empty body and for what the line has no place for, such as the room of a message.
+func (t Text) AppendRequest(dst []byte, req *Request) ([]byte, error) {
 	if req.Kind != ReqSay {
+		if t.Commands {
+			return appendCommand(dst, req)
+		}
 		return dst, ErrNoFrame
 	}
+	if req.Room != "" {
+		return dst, errNamesNoRoom
+	}
 	if len(req.Body) == 0 {
-		return dst, fmt.Errorf("%w: text: an empty line is no message", ErrUnframeable)
+		return dst, errEmptyLine
+	}
+	if t.Commands && req.Body[0] == '/' {
+		dst = append(dst, '/')
 	}
 	return append(dst, req.Body...), nil
 }
 
-// ParseRequest makes a ReqSay of frame. The only error is [ErrNoFrame], for an
-// empty line.
-func (Text) ParseRequest(frame []byte, req *Request) error {
+var (
+	errEmptyLine   = fmt.Errorf("%w: text: an empty line is no message", ErrUnframeable)
+	errNamesNoRoom = fmt.Errorf("%w: this codec names no rooms: what is sent is for the room that the connection is in", ErrUnframeable)
+)
+
+// ParseRequest makes a ReqSay of frame, or with Commands what a command asks for. The
+// only error is [ErrNoFrame], for an empty line: what a command lacks is empty.
+func (t Text) ParseRequest(frame []byte, req *Request) error {
 	if len(frame) == 0 {
 		return ErrNoFrame
+	}
+	if t.Commands && frame[0] == '/' {
+		if frame = frame[1:]; len(frame) == 0 || frame[0] != '/' {
+			parseCommand(frame, req)
+			return nil
+		}
 	}
 	req.Kind, req.Body = ReqSay, frame
 	return nil
 }
 
-// MaxFrame returns maxBody towards the room. Towards a member a body takes up
-// to four times as much, for its escapes, and the name 256 bytes.
-func (Text) MaxFrame(maxBody int) (toRoom, toMember int) {
+// MaxFrame returns maxBody towards the room, and 262 bytes more with Commands. Towards a
+// member a body takes up to four times as much, for its escapes, and the name 256 bytes.
+func (t Text) MaxFrame(maxBody int) (toRoom, toMember int) {
 	message := grown(maxBody, maxSafe, len(historyTime)+maxNameBytes+len(": "))
+	if t.Commands {
+		notice := len(notDone+": ") + maxSafe*maxReasonBytes
+		return grown(maxBody, 1, len("/msg  ")+maxNameBytes), max(message, notice)
+	}
 	notice := len("* goodbye: ") + maxSafe*maxReasonBytes // the longest one
 	return max(maxBody, 0), max(message, notice)
 }
@@ -420,10 +565,13 @@ func (Raw) ParseEvent(frame []byte, ev *Event) error {
 }
 
 // AppendRequest appends the body of a ReqSay. It returns [ErrNoFrame] for any
-// other request.
+// other request, and an error that wraps [ErrUnframeable] for one with a Room.
 func (Raw) AppendRequest(dst []byte, req *Request) ([]byte, error) {
 	if req.Kind != ReqSay {
 		return dst, ErrNoFrame
+	}
+	if req.Room != "" {
+		return dst, errNamesNoRoom
 	}
 	return append(dst, req.Body...), nil
 }

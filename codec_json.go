@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -41,18 +43,21 @@ const (
 	maxIDBytes        = 64  // of an ID and of an epoch
 	maxCodeBytes      = 64  // of a cause, of which the rest is cut
 	maxWelcomeMembers = 256 // of the list in a Welcome
+	maxListed         = 100 // of a List
 )
 
 // Features returns that the codec has all of them.
 func (JSON) Features() Features {
-	return Features{Hello: true, Numbers: true, Gaps: true, Pings: true}
+	return Features{Hello: true, Numbers: true, Gaps: true, Pings: true, Requests: true, Rooms: true}
 }
 
 // AppendEvent appends the object for ev. Of a reason at most 512 bytes are
-// written, of a cause 64, of a Welcome's Members the first 256. It returns an error
-// that wraps [ErrNameInvalid] for a name that no member can have, and an error for
-// an ID, epoch or token of more than 64 bytes or of others than printable ASCII.
-// [ErrNoFrame] is for the events that a [Client] makes, and unknown kinds.
+// written, of a cause 64, of a Welcome's Members the first 256, of a List the first 100,
+// which then has more. It returns an error that wraps [ErrNameInvalid] for a name that
+// no member can have, one that wraps [ErrRoomName] for a name that no room can have, and
+// an error for an ID, epoch or token of more than 64 bytes or of others than printable
+// ASCII. [ErrNoFrame] is for the events that a [Client] makes, for a Help, and for
+// unknown kinds.
 func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 	var out []byte
 	var err error
@@ -72,23 +77,52 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 			out = append(out, '}')
 		}
 	case Gap:
-		if err = checkGap(ev); err == nil {
-			out = strconv.AppendUint(append(dst, `{"type":"gap","first":`...), ev.Gap.First, 10)
+		if err = checkGap(ev); err != nil {
+			break
+		}
+		if out, err = appendType(dst, "gap", ev); err == nil {
+			out = strconv.AppendUint(append(out, `,"first":`...), ev.Gap.First, 10)
 			out = strconv.AppendUint(append(out, `,"last":`...), ev.Gap.Last, 10)
 			out = append(out, '}')
 		}
 	case Goodbye:
-		out = appendGoodbye(dst, ev.End)
+		if out, err = appendType(dst, "goodbye", ev); err == nil {
+			out = appendGoodbye(out, ev.End)
+		}
 	case Refused:
-		out = appendRefused(dst, ev.End)
+		if out, err = appendType(dst, "refused", ev); err == nil {
+			out = appendRefused(out, ev.End)
+		}
 	case Ack:
-		out = strconv.AppendUint(append(dst, `{"type":"ack","id":`...), ev.Number, 10)
+		if out, err = appendType(dst, "ack", ev); err != nil {
+			break
+		}
+		if ev.Number != 0 || ev.Ref == 0 {
+			out = strconv.AppendUint(append(out, `,"id":`...), ev.Number, 10)
+		}
 		if ev.Seq != 0 {
 			out = strconv.AppendUint(append(out, `,"seq":`...), ev.Seq, 10)
 		}
 		out = append(out, '}')
 	case Welcome:
-		out, err = appendWelcome(dst, ev)
+		if out, err = appendType(dst, "welcome", ev); err == nil {
+			out, err = appendWelcome(out, ev)
+		}
+	case RoomList:
+		if out, err = appendType(dst, "rooms", ev); err == nil {
+			out, err = appendRoomList(out, ev.List)
+		}
+	case Roster:
+		if out, err = appendType(dst, "members", ev); err == nil {
+			out, err = appendRoster(out, ev)
+		}
+	case Renamed:
+		if out, err = appendHead(dst, ev); err != nil {
+			break
+		}
+		if err = checkName(string(ev.Body)); err == nil {
+			out = append(appendToken(append(out, `,"name":`...), string(ev.Body)), '}')
+		}
 	case Ping:
 		out = append(dst, ping...)
 	case Pong:
@@ -108,9 +142,37 @@ const (
 	pong = `{"type":"pong"}`
 )
 
-// appendGoodbye appends the object of a Goodbye; nil is the zero EndError.
+// appendType begins the object of an event: with its type, its room and its ref, the
+// last two if it has them.
+func appendType(dst []byte, typ string, ev *Event) ([]byte, error) {
+	dst = append(append(append(dst, `{"type":"`...), typ...), '"')
+	if ev.Room != "" {
+		var err error
+		if dst, err = appendRoom(append(dst, `,"room":`...), ev.Room); err != nil {
+			return nil, err
+		}
+	}
+	return appendNumber(dst, `,"ref":`, ev.Ref), nil
+}
+
+// appendRoom appends the name of a room, "*" included.
+func appendRoom(dst []byte, name string) ([]byte, error) {
+	if err := checkAnyRoom(name); err != nil {
+		return nil, err
+	}
+	return appendToken(dst, name), nil
+}
+
+// appendNumber appends a field and its number, unless that is 0.
+func appendNumber(dst []byte, field string, n uint64) []byte {
+	if n == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, field...), n, 10)
+}
+
+// appendGoodbye appends the rest of a Goodbye; nil is the zero EndError.
 func appendGoodbye(dst []byte, end *EndError) []byte {
-	dst = append(dst, `{"type":"goodbye"`...)
 	if end != nil {
 		if end.Cause != "" {
 			dst = appendText(append(dst, `,"code":`...), string(end.Cause), maxCodeBytes)
@@ -123,12 +185,12 @@ func appendGoodbye(dst []byte, end *EndError) []byte {
 	return append(dst, '}')
 }
 
-// appendRefused appends the object of a Refused; nil is the zero EndError.
+// appendRefused appends the rest of a Refused; nil is the zero EndError.
 func appendRefused(dst []byte, end *EndError) []byte {
 	if end == nil {
 		end = new(EndError)
 	}
-	dst = appendText(append(dst, `{"type":"refused","code":`...), string(end.Cause), maxCodeBytes)
+	dst = appendText(append(dst, `,"code":`...), string(end.Cause), maxCodeBytes)
 	dst = appendRetry(dst, end)
 	dst = appendText(append(dst, `,"message":`...), end.Text, maxReasonBytes)
 	return append(dst, '}')
@@ -145,25 +207,18 @@ func appendRetry(dst []byte, end *EndError) []byte {
 	return dst
 }
 
-// appendHead appends the fields that messages, joins and leaves share: type,
-// seq, from and time, the last three if the event has them.
+// headTypes are the types of what appendHead begins.
+var headTypes = [...]string{Message: "message", Direct: "direct", Join: "join", Leave: "leave", Renamed: "renamed"}
+
+// appendHead appends the fields that messages, joins, leaves and new names share: those
+// of appendType, seq, from and time, the last three if the event has them.
 func appendHead(dst []byte, ev *Event) ([]byte, error) {
-	dst = append(dst, `{"type":"`...)
-	switch ev.Kind {
-	case Message:
-		dst = append(dst, `message"`...)
-	case Direct:
-		dst = append(dst, `direct"`...)
-	case Join:
-		dst = append(dst, `join"`...)
-	case Leave:
-		dst = append(dst, `leave"`...)
+	dst, err := appendType(dst, headTypes[ev.Kind], ev)
+	if err != nil {
+		return nil, err
 	}
-	if ev.Seq != 0 {
-		dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
-	}
-	if ev.From != (MemberInfo{}) || ev.Kind == Join || ev.Kind == Leave {
-		var err error
+	dst = appendNumber(dst, `,"seq":`, ev.Seq)
+	if ev.From != (MemberInfo{}) || ev.Kind != Message && ev.Kind != Direct {
 		if dst, err = appendMember(append(dst, `,"from":{`...), &ev.From); err != nil {
 			return nil, err
 		}
@@ -180,13 +235,13 @@ func appendHead(dst []byte, ev *Event) ([]byte, error) {
 	return append(dst, '"'), nil
 }
 
-// appendWelcome appends the object of a Welcome, whose WelcomeInfo may be nil.
+// appendWelcome appends the rest of a Welcome, whose WelcomeInfo may be nil.
 func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 	w := ev.Welcome
 	if w == nil {
 		w = new(WelcomeInfo)
 	}
-	dst, err := appendID(append(dst, `{"type":"welcome","epoch":`...), w.Epoch)
+	dst, err := appendID(append(dst, `,"epoch":`...), w.Epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -194,17 +249,10 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 	if dst, err = appendMember(append(dst, ','), &ev.From); err != nil {
 		return nil, err
 	}
-	dst = append(dst, `,"members":[`...)
-	for i := range w.Members[:min(len(w.Members), maxWelcomeMembers)] {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if dst, err = appendMember(append(dst, '{'), &w.Members[i]); err != nil {
-			return nil, err
-		}
-		dst = append(dst, '}')
+	if dst, err = appendMembers(dst, w.Members, maxWelcomeMembers); err != nil {
+		return nil, err
 	}
-	dst = strconv.AppendUint(append(dst, `],"total":`...), uint64(max(w.Total, 0)), 10)
+	dst = strconv.AppendUint(append(dst, `,"total":`...), uint64(max(w.Total, 0)), 10)
 	if w.Outcome != "" {
 		if dst, err = appendID(append(dst, `,"outcome":`...), w.Outcome); err != nil {
 			return nil, err
@@ -219,6 +267,64 @@ func appendWelcome(dst []byte, ev *Event) ([]byte, error) {
 		dst = strconv.AppendUint(append(dst, `,"lastId":`...), ev.Number, 10)
 	}
 	return append(dst, '}'), nil
+}
+
+// appendMembers appends the field of a list of members, of which it takes the first.
+func appendMembers(dst []byte, members []MemberInfo, most int) (_ []byte, err error) {
+	dst = append(dst, `,"members":[`...)
+	for i := range members[:min(len(members), most)] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendMember(append(dst, '{'), &members[i]); err != nil {
+			return nil, err
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']'), nil
+}
+
+// appendRoomList appends the rest of a RoomList, whose List may be nil.
+func appendRoomList(dst []byte, l *List) (_ []byte, err error) {
+	if l == nil {
+		l = new(List)
+	}
+	dst = append(dst, `,"rooms":[`...)
+	for i := range l.Rooms[:min(len(l.Rooms), maxListed)] {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		room := &l.Rooms[i]
+		if err := checkRoomName(room.Name); err != nil {
+			return nil, err
+		}
+		dst = appendToken(append(dst, `{"name":`...), room.Name)
+		dst = strconv.AppendUint(append(dst, `,"members":`...), uint64(max(room.Members, 0)), 10)
+		dst = append(dst, '}')
+	}
+	return appendTotal(append(dst, ']'), l, len(l.Rooms)), nil
+}
+
+// appendRoster appends the rest of a Roster, whose List may be nil.
+func appendRoster(dst []byte, ev *Event) (_ []byte, err error) {
+	l := ev.List
+	if l == nil {
+		l = new(List)
+	}
+	dst = appendNumber(dst, `,"seq":`, ev.Seq)
+	if dst, err = appendMembers(dst, l.Members, maxListed); err != nil {
+		return nil, err
+	}
+	return appendTotal(dst, l, len(l.Members)), nil
+}
+
+// appendTotal appends what stands behind the n entries of a list.
+func appendTotal(dst []byte, l *List, n int) []byte {
+	dst = strconv.AppendUint(append(dst, `,"total":`...), uint64(max(l.Total, 0)), 10)
+	if l.More || n > maxListed {
+		dst = append(dst, `,"more":true`...)
+	}
+	return append(dst, '}')
 }
 
 // appendMember appends the two fields of m, without braces.
@@ -291,14 +397,22 @@ func appendBody(dst, body []byte) []byte {
 	return append(dst, '"')
 }
 
-// AppendRequest appends the object for req. For a hello it returns an error that
-// wraps [ErrNameInvalid] for a name that no room allows, and an error for a token or
-// epoch of more than 64 bytes or of others than printable ASCII. [ErrNoFrame] is
-// for unknown kinds only.
+// AppendRequest appends the object for req. It returns an error that wraps
+// [ErrNameInvalid] for a name that no room allows, one that wraps [ErrRoomName] for a
+// name that no room can have, and an error for an ID, token or epoch of more than 64
+// bytes or of others than printable ASCII. [ErrNoFrame] is for a ReqHelp, a ReqOther and
+// unknown kinds only.
 func (JSON) AppendRequest(dst []byte, req *Request) ([]byte, error) {
 	switch req.Kind {
 	case ReqSay:
 		out := append(dst, `{"type":"message",`...)
+		if req.Room != "" {
+			var err error
+			if out, err = appendRoom(append(out, `"room":`...), req.Room); err != nil {
+				return dst, err
+			}
+			out = append(out, ',')
+		}
 		if req.Number != 0 {
 			out = append(strconv.AppendUint(append(out, `"id":`...), req.Number, 10), ',')
 		}
@@ -320,7 +434,94 @@ func (JSON) AppendRequest(dst []byte, req *Request) ([]byte, error) {
 	case ReqGoodbye:
 		return append(dst, `{"type":"goodbye"}`...), nil
 	}
-	return dst, ErrNoFrame
+	if !req.forHub() {
+		return dst, ErrNoFrame
+	}
+	out, err := appendAsked(dst, req)
+	if err != nil {
+		return dst, err
+	}
+	return out, nil
+}
+
+// askedTypes are the types of the requests of a hub; empty for those that have none.
+var askedTypes = [...]string{ReqEnter: "enter", ReqLeave: "leave", ReqMove: "move", ReqRooms: "rooms", ReqMembers: "members",
+	ReqTell: "direct", ReqRename: "rename", ReqHelp: "", ReqOther: ""}
+
+// appendAsked appends the object of a request of a hub: type, room, to or name, ref, what
+// Query says, body, each if the request has it.
+func appendAsked(dst []byte, req *Request) (_ []byte, err error) {
+	typ := askedTypes[req.Kind]
+	if typ == "" {
+		return nil, ErrNoFrame
+	}
+	dst = append(append(append(dst, `{"type":"`...), typ...), '"')
+	if req.Room != "" || req.Kind == ReqEnter {
+		if dst, err = appendRoom(append(dst, `,"room":`...), req.Room); err != nil {
+			return nil, err
+		}
+	}
+	switch req.Kind {
+	case ReqMove:
+		dst, err = appendRoom(append(dst, `,"to":`...), req.To)
+	case ReqTell:
+		dst, err = appendID(append(dst, `,"to":`...), req.To)
+	case ReqRename:
+		if err = checkName(req.To); err == nil {
+			dst = appendToken(append(dst, `,"name":`...), req.To)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	dst = appendNumber(dst, `,"ref":`, req.Ref)
+	if dst, err = appendQuery(dst, req); err != nil {
+		return nil, err
+	}
+	if req.Kind == ReqTell {
+		dst = appendBody(append(dst, ','), req.Body)
+	}
+	return append(dst, '}'), nil
+}
+
+// appendQuery appends what of req.Query goes with req's kind.
+func appendQuery(dst []byte, req *Request) (_ []byte, err error) {
+	q := req.Query
+	if q == nil {
+		return dst, nil
+	}
+	switch req.Kind {
+	case ReqEnter, ReqMove:
+		return appendHistory(dst, q.History), nil
+	case ReqRooms:
+		if q.Prefix != "" {
+			if err := checkRoomPrefix(q.Prefix); err != nil {
+				return nil, err
+			}
+			dst = appendToken(append(dst, `,"prefix":`...), q.Prefix)
+		}
+		if q.After != "" {
+			dst, err = appendRoom(append(dst, `,"after":`...), q.After)
+		}
+	case ReqMembers:
+		if q.After != "" {
+			dst, err = appendID(append(dst, `,"after":`...), q.After)
+		}
+	default:
+		return dst, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return appendNumber(dst, `,"limit":`, uint64(max(q.Limit, 0))), nil
+}
+
+// appendHistory appends how much history is asked for; 0 is all of it, negative none.
+func appendHistory(dst []byte, n int) []byte {
+	if n == 0 {
+		return dst
+	}
+	return strconv.AppendUint(append(dst, `,"history":`...), uint64(max(n, 0)), 10)
 }
 
 func appendHello(dst []byte, h *Hello) (_ []byte, err error) {
@@ -346,31 +547,73 @@ func appendHello(dst []byte, h *Hello) (_ []byte, err error) {
 		if dst, err = appendID(append(dst, `,"epoch":`...), r.Epoch); err != nil {
 			return nil, err
 		}
-		dst = append(strconv.AppendUint(append(dst, `,"seq":`...), r.Seq, 10), '}')
+		dst = strconv.AppendUint(append(dst, `,"seq":`...), r.Seq, 10)
+		if r.Rooms != nil {
+			if dst, err = appendPositions(append(dst, `,"rooms":{`...), r.Rooms); err != nil {
+				return nil, err
+			}
+			dst = append(dst, '}')
+		}
+		dst = append(dst, '}')
 	}
-	if h.History != 0 {
-		dst = strconv.AppendUint(append(dst, `,"history":`...), uint64(max(h.History, 0)), 10)
-	}
+	dst = appendHistory(dst, h.History)
 	if s := h.Since; s != nil {
-		if dst, err = appendID(append(dst, `,"since":{"epoch":`...), s.Epoch); err != nil {
+		if dst, err = appendPosition(append(dst, `,"since":`...), *s); err != nil {
 			return nil, err
 		}
-		dst = append(strconv.AppendUint(append(dst, `,"seq":`...), s.Seq, 10), '}')
+	}
+	if h.Rooms != nil {
+		dst = append(dst, `,"rooms":[`...)
+		for i, name := range h.Rooms {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst, err = appendRoom(dst, name); err != nil {
+				return nil, err
+			}
+		}
+		dst = append(dst, ']')
 	}
 	return append(dst, '}'), nil
 }
 
+// appendPositions appends the fields of an object of positions, by name.
+func appendPositions(dst []byte, rooms map[string]Position) (_ []byte, err error) {
+	for i, name := range slices.Sorted(maps.Keys(rooms)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendRoom(dst, name); err != nil {
+			return nil, err
+		}
+		if dst, err = appendPosition(append(dst, ':'), rooms[name]); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+func appendPosition(dst []byte, p Position) ([]byte, error) {
+	dst, err := appendID(append(dst, `{"epoch":`...), p.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	return append(strconv.AppendUint(append(dst, `,"seq":`...), p.Seq, 10), '}'), nil
+}
+
 // MaxFrame counts six bytes for each of a body, for its escapes. Towards the
 // room it adds 1 KiB, for the rest of a message or hello and for what other
-// programs put there: white space, fields that are not read. Towards a member
-// no bound is smaller than the largest welcome, some 170 KB.
+// programs put there: white space, fields that are not read. A hello that names many
+// rooms needs more than that. Towards a member no bound is smaller than the largest
+// welcome, some 170 KB.
 func (JSON) MaxFrame(maxBody int) (toRoom, toMember int) {
 	const (
 		seq     = len("18446744073709551615")
 		id      = 2 * maxIDBytes // each a quote
 		member  = len(`"id":"","name":""`) + id + 2*maxNameBytes
-		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","history":true,"body":""}`) + seq + member
-		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":,"outcome":"","token":"","lastId":}`) + 3*id + seq + member + seq + seq +
+		room    = len(`,"room":"","ref":`) + 2*maxRoomBytes + seq
+		message = len(`{"type":"message","seq":,"from":{},"time":"2006-01-02T15:04:05.999999999Z","history":true,"body":""}`) + room + seq + member
+		welcome = len(`{"type":"welcome","epoch":"","seq":,,"members":[],"total":,"outcome":"","token":"","lastId":}`) + room + 3*id + seq + member + seq + seq +
 			maxWelcomeMembers*(len(`{},`)+member) - len(",")
 	)
 	return grown(maxBody, maxJSON, 1<<10), max(grown(maxBody, maxJSON, message), welcome)
@@ -407,6 +650,12 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 		e.Kind = Ping
 	case "pong":
 		e.Kind = Pong
+	case "rooms":
+		e.Kind = RoomList
+	case "members":
+		e.Kind = Roster
+	case "renamed":
+		e.Kind = Renamed
 	}
 	if marked && e.Kind != Welcome && e.Kind != Refused {
 		return malformed("a byte order mark before the type %s", quotePeer(typ))
@@ -422,8 +671,8 @@ func (JSON) ParseEvent(frame []byte, ev *Event) error {
 }
 
 // ParseRequest decodes an object from a member. It sets req only if it returns
-// nil. The name in a hello may be any string: whether a member can have it is for
-// the room to say.
+// nil. The name in a hello, and names of rooms, may be any strings: whether a member or
+// room can have it is for the room to say.
 func (JSON) ParseRequest(frame []byte, req *Request) error {
 	rest, marked := cutMark(frame)
 	obj, typ, err := parseFrame(rest)
@@ -443,7 +692,11 @@ func (JSON) ParseRequest(frame []byte, req *Request) error {
 		if err != nil {
 			return err
 		}
-		req.Kind, req.Number, req.Body = ReqSay, number, body
+		room, err := obj.text(fieldRoom)
+		if err != nil {
+			return err
+		}
+		req.Kind, req.Number, req.Room, req.Body = ReqSay, number, room, body
 	case "hello":
 		h, err := obj.hello()
 		if err != nil {
@@ -457,9 +710,72 @@ func (JSON) ParseRequest(frame []byte, req *Request) error {
 	case "goodbye":
 		req.Kind = ReqGoodbye
 	default:
+		for kind, name := range askedTypes {
+			if name != "" && name == string(typ) {
+				return obj.asked(RequestKind(kind), req)
+			}
+		}
 		return unknownType(typ)
 	}
 	return nil
+}
+
+// asked decodes a request of a hub, of the given kind. It sets req only if it returns nil.
+func (o *object) asked(kind RequestKind, req *Request) (err error) {
+	r := Request{Kind: kind}
+	if r.Room, err = o.text(fieldRoom); err != nil {
+		return err
+	}
+	if r.Ref, err = o.number(fieldRef); err != nil {
+		return err
+	}
+	switch kind {
+	case ReqMove, ReqTell:
+		r.To, err = o.text(fieldTo)
+	case ReqRename:
+		r.To, err = o.text(fieldName)
+	}
+	if err != nil {
+		return err
+	}
+	if kind == ReqTell {
+		if r.Body, err = o.body(); err != nil {
+			return err
+		}
+	}
+	if r.Query, err = o.query(kind); err != nil {
+		return err
+	}
+	*req = r
+	return nil
+}
+
+// query decodes what goes with a request of the given kind, nil if it says nothing.
+func (o *object) query(kind RequestKind) (*Query, error) {
+	var q Query
+	var err error
+	switch kind {
+	case ReqEnter, ReqMove:
+		if q.History, err = o.history(); err != nil {
+			return nil, err
+		}
+	case ReqRooms, ReqMembers:
+		if kind == ReqRooms {
+			if q.Prefix, err = o.text(fieldPrefix); err != nil {
+				return nil, err
+			}
+		}
+		if q.After, err = o.text(fieldAfter); err != nil {
+			return nil, err
+		}
+		if q.Limit, err = o.int(fieldLimit); err != nil {
+			return nil, err
+		}
+	}
+	if q == (Query{}) {
+		return nil, nil
+	}
+	return &q, nil
 }
 
 func malformed(format string, args ...any) error {
@@ -506,12 +822,21 @@ const (
 	fieldRetryAfter
 	fieldLastID
 	fieldSince
+	fieldRoom
+	fieldRef
+	fieldRooms
+	fieldTo
+	fieldPrefix
+	fieldAfter
+	fieldLimit
+	fieldMore
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "first", "last",
 	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
-	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId", "since"}
+	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId", "since",
+	"room", "ref", "rooms", "to", "prefix", "after", "limit", "more"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // for a field that is absent or null.
@@ -578,6 +903,15 @@ func badSyntax(s *jsonscan.Scanner, err error) error {
 
 // event decodes the fields that an event of e's Kind has.
 func (o *object) event(e *Event) (err error) {
+	if e.Kind == Ping || e.Kind == Pong {
+		return nil
+	}
+	if e.Room, err = o.room(); err != nil {
+		return err
+	}
+	if e.Ref, err = o.number(fieldRef); err != nil {
+		return err
+	}
 	switch e.Kind {
 	case Gap:
 		if e.Gap.First, err = o.uint(fieldFirst); err != nil {
@@ -596,8 +930,8 @@ func (o *object) event(e *Event) (err error) {
 	case Refused:
 		e.End, err = o.farewell(fieldMessage)
 		return err
-	case Ping, Pong:
-		return nil
+	case RoomList, Roster:
+		return o.list(e)
 	case Ack:
 		if e.Number, err = o.number(fieldID); err != nil {
 			return err
@@ -614,7 +948,7 @@ func (o *object) event(e *Event) (err error) {
 		if e.From, err = parseMember(from); err != nil {
 			return err
 		}
-	} else if e.Kind == Join || e.Kind == Leave {
+	} else if e.Kind != Message && e.Kind != Direct {
 		return malformed("%s without from", e.Kind)
 	}
 	if e.Time, err = o.time(); err != nil {
@@ -630,8 +964,86 @@ func (o *object) event(e *Event) (err error) {
 		if reason, err = o.text(fieldReason); err == nil && reason != "" {
 			e.End = &EndError{Text: reason}
 		}
+	case Renamed:
+		if e.Body, err = o.bytes(fieldName); err == nil {
+			if wrong := checkName(string(e.Body)); wrong != nil {
+				err = malformed("%v", wrong)
+			}
+		}
 	}
 	return err
+}
+
+// room decodes the room of an event, "" if the field is absent.
+func (o *object) room() (string, error) {
+	if o.values[fieldRoom] == nil {
+		return "", nil
+	}
+	name, err := o.text(fieldRoom)
+	if err != nil {
+		return "", err
+	}
+	if err := checkAnyRoom(name); err != nil {
+		return "", malformed("%v", err)
+	}
+	return name, nil
+}
+
+// list decodes the rest of a RoomList or Roster.
+func (o *object) list(e *Event) (err error) {
+	l := new(List)
+	if e.Kind == RoomList {
+		l.Rooms, err = parseRooms(o.values[fieldRooms])
+	} else if e.Seq, err = o.uint(fieldSeq); err == nil {
+		l.Members, err = parseMembers(o.values[fieldMembers])
+	}
+	if err != nil {
+		return err
+	}
+	if l.Total, err = o.total(); err != nil {
+		return err
+	}
+	if l.More, err = o.bool(fieldMore); err != nil {
+		return err
+	}
+	e.List = l
+	return nil
+}
+
+// parseRooms decodes a list of rooms, nil if the field is absent.
+func parseRooms(list []byte) (rooms []RoomInfo, err error) {
+	err = eachOf(list, fieldRooms, func(value []byte) error {
+		obj, err := parseObject(value, "a room")
+		if err != nil {
+			return err
+		}
+		name, err := obj.text(fieldName)
+		if err != nil {
+			return err
+		}
+		if err := checkRoomName(name); err != nil {
+			return malformed("%v", err)
+		}
+		n, err := obj.int(fieldMembers)
+		rooms = append(rooms, RoomInfo{Name: name, Members: n})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rooms, nil
+}
+
+// total decodes how many there are, as a count that an int holds.
+func (o *object) total() (int, error) {
+	total, err := o.uint(fieldTotal)
+	if err != nil {
+		return 0, err
+	}
+	if total > math.MaxInt {
+		return 0, malformed("total %d", total)
+	}
+	return int(total), nil
 }
 
 // farewell decodes why, in the given field, and whether to come back.
@@ -680,58 +1092,70 @@ func (o *object) welcome(e *Event) (err error) {
 	if e.From, err = o.member(); err != nil {
 		return err
 	}
-	total, err := o.uint(fieldTotal)
-	if err != nil {
+	if w.Total, err = o.total(); err != nil {
 		return err
-	}
-	if total > math.MaxInt {
-		return malformed("total %d", total)
 	}
 	if w.Members, err = parseMembers(o.values[fieldMembers]); err != nil {
 		return err
 	}
-	w.Token, w.Total = Secret(token), int(total)
+	w.Token = Secret(token)
 	e.Welcome = w
 	return nil
 }
 
-// parseMembers decodes a list of members, nil if the field is absent. Its syntax
+// eachOf calls fn for each value of an array, none if the field is absent. Its syntax
 // is right.
-func parseMembers(list []byte) (members []MemberInfo, err error) {
+func eachOf(list []byte, f field, fn func(value []byte) error) error {
 	if list == nil {
-		return nil, nil
+		return nil
 	}
 	s := jsonscan.Scanner{Text: list}
 	if !s.Next('[') {
-		return nil, malformed("members is not an array: %s", quotePeer(list))
+		return malformed("%s is not an array: %s", fieldNames[f], quotePeer(list))
 	}
 	for !s.Next(']') {
 		value, err := s.Value(1)
 		if err != nil {
-			return nil, badSyntax(&s, err)
+			return badSyntax(&s, err)
 		}
-		m, err := parseMember(value)
-		if err != nil {
-			return nil, err
+		if err := fn(value); err != nil {
+			return err
 		}
-		members = append(members, m)
 		s.Next(',')
+	}
+	return nil
+}
+
+// parseMembers decodes a list of members, nil if the field is absent.
+func parseMembers(list []byte) (members []MemberInfo, err error) {
+	err = eachOf(list, fieldMembers, func(value []byte) error {
+		m, err := parseMember(value)
+		members = append(members, m)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return members, nil
 }
 
-// parseMember decodes an object with an id and a name. value has been read
-// before, so its syntax is right.
+// parseMember decodes an object with an id and a name.
 func parseMember(value []byte) (MemberInfo, error) {
-	s := jsonscan.Scanner{Text: value}
-	if !s.Next('{') {
-		return MemberInfo{}, malformed("not a member: %s", quotePeer(value))
-	}
-	var obj object
-	if err := obj.read(&s); err != nil {
+	obj, err := parseObject(value, "a member")
+	if err != nil {
 		return MemberInfo{}, err
 	}
 	return obj.member()
+}
+
+// parseObject decodes an object within one that has been read, so that its syntax is
+// right.
+func parseObject(value []byte, what string) (obj object, err error) {
+	s := jsonscan.Scanner{Text: value}
+	if !s.Next('{') {
+		return obj, malformed("not %s: %s", what, quotePeer(value))
+	}
+	return obj, obj.read(&s)
 }
 
 // member decodes id and name, in one allocation for both.
@@ -796,7 +1220,7 @@ func (o *object) hello() (*Hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	history, err := o.uint(fieldHistory)
+	history, err := o.history()
 	if err != nil {
 		return nil, err
 	}
@@ -816,11 +1240,38 @@ func (o *object) hello() (*Hello, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hello{Name: name, Ping: pings, History: int(min(history, math.MaxInt)), Auth: Secret(auth), Resume: resume, Since: since}
-	if history == 0 && o.values[fieldHistory] != nil {
-		h.History = -1
+	rooms, err := o.rooms()
+	if err != nil {
+		return nil, err
 	}
-	return h, nil
+	return &Hello{Name: name, Ping: pings, History: history, Auth: Secret(auth), Resume: resume, Since: since, Rooms: rooms}, nil
+}
+
+// history decodes how much history is asked for: 0, all, if the field is absent.
+func (o *object) history() (int, error) {
+	n, err := o.int(fieldHistory)
+	if err == nil && n == 0 && o.values[fieldHistory] != nil {
+		n = -1
+	}
+	return n, err
+}
+
+// rooms decodes the names of rooms, nil if the field is absent.
+func (o *object) rooms() (names []string, err error) {
+	if o.values[fieldRooms] != nil {
+		names = []string{}
+	}
+	err = eachOf(o.values[fieldRooms], fieldRooms, func(value []byte) error {
+		one := object{}
+		one.values[fieldRooms] = value
+		name, err := one.text(fieldRooms)
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return names, nil
 }
 
 // resume decodes what a hello wants to continue, nil if it does not say so.
@@ -840,7 +1291,44 @@ func (o *object) resume() (*Resume, error) {
 	if r.Seq, err = obj.uint(fieldSeq); err != nil {
 		return nil, err
 	}
-	return r, nil
+	r.Rooms, err = obj.positions()
+	return r, err
+}
+
+// positions decodes positions by the names of rooms, nil if the field is absent.
+func (o *object) positions() (map[string]Position, error) {
+	v := o.values[fieldRooms]
+	if v == nil {
+		return nil, nil
+	}
+	s := jsonscan.Scanner{Text: v}
+	if !s.Next('{') {
+		return nil, malformed("rooms is not an object: %s", quotePeer(v))
+	}
+	rooms := make(map[string]Position)
+	for n := 0; ; n++ {
+		key, value, ok, err := s.Field(n, 1)
+		if err != nil {
+			return nil, badSyntax(&s, err)
+		}
+		if !ok {
+			return rooms, nil
+		}
+		name, ok := jsonscan.Unescape(nil, key[1:len(key)-1])
+		if !ok {
+			return nil, malformed("a room whose name holds half a surrogate pair: %s", quotePeer(key))
+		}
+		if _, twice := rooms[string(name)]; twice {
+			return nil, malformed("room %s twice", quotePeer(name))
+		}
+		obj, err := parseObject(value, "a position")
+		if err != nil {
+			return nil, err
+		}
+		if rooms[string(name)], err = obj.position(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // since decodes what a hello has seen already, nil if it does not say so.
@@ -849,14 +1337,19 @@ func (o *object) since() (*Position, error) {
 	if obj == nil || err != nil {
 		return nil, err
 	}
-	p := new(Position)
-	if p.Epoch, err = obj.text(fieldEpoch); err != nil {
+	p, err := obj.position()
+	if err != nil {
 		return nil, err
 	}
-	if p.Seq, err = obj.uint(fieldSeq); err != nil {
-		return nil, err
+	return &p, nil
+}
+
+// position decodes what an object says that is a position.
+func (o *object) position() (p Position, err error) {
+	if p.Epoch, err = o.text(fieldEpoch); err == nil {
+		p.Seq, err = o.uint(fieldSeq)
 	}
-	return p, nil
+	return p, err
 }
 
 // object decodes an object, nil if the field is absent.
@@ -892,6 +1385,12 @@ func (o *object) uint(f field) (uint64, error) {
 		return 0, malformed("%s is not a whole number below 1<<64: %s", fieldNames[f], quotePeer(v))
 	}
 	return n, nil
+}
+
+// int is uint for what an int holds; more counts as the greatest.
+func (o *object) int(f field) (int, error) {
+	n, err := o.uint(f)
+	return int(min(n, math.MaxInt)), err
 }
 
 // bool decodes true or false, which the scanner has read; false if the

@@ -170,7 +170,7 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 	}
 	for received := false; ; received = true {
 		ev, err := conn.Receive(c.ctx)
-		if err == nil && ev.Kind == Welcome && written != nil {
+		if err == nil && ev.Kind == Welcome && written != nil && !ev.inOneRoom() {
 			conn.end(fmt.Errorf("%w: a second Welcome", ErrMalformed))
 			err = conn.Err()
 		}
@@ -181,7 +181,7 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 			return l
 		}
 		doubts.known = true
-		if ev.Kind == Welcome {
+		if ev.Kind == Welcome && written == nil {
 			written = c.begin(ctx, conn, ev)
 		} else if c.note(&ev) {
 			c.deliver(ev)
@@ -265,6 +265,12 @@ func (c *Client) goOffline(cause error) {
 func (c *Client) note(ev *Event) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	switch {
+	case ev.Kind == Ack && ev.Number == 0 && ev.Ref != 0:
+		return true // it answers a request, and acknowledges no message
+	case ev.inOneRoom() && ev.Kind != Ack:
+		return true // its seq is of that room's order
+	}
 	if ev.History {
 		if ev.Seq != 0 && ev.Seq <= c.received { // 0: the codec tells none
 			return false
@@ -272,7 +278,7 @@ func (c *Client) note(ev *Event) bool {
 		c.received = max(c.received, ev.Seq)
 		return true
 	}
-	if seq := max(ev.Seq, ev.Gap.Last); seq > 0 {
+	if seq := max(ev.Seq, ev.Gap.Last); seq > 0 && !ev.inOneRoom() {
 		// An Ack stands behind everything that comes before its seq.
 		c.resume.Seq = max(c.resume.Seq, seq)
 		c.received = c.resume.Seq

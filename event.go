@@ -5,7 +5,7 @@ import "time"
 // Kind says what an [Event] is.
 type Kind uint8
 
-// The kinds of events. Message, Join and Leave are entries of the room's one
+// The kinds of events. Message, Join, Leave and Renamed are entries of the room's one
 // order and carry a Seq; the others concern one member only.
 const (
 	// Message is what a member, or the room itself, sent to everyone.
@@ -15,7 +15,8 @@ const (
 	// Leave says that From has left; End says why, if the codec tells it.
 	Leave
 	// Welcome is the first event of a member's stream: who it is, who is
-	// there, and the Seq after which its live stream starts.
+	// there, and the Seq after which its live stream starts. In a hub each room that
+	// the connection enters begins so.
 	Welcome
 	// Gap says that the events Gap.First to Gap.Last were skipped for this
 	// member, because it lagged further behind than the backlog allows, or because
@@ -23,16 +24,20 @@ const (
 	// when it wants history. Then Last is the newest message that is missing; there
 	// may be joins and leaves in the span and behind it, of which history has none.
 	Gap
-	// Goodbye is the last event of a stream that the room ends; End says why.
+	// Goodbye is the last event of a stream that the room ends; End says why. If it has
+	// a Room other than "*", it ends the membership in that room, and the connection
+	// goes on.
 	Goodbye
 	// Direct is a message to this member alone: of the room, or of the member From.
 	Direct
 	// Refused is the first and last event of a connection that was not let
-	// in; End says why.
+	// in; End says why. If it has a Ref, or a Room other than "*", or comes behind
+	// the Welcome, it refuses what the member asked for, and nothing ends.
 	Refused
 	// Ack says that the room has taken the message with the given Number. Seq is
 	// its place, or 0 if it has none, because an OnMessage hook posted nothing for
-	// it, or if the room does not know it any more.
+	// it, or if the room does not know it any more. One with a Ref and no Number says
+	// that the request of that Ref is done.
 	Ack
 	// Ping and Pong are heartbeats, see [WithHeartbeat]. A [Codec] encodes and
 	// decodes them; no user receives them.
@@ -45,9 +50,19 @@ const (
 	// Uncertain is what a [Client] tells its user: Body is a message of Send which
 	// the room may have taken or not, because the client could not resume.
 	Uncertain
+	// RoomList answers a [ReqRooms]: List.Rooms are rooms of the hub.
+	RoomList
+	// Roster answers a [ReqMembers]: List.Members are members of the Room, at Seq.
+	Roster
+	// Renamed says that From, who has that name no more, now has the name in Body.
+	Renamed
+	// Help answers a [ReqHelp]: Body says for people what commands there are; empty:
+	// those of the codec.
+	Help
 )
 
-var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused", "Ack", "Ping", "Pong", "Lost", "Uncertain"}
+var kindNames = [...]string{"Kind(0)", "Message", "Join", "Leave", "Welcome", "Gap", "Goodbye", "Direct", "Refused", "Ack", "Ping", "Pong", "Lost", "Uncertain",
+	"RoomList", "Roster", "Renamed", "Help"}
 
 // String returns the name of the constant, "Message" for [Message].
 func (k Kind) String() string {
@@ -86,16 +101,24 @@ func (s Span) Len() uint64 {
 // only until the method returns.
 type Event struct {
 	Kind Kind
+	// Room is the room of a hub that the event concerns; empty if the codec, or this
+	// connection, names none, as always in a room of [New]. "*" is the room of all
+	// connections: what ends there ends the connection.
+	Room string
+	// Ref is that of the [Request] which the event answers; 0: it answers none, or one
+	// without a Ref.
+	Ref uint64
 	// Seq is the position in the room's order, 1, 2, 3, …; 0 if the event has
 	// none. In a Welcome it is that of the last event before the live stream, which
 	// is the member's own join if the room announces joins.
 	Seq uint64
-	// From is the member that sent, joined or left; zero: the room itself. In a
-	// Welcome it is the member that is welcomed.
+	// From is the member that sent, joined or left, or that had this name before a
+	// Renamed; zero: the room itself. In a Welcome it is the member that is welcomed.
 	From MemberInfo
 	// Time is when the event was ordered, by the room's clock.
 	Time time.Time
-	// Body is the message, in a Message, a Direct or an Uncertain.
+	// Body is the message, in a Message, a Direct or an Uncertain; in a Renamed the new
+	// name.
 	Body []byte
 	// History marks a Message from before this member joined.
 	History bool
@@ -110,6 +133,32 @@ type Event struct {
 	// End is why a stream ends, in a Goodbye, Refused or Lost; in a Leave its Text,
 	// if the codec tells it.
 	End *EndError
+	// List is what only a RoomList and a Roster have; nil in all others.
+	List *List
+}
+
+// inOneRoom reports whether the event concerns one room of a hub, and not the
+// connection.
+func (ev *Event) inOneRoom() bool { return ev.Room != "" && ev.Room != allRooms }
+
+// answers reports whether a Refused refuses a request, and not the connection.
+func (ev *Event) answers() bool { return ev.Ref != 0 || ev.inOneRoom() }
+
+// A List is what a [RoomList] or a [Roster] says. [JSON] writes at most 100 entries,
+// [Text] as many as a line of 2,000 bytes holds.
+type List struct {
+	Rooms   []RoomInfo   // of a RoomList, by name
+	Members []MemberInfo // of a Roster, in join order
+	// Total counts all that there are, listed or not; negative counts as 0.
+	Total int
+	// More says that there are others behind the last of the list.
+	More bool
+}
+
+// A RoomInfo names a room of a hub in a [RoomList].
+type RoomInfo struct {
+	Name    string
+	Members int // how many there are; negative counts as 0
 }
 
 // WelcomeInfo is what a [Welcome] says beside the member and the seq.

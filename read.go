@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"example.com/tcproom/internal/ledger"
 	"example.com/tcproom/internal/scribble"
@@ -109,6 +110,9 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	}
 	switch req.Kind {
 	case ReqSay:
+		if req.Room != "" {
+			return l.refuseRequest(in)
+		}
 		if len(req.Body) > l.cfg.maxMessage {
 			return ErrFrameTooLarge
 		}
@@ -132,7 +136,34 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	case ReqGoodbye:
 		return l.heedGoodbye(req, frame)
 	}
+	if req.forHub() {
+		return l.refuseRequest(in)
+	}
 	return fmt.Errorf("%w: a %v behind the join", ErrMalformed, req.Kind)
+}
+
+// refuseRequest answers the request in in.req, which asks a room for what only a hub
+// does, or a message for another room. The answer stands behind those to what came
+// before, and waits as an ack does.
+func (l *link) refuseRequest(in *inbox) error {
+	if err := l.take(in); err != nil {
+		return err
+	}
+	req := &in.req
+	ev := Event{Kind: Refused, Time: time.Now(), Room: req.Room, Ref: req.Ref, End: &EndError{
+		Cause: errOneRoom, Text: "there is only one room here: nothing can be asked of others", Final: errOneRoom.final(),
+	}}
+	if req.Kind == ReqMove {
+		ev.Room = req.To
+	}
+	if checkAnyRoom(ev.Room) != nil {
+		ev.Room = "" // no codec says it
+	}
+	b, err := encode(l.transport.cfg, &ev)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	return l.putWhole(context.Background(), b)
 }
 
 // maxInbox is how many messages go through the sequencer at once. It bounds

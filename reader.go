@@ -18,6 +18,7 @@ type reader struct {
 	turn    chan struct{} // holds a token while somebody reads; guards what follows
 	first   []Event       // read by greet
 	any     bool          // there was an event
+	welcome bool          // there was a Welcome
 	suspect error         // of the first bytes, if the stream ends with them
 	ended   bool          // Receive has handed out all
 	parsed  Event         // of parseEvent: one that a Codec is given escapes
@@ -63,7 +64,7 @@ func (r *reader) close() {
 // At the end of the stream it returns why c has ended, the same at every call: an
 // [*EndError], which wraps [io.EOF] if the room closed the connection, and which has the
 // words of the [Goodbye] that was the last event, if there was one; a [*RefusedError]
-// if the room refused the connection with an event; or [net.ErrClosed] after one's own
+// if the room refused the connection with an event, which is no answer to a request; or [net.ErrClosed] after one's own
 // Close. With [OnEvent] it returns an error that wraps [errors.ErrUnsupported].
 func (c *Conn) Receive(ctx context.Context) (Event, error) {
 	if c.events != nil {
@@ -142,12 +143,20 @@ func (c *Conn) nextEvent() (Event, error) {
 func (c *Conn) heed(ev *Event) error {
 	switch ev.Kind {
 	case Welcome:
-		c.setMember(ev.From, ev.Welcome != nil && ev.Welcome.Token != "")
+		c.reader.welcome = true
+		// That of one room says nothing of the session, which is the connection's.
+		c.setMember(ev.From, ev.Welcome != nil && ev.Welcome.Token != "" || ev.inOneRoom() && c.isResumable())
 		c.beats = c.cfg.features.Pings
 	case Refused:
+		if ev.answers() || c.reader.welcome {
+			return nil
+		}
 		end := endOf(ev, ErrDenied)
 		return end.refused()
 	case Goodbye:
+		if ev.inOneRoom() {
+			return nil
+		}
 		// Nothing comes behind it, and what still happens to the transport is of no
 		// interest.
 		c.end(endOf(ev, errLeft))

@@ -127,7 +127,11 @@ func (in *inbox) end(err error) {
 // saidLocked reports whether the room has announced the end of the stream. A codec
 // that tells a member no ID may not carry that: then the end is enough.
 func (in *inbox) saidLocked() bool {
-	return len(in.events) > 0 && in.events[len(in.events)-1].Kind == tcproom.Goodbye
+	if len(in.events) == 0 {
+		return false
+	}
+	last := &in.events[len(in.events)-1]
+	return last.Kind == tcproom.Goodbye && (last.Room == "" || last.Room == "*")
 }
 
 // know notes that the test knows of the end.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -312,7 +313,7 @@ func sameHello(a, b *tcproom.Hello) bool {
 		return a == b
 	}
 	history := a.History == b.History || a.History < 0 && b.History < 0
-	resume := a.Resume == b.Resume || a.Resume != nil && b.Resume != nil && *a.Resume == *b.Resume
+	resume := a.Resume == b.Resume || a.Resume != nil && b.Resume != nil && reflect.DeepEqual(a.Resume, b.Resume)
 	since := a.Since == b.Since || a.Since != nil && b.Since != nil && *a.Since == *b.Since
 	return a.Name == b.Name && a.Ping == b.Ping && history && a.Auth == b.Auth && resume && since
 }
