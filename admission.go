@@ -114,7 +114,13 @@ func (r *Room) admit(l *link) error {
 	if err != nil {
 		return err
 	}
+	if r.hub != nil {
+		l.present()
+	}
 	if resumed, err := r.resume(l, id.Name); err != nil || resumed {
+		if err == nil && r.hub != nil {
+			err = r.hub.resumeParts(l)
+		}
 		return err
 	}
 	if err := r.checkSince(l); err != nil {
@@ -148,7 +154,10 @@ func (r *Room) admit(l *link) error {
 	if err := l.Err(); err != nil {
 		return err
 	}
-	return r.enterRoom(l, m)
+	if err := r.enterRoom(l, m); err != nil || r.hub == nil {
+		return err
+	}
+	return r.hub.enterFirst(l)
 }
 
 // enterRoom joins m, and lets OnJoined speak to it first.
@@ -218,6 +227,9 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 	}
 	r.reserved++
 	l.member = r.newMember(l, id)
+	if r.hub != nil {
+		l.member.presence = &presence{base: l.member, link: l}
+	}
 	if r.cfg.unique {
 		if r.names == nil {
 			r.names = make(map[string]*Member)

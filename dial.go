@@ -166,7 +166,7 @@ func (r *Room) Join(ctx context.Context, id Identity, opts ...DialOption) (*Conn
 		c.giveUp()
 		return nil, err
 	}
-	c.setMember(l.member.info, c.resumable)
+	c.setMember(l.member.Info(), c.resumable)
 	c.start()
 	return c, nil
 }

@@ -21,20 +21,30 @@ const (
 	hookValidator
 	hookRate
 	hookLimiter
+	hookOnEnter
+	hookOnRequest
+	hookOnRoom
+	hookRoomNames
+	hookRoomOptions
 )
 
 // hookNames name hooks to the user, by the options that set them: in errors, in
 // the log and in [StuckConn].
 var hookNames = [...]string{
-	hookHandshake: "WithHandshake",
-	hookOnJoin:    "OnJoin",
-	hookOnJoined:  "OnJoined",
-	hookOnMessage: "OnMessage",
-	hookOnLeave:   "OnLeave",
-	hookOnReject:  "OnReject",
-	hookValidator: "WithNameValidator",
-	hookRate:      "WithRate",
-	hookLimiter:   "Limiter of WithRate",
+	hookHandshake:   "WithHandshake",
+	hookOnJoin:      "OnJoin",
+	hookOnJoined:    "OnJoined",
+	hookOnMessage:   "OnMessage",
+	hookOnLeave:     "OnLeave",
+	hookOnReject:    "OnReject",
+	hookValidator:   "WithNameValidator",
+	hookRate:        "WithRate",
+	hookLimiter:     "Limiter of WithRate",
+	hookOnEnter:     "OnEnter",
+	hookOnRequest:   "OnRequest",
+	hookOnRoom:      "OnRoom",
+	hookRoomNames:   "WithRoomNames",
+	hookRoomOptions: "WithRoomOptions",
 }
 
 // slowAfter is how long a hook may run before the log names it. A handshake

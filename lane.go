@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"example.com/tcproom/internal/fanout"
 )
@@ -18,30 +19,41 @@ type lane struct {
 	codec      Codec
 	framingID  *byte // of the options, see same
 	codecID    *byte
+	form       form
+	room       string // for the form
 	log        *fanout.Log
-	members    int // those who get its events
-	conns      int // those with a cursor: members, and some that have left and still read
-	configured int // New and open doors that named it: their framings bind all senders
-	maxFrame   int // of an event
+	members    int              // those who get its events
+	conns      int              // those with a cursor: members, and some that have left and still read
+	closing    []*fanout.Cursor // of members that have left, and whose links go on
+	configured int              // New and open doors that named it: their framings bind all senders
+	maxFrame   int              // of an event
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history
 	events     *replay // nil until somebody resumes
 }
 
-func (r *Room) newLane(cfg *limits) *lane {
+func (r *Room) newLane(cfg *limits, f form) *lane {
 	_, toMember := frameLimits(cfg.codec, r.cfg.conn.maxMessage)
 	l := &lane{
 		framing: cfg.framing, framingID: cfg.framingID,
 		codec: cfg.codec, codecID: cfg.codecID,
+		form: f, room: r.name,
 		maxFrame: toMember + frameOverhead,
 	}
-	b, err := encode(cfg, &Event{Kind: Gap, Gap: Span{1, 2}})
+	gap := func(from, to uint64) ([]byte, error) {
+		ev := Event{Kind: Gap, Gap: Span{from, to}}
+		if !f.shape(&ev, l.room) {
+			return nil, nil
+		}
+		return encode(cfg, &ev)
+	}
+	b, err := gap(1, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
 		Block:   r.cfg.slow.blocks() > 0,
 		Gap: func(dst []byte, from, to uint64) ([]byte, error) {
-			b, err := encode(cfg, &Event{Kind: Gap, Gap: Span{from, to}})
+			b, err := gap(from, to)
 			if err == nil && len(b) == 0 {
 				err = ErrNoFrame
 			}
@@ -63,16 +75,16 @@ const (
 )
 
 // laneLocked returns the lane for cfg, a new one if there is none yet.
-func (r *Room) laneLocked(cfg *limits) (*lane, error) {
+func (r *Room) laneLocked(cfg *limits, f form) (*lane, error) {
 	for _, l := range r.lanes {
-		if same(l.framing, cfg.framing, l.framingID, cfg.framingID) && same(l.codec, cfg.codec, l.codecID, cfg.codecID) {
+		if l.form == f && same(l.framing, cfg.framing, l.framingID, cfg.framingID) && same(l.codec, cfg.codec, l.codecID, cfg.codecID) {
 			return l, nil
 		}
 	}
 	if len(r.lanes) >= maxLanes {
 		return nil, errTooManyLanes
 	}
-	l := r.newLane(cfg)
+	l := r.newLane(cfg, f)
 	r.lanes = append(r.lanes, l)
 	return l, nil
 }
@@ -86,12 +98,12 @@ func same(a, b any, optionA, optionB *byte) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// leaveLane says that l needs nothing more of its lane.
-func (r *Room) leaveLane(l *link) {
+// leaveLane says that s needs nothing more of its lane.
+func (r *Room) leaveLane(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l.lane != nil {
-		l.lane.conns--
+	if s.lane != nil {
+		s.lane.conns--
 		r.tidyLanesLocked()
 	}
 }
@@ -100,7 +112,7 @@ func (r *Room) leaveLane(l *link) {
 func (r *Room) tidyLanesLocked() {
 	kept := r.lanes[:0]
 	for _, l := range r.lanes {
-		if l.members > 0 || l.conns > 0 || l.configured > 0 {
+		if l.members > 0 || l.conns > 0 || l.configured > 0 || l.isClosing() {
 			kept = append(kept, l)
 		} else {
 			r.stats.Skipped += l.log.Skipped()
@@ -109,6 +121,12 @@ func (r *Room) tidyLanesLocked() {
 	}
 	clear(r.lanes[len(kept):])
 	r.lanes = kept
+}
+
+// isClosing reports whether there is something to write still to who has left.
+func (l *lane) isClosing() bool {
+	l.closing = slices.DeleteFunc(l.closing, (*fanout.Cursor).IsOver)
+	return len(l.closing) > 0
 }
 
 // An encoder holds the frames of one event, by lane.
@@ -179,6 +197,13 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 }
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
+	if l.form != formPlain {
+		kind, room, seq := ev.Kind, ev.Room, ev.Seq
+		defer func() { ev.Kind, ev.Room, ev.Seq = kind, room, seq }()
+		if !l.form.shape(ev, l.room) {
+			return dst, nil
+		}
+	}
 	payload, err := l.codec.AppendEvent(e.payload[:0], ev)
 	if err != nil {
 		if errors.Is(err, ErrNoFrame) {

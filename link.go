@@ -23,6 +23,11 @@ type link struct {
 	goodbye  atomic.Bool // its peer said that it leaves for good
 	hello    *Hello      // what its peer said first, or was said for it; nil if nothing was. Set before the member
 
+	labelled  bool      // its hello named rooms of a hub, and its events do
+	firstRoom string    // of a hub, if it names none
+	beside    []*stream // those of its rooms, once it has ended; its own goroutine's
+	token     Secret    // of its session, until a welcome has it
+
 	held *heldPosts // of OnMessage; nil until that was called. Its own goroutine's
 
 	addr net.Addr // once it is known; guarded by transport.mu
@@ -44,7 +49,7 @@ type link struct {
 func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	l := &link{cfg: cfg}
 	l.transport = transport{cfg: &cfg.limits, nc: nc, group: r.group}
-	l.stream = stream{link: l, room: r, cfg: &cfg.limits}
+	l.stream = stream{link: l, room: r}
 	l.newcomer = &Newcomer{link: l}
 	l.beats = cfg.control != nil // else its hello may ask for them
 	prepareSocket(nc, &cfg.limits)
@@ -89,14 +94,14 @@ func (l *link) id() string {
 	if l.member == nil {
 		return ""
 	}
-	return l.member.info.ID
+	return l.member.Info().ID
 }
 
 func (l *link) name() string {
 	if l.member == nil {
 		return l.helloSaid().Name
 	}
-	return l.member.info.Name
+	return l.member.Info().Name
 }
 
 // end ends l, if it has not ended; it does not block.
@@ -273,13 +278,18 @@ func (r *Room) seeOut(l *link) {
 	}
 	cause := l.Err()
 	l.notifyJoin(cause)
+	l.beside = l.parts()
+	parts := l.beside
 	stays := r.part(l, cause)
+	left := r.hub.endParts(l, parts, cause, stays)
 	l.unblock() // if another goroutine noted the cause, too
 	if l.member != nil {
 		l.member.unblock() // before OnLeave, whatever made it leave
 	}
 	// Deferred, because a hook may end the goroutine.
 	defer r.notifyEnd(l, cause, stays)
+	defer notifyParts(left)
+	defer l.leaveLanes(parts)
 	r.farewell(l, cause)
 }
 
@@ -394,7 +404,7 @@ func (r *Room) farewell(l *link, cause error) {
 	if l.sink == nil {
 		return
 	}
-	defer r.leaveLane(l)
+	defer r.leaveLane(&l.stream)
 	defer l.sink.Close()
 	cut := r.isClosed() // then l is cut, now or in a moment
 	if cut || l.sink.Err() != nil || broke(cause) {
@@ -411,6 +421,9 @@ func (r *Room) farewell(l *link, cause error) {
 		l.sayLast(rare.answer.frame)
 	} else if !peerLeft {
 		l.sayLast(l.lastFrames(cause))
+	}
+	if len(l.beside) > 0 {
+		l.cur.Trail() // the goodbye comes last
 	}
 	patience, limit := r.patienceWith(l)
 	if !l.drain(l.missed(), patience, limit) {
@@ -430,7 +443,16 @@ func (l *link) missed() func() uint64 {
 	if l.cur == nil {
 		return nil
 	}
-	return l.cur.Missed
+	if len(l.beside) == 0 {
+		return l.cur.Missed
+	}
+	return func() uint64 {
+		n := l.cur.Missed()
+		for _, s := range l.beside {
+			n += s.cur.Missed()
+		}
+		return n
+	}
 }
 
 // broke reports whether cause says that nothing can be written any more. What

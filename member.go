@@ -19,9 +19,10 @@ import (
 //
 // All methods may be called from many goroutines and from hooks.
 type Member struct {
-	room    *Room
-	info    MemberInfo
-	limiter Limiter // nil: none
+	room     *Room
+	who      atomic.Pointer[MemberInfo] // set with the room's lock held
+	limiter  Limiter                    // nil: none
+	presence *presence                  // of its connection of a hub; nil in a room of New
 	// turn holds a token while hooks of the member may run on a goroutine. It is nil
 	// if all of them run on one.
 	turn chan struct{}
@@ -100,6 +101,10 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 	case memberReserved:
 		r.reserved--
 	case memberDetached:
+		if m.isPart() { // it waits with the member of its connection
+			r.away--
+			break
+		}
 		r.detached.Remove(m)
 		// The next would leave in time without this: expire, when it comes too early,
 		// comes again. But often nobody is left, and then no timer either.
@@ -112,10 +117,14 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 			r.stats.Joined++
 		}
 	case memberDetached:
+		if m.isPart() {
+			r.away++
+			break
+		}
 		r.detached.Add(m, m.session.until)
 		r.expireLater()
 	case memberGone:
-		r.freeNameLocked(m.info.Name)
+		r.freeNameLocked(m.Info().Name)
 		if from == memberLeaving {
 			r.members.remove(m)
 			r.stats.leftBy(m.leftBy())
@@ -130,13 +139,13 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 func (m *Member) conn() *link { return m.at.Load().link }
 
 // ID returns what identifies the member: unique and never reused.
-func (m *Member) ID() string { return m.info.ID }
+func (m *Member) ID() string { return m.Info().ID }
 
 // Name returns the member's name.
-func (m *Member) Name() string { return m.info.Name }
+func (m *Member) Name() string { return m.Info().Name }
 
 // Info returns ID and name, as events have them.
-func (m *Member) Info() MemberInfo { return m.info }
+func (m *Member) Info() MemberInfo { return *m.who.Load() }
 
 // Room returns the member's room.
 func (m *Member) Room() *Room { return m.room }
@@ -181,7 +190,7 @@ func (m *Member) Send(ctx context.Context, body []byte) error {
 func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error {
 	var info MemberInfo
 	if from != nil {
-		info = from.info
+		info = from.Info()
 	}
 	if l := m.conn(); len(body) > l.cfg.maxMessage {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.cfg.maxMessage)
@@ -230,7 +239,14 @@ func (m *Member) sendError(l *link, cause error) error {
 // joined or has left.
 func (m *Member) Kick(reason string) error {
 	m.room.orderHeld(endedNow) // what is held back may be so because of m
-	if !m.room.leave(m, &kickError{reason}, nil) {
+	cause := &kickError{reason}
+	if m.isPart() {
+		if !m.kickPart(cause, ErrKicked) {
+			return ErrNotMember
+		}
+		return nil
+	}
+	if !m.room.leave(m, cause, nil) {
 		return ErrNotMember
 	}
 	return nil
@@ -247,10 +263,14 @@ func (e *kickError) Unwrap() error { return ErrKicked }
 // connection has ended and it cannot resume, with the cause as its [context.Cause]. A
 // hook of m may wait for it. It carries the values of [Identity].Context.
 func (m *Member) Context() context.Context {
+	parent := context.Background()
+	if m.isPart() {
+		parent = m.presence.base.Context()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx == nil {
-		m.ctx = newEndContext()
+		m.ctx = newEndContext(parent)
 		if m.ending != nil {
 			m.ctx.cancel(m.ending.cause)
 		}
@@ -306,9 +326,10 @@ func (v valuesFrom) Value(key any) any {
 
 // newMember returns a member that has no place in the room yet.
 func (r *Room) newMember(l *link, id Identity) *Member {
-	m := &Member{room: r, info: MemberInfo{ID: rand.Text(), Name: id.Name}}
+	m := &Member{room: r}
+	m.who.Store(&MemberInfo{ID: rand.Text(), Name: id.Name})
 	if id.Context != nil {
-		m.ctx = newEndContext()
+		m.ctx = newEndContext(context.Background())
 		m.ctx.Context = valuesFrom{m.ctx.Context, id.Context}
 	}
 	m.at.Store(&l.stream)
@@ -354,7 +375,7 @@ func (l *memberList) add(m *Member) {
 	if l.byID == nil {
 		l.byID = make(map[string]*Member)
 	}
-	l.byID[m.info.ID] = m
+	l.byID[m.Info().ID] = m
 	if m.prev = l.last; m.prev != nil {
 		m.prev.next = m
 	} else {
@@ -364,7 +385,7 @@ func (l *memberList) add(m *Member) {
 }
 
 func (l *memberList) remove(m *Member) {
-	delete(l.byID, m.info.ID)
+	delete(l.byID, m.Info().ID)
 	if m.prev != nil {
 		m.prev.next = m.next
 	} else {

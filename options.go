@@ -11,10 +11,13 @@ import (
 	"example.com/tcproom/internal/probe"
 )
 
-// A RoomOption configures a [Room]; [New] accepts it. The constructors of
-// options only record what they are given; a later option of the same kind
-// replaces an earlier one.
-type RoomOption interface{ applyRoom(*roomConfig) }
+// A RoomOption configures a [Room]; [New] accepts it, and [NewHub] for all rooms of the
+// hub. The constructors of options only record what they are given; a later option of
+// the same kind replaces an earlier one.
+type RoomOption interface {
+	HubOption
+	applyRoom(*roomConfig)
+}
 
 // A ConnOption configures the room's end of connections. [Room.Serve], [Room.Door] and
 // [Room.ServeConn] accept it for theirs, [New] as the default of all.
@@ -89,10 +92,12 @@ type connConfig struct {
 	speakHTTP bool // rule W0 is off
 	handshake func(context.Context, *Newcomer) (Identity, error)
 	rate      func(*Member) Limiter
+	inRoom    string // of a hub, for those that name none
 }
 
 type roomConfig struct {
 	conn          connConfig
+	form          form // of its first lane
 	backlog       int
 	slow          SlowPolicy
 	maxMembers    int
@@ -104,6 +109,7 @@ type roomConfig struct {
 	hooks         hooks
 	history       *History
 	sessions      *Sessions
+	hidden        bool
 	probe         probe.Probe // of package roomtest
 }
 
@@ -243,10 +249,12 @@ func (c *dialConfig) checkConn() error {
 type roomOption func(*roomConfig)
 
 func (o roomOption) applyRoom(c *roomConfig) { o(c) }
+func (o roomOption) applyHub(c *hubConfig)   { c.template = append(c.template, o) }
 
 type connOption func(*connConfig)
 
 func (o connOption) applyRoom(c *roomConfig) { o(&c.conn) }
+func (o connOption) applyHub(c *hubConfig)   { c.template = append(c.template, o) }
 func (o connOption) applyConn(c *connConfig) { o(c) }
 
 type dialOption func(*dialConfig)
@@ -256,6 +264,7 @@ func (o dialOption) applyDial(c *dialConfig) { o(c) }
 type option func(*limits)
 
 func (o option) applyRoom(c *roomConfig) { o(&c.conn.limits) }
+func (o option) applyHub(c *hubConfig)   { c.template = append(c.template, o) }
 func (o option) applyConn(c *connConfig) { o(&c.limits) }
 func (o option) applyDial(c *dialConfig) { o(&c.limits) }
 

@@ -10,6 +10,7 @@ import (
 type probeOption struct{ probe.Probe }
 
 func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
+func (o probeOption) applyHub(c *hubConfig)   { c.template = append(c.template, o) }
 func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
 
 func init() {

@@ -110,11 +110,13 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	}
 	switch req.Kind {
 	case ReqSay:
-		if req.Room != "" {
-			return l.refuseRequest(in)
-		}
 		if len(req.Body) > l.cfg.maxMessage {
 			return ErrFrameTooLarge
+		}
+		if req.Room != "" || l.room.hub != nil {
+			if ok, err := l.addressed(in); !ok {
+				return err
+			}
 		}
 		msg := message{body: req.Body}
 		if in.by.member.session != nil {
@@ -136,10 +138,31 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	case ReqGoodbye:
 		return l.heedGoodbye(req, frame)
 	}
+	if req.forHub() && l.room.hub != nil {
+		return l.room.hub.request(l, in)
+	}
 	if req.forHub() {
 		return l.refuseRequest(in)
 	}
 	return fmt.Errorf("%w: a %v behind the join", ErrMalformed, req.Kind)
+}
+
+// addressed sees to which room the message in in.req is for, and reports whether it can
+// be taken. What is there for another room is dealt with first.
+func (l *link) addressed(in *inbox) (ok bool, err error) {
+	if l.room.hub == nil {
+		return false, l.refuseRequest(in)
+	}
+	s := l.by(in.req.Room)
+	if s != in.by {
+		if err := l.take(in); err != nil {
+			return false, err
+		}
+	}
+	if in.by = s; s == nil {
+		return false, l.refuseMessage(in)
+	}
+	return true, nil
 }
 
 // refuseRequest answers the request in in.req, which asks a room for what only a hub
@@ -206,6 +229,12 @@ func (l *link) take(in *inbox) error {
 		return nil
 	}
 	defer in.clear()
+	if in.by != &l.stream { // others may put it out, and call OnLeave, meanwhile
+		if !in.by.member.takeTurn(l.Context().Done()) {
+			return l.Err()
+		}
+		defer in.by.member.giveTurn()
+	}
 	var err error
 	if in.by.room.cfg.hooks.onMessage != nil {
 		err = l.takeByHook(in)
@@ -213,9 +242,21 @@ func (l *link) take(in *inbox) error {
 		err = l.orderAll(in)
 	}
 	if len(in.acks) > 0 {
-		return cmpErr(err, in.by.acknowledge(in.acks))
+		err = cmpErr(err, in.by.acknowledge(in.acks))
+	}
+	if err != nil && in.by != &l.stream {
+		return l.outlive(in.by, err)
 	}
 	return err
+}
+
+// outlive answers messages for a room that s is not in any more, and returns err if it
+// is for another reason that they were not taken.
+func (l *link) outlive(s *stream, err error) error {
+	if _, failed := err.(*HookError); failed || l.Err() != nil || !s.isOver() {
+		return err
+	}
+	return l.refuse(&Request{Kind: ReqSay, Room: s.room.name}, fmt.Errorf("%w: %q", ErrNotMember, s.room.name))
 }
 
 // orderAll orders the messages of an inbox.
@@ -256,7 +297,7 @@ func (p *pass) take(in *inbox, msg *message) error {
 func (s *stream) acknowledge(acks []ledger.Taken) error {
 	var frames []byte
 	for _, a := range acks {
-		b, err := encode(s.cfg, &Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
+		b, err := s.encode(&Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,10 @@ func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
 	if !r.mayResume(l.cfg) {
 		return ""
 	}
+	if m.isPart() {
+		m.session = &session{start: r.seq}
+		return ""
+	}
 	token, key := r.tokens.Issue(m)
 	m.session = &session{start: r.seq, token: key}
 	return Secret(token)
@@ -57,9 +61,12 @@ func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
 
 // resumableLocked returns the member that h wants to resume, nil if there is
 // none, or not any more.
-func (r *Room) resumableLocked(h *Resume) *Member {
-	if !ledger.Equal(h.Epoch, r.epoch) {
-		return nil
+func (r *Room) resumableLocked(l *link, h *Resume) *Member {
+	// One that names no rooms says where it is in its own room, and not here.
+	if r.hub == nil || l.labelled {
+		if !ledger.Equal(h.Epoch, r.epoch) {
+			return nil
+		}
 	}
 	return r.byTokenLocked(h.Token)
 }
@@ -97,29 +104,29 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	if r.state != roomOpen {
 		return false, ErrRoomClosed
 	}
-	m := r.resumableLocked(h)
+	m := r.resumableLocked(l, h)
 	switch {
 	case l.Err() != nil:
 		return false, l.Err()
 	case m == nil:
 		l.newcomer.outcome = outcomeExpired
 		return false, nil
-	case h.Seq > r.seq:
+	case h.Seq > r.seq && l.form != formAside:
 		return false, fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
 	case m.state == memberPresent && l.born < m.conn().born: // its hello was held up, by a hook perhaps
 		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
-	case name != "" && name != m.info.Name:
-		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.info.Name))
+	case name != "" && name != m.Info().Name:
+		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.Info().Name))
 	}
-	lane, err := r.laneLocked(l.transport.cfg)
+	lane, err := r.laneLocked(l.transport.cfg, l.form)
 	if err != nil {
 		return false, err
 	}
 	lane.members++
 	var welcome []byte
-	missed, err := r.missedLocked(p, l, lane, m)
+	missed, outcome, err := r.missedLocked(p, &l.stream, lane, m, h.Seq)
 	if err == nil {
-		welcome, err = r.welcomeLocked(p, &l.stream, m, h.Token, l.newcomer.outcome)
+		welcome, err = r.welcomeLocked(p, &l.stream, m, h.Token, entry{outcome: outcome})
 	}
 	if err == nil {
 		err = r.reseatLocked(l, m)
@@ -129,7 +136,8 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		r.tidyLanesLocked()
 		return false, err
 	}
-	r.takeOverLocked(p, m, l)
+	l.member = m
+	r.takeOverLocked(p, &l.stream)
 	r.attachLocked(&l.stream, lane)
 	l.owesLeave = true
 	l.cur.Insert(welcome, len(welcome))
@@ -137,47 +145,51 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	return true, nil
 }
 
-// missedLocked returns the frames of what m has not received, a gap for what the
-// room does not know any more at their head, and sets the newcomer's outcome.
-func (r *Room) missedLocked(p *pass, l *link, lane *lane, m *Member) (frames [][]byte, err error) {
+// missedLocked returns the frames of what m, which is to go on by s, has not received
+// after seq, with a gap for what the room does not know any more at their head, and the
+// outcome.
+func (r *Room) missedLocked(p *pass, s *stream, lane *lane, m *Member, seq uint64) (frames [][]byte, outcome string, err error) {
+	if s.form == formAside { // which has no position
+		return nil, outcomeResumed, nil
+	}
 	if lane.events == nil {
 		lane.events = new(replay)
 	}
 	if err := lane.events.extend(p.enc, lane, r.events); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	l.newcomer.outcome = outcomeResumed
-	from := max(l.hello.Resume.Seq, m.session.start) + 1
+	outcome = outcomeResumed
+	from := max(seq, m.session.start) + 1
 	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
-		gap, err := encode(l.transport.cfg, &Event{Kind: Gap, Gap: Span{from, to}})
+		gap, err := s.encode(&Event{Kind: Gap, Gap: Span{from, to}})
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		l.newcomer.outcome = outcomeGap
+		outcome = outcomeGap
 		frames = append(frames, gap)
 	}
-	id := m.info.ID
-	if l.cfg.echo {
+	id := m.Info().ID
+	if s.link.cfg.echo {
 		id = ""
 	}
-	return append(frames, lane.events.frames(r.events.since(from), id)...), nil
+	return append(frames, lane.events.frames(r.events.since(from), id)...), outcome, nil
 }
 
-// takeOverLocked puts l in the place of the last link of m, which ends if it
-// has not.
-func (r *Room) takeOverLocked(p *pass, m *Member, l *link) {
-	if old := m.conn(); old.state == streamJoined {
-		r.moveStreamLocked(&old.stream, streamParted)
-		if old.setCause(ErrTakenOver) {
-			p.broken = append(p.broken, old)
+// takeOverLocked puts s in the place of the last stream of its member, whose link ends
+// if it has not.
+func (r *Room) takeOverLocked(p *pass, s *stream) {
+	m := s.member
+	if old := m.at.Load(); old.state == streamJoined {
+		r.moveStreamLocked(old, streamParted)
+		if old.link.setCause(ErrTakenOver) {
+			p.broken = append(p.broken, old.link)
 		}
 	}
 	if m.state == memberDetached {
 		r.vacateLocked(m.session.seat)
 		r.moveLocked(m, memberPresent)
 	}
-	m.at.Store(&l.stream)
-	l.member = m
+	m.at.Store(s)
 	r.stats.Resumed++
 }
 
@@ -247,6 +259,10 @@ func (r *Room) dismissLocked(m *Member, cause error, code Cause) {
 func (r *Room) dismiss(m *Member) {
 	l := m.conn()
 	defer r.forget(l, m)
+	var left []*stream
+	if p := m.presence; p != nil {
+		left = r.hub.endDetached(p, m.Err(), m.leftBy())
+	}
 	p := r.pass(context.Background(), nil)
 	if m.state == memberLeaving {
 		p.finishLeave(m)
@@ -255,5 +271,6 @@ func (r *Room) dismiss(m *Member) {
 	m.unblock()
 	cause := m.Err()
 	l.logEnd(cause, m.leftBy(), true, false)
-	r.notifyLeave(l, m)
+	defer r.notifyLeave(l, m) // also if a hook ends the goroutine
+	notifyParts(left)
 }

@@ -21,6 +21,9 @@ import (
 // excepted, which in a hook would wait for that hook.
 type Room struct {
 	cfg   *roomConfig
+	hub   *Hub   // nil: it is a room of New
+	name  string // in the hub
+	num   uint64 // of two rooms the lock of the one with the lower is taken first
 	epoch string
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
@@ -57,6 +60,7 @@ type census struct {
 	guests   uint64             // names made up
 	tokens   ledger.Tokens[*Member]
 	detached ledger.Grace[*Member]
+	away     int         // of a hub's room: members that are detached
 	expiry   *time.Timer // for the first of detached
 	stats    counts
 }
@@ -86,14 +90,17 @@ const (
 // somebody joins. It never fails: an option that cannot work is logged at Warn.
 func New(opts ...RoomOption) *Room {
 	cfg := newRoomConfig(opts)
-	return newRoom(&cfg, fanout.New(), sock.NewLookout(attendTo, overdue))
+	return newRoom(&cfg, fanout.New(), sock.NewLookout(attendTo, overdue), nil, "", 0)
 }
 
 // newRoom returns an open room whose connections are served by f and, while they are
 // quiet, q.
-func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout) *Room {
+func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name string, num uint64) *Room {
 	r := &Room{
 		cfg:   cfg,
+		hub:   h,
+		name:  name,
+		num:   num,
 		epoch: rand.Text(),
 		group: f.NewGroup(),
 		quiet: q,
@@ -103,7 +110,7 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout) *Room {
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
 	}
-	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits))
+	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
 	r.lanes[0].configured = 1
 	return r
 }
@@ -224,7 +231,7 @@ func (r *Room) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.stats.Stats
-	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len(), r.pending, r.seq
+	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len()+r.away, r.pending, r.seq
 	s.Stopping = r.state != roomOpen
 	for _, l := range r.lanes {
 		s.Skipped += l.log.Skipped()

@@ -64,10 +64,10 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 	if guest == (MemberInfo{}) {
 		return nil
 	}
-	if m := r.members.byID[guest.ID]; m != nil && m.info != guest {
-		return fmt.Errorf("%w: the ID %q is that of %q", ErrNameTaken, guest.ID, m.info.Name)
+	if m := r.members.byID[guest.ID]; m != nil && m.Info() != guest {
+		return fmt.Errorf("%w: the ID %q is that of %q", ErrNameTaken, guest.ID, m.Info().Name)
 	}
-	if m := r.names[guest.Name]; m != nil && m.info != guest {
+	if m := r.names[guest.Name]; m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: %q", ErrNameTaken, guest.Name)
 	}
 	return nil
@@ -139,7 +139,7 @@ func (p *pass) awaitNumber(number uint64) (taken ledger.Taken, ok bool, err erro
 		}
 		s := p.from.session
 		if s == nil {
-			return taken, false, fmt.Errorf("tcproom: messages of %q have no numbers: it has no session: %w", p.from.info.Name, errors.ErrUnsupported)
+			return taken, false, fmt.Errorf("tcproom: messages of %q have no numbers: it has no session: %w", p.from.Info().Name, errors.ErrUnsupported)
 		}
 		if taken, ok := s.taken.Find(number); ok {
 			return taken, true, nil

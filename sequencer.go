@@ -35,8 +35,8 @@ var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
 func (r *Room) pass(ctx context.Context, from *Member) *pass {
 	p := passPool.Get().(*pass)
 	p.r, p.ctx, p.from = r, ctx, from
-	p.nameSpeaker()
 	r.mu.Lock()
+	p.nameSpeaker()
 	p.now = time.Now() // with the lock, so that it rises with seq
 	return p
 }
@@ -45,7 +45,7 @@ func (r *Room) pass(ctx context.Context, from *Member) *pass {
 func (p *pass) nameSpeaker() {
 	p.ev.From = p.guest
 	if p.from != nil {
-		p.ev.From = p.from.info
+		p.ev.From = p.from.Info()
 	}
 }
 
@@ -80,6 +80,8 @@ type entry struct {
 	history int       // messages that it wants at most; 0: all, negative: none
 	since   *Position // up to where it has seen the stream
 	outcome string    // of resuming, for the welcome; empty: it did not try
+	ref     uint64    // of the request for it
+	token   Secret    // of the session of its connection, if that is not told otherwise
 }
 
 // join orders the join of m, gives s, which is m's, a cursor behind it, and welcomes m:
@@ -92,7 +94,7 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	if r.state != roomOpen {
 		return 0, ErrRoomClosed
 	}
-	lane, err := r.laneLocked(s.cfg)
+	lane, err := r.laneLocked(s.link.transport.cfg, s.form)
 	if err != nil {
 		return 0, err
 	}
@@ -107,7 +109,7 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 		return 0, err
 	}
 	if r.cfg.notices {
-		if _, err := p.order(&Event{Kind: Join, From: m.info}); err != nil {
+		if _, err := p.order(&Event{Kind: Join, From: m.Info()}); err != nil {
 			return giveUp(err)
 		}
 		ordered = true
@@ -120,14 +122,29 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	if err != nil {
 		return giveUp(err)
 	}
+	if m.isPart() && !m.presence.add(m, l) {
+		return giveUp(cmpErr(l.Err(), ErrDetached))
+	}
+	return p.comeIn(s, lane, past, e)
+}
+
+// comeIn gives s a cursor in its lane, and welcomes its member, whose join has its place.
+func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64, err error) {
+	r, l, m := p.r, s.link, s.member
 	token := r.beginSessionLocked(l, m)
+	switch {
+	case m.isPart():
+		token = e.token
+	case s.form == formAside:
+		l.token = token
+	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)
 	if r.cfg.hooks.onJoined != nil {
 		s.cur.Hold() // until the hook has returned
 	}
 	r.moveLocked(m, memberPresent)
-	welcome, err := r.welcomeLocked(p, s, m, token, e.outcome)
+	welcome, err := r.welcomeLocked(p, s, m, token, e)
 	if err != nil {
 		l.setCause(err)
 		p.leave(m, err, ErrUnframeable)
@@ -157,30 +174,30 @@ func (r *Room) attachLocked(s *stream, lane *lane) {
 // welcomeLocked returns the frame that tells m, by s, who it is and who is there;
 // nil if its codec has none. A codec with control frames may have one without a hello: a
 // dialling end, which could not tell whether to expect it, never speaks that.
-func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, outcome string) ([]byte, error) {
+func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entry) ([]byte, error) {
 	l := s.link
-	if !l.cfg.features.Hello && l.cfg.control == nil {
+	if f := &l.cfg.features; !f.Hello && !f.Requests && l.cfg.control == nil {
 		return nil, nil
 	}
 	ev := &p.ev
 	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
-	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.info, Time: p.now, Welcome: w}
-	if token != "" {
-		w.Outcome = cmp.Or(outcome, outcomeJoined)
+	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.Info(), Time: p.now, Ref: e.ref, Welcome: w}
+	if token != "" || m.isPart() && m.session != nil {
+		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
 	}
 	if m.session != nil {
 		ev.Number = m.session.taken.Last()
 	}
 	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing
-		if b, err := encode(s.cfg, ev); err == nil && len(b) == 0 {
+		if b, err := s.encode(ev); err == nil && len(b) == 0 {
 			return nil, nil
 		}
 	}
 	w.Members = make([]MemberInfo, 0, min(w.Total, maxWelcomeMembers))
-	for m := r.members.first; m != nil && len(w.Members) < maxWelcomeMembers; m = m.next {
-		w.Members = append(w.Members, m.info)
+	for m := r.members.first; m != nil && r.name != allRooms && len(w.Members) < maxWelcomeMembers; m = m.next {
+		w.Members = append(w.Members, m.Info())
 	}
-	b, err := encode(s.cfg, ev)
+	b, err := s.encode(ev)
 	if err != nil { // whose methods are the codec's: not under the lock
 		return nil, fmt.Errorf("%w: the welcome: %v", ErrUnframeable, err)
 	}
@@ -251,7 +268,7 @@ func (p *pass) finishLeave(m *Member) {
 
 func (p *pass) orderLeave(m *Member) {
 	if p.r.cfg.notices {
-		p.order(&Event{Kind: Leave, From: m.info}) // fails only when the room stops
+		p.order(&Event{Kind: Leave, From: m.Info()}) // fails only when the room stops
 	}
 }
 
@@ -442,7 +459,7 @@ func (r *Room) historyLocked(p *pass, s *stream, l *lane, e entry) (frames [][]b
 			missing = r.history.before(records)
 		}
 		if missing > seen {
-			gap, err := encode(s.cfg, &Event{Kind: Gap, Gap: Span{seen + 1, missing}})
+			gap, err := s.encode(&Event{Kind: Gap, Gap: Span{seen + 1, missing}})
 			if err != nil {
 				return nil, err
 			}

@@ -51,7 +51,8 @@ func stateMember(t *testing.T, state memberState) (r *Room, m *Member, token str
 		}
 		r.mu.Unlock()
 	})
-	m = &Member{room: r, info: MemberInfo{ID: "id", Name: "ada"}}
+	m = &Member{room: r}
+	m.who.Store(&MemberInfo{ID: "id", Name: "ada"})
 	r.reserved++
 	r.names = map[string]*Member{"ada": m}
 	token, key := r.tokens.Issue(m)

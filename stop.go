@@ -173,7 +173,7 @@ func (l *link) stuckLocked() StuckConn {
 		}
 	}
 	if l.cur != nil {
-		s.Member = l.member.info
+		s.Member = l.member.Info()
 	}
 	return s
 }
@@ -186,7 +186,7 @@ func (r *Room) noteCut(l *link, cause error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cut = append(r.cut, CutMember{Member: l.member.info, Missed: l.cur.Missed() + l.sink.Unwritten()})
+	r.cut = append(r.cut, CutMember{Member: l.member.Info(), Missed: l.missed()() + l.sink.Unwritten()})
 }
 
 // plain is an error's text without the package's name.

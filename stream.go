@@ -15,7 +15,7 @@ type stream struct {
 	link   *link
 	room   *Room
 	member *Member // set once, with the room's lock held: the link's goroutine may read it without
-	cfg    *limits // by which its events are encoded
+	form   form
 
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
 
@@ -69,6 +69,45 @@ func (r *Room) moveStreamLocked(s *stream, to streamState) {
 	}
 }
 
+// A form is what a stream makes of its room's events, beside their encoding.
+type form uint8
+
+const (
+	formPlain form = iota // as they are: of a room of New, or for who names no rooms
+	formRoom              // with the name of their room
+	// formAside is of the room "*" for who names no rooms: what the hub says to all, as
+	// a Direct, and what concerns the connection.
+	formAside
+)
+
+// shape makes of ev what is encoded, and reports whether anything is.
+func (f form) shape(ev *Event, room string) bool {
+	switch {
+	case f == formPlain:
+	case f == formAside:
+		switch ev.Kind {
+		case Message:
+			ev.Kind, ev.Seq = Direct, 0
+		case Welcome, Join, Leave, Renamed, Gap:
+			return false
+		}
+	case room != allRooms:
+		ev.Room = room
+	case ev.Kind == Message || ev.Kind == Welcome || ev.Kind == Gap:
+		ev.Room = room
+	}
+	return true
+}
+
+// encode returns the frame of an event of s's own, which it may change; nil if there is
+// none.
+func (s *stream) encode(ev *Event) ([]byte, error) {
+	if !s.form.shape(ev, s.room.name) {
+		return nil, nil
+	}
+	return encode(s.link.transport.cfg, ev)
+}
+
 // isOver reports whether nothing comes by s any more.
 func (s *stream) isOver() bool {
 	s.room.mu.Lock()
@@ -86,9 +125,9 @@ const (
 
 // frameDirect returns the frame of a Direct event.
 func (s *stream) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
-	b, err := encode(s.cfg, &Event{Kind: Direct, From: from, Time: time.Now(), Body: body})
+	b, err := s.encode(&Event{Kind: Direct, From: from, Time: time.Now(), Body: body})
 	if err == nil && b == nil {
-		err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, s.cfg.codec)
+		err = fmt.Errorf("%w: codec %T has no direct messages", ErrUnframeable, s.link.cfg.codec)
 	}
 	return b, err
 }

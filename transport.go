@@ -57,8 +57,8 @@ type endContext struct {
 	cancel context.CancelCauseFunc
 }
 
-func newEndContext() *endContext {
-	ctx, cancel := context.WithCancelCause(context.Background())
+func newEndContext(parent context.Context) *endContext {
+	ctx, cancel := context.WithCancelCause(parent)
 	return &endContext{ctx, cancel}
 }
 
@@ -80,7 +80,7 @@ func (t *transport) Context() context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ctx == nil {
-		t.ctx = newEndContext()
+		t.ctx = newEndContext(context.Background())
 		if t.ending != nil {
 			t.ctx.cancel(t.ending.cause)
 		}

@@ -154,6 +154,16 @@ func (c *Cursor) End() {
 	c.endLocked()
 }
 
+// Trail lets c come last among the streams of its sink that have ended.
+func (c *Cursor) Trail() {
+	s := c.sink
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.cursors, c); i >= 0 {
+		s.setCursorsLocked(append(slices.Concat(s.cursors[:i], s.cursors[i+1:]), c))
+	}
+}
+
 // Close ends c and says that nothing is inserted any more. When its sink has taken all,
 // it forgets c. It does not block.
 func (c *Cursor) Close() {
@@ -474,6 +484,9 @@ func (c *Cursor) isDone() (done, closed bool) {
 	defer c.log.mu.Unlock()
 	return done || c.log.dropped, c.closed
 }
+
+// IsOver reports whether c was closed and its sink has taken all, or has ended.
+func (c *Cursor) IsOver() bool { return c.over.Load() || c.sink.dead.Load() }
 
 // detach takes c out of its log.
 func (c *Cursor) detach() {

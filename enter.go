@@ -1,0 +1,312 @@
+package tcproom
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// How a connection of a hub comes into rooms, and out of them while it goes on.
+
+// A caller calls the hooks that decide on a membership: those of a connection's own
+// goroutine, or those of a call of the program's.
+type caller func(hook uint64, fn func() error) error
+
+// callFor returns a caller for what the program does with l, on any goroutine. A hook
+// that fails ends l, as its own does.
+func (l *link) callFor() caller {
+	return func(hook uint64, fn func() error) error {
+		if err := l.Err(); err != nil {
+			return err
+		}
+		err := l.room.callPlain(hook, fn)
+		if _, failed := err.(*HookError); failed {
+			l.end(err)
+		}
+		return err
+	}
+}
+
+// enter makes l a member of the named room, too. If it is one already, that is what it
+// returns, and joined is false.
+func (h *Hub) enter(ctx context.Context, l *link, name string, e entry, asked bool) (m *Member, joined bool, err error) {
+	p := l.member.presence
+	if m := p.in(name); m != nil {
+		return m, false, nil
+	}
+	if p.len() >= h.cfg.maxPerConn {
+		return nil, false, fmt.Errorf("%w: this connection is in %d", ErrTooManyRooms, h.cfg.maxPerConn)
+	}
+	c, err := h.knockAt(ctx, l, name, asked)
+	if err != nil {
+		return nil, false, err
+	}
+	defer c.done()
+	if _, err := c.join(e); err != nil {
+		return nil, false, err
+	}
+	return c.s.member, true, nil
+}
+
+// A candidate is one whom OnEnter and OnJoin have let into a room, and who has not
+// joined yet.
+type candidate struct {
+	h    *Hub
+	hr   *hubRoom
+	s    *stream
+	call caller
+}
+
+// knockAt asks whether l may enter a room, and reserves a place for it there.
+func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*candidate, error) {
+	c := &candidate{h: h, call: l.callFor()}
+	if asked {
+		c.call = l.call
+		if err := h.checkRoom(name); err != nil {
+			return nil, err
+		}
+		if err := h.mayEnter(l, name); err != nil {
+			return nil, err
+		}
+	}
+	hr, err := h.acquire(ctx, name, h.cfg.open)
+	if err != nil {
+		return nil, err
+	}
+	c.hr = hr
+	r := hr.room
+	c.s = &stream{link: l, room: r, form: l.partForm()}
+	if err := r.reservePart(c.s, l.member); err != nil {
+		h.unpin(hr)
+		return nil, err
+	}
+	if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+		if err := c.call(hookOnJoin, func() error { return onJoin(c.s.member) }); err != nil {
+			err = refuse(err)
+			r.unreserve(c.s.member, err)
+			h.unpin(hr)
+			return nil, err
+		}
+		c.s.owesLeave = true
+	}
+	return c, nil
+}
+
+// mayEnter asks the user's OnEnter.
+func (h *Hub) mayEnter(l *link, name string) error {
+	if h.cfg.onEnter == nil {
+		return nil
+	}
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), errHandshakeTimeout)
+	defer cancel()
+	return refuse(l.call(hookOnEnter, func() error { return h.cfg.onEnter(ctx, l.member, name) }))
+}
+
+// join joins the candidate, and lets OnJoined speak to it first.
+func (c *candidate) join(e entry) (seq uint64, err error) {
+	r, m := c.s.room, c.s.member
+	if seq, err = r.join(c.s, m, e); err != nil {
+		c.fail(err)
+		return 0, err
+	}
+	c.welcome(seq)
+	return seq, nil
+}
+
+// welcome calls OnJoined for the candidate, which has joined.
+func (c *candidate) welcome(seq uint64) {
+	r, m := c.s.room, c.s.member
+	m.followName()
+	onJoined := r.cfg.hooks.onJoined
+	if onJoined == nil {
+		return
+	}
+	m.takeTurn(nil)
+	defer m.giveTurn()
+	defer c.s.cur.Release()
+	c.call(hookOnJoined, func() error { onJoined(m, seq); return nil })
+}
+
+// fail gives up the place of a candidate that does not join.
+func (c *candidate) fail(cause error) {
+	c.s.room.unreserve(c.s.member, cause)
+	c.s.room.notifyPart(c.s)
+}
+
+// done lets the room go when it is empty.
+func (c *candidate) done() { c.h.unpin(c.hr) }
+
+// reservePart makes a member of s, with a slot, for the connection of base.
+func (r *Room) reservePart(s *stream, base *Member) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return ErrRoomClosed
+	}
+	if r.fullLocked() {
+		return ErrRoomFull
+	}
+	m := &Member{room: r, presence: base.presence}
+	m.who.Store(base.who.Load())
+	m.at.Store(s)
+	if r.cfg.hooks.serial() {
+		m.turn = make(chan struct{}, 1)
+	}
+	r.reserved++
+	s.member = m
+	return nil
+}
+
+// unreserve gives back what reservePart gave, if m has not joined.
+func (r *Room) unreserve(m *Member, cause error) {
+	code := causeOf(cause)
+	r.mu.Lock()
+	if m.state == memberReserved {
+		m.setCause(cause, code)
+		r.moveLocked(m, memberGone)
+	}
+	r.mu.Unlock()
+	m.unblock()
+}
+
+// depart takes m, one of the memberships of a connection that may go on, out of its
+// room because of cause, and reports whether it did so by this call: then the caller
+// sees to seeOutPart. ref is that of the request for it. When it returns, the leave has
+// its place.
+func (r *Room) depart(m *Member, cause error, code Cause, ref uint64) bool {
+	p := r.pass(context.Background(), nil)
+	defer r.hub.checkEmpty(r)
+	defer m.unblock()
+	defer p.end()
+	switch m.state {
+	case memberReserved:
+		return false
+	case memberPresent, memberDetached:
+		p.leave(m, cause, code)
+		r.dismissStreamLocked(m.at.Load(), cause, ref)
+		r.owePartLocked()
+		return true
+	}
+	for m.state == memberLeaving { // until the leave that another call orders has its place
+		p.await(r.group.Progress(), time.Time{})
+	}
+	return false
+}
+
+// dismissStreamLocked ends s, whose member has left and whose link goes on, with a
+// goodbye.
+func (r *Room) dismissStreamLocked(s *stream, cause error, ref uint64) {
+	s.member.presence.remove(s.member)
+	if s.cur == nil || s.link.Err() != nil {
+		return
+	}
+	s.sayGoodbye(cause, ref)
+	s.cur.Close()
+	s.lane.conns--
+	s.lane.closing = append(s.lane.closing, s.cur)
+	s.lane = nil
+	r.tidyLanesLocked()
+}
+
+// sayGoodbye inserts the goodbye of a membership. A peer that names no rooms is in one,
+// and sees by the next welcome that it has moved.
+func (s *stream) sayGoodbye(cause error, ref uint64) {
+	if causeOf(cause) == errMoved && !s.link.labelled {
+		return
+	}
+	ev := Event{Kind: Goodbye, Time: time.Now(), Ref: ref, End: s.room.lastWords(cause)}
+	ev.End.RetryAfter = 0
+	if b, err := s.encode(&ev); err == nil && len(b) > 0 {
+		s.cur.Insert(b, len(b)+maxQueued)
+	}
+}
+
+// owePartLocked counts a member that has left, until seeOutPart. Its connection, which
+// it had until now, counts too, so that no stop has waited in vain.
+func (r *Room) owePartLocked() {
+	r.wg.Add(1)
+	r.hub.all.wg.Add(1)
+}
+
+// seeOutPart calls OnLeave for the member of s, which has left.
+func (r *Room) seeOutPart(s *stream) {
+	defer r.wg.Done()
+	defer r.hub.all.wg.Done()
+	r.notifyPart(s)
+}
+
+// notifyPart calls OnLeave for the member of s, which has left, once, if it is owed.
+func (r *Room) notifyPart(s *stream) {
+	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
+		return
+	}
+	m := s.member
+	m.takeTurn(nil)
+	defer m.giveTurn()
+	err := r.callPlain(hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+	if _, failed := err.(*HookError); failed {
+		s.link.end(err)
+	}
+}
+
+// putOut closes r, and has its members leave because of cause.
+func (r *Room) putOut(cause error, code Cause) {
+	r.mu.Lock()
+	if r.state == roomClosed {
+		r.mu.Unlock()
+		return
+	}
+	r.state = roomClosed
+	var out []*stream
+	for m := r.members.first; m != nil; {
+		next := m.next
+		if m.state.in() {
+			m.setCause(cause, code)
+			r.moveLocked(m, memberLeaving)
+			s := m.at.Load()
+			r.moveLocked(m, memberGone)
+			if s.state == streamJoined {
+				r.moveStreamLocked(s, streamEnded)
+			}
+			r.dismissStreamLocked(s, cause, 0)
+			r.owePartLocked()
+			out = append(out, s)
+		}
+		m = next
+	}
+	r.mu.Unlock()
+	r.group.Wake()
+	for _, s := range out {
+		s.member.unblock()
+		s.link.alone(cause)
+		go r.seeOutPart(s)
+	}
+}
+
+// closeTo has nothing ordered any more in r, whose hub stops.
+func (r *Room) closeTo(state roomState) {
+	r.mu.Lock()
+	r.state = max(r.state, state)
+	r.mu.Unlock()
+	r.group.Wake()
+}
+
+// isEmpty reports whether nobody is in r, or about to be.
+func (r *Room) isEmpty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.emptyLocked()
+}
+
+func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }
+
+// closeIfEmpty closes r if it is empty, and reports whether it did.
+func (r *Room) closeIfEmpty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.emptyLocked() {
+		return false
+	}
+	r.state = roomClosed
+	return true
+}

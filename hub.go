@@ -1,0 +1,426 @@
+package tcproom
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/sock"
+)
+
+// A Hub is a set of named rooms behind the same listeners. A connection can be in
+// several of them: in each it is a [Member] of its own, with the same ID and name. One
+// more member stands for the connection itself, in the room named "*" ([Hub.All]).
+//
+// Each room has an order of its own, which is the same for all of its members. There is
+// none across rooms, but what one connection asks for is done in the order in which it
+// asks.
+//
+// All methods may be called from many goroutines and from hooks, Shutdown excepted.
+type Hub struct {
+	cfg   hubConfig
+	ofAny *roomConfig // of rooms without options of their own
+	all   *Room
+	fan   *fanout.Fan
+	quiet *sock.Lookout
+
+	mu    sync.Mutex // guards what follows; taken before a room's lock
+	rooms map[string]*hubRoom
+	nums  uint64
+	made  uint64
+	gone  uint64
+	moves uint64
+	stops bool
+	wg    sync.WaitGroup // timers of empty rooms that have fired
+}
+
+// A hubRoom is a room as its hub knows it. It is guarded by the hub's lock.
+type hubRoom struct {
+	room  *Room
+	ready chan struct{} // closed when OnRoom has returned
+	fixed bool          // it stays when it is empty
+	pins  int           // those who are about to enter
+	empty *time.Timer   // nil: it is not known to be empty
+}
+
+// NewHub returns an open hub. It listens nowhere and holds no goroutine until somebody
+// connects. Its default codec is [Text] with Commands. It panics if a [WithRoom] has a
+// name that no room can have, or there are more of them than [WithMaxRooms]; any other
+// option that cannot work is logged at Warn, as by [New].
+func NewHub(opts ...HubOption) *Hub {
+	h := &Hub{cfg: newHubConfig(opts), fan: fanout.New(), quiet: sock.NewLookout(attendTo, overdue), rooms: make(map[string]*hubRoom)}
+	h.ofAny = h.cfg.room(nil)
+	h.all = newRoom(h.cfg.all(), h.fan, h.quiet, h, allRooms, 0)
+	for _, f := range h.cfg.fixed {
+		if err := checkRoomName(f.name); err != nil {
+			panic(fmt.Sprintf("tcproom: WithRoom: %v", err))
+		}
+		if hr := h.rooms[f.name]; hr != nil {
+			continue
+		}
+		var more []RoomOption
+		for _, other := range h.cfg.fixed {
+			if other.name == f.name {
+				more = append(more, other.opts...)
+			}
+		}
+		if len(h.rooms) == h.cfg.maxRooms {
+			panic(fmt.Sprintf("tcproom: WithRoom(%q): there are %d rooms already", f.name, len(h.rooms)))
+		}
+		hr := h.addLocked(f.name, h.cfg.room(more))
+		hr.fixed = true
+	}
+	for _, hr := range h.rooms {
+		h.announce(hr)
+	}
+	return h
+}
+
+// addLocked adds a room, which nobody can enter before announce.
+func (h *Hub) addLocked(name string, cfg *roomConfig) *hubRoom {
+	h.nums++
+	h.made++
+	hr := &hubRoom{room: newRoom(cfg, h.fan, h.quiet, h, name, h.nums), ready: make(chan struct{})}
+	h.rooms[name] = hr
+	return hr
+}
+
+// announce calls OnRoom for a room that was made, and lets in who waits for that.
+func (h *Hub) announce(hr *hubRoom) {
+	defer close(hr.ready)
+	if h.cfg.onRoom != nil {
+		hr.room.callPlain(hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
+	}
+}
+
+// ListenAndServe listens on the TCP address addr and serves it, as
+// [Room.ListenAndServe] does.
+func (h *Hub) ListenAndServe(addr string) error { return h.all.ListenAndServe(addr) }
+
+// Serve accepts connections from l until the hub is closed, as [Room.Serve] does.
+func (h *Hub) Serve(l net.Listener, opts ...ConnOption) error { return h.all.Serve(l, opts...) }
+
+// ServeConn serves nc as one connection of the hub, as [Room.ServeConn] does.
+func (h *Hub) ServeConn(nc net.Conn, opts ...ConnOption) error { return h.all.ServeConn(nc, opts...) }
+
+// Door returns a way into the hub, as [Room.Door] does into a room.
+func (h *Hub) Door(opts ...ConnOption) (*Door, error) { return h.all.Door(opts...) }
+
+// Room returns the room of that name, which it makes if there is none. Errors are those
+// of a name or of the number of rooms: [ErrRoomName], [ErrTooManyRooms], [ErrNoRoom] if
+// [WithRoomOptions] says so, and [ErrRoomClosed] if the hub has stopped. It waits for
+// [OnRoom], so it must not be called in that hook for the same name.
+//
+// A room that is empty may be removed after [WithRoomLinger]: whoever holds it gets
+// ErrRoomClosed then.
+func (h *Hub) Room(name string) (*Room, error) {
+	hr, err := h.acquire(context.Background(), name, true)
+	if err != nil {
+		return nil, err
+	}
+	defer h.unpin(hr)
+	return hr.room, nil
+}
+
+// Lookup returns the room of that name, if there is one. "*" is [Hub.All].
+func (h *Hub) Lookup(name string) (*Room, bool) {
+	if name == allRooms {
+		return h.all, true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if hr := h.rooms[name]; hr != nil {
+		return hr.room, true
+	}
+	return nil, false
+}
+
+// Rooms returns the rooms of this moment whose names begin with prefix, by name, without
+// "*".
+func (h *Hub) Rooms(prefix string) iter.Seq2[string, *Room] {
+	h.mu.Lock()
+	var list []*Room
+	for name, hr := range h.rooms {
+		if strings.HasPrefix(name, prefix) {
+			list = append(list, hr.room)
+		}
+	}
+	h.mu.Unlock()
+	slices.SortFunc(list, func(a, b *Room) int { return cmp.Compare(a.name, b.name) })
+	return func(yield func(string, *Room) bool) {
+		for _, r := range list {
+			if !yield(r.name, r) {
+				return
+			}
+		}
+	}
+}
+
+// All returns the room named "*", in which a member stands for each connection. What is
+// broadcast there reaches each connection once, in however many rooms it is; Len counts
+// connections, and Kick ends one. Joins and leaves of that room are no events, and it
+// has no history.
+func (h *Hub) All() *Room { return h.all }
+
+// acquire returns the room of that name, pinned: it is not removed before unpin. It
+// makes one if there is none and may be.
+func (h *Hub) acquire(ctx context.Context, name string, make bool) (*hubRoom, error) {
+	if err := h.checkRoom(name); err != nil {
+		return nil, err
+	}
+	hr, err := h.pin(name)
+	if err == nil && hr == nil && make {
+		hr, err = h.makeRoom(name)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case hr == nil:
+		return nil, fmt.Errorf("%w: %q", ErrNoRoom, name)
+	}
+	select {
+	case <-hr.ready:
+		return hr, nil
+	case <-ctx.Done():
+		h.unpin(hr)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// checkRoom applies the hard rule for names of rooms, and the user's.
+func (h *Hub) checkRoom(name string) error {
+	if err := checkRoomName(name); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	hr := h.rooms[name]
+	h.mu.Unlock()
+	if hr != nil { // one of WithRoom may have any name
+		return nil
+	}
+	err := h.all.callPlain(hookRoomNames, func() error { return h.cfg.names(name) })
+	if _, failed := err.(*HookError); failed || err == nil || causeOf(err) == ErrRoomName {
+		return err
+	}
+	return fmt.Errorf("%w: %q: %w", ErrRoomName, name, err)
+}
+
+// pin returns the room of that name, if there is one, which is not removed before unpin.
+func (h *Hub) pin(name string) (*hubRoom, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stops {
+		return nil, ErrRoomClosed
+	}
+	hr := h.rooms[name]
+	if hr != nil {
+		hr.pins++
+		hr.occupied()
+	}
+	return hr, nil
+}
+
+// makeRoom makes a room, unless there is one by now, and pins it.
+func (h *Hub) makeRoom(name string) (*hubRoom, error) {
+	cfg := h.ofAny
+	if fn := h.cfg.roomOptions; fn != nil {
+		var opts []RoomOption
+		if err := h.all.callPlain(hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
+			return nil, err
+		}
+		if opts == nil {
+			return nil, fmt.Errorf("%w: %q", ErrNoRoom, name)
+		}
+		if len(opts) > 0 {
+			cfg = h.cfg.room(opts)
+		}
+	}
+	h.mu.Lock()
+	hr, mine := h.rooms[name], false
+	switch {
+	case h.stops:
+		h.mu.Unlock()
+		return nil, ErrRoomClosed
+	case hr == nil && len(h.rooms) >= h.cfg.maxRooms:
+		h.mu.Unlock()
+		return nil, fmt.Errorf("%w: there are %d", ErrTooManyRooms, h.cfg.maxRooms)
+	case hr == nil:
+		hr, mine = h.addLocked(name, cfg), true
+	}
+	hr.pins++
+	hr.occupied()
+	h.mu.Unlock()
+	if mine {
+		h.announce(hr)
+	}
+	return hr, nil
+}
+
+// occupied says that hr is not to be removed for now.
+func (hr *hubRoom) occupied() {
+	if hr.empty != nil {
+		hr.empty.Stop()
+		hr.empty = nil
+	}
+}
+
+// unpin undoes acquire.
+func (h *Hub) unpin(hr *hubRoom) {
+	h.mu.Lock()
+	hr.pins--
+	h.mu.Unlock()
+	h.checkEmpty(hr.room)
+}
+
+// checkEmpty sees to it that r is removed after a while, if it is empty now. It is
+// called when r may have become so, without its lock.
+func (h *Hub) checkEmpty(r *Room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hr := h.rooms[r.name]
+	if hr == nil || hr.room != r || hr.fixed || hr.empty != nil || h.stops || hr.pins > 0 || !r.isEmpty() {
+		return
+	}
+	hr.empty = time.AfterFunc(max(h.cfg.linger, 0), func() { h.removeEmpty(hr) })
+}
+
+// removeEmpty removes a room, if it is empty still.
+func (h *Hub) removeEmpty(hr *hubRoom) {
+	h.mu.Lock()
+	r := hr.room
+	if h.rooms[r.name] != hr || hr.empty == nil || hr.pins > 0 || h.stops {
+		h.mu.Unlock()
+		return
+	}
+	hr.empty = nil
+	if !r.closeIfEmpty() { // somebody came, or has still to be written to
+		if r.isEmpty() {
+			hr.empty = time.AfterFunc(max(h.cfg.linger, glance), func() { h.removeEmpty(hr) })
+		}
+		h.mu.Unlock()
+		return
+	}
+	delete(h.rooms, r.name)
+	h.gone++
+	h.wg.Add(1)
+	h.mu.Unlock()
+	defer h.wg.Done()
+	h.removed(r)
+}
+
+// removed does what is left to do for a room that is closed and not in the hub any more.
+func (h *Hub) removed(r *Room) {
+	r.wg.Wait()
+	close(r.done)
+	if h.cfg.onRoom != nil {
+		h.all.callPlain(hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
+	}
+}
+
+// Remove closes a room and takes it out of the hub: its members leave, are told goodbye
+// with the reason, and their connections go on. Nobody is in it when Remove returns, but
+// an [OnLeave] that this caller's own goroutine runs may not have returned. It returns
+// [ErrNoRoom] if there is none of that name. A room of [WithRoom] goes too, and is made
+// again when somebody enters it, if that may be.
+func (h *Hub) Remove(name, reason string) error {
+	h.mu.Lock()
+	hr := h.rooms[name]
+	if hr == nil || h.stops {
+		h.mu.Unlock()
+		return fmt.Errorf("%w: %q", ErrNoRoom, name)
+	}
+	hr.occupied()
+	delete(h.rooms, name)
+	h.gone++
+	h.wg.Add(1)
+	h.mu.Unlock()
+	hr.room.putOut(&removedError{reason}, errRemoved)
+	go func() {
+		defer h.wg.Done()
+		h.removed(hr.room)
+	}()
+	return nil
+}
+
+// removedError is errRemoved with the reason.
+type removedError struct{ reason string }
+
+func (e *removedError) Error() string { return fmt.Sprintf("%v: %q", errRemoved, e.reason) }
+
+func (e *removedError) Unwrap() error { return errRemoved }
+
+// HubStats are counts of what a hub has seen, taken at one moment.
+type HubStats struct {
+	Rooms       int    // that there are, without "*"
+	Made        uint64 // rooms ever
+	Removed     uint64 // of them, those that are gone
+	Connections int    // that are in the hub, with those that have lost theirs and may resume
+	Memberships int    // in rooms
+	Moves       uint64
+	// Refused counts the connections that did not get in.
+	Refused uint64
+}
+
+// Stats returns the counts of this moment. Those of each room are [Room.Stats].
+func (h *Hub) Stats() HubStats {
+	h.mu.Lock()
+	s := HubStats{Rooms: len(h.rooms), Made: h.made, Removed: h.gone, Moves: h.moves}
+	for _, hr := range h.rooms {
+		s.Memberships += hr.room.Len()
+	}
+	h.mu.Unlock()
+	all := h.all.Stats()
+	s.Connections, s.Refused = all.Members, all.Refused
+	return s
+}
+
+// Shutdown stops the hub in good order, as [Room.Shutdown] stops a room: nobody comes
+// in any more, each connection gets what was ordered in its rooms before the call and a
+// goodbye. A [*StopError] names connections, and how many events they missed in all
+// rooms together.
+func (h *Hub) Shutdown(ctx context.Context, opts ...StopOption) error {
+	h.stopRooms(roomDraining)
+	return h.stopped(h.all.Shutdown(ctx, opts...))
+}
+
+// Close stops the hub at once, as [Room.Close] stops a room.
+func (h *Hub) Close() error {
+	h.stopRooms(roomClosed)
+	return h.stopped(h.all.Close())
+}
+
+// Done returns a channel that is closed when the hub has stopped, as [Room.Done] does.
+func (h *Hub) Done() <-chan struct{} { return h.all.Done() }
+
+// stopRooms has nothing ordered in any room from now on, and nobody enter.
+func (h *Hub) stopRooms(state roomState) {
+	h.mu.Lock()
+	h.stops = true
+	rooms := make([]*Room, 0, len(h.rooms))
+	for _, hr := range h.rooms {
+		hr.occupied()
+		rooms = append(rooms, hr.room)
+	}
+	h.mu.Unlock()
+	for _, r := range rooms {
+		r.closeTo(state)
+	}
+}
+
+// stopped waits for what is left of the rooms, once all connections have ended.
+func (h *Hub) stopped(err error) error {
+	select {
+	case <-h.all.done:
+	default:
+		return err
+	}
+	h.wg.Wait()
+	return err
+}

@@ -1,0 +1,285 @@
+package tcproom
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/tcproom/internal/ledger"
+)
+
+// present says how the events of l's own stream are said, once its hello was read.
+func (l *link) present() {
+	l.labelled = l.cfg.features.Rooms && l.helloSaid().Rooms != nil
+	l.form = formAside
+	if l.labelled {
+		l.form = formRoom
+	}
+}
+
+// commands reports whether the peer of l is a person with commands: it can name rooms,
+// one at a time.
+func (l *link) commands() bool { return l.cfg.features.Requests && !l.cfg.features.Rooms }
+
+// partForm returns how the events of l's rooms are said.
+func (l *link) partForm() form {
+	if l.labelled || l.commands() {
+		return formRoom
+	}
+	return formPlain
+}
+
+// alone ends l because of cause, if it was for one room and is in none any more.
+func (l *link) alone(cause error) {
+	if !l.labelled && !l.commands() && l.member.presence.len() == 0 {
+		l.end(cause)
+	}
+}
+
+// enterFirst lets l, whose member has joined "*", into its first rooms. An error ends l.
+func (h *Hub) enterFirst(l *link) error {
+	hello := l.helloSaid()
+	if l.labelled {
+		for _, name := range hello.Rooms {
+			if _, _, err := h.enter(l.Context(), l, name, entry{history: hello.History}, true); err != nil {
+				if cause := l.Err(); cause != nil {
+					return cause
+				}
+				if err := l.refuse(&Request{Kind: ReqEnter, Room: name}, err); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	name := l.firstRoom
+	if name == "" {
+		name = l.cfg.inRoom
+	}
+	if name == "" {
+		name = h.cfg.defaultRoom
+	}
+	if name == "" {
+		return fmt.Errorf("%w: none was named", ErrNoRoom)
+	}
+	e := entry{history: hello.History, since: hello.Since, outcome: l.newcomer.outcome, token: l.token}
+	m, _, err := h.enter(l.Context(), l, name, e, true)
+	if err != nil {
+		return cmpErr(l.Err(), err)
+	}
+	l.member.presence.settle(m)
+	return nil
+}
+
+// Enter makes m's connection a member of the named room too, as if it had asked, and
+// returns that membership; it may exist already. Any membership of the connection will
+// do. [OnEnter] is not called. Hooks of the room are called on this goroutine, and what
+// they refuse is returned. Other errors are those of [Hub.Room], [ErrTooManyRooms],
+// [ErrRoomFull], [ErrDetached] while the connection is lost, and Cause("one-room") if it
+// names no rooms: it can be moved only.
+func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error) {
+	l, err := h.linkOf(m)
+	if err != nil {
+		return nil, err
+	}
+	if p := m.presence; !l.labelled && p.len() > 0 && p.in(room) == nil {
+		return nil, errNamesNone
+	}
+	entered, joined, err := h.enter(ctx, l, room, entry{}, false)
+	if err == nil && joined && !l.labelled {
+		m.presence.settle(entered)
+	}
+	return entered, err
+}
+
+// linkOf returns the connection of m, if it has one that can enter rooms.
+func (h *Hub) linkOf(m *Member) (*link, error) {
+	p := m.presence
+	if p == nil || p.base.room != h.all {
+		return nil, fmt.Errorf("%w: of no room of this hub", ErrNotMember)
+	}
+	p.mu.Lock()
+	l := p.link
+	p.mu.Unlock()
+	if l == nil {
+		if err := p.base.Err(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotMember, err)
+		}
+		return nil, ErrDetached
+	}
+	return l, nil
+}
+
+// Leave ends the membership m with a goodbye, and not its connection, unless that names
+// no rooms and has no other. Of a member of [Hub.All] it is Kick. It returns
+// [ErrNotMember] if m has left. [OnLeave] is called on a goroutine of its own.
+func (h *Hub) Leave(m *Member, reason string) error { return m.Kick(reason) }
+
+// kickPart is Kick of one of several memberships.
+func (m *Member) kickPart(cause error, code Cause) bool {
+	r := m.room
+	if !r.depart(m, cause, code, 0) {
+		return false
+	}
+	s := m.at.Load()
+	go r.seeOutPart(s)
+	s.link.alone(cause)
+	return true
+}
+
+// endParts takes the memberships of l, which has ended, out of their rooms, or lets
+// them stay without it. It returns the streams of those that have left.
+func (h *Hub) endParts(l *link, parts []*stream, cause error, stays bool) (left []*stream) {
+	code := l.ended()
+	for _, s := range parts {
+		if stays {
+			s.room.detachPart(s)
+		} else if s.member.at.Load() == s && s.room.depart(s.member, cause, code, 0) {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+// parts returns the streams of l beside its own, when l has ended: none is added any
+// more.
+func (l *link) parts() (parts []*stream) {
+	if l.member == nil || l.member.presence == nil {
+		return nil
+	}
+	for _, m := range l.member.presence.disconnect(l) {
+		if s := m.at.Load(); s.link == l {
+			parts = append(parts, s)
+		}
+	}
+	return parts
+}
+
+// leaveLanes says that those streams, whose sink is closed, need nothing more of their
+// lanes.
+func (l *link) leaveLanes(parts []*stream) {
+	for _, s := range parts {
+		s.room.leaveLane(s)
+	}
+}
+
+// detachPart keeps the member of s, whose link has ended.
+func (r *Room) detachPart(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := s.member; m.at.Load() == s && m.state == memberPresent && s.state == streamJoined {
+		r.moveStreamLocked(s, streamParted)
+		r.moveLocked(m, memberDetached)
+	}
+}
+
+// notifyParts calls OnLeave for each of those streams' members, also if one of the
+// hooks ends the goroutine.
+func notifyParts(left []*stream) {
+	for i := len(left) - 1; i >= 0; i-- {
+		defer left[i].room.seeOutPart(left[i])
+	}
+}
+
+// endDetached takes the memberships of a connection that is lost for good out of their
+// rooms, and returns the streams that they had.
+func (h *Hub) endDetached(p *presence, cause error, code Cause) (left []*stream) {
+	p.connect(nil)
+	for _, m := range p.all() {
+		s := m.at.Load()
+		if s.room.depart(m, cause, code, 0) {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+// resumeParts lets the memberships of l's member, which has resumed, go on by l. What
+// the hello does not name is left.
+func (h *Hub) resumeParts(l *link) error {
+	p := l.member.presence
+	p.connect(l)
+	hello := l.hello.Resume
+	if !l.labelled {
+		m := p.current()
+		if m == nil {
+			return h.enterFirst(l)
+		}
+		return m.room.resumePart(l, m, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
+	}
+	var lost []*stream
+	defer func() { notifyParts(lost) }()
+	known := make(map[string]bool)
+	for _, m := range p.all() {
+		name := m.room.name
+		known[name] = true
+		pos, named := hello.Rooms[name]
+		var err error = errLeft
+		if named {
+			err = m.room.resumePart(l, m, pos, entry{})
+		}
+		if cause := l.Err(); cause != nil {
+			return cause
+		}
+		if err == nil {
+			continue
+		}
+		if s := m.at.Load(); m.room.depart(m, err, causeOf(err), 0) {
+			lost = append(lost, s)
+		}
+		if named {
+			if err := l.refuse(&Request{Kind: ReqEnter, Room: name}, err); err != nil {
+				return err
+			}
+		}
+	}
+	for name := range hello.Rooms {
+		if known[name] {
+			continue
+		}
+		err := fmt.Errorf("%w: %s", ErrNotMember, quotePeer(name))
+		if _, ok := h.Lookup(name); !ok {
+			err = fmt.Errorf("%w: %s", ErrNoRoom, quotePeer(name))
+		}
+		if err := l.refuse(&Request{Kind: ReqEnter, Room: name}, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resumePart lets m go on by l, from the position that its peer names.
+func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	switch {
+	case r.state != roomOpen:
+		return ErrRoomClosed
+	case !m.state.in():
+		return ErrNotMember
+	case m.session == nil || !ledger.Equal(pos.Epoch, r.epoch):
+		return fmt.Errorf("%w: another epoch", ErrNotMember)
+	case pos.Seq > r.seq:
+		return fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, pos.Seq, r.seq)
+	}
+	s := &stream{link: l, room: r, member: m, form: l.partForm(), owesLeave: m.at.Load().owesLeave}
+	lane, err := r.laneLocked(l.transport.cfg, s.form)
+	if err != nil {
+		return err
+	}
+	lane.members++
+	var missed [][]byte
+	var welcome []byte
+	if missed, e.outcome, err = r.missedLocked(p, s, lane, m, pos.Seq); err == nil {
+		welcome, err = r.welcomeLocked(p, s, m, e.token, e)
+	}
+	if err != nil {
+		lane.members--
+		r.tidyLanesLocked()
+		return err
+	}
+	r.takeOverLocked(p, s)
+	r.attachLocked(s, lane)
+	s.cur.Insert(welcome, len(welcome))
+	s.cur.InsertShared(missed)
+	return nil
+}

@@ -1,0 +1,181 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/tcproom/internal/fanout"
+)
+
+// Move takes m out of its room and into the named one at one instant: at no time is its
+// connection in both, or in neither. It returns the new membership; with an error m is
+// where it was. [OnEnter] is not called; other hooks are called on this goroutine, and
+// OnLeave of the room that is left last, with Cause("moved"). Errors are those of
+// [Hub.Enter], and [ErrNotMember] if m has left.
+func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error) {
+	l, err := h.linkOf(m)
+	if err != nil {
+		return nil, err
+	}
+	if !m.isPart() {
+		return nil, fmt.Errorf("%w: %q is no room to leave", ErrNotMember, m.room.name)
+	}
+	if m.room.name == room {
+		return m, nil
+	}
+	return h.move(ctx, l, m, room, entry{}, false)
+}
+
+// errAlreadyIn is why a connection cannot move to a room in which it is.
+var errAlreadyIn = errors.New("this connection is in that room already")
+
+func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry, asked bool) (*Member, error) {
+	if l.member.presence.in(room) != nil {
+		return nil, &refusal{errAlreadyIn, ErrDenied}
+	}
+	c, err := h.knockAt(ctx, l, room, asked)
+	if err != nil {
+		return nil, err
+	}
+	defer c.done()
+	old := m.at.Load()
+	seq, err := c.swap(m, e)
+	if m.Err() != error(errMoved) {
+		c.fail(err)
+		return nil, err
+	}
+	defer h.checkEmpty(old.room)
+	defer old.room.seeOutPart(old) // also if a hook ends the goroutine
+	if err != nil {
+		c.fail(err)
+		return nil, err
+	}
+	h.mu.Lock()
+	h.moves++
+	h.mu.Unlock()
+	c.welcome(seq)
+	return c.s.member, nil
+}
+
+// swap orders the leave of m and the join of the candidate at one instant, under the
+// locks of both rooms. It waits while either of them has no place.
+func (c *candidate) swap(m *Member, e entry) (seq uint64, err error) {
+	from, to := m.room, c.s.room
+	for {
+		out, in := bothPasses(from, to)
+		seq, ch, err := c.trySwap(out, in, m, e)
+		room := from
+		if ch != nil && ch.room == to {
+			room = to
+		}
+		if from.num < to.num { // the reverse of taking
+			in.end()
+			out.end()
+		} else {
+			out.end()
+			in.end()
+		}
+		if err != nil || ch == nil {
+			if err == nil {
+				m.unblock()
+			}
+			return seq, err
+		}
+		if err := room.group.Await(context.Background(), ch.progress, 0); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// bothPasses begins a pass in each of two rooms, in the order of their numbers.
+func bothPasses(from, to *Room) (out, in *pass) {
+	if from.num < to.num {
+		out = from.pass(context.Background(), nil)
+		in = to.pass(context.Background(), nil)
+	} else {
+		in = to.pass(context.Background(), nil)
+		out = from.pass(context.Background(), nil)
+	}
+	return out, in
+}
+
+// A hindrance is a room that has no place for an event now, and what ends that.
+type hindrance struct {
+	room     *Room
+	progress <-chan struct{}
+}
+
+// trySwap is swap, unless one of the rooms has no place now.
+func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, wait *hindrance, err error) {
+	s, old := c.s, m.at.Load()
+	from, to, l := out.r, in.r, s.link
+	switch {
+	case m.state != memberPresent || old.link != l || old.state != streamJoined:
+		return 0, nil, cmpErr(l.Err(), ErrNotMember)
+	case l.Err() != nil:
+		return 0, nil, l.Err()
+	case to.state != roomOpen || from.state != roomOpen:
+		return 0, nil, ErrRoomClosed
+	}
+	lane, err := to.laneLocked(l.transport.cfg, s.form)
+	if err != nil {
+		return 0, nil, err
+	}
+	lane.members++
+	defer func() {
+		if wait != nil || err != nil {
+			lane.members--
+			to.tidyLanesLocked()
+		}
+	}()
+	in.now = out.now
+	leave := &Event{Kind: Leave, From: m.Info()}
+	join := &Event{Kind: Join, From: s.member.Info()}
+	out.owner = old
+	if wait := out.prepare(leave); wait != nil {
+		return 0, wait, nil
+	}
+	if wait := in.prepare(join); wait != nil {
+		return 0, wait, nil
+	}
+	past, err := to.historyLocked(in, s, lane, e)
+	if err != nil {
+		return 0, nil, err
+	}
+	out.settle(leave)
+	m.setCause(errMoved, errMoved)
+	from.moveLocked(m, memberLeaving)
+	from.moveLocked(m, memberGone)
+	from.moveStreamLocked(old, streamEnded)
+	m.presence.replace(m, s.member)
+	from.dismissStreamLocked(old, errMoved, e.ref)
+	from.owePartLocked()
+	in.settle(join)
+	seq, err = in.comeIn(s, lane, past, e)
+	return seq, nil, err
+}
+
+// prepare makes the frames of a join or leave, and says what it has to wait for, if it
+// has to.
+func (p *pass) prepare(ev *Event) *hindrance {
+	r := p.r
+	if !r.cfg.notices {
+		return nil
+	}
+	ev.Seq, ev.Time = r.seq+1, p.now
+	_ = p.enc.encode(r.lanes, ev) // fails for messages alone
+	ch := r.group.Progress()
+	if p.admit(ev, never) == fanout.Fits {
+		return nil
+	}
+	return &hindrance{r, ch}
+}
+
+// settle orders what prepare has made ready.
+func (p *pass) settle(ev *Event) {
+	if p.r.cfg.notices {
+		p.commit(ev)
+	}
+	p.owner = nil
+}

@@ -1,0 +1,71 @@
+package tcproom
+
+import (
+	"context"
+	"fmt"
+)
+
+// Rename gives m's connection another name. In each of its rooms a [Renamed] is ordered,
+// before Rename returns, and from that on events have the new name. m is any of the
+// connection's memberships. Errors are [ErrNameInvalid], [ErrNameTaken] with
+// [WithUniqueNames], and [ErrNotMember] if the connection is gone.
+func (h *Hub) Rename(m *Member, name string) error {
+	p := m.presence
+	if p == nil || p.base.room != h.all {
+		return fmt.Errorf("%w: of no room of this hub", ErrNotMember)
+	}
+	if err := h.all.checkName(h.all.callPlain, name); err != nil {
+		return err
+	}
+	if err := h.all.renameLocked(p.base, name); err != nil {
+		return err
+	}
+	for _, m := range p.all() {
+		m.followName()
+	}
+	return nil
+}
+
+// renameLocked gives the member of a connection another name.
+func (r *Room) renameLocked(m *Member, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := m.Info()
+	switch {
+	case !m.state.in():
+		return ErrNotMember
+	case was.Name == name:
+		return nil
+	}
+	if r.cfg.unique {
+		if _, taken := r.names[name]; taken {
+			return fmt.Errorf("%w: %q", ErrNameTaken, name)
+		}
+		delete(r.names, was.Name)
+		r.names[name] = m
+	}
+	m.who.Store(&MemberInfo{ID: was.ID, Name: name})
+	return nil
+}
+
+// followName gives m, one of the memberships of a connection, the name that this has
+// now, if it has another. So whatever is renamed at once, all have the last name.
+func (m *Member) followName() {
+	if m.Info() == m.presence.base.Info() {
+		return
+	}
+	m.presence.naming.Lock()
+	defer m.presence.naming.Unlock()
+	p := m.room.pass(context.Background(), nil)
+	defer p.end()
+	if !m.state.in() {
+		return
+	}
+	for was, is := m.Info(), m.presence.base.who.Load(); m.state.in() && was != *is; was, is = m.Info(), m.presence.base.who.Load() {
+		ev := &Event{Kind: Renamed, From: was, Body: []byte(is.Name)}
+		if _, err := p.order(ev); err != nil { // the room stops
+			return
+		}
+		m.who.Store(is)
+	}
+}
