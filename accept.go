@@ -56,6 +56,9 @@ func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 // other members: if it cannot carry what they send, this connection ends with
 // [ErrUnframeable].
 func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
+	if r.isNamed() {
+		return r.hub.all.ServeConn(nc, append(opts[:len(opts):len(opts)], InRoom(r.name))...)
+	}
 	cfg, err := r.connConfig(opts)
 	if err != nil {
 		nc.Close()

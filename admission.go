@@ -205,6 +205,7 @@ func (r *Room) checkName(call func(hook uint64, fn func() error) error, name str
 
 // reserve makes a member with a slot and a name, until its join or its leave.
 func (r *Room) reserve(l *link, id Identity) (*Member, error) {
+	addr := l.ip()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != roomOpen {
@@ -224,6 +225,9 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 		if _, taken := r.names[id.Name]; taken {
 			return nil, fmt.Errorf("%w: %q", ErrNameTaken, id.Name)
 		}
+	}
+	if err := r.banned(id.Name, addr); err != nil {
+		return nil, err
 	}
 	r.reserved++
 	l.member = r.newMember(l, id)
@@ -259,21 +263,8 @@ func (r *Room) full() bool {
 // into IPv6 included, or the /64 network of an IPv6 address, which is what one
 // customer gets. It returns false for what has no IP.
 func addressOf(a net.Addr) (netip.Prefix, bool) {
-	var ip netip.Addr
-	switch a := a.(type) {
-	case nil:
-		return netip.Prefix{}, false
-	case *net.TCPAddr:
-		ip = a.AddrPort().Addr()
-	default: // of a proxied or tunnelled connection
-		s := a.String()
-		if ap, err := netip.ParseAddrPort(s); err == nil {
-			ip = ap.Addr()
-		} else if ip, err = netip.ParseAddr(s); err != nil {
-			return netip.Prefix{}, false
-		}
-	}
-	if ip = ip.Unmap(); !ip.IsValid() {
+	ip := ipOf(a)
+	if !ip.IsValid() {
 		return netip.Prefix{}, false
 	}
 	bits := 32
@@ -282,6 +273,23 @@ func addressOf(a net.Addr) (netip.Prefix, bool) {
 	}
 	p, err := ip.Prefix(bits)
 	return p, err == nil
+}
+
+// ipOf returns the IP address in an address, an invalid one if there is none.
+func ipOf(a net.Addr) (ip netip.Addr) {
+	switch a := a.(type) {
+	case nil:
+	case *net.TCPAddr:
+		ip = a.AddrPort().Addr()
+	default: // of a proxied or tunnelled connection
+		s := a.String()
+		if ap, err := netip.ParseAddrPort(s); err == nil {
+			ip = ap.Addr()
+		} else {
+			ip, _ = netip.ParseAddr(s)
+		}
+	}
+	return ip.Unmap()
 }
 
 // knowsAddr reports whether RemoteAddr of nc cannot block. That of a listener

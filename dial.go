@@ -130,6 +130,14 @@ func NewConn(nc net.Conn, opts ...DialOption) *Conn {
 // also [ErrRoomClosed], [ErrOption], the cause of ctx, and those of [Dial]. The member
 // must be read and closed like any other.
 func (r *Room) Join(ctx context.Context, id Identity, opts ...DialOption) (*Conn, error) {
+	if r.isNamed() {
+		return r.hub.all.joinRoom(ctx, r.name, id, opts)
+	}
+	return r.joinRoom(ctx, "", id, opts)
+}
+
+// joinRoom is Join, in a hub to the named room.
+func (r *Room) joinRoom(ctx context.Context, room string, id Identity, opts []DialOption) (*Conn, error) {
 	like := option(func(l *limits) { l.speakLike(&r.cfg.conn.limits) })
 	cfg := newDialConfig(append([]DialOption{like, WithMaxMessage(r.cfg.conn.maxMessage)}, opts...))
 	if id.Name == "" {
@@ -150,6 +158,7 @@ func (r *Room) Join(ctx context.Context, id Identity, opts ...DialOption) (*Conn
 	}
 	here, there := net.Pipe()
 	l := r.newJoin(there, id, &cfg)
+	l.firstRoom = room
 	joined := l.newcomer.joined
 	c := newConn(here, &cfg, nil)
 	err := c.Err() // of the hello

@@ -138,6 +138,7 @@ func (c *candidate) done() { c.h.unpin(c.hr) }
 
 // reservePart makes a member of s, with a slot, for the connection of base.
 func (r *Room) reservePart(s *stream, base *Member) error {
+	addr := s.link.ip()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != roomOpen {
@@ -145,6 +146,9 @@ func (r *Room) reservePart(s *stream, base *Member) error {
 	}
 	if r.fullLocked() {
 		return ErrRoomFull
+	}
+	if err := r.banned(base.Name(), addr); err != nil {
+		return err
 	}
 	m := &Member{room: r, presence: base.presence}
 	m.who.Store(base.who.Load())

@@ -44,6 +44,9 @@ type Arrival struct {
 	// in advance. If nothing was sent to it, its connection is closed without a word, and
 	// it sends the request again on another one.
 	BesideHTTP bool
+	// Room is the room of a [Hub] that a connection enters which names none, in place
+	// of that of [InRoom]; empty: that one.
+	Room string
 	// Hello, for a codec without a hello, is what the peer is taken to have said
 	// first: its Name, History, Since and Auth. A [WithHandshake] hook sees it.
 	Hello *Hello
@@ -56,6 +59,9 @@ type Arrival struct {
 // It returns [ErrOption] for an option that cannot work, such as a message limit above
 // the room's, Cause("too-many-lanes") and [ErrRoomClosed].
 func (r *Room) Door(opts ...ConnOption) (*Door, error) {
+	if r.isNamed() {
+		return r.hub.all.Door(append(opts[:len(opts):len(opts)], InRoom(r.name))...)
+	}
 	cfg, err := r.connConfig(opts)
 	if err != nil {
 		return nil, err

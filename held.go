@@ -29,6 +29,7 @@ type heldPosts struct {
 	buf   []byte // of their bodies
 	acks  []ledger.Taken
 	err   error // the first of ordering them
+	muted bool  // some were not ordered because of that
 	due   bool  // late is set, and has not gone off
 
 	last uint64 // the greatest number that was held since finish; the link's goroutine's
@@ -247,14 +248,19 @@ func (h *heldPosts) finish() error {
 func (h *heldPosts) takeErr() error {
 	h.last = 0
 	h.mu.Lock()
-	err := h.err
-	h.err, h.posts, h.buf = nil, h.posts[:0], h.buf[:0]
+	err, muted := h.err, h.muted
+	h.err, h.muted, h.posts, h.buf = nil, false, h.posts[:0], h.buf[:0]
 	if cap(h.buf) > 2*maxQueued {
 		h.buf = nil
 	}
 	h.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil && muted:
+		return ErrMuted
+	case err == nil:
 		return nil
+	case !h.by.isMain() && h.by.link.Err() == nil && h.by.isOver():
+		return err // its connection goes on
 	}
 	return h.by.link.hookCause(err)
 }
@@ -333,7 +339,9 @@ func (p *pass) sayPost(post *heldPost) (taken ledger.Taken, err error) {
 	case post.number == 0:
 		_, err = p.say(post.body)
 	default:
-		taken, err = p.sayOnce(post.number, post.body)
+		if taken, err = p.sayOnce(post.number, post.body); err == error(ErrMuted) {
+			taken = p.from.session.taken.Take(post.number, 0)
+		}
 	}
 	return taken, err
 }
@@ -353,6 +361,9 @@ func (h *heldPosts) next() (heldPost, bool) {
 func (h *heldPosts) done(post *heldPost, taken ledger.Taken, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err == error(ErrMuted) {
+		h.muted, err = true, nil
+	}
 	if err != nil {
 		h.err = cmpErr(h.err, err)
 		clear(h.posts)

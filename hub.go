@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
@@ -30,6 +31,7 @@ type Hub struct {
 	all   *Room
 	fan   *fanout.Fan
 	quiet *sock.Lookout
+	bans  atomic.Pointer[[]Ban] // not changed once it is there; set with mu held
 
 	mu    sync.Mutex // guards what follows; taken before a room's lock
 	rooms map[string]*hubRoom
@@ -112,6 +114,13 @@ func (h *Hub) ServeConn(nc net.Conn, opts ...ConnOption) error { return h.all.Se
 
 // Door returns a way into the hub, as [Room.Door] does into a room.
 func (h *Hub) Door(opts ...ConnOption) (*Door, error) { return h.all.Door(opts...) }
+
+// Join returns the dialling end of a new connection in this process, which is a member
+// of the named room; empty means the one of [WithDefaultRoom]. It is [Room.Join] in all
+// else.
+func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOption) (*Conn, error) {
+	return h.all.joinRoom(ctx, room, id, opts)
+}
 
 // Room returns the room of that name, which it makes if there is none. Errors are those
 // of a name or of the number of rooms: [ErrRoomName], [ErrTooManyRooms], [ErrNoRoom] if
@@ -349,6 +358,38 @@ func (h *Hub) Remove(name, reason string) error {
 	return nil
 }
 
+// isNamed reports whether r is a room of a hub, and not that of all connections.
+func (r *Room) isNamed() bool { return r.hub != nil && r != r.hub.all }
+
+// Name returns the name of the room in its hub; empty for a room of [New].
+func (r *Room) Name() string { return r.name }
+
+// Hub returns the hub of the room; nil for a room of [New].
+func (r *Room) Hub() *Hub { return r.hub }
+
+// close is Close of a room of a hub.
+func (h *Hub) close(r *Room) error {
+	if r == h.all {
+		return h.Close()
+	}
+	h.Remove(r.name, "")
+	return nil
+}
+
+// shutdown is Shutdown of a room of a hub.
+func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
+	if r == h.all {
+		return h.Shutdown(ctx, opts...)
+	}
+	h.Remove(r.name, "")
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return &StopError{Err: context.Cause(ctx)}
+	}
+}
+
 // removedError is errRemoved with the reason.
 type removedError struct{ reason string }
 
@@ -387,13 +428,13 @@ func (h *Hub) Stats() HubStats {
 // rooms together.
 func (h *Hub) Shutdown(ctx context.Context, opts ...StopOption) error {
 	h.stopRooms(roomDraining)
-	return h.stopped(h.all.Shutdown(ctx, opts...))
+	return h.stopped(h.all.shutdown(ctx, opts))
 }
 
 // Close stops the hub at once, as [Room.Close] stops a room.
 func (h *Hub) Close() error {
 	h.stopRooms(roomClosed)
-	return h.stopped(h.all.Close())
+	return h.stopped(h.all.close())
 }
 
 // Done returns a channel that is closed when the hub has stopped, as [Room.Done] does.

@@ -55,7 +55,7 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	prepareSocket(nc, &cfg.limits)
 	var read []byte
 	if a != nil {
-		l.addr, read, l.besideHTTP = a.Addr, a.Read, a.BesideHTTP
+		l.addr, read, l.besideHTTP, l.firstRoom = a.Addr, a.Read, a.BesideHTTP, a.Room
 		if a.Hello != nil && !cfg.features.Hello {
 			h := *a.Hello
 			h.Resume, h.Ping = nil, false // which such a codec cannot say
@@ -512,8 +512,15 @@ func (r *Room) lastWords(cause error) *EndError {
 // reasonOf returns what a peer is told of a cause, for people.
 func reasonOf(cause error) string {
 	var kick *kickError
-	if errors.As(cause, &kick) {
+	var ban *banError
+	var removed *removedError
+	switch {
+	case errors.As(cause, &kick):
 		return kick.reason
+	case errors.As(cause, &ban) && ban.reason != "":
+		return ban.reason
+	case errors.As(cause, &removed) && removed.reason != "":
+		return removed.reason
 	}
 	var hook *HookError
 	if errors.As(cause, &hook) {

@@ -238,18 +238,19 @@ func (m *Member) sendError(l *link, cause error) error {
 // not read. Kick does not wait for that. It returns [ErrNotMember] if m has not
 // joined or has left.
 func (m *Member) Kick(reason string) error {
-	m.room.orderHeld(endedNow) // what is held back may be so because of m
-	cause := &kickError{reason}
-	if m.isPart() {
-		if !m.kickPart(cause, ErrKicked) {
-			return ErrNotMember
-		}
-		return nil
-	}
-	if !m.room.leave(m, cause, nil) {
+	if !m.kick(&kickError{reason}) {
 		return ErrNotMember
 	}
 	return nil
+}
+
+// kick is Kick because of cause. It reports whether m was a member.
+func (m *Member) kick(cause error) bool {
+	m.room.orderHeld(endedNow) // what is held back may be so because of m
+	if m.isPart() {
+		return m.kickPart(cause, causeOf(cause))
+	}
+	return m.room.leave(m, cause, nil)
 }
 
 // kickError is ErrKicked with the reason.

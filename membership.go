@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"example.com/tcproom/internal/ledger"
 )
@@ -14,6 +15,14 @@ func (l *link) present() {
 	if l.labelled {
 		l.form = formRoom
 	}
+}
+
+// ip returns the IP address of l's peer, if bans could be about it.
+func (l *link) ip() (addr netip.Addr) {
+	if l.room.hub != nil {
+		addr = ipOf(l.RemoteAddr())
+	}
+	return addr
 }
 
 // commands reports whether the peer of l is a person with commands: it can name rooms,

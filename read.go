@@ -244,7 +244,10 @@ func (l *link) take(in *inbox) error {
 	if len(in.acks) > 0 {
 		err = cmpErr(err, in.by.acknowledge(in.acks))
 	}
-	if err != nil && in.by != &l.stream {
+	switch {
+	case err == error(ErrMuted):
+		return l.refuse(&Request{Kind: ReqSay, Room: in.by.room.name}, err)
+	case err != nil && in.by != &l.stream:
 		return l.outlive(in.by, err)
 	}
 	return err
@@ -286,6 +289,9 @@ func (p *pass) take(in *inbox, msg *message) error {
 		return err
 	}
 	taken, err := p.sayOnce(msg.number, msg.body)
+	if err == error(ErrMuted) {
+		in.acks = append(in.acks, s.taken.Take(msg.number, 0))
+	}
 	if err == nil {
 		in.acks = append(in.acks, taken)
 	}

@@ -89,6 +89,9 @@ func (l *link) refuse(req *Request, err error) error {
 	if !l.labelled && !l.commands() {
 		ev.Room = ""
 	}
+	if !l.cfg.features.Requests {
+		ev = Event{Kind: Direct, Body: []byte("not done: " + ev.End.Text)}
+	}
 	l.report(slog.LevelDebug, "not done "+string(ev.End.Cause), "tcproom: a request was refused", "request", req.Kind.String(), "id", l.id(), "name", l.name(), "cause", err)
 	return l.reply(&ev)
 }

@@ -58,6 +58,7 @@ type census struct {
 	reserved int                // members whose OnJoin runs
 	names    map[string]*Member // that bear them, if names are unique
 	guests   uint64             // names made up
+	muted    map[string]mute    // by ID
 	tokens   ledger.Tokens[*Member]
 	detached ledger.Grace[*Member]
 	away     int         // of a hub's room: members that are detached

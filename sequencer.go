@@ -89,6 +89,7 @@ type entry struct {
 // that.
 func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	l := s.link
+	addr := l.ip()
 	p := r.pass(context.Background(), nil)
 	defer p.end()
 	if r.state != roomOpen {
@@ -117,6 +118,9 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	if err := l.Err(); err != nil || r.state != roomOpen {
 		// It ended, or the room did, while its join waited for a place.
 		return giveUp(cmpErr(err, ErrRoomClosed))
+	}
+	if err := r.banned(m.Name(), addr); err != nil { // meanwhile
+		return giveUp(err)
 	}
 	past, err := r.historyLocked(p, s, lane, e)
 	if err != nil {
@@ -237,7 +241,7 @@ func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 		return true
 	case memberDetached:
 		r.keepLocked(l)
-		p.leave(m, cause, ErrKicked)
+		p.leave(m, cause, causeOf(cause))
 		return true
 	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
@@ -350,6 +354,8 @@ func (p *pass) may() error {
 		return p.r.mayBeLocked(p.guest)
 	case !m.state.in():
 		return ErrNotMember
+	case p.r.isMutedLocked(m, p.now):
+		return ErrMuted
 	case p.number != 0:
 		if _, ok := m.session.taken.Known(p.number); ok {
 			return errTaken

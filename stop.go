@@ -24,7 +24,16 @@ const closeTimeout = 5 * time.Second
 // which says what each member missed and what did not end. It returns one too if
 // members were cut before ctx ended. It must not be called in a hook, for which it
 // would wait.
+//
+// A room of a [Hub] is removed from it: its members' connections go on.
 func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
+	if r.hub != nil {
+		return r.hub.shutdown(ctx, r, opts)
+	}
+	return r.shutdown(ctx, opts)
+}
+
+func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
 	r.stop(roomDraining)
 	var cause error
@@ -50,7 +59,16 @@ func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 // its connection, which therefore may begin after Close has returned; no other hook
 // does. [Room.Done] tells when those have returned too. What does not end within
 // 5 seconds is named in a [*StopError].
+//
+// A room of a [Hub] is removed from it, as by [Hub.Remove].
 func (r *Room) Close() error {
+	if r.hub != nil {
+		return r.hub.close(r)
+	}
+	return r.close()
+}
+
+func (r *Room) close() error {
 	running := r.hooksNow()
 	r.stop(roomClosed)
 	if r.await(closeTimeout, func() bool { return r.onlyLocked(running) }) {

@@ -1,0 +1,187 @@
+package tcproom
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// A Ban says who is kept out. It must have a Name, an Addr, or both: then it is about
+// connections to which both apply.
+type Ban struct {
+	Room   string       // of which room; empty: of the whole hub
+	Name   string       // the name that is banned
+	Addr   netip.Prefix // the addresses that are
+	Until  time.Time    // when it ends; zero: never
+	Reason string       // what is said to who is put out or kept out
+}
+
+// matches reports whether b is about somebody in that room.
+func (b *Ban) matches(room, name string, addr netip.Addr, now time.Time) bool {
+	switch {
+	case b.Room != "" && b.Room != room, !b.Until.IsZero() && !now.Before(b.Until):
+		return false
+	case b.Name != "" && b.Name != name:
+		return false
+	case b.Addr.IsValid() && !b.Addr.Contains(addr):
+		return false
+	}
+	return true
+}
+
+func (b *Ban) isSame(o *Ban) bool { return b.Room == o.Room && b.Name == o.Name && b.Addr == o.Addr }
+
+// banError is ErrBanned with the reason.
+type banError struct{ reason string }
+
+func (e *banError) Error() string {
+	if e.reason == "" {
+		return ErrBanned.Error()
+	}
+	return fmt.Sprintf("%v: %q", ErrBanned, e.reason)
+}
+
+func (e *banError) Unwrap() error { return ErrBanned }
+
+// Ban keeps out, and puts out, whoever matches all that b says, and returns how many
+// memberships it ended; with an empty Room those of connections. When it returns, nobody
+// whom b matches is in, and until b ends, or [Hub.Unban] is called, nobody will be. A
+// second ban of the same Room, Name and Addr replaces the first. It returns [ErrOption]
+// if b names nobody.
+//
+// Names are only as good as what gives them: with [WithUniqueNames], or a
+// [WithHandshake] hook, a banned name is out; else its bearer comes back by another.
+func (h *Hub) Ban(b Ban) (put int, err error) {
+	if b.Name == "" && !b.Addr.IsValid() {
+		return 0, fmt.Errorf("%w: a Ban without Name and Addr is about nobody", ErrOption)
+	}
+	b.Addr = b.Addr.Masked()
+	h.mu.Lock()
+	h.setBansLocked(append(h.bansNowLocked(&b), b))
+	h.mu.Unlock()
+	if b.Room == "" {
+		return h.all.putOutBanned(&b), nil
+	}
+	if r, ok := h.Lookup(b.Room); ok {
+		put = r.putOutBanned(&b)
+	}
+	return put, nil
+}
+
+// putOutBanned has the members leave whom b matches.
+func (r *Room) putOutBanned(b *Ban) (put int) {
+	for m := range r.Members() {
+		if b.matches(r.name, m.Name(), m.addr(), time.Now()) && m.kick(&banError{b.Reason}) {
+			put++
+		}
+	}
+	return put
+}
+
+// addr returns the IP address of m's connection, or the last one, invalid if it has none.
+func (m *Member) addr() netip.Addr { return ipOf(m.RemoteAddr()) }
+
+// Unban ends the ban of the same Room, Name and Addr, and reports whether there was one.
+func (h *Hub) Unban(b Ban) bool {
+	b.Addr = b.Addr.Masked()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.Bans()
+	after := h.bansNowLocked(&b)
+	h.setBansLocked(after)
+	return slices.ContainsFunc(before, func(o Ban) bool { return o.isSame(&b) })
+}
+
+// Bans returns the bans of this moment, oldest first.
+func (h *Hub) Bans() []Ban {
+	now := time.Now()
+	var list []Ban
+	if bans := h.bans.Load(); bans != nil {
+		for _, b := range *bans {
+			if b.Until.IsZero() || now.Before(b.Until) {
+				list = append(list, b)
+			}
+		}
+	}
+	return list
+}
+
+// bansNowLocked returns the bans of this moment, but for one like b.
+func (h *Hub) bansNowLocked(b *Ban) []Ban {
+	return slices.DeleteFunc(h.Bans(), func(o Ban) bool { return o.isSame(b) })
+}
+
+func (h *Hub) setBansLocked(list []Ban) { h.bans.Store(&list) }
+
+// banned returns why nobody of that name and address may be in r; nil if there is no
+// reason. Under r's lock what it says holds: who bans looks at the members afterwards.
+func (r *Room) banned(name string, addr netip.Addr) error {
+	if r.hub == nil {
+		return nil
+	}
+	bans := r.hub.bans.Load()
+	if bans == nil {
+		return nil
+	}
+	now := time.Now()
+	for i := range *bans {
+		if b := &(*bans)[i]; b.matches(r.name, name, addr, now) {
+			return &banError{b.Reason}
+		}
+	}
+	return nil
+}
+
+// A mute is of one member, by its ID and name.
+type mute struct {
+	name  string
+	until time.Time
+}
+
+// Mute keeps what the member with that ID says out of the order until then, also if it
+// comes back by its name: when it returns, no further message of the member gets a
+// place. The member is told that what it says is not done, and [Member.Post] returns
+// [ErrMuted]. A zero time ends a mute. It returns [ErrNotMember] if there is no such
+// member.
+func (r *Room) Mute(id string, until time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.members.byID[id]
+	if m == nil {
+		return ErrNotMember
+	}
+	name := m.Name()
+	now := time.Now()
+	for id, mu := range r.muted { // of it, and what is over
+		if mu.name == name || !now.Before(mu.until) {
+			delete(r.muted, id)
+		}
+	}
+	if until.IsZero() {
+		delete(r.muted, id)
+		return nil
+	}
+	if r.muted == nil {
+		r.muted = make(map[string]mute)
+	}
+	r.muted[id] = mute{name, until}
+	return nil
+}
+
+// isMutedLocked reports whether m may not say anything now.
+func (r *Room) isMutedLocked(m *Member, now time.Time) bool {
+	if len(r.muted) == 0 {
+		return false
+	}
+	who := m.Info()
+	if mu, ok := r.muted[who.ID]; ok && now.Before(mu.until) {
+		return true
+	}
+	for _, mu := range r.muted {
+		if mu.name == who.Name && now.Before(mu.until) {
+			return true
+		}
+	}
+	return false
+}
