@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"testing"
@@ -93,4 +94,72 @@ func TestHubText(t *testing.T) {
 	b.expect("*: maintenance at noon")
 	a.say("/quit")
 	b.expect("* guest-1 left")
+}
+
+// said is a line of JSON as a map, less what differs from run to run.
+func (p *hubPeer) said() map[string]any {
+	p.t.Helper()
+	var m map[string]any
+	require.NoError(p.t, json.Unmarshal([]byte(p.line()), &m))
+	for _, k := range []string{"time", "epoch", "token"} {
+		delete(m, k)
+	}
+	return m
+}
+
+func (p *hubPeer) expectJSON(want string) {
+	p.t.Helper()
+	var m map[string]any
+	require.NoError(p.t, json.Unmarshal([]byte(want), &m))
+	got := p.said()
+	for k, v := range got {
+		if k == "id" || k == "from" || k == "members" || k == "message" || k == "reason" {
+			if _, asked := m[k]; !asked {
+				delete(got, k)
+			}
+		}
+		_ = v
+	}
+	require.Equal(p.t, m, got)
+}
+
+func TestHubJSON(t *testing.T) {
+	h := NewHub(WithCodec(JSON{}), WithSessions(Sessions{}))
+	defer h.Close()
+	a := callHub(t, h)
+	a.say(`{"type":"hello","name":"ada","rooms":["lobby"]}`)
+	a.expectJSON(`{"type":"welcome","room":"*","seq":0,"name":"ada","total":1,"outcome":"joined"}`)
+	a.expectJSON(`{"type":"welcome","room":"lobby","seq":1,"name":"ada","total":1,"outcome":"joined"}`)
+	a.say(`{"type":"enter","room":"kitchen","ref":7,"history":20}`)
+	a.expectJSON(`{"type":"welcome","room":"kitchen","ref":7,"seq":1,"name":"ada","total":1,"outcome":"joined"}`)
+	b := callHub(t, h)
+	b.say(`{"type":"hello","name":"bob"}`)
+	b.expectJSON(`{"type":"welcome","seq":2,"name":"bob","total":2,"outcome":"joined"}`)
+	a.expectJSON(`{"type":"join","room":"lobby","seq":2}`)
+	a.say(`{"type":"message","room":"kitchen","id":3,"body":"hi"}`)
+	a.expectJSON(`{"type":"ack","room":"kitchen","id":3,"seq":2}`)
+	b.say(`{"type":"message","body":"yo"}`)
+	a.expectJSON(`{"type":"message","room":"lobby","seq":3,"body":"yo"}`)
+	_, err := h.All().Broadcast(t.Context(), []byte("noon"))
+	require.NoError(t, err)
+	a.expectJSON(`{"type":"message","room":"*","seq":1,"body":"noon"}`)
+	b.expectJSON(`{"type":"direct","body":"noon"}`)
+	a.say(`{"type":"move","room":"lobby","to":"attic","ref":8}`)
+	a.expectJSON(`{"type":"goodbye","room":"lobby","ref":8,"code":"moved"}`)
+	a.expectJSON(`{"type":"welcome","room":"attic","ref":8,"seq":1,"name":"ada","total":1,"outcome":"joined"}`)
+	b.expectJSON(`{"type":"leave","seq":4}`)
+	a.say(`{"type":"leave","room":"attic","ref":9}`)
+	a.expectJSON(`{"type":"goodbye","room":"attic","ref":9,"code":"left"}`)
+	a.say(`{"type":"rooms","ref":10,"limit":1}`)
+	a.expectJSON(`{"type":"rooms","ref":10,"rooms":[{"name":"attic","members":0}],"total":3,"more":true}`)
+	a.say(`{"type":"members","room":"kitchen","ref":11}`)
+	a.expectJSON(`{"type":"members","room":"kitchen","ref":11,"seq":2,"total":1}`)
+	a.say(`{"type":"message","room":"lobby","body":"x"}`)
+	a.expectJSON(`{"type":"refused","room":"lobby","code":"not-member"}`)
+	a.say(`{"type":"rename","name":"eve","ref":13}`)
+	a.expectJSON(`{"type":"renamed","room":"kitchen","seq":3,"name":"eve"}`)
+	a.say(`{"type":"enter","room":"no no","ref":14}`)
+	a.expectJSON(`{"type":"refused","ref":14,"code":"room-name","retry":false}`)
+	a.say(`{"type":"direct","to":"nobody","ref":12,"body":"psst"}`)
+	a.expectJSON(`{"type":"refused","ref":12,"code":"recipient"}`)
 }
