@@ -72,7 +72,7 @@ func (r *Room) Door(opts ...ConnOption) (*Door, error) {
 	if r.state != roomOpen {
 		return nil, ErrRoomClosed
 	}
-	if d.lane, err = r.laneLocked(&cfg.limits, formPlain); err != nil {
+	if d.lane, err = r.laneLocked(&cfg.limits, r.cfg.form); err != nil {
 		return nil, err
 	}
 	d.lane.configured++

@@ -53,36 +53,40 @@ type hubRoom struct {
 }
 
 // NewHub returns an open hub. It listens nowhere and holds no goroutine until somebody
-// connects. Its default codec is [Text] with Commands. It panics if a [WithRoom] has a
-// name that no room can have, or there are more of them than [WithMaxRooms]; any other
-// option that cannot work is logged at Warn, as by [New].
+// connects. Its default codec is [Text] with Commands. It never fails: an option that
+// cannot work, such as a [WithRoom] with a name that no room can have, is logged at Warn.
 func NewHub(opts ...HubOption) *Hub {
 	h := &Hub{cfg: newHubConfig(opts), fan: fanout.New(), quiet: sock.NewLookout(attendTo, overdue), rooms: make(map[string]*hubRoom)}
 	h.ofAny = h.cfg.room(nil)
 	h.all = newRoom(h.cfg.all(), h.fan, h.quiet, h, allRooms, 0)
 	for _, f := range h.cfg.fixed {
-		if err := checkRoomName(f.name); err != nil {
-			panic(fmt.Sprintf("tcproom: WithRoom: %v", err))
+		if hr := h.rooms[f.name]; hr == nil {
+			h.makeFixed(f.name)
 		}
-		if hr := h.rooms[f.name]; hr != nil {
-			continue
-		}
-		var more []RoomOption
-		for _, other := range h.cfg.fixed {
-			if other.name == f.name {
-				more = append(more, other.opts...)
-			}
-		}
-		if len(h.rooms) == h.cfg.maxRooms {
-			panic(fmt.Sprintf("tcproom: WithRoom(%q): there are %d rooms already", f.name, len(h.rooms)))
-		}
-		hr := h.addLocked(f.name, h.cfg.room(more))
-		hr.fixed = true
 	}
 	for _, hr := range h.rooms {
 		h.announce(hr)
 	}
 	return h
+}
+
+// makeFixed makes a room of WithRoom.
+func (h *Hub) makeFixed(name string) {
+	err := checkRoomName(name)
+	if err == nil && len(h.rooms) >= h.cfg.maxRooms {
+		err = ErrTooManyRooms
+	}
+	if err != nil {
+		h.ofAny.conn.logger.Warn("tcproom: a room is not made", "room", name, "error", err)
+		return
+	}
+	var opts []RoomOption
+	for _, f := range h.cfg.fixed {
+		if f.name == name {
+			opts = append(opts, f.opts...)
+		}
+	}
+	h.addLocked(name, h.cfg.room(opts)).fixed = true
 }
 
 // addLocked adds a room, which nobody can enter before announce.

@@ -163,3 +163,59 @@ func TestHubJSON(t *testing.T) {
 	a.say(`{"type":"direct","to":"nobody","ref":12,"body":"psst"}`)
 	a.expectJSON(`{"type":"refused","ref":12,"code":"recipient"}`)
 }
+
+// token is the token of the last welcome of its kind.
+func (p *hubPeer) welcome() (token, epoch string, seq uint64, all map[string]any) {
+	p.t.Helper()
+	require.NoError(p.t, json.Unmarshal([]byte(p.line()), &all))
+	require.Equal(p.t, "welcome", all["type"], "%v", all)
+	token, _ = all["token"].(string)
+	n, _ := all["seq"].(float64)
+	return token, all["epoch"].(string), uint64(n), all
+}
+
+func TestHubResume(t *testing.T) {
+	h := NewHub(WithCodec(JSON{}), WithSessions(Sessions{}))
+	defer h.Close()
+	b := callHub(t, h)
+	b.say(`{"type":"hello","name":"bob","rooms":["lobby","kitchen","attic"]}`)
+	for range 4 {
+		b.line()
+	}
+	a := callHub(t, h)
+	a.say(`{"type":"hello","name":"ada","rooms":["lobby","kitchen","attic"]}`)
+	token, e0, _, _ := a.welcome()
+	epochs := map[any]string{}
+	for range 3 { // in any order
+		_, epoch, _, all := a.welcome()
+		epochs[all["room"]] = epoch
+	}
+	lobby, kitchen := epochs["lobby"], epochs["kitchen"]
+	for range 3 {
+		b.line()
+	}
+	a.Close()
+	for h.All().Stats().Detached != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	b.say(`{"type":"message","room":"kitchen","body":"one"}`)
+	b.say(`{"type":"message","room":"lobby","body":"two"}`)
+	b.say(`{"type":"ping"}`)
+	b.expectJSON(`{"type":"pong"}`)
+	a = callHub(t, h)
+	a.say(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0,"rooms":{"kitchen":{"epoch":%q,"seq":2},"lobby":{"epoch":%q,"seq":2},"cellar":{"epoch":"x","seq":1}}},"rooms":[]}`, token, e0, kitchen, lobby)
+	a.expectJSON(`{"type":"welcome","room":"*","seq":0,"name":"ada","total":2,"outcome":"resumed"}`)
+	got := map[string][]any{}
+	for range 5 {
+		m := a.said()
+		room := fmt.Sprint(m["room"])
+		got[room] = append(got[room], m["type"], m["outcome"], m["body"], m["code"])
+	}
+	require.Equal(t, map[string][]any{
+		"kitchen": {"welcome", "resumed", nil, nil, "message", nil, "one", nil},
+		"lobby":   {"welcome", "resumed", nil, nil, "message", nil, "two", nil},
+		"cellar":  {"refused", nil, nil, "no-room"},
+	}, got)
+	b.expectJSON(`{"type":"leave","room":"attic","seq":3}`)
+	require.Equal(t, 2, h.All().Len())
+}

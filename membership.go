@@ -46,8 +46,10 @@ func (l *link) alone(cause error) {
 
 // enterFirst lets l, whose member has joined "*", into its first rooms. An error ends l.
 func (h *Hub) enterFirst(l *link) error {
+	l.member.presence.connect(l)
 	hello := l.helloSaid()
 	if l.labelled {
+		l.sink.Flush() // its welcome
 		for _, name := range hello.Rooms {
 			if _, _, err := h.enter(l.Context(), l, name, entry{history: hello.History}, true); err != nil {
 				if cause := l.Err(); cause != nil {
@@ -207,6 +209,7 @@ func (h *Hub) endDetached(p *presence, cause error, code Cause) (left []*stream)
 func (h *Hub) resumeParts(l *link) error {
 	p := l.member.presence
 	p.connect(l)
+	l.sink.Flush() // its welcome
 	hello := l.hello.Resume
 	if !l.labelled {
 		m := p.current()

@@ -140,7 +140,11 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	r.takeOverLocked(p, &l.stream)
 	r.attachLocked(&l.stream, lane)
 	l.owesLeave = true
-	l.cur.Insert(welcome, len(welcome))
+	if l.labelled {
+		l.sink.Queue(welcome, len(welcome))
+	} else {
+		l.cur.Insert(welcome, len(welcome))
+	}
 	l.cur.InsertShared(missed)
 	return true, nil
 }

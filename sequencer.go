@@ -154,7 +154,11 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		p.leave(m, err, ErrUnframeable)
 		return 0, err
 	}
-	s.cur.Insert(welcome, len(welcome))
+	if s.isMain() && l.labelled { // before anything of a room that it enters next
+		l.sink.Queue(welcome, len(welcome))
+	} else {
+		s.cur.Insert(welcome, len(welcome))
+	}
 	s.cur.InsertShared(past)
 	return r.seq, nil
 }
