@@ -351,6 +351,9 @@ var (
 			s.Shutdown(ctx)
 		},
 		"Checks": func(s *scene, _ callee) { s.Checks() },
+		"Hub":    func(s *scene, _ callee) { s.Hub() },
+		"Name":   func(s *scene, _ callee) { s.Name() },
+		"Mute":   func(s *scene, _ callee) { s.Mute("nobody", time.Now()) },
 		"Door": func(s *scene, _ callee) {
 			if d, err := s.Door(); err == nil {
 				here, there := net.Pipe()
