@@ -38,6 +38,158 @@ var jsonEvents = []struct {
 		Welcome: &WelcomeInfo{Epoch: "e", Members: []MemberInfo{{ID: "1", Name: "bob"}, {ID: "2", Name: "ada"}}, Total: 3}},
 		want: `{"type":"welcome","epoch":"e","seq":57,"id":"2","name":"ada","members":[{"id":"1","name":"bob"},{"id":"2","name":"ada"}],"total":3}`},
 	{name: "welcome to an empty room", ev: Event{Kind: Welcome, From: MemberInfo{Name: "ada"}, Welcome: new(WelcomeInfo)}, want: `{"type":"welcome","epoch":"","seq":0,"id":"","name":"ada","members":[],"total":0}`},
+
+	// of a hub
+	{name: "message in a room", ev: Event{Kind: Message, Room: "lobby", Seq: 58, From: MemberInfo{ID: "x-2", Name: "bob"}, Body: []byte("yo")},
+		want: `{"type":"message","room":"lobby","seq":58,"from":{"id":"x-2","name":"bob"},"body":"yo"}`},
+	{name: "message to all rooms", ev: Event{Kind: Message, Room: "*", Seq: 5, Body: []byte("maintenance at noon")},
+		want: `{"type":"message","room":"*","seq":5,"body":"maintenance at noon"}`},
+	{name: "join in a room", ev: Event{Kind: Join, Room: "a\"b\\ž", Seq: 2, From: MemberInfo{ID: "1", Name: "ada"}},
+		want: `{"type":"join","room":"a\"b\\ž","seq":2,"from":{"id":"1","name":"ada"}}`},
+	{name: "leave in a room", ev: Event{Kind: Leave, Room: "lobby", Seq: 3, From: MemberInfo{ID: "1", Name: "ada"}, End: &EndError{Text: "moved"}},
+		want: `{"type":"leave","room":"lobby","seq":3,"from":{"id":"1","name":"ada"},"reason":"moved"}`},
+	{name: "gap in a room", ev: Event{Kind: Gap, Room: "lobby", Gap: Span{First: 59, Last: 70}}, want: `{"type":"gap","room":"lobby","first":59,"last":70}`},
+	{name: "welcome to a room", ev: Event{Kind: Welcome, Room: "kitchen", Ref: 7, Seq: 1, From: MemberInfo{ID: "x-1", Name: "ada"}, Welcome: &WelcomeInfo{Epoch: "E9", Members: []MemberInfo{{ID: "x-1", Name: "ada"}}, Total: 1, Outcome: "joined"}},
+		want: `{"type":"welcome","room":"kitchen","ref":7,"epoch":"E9","seq":1,"id":"x-1","name":"ada","members":[{"id":"x-1","name":"ada"}],"total":1,"outcome":"joined"}`},
+	{name: "ack in a room", ev: Event{Kind: Ack, Room: "kitchen", Number: 3, Seq: 2}, want: `{"type":"ack","room":"kitchen","id":3,"seq":2}`},
+	{name: "ack of a request", ev: Event{Kind: Ack, Ref: 12}, want: `{"type":"ack","ref":12}`},
+	{name: "ack of both", ev: Event{Kind: Ack, Ref: 12, Number: 3}, want: `{"type":"ack","ref":12,"id":3}`},
+	{name: "goodbye of a room", ev: Event{Kind: Goodbye, Room: "lobby", Ref: 8, End: &EndError{Cause: "moved"}}, want: `{"type":"goodbye","room":"lobby","ref":8,"code":"moved"}`},
+	{name: "refused in a room", ev: Event{Kind: Refused, Room: "vip", Ref: 14, End: &EndError{Cause: "denied", Text: "members only", Final: true}},
+		want: `{"type":"refused","room":"vip","ref":14,"code":"denied","retry":false,"message":"members only"}`},
+	{name: "refused with the greatest ref", ev: Event{Kind: Refused, Ref: math.MaxUint64, End: new(EndError)}, want: `{"type":"refused","ref":18446744073709551615,"code":"","message":""}`},
+	{name: "rooms", ev: Event{Kind: RoomList, Ref: 10, List: &List{Rooms: []RoomInfo{{Name: "kitchen-2", Members: 3}, {Name: "lobby"}}, Total: 10000, More: true}},
+		want: `{"type":"rooms","ref":10,"rooms":[{"name":"kitchen-2","members":3},{"name":"lobby","members":0}],"total":10000,"more":true}`},
+	{name: "no rooms", ev: Event{Kind: RoomList, List: new(List)}, want: `{"type":"rooms","rooms":[],"total":0}`},
+	{name: "members", ev: Event{Kind: Roster, Room: "kitchen", Ref: 11, Seq: 9, List: &List{Members: []MemberInfo{{ID: "x-1", Name: "ada"}}, Total: 300, More: true}},
+		want: `{"type":"members","room":"kitchen","ref":11,"seq":9,"members":[{"id":"x-1","name":"ada"}],"total":300,"more":true}`},
+	{name: "no members", ev: Event{Kind: Roster, Room: "kitchen", List: new(List)}, want: `{"type":"members","room":"kitchen","members":[],"total":0}`},
+	{name: "renamed", ev: Event{Kind: Renamed, Room: "kitchen", Seq: 10, From: MemberInfo{ID: "x-1", Name: "ada"}, Body: []byte("eve")},
+		want: `{"type":"renamed","room":"kitchen","seq":10,"from":{"id":"x-1","name":"ada"},"name":"eve"}`},
+}
+
+// jsonRequests are those of a hub, and what stands on the wire for them.
+var jsonRequests = []struct {
+	name string
+	req  Request
+	want string
+}{
+	{name: "message to a room", req: Request{Kind: ReqSay, Room: "kitchen", Number: 3, Body: []byte("hi")}, want: `{"type":"message","room":"kitchen","id":3,"body":"hi"}`},
+	{name: "enter", req: Request{Kind: ReqEnter, Room: "kitchen", Ref: 7, Query: &Query{History: 20}}, want: `{"type":"enter","room":"kitchen","ref":7,"history":20}`},
+	{name: "enter without history", req: Request{Kind: ReqEnter, Room: "a\"b\\ž", Query: &Query{History: -1}}, want: `{"type":"enter","room":"a\"b\\ž","history":0}`},
+	{name: "leave", req: Request{Kind: ReqLeave, Room: "attic", Ref: 9}, want: `{"type":"leave","room":"attic","ref":9}`},
+	{name: "leave the only room", req: Request{Kind: ReqLeave}, want: `{"type":"leave"}`},
+	{name: "move", req: Request{Kind: ReqMove, Room: "lobby", To: "attic", Ref: 8}, want: `{"type":"move","room":"lobby","to":"attic","ref":8}`},
+	{name: "move from the only room", req: Request{Kind: ReqMove, To: "attic", Query: &Query{History: 5}}, want: `{"type":"move","to":"attic","history":5}`},
+	{name: "rooms", req: Request{Kind: ReqRooms, Ref: 10, Query: &Query{Prefix: "k", After: "kitchen", Limit: 50}}, want: `{"type":"rooms","ref":10,"prefix":"k","after":"kitchen","limit":50}`},
+	{name: "all rooms", req: Request{Kind: ReqRooms}, want: `{"type":"rooms"}`},
+	{name: "members", req: Request{Kind: ReqMembers, Room: "kitchen", Ref: 11, Query: &Query{After: "x-1"}}, want: `{"type":"members","room":"kitchen","ref":11,"after":"x-1"}`},
+	{name: "members of all", req: Request{Kind: ReqMembers, Room: "*"}, want: `{"type":"members","room":"*"}`},
+	{name: "direct", req: Request{Kind: ReqTell, To: "x-2", Ref: 12, Body: []byte("psst")}, want: `{"type":"direct","to":"x-2","ref":12,"body":"psst"}`},
+	{name: "direct of bytes", req: Request{Kind: ReqTell, To: "x-2", Ref: math.MaxUint64, Body: []byte("\xff")}, want: `{"type":"direct","to":"x-2","ref":18446744073709551615,"data":"/w=="}`},
+	{name: "rename", req: Request{Kind: ReqRename, To: "eve", Ref: 13}, want: `{"type":"rename","name":"eve","ref":13}`},
+	{name: "hello with rooms", req: Request{Kind: ReqHello, Hello: &Hello{Name: "ada", Rooms: []string{"lobby", "*"}}}, want: `{"type":"hello","name":"ada","rooms":["lobby","*"]}`},
+	{name: "hello with no rooms yet", req: Request{Kind: ReqHello, Hello: &Hello{Rooms: []string{}}}, want: `{"type":"hello","rooms":[]}`},
+	{name: "hello that resumes in rooms", req: Request{Kind: ReqHello, Hello: &Hello{Resume: &Resume{Token: "T", Epoch: "E0", Seq: 5, Rooms: map[string]Position{"lobby": {Epoch: "E7", Seq: 70}, "kitchen": {Epoch: "E9", Seq: 2}}}}},
+		want: `{"type":"hello","resume":{"token":"T","epoch":"E0","seq":5,"rooms":{"kitchen":{"epoch":"E9","seq":2},"lobby":{"epoch":"E7","seq":70}}}}`},
+	{name: "hello that resumes in no room", req: Request{Kind: ReqHello, Hello: &Hello{Resume: &Resume{Token: "T", Rooms: map[string]Position{}}}}, want: `{"type":"hello","resume":{"token":"T","epoch":"","seq":0,"rooms":{}}}`},
+}
+
+func TestJSONRequests(t *testing.T) {
+	for _, tt := range jsonRequests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := JSON{}.AppendRequest([]byte("x"), &tt.req)
+			require.NoError(t, err)
+			require.Equal(t, "x"+tt.want, string(got))
+			var back Request
+			require.NoError(t, JSON{}.ParseRequest(got[1:], &back))
+			require.Equal(t, tt.req, back)
+		})
+	}
+}
+
+// What a peer lacks, or writes where a name should stand, is for the hub to judge.
+func TestJSONRequestsOfOthers(t *testing.T) {
+	for frame, want := range map[string]Request{
+		`{"type":"enter"}`:                                        {Kind: ReqEnter},
+		`{"type":"enter","room":"a b\u0000"}`:                     {Kind: ReqEnter, Room: "a b\x00"},
+		`{"type":"enter","room":null,"ref":null}`:                 {Kind: ReqEnter},
+		`{"history":0,"type":"move","to":"*"}`:                    {Kind: ReqMove, To: "*", Query: &Query{History: -1}},
+		`{"type":"rooms","limit":0,"prefix":"","after":""}`:       {Kind: ReqRooms},
+		`{"type":"rooms","limit":18446744073709551615}`:           {Kind: ReqRooms, Query: &Query{Limit: math.MaxInt}},
+		`{"type":"members","prefix":5,"to":5,"name":5,"body":5}`:  {Kind: ReqMembers},
+		`{"type":"direct","body":"psst","history":"no"}`:          {Kind: ReqTell, Body: []byte("psst")},
+		`{"type":"rename","room":"lobby"}`:                        {Kind: ReqRename, Room: "lobby"},
+		`{"type":"message","ref":"no","body":"hi"}`:               {Kind: ReqSay, Body: []byte("hi")},
+		`{"type":"hello","rooms":["a b",""],"room":5,"ref":"no"}`: {Kind: ReqHello, Hello: &Hello{Rooms: []string{"a b", ""}}},
+		`{"type":"hello","rooms":null}`:                           {Kind: ReqHello, Hello: &Hello{}},
+		`{"type":"goodbye","room":5,"ref":0}`:                     {Kind: ReqGoodbye},
+	} {
+		var got Request
+		require.NoError(t, JSON{}.ParseRequest([]byte(frame), &got), frame)
+		require.Equal(t, want, got, frame)
+	}
+}
+
+// What no room can have is not said, in either direction.
+func TestJSONRefusesRooms(t *testing.T) {
+	for _, name := range []string{"a b", "a:b", "a,b", "a/b", "#a", "**", "..", "a\n", "\u202ea", "\xff", strings.Repeat("a", 65)} {
+		for _, ev := range []Event{
+			{Kind: Message, Room: name}, {Kind: Welcome, Room: name, From: MemberInfo{Name: "ada"}}, {Kind: Goodbye, Room: name}, {Kind: Refused, Room: name},
+			{Kind: Gap, Room: name, Gap: Span{1, 1}}, {Kind: Ack, Room: name}, {Kind: Roster, Room: name}, {Kind: RoomList, List: &List{Rooms: []RoomInfo{{Name: name}}}},
+		} {
+			got, err := JSON{}.AppendEvent([]byte("x"), &ev)
+			require.ErrorIs(t, err, ErrRoomName, "%v", ev)
+			require.Equal(t, "x", string(got))
+		}
+		for _, req := range []Request{
+			{Kind: ReqSay, Room: name}, {Kind: ReqEnter, Room: name}, {Kind: ReqLeave, Room: name}, {Kind: ReqMove, To: name}, {Kind: ReqMembers, Room: name},
+			{Kind: ReqRooms, Query: &Query{After: name}}, {Kind: ReqHello, Hello: &Hello{Rooms: []string{"a", name}}},
+			{Kind: ReqHello, Hello: &Hello{Resume: &Resume{Rooms: map[string]Position{name: {}}}}},
+		} {
+			got, err := JSON{}.AppendRequest([]byte("x"), &req)
+			require.ErrorIs(t, err, ErrRoomName, "%v %q", req.Kind, name)
+			require.Equal(t, "x", string(got))
+		}
+	}
+	for _, req := range []Request{
+		{Kind: ReqEnter}, {Kind: ReqMove}, {Kind: ReqRename}, {Kind: ReqRename, To: "a b"}, {Kind: ReqTell, To: "a b"}, {Kind: ReqTell, To: strings.Repeat("x", 65)},
+		{Kind: ReqMembers, Query: &Query{After: "a b"}}, {Kind: ReqRooms, Query: &Query{Prefix: "a b"}},
+		{Kind: ReqHello, Hello: &Hello{Resume: &Resume{Rooms: map[string]Position{"a": {Epoch: "a b"}}}}},
+	} {
+		got, err := JSON{}.AppendRequest([]byte("x"), &req)
+		require.Error(t, err, "%v", req.Kind)
+		require.NotErrorIs(t, err, ErrNoFrame)
+		require.Equal(t, "x", string(got))
+	}
+	got, err := JSON{}.AppendEvent([]byte("x"), &Event{Kind: Renamed, From: MemberInfo{Name: "ada"}, Body: []byte("a b")})
+	require.ErrorIs(t, err, ErrNameInvalid)
+	require.Equal(t, "x", string(got))
+}
+
+// A list is cut, and then says that there is more.
+func TestJSONListsAreCut(t *testing.T) {
+	for _, n := range []int{100, 101, 5000} {
+		l := &List{Rooms: make([]RoomInfo, n), Members: make([]MemberInfo, n), Total: n}
+		for i := range n {
+			l.Rooms[i], l.Members[i] = RoomInfo{Name: "a", Members: -1}, MemberInfo{Name: "ada"}
+		}
+		for _, kind := range []Kind{RoomList, Roster} {
+			frame, err := JSON{}.AppendEvent(nil, &Event{Kind: kind, List: l})
+			require.NoError(t, err)
+			var back Event
+			require.NoError(t, JSON{}.ParseEvent(frame, &back))
+			require.Equal(t, 100, max(len(back.List.Rooms), len(back.List.Members)))
+			require.Equal(t, n, back.List.Total)
+			require.Equal(t, n > 100, back.List.More)
+		}
+	}
+	got, err := JSON{}.AppendEvent(nil, &Event{Kind: RoomList})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"rooms","rooms":[],"total":0}`, string(got), "nil is the zero List")
+	got, err = JSON{}.AppendEvent(nil, &Event{Kind: Roster, List: &List{Total: -5}})
+	require.NoError(t, err)
+	require.Equal(t, `{"type":"members","members":[],"total":0}`, string(got))
 }
 
 func TestJSONEvents(t *testing.T) {
@@ -290,6 +442,16 @@ func TestJSONMalformedMessages(t *testing.T) {
 		`{"type":"message","body":"hi","id":0}`,
 		`{"type":"message","body":"hi","id":"1"}`,
 		`{"type":"hello","name":1}`, `{"type":"hello","name":"\ud83d"}`,
+		`{"type":"message","body":"hi","room":1}`,
+		`{"type":"message","body":"hi","room":"a","room":"b"}`,
+		`{"type":"enter","room":["a"]}`, `{"type":"enter","room":"\ud83d"}`, `{"type":"enter","ref":0}`, `{"type":"enter","ref":"7"}`, `{"type":"enter","ref":1.5}`,
+		`{"type":"enter","history":-1}`, `{"type":"move","to":1}`, `{"type":"rename","name":{}}`,
+		`{"type":"rooms","prefix":1}`, `{"type":"rooms","after":1}`, `{"type":"rooms","limit":"5"}`, `{"type":"members","after":[]}`,
+		`{"type":"direct","to":"x-1"}`, `{"type":"direct","to":"x-1","body":"a","data":"YQ=="}`, `{"type":"direct","to":1,"body":"a"}`,
+		`{"type":"hello","rooms":"lobby"}`, `{"type":"hello","rooms":{}}`, `{"type":"hello","rooms":[1]}`, `{"type":"hello","rooms":[null]}`, `{"type":"hello","rooms":["\ud83d"]}`,
+		`{"type":"hello","resume":{"rooms":[]}}`, `{"type":"hello","resume":{"rooms":{"a":5}}}`, `{"type":"hello","resume":{"rooms":{"a":null}}}`,
+		`{"type":"hello","resume":{"rooms":{"a":{"seq":-1}}}}`, `{"type":"hello","resume":{"rooms":{"a":{"epoch":1}}}}`,
+		`{"type":"hello","resume":{"rooms":{"a":{},"\u0061":{}}}}`, `{"type":"hello","resume":{"rooms":{"\ud83d":{}}}}`,
 	} {
 		var req Request
 		requireMalformed(t, JSON{}.ParseRequest([]byte(frame), &req))
@@ -341,6 +503,19 @@ func TestJSONMalformedEvents(t *testing.T) {
 		`{"type":"welcome","name":"ada","members":[{"id":"1"}]}`,
 		`{"type":"welcome","name":"ada","total":-1}`,
 		`{"type":"welcome","name":"ada","total":18446744073709551615}`,
+		`{"type":"message","body":"hi","room":1}`,
+		`{"type":"message","body":"hi","room":""}`,
+		`{"type":"message","body":"hi","room":"a b"}`,
+		`{"type":"message","body":"hi","room":"**"}`,
+		`{"type":"message","body":"hi","room":"a\u001b[m"}`,
+		`{"type":"goodbye","room":["lobby"]}`, `{"type":"goodbye","room":"a","room":"b"}`,
+		`{"type":"refused","ref":0}`, `{"type":"refused","ref":"7"}`, `{"type":"ack","ref":-1}`,
+		`{"type":"rooms","rooms":{}}`, `{"type":"rooms","rooms":["lobby"]}`, `{"type":"rooms","rooms":[{}]}`, `{"type":"rooms","rooms":[{"name":"*"}]}`,
+		`{"type":"rooms","rooms":[{"name":"a","members":[]}]}`, `{"type":"rooms","rooms":[{"name":"a","name":"b"}]}`,
+		`{"type":"rooms","total":-1}`, `{"type":"rooms","more":1}`, `{"type":"rooms","ref":0}`,
+		`{"type":"members","members":{}}`, `{"type":"members","members":[{"id":"1"}]}`, `{"type":"members","seq":"1"}`,
+		`{"type":"renamed","name":"eve"}`, `{"type":"renamed","from":{"id":"1","name":"ada"}}`, `{"type":"renamed","from":{"id":"1","name":"ada"},"name":"a b"}`,
+		`{"type":"renamed","from":{"id":"1","name":"ada"},"name":5}`,
 	} {
 		var ev Event
 		err := JSON{}.ParseEvent([]byte(frame), &ev)

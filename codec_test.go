@@ -198,7 +198,7 @@ func TestTextEmptyLines(t *testing.T) {
 }
 
 func TestTextRefusesNames(t *testing.T) {
-	for _, c := range []Codec{Text{}, JSON{}} {
+	for _, c := range []Codec{Text{}, Text{Commands: true}, JSON{}} {
 		for _, name := range []string{"", "*", "a b", "a:b", "a\nb", "\u202eadb", "\xff", strings.Repeat("a", 257)} {
 			for _, kind := range []Kind{Message, Join, Leave} {
 				ev := Event{Kind: kind, From: MemberInfo{ID: "1", Name: name}}
@@ -217,11 +217,13 @@ func TestCodecsSayNothing(t *testing.T) {
 		kinds []Kind
 		reqs  []RequestKind
 	}{
-		{name: "text", codec: Text{}, kinds: []Kind{0, Welcome, Ack, Ping, Pong, Lost, Uncertain, Uncertain + 1, 255},
-			reqs: []RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqGoodbye + 1, 255}},
-		{name: "raw", codec: Raw{}, kinds: []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Ack, Ping, Pong, Lost, Uncertain, Uncertain + 1, 255},
-			reqs: []RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqGoodbye + 1, 255}},
-		{name: "json", codec: JSON{}, kinds: []Kind{0, Lost, Uncertain, Uncertain + 1, 255}, reqs: []RequestKind{0, ReqGoodbye + 1, 255}},
+		{name: "text", codec: Text{}, kinds: []Kind{0, Welcome, Ack, Ping, Pong, Lost, Uncertain, RoomList, Roster, Renamed, Help, Help + 1, 255},
+			reqs: []RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqEnter, ReqLeave, ReqMove, ReqRooms, ReqMembers, ReqTell, ReqRename, ReqHelp, ReqOther, ReqOther + 1, 255}},
+		{name: "text with commands", codec: Text{Commands: true}, kinds: []Kind{0, Welcome, Ack, Ping, Pong, Lost, Uncertain, Help + 1, 255},
+			reqs: []RequestKind{0, ReqHello, ReqPing, ReqPong, ReqEnter, ReqLeave, ReqOther + 1, 255}},
+		{name: "raw", codec: Raw{}, kinds: []Kind{0, Join, Leave, Welcome, Gap, Goodbye, Refused, Ack, Ping, Pong, Lost, Uncertain, RoomList, Roster, Renamed, Help, Help + 1, 255},
+			reqs: []RequestKind{0, ReqHello, ReqPing, ReqPong, ReqGoodbye, ReqEnter, ReqLeave, ReqMove, ReqRooms, ReqMembers, ReqTell, ReqRename, ReqHelp, ReqOther, ReqOther + 1, 255}},
+		{name: "json", codec: JSON{}, kinds: []Kind{0, Lost, Uncertain, Help, Help + 1, 255}, reqs: []RequestKind{0, ReqHelp, ReqOther, ReqOther + 1, 255}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -240,7 +242,7 @@ func TestCodecsSayNothing(t *testing.T) {
 }
 
 func TestGapsThatSkipNothing(t *testing.T) {
-	for _, c := range []Codec{Text{}, JSON{}} {
+	for _, c := range []Codec{Text{}, Text{Commands: true}, JSON{}} {
 		for _, ev := range []Event{{Kind: Gap}, {Kind: Gap, Gap: Span{Last: 5}}, {Kind: Gap, Gap: Span{First: 6, Last: 5}}, {Kind: Gap, Gap: Span{Last: math.MaxUint64}}} {
 			_, err := c.AppendEvent(nil, &ev)
 			require.Error(t, err)
@@ -270,10 +272,11 @@ func TestCodecsIntegrity(t *testing.T) {
 	for _, tt := range forgeries {
 		bodies = append(bodies, []byte(tt.body))
 	}
-	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+	for _, c := range []Codec{Text{}, Text{Commands: true}, Raw{}, JSON{}} {
+		_, text := c.(Text)
 		for _, body := range bodies {
 			frame, err := appendSay(c, body)
-			if c == (Text{}) && len(body) == 0 {
+			if text && len(body) == 0 {
 				require.ErrorIs(t, err, ErrUnframeable)
 				continue
 			}
@@ -281,7 +284,7 @@ func TestCodecsIntegrity(t *testing.T) {
 			got, err := parseSay(c, frame)
 			require.NoError(t, err, "%q", frame)
 			require.True(t, bytes.Equal(body, got), "%T: %q became %q", c, body, got)
-			if c == (Text{}) {
+			if text {
 				continue
 			}
 			for _, kind := range []Kind{Message, Direct} {
@@ -306,13 +309,85 @@ func worstMember() MemberInfo {
 	return MemberInfo{ID: strings.Repeat(`"`, maxIDBytes), Name: strings.Repeat(`"`, maxNameBytes)}
 }
 
+// worstRoom is the longest name of a room, of characters that grow most.
+var worstRoom = strings.Repeat(`"`, maxRoomBytes)
+
+// worstAsked returns requests of a hub that need the most bytes in a codec that has rooms
+// and IDs, or in one that has none.
+func worstAsked(body []byte, rooms bool) []Request {
+	id := strings.Repeat(`"`, maxIDBytes)
+	var all []Request
+	for kind := ReqEnter; kind <= ReqOther; kind++ {
+		req := Request{Kind: kind, Ref: math.MaxUint64, Room: worstRoom, Body: body}
+		switch kind {
+		case ReqEnter:
+			req.Query = &Query{History: math.MaxInt}
+		case ReqMove:
+			req.To, req.Query = worstRoom, &Query{History: math.MaxInt}
+		case ReqRooms:
+			req.Query = &Query{Prefix: worstRoom, After: worstRoom, Limit: math.MaxInt}
+		case ReqMembers:
+			req.Query = &Query{After: id, Limit: math.MaxInt}
+		case ReqTell:
+			req.To = id
+		case ReqRename:
+			req.To = worstMember().Name
+		}
+		if rooms {
+			all = append(all, req)
+			continue
+		}
+		req.Ref, req.Room, req.Query = 0, "", nil
+		switch kind {
+		case ReqRooms:
+			req.Query = &Query{Prefix: worstRoom}
+		case ReqMembers:
+			req.Room = worstRoom
+		case ReqTell, ReqRename, ReqOther:
+			req.To = worstMember().Name
+		}
+		all = append(all, req)
+	}
+	return all
+}
+
+// worstLists gives lists that need the most bytes to fn.
+func worstLists(members []MemberInfo, fn func(ev Event)) {
+	rooms := make([]RoomInfo, 300)
+	for i := range rooms {
+		rooms[i] = RoomInfo{Name: worstRoom, Members: math.MaxInt}
+	}
+	fn(Event{Kind: RoomList, List: &List{Rooms: rooms, Total: math.MaxInt, More: true}})
+	fn(Event{Kind: Roster, Room: worstRoom, Seq: math.MaxUint64, List: &List{Members: members, Total: math.MaxInt, More: true}})
+	for n := range 40 { // a line ends where the next entry does not fit
+		short := []MemberInfo{{Name: strings.Repeat("n", n+1)}}
+		for range 300 {
+			short = append(short, MemberInfo{Name: "bob"})
+		}
+		fn(Event{Kind: Roster, Room: "a", List: &List{Members: short, Total: math.MaxInt}})
+	}
+	fn(Event{Kind: Renamed, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: []byte(worstMember().Name)})
+}
+
 func TestMaxFrame(t *testing.T) {
 	worstBytes := []string{"\x00", "\xff", "\x7f", "\u0085", "\u061c", "\u202e", "\u2028", "\ufeff", "é", "a", `"`}
-	for _, c := range []FrameBounder{Text{}, Raw{}, JSON{}} {
+	for _, c := range []FrameBounder{Text{}, Text{Commands: true}, Raw{}, JSON{}} {
 		for _, maxBody := range []int{0, 1, 2, 3, 100, 64 << 10} {
 			toRoom, toMember := c.MaxFrame(maxBody)
 			var longRoom, longMember int
+			room := func(req Request) {
+				frame, err := c.AppendRequest(nil, &req)
+				if errors.Is(err, ErrNoFrame) || errors.Is(err, ErrUnframeable) {
+					return
+				}
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(frame), toRoom, "%T %s", c, req.Kind)
+				longRoom = max(longRoom, len(frame))
+			}
 			member := func(ev Event) {
+				if c.Features().Rooms {
+					ev.Room, ev.Ref = worstRoom, math.MaxUint64
+				}
 				frame, err := c.AppendEvent(nil, &ev)
 				if errors.Is(err, ErrNoFrame) {
 					return
@@ -324,11 +399,14 @@ func TestMaxFrame(t *testing.T) {
 			for _, b := range worstBytes {
 				body := []byte(strings.Repeat(b, maxBody/len(b)))
 				frame, err := c.AppendRequest(nil, &Request{Kind: ReqSay, Number: math.MaxUint64, Body: body})
-				if c != (Text{}) || len(body) > 0 {
+				if _, text := c.(Text); !text || len(body) > 0 {
 					require.NoError(t, err)
 				}
 				require.LessOrEqual(t, len(frame), toRoom)
 				longRoom = max(longRoom, len(frame))
+				for _, req := range worstAsked(body, c.Features().Rooms) {
+					room(req)
+				}
 				for _, kind := range []Kind{Message, Direct} {
 					member(Event{Kind: kind, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, Body: body, History: c != FrameBounder(Raw{})})
 				}
@@ -346,6 +424,9 @@ func TestMaxFrame(t *testing.T) {
 				welcome.Members = append(welcome.Members, worstMember())
 			}
 			member(Event{Kind: Welcome, Seq: math.MaxUint64, From: worstMember(), Number: math.MaxUint64, Welcome: welcome})
+			worstLists(welcome.Members, member)
+			member(Event{Kind: Refused, Ref: 1, End: &EndError{Text: strings.Repeat("\x00", 2000)}})
+			member(Event{Kind: Help, Body: []byte(strings.Repeat("\x00", 2000))})
 			if c.Features().Hello {
 				frame, err := c.AppendRequest(nil, &Request{Kind: ReqHello, Hello: &Hello{Name: worstMember().Name, History: math.MaxInt}})
 				require.NoError(t, err)
@@ -362,7 +443,7 @@ func TestMaxFrame(t *testing.T) {
 }
 
 func TestMaxFrameOfAnyNumber(t *testing.T) {
-	for _, c := range []FrameBounder{Text{}, Raw{}, JSON{}} {
+	for _, c := range []FrameBounder{Text{}, Text{Commands: true}, Raw{}, JSON{}} {
 		lastRoom, lastMember := 0, 0
 		for _, n := range []int{math.MinInt, -1, 0, 1, maxMaxMessage, math.MaxInt / 6, math.MaxInt / 4, math.MaxInt - 1, math.MaxInt} {
 			toRoom, toMember := c.MaxFrame(n)
@@ -411,7 +492,7 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 	bodies := map[string][]byte{
 		"clean": chatLine, "ascii": bytes.Repeat([]byte("x"), 64), "dirty": []byte("a\x1b\u202e\xff\n\"\\"),
 	}
-	for _, c := range []Codec{Text{}, Raw{}, JSON{}} {
+	for _, c := range []Codec{Text{}, Text{Commands: true}, Raw{}, JSON{}} {
 		for name, body := range bodies {
 			ev := &Event{Kind: Message, Seq: 123456, From: MemberInfo{ID: "0123456789abcdef-42", Name: "ada"}, Time: worstTime, Body: body}
 			join := &Event{Kind: Join, Seq: 123456, From: ev.From, Time: worstTime}

@@ -167,9 +167,12 @@ func parseHubLine(line []byte, ev *Event) bool {
 	if parseListLine(string(line), ev) {
 		return true
 	}
-	if was, is, ok := strings.Cut(strings.TrimPrefix(string(line), "* "), isNow); ok && line[0] == '*' && checkName(was) == nil && checkName(is) == nil {
-		*ev = Event{Kind: Renamed, From: MemberInfo{Name: was}, Body: []byte(is)}
-		return true
+	if names, ok := bytes.CutPrefix(line, []byte("* ")); ok {
+		was, is, ok := strings.Cut(string(names), isNow)
+		if ok && checkName(was) == nil && checkName(is) == nil {
+			*ev = Event{Kind: Renamed, From: MemberInfo{Name: was}, Body: []byte(is)}
+			return true
+		}
 	}
 	return false
 }

@@ -402,7 +402,8 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 	decoder.UseNumber()
 	require.NoError(tb, decoder.Decode(&o), "%q", frame)
 	got := Event{Seq: o.Seq, History: o.History}
-	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused", "ack", "ping", "pong"}
+	kinds := []string{"", "message", "join", "leave", "welcome", "gap", "goodbye", "direct", "refused", "ack", "ping", "pong", "", "", "rooms", "members", "renamed"}
+	got.Room, got.Ref = o.Room, o.Ref
 	got.Kind = Kind(slices.Index(kinds, o.Type))
 	switch got.Kind {
 	case Gap:
@@ -411,7 +412,12 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 	case Welcome:
 		got.From = MemberInfo{ID: o.ID.(string), Name: o.Name}
 		got.Number, got.Welcome = o.LastID, o.welcome()
+	case RoomList, Roster:
+		got.List = o.list(tb, got.Kind)
 	case Ack:
+		if o.ID == nil {
+			break
+		}
 		var err error
 		got.Number, err = strconv.ParseUint(string(o.ID.(json.Number)), 10, 64)
 		require.NoError(tb, err)
@@ -425,6 +431,9 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 		}
 		if o.Reason != "" {
 			got.End = &EndError{Text: o.Reason}
+		}
+		if got.Kind == Renamed {
+			got.Body = []byte(o.Name)
 		}
 	}
 	if o.Time != nil {
@@ -653,6 +662,24 @@ type jsonAny struct {
 	Outcome    string          `json:"outcome"`
 	Token      string          `json:"token"`
 	LastID     uint64          `json:"lastId"`
+	Room       string          `json:"room"`
+	Ref        uint64          `json:"ref"`
+	Rooms      json.RawMessage `json:"rooms"`
+	More       bool            `json:"more"`
+}
+
+// list returns what a list says.
+func (o *jsonAny) list(tb testing.TB, kind Kind) *List {
+	l := &List{Total: o.Total, More: o.More}
+	if kind == Roster {
+		l.Members = o.welcome().Members
+	} else if o.Rooms != nil {
+		require.NoError(tb, json.Unmarshal(o.Rooms, &l.Rooms))
+	}
+	if len(l.Rooms) == 0 {
+		l.Rooms = nil
+	}
+	return l
 }
 
 // end returns what a goodbye or refused says.
