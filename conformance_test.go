@@ -34,8 +34,8 @@ func TestFramingsConform(t *testing.T) {
 }
 
 func TestCodecsConform(t *testing.T) {
-	for _, c := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, tcproom.JSON{}} {
-		t.Run(fmt.Sprintf("%T", c), func(t *testing.T) {
+	for _, c := range []tcproom.Codec{tcproom.Text{}, tcproom.Text{Commands: true}, tcproom.Raw{}, tcproom.JSON{}} {
+		t.Run(fmt.Sprintf("%#v", c), func(t *testing.T) {
 			t.Parallel()
 			require.NoError(t, roomtest.TestCodec(c))
 		})

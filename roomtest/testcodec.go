@@ -2,6 +2,7 @@ package roomtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ var (
 //     what any other codec is taken to need, for the worst of bodies, names and reasons.
 //   - What Features has is said, and parsed as what it was: a hello with all that the
 //     features need, a Welcome and a Refused, numbers and an Ack, a Gap, a ping and a
-//     pong in both directions.
+//     pong in both directions, what the members of a hub ask for and what answers it.
 //   - The methods of [tcproom.ControlFrames], if it has them, append to dst, and keep
 //     and change nothing. Its pings need not be events and requests.
 //   - Garbage is an error, or an event with a kind, and no panic.
@@ -74,7 +75,7 @@ var (
 // ten seconds if c does not. It may be called from many goroutines.
 func TestCodec(c tcproom.Codec) error {
 	t := &codecTest{findings: findings{what: fmt.Sprintf("codec %T", c)}, c: c}
-	return t.run(t.testFeatures, t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testNumbers, t.testBeats, t.testControl, t.testRoom)
+	return t.run(t.testFeatures, t.testEvents, t.testFields, t.testForging, t.testMessages, t.testMaxFrame, t.testGarbage, t.testParsedStays, t.testConcurrent, t.testHello, t.testWelcome, t.testNumbers, t.testBeats, t.testControl, t.testHub, t.testRoom)
 }
 
 type codecTest struct {
@@ -232,7 +233,7 @@ func (t *codecTest) parse(frame []byte) (ev tcproom.Event, err error) {
 	if err != nil {
 		return tcproom.Event{}, err
 	}
-	if ev.Kind < tcproom.Message || ev.Kind > tcproom.Pong {
+	if ev.Kind < tcproom.Message || ev.Kind > tcproom.Pong && ev.Kind < tcproom.RoomList || ev.Kind > tcproom.Help {
 		t.add(lawParsedKind, "ParseEvent(%s) returned nil and the kind %v", quote(frame), ev.Kind)
 	}
 	return ev, nil
@@ -256,7 +257,7 @@ func (t *codecTest) said(ev tcproom.Event) (frame []byte, got tcproom.Event, ok 
 
 // testEvents tests that events are encoded and parsed as what they are.
 func (t *codecTest) testEvents() {
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		_, err := t.event(ev)
 		if err != nil && !errors.Is(err, tcproom.ErrNoFrame) {
 			t.add(lawSays, "AppendEvent of %s returned the error %q", describe(&ev), err)
@@ -297,26 +298,30 @@ func (t *codecTest) testStable(ev tcproom.Event) {
 
 // testFields tests that what is carried is right.
 func (t *codecTest) testFields() {
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		frame, got, ok := t.said(ev)
 		if !ok {
 			continue
 		}
-		if !kindFits(ev.Kind, got.Kind) {
+		if !kindFits(&ev, &got) {
 			t.add(lawKind, "%s, encoded as %s, is parsed as %s", describe(&ev), quote(frame), describe(&got))
 		} else if got.Kind == ev.Kind || ev.Kind == tcproom.Direct {
-			if field := wrongField(&ev, &got); field != "" {
+			if field := cmp.Or(wrongField(&ev, &got), t.wrongInHub(&ev, &got)); field != "" {
 				t.add(lawFields, "%s of %s, encoded as %s, is parsed as %s", field, describe(&ev), quote(frame), describe(&got))
 			}
 		}
 	}
 }
 
-// kindFits reports whether an event may be parsed as one of kind got. What concerns
-// no reader must not look like something to read.
-func kindFits(was, got tcproom.Kind) bool {
-	read := was != tcproom.Ack && was != tcproom.Ping && was != tcproom.Pong
-	return got == was || got == tcproom.Message && read || was == tcproom.Refused && got == tcproom.Goodbye
+// kindFits reports whether an event may be parsed as got. What concerns no reader must
+// not look like something to read, nor what ends nothing like an end.
+func kindFits(was, got *tcproom.Event) bool {
+	read := was.Kind != tcproom.Ack && was.Kind != tcproom.Ping && was.Kind != tcproom.Pong
+	ends := got.Kind == tcproom.Goodbye && !inOneRoom(got) || got.Kind == tcproom.Refused && !answers(got)
+	if ends && (inOneRoom(was) || answers(was)) {
+		return false
+	}
+	return got.Kind == was.Kind || got.Kind == tcproom.Message && read || was.Kind == tcproom.Refused && got.Kind == tcproom.Goodbye
 }
 
 // wrongField returns the name of a field that is neither right nor left out.
@@ -333,7 +338,7 @@ func wrongField(was, got *tcproom.Event) string {
 		return "From"
 	case !got.Time.IsZero() && !cutTime:
 		return "Time"
-	case !bytes.Equal(got.Body, was.Body):
+	case !bytes.Equal(got.Body, was.Body) && was.Kind != tcproom.Help: // which may be the codec's own
 		return "Body"
 	case got.History && !was.History:
 		return "History"
@@ -397,7 +402,7 @@ func welcomeOf(ev *tcproom.Event) (w tcproom.WelcomeInfo) {
 // testForging tests bodies that look like something else to this very codec.
 func (t *codecTest) testForging() {
 	bodies := oddBodies()
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		ev.From.Name = "eve"
 		if frame, err := t.event(ev); err == nil && len(frame) < 4<<10 {
 			bodies = append(bodies, frame, append([]byte("x\n"), frame...), append([]byte("x\r\n"), frame...), append([]byte("x\x00"), frame...))
@@ -450,7 +455,7 @@ func worstEvents() (events []tcproom.Event) {
 
 // testMaxFrame tests the bound on frames.
 func (t *codecTest) testMaxFrame() {
-	worst := worstEvents()
+	worst := t.worstHubEvents(worstEvents())
 	sizes := []int{0, 1, 2, 3, 4, 10, 100, 1000, 1 << 16}
 	for _, size := range append(sizes, 1<<20, 64<<20) {
 		toRoom, toMember := t.maxFrame(size)
@@ -502,7 +507,7 @@ func (t *codecTest) testFits(name string, arg lazy, size, limit int, fn func() (
 
 // frames returns frames of all kinds, in both directions.
 func (t *codecTest) frames() (frames [][]byte) {
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		if frame, err := t.event(ev); err == nil {
 			frames = append(frames, frame)
 		}
@@ -572,7 +577,7 @@ func (t *codecTest) testParsedStays() {
 // testConcurrent does the same on several goroutines. They share no lock
 // between the calls, for that would hide data races from the race detector.
 func (t *codecTest) testConcurrent() {
-	events := roomEvents()
+	events := t.events()
 	want := make([][]byte, len(events))
 	parsed := make([]tcproom.Event, len(events))
 	said := make([]bool, len(events))
@@ -629,7 +634,7 @@ func (t *codecTest) testRoom() {
 // newlines.
 func (t *codecTest) fits(f tcproom.Framing) bool {
 	frames := t.requestFrames(tcproom.ReqPing, tcproom.ReqPong)
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		if ev.Kind == tcproom.Ping || ev.Kind == tcproom.Pong {
 			continue // testBeats is about these
 		}
@@ -706,7 +711,7 @@ func hearAll(ctx context.Context, c *tcproom.Conn, bodies []string) error {
 func sameEvent(a, b *tcproom.Event) bool {
 	aEnd, bEnd, aWelcome, bWelcome := endOf(a), endOf(b), welcomeOf(a), welcomeOf(b)
 	return a.Kind == b.Kind && a.Seq == b.Seq && a.From == b.From && a.Time.Equal(b.Time) && bytes.Equal(a.Body, b.Body) &&
-		a.History == b.History && a.Number == b.Number && a.Gap == b.Gap &&
+		a.History == b.History && a.Number == b.Number && a.Gap == b.Gap && sameInHub(a, b) &&
 		aEnd.Cause == bEnd.Cause && aEnd.Text == bEnd.Text && aEnd.Final == bEnd.Final && aEnd.RetryAfter == bEnd.RetryAfter &&
 		aWelcome.Epoch == bWelcome.Epoch && slices.Equal(aWelcome.Members, bWelcome.Members) && aWelcome.Total == bWelcome.Total &&
 		aWelcome.Outcome == bWelcome.Outcome && aWelcome.Token == bWelcome.Token
@@ -719,6 +724,15 @@ func describe(ev *tcproom.Event) string {
 	if ev.Kind == tcproom.Ack {
 		b.Reset()
 		b.WriteString("an Ack")
+	}
+	if ev.Room != "" {
+		fmt.Fprintf(&b, " in %s", quote(ev.Room))
+	}
+	if ev.Ref != 0 {
+		fmt.Fprintf(&b, " ref %d", ev.Ref)
+	}
+	if l := ev.List; l != nil {
+		fmt.Fprintf(&b, " of %d rooms and %d members of %d", len(l.Rooms), len(l.Members), l.Total)
 	}
 	if ev.Seq != 0 {
 		fmt.Fprintf(&b, " seq %d", ev.Seq)

@@ -49,6 +49,12 @@ func (t *codecTest) hello(name string) tcproom.Hello {
 		h.Resume = &tcproom.Resume{Token: testToken, Epoch: testEpoch, Seq: 42}
 		h.Since = &tcproom.Position{Epoch: testEpoch, Seq: 41}
 	}
+	if t.features.Rooms {
+		h.Rooms = []string{"lobby", "kitchen"}
+		if h.Resume != nil {
+			h.Resume.Rooms = map[string]tcproom.Position{"kitchen": {Epoch: testEpoch, Seq: 40}}
+		}
+	}
 	return h
 }
 
@@ -65,7 +71,7 @@ func (t *codecTest) requests() []tcproom.Request {
 	if t.features.Pings {
 		requests = append(requests, tcproom.Request{Kind: tcproom.ReqPing}, tcproom.Request{Kind: tcproom.ReqPong})
 	}
-	return requests
+	return append(requests, t.hubRequests()...)
 }
 
 // requestFrames returns the frames of all requests but of the kinds without.
@@ -110,7 +116,7 @@ func (t *codecTest) parseRequest(frame []byte) (req tcproom.Request, err error) 
 		return tcproom.Request{}, err
 	}
 	switch {
-	case req.Kind < tcproom.ReqSay || req.Kind > tcproom.ReqGoodbye:
+	case req.Kind < tcproom.ReqSay || req.Kind > tcproom.ReqOther:
 		t.add(lawParsedKind, "ParseRequest(%s) returned nil and the kind %v", quote(frame), req.Kind)
 	case (req.Kind == tcproom.ReqHello) != (req.Hello != nil):
 		t.add(lawParsedKind, "ParseRequest(%s) returned nil, the kind %v and the Hello %v", quote(frame), req.Kind, req.Hello)
@@ -187,6 +193,9 @@ func (t *codecTest) testHello() {
 	for _, n := range []int{1, math.MaxInt32, -1} {
 		t.testOneHello(tcproom.Hello{History: n})
 	}
+	if t.features.Rooms {
+		t.testOneHello(tcproom.Hello{Rooms: []string{}})
+	}
 }
 
 func (t *codecTest) testOneHello(h tcproom.Hello) {
@@ -211,7 +220,7 @@ func (t *codecTest) testWelcome() {
 	if !t.features.Hello {
 		return
 	}
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		if ev.Kind != tcproom.Welcome && ev.Kind != tcproom.Refused {
 			continue
 		}
@@ -227,7 +236,7 @@ func (t *codecTest) testNumbers() {
 	if !t.features.Numbers {
 		return
 	}
-	for _, ev := range roomEvents() {
+	for _, ev := range t.events() {
 		switch ev.Kind {
 		case tcproom.Message, tcproom.Join, tcproom.Leave, tcproom.Gap, tcproom.Ack, tcproom.Welcome:
 		default:
@@ -299,12 +308,14 @@ func cloneRequest(req *tcproom.Request) tcproom.Request {
 		}
 		c.Hello = &h
 	}
+	cloneRooms(&c)
 	return c
 }
 
 // sameRequest reports whether a and b are the same.
 func sameRequest(a, b *tcproom.Request) bool {
-	return a.Kind == b.Kind && a.Number == b.Number && a.Resumes == b.Resumes && a.Pinged == b.Pinged && bytes.Equal(a.Body, b.Body) && sameHello(a.Hello, b.Hello)
+	return a.Kind == b.Kind && a.Number == b.Number && a.Resumes == b.Resumes && a.Pinged == b.Pinged && bytes.Equal(a.Body, b.Body) && sameHello(a.Hello, b.Hello) &&
+		a.Ref == b.Ref && a.Room == b.Room && a.To == b.To && sameQuery(a.Query, b.Query)
 }
 
 // sameHello reports whether a and b say the same: any negative History is none.
@@ -315,7 +326,7 @@ func sameHello(a, b *tcproom.Hello) bool {
 	history := a.History == b.History || a.History < 0 && b.History < 0
 	resume := a.Resume == b.Resume || a.Resume != nil && b.Resume != nil && reflect.DeepEqual(a.Resume, b.Resume)
 	since := a.Since == b.Since || a.Since != nil && b.Since != nil && *a.Since == *b.Since
-	return a.Name == b.Name && a.Ping == b.Ping && history && a.Auth == b.Auth && resume && since
+	return a.Name == b.Name && a.Ping == b.Ping && history && a.Auth == b.Auth && resume && since && sameRooms(a, b)
 }
 
 // describeRequest returns a request in a line.
@@ -328,6 +339,7 @@ func describeRequest(req *tcproom.Request) string {
 	if req.Kind == tcproom.ReqSay || len(req.Body) > 0 {
 		fmt.Fprintf(&b, " body %s", quote(req.Body))
 	}
+	b.WriteString(describeRooms(req))
 	h := req.Hello
 	if h == nil {
 		return b.String()
@@ -344,6 +356,9 @@ func describeRequest(req *tcproom.Request) string {
 	}
 	if r := h.Resume; r != nil {
 		fmt.Fprintf(&b, " resume %s of %s at %d", quote(string(r.Token)), quote(r.Epoch), r.Seq)
+	}
+	if h.Rooms != nil {
+		fmt.Fprintf(&b, " rooms %q", h.Rooms)
 	}
 	if p := h.Since; p != nil {
 		fmt.Fprintf(&b, " since %d of %s", p.Seq, quote(p.Epoch))

@@ -408,6 +408,93 @@ func TestCodecViolationsOfBeats(t *testing.T) {
 	})
 }
 
+// A textCodec is Text with commands but for what is set.
+type textCodec struct {
+	tcproom.Text
+	appendEvent   func(dst []byte, ev *tcproom.Event) ([]byte, error)
+	parseRequest  func(frame []byte, req *tcproom.Request) error
+	appendRequest func(dst []byte, req *tcproom.Request) ([]byte, error)
+}
+
+func (c textCodec) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if c.appendEvent != nil {
+		return c.appendEvent(dst, ev)
+	}
+	return c.Text.AppendEvent(dst, ev)
+}
+
+func (c textCodec) ParseRequest(frame []byte, req *tcproom.Request) error {
+	if c.parseRequest != nil {
+		return c.parseRequest(frame, req)
+	}
+	return c.Text.ParseRequest(frame, req)
+}
+
+func (c textCodec) AppendRequest(dst []byte, req *tcproom.Request) ([]byte, error) {
+	if c.appendRequest != nil {
+		return c.appendRequest(dst, req)
+	}
+	return c.Text.AppendRequest(dst, req)
+}
+
+func TestCodecViolationsOfHubs(t *testing.T) {
+	commands := tcproom.Text{Commands: true}
+	requireCodecViolations(t, []codecViolation{
+		{name: "rooms without requests", law: "features", want: "Rooms without Requests", c: brokenCodec{features: func() tcproom.Features {
+			return tcproom.Features{Hello: true, Rooms: true}
+		}}},
+		{name: "no requests", law: "requests", want: "a ReqMove to \"attic\" ref 8", c: rawCodec{features: tcproom.Features{Requests: true}}},
+		{name: "no room in a message", law: "rooms", want: `a Message in "*"`, c: parses(tcproom.Message, func(ev *tcproom.Event) error { ev.Room = ""; return nil })},
+		{name: "no ref in a goodbye", law: "rooms", want: `a Goodbye in "lobby" ref 8`, c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.Ref = 0; return nil })},
+		{name: "no room in a goodbye", law: "kind", want: `a Goodbye in "lobby" ref 8`, c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.Room = ""; return nil })},
+		{name: "another room", law: "fields", want: `Room of a Message in "*"`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
+			if ev.Room != "" {
+				ev.Room = "attic"
+			}
+			return nil
+		})},
+		{name: "the refusal of a request ends the connection", law: "kind", want: `a Refused in "vip" ref 14`, c: parses(tcproom.Refused, func(ev *tcproom.Event) error { ev.Room, ev.Ref = "", 0; return nil })},
+		{name: "the refusal of a command is a goodbye", law: "kind", want: `a Refused in "vip"`, c: textCodec{Text: commands, appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
+			if ev.Kind == tcproom.Refused {
+				ev = &tcproom.Event{Kind: tcproom.Goodbye, End: ev.End}
+			}
+			return commands.AppendEvent(dst, ev)
+		}}},
+		{name: "loses a room of a list", law: "requests", want: "a RoomList", c: parses(tcproom.RoomList, func(*tcproom.Event) error { return tcproom.ErrNoFrame })},
+		{name: "another total", law: "fields", want: "Total of a Roster", c: parses(tcproom.Roster, func(ev *tcproom.Event) error { ev.List.Total++; return nil })},
+		{name: "another room in a list", law: "fields", want: "Rooms of a RoomList", c: parses(tcproom.RoomList, func(ev *tcproom.Event) error {
+			ev.List.Rooms = append(ev.List.Rooms, tcproom.RoomInfo{Name: "more"})
+			return nil
+		})},
+		{name: "long lists", law: "MaxFrame", want: "a RoomList", c: appends(tcproom.RoomList, func(ev *tcproom.Event) {
+			ev.Kind, ev.Body = tcproom.Message, bytes.Repeat([]byte("long "), 1<<16)
+		})},
+		{name: "moves nowhere", law: "requests", want: "a ReqMove", c: hears(tcproom.ReqMove, func(req *tcproom.Request) error { req.To = ""; return nil })},
+		{name: "a message for any room", law: "rooms", want: `a ReqSay number 3 body "hi" room "kitchen"`, c: hears(tcproom.ReqSay, func(req *tcproom.Request) error { req.Room = ""; return nil })},
+		{name: "tells without words", law: "requests", want: "a ReqTell", c: textCodec{Text: commands, parseRequest: func(frame []byte, req *tcproom.Request) error {
+			err := commands.ParseRequest(frame, req)
+			if req.Kind == tcproom.ReqTell {
+				req.Body = nil
+			}
+			return err
+		}}},
+		{name: "says commands", law: "messages", want: `a ReqSay body "/`, c: textCodec{Text: commands, appendRequest: func(dst []byte, req *tcproom.Request) ([]byte, error) {
+			if req.Kind == tcproom.ReqSay {
+				return append(dst, req.Body...), nil
+			}
+			return commands.AppendRequest(dst, req)
+		}}},
+		{name: "no rooms in the hello", law: "hello", want: `rooms ["lobby" "kitchen"]`, c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Rooms = nil; return nil })},
+		{name: "rooms in each hello", law: "hello", want: `is parsed as a ReqHello name "" rooms []`, c: hears(tcproom.ReqHello, func(req *tcproom.Request) error { req.Hello.Rooms = append([]string{}, req.Hello.Rooms...); return nil })},
+		{name: "no positions of rooms", law: "hello", want: "resume", c: hears(tcproom.ReqHello, func(req *tcproom.Request) error {
+			if req.Hello.Resume != nil {
+				req.Hello.Resume.Rooms = nil
+			}
+			return nil
+		})},
+	})
+}
+
 // A controlCodec is JSON with control frames.
 type controlCodec struct {
 	brokenCodec

@@ -2,6 +2,7 @@ package roomtest
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -90,6 +91,11 @@ func clone(ev *tcproom.Event) tcproom.Event {
 	if ev.End != nil {
 		end := *ev.End
 		c.End = &end
+	}
+	if ev.List != nil {
+		l := *ev.List
+		l.Rooms, l.Members = slices.Clone(l.Rooms), slices.Clone(l.Members)
+		c.List = &l
 	}
 	return c
 }
