@@ -25,9 +25,9 @@ import (
 // with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
 // connection is lost, or that the first could not be made. [Gap] names what was missed
 // for good. A [Refused] event is the answer to a request, and a [Goodbye] the end of the
-// client or, with a Room, of the membership there. No event comes twice: of the history after an outcome of "expired", what
-// was received before is left out. What a connection did not deliver of its history is
-// not given again after a resume.
+// client or, with a Room, of the membership there. No event comes twice: of the history
+// after an outcome of "expired", what was received before is left out. What a connection
+// did not deliver of its history is not given again after a resume.
 //
 // A message is in the room's order at most once, whatever was cut where. In a room
 // with sessions messages are numbered, and what was not acknowledged is sent again

@@ -150,7 +150,8 @@ type Request struct {
 	// if the codec has no IDs; in a ReqRename the new name; in a ReqOther the command.
 	// What a peer wrote there may be no such thing.
 	To string
-	// Body is the message of a ReqSay or ReqTell.
+	// Body is the message of a ReqSay or ReqTell, the last words of a ReqGoodbye, and
+	// what follows the command of a ReqOther.
 	Body []byte
 	// Hello is what a ReqHello says; nil in all others.
 	Hello *Hello

@@ -720,7 +720,8 @@ func (JSON) ParseRequest(frame []byte, req *Request) error {
 	return nil
 }
 
-// asked decodes a request of a hub, of the given kind. It sets req only if it returns nil.
+// asked decodes a request of a hub, of the given kind. It sets req only if it returns
+// nil.
 func (o *object) asked(kind RequestKind, req *Request) (err error) {
 	r := Request{Kind: kind}
 	if r.Room, err = o.text(fieldRoom); err != nil {

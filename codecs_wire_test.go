@@ -13,17 +13,20 @@ import (
 )
 
 // wireCodecs are the codecs that docs/wire.md has examples of.
-var wireCodecs = map[string]Codec{"Text": Text{}, "Raw": Raw{}, "JSON": JSON{}}
+var wireCodecs = map[string]Codec{"Text": Text{}, "Text with commands": Text{Commands: true}, "Raw": Raw{}, "JSON": JSON{}}
 
 // wireSaid are what each codec must have an example of.
 var wireSaid = map[string][]string{
 	"Text": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
 		"event Welcome", "event Ack", "read event Message", "read event Gap", "message", "ignore event"},
+	"Text with commands": {"event Direct", "event Welcome", "event RoomList", "event Roster", "event Renamed", "event Refused", "event Goodbye", "event Help",
+		"read event Welcome", "read event RoomList", "read event Roster", "read event Refused", "message", "move", "rooms", "members", "tell", "rename", "help", "other", "goodbye"},
 	"Raw": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
 		"event Welcome", "event Ack", "read event Message", "message"},
 	"JSON": {"event Message", "event Join", "event Leave", "event Gap", "event Goodbye", "event Direct", "event Refused",
 		"event Welcome", "event Ack", "read event Message", "message", "read message", "hello", "read hello", "ping", "pong",
-		"numbered", "goodbye",
+		"numbered", "goodbye", "event RoomList", "event Roster", "event Renamed",
+		"enter", "leave", "move", "rooms", "members", "tell", "rename", "read enter", "malformed enter",
 		"ignore event", "ignore message", "ignore hello", "malformed event", "malformed message", "malformed hello"},
 }
 
@@ -48,9 +51,9 @@ func TestWireCodecs(t *testing.T) {
 func TestWireGreatestFrames(t *testing.T) {
 	doc, err := os.ReadFile("docs/wire.md")
 	require.NoError(t, err)
-	row := regexp.MustCompile(`(?m)^\| (Text|Raw|JSON) \| (?:(\d)·)?M(?: \+ ([\d,]+))?(?: bytes, or ([\d,]+) if.*)? \| (?:(\d)·)?M(?: \+ ([\d,]+))? \|$`)
+	row := regexp.MustCompile(`(?m)^\| (Text|Text with commands|Raw|JSON) \| (?:(\d)·)?M(?: \+ ([\d,]+))?(?: bytes, or ([\d,]+) if.*)? \| (?:(\d)·)?M(?: \+ ([\d,]+))? \|$`)
 	rows := row.FindAllStringSubmatch(string(doc), -1)
-	require.Len(t, rows, 3)
+	require.Len(t, rows, len(wireCodecs))
 	number := func(s string, absent int) int {
 		if s == "" {
 			return absent
@@ -84,13 +87,15 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 			require.Equal(t, left.event, back)
 		}
 	case "message":
-		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Body: left.event.Body})
+		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Room: left.event.Room, Body: left.event.Body})
 	case "numbered":
-		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Number: left.event.Number, Body: left.event.Body})
+		checkWireRequest(t, c, ex, Request{Kind: ReqSay, Room: left.event.Room, Number: left.event.Number, Body: left.event.Body})
+	case "enter", "leave", "move", "rooms", "members", "tell", "rename", "help", "other":
+		checkWireRequest(t, c, ex, left.req)
 	case "hello":
 		checkWireRequest(t, c, ex, Request{Kind: ReqHello, Hello: &left.hello})
 	case "goodbye":
-		checkWireRequest(t, c, ex, Request{Kind: ReqGoodbye})
+		checkWireRequest(t, c, ex, Request{Kind: ReqGoodbye, Body: left.event.Body})
 	case "ping", "pong":
 		req, ev := Request{Kind: ReqPing}, Event{Kind: Ping}
 		if verb == "pong" {
@@ -104,13 +109,15 @@ func checkWireCodec(t *testing.T, c Codec, left wireLeft, ex wireExample) {
 		require.NoError(t, c.ParseEvent(ex.bytes, &back))
 		require.Equal(t, ev, back)
 	case "read":
-		event, hello, body, err := readWire(t, c, what, ex.bytes)
+		event, hello, req, err := readWire(t, c, what, ex.bytes)
 		require.NoError(t, err)
 		switch {
+		case left.req.Kind != 0:
+			require.Equal(t, left.req, req)
 		case strings.HasPrefix(what, "event "):
 			require.Equal(t, left.event, event)
 		case what == "message":
-			require.Equal(t, string(left.event.Body), string(body))
+			require.Equal(t, string(left.event.Body), string(req.Body))
 		default:
 			require.Equal(t, left.hello, hello)
 		}
@@ -134,21 +141,26 @@ func checkWireRequest(t *testing.T, c Codec, ex wireExample, req Request) {
 	require.Equal(t, req, back)
 }
 
-// readWire parses frame as what: an event, a message or a hello.
-func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hello, body []byte, err error) {
+// readWire parses frame as what: an event, a message, a hello or another request.
+func readWire(t *testing.T, c Codec, what string, frame []byte) (ev Event, h Hello, req Request, err error) {
 	t.Helper()
 	switch kind, _, _ := strings.Cut(what, " "); kind {
 	case "event":
 		err = c.ParseEvent(frame, &ev)
 	case "message":
-		body, err = parseSay(c, frame)
+		req.Body, err = parseSay(c, frame)
 	case "hello":
 		h, err = parseHello(c, frame)
 	default:
-		t.Fatalf("what is %q?", what)
+		require.Contains(t, wireAsked, kind, "what is %q?", what)
+		err = c.ParseRequest(frame, &req)
 	}
-	return ev, h, body, err
+	return ev, h, req, err
 }
+
+// wireAsked are the words for requests of a hub.
+var wireAsked = map[string]RequestKind{"enter": ReqEnter, "leave": ReqLeave, "move": ReqMove, "rooms": ReqRooms, "members": ReqMembers,
+	"tell": ReqTell, "rename": ReqRename, "help": ReqHelp, "other": ReqOther}
 
 // A wireLeft is the left side of an example: the words that say what it is,
 // and the fields, as those of an event.
@@ -156,6 +168,7 @@ type wireLeft struct {
 	what  string
 	event Event
 	hello Hello
+	req   Request // of a hub
 }
 
 // parseWireLeft reads words and then fields, key=number or key="string".
@@ -171,7 +184,10 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 			s = strings.TrimLeft(s, " ")
 			words = append(words, word)
 			left.what = strings.Join(words, " ")
-			for k := Message; k <= Ack; k++ {
+			if kind := wireAsked[word]; kind != 0 {
+				left.req.Kind = kind
+			}
+			for k := Message; k <= Help; k++ {
 				if word == k.String() {
 					ev.Kind = k
 				}
@@ -181,6 +197,8 @@ func parseWireLeft(s string) (left wireLeft, err error) {
 				ev.Welcome = new(WelcomeInfo)
 			case Goodbye, Refused:
 				ev.End = new(EndError)
+			case RoomList, Roster:
+				ev.List = new(List)
 			}
 			continue
 		}
@@ -214,7 +232,31 @@ func (left *wireLeft) set(key, text string) (err error) {
 	if strings.HasSuffix(left.what, "hello") && (key == "token" || key == "epoch" || key == "seq") {
 		return left.resume(key, text)
 	}
+	if left.req.Kind != 0 {
+		return left.ask(key, text)
+	}
 	switch key {
+	case "room":
+		ev.Room = text
+	case "ref":
+		number(&ev.Ref)
+	case "entry": // of a list of rooms
+		name, n, _ := strings.Cut(text, " ")
+		room := RoomInfo{Name: name}
+		room.Members, err = strconv.Atoi(n)
+		ev.List.Rooms = append(ev.List.Rooms, room)
+	case "more":
+		ev.List.More = text == "true"
+	case "rooms": // of a hello
+		left.hello.Rooms = strings.Fields(text)
+	case "position": // in a room, of a hello that resumes
+		words := strings.Fields(text)
+		if left.hello.Resume.Rooms == nil {
+			left.hello.Resume.Rooms = make(map[string]Position)
+		}
+		p := Position{Epoch: words[1]}
+		p.Seq, err = strconv.ParseUint(words[2], 10, 64)
+		left.hello.Resume.Rooms[words[0]] = p
 	case "seq":
 		number(&ev.Seq)
 	case "id":
@@ -244,7 +286,11 @@ func (left *wireLeft) set(key, text string) (err error) {
 		ev.Welcome.Epoch = text
 	case "member":
 		id, name, _ := strings.Cut(text, " ")
-		ev.Welcome.Members = append(ev.Welcome.Members, MemberInfo{ID: id, Name: name})
+		if ev.List != nil {
+			ev.List.Members = append(ev.List.Members, MemberInfo{ID: id, Name: name})
+		} else {
+			ev.Welcome.Members = append(ev.Welcome.Members, MemberInfo{ID: id, Name: name})
+		}
 	case "history": // true of an event, a number of a hello
 		if ev.History = text == "true"; !ev.History {
 			left.hello.History, err = strconv.Atoi(text)
@@ -270,7 +316,49 @@ func (left *wireLeft) set(key, text string) (err error) {
 	case "lastid":
 		number(&ev.Number)
 	case "total":
-		ev.Welcome.Total, err = strconv.Atoi(text)
+		total := 0
+		if total, err = strconv.Atoi(text); ev.List != nil {
+			ev.List.Total = total
+		} else {
+			ev.Welcome.Total = total
+		}
+	default:
+		err = fmt.Errorf("no such field: %s", key)
+	}
+	return err
+}
+
+// ask sets a field of a request of a hub.
+func (left *wireLeft) ask(key, text string) (err error) {
+	req := &left.req
+	switch key {
+	case "room":
+		req.Room = text
+	case "to":
+		req.To = text
+	case "ref":
+		req.Ref, err = strconv.ParseUint(text, 10, 64)
+	case "body":
+		req.Body = []byte(text)
+	default:
+		if req.Query == nil {
+			req.Query = new(Query)
+		}
+		return setQuery(req.Query, key, text)
+	}
+	return err
+}
+
+func setQuery(q *Query, key, text string) (err error) {
+	switch key {
+	case "prefix":
+		q.Prefix = text
+	case "after":
+		q.After = text
+	case "limit":
+		q.Limit, err = strconv.Atoi(text)
+	case "history":
+		q.History, err = strconv.Atoi(text)
 	default:
 		err = fmt.Errorf("no such field: %s", key)
 	}

@@ -26,6 +26,7 @@ import (
 //	!bye X     a goodbye, the same with "!bye X"
 //	!away X    a goodbye of a peer that comes back
 //	!pinged X  a message within which a ping came
+//	!elsewhere X  the same for another room, !asked X a request to enter one
 //	!end CAUSE is what a connection ends with
 type controlled struct {
 	tcproom.Codec
@@ -54,6 +55,10 @@ func (c controlled) ParseRequest(frame []byte, req *tcproom.Request) error {
 		req.Kind, req.Resumes = tcproom.ReqGoodbye, true
 	case "!pinged":
 		req.Kind, req.Pinged, req.Body = tcproom.ReqSay, true, rest
+	case "!elsewhere":
+		req.Kind, req.Pinged, req.Room, req.Body = tcproom.ReqSay, true, "kitchen", rest
+	case "!asked":
+		req.Kind, req.Ref, req.Pinged, req.Room = tcproom.ReqEnter, 1, true, string(rest)
 	default:
 		return c.Codec.ParseRequest(frame, req)
 	}
@@ -75,7 +80,7 @@ func (c controlled) AppendAnswer(dst, frame []byte) []byte {
 	c.may("AppendAnswer")
 	word, rest, _ := strings.Cut(string(frame), " ")
 	switch word {
-	case "!ping", "!pinged":
+	case "!ping", "!pinged", "!elsewhere", "!asked":
 		return fmt.Appendf(dst, "!pong %s", rest)
 	case "!bye":
 		return fmt.Appendf(dst, "!bye %s", rest)
@@ -255,6 +260,20 @@ func TestControlAnswers(t *testing.T) {
 			require.Equal(t, errLeft, left.Next(t))
 		})
 	}
+}
+
+// TestControlAnswersBesideRefusals: a ping within what a room of New refuses is answered,
+// too.
+func TestControlAnswersBesideRefusals(t *testing.T) {
+	room := tcproom.New(tcproom.WithNotices(false))
+	d := door(t, room, withControl(tcproom.Text{Commands: true}))
+	here, there := pairOver(t, networks[0])
+	require.NoError(t, d.Admit(here, tcproom.Arrival{}))
+	waitLen(t, room, 1)
+	io.WriteString(there, "!elsewhere hi\n!asked kitchen\n!bye now\n")
+	const refused = "* not done: there is only one room here: nothing can be asked of others"
+	require.Equal(t, []string{"!pong hi", refused, "!pong kitchen", refused, "!bye now"}, lines(t, there))
+	require.NoError(t, room.Close())
 }
 
 // TestControlAnswerIsLast: what others send while a goodbye is answered comes before

@@ -93,7 +93,7 @@ func (s Span) Len() uint64 {
 }
 
 // Event is one entry of a member's stream. Which fields arrive at a dialling
-// end depends on the codec: [JSON] carries all of them, [Text] what people
+// end depends on the codec: [JSON] carries all of them but [Help], [Text] what people
 // read, [Raw] bodies only.
 //
 // The receiver owns an Event of [Conn.Receive], [Conn.Events] or [OnEvent]. An

@@ -64,8 +64,8 @@ func (r *reader) close() {
 // At the end of the stream it returns why c has ended, the same at every call: an
 // [*EndError], which wraps [io.EOF] if the room closed the connection, and which has the
 // words of the [Goodbye] that was the last event, if there was one; a [*RefusedError]
-// if the room refused the connection with an event, which is no answer to a request; or [net.ErrClosed] after one's own
-// Close. With [OnEvent] it returns an error that wraps [errors.ErrUnsupported].
+// if the room refused the connection with an event, which is no answer to a request;
+// or [net.ErrClosed] after one's own Close. With [OnEvent] it returns an error that wraps [errors.ErrUnsupported].
 func (c *Conn) Receive(ctx context.Context) (Event, error) {
 	if c.events != nil {
 		return Event{}, errReceive
