@@ -211,8 +211,9 @@ type Resume struct {
 	Epoch string // of the first
 	Seq   uint64 // of the last event that was received, or what the Welcome said
 	// Rooms are the positions in the rooms of a hub that the member wants to go on in;
-	// it leaves the others. Nil if it names no rooms.
-	Rooms map[string]Position
+	// it leaves the others. Nil if it names no rooms. Package encoding/xml, which has no
+	// maps, leaves it out.
+	Rooms map[string]Position `json:",omitempty" xml:"-"`
 }
 
 // Text is the default codec, for people: an event is a line to read, and what a

@@ -340,7 +340,7 @@ func closeCode(cause tcproom.Cause, err error) uint16 {
 	switch cause {
 	case "left", "cut-off", "reset", "slow", "write-timeout":
 		return 0
-	case "closed", "ended", "idle-timeout":
+	case "closed", "ended", "removed", "idle-timeout":
 		return closeGoingAway
 	case "malformed":
 		if errors.As(err, &v) {
@@ -350,7 +350,7 @@ func closeCode(cause tcproom.Cause, err error) uint16 {
 		return closeTooBig
 	case "hook", "unframeable":
 		return closeInternal
-	case "full", "busy", "too-many-from-address", "too-many-lanes", "retry":
+	case "full", "busy", "too-many-from-address", "too-many-lanes", "too-many-rooms", "retry":
 		return closeTryAgain
 	}
 	return closePolicy
