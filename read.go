@@ -108,11 +108,6 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	default:
 		return badInput(err)
 	}
-	if req.Pinged && (req.Kind == ReqSay || req.forHub()) {
-		if err := l.answerPing(frame); err != nil {
-			return err
-		}
-	}
 	switch req.Kind {
 	case ReqSay:
 		if len(req.Body) > l.cfg.maxMessage {
