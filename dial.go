@@ -158,7 +158,7 @@ func (r *Room) joinRoom(ctx context.Context, room string, id Identity, opts []Di
 	}
 	here, there := net.Pipe()
 	l := r.newJoin(there, id, &cfg)
-	l.firstRoom = room
+	l.newcomer.room = room
 	joined := l.newcomer.joined
 	c := newConn(here, &cfg, nil)
 	err := c.Err() // of the hello

@@ -17,6 +17,8 @@ type Newcomer struct {
 	held     []byte    // read before the connection was the room's; nil once its source has it
 	read     int       // bytes
 	outcome  string    // of resuming, for the welcome
+	room     string    // of a hub, if its peer names none
+	token    Secret    // of its session, until the welcome of its room has it
 	wrong    error     // it is at the wrong door
 
 	// turn holds a token while Receive reads in the hook; nil outside of it.

@@ -27,8 +27,9 @@ type doorway struct {
 	rare   *doorBytes // nil for nearly all
 }
 
-// doorBytes is what few links need, at their doorway or because of a goodbye.
+// doorBytes is what few links need, at their doorway or at their end.
 type doorBytes struct {
+	beside []*stream     // those of its rooms, once a link of a hub has ended
 	answer *partingWords // to a goodbye; nil until there was one, with control frames
 	taken  []byte        // as frames, although they may be such a header
 	words  []byte        // for a peer at the wrong door, if the codec has no last word

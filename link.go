@@ -19,25 +19,20 @@ type link struct {
 	stream   // of its own member
 	cfg      *connConfig
 	running  hookCall
-	newcomer *Newcomer   // until it carries a member; its own goroutine's
-	goodbye  atomic.Bool // its peer said that it leaves for good
-	hello    *Hello      // what its peer said first, or was said for it; nil if nothing was. Set before the member
+	newcomer *Newcomer // until it carries a member; its own goroutine's
+	hello    *Hello    // what its peer said first, or was said for it; nil if nothing was. Set before the member
+	addr     net.Addr  // once it is known; guarded by transport.mu
 
-	labelled  bool      // its hello named rooms of a hub, and its events do
-	firstRoom string    // of a hub, if it names none
-	beside    []*stream // those of its rooms, once it has ended; its own goroutine's
-	token     Secret    // of its session, until a welcome has it
-
-	held *heldPosts // of OnMessage; nil until that was called. Its own goroutine's
-
-	addr net.Addr // once it is known; guarded by transport.mu
-
-	// Its own goroutine's.
+	// Its own goroutine's, but for goodbye. labelled does not change once it carries a
+	// member.
+	held       *heldPosts // of OnMessage; nil until that was called
 	door       doorway
-	entered    bool // it carries a member
-	given      bool // nobody but the room can use its net.Conn
-	ignored    bool // a frame of unknown type was logged
-	besideHTTP bool // somebody else serves HTTP at the same port
+	goodbye    atomic.Bool // its peer said that it leaves for good
+	labelled   bool        // its hello named rooms of a hub, and its events do
+	entered    bool        // it carries a member
+	given      bool        // nobody but the room can use its net.Conn
+	ignored    bool        // a frame of unknown type was logged
+	besideHTTP bool        // somebody else serves HTTP at the same port
 
 	// Guarded by the room's lock.
 	keepers int8   // goroutines that have still to see it out
@@ -55,7 +50,7 @@ func (r *Room) newLink(nc net.Conn, cfg *connConfig, a *Arrival) *link {
 	prepareSocket(nc, &cfg.limits)
 	var read []byte
 	if a != nil {
-		l.addr, read, l.besideHTTP, l.firstRoom = a.Addr, a.Read, a.BesideHTTP, a.Room
+		l.addr, read, l.besideHTTP, l.newcomer.room = a.Addr, a.Read, a.BesideHTTP, a.Room
 		if a.Hello != nil && !cfg.features.Hello {
 			h := *a.Hello
 			h.Resume, h.Ping = nil, false // which such a codec cannot say
@@ -278,8 +273,10 @@ func (r *Room) seeOut(l *link) {
 	}
 	cause := l.Err()
 	l.notifyJoin(cause)
-	l.beside = l.parts()
-	parts := l.beside
+	parts := l.parts()
+	if len(parts) > 0 {
+		l.door.bytes().beside = parts
+	}
 	stays := r.part(l, cause)
 	left := r.hub.endParts(l, parts, cause, stays)
 	l.unblock() // if another goroutine noted the cause, too
@@ -422,7 +419,7 @@ func (r *Room) farewell(l *link, cause error) {
 	} else if !peerLeft {
 		l.sayLast(l.lastFrames(cause))
 	}
-	if len(l.beside) > 0 {
+	if len(l.beside()) > 0 {
 		l.cur.Trail() // the goodbye comes last
 	}
 	patience, limit := r.patienceWith(l)
@@ -443,12 +440,13 @@ func (l *link) missed() func() uint64 {
 	if l.cur == nil {
 		return nil
 	}
-	if len(l.beside) == 0 {
+	beside := l.beside()
+	if len(beside) == 0 {
 		return l.cur.Missed
 	}
 	return func() uint64 {
 		n := l.cur.Missed()
-		for _, s := range l.beside {
+		for _, s := range beside {
 			n += s.cur.Missed()
 		}
 		return n

@@ -62,7 +62,7 @@ func (h *Hub) enterFirst(l *link) error {
 		}
 		return nil
 	}
-	name := l.firstRoom
+	name := l.newcomer.room
 	if name == "" {
 		name = l.cfg.inRoom
 	}
@@ -72,7 +72,7 @@ func (h *Hub) enterFirst(l *link) error {
 	if name == "" {
 		return fmt.Errorf("%w: none was named", ErrNoRoom)
 	}
-	e := entry{history: hello.History, since: hello.Since, outcome: l.newcomer.outcome, token: l.token}
+	e := entry{history: hello.History, since: hello.Since, outcome: l.newcomer.outcome, token: l.newcomer.token}
 	m, _, err := h.enter(l.Context(), l, name, e, true)
 	if err != nil {
 		return cmpErr(l.Err(), err)
@@ -163,6 +163,14 @@ func (l *link) parts() (parts []*stream) {
 		}
 	}
 	return parts
+}
+
+// beside returns what parts did, once l has ended.
+func (l *link) beside() []*stream {
+	if l.door.rare == nil {
+		return nil
+	}
+	return l.door.rare.beside
 }
 
 // leaveLanes says that those streams, whose sink is closed, need nothing more of their

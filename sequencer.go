@@ -140,7 +140,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	case m.isPart():
 		token = e.token
 	case s.form == formAside:
-		l.token = token
+		l.newcomer.token = token
 	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)

@@ -28,13 +28,13 @@ type transport struct {
 	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
 	ending  *ending    // why it ended, once it has
 	ctx     *endContext
+	dropped chan struct{} // made by the goroutine that closes nc; closed when that is done
 	expired bool          // the read deadline has passed on purpose, and stays
 	aborted bool          // cut: nothing more is to be written
-	dropped chan struct{} // made by the goroutine that closes nc; closed when that is done
 
 	// The reader's own.
-	silence *silence // nil until it needs one
 	beats   bool     // heartbeats are agreed on, and this end may begin with them
+	silence *silence // nil until it needs one
 }
 
 // An ending is why a connection or a member has ended.

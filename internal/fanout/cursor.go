@@ -17,9 +17,9 @@ import (
 type Cursor struct {
 	log  *Log
 	sink *Sink
-	part *part
 	id   uint32 // marks its own frames in the index; never 0
 	skip bool
+	busy bool // its part counts it as busy; the token holder's
 
 	// pos is moved by the holder of the sink's token, with log.mu held while
 	// the cursor is parked.
@@ -27,13 +27,12 @@ type Cursor struct {
 	// parked says that the sink is waiting: its connection takes no bytes.
 	// Written with log.mu held.
 	parked atomic.Bool
+	// over says that it was closed and has taken all: nobody serves it any more.
+	over atomic.Bool
 	// end is where its stream ends; it only falls. Written with log.mu held.
 	end atomic.Int64
 	// hold is where it is held, or math.MaxInt64. Written with log.mu held.
 	hold atomic.Int64
-	// over says that it was closed and has taken all: nobody serves it any more.
-	over atomic.Bool
-
 	// What follows is guarded by log.mu.
 	seg        *segment // where it is parked
 	parkedAt   int64    // since when
@@ -73,11 +72,14 @@ func (l *Log) Attach(s *Sink, skip bool) *Cursor {
 	if c.id == 0 {
 		c.id = f.ids.Add(1)
 	}
-	c.part = l.group.enter(s.shard)
+	l.group.enter(s.shard())
 	c.pos.Store(l.head.Load())
 	s.attach(c)
 	return c
 }
+
+// part returns the part that c is in.
+func (c *Cursor) part() *part { return c.log.group.parts[c.sink.num].Load() }
 
 // Insert puts b, which the cursor keeps, where the head is now. It reports
 // false, and does nothing, when more than limit bytes would be waiting. Of an empty b
@@ -107,7 +109,7 @@ func (c *Cursor) insert(b []byte, limit int, latest bool) bool {
 	c.inserted += int32(len(b))
 	c.sink.special.Store(true) // before an append can move the head
 	l.mu.Unlock()
-	c.sink.shard.want(c.sink)
+	c.sink.shard().want(c.sink)
 	return true
 }
 
@@ -142,7 +144,7 @@ func (c *Cursor) InsertShared(bs [][]byte) {
 	}
 	c.sink.special.Store(true)
 	l.mu.Unlock()
-	c.sink.shard.want(c.sink)
+	c.sink.shard().want(c.sink)
 }
 
 // End makes the head, as it is now, the end of c's stream, inserts that
@@ -173,7 +175,7 @@ func (c *Cursor) Close() {
 	c.sink.special.Store(true)
 	c.log.mu.Unlock()
 	c.release()
-	c.sink.shard.want(c.sink)
+	c.sink.shard().want(c.sink)
 }
 
 func (c *Cursor) endLocked() {

@@ -83,8 +83,8 @@ func (f *Fan) Go(fn func()) {
 	}
 }
 
-// place returns the shard for a new sink: small fans have one flusher.
-func (f *Fan) place() *shard {
+// place returns the number of the shard for a new sink: small fans have one flusher.
+func (f *Fan) place() uint8 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := min(1+f.sinks/sinksPerShard, len(f.shards))
@@ -96,5 +96,5 @@ func (f *Fan) place() *shard {
 	}
 	f.sinks++
 	best.open.Add(1)
-	return best
+	return uint8(best.num)
 }

@@ -158,7 +158,7 @@ func TestE5AppendStraightAfterAnInsert(t *testing.T) {
 	h := newHub(t, LogConfig{Backlog: 1 << 20})
 	f := newFake(plenty)
 	m := h.join(t, f, f, false)
-	sh := m.sink.shard
+	sh := m.sink.shard()
 	yield := func() {
 		for range 20 {
 			runtime.Gosched()

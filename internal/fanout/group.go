@@ -84,9 +84,9 @@ func (g *Group) Await(ctx context.Context, ch <-chan struct{}, limit time.Durati
 	return nil
 }
 
-// enter counts a new cursor of a sink of that shard, and returns the part that it is
-// to be in. No append to g's logs may run at the same time.
-func (g *Group) enter(sh *shard) *part {
+// enter counts a new cursor of a sink of that shard. No append to g's logs may run at
+// the same time.
+func (g *Group) enter(sh *shard) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.parts[sh.num].Load()
@@ -103,7 +103,6 @@ func (g *Group) enter(sh *shard) *part {
 		}
 	}
 	p.open.Add(1)
-	return p
 }
 
 // leave counts a cursor of p no more.

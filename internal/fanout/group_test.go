@@ -66,7 +66,7 @@ func TestLongWalkLetsOthersGoFirst(t *testing.T) {
 	small := h.beside(kindLog + 1)
 	g := newFake(plenty)
 	m := small.join(t, g, g, false)
-	shard := m.sink.shard
+	shard := m.sink.shard()
 	walked := h.group.parts[shard.num].Load().cursors
 	if len(walked) < 3*yieldEvery {
 		t.Skip("the crowd is spread over many shards")
@@ -242,7 +242,7 @@ func TestClosedCursorsAreForgotten(t *testing.T) {
 			synctest.Wait()
 			require.Len(t, m.sink.cursors, 1)
 			require.Same(t, m.cur, m.sink.one.Load())
-			p := o.group.parts[m.sink.shard.num].Load()
+			p := o.group.parts[m.sink.num].Load()
 			require.Empty(t, p.cursors)
 			require.Empty(t, p.added)
 			require.Zero(t, p.open.Load())

@@ -30,7 +30,7 @@ func (c *Cursor) Hold() {
 // and does nothing if c is not held.
 func (c *Cursor) Release() {
 	if c.release() {
-		c.sink.shard.want(c.sink)
+		c.sink.shard().want(c.sink)
 	}
 }
 

@@ -31,7 +31,7 @@ func TestOwnFrameBehindTheEnd(t *testing.T) {
 			require.Zero(t, n)
 			require.Zero(t, m.cur.Missed())
 			<-m.sink.Finish()
-			m.cur.part.queue()
+			m.cur.part().queue()
 			synctest.Wait()
 			require.False(t, m.sink.behind())
 			h.idle(t)

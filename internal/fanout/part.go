@@ -48,6 +48,9 @@ func (p *part) adopt() {
 	p.cursors = append(p.cursors, p.added...)
 	clear(p.added)
 	p.added = p.added[:0]
+	if cap(p.added) > yieldEvery { // it was a crowd
+		p.added = nil
+	}
 	if len(p.cursors) == 0 {
 		p.added, p.cursors = nil, nil
 	}

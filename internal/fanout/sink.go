@@ -45,9 +45,10 @@ type Sink struct {
 	raw     sock.Writer // nil: only nc.Write, by a writer of its own
 	owner   Owner
 	timeout time.Duration
-	blind   bool // what nc has taken shows only when a write returns
 	group   *Group
-	shard   *shard
+	num     uint8 // of its shard
+	blind   bool  // what nc has taken shows only when a write returns
+	turn    uint8 // which of the cursors comes first; the token holder's
 
 	// token is taken by whoever writes, by a try that is never repeated in
 	// a loop. Whoever could not take it relies on the holder: the holder
@@ -67,9 +68,7 @@ type Sink struct {
 	// The token holder's: bytes taken, which must be written next.
 	out     []byte
 	outEnds ends
-	turn    int       // which of the cursors comes first
-	behalf  []*Cursor // those of which a writer that works was told
-	drag    *drag     // the writer's; nil where it does not measure
+	drag    *drag // the writer's; nil where it does not measure
 
 	mu      sync.Mutex // guards what follows
 	queue   []byte
@@ -106,10 +105,12 @@ func (g *Group) NewSink(nc net.Conn, owner Owner, writeTimeout time.Duration) *S
 }
 
 func (g *Group) newSink(nc net.Conn, raw sock.Writer, owner Owner, writeTimeout time.Duration) *Sink {
-	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, group: g, shard: g.fan.place()}
+	s := &Sink{nc: nc, raw: raw, owner: owner, timeout: writeTimeout, group: g, num: g.fan.place()}
 	s.blind = !sock.TellsUnsent(nc)
 	return s
 }
+
+func (s *Sink) shard() *shard { return &s.group.fan.shards[s.num] }
 
 // attach gives s another cursor, which counts in its part already.
 func (s *Sink) attach(c *Cursor) {
@@ -126,9 +127,9 @@ func (s *Sink) attach(c *Cursor) {
 		c.End()
 	}
 	if closed {
-		c.log.group.leave(c.part)
+		c.log.group.leave(c.part())
 	} else {
-		c.part.add(c)
+		c.part().add(c)
 	}
 }
 
@@ -153,8 +154,13 @@ func (s *Sink) forget(c *Cursor) {
 	s.mu.Unlock()
 	c.detach()
 	c.over.Store(true)
-	c.log.group.leave(c.part)
-	c.part.queue() // so that it forgets c too
+	p := c.part()
+	if c.busy {
+		c.busy = false
+		p.busy.Add(-1)
+	}
+	c.log.group.leave(p)
+	p.queue() // so that it forgets c too
 }
 
 // Queue adds b to what is sent before anything of the cursors. It reports
@@ -183,7 +189,7 @@ func (s *Sink) Queued() int64 {
 // does not block.
 func (s *Sink) Flush() {
 	if s.raw == nil || !s.token.CompareAndSwap(false, true) {
-		s.shard.want(s)
+		s.shard().want(s)
 		return
 	}
 	pad := padPool.Get().(*pad)
@@ -201,11 +207,11 @@ func (s *Sink) lookAgain() {
 		return
 	}
 	if s.special.Load() {
-		s.shard.want(s)
+		s.shard().want(s)
 	}
 	s.each(func(c *Cursor) {
 		if c.pos.Load() < c.stop(c.log.head.Load()) {
-			c.part.queue()
+			c.part().queue()
 		}
 	})
 }
@@ -226,7 +232,7 @@ func (s *Sink) Finish() <-chan struct{} {
 	done := s.done
 	s.special.Store(true)
 	s.mu.Unlock()
-	s.shard.want(s)
+	s.shard().want(s)
 	return done
 }
 
@@ -264,14 +270,14 @@ func (s *Sink) Close() {
 	}
 	s.end(ErrClosed)
 	for _, c := range cursors {
-		c.part.queue() // so that it forgets c
-		c.log.group.leave(c.part)
+		c.part().queue() // so that it forgets c
+		c.log.group.leave(c.part())
 	}
-	f := s.shard.fan
+	f := s.group.fan
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sinks--
-	s.shard.open.Add(-1)
+	s.shard().open.Add(-1)
 }
 
 // Wait returns when no writer of a sink that was closed is in its connection
@@ -440,7 +446,7 @@ func (s *Sink) look(pad *pad) {
 	}
 	s.token.Store(false)
 	if wrote && s.special.Load() {
-		s.shard.want(s)
+		s.shard().want(s)
 	}
 }
 
@@ -551,7 +557,7 @@ func (s *Sink) takeEnded(b []byte, e *ends, cursors []*Cursor) (_ []byte, all bo
 func (s *Sink) takeTurns(b []byte, e *ends, cursors []*Cursor) (_ []byte, special bool, err error) {
 	s.turn++
 	for i := range cursors {
-		c := cursors[(s.turn+i)%len(cursors)]
+		c := cursors[(int(s.turn)+i)%len(cursors)]
 		if c.end.Load() != math.MaxInt64 {
 			continue
 		}
@@ -643,9 +649,9 @@ func (s *Sink) startWriter() {
 		s.token.Store(false)
 		return
 	}
-	s.behalf = s.cursors
-	for _, c := range s.behalf {
-		c.part.busy.Add(1)
+	for _, c := range s.cursors {
+		c.busy = true
+		c.part().busy.Add(1)
 	}
 	if s.writer == resting {
 		s.writer = writing
@@ -653,7 +659,7 @@ func (s *Sink) startWriter() {
 		return
 	}
 	s.writer = writing
-	s.shard.fan.wg.Add(1)
+	s.group.fan.wg.Add(1)
 	go s.write()
 }
 
@@ -661,7 +667,7 @@ func (s *Sink) startWriter() {
 // connection, until the sink has caught up, and then ends; one that is needed
 // for every write rests first, in case there is more.
 func (s *Sink) write() {
-	defer s.shard.fan.wg.Done()
+	defer s.group.fan.wg.Done()
 	working := true
 	defer func() {
 		if working { // a method of the connection's has ended the goroutine
@@ -686,15 +692,16 @@ func (s *Sink) caughtUp(err error) (rests bool) {
 	if err != nil {
 		s.fail(err)
 	}
-	behalf := s.behalf
-	s.behalf = nil
-	s.token.Store(false)
-	for _, c := range behalf {
-		c.part.busy.Add(-1)
-	}
 	s.each(func(c *Cursor) {
-		if c.part.busy.Load() == 0 || c.log.group.progress.wanted.Load() {
-			c.part.queue() // to let go of what it held in the log
+		if c.busy {
+			c.busy = false
+			c.part().busy.Add(-1)
+		}
+	})
+	s.token.Store(false)
+	s.each(func(c *Cursor) {
+		if p := c.part(); p.busy.Load() == 0 || c.log.group.progress.wanted.Load() {
+			p.queue() // to let go of what it held in the log
 		}
 	})
 	s.lookAgain()

@@ -126,7 +126,7 @@ func (w *walkers) check() {
 	defer w.log.mu.Unlock()
 	for _, p := range w.present {
 		c := p.cur
-		pos, served := c.pos.Load(), w.log.served[p.sink.shard.num].pos
+		pos, served := c.pos.Load(), w.log.served[p.sink.num].pos
 		if !c.parked.Load() && !c.lost && pos < min(served, c.end.Load()) {
 			w.t.Errorf("a sink that does not wait stands at %d, and its shard is served up to %d", pos, served)
 		}
