@@ -73,6 +73,8 @@ func TestLongWalkLetsOthersGoFirst(t *testing.T) {
 	of := func(i int) *fake { return walked[i].sink.nc.(*fake) }
 	first, letFirst := of(10).hold()
 	late, letLate := of(2*yieldEvery + 10).hold()
+	defer letLate()
+	defer letFirst()
 	h.post(nil, 100)
 	<-first
 	small.post(nil, 100)
