@@ -10,9 +10,9 @@ import (
 
 // Move takes m out of its room and into the named one at one instant: at no time is its
 // connection in both, or in neither. It returns the new membership; with an error m is
-// where it was. [OnEnter] is not called; other hooks are called on this goroutine, and
-// OnLeave of the room that is left last, with Cause("moved"). Errors are those of
-// [Hub.Enter], and [ErrNotMember] if m has left.
+// where it was. [OnEnter] is not called; hooks of the room that it enters are called on
+// this goroutine, and OnLeave of the other on one of its own, with Cause("moved"). Errors
+// are those of [Hub.Enter], and [ErrNotMember] if m has left.
 func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {
@@ -40,13 +40,17 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 	}
 	defer c.done()
 	old := m.at.Load()
-	seq, err := c.swap(m, e)
-	if m.Err() != error(errMoved) {
+	seq, moved, err := c.swap(m, e)
+	if !moved {
 		c.fail(err)
 		return nil, err
 	}
 	defer h.checkEmpty(old.room)
-	defer old.room.seeOutPart(old) // also if a hook ends the goroutine
+	if asked {
+		defer old.room.seeOutPart(old) // also if a hook ends the goroutine
+	} else { // a hook of m may be the caller
+		go old.room.seeOutPart(old)
+	}
 	if err != nil {
 		c.fail(err)
 		return nil, err
@@ -59,12 +63,13 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 }
 
 // swap orders the leave of m and the join of the candidate at one instant, under the
-// locks of both rooms. It waits while either of them has no place.
-func (c *candidate) swap(m *Member, e entry) (seq uint64, err error) {
+// locks of both rooms, and reports whether it did. It waits while either of them has no
+// place.
+func (c *candidate) swap(m *Member, e entry) (seq uint64, moved bool, err error) {
 	from, to := m.room, c.s.room
 	for {
 		out, in := bothPasses(from, to)
-		seq, ch, err := c.trySwap(out, in, m, e)
+		seq, moved, ch, err := c.trySwap(out, in, m, e)
 		room := from
 		if ch != nil && ch.room == to {
 			room = to
@@ -76,14 +81,14 @@ func (c *candidate) swap(m *Member, e entry) (seq uint64, err error) {
 			out.end()
 			in.end()
 		}
+		if moved {
+			m.unblock()
+		}
 		if err != nil || ch == nil {
-			if err == nil {
-				m.unblock()
-			}
-			return seq, err
+			return seq, moved, err
 		}
 		if err := room.group.Await(context.Background(), ch.progress, 0); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 	}
 }
@@ -107,24 +112,24 @@ type hindrance struct {
 }
 
 // trySwap is swap, unless one of the rooms has no place now.
-func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, wait *hindrance, err error) {
+func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, moved bool, wait *hindrance, err error) {
 	s, old := c.s, m.at.Load()
 	from, to, l := out.r, in.r, s.link
 	switch {
 	case m.state != memberPresent || old.link != l || old.state != streamJoined:
-		return 0, nil, cmpErr(l.Err(), ErrNotMember)
+		return 0, false, nil, cmpErr(l.Err(), ErrNotMember)
 	case l.Err() != nil:
-		return 0, nil, l.Err()
+		return 0, false, nil, l.Err()
 	case to.state != roomOpen || from.state != roomOpen:
-		return 0, nil, ErrRoomClosed
+		return 0, false, nil, ErrRoomClosed
 	}
 	lane, err := to.laneLocked(l.transport.cfg, s.form)
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
 	lane.members++
 	defer func() {
-		if wait != nil || err != nil {
+		if !moved {
 			lane.members--
 			to.tidyLanesLocked()
 		}
@@ -134,14 +139,14 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, wait
 	join := &Event{Kind: Join, From: s.member.Info()}
 	out.owner = old
 	if wait := out.prepare(leave); wait != nil {
-		return 0, wait, nil
+		return 0, false, wait, nil
 	}
 	if wait := in.prepare(join); wait != nil {
-		return 0, wait, nil
+		return 0, false, wait, nil
 	}
 	past, err := to.historyLocked(in, s, lane, e)
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
 	out.settle(leave)
 	m.setCause(errMoved, errMoved)
@@ -153,7 +158,7 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, wait
 	from.owePartLocked()
 	in.settle(join)
 	seq, err = in.comeIn(s, lane, past, e)
-	return seq, nil, err
+	return seq, true, nil, err
 }
 
 // prepare makes the frames of a join or leave, and says what it has to wait for, if it
