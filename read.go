@@ -158,6 +158,7 @@ func (l *link) addressed(in *inbox) (ok bool, err error) {
 		if err := l.take(in); err != nil {
 			return false, err
 		}
+		s = l.by(in.req.Room) // a hook may have moved it
 	}
 	if in.by = s; s == nil {
 		return false, l.refuseMessage(in)
