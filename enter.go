@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -54,12 +55,13 @@ type candidate struct {
 	h    *Hub
 	hr   *hubRoom
 	s    *stream
+	addr netip.Addr
 	call caller
 }
 
 // knockAt asks whether l may enter a room, and reserves a place for it there.
 func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*candidate, error) {
-	c := &candidate{h: h, call: l.callFor()}
+	c := &candidate{h: h, addr: l.ip(), call: l.callFor()}
 	if asked {
 		c.call = l.call
 		if err := h.checkRoom(name); err != nil {
@@ -69,6 +71,9 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*c
 			return nil, err
 		}
 	}
+	if err := h.banned(name, l.member.Name(), c.addr); err != nil { // before the room is made
+		return nil, err
+	}
 	hr, err := h.acquire(ctx, name, h.cfg.open)
 	if err != nil {
 		return nil, err
@@ -76,7 +81,7 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*c
 	c.hr = hr
 	r := hr.room
 	c.s = &stream{link: l, room: r, form: l.partForm()}
-	if err := r.reservePart(c.s, l.member); err != nil {
+	if err := r.reservePart(c.s, l.member, c.addr); err != nil {
 		h.unpin(hr)
 		return nil, err
 	}
@@ -137,8 +142,7 @@ func (c *candidate) fail(cause error) {
 func (c *candidate) done() { c.h.unpin(c.hr) }
 
 // reservePart makes a member of s, with a slot, for the connection of base.
-func (r *Room) reservePart(s *stream, base *Member) error {
-	addr := s.link.ip()
+func (r *Room) reservePart(s *stream, base *Member, addr netip.Addr) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.state != roomOpen {

@@ -120,13 +120,18 @@ func (r *Room) banned(name string, addr netip.Addr) error {
 	if r.hub == nil {
 		return nil
 	}
-	bans := r.hub.bans.Load()
+	return r.hub.banned(r.name, name, addr)
+}
+
+// banned is Room.banned of the room of that name, without its lock.
+func (h *Hub) banned(room, name string, addr netip.Addr) error {
+	bans := h.bans.Load()
 	if bans == nil {
 		return nil
 	}
 	now := time.Now()
 	for i := range *bans {
-		if b := &(*bans)[i]; b.matches(r.name, name, addr, now) {
+		if b := &(*bans)[i]; b.matches(room, name, addr, now) {
 			return &banError{b.Reason}
 		}
 	}

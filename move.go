@@ -115,6 +115,7 @@ type hindrance struct {
 func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, moved bool, wait *hindrance, err error) {
 	s, old := c.s, m.at.Load()
 	from, to, l := out.r, in.r, s.link
+	banned := to.banned(s.member.Name(), c.addr) // since its place was reserved
 	switch {
 	case m.state != memberPresent || old.link != l || old.state != streamJoined:
 		return 0, false, nil, cmpErr(l.Err(), ErrNotMember)
@@ -122,6 +123,8 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, move
 		return 0, false, nil, l.Err()
 	case to.state != roomOpen || from.state != roomOpen:
 		return 0, false, nil, ErrRoomClosed
+	case banned != nil:
+		return 0, false, nil, banned
 	}
 	lane, err := to.laneLocked(l.transport.cfg, s.form)
 	if err != nil {
@@ -148,12 +151,14 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, move
 	if err != nil {
 		return 0, false, nil, err
 	}
+	if !m.presence.replace(m, s.member, l) { // who ends it looks at nobody new
+		return 0, false, nil, cmpErr(l.Err(), ErrDetached)
+	}
 	out.settle(leave)
 	m.setCause(errMoved, errMoved)
 	from.moveLocked(m, memberLeaving)
 	from.moveLocked(m, memberGone)
 	from.moveStreamLocked(old, streamEnded)
-	m.presence.replace(m, s.member)
 	from.dismissStreamLocked(old, errMoved, e.ref)
 	from.owePartLocked()
 	in.settle(join)

@@ -31,9 +31,12 @@ func (p *presence) add(m *Member, l *link) bool {
 }
 
 // replace is add of m in the place of old.
-func (p *presence) replace(old, m *Member) {
+func (p *presence) replace(old, m *Member, l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.link != l {
+		return false
+	}
 	if i := slices.Index(p.list, old); i >= 0 {
 		p.list[i] = m
 	} else {
@@ -42,6 +45,7 @@ func (p *presence) replace(old, m *Member) {
 	if p.here == old {
 		p.here = m
 	}
+	return true
 }
 
 // remove takes m, which has left, out of the list.
