@@ -214,7 +214,7 @@ func (g *ring) oldest() uint64 {
 }
 
 // frames returns the encoded records, which are a run of the ring's, without
-// those of the member with the given ID.
+// the messages of the member with the given ID.
 func (p *replay) frames(records []record, without string) (runs [][]byte) {
 	if len(records) == 0 {
 		return nil
@@ -230,7 +230,7 @@ func (p *replay) frames(records []record, without string) (runs [][]byte) {
 				next++
 			}
 			wanted := next < len(records) && records[next].seq == f.seq &&
-				(without == "" || records[next].byGuest || records[next].from.ID != without)
+				(without == "" || records[next].byGuest || records[next].kind != Message || records[next].from.ID != without)
 			switch {
 			case wanted && run < 0:
 				run = at
