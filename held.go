@@ -118,7 +118,7 @@ func (h *heldPosts) beginTaking(number uint64) (again bool, err error) {
 	if m.at.Load() != h.by {
 		return true, nil // its client sends it again, on the other connection
 	}
-	if taken, ok := m.session.taken.Find(number); ok {
+	if taken, ok := m.find(number); ok {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.acks = append(h.acks, taken)
@@ -335,12 +335,12 @@ func (p *pass) sayPost(post *heldPost) (taken ledger.Taken, err error) {
 	switch {
 	case post.body == nil && post.number == 0:
 	case post.body == nil:
-		taken = p.from.session.taken.Take(post.number, post.seq)
+		taken = p.from.take(post.number, post.seq)
 	case post.number == 0:
 		_, err = p.say(post.body)
 	default:
 		if taken, err = p.sayOnce(post.number, post.body); err == error(ErrMuted) {
-			taken = p.from.session.taken.Take(post.number, 0)
+			taken = p.from.take(post.number, 0)
 		}
 	}
 	return taken, err

@@ -77,7 +77,7 @@ func (s memberState) in() bool { return s == memberPresent || s == memberDetache
 type session struct {
 	start  uint64 // what the first Welcome said: what came before is not for this member
 	token  ledger.Key
-	taken  ledger.Window // the numbered messages that need not be sent again
+	taken  ledger.Window // the numbered messages that need not be sent again; see Member.find and take
 	inHook Span          // the numbers of one read that OnMessage got, and not in taken yet
 	queued int           // posts that wait for inHook
 	posted uint64        // the seq of what was posted last as the member
@@ -87,6 +87,34 @@ type session struct {
 	code  Cause     // of that
 	until time.Time // when its grace is over
 	seat  *seat     // of its last connection, which counts still; nil: none
+}
+
+// find returns the message of the given number, and whether it need not be sent again. Of
+// one that another room of the connection has taken the seq is not known.
+func (m *Member) find(number uint64) (t ledger.Taken, ok bool) {
+	if t, ok = m.session.taken.Find(number); !ok && m.presence != nil && number <= m.presence.most.Load() {
+		return ledger.Taken{Number: number}, true
+	}
+	return t, ok
+}
+
+// take notes that the message of the given number was ordered at seq, or is not to be
+// ordered, in any room of the connection.
+func (m *Member) take(number, seq uint64) ledger.Taken {
+	if p := m.presence; p != nil {
+		for most := p.most.Load(); number > most && !p.most.CompareAndSwap(most, number); most = p.most.Load() {
+		}
+	}
+	return m.session.taken.Take(number, seq)
+}
+
+// lastTaken returns the greatest number that was taken; 0 if there is none.
+func (m *Member) lastTaken() uint64 {
+	last := m.session.taken.Last()
+	if m.presence != nil {
+		last = max(last, m.presence.most.Load())
+	}
+	return last
 }
 
 // moveLocked brings m to another state, and with it what the room counts and lists. It

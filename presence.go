@@ -4,12 +4,14 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A presence is what the memberships of one connection of a hub have in common. It
 // lasts as long as its member of "*", over all connections of a session.
 type presence struct {
-	base *Member // of "*"
+	base *Member       // of "*"
+	most atomic.Uint64 // the greatest number of a message that any room has taken
 
 	naming sync.Mutex // held while a new name is ordered in its rooms; taken before all others
 

@@ -278,9 +278,8 @@ func (l *link) orderAll(in *inbox) error {
 
 // take orders a message, unless it was taken before.
 func (p *pass) take(in *inbox, msg *message) error {
-	s := p.from.session
 	if msg.number != 0 {
-		if taken, ok := s.taken.Find(msg.number); ok {
+		if taken, ok := p.from.find(msg.number); ok {
 			in.acks = append(in.acks, taken)
 			return nil
 		}
@@ -291,7 +290,7 @@ func (p *pass) take(in *inbox, msg *message) error {
 	}
 	taken, err := p.sayOnce(msg.number, msg.body)
 	if err == error(ErrMuted) {
-		in.acks = append(in.acks, s.taken.Take(msg.number, 0))
+		in.acks = append(in.acks, p.from.take(msg.number, 0))
 	}
 	if err == nil {
 		in.acks = append(in.acks, taken)

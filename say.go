@@ -141,7 +141,7 @@ func (p *pass) awaitNumber(number uint64) (taken ledger.Taken, ok bool, err erro
 		if s == nil {
 			return taken, false, fmt.Errorf("tcproom: messages of %q have no numbers: it has no session: %w", p.from.Info().Name, errors.ErrUnsupported)
 		}
-		if taken, ok := s.taken.Find(number); ok {
+		if taken, ok := p.from.find(number); ok {
 			return taken, true, nil
 		}
 		if number < s.inHook.First || number > s.inHook.Last {

@@ -61,18 +61,17 @@ var errTaken = errors.New("taken already")
 // sayOnce orders the message of from that has this number, which was free when the pass
 // began, unless another pass does so while this one is held back.
 func (p *pass) sayOnce(number uint64, body []byte) (ledger.Taken, error) {
-	taken := &p.from.session.taken
 	p.number = number
 	seq, err := p.say(body)
 	p.number = 0
 	switch {
 	case err == errTaken:
-		t, _ := taken.Known(number)
+		t, _ := p.from.session.taken.Known(number)
 		return t, nil
 	case err != nil:
 		return ledger.Taken{}, err
 	}
-	return taken.Take(number, seq), nil
+	return p.from.take(number, seq), nil
 }
 
 // An entry is how a member comes into a room.
@@ -193,8 +192,8 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 	if token != "" || m.isPart() && m.session != nil {
 		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
 	}
-	if m.session != nil {
-		ev.Number = m.session.taken.Last()
+	if m.session != nil && (!m.isPart() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
+		ev.Number = m.lastTaken()
 	}
 	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing
 		if b, err := s.encode(ev); err == nil && len(b) == 0 {
