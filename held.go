@@ -88,6 +88,9 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 	if err := l.Err(); err != nil {
 		return err
 	}
+	if !h.by.isMain() && h.by.isOver() { // others put it out, or a hook has moved it
+		return ErrNotMember
+	}
 	if again, err := h.beginTaking(msg.number); again || err != nil {
 		return err
 	}
