@@ -3,12 +3,14 @@ package tcproom
 import (
 	"context"
 	"fmt"
+	"net/netip"
 )
 
 // Rename gives m's connection another name. In each of its rooms a [Renamed] is ordered,
 // before Rename returns, and from that on events have the new name. m is any of the
 // connection's memberships. Errors are [ErrNameInvalid], [ErrNameTaken] with
-// [WithUniqueNames], and [ErrNotMember] if the connection is gone.
+// [WithUniqueNames], [ErrBanned] if the name is banned from one of them, and
+// [ErrNotMember] if the connection is gone.
 func (h *Hub) Rename(m *Member, name string) error {
 	p := m.presence
 	if p == nil || p.base.room != h.all {
@@ -17,7 +19,13 @@ func (h *Hub) Rename(m *Member, name string) error {
 	if err := h.all.checkName(h.all.callPlain, name); err != nil {
 		return err
 	}
-	if err := h.all.renameLocked(p.base, name); err != nil {
+	addr := p.base.addr()
+	for _, m := range p.all() {
+		if err := h.banned(m.room.name, name, addr); err != nil {
+			return err
+		}
+	}
+	if err := h.all.renameLocked(p.base, name, addr); err != nil {
 		return err
 	}
 	for _, m := range p.all() {
@@ -27,7 +35,7 @@ func (h *Hub) Rename(m *Member, name string) error {
 }
 
 // renameLocked gives the member of a connection another name.
-func (r *Room) renameLocked(m *Member, name string) error {
+func (r *Room) renameLocked(m *Member, name string, addr netip.Addr) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := m.Info()
@@ -36,6 +44,9 @@ func (r *Room) renameLocked(m *Member, name string) error {
 		return ErrNotMember
 	case was.Name == name:
 		return nil
+	}
+	if err := r.banned(name, addr); err != nil {
+		return err
 	}
 	if r.cfg.unique {
 		if _, taken := r.names[name]; taken {
@@ -56,16 +67,27 @@ func (m *Member) followName() {
 	}
 	m.presence.naming.Lock()
 	defer m.presence.naming.Unlock()
+	if banned := m.orderNames(m.addr()); banned != nil {
+		m.kickPart(banned, ErrBanned)
+	}
+}
+
+// orderNames orders what followName has to, unless the name is banned from the room.
+func (m *Member) orderNames(addr netip.Addr) (banned error) {
 	p := m.room.pass(context.Background(), nil)
 	defer p.end()
 	if !m.state.in() {
-		return
+		return nil
 	}
 	for was, is := m.Info(), m.presence.base.who.Load(); m.state.in() && was != *is; was, is = m.Info(), m.presence.base.who.Load() {
+		if err := m.room.banned(is.Name, addr); err != nil {
+			return err
+		}
 		ev := &Event{Kind: Renamed, From: was, Body: []byte(is.Name)}
 		if _, err := p.order(ev); err != nil { // the room stops
-			return
+			return nil
 		}
 		m.who.Store(is)
 	}
+	return nil
 }
