@@ -182,6 +182,12 @@ func (r *Room) unreserve(m *Member, cause error) {
 // sees to seeOutPart. ref is that of the request for it. When it returns, the leave has
 // its place.
 func (r *Room) depart(m *Member, cause error, code Cause, ref uint64) bool {
+	return r.departing(m, cause, code, ref, func(*stream) {})
+}
+
+// departing is depart that calls owes, under r's lock, with the stream of m if that leaves
+// by this call.
+func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, owes func(*stream)) bool {
 	p := r.pass(context.Background(), nil)
 	defer r.hub.checkEmpty(r)
 	defer m.unblock()
@@ -193,6 +199,7 @@ func (r *Room) depart(m *Member, cause error, code Cause, ref uint64) bool {
 		p.leave(m, cause, code)
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
 		r.owePartLocked()
+		owes(m.at.Load())
 		return true
 	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
@@ -204,17 +211,26 @@ func (r *Room) depart(m *Member, cause error, code Cause, ref uint64) bool {
 // dismissStreamLocked ends s, whose member has left and whose link goes on, with a
 // goodbye.
 func (r *Room) dismissStreamLocked(s *stream, cause error, ref uint64) {
-	s.member.presence.remove(s.member)
-	if s.cur == nil || s.link.Err() != nil {
+	m, ends := s.member, s.link.Err() != nil || s.isAlone() && causeOf(cause) != errMoved
+	switch {
+	case s.cur == nil:
+		m.presence.remove(m)
 		return
+	case ends && m.presence.removeWith(m, s):
+		return
+	case !ends:
+		m.presence.remove(m)
+		s.sayGoodbye(cause, ref)
 	}
-	s.sayGoodbye(cause, ref)
 	s.cur.Close()
 	s.lane.conns--
 	s.lane.closing = append(s.lane.closing, s.cur)
 	s.lane = nil
 	r.tidyLanesLocked()
 }
+
+// isAlone reports whether the link of s is for one room and ends with its membership.
+func (s *stream) isAlone() bool { return !s.link.labelled && !s.link.commands() }
 
 // sayGoodbye inserts the goodbye of a membership. A peer that names no rooms is in one,
 // and sees by the next welcome that it has moved.

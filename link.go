@@ -30,6 +30,7 @@ type link struct {
 	goodbye    atomic.Bool // its peer said that it leaves for good
 	labelled   bool        // its hello named rooms of a hub, and its events do
 	entered    bool        // it carries a member
+	parted     bool        // its end has been through parts; guarded by presence.mu
 	given      bool        // nobody but the room can use its net.Conn
 	ignored    bool        // a frame of unknown type was logged
 	besideHTTP bool        // somebody else serves HTTP at the same port

@@ -278,7 +278,13 @@ func (m *Member) kick(cause error) bool {
 	if m.isPart() {
 		return m.kickPart(cause, causeOf(cause))
 	}
-	return m.room.leave(m, cause, nil)
+	if !m.room.leave(m, cause, nil) {
+		return false
+	}
+	if p := m.presence; p != nil { // its goroutine would do so when no hook runs
+		m.room.hub.leaveAll(p, m.Err(), m.leftBy())
+	}
+	return true
 }
 
 // kickError is ErrKicked with the reason.

@@ -39,14 +39,13 @@ func (l *link) partForm() form {
 
 // alone ends l because of cause, if it was for one room and is in none any more.
 func (l *link) alone(cause error) {
-	if !l.labelled && !l.commands() && l.member.presence.len() == 0 {
+	if l.isAlone() && l.member.presence.len() == 0 {
 		l.end(cause)
 	}
 }
 
 // enterFirst lets l, whose member has joined "*", into its first rooms. An error ends l.
 func (h *Hub) enterFirst(l *link) error {
-	l.member.presence.connect(l)
 	hello := l.helloSaid()
 	if l.labelled {
 		l.sink.Flush() // its welcome
@@ -140,29 +139,36 @@ func (m *Member) kickPart(cause error, code Cause) bool {
 // endParts takes the memberships of l, which has ended, out of their rooms, or lets
 // them stay without it. It returns the streams of those that have left.
 func (h *Hub) endParts(l *link, parts []*stream, cause error, stays bool) (left []*stream) {
-	code := l.ended()
-	for _, s := range parts {
-		if stays {
+	switch {
+	case stays:
+		for _, s := range parts {
 			s.room.detachPart(s)
-		} else if s.member.at.Load() == s && s.room.depart(s.member, cause, code, 0) {
-			left = append(left, s)
 		}
+	case l.member != nil && l.member.presence != nil:
+		p := l.member.presence
+		h.leaveAll(p, cause, l.ended()) // also those that l has not resumed yet
+		left = p.takeOwed()
 	}
 	return left
 }
 
+// leaveAll takes all memberships of a connection, which leaves for good, out of their
+// rooms. When it returns, their leaves have their places. Whoever sees the connection out
+// calls OnLeave for them.
+func (h *Hub) leaveAll(p *presence, cause error, code Cause) {
+	p.connect(nil)
+	for _, m := range p.all() {
+		m.room.departing(m, cause, code, 0, p.owe)
+	}
+}
+
 // parts returns the streams of l beside its own, when l has ended: none is added any
 // more.
-func (l *link) parts() (parts []*stream) {
+func (l *link) parts() []*stream {
 	if l.member == nil || l.member.presence == nil {
 		return nil
 	}
-	for _, m := range l.member.presence.disconnect(l) {
-		if s := m.at.Load(); s.link == l {
-			parts = append(parts, s)
-		}
-	}
-	return parts
+	return l.member.presence.disconnect(l)
 }
 
 // beside returns what parts did, once l has ended.
@@ -199,32 +205,14 @@ func notifyParts(left []*stream) {
 	}
 }
 
-// endDetached takes the memberships of a connection that is lost for good out of their
-// rooms, and returns the streams that they had.
-func (h *Hub) endDetached(p *presence, cause error, code Cause) (left []*stream) {
-	p.connect(nil)
-	for _, m := range p.all() {
-		s := m.at.Load()
-		if s.room.depart(m, cause, code, 0) {
-			left = append(left, s)
-		}
-	}
-	return left
-}
-
 // resumeParts lets the memberships of l's member, which has resumed, go on by l. What
 // the hello does not name is left.
 func (h *Hub) resumeParts(l *link) error {
 	p := l.member.presence
-	p.connect(l)
 	l.sink.Flush() // its welcome
 	hello := l.hello.Resume
 	if !l.labelled {
-		m := p.current()
-		if m == nil {
-			return h.enterFirst(l)
-		}
-		return m.room.resumePart(l, m, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
+		return h.resumeOnly(l, p.current())
 	}
 	var lost []*stream
 	defer func() { notifyParts(lost) }()
@@ -232,6 +220,9 @@ func (h *Hub) resumeParts(l *link) error {
 	for _, m := range p.all() {
 		name := m.room.name
 		known[name] = true
+		if m.at.Load().link == l { // entered since
+			continue
+		}
 		pos, named := hello.Rooms[name]
 		var err error = errLeft
 		if named {
@@ -267,15 +258,36 @@ func (h *Hub) resumeParts(l *link) error {
 	return nil
 }
 
+// resumeOnly lets m, the only membership of l's member, go on by l. If that cannot be, l
+// enters its first room as one that comes anew does.
+func (h *Hub) resumeOnly(l *link, m *Member) error {
+	hello := l.hello.Resume
+	if m != nil {
+		err := m.room.resumePart(l, m, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
+		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
+			return err
+		}
+		if m.room.depart(m, err, causeOf(err), 0) {
+			m.room.seeOutPart(m.at.Load())
+		}
+	}
+	l.newcomer.outcome, l.newcomer.token = outcomeExpired, hello.Token
+	return h.enterFirst(l)
+}
+
 // resumePart lets m go on by l, from the position that its peer names.
 func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
+	addr := l.ip()
 	p := r.pass(context.Background(), nil)
 	defer p.end()
+	banned := r.banned(m.Name(), addr)
 	switch {
 	case r.state != roomOpen:
 		return ErrRoomClosed
 	case !m.state.in():
 		return ErrNotMember
+	case banned != nil: // by another address than that at which it was lost
+		return banned
 	case m.session == nil || !ledger.Equal(pos.Epoch, r.epoch):
 		return fmt.Errorf("%w: another epoch", ErrNotMember)
 	case pos.Seq > r.seq:

@@ -19,6 +19,8 @@ type presence struct {
 	link *link      // that it may enter rooms by; nil: it is detached, or has left
 	list []*Member  // beside base, in the order in which they began
 	here *Member    // that of which what names no room is; nil: none
+	over []*stream  // not their members' any more; their links, which end, have still to see them out
+	owed []*stream  // of those that have left with the connection: whoever sees that out calls OnLeave
 }
 
 // add puts m, which joins by l, into the list, unless the connection is not l any more.
@@ -54,12 +56,41 @@ func (p *presence) replace(old, m *Member, l *link) bool {
 func (p *presence) remove(m *Member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.removeLocked(m)
+}
+
+func (p *presence) removeLocked(m *Member) {
 	if i := slices.Index(p.list, m); i >= 0 {
 		p.list = slices.Delete(p.list, i, i+1)
 	}
 	if p.here == m {
 		p.here = nil
 	}
+}
+
+// removeWith is remove if the link of s, which is m's, has ended or is about to. It
+// reports whether the link sees s out.
+func (p *presence) removeWith(m *Member, s *stream) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.removeLocked(m)
+	return p.abandonLocked(s)
+}
+
+// abandon leaves s, in whose place another stream of its member comes, to its link, which
+// ends.
+func (p *presence) abandon(s *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.abandonLocked(s)
+}
+
+func (p *presence) abandonLocked(s *stream) bool {
+	if !s.link.parted {
+		p.over = append(p.over, s)
+		return true
+	}
+	return s.parted
 }
 
 // in returns the membership in the room of that name, nil if there is none.
@@ -109,15 +140,42 @@ func (p *presence) connect(l *link) {
 	p.link = l
 }
 
-// disconnect says that it is not present over l any more, and returns the memberships
-// of now.
-func (p *presence) disconnect(l *link) []*Member {
+// disconnect says that it is not present over l any more, and returns the streams that l
+// has to see out.
+func (p *presence) disconnect(l *link) (parts []*stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.link == l {
 		p.link = nil
 	}
-	return slices.Clone(p.list)
+	l.parted = true
+	add := func(s *stream) bool {
+		if s.link == l && !s.parted {
+			s.parted = true
+			parts = append(parts, s)
+		}
+		return s.link == l
+	}
+	for _, m := range p.list {
+		add(m.at.Load())
+	}
+	p.over = slices.DeleteFunc(p.over, add)
+	return parts
+}
+
+// owe notes that s has left with the connection.
+func (p *presence) owe(s *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = append(p.owed, s)
+}
+
+// takeOwed returns what was owed since the last call.
+func (p *presence) takeOwed() (left []*stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left, p.owed = p.owed, nil
+	return left
 }
 
 // isPart reports whether m is one of the memberships of a connection, and not the

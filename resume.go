@@ -99,6 +99,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		return false, nil
 	}
 	h := l.hello.Resume
+	addr := l.ip()
 	p := r.pass(context.Background(), nil)
 	defer p.end()
 	if r.state != roomOpen {
@@ -117,6 +118,9 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
 	case name != "" && name != m.Info().Name:
 		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.Info().Name))
+	}
+	if err := r.banned(m.Info().Name, addr); err != nil {
+		return false, err
 	}
 	lane, err := r.laneLocked(l.transport.cfg, l.form)
 	if err != nil {
@@ -183,7 +187,11 @@ func (r *Room) missedLocked(p *pass, s *stream, lane *lane, m *Member, seq uint6
 // if it has not.
 func (r *Room) takeOverLocked(p *pass, s *stream) {
 	m := s.member
-	if old := m.at.Load(); old.state == streamJoined {
+	old := m.at.Load()
+	if m.isPart() && old.cur != nil {
+		m.presence.abandon(old)
+	}
+	if old.state == streamJoined {
 		r.moveStreamLocked(old, streamParted)
 		if old.link.setCause(ErrTakenOver) {
 			p.broken = append(p.broken, old.link)
@@ -265,7 +273,8 @@ func (r *Room) dismiss(m *Member) {
 	defer r.forget(l, m)
 	var left []*stream
 	if p := m.presence; p != nil {
-		left = r.hub.endDetached(p, m.Err(), m.leftBy())
+		r.hub.leaveAll(p, m.Err(), m.leftBy())
+		left = p.takeOwed()
 	}
 	p := r.pass(context.Background(), nil)
 	if m.state == memberLeaving {

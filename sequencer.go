@@ -94,6 +94,11 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	if r.state != roomOpen {
 		return 0, ErrRoomClosed
 	}
+	if r.hub != nil {
+		if err := cmpErr(l.Err(), r.banned(m.Name(), addr)); err != nil { // nobody need see it come and go
+			return 0, err
+		}
+	}
 	lane, err := r.laneLocked(s.link.transport.cfg, s.form)
 	if err != nil {
 		return 0, err
@@ -176,6 +181,9 @@ func (r *Room) attachLocked(s *stream, lane *lane) {
 	s.lane = lane
 	s.cur = lane.log.Attach(s.link.sink, r.cfg.slow == Skip && lane.saysGap)
 	r.moveStreamLocked(s, streamJoined)
+	if p := s.member.presence; p != nil && s.isMain() { // here, so that of two the later counts
+		p.connect(s.link)
+	}
 }
 
 // welcomeLocked returns the frame that tells m, by s, who it is and who is there;

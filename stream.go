@@ -17,6 +17,7 @@ type stream struct {
 	member *Member // set once, with the room's lock held: the link's goroutine may read it without
 	form   form
 
+	parted    bool // its link sees it out; guarded by presence.mu
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
 
 	// Guarded by the room's lock.
