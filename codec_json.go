@@ -91,7 +91,7 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 	case Refused:
 		if out, err = appendType(dst, "refused", ev); err == nil {
-			out = appendRefused(out, ev.End)
+			out = appendRefused(appendNumber(out, `,"id":`, ev.Number), ev.End)
 		}
 	case Ack:
 		if out, err = appendType(dst, "ack", ev); err != nil {
@@ -929,6 +929,9 @@ func (o *object) event(e *Event) (err error) {
 		e.End, err = o.farewell(fieldReason)
 		return err
 	case Refused:
+		if e.Number, err = o.number(fieldID); err != nil {
+			return err
+		}
 		e.End, err = o.farewell(fieldMessage)
 		return err
 	case RoomList, Roster:

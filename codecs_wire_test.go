@@ -260,7 +260,7 @@ func (left *wireLeft) set(key, text string) (err error) {
 	case "seq":
 		number(&ev.Seq)
 	case "id":
-		if ev.Kind == Ack || left.what == "numbered" {
+		if ev.Kind == Ack || ev.Kind == Refused || left.what == "numbered" {
 			number(&ev.Number)
 		} else {
 			ev.From.ID = text

@@ -31,8 +31,8 @@ const (
 	// Direct is a message to this member alone: of the room, or of the member From.
 	Direct
 	// Refused is the first and last event of a connection that was not let
-	// in; End says why. If it has a Ref, or a Room other than "*", or comes behind
-	// the Welcome, it refuses what the member asked for, and nothing ends.
+	// in; End says why. If it has a Ref, a Number, or a Room other than "*", or comes
+	// behind the Welcome, it refuses what the member asked for, and nothing ends.
 	Refused
 	// Ack says that the room has taken the message with the given Number. Seq is
 	// its place, or 0 if it has none, because an OnMessage hook posted nothing for
@@ -123,7 +123,8 @@ type Event struct {
 	// History marks a Message from before this member joined.
 	History bool
 	// Number, in an Ack, is the number that the member gave to its message; in a
-	// Welcome that resumes, the greatest that the member has given to one.
+	// Refused that refuses a message, too; in a Welcome that resumes, the greatest that
+	// the member has given to one.
 	Number uint64
 	// Gap is what a Gap skipped.
 	Gap Span
@@ -141,8 +142,8 @@ type Event struct {
 // connection.
 func (ev *Event) inOneRoom() bool { return ev.Room != "" && ev.Room != allRooms }
 
-// answers reports whether a Refused refuses a request, and not the connection.
-func (ev *Event) answers() bool { return ev.Ref != 0 || ev.inOneRoom() }
+// answers reports whether a Refused refuses a request or message, and not the connection.
+func (ev *Event) answers() bool { return ev.Ref != 0 || ev.Number != 0 || ev.inOneRoom() }
 
 // A List is what a [RoomList] or a [Roster] says. [JSON] writes at most 100 entries,
 // [Text] as many as a line of 2,000 bytes holds.

@@ -262,7 +262,7 @@ func (h *heldPosts) takeErr() error {
 		return ErrMuted
 	case err == nil:
 		return nil
-	case !h.by.isMain() && h.by.link.Err() == nil && h.by.isOver():
+	case !h.by.isMain() && h.by.link.Err() == nil && h.by.hasLeft():
 		return err // its connection goes on
 	}
 	return h.by.link.hookCause(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -174,7 +175,7 @@ func (l *link) refuseRequest(in *inbox) error {
 		return err
 	}
 	req := &in.req
-	ev := Event{Kind: Refused, Time: time.Now(), Room: req.Room, Ref: req.Ref, End: &EndError{
+	ev := Event{Kind: Refused, Time: time.Now(), Room: req.Room, Ref: req.Ref, Number: req.Number, End: &EndError{
 		Cause: errOneRoom, Text: "there is only one room here: nothing can be asked of others", Final: errOneRoom.final(),
 	}}
 	if req.Kind == ReqMove {
@@ -242,25 +243,62 @@ func (l *link) take(in *inbox) error {
 	} else {
 		err = l.orderAll(in)
 	}
+	var unsaid error
 	if len(in.acks) > 0 {
-		err = cmpErr(err, in.by.acknowledge(in.acks))
+		unsaid = in.by.acknowledge(in.acks)
 	}
 	switch {
-	case err == error(ErrMuted):
+	case err == error(ErrMuted) && unsaid == nil:
 		return l.refuse(&Request{Kind: ReqSay, Room: in.by.room.name}, err)
-	case err != nil && in.by != &l.stream:
-		return l.outlive(in.by, err)
+	case in.by != &l.stream && cmpErr(err, unsaid) != nil:
+		return l.outlive(in, err, unsaid)
 	}
-	return err
+	return cmpErr(err, unsaid)
 }
 
-// outlive answers messages for a room that s is not in any more, and returns err if it
-// is for another reason that they were not taken.
-func (l *link) outlive(s *stream, err error) error {
-	if _, failed := err.(*HookError); failed || l.Err() != nil || !s.isOver() {
-		return err
+// outlive answers messages for a room that their member is not in any more: by the
+// stream of the connection, behind whose goodbye for that room they may come. It returns
+// the error if that is for another reason: err is of ordering them, unsaid of
+// acknowledging those that were.
+func (l *link) outlive(in *inbox, err, unsaid error) error {
+	s := in.by
+	if _, failed := err.(*HookError); failed || l.Err() != nil || !s.hasLeft() {
+		return cmpErr(err, unsaid)
 	}
-	return l.refuse(&Request{Kind: ReqSay, Room: s.room.name}, fmt.Errorf("%w: %q", ErrNotMember, s.room.name))
+	room := s.room.name
+	if unsaid != nil {
+		for _, a := range in.acks {
+			ev := Event{Kind: Ack, Number: a.Number, Seq: a.Seq}
+			if l.labelled {
+				ev.Room = room
+			}
+			if err := l.reply(&ev); err != nil {
+				return err
+			}
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if err != error(ErrMuted) {
+		err = fmt.Errorf("%w: %q", ErrNotMember, room)
+	}
+	for i, unnumbered := 0, false; i < len(in.msgs); i++ {
+		number := in.msgs[i].number
+		if number == 0 && unnumbered || number != 0 && in.acknowledges(number) {
+			continue
+		}
+		unnumbered = unnumbered || number == 0
+		if err := l.refuse(&Request{Kind: ReqSay, Room: room, Number: number}, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acknowledges reports whether the message of that number is one of those that were taken.
+func (in *inbox) acknowledges(number uint64) bool {
+	return slices.ContainsFunc(in.acks, func(a ledger.Taken) bool { return a.Number == number })
 }
 
 // orderAll orders the messages of an inbox.

@@ -79,7 +79,7 @@ func (l *link) reply(ev *Event) error {
 
 // refuse answers a request with why it is not done.
 func (l *link) refuse(req *Request, err error) error {
-	ev := Event{Kind: Refused, Room: req.Room, Ref: req.Ref, End: l.room.lastWords(err)}
+	ev := Event{Kind: Refused, Room: req.Room, Ref: req.Ref, Number: req.Number, End: l.room.lastWords(err)}
 	if req.Kind == ReqMove {
 		ev.Room = req.To
 	}

@@ -116,6 +116,10 @@ func (s *stream) isOver() bool {
 	return s.state > streamJoined
 }
 
+// hasLeft reports whether nothing of its member's is taken by s any more. Its leave may
+// still wait for its place.
+func (s *stream) hasLeft() bool { return s.member.Err() != nil || s.isOver() }
+
 // isMain reports whether s is the stream of its link's own member.
 func (s *stream) isMain() bool { return s == &s.link.stream }
 

@@ -13,7 +13,7 @@ import (
 
 var (
 	lawRequests = &law{"requests", "a codec with Requests says ReqMove, ReqRooms, ReqMembers, ReqTell and ReqRename, and a Welcome with a Room, a RoomList, a Roster and a Refused with a Ref or Room, each as that; a Ref that is lost is another, and not 0"}
-	lawRooms    = &law{"rooms", "a codec with Rooms says ReqEnter and ReqLeave too, and keeps Room and Ref of each event and request"}
+	lawRooms    = &law{"rooms", "a codec with Rooms says ReqEnter and ReqLeave too, and keeps Room and Ref of each event and request; if it has Numbers, a Refused has that of the message that it refuses"}
 )
 
 // events returns events as rooms, and hubs if the codec is for one, make them.
@@ -24,6 +24,9 @@ func (t *codecTest) events() []tcproom.Event {
 	}
 	if !t.features.Rooms {
 		return events
+	}
+	if t.features.Numbers {
+		events = append(events, tcproom.Event{Kind: tcproom.Refused, Room: "kitchen", Number: 4, End: &tcproom.EndError{Cause: tcproom.ErrNotMember}})
 	}
 	had := map[tcproom.Kind]bool{tcproom.Ping: true, tcproom.Pong: true}
 	for i, ev := range roomEvents() {
@@ -156,7 +159,7 @@ func (t *codecTest) testHub() {
 	}
 	for _, ev := range t.events() {
 		frame, got, ok := t.said(ev)
-		if ok && (got.Kind != ev.Kind || got.Room != ev.Room || got.Ref != ev.Ref) {
+		if ok && (got.Kind != ev.Kind || got.Room != ev.Room || got.Ref != ev.Ref || ev.Kind == tcproom.Refused && got.Number != ev.Number) {
 			t.add(lawRooms, "%s, encoded as %s, is parsed as %s", describe(&ev), quote(frame), describe(&got))
 		}
 	}

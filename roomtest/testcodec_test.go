@@ -445,6 +445,7 @@ func TestCodecViolationsOfHubs(t *testing.T) {
 		}}},
 		{name: "no requests", law: "requests", want: "a ReqMove to \"attic\" ref 8", c: rawCodec{features: tcproom.Features{Requests: true}}},
 		{name: "no room in a message", law: "rooms", want: `a Message in "*"`, c: parses(tcproom.Message, func(ev *tcproom.Event) error { ev.Room = ""; return nil })},
+		{name: "a refused of no message", law: "rooms", want: `a Refused in "kitchen" number 4`, c: parses(tcproom.Refused, func(ev *tcproom.Event) error { ev.Number = 0; return nil })},
 		{name: "no ref in a goodbye", law: "rooms", want: `a Goodbye in "lobby" ref 8`, c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.Ref = 0; return nil })},
 		{name: "no room in a goodbye", law: "kind", want: `a Goodbye in "lobby" ref 8`, c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.Room = ""; return nil })},
 		{name: "another room", law: "fields", want: `Room of a Message in "*"`, c: parses(tcproom.Message, func(ev *tcproom.Event) error {
