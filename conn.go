@@ -32,6 +32,7 @@ type Conn struct {
 	who       MemberInfo // guarded by transport.mu
 	resumable bool       // guarded by transport.mu: the room can be resumed
 
+	refs   atomic.Uint64 // the last that a request to a hub has had
 	reader reader
 }
 
@@ -79,9 +80,11 @@ var errHello = errors.New("tcproom: hello")
 
 func (c *Conn) sendHello() {
 	o := c.opts
-	b, err := c.cfg.encodeRequest(&Request{Kind: ReqHello, Hello: &Hello{
-		Name: o.name, Ping: o.heartbeat > 0, History: o.replay, Auth: o.auth, Resume: o.resume,
-	}})
+	hello := &Hello{Name: o.name, Ping: o.heartbeat > 0, History: o.replay, Auth: o.auth, Resume: o.resume, Rooms: o.rooms}
+	if o.rooms == nil && o.resume != nil && o.resume.Rooms != nil {
+		hello.Rooms = []string{} // it names the rooms in which it goes on
+	}
+	b, err := c.cfg.encodeRequest(&Request{Kind: ReqHello, Hello: hello})
 	if err != nil {
 		c.end(fmt.Errorf("%w: %w", errHello, err))
 		return
@@ -206,7 +209,7 @@ func (c *Conn) Send(ctx context.Context, body []byte) error {
 // encodeMessage returns what a message is on the wire. Number 0 is none.
 func (l *limits) encodeMessage(number uint64, body []byte) ([]byte, error) {
 	if len(body) > l.maxMessage {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.maxMessage)
+		return nil, bodyTooLarge(body, l.maxMessage)
 	}
 	if _, ok := l.codec.(Raw); ok {
 		return l.framing.AppendFrame(make([]byte, 0, len(body)+16), body)
@@ -448,10 +451,12 @@ func (c *Conn) rejected() bool {
 	return false
 }
 
-func (c *Conn) isResumable() bool {
+func (c *Conn) isResumable() bool { return c.mayResume() && c.cfg.features.Numbers }
+
+func (c *Conn) mayResume() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.resumable && c.cfg.features.Numbers
+	return c.resumable
 }
 
 // sendGoodbye tells a room with sessions that this member leaves for good. A codec that

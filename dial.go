@@ -156,6 +156,13 @@ func (r *Room) joinRoom(ctx context.Context, room string, id Identity, opts []Di
 	if err := r.orderHeld(ctx); err != nil {
 		return nil, err
 	}
+	if cfg.rooms != nil && room != "" {
+		named := dialConfig{rooms: []string{room}}
+		for _, name := range cfg.rooms {
+			named.addRoom(name)
+		}
+		cfg.rooms = named.rooms
+	}
 	here, there := net.Pipe()
 	l := r.newJoin(there, id, &cfg)
 	l.newcomer.room = room
@@ -187,7 +194,7 @@ func (r *Room) newJoin(there net.Conn, id Identity, opts *dialConfig) *link {
 	side.features = opts.features
 	side.tls, side.handshake, side.control = nil, nil, nil
 	l := r.newLink(there, &side, nil)
-	l.hello = &Hello{History: opts.replay}
+	l.hello = &Hello{History: opts.replay, Rooms: opts.rooms}
 	l.newcomer.identity = &id
 	l.newcomer.joined = make(chan error, 1)
 	l.door.passed = true // it is no stranger

@@ -120,8 +120,9 @@ func (h *Hub) ServeConn(nc net.Conn, opts ...ConnOption) error { return h.all.Se
 func (h *Hub) Door(opts ...ConnOption) (*Door, error) { return h.all.Door(opts...) }
 
 // Join returns the dialling end of a new connection in this process, which is a member
-// of the named room; empty means the one of [WithDefaultRoom]. It is [Room.Join] in all
-// else.
+// of the named room; empty means the one of [WithDefaultRoom]. With [InRooms] it names
+// its rooms, and is in those too: then a room that refuses it is an event and no error,
+// and an empty name means those alone. It is [Room.Join] in all else.
 func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOption) (*Conn, error) {
 	return h.all.joinRoom(ctx, room, id, opts)
 }

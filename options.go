@@ -130,6 +130,7 @@ type dialConfig struct {
 	auth    Secret
 	resume  *Resume
 	replay  int
+	rooms   []string    // of a hub, to be in; nil: it names none, and is in one
 	probe   probe.Probe // of package roomtest
 
 	// Of a Client.
@@ -230,12 +231,13 @@ func (c *dialConfig) check() error {
 		{"WithReplay", "no hello", c.replay != 0 && !c.features.Hello},
 		{"WithResume", "no sessions", c.resume != nil && !c.features.Numbers},
 		{"WithHeartbeat", "no pings", c.heartbeat > 0 && !c.features.Pings},
+		{"InRooms", "no names of rooms", c.rooms != nil && !c.features.Rooms},
 	} {
 		if o.given {
 			return fmt.Errorf("%w: %s with codec %T, which has %s: use JSON, or leave it out", ErrOption, o.option, c.codec, o.lacks)
 		}
 	}
-	return nil
+	return c.checkRooms()
 }
 
 // checkConn is check for an end that is no Client's.

@@ -143,9 +143,11 @@ func (c *Conn) nextEvent() (Event, error) {
 func (c *Conn) heed(ev *Event) error {
 	switch ev.Kind {
 	case Welcome:
+		// One that follows is that of another room of a hub. It says nothing of the session,
+		// which is the connection's.
+		has := ev.Welcome != nil && ev.Welcome.Token != ""
+		c.setMember(ev.From, has || (c.reader.welcome || ev.inOneRoom()) && c.mayResume())
 		c.reader.welcome = true
-		// That of one room says nothing of the session, which is the connection's.
-		c.setMember(ev.From, ev.Welcome != nil && ev.Welcome.Token != "" || ev.inOneRoom() && c.isResumable())
 		c.beats = c.cfg.features.Pings
 	case Refused:
 		if ev.answers() || c.reader.welcome {
