@@ -24,10 +24,17 @@ import (
 // connected, and [WelcomeInfo].Resumed whether the stream goes on where it stopped;
 // with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
 // connection is lost, or that the first could not be made. [Gap] names what was missed
-// for good. A [Refused] event is the answer to a request, and a [Goodbye] the end of the
+// for good. A [Refused] event is the answer to a request, or has in its Body a message
+// that was not taken, and a [Goodbye] the end of the
 // client or, with a Room, of the membership there. No event comes twice: of the history
 // after an outcome of "expired", what was received before is left out. What a connection
 // did not deliver of its history is not given again after a resume.
+//
+// With [InRooms] it is in several rooms of a hub at once, and all of this holds for each
+// of them: it resumes in all of its rooms, and what it could not resume it enters again:
+// those of InRooms and those that it has entered since, but not those that it has left,
+// and not those that have put it out or refused it for good ([EndError].Final). Each
+// begins with a Welcome with its Room, or with a Refused.
 //
 // A message is in the room's order at most once, whatever was cut where. In a room
 // with sessions messages are numbered, and what was not acknowledged is sent again
@@ -63,6 +70,16 @@ type Client struct {
 	out      outbox.Box
 	resume   Resume // Token is empty if it cannot resume
 	received uint64 // the seq up to which history of this epoch was received
+
+	// Of rooms of a hub, see client_rooms.go.
+	refs      atomic.Uint64 // not guarded
+	labelled  bool          // set once: it names its rooms
+	rooms     map[string]*clientRoom
+	names     []string     // of rooms, in the order in which they are entered
+	unsettled int          // how many of the rooms are pending
+	moved     string       // where one that names no rooms has moved to
+	asks      []*clientAsk // to be sent
+	asked     []*clientAsk // that wait for an answer
 }
 
 const (
@@ -104,6 +121,7 @@ func NewClient(ctx context.Context, addr string, opts ...DialOption) *Client {
 	if r := c.opts.resume; r != nil {
 		c.resume, c.received = *r, r.Seq
 	}
+	c.startRooms()
 	if c.opts.onEvent != nil {
 		c.events = c.opts.newEventLoop(c.fail, func() string { return c.opts.name }, func() string { return addr })
 		go c.deliverEvents()
@@ -137,7 +155,7 @@ func (c *Client) deliverEvents() {
 // wait to be received, or what Err returns once c has ended, which is [net.ErrClosed]
 // after Close.
 func (c *Client) Send(ctx context.Context, body []byte) error {
-	_, err := c.put(ctx, body, false)
+	_, err := c.put(ctx, "", body, false)
 	return err
 }
 
@@ -148,7 +166,11 @@ func (c *Client) Send(ctx context.Context, body []byte) error {
 // get it. In a room that does not acknowledge it is one that wraps
 // [errors.ErrUnsupported].
 func (c *Client) SendAcked(ctx context.Context, body []byte) (seq uint64, err error) {
-	m, err := c.put(ctx, body, true)
+	return c.sendAcked(ctx, "", body)
+}
+
+func (c *Client) sendAcked(ctx context.Context, room string, body []byte) (seq uint64, err error) {
+	m, err := c.put(ctx, room, body, true)
 	if err != nil {
 		return 0, err
 	}
@@ -282,11 +304,11 @@ func (c *Client) changeLocked() {
 }
 
 // put takes a message when there is room for it.
-func (c *Client) put(ctx context.Context, body []byte, acked bool) (*outbox.Message, error) {
-	if err := c.check(body); err != nil {
+func (c *Client) put(ctx context.Context, room string, body []byte, acked bool) (*outbox.Message, error) {
+	if err := c.check(room, body); err != nil {
 		return nil, err
 	}
-	m := &outbox.Message{Body: bytes.Clone(body), Waits: acked}
+	m := &outbox.Message{Room: room, Body: bytes.Clone(body), Waits: acked}
 	return m, c.await(ctx, func() (bool, error) {
 		if ok, err := c.mayPutLocked(m); err != nil {
 			return false, err
@@ -336,12 +358,12 @@ var errNoneYet = errors.New("there was none yet")
 var errNoAcks = fmt.Errorf("tcproom: the room does not acknowledge messages: it needs WithSessions, and both ends a codec that has numbers: %w", errors.ErrUnsupported)
 
 // check returns why body cannot be sent, whenever that is.
-func (c *Client) check(body []byte) error {
+func (c *Client) check(room string, body []byte) error {
 	number := uint64(0)
 	if c.opts.features.Numbers {
 		number = math.MaxUint64
 	}
-	_, err := c.opts.encodeMessage(number, body)
+	_, err := c.opts.encodeMessageTo(room, number, body)
 	return err
 }
 

@@ -126,6 +126,7 @@ func (c *Client) connect() (*Conn, loss) {
 		at := c.resume
 		opts.resume = &at
 	}
+	c.helloRoomsLocked(&opts)
 	c.mu.Unlock()
 	conn, err := c.attempt(&opts)
 	if err == nil {
@@ -170,7 +171,7 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 	}
 	for received := false; ; received = true {
 		ev, err := conn.Receive(c.ctx)
-		if err == nil && ev.Kind == Welcome && written != nil && !ev.inOneRoom() {
+		if err == nil && ev.Kind == Welcome && written != nil && !ev.inOneRoom() && !c.noteOtherWelcome(&ev) {
 			conn.end(fmt.Errorf("%w: a second Welcome", ErrMalformed))
 			err = conn.Err()
 		}
@@ -183,9 +184,13 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 		doubts.known = true
 		if ev.Kind == Welcome && written == nil {
 			written = c.begin(ctx, conn, ev)
-		} else if c.note(&ev) {
+			continue
+		}
+		forUser, unsure := c.note(&ev)
+		if forUser {
 			c.deliver(ev)
 		}
+		c.deliverUncertain(unsure)
 	}
 }
 
@@ -196,10 +201,15 @@ func (c *Client) begin(ctx context.Context, conn *Conn, welcome Event) (written 
 	written = make(chan struct{})
 	go c.write(ctx, conn, written)
 	c.deliver(welcome)
-	for _, m := range unsure {
-		c.deliver(Event{Kind: Uncertain, Time: time.Now(), Body: m.Body})
-	}
+	c.deliverUncertain(unsure)
 	return written
+}
+
+// deliverUncertain tells the user of messages whose fate is not known.
+func (c *Client) deliverUncertain(unsure []*outbox.Message) {
+	for _, m := range unsure {
+		c.deliver(Event{Kind: Uncertain, Room: m.Room, Time: time.Now(), Body: m.Body})
+	}
 }
 
 // leave closes conn, which was lost with l and to which nothing more is written. If that
@@ -208,6 +218,8 @@ func (c *Client) leave(conn *Conn, l *loss) {
 	c.mu.Lock()
 	c.online = false
 	c.out.Rewind()
+	c.loseAsksLocked()
+	c.changeLocked()
 	c.mu.Unlock()
 	over := c.ctx.Err() != nil
 	switch {
@@ -232,7 +244,8 @@ func (c *Client) goOnline(welcome *Event) (unsure []*outbox.Message) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	resumed := c.resume.Token != "" && w.Resumed()
+	tried := c.resume.Token != ""
+	resumed := tried && w.Resumed()
 	if !resumed {
 		if c.resume.Epoch != w.Epoch {
 			c.received = 0
@@ -243,6 +256,7 @@ func (c *Client) goOnline(welcome *Event) (unsure []*outbox.Message) {
 	if !resumed || !c.acks {
 		unsure = c.out.Forget(ErrUncertain)
 	}
+	unsure = append(unsure, c.comeBackLocked(welcome, tried, resumed)...)
 	c.out.ContinueAfter(welcome.Number)
 	c.resume.Token, c.resume.Epoch = w.Token, w.Epoch
 	if !c.acks {
@@ -261,16 +275,37 @@ func (c *Client) goOffline(cause error) {
 	c.changeLocked()
 }
 
-// note keeps what follows from ev, and reports whether it is for the user.
-func (c *Client) note(ev *Event) bool {
+// note keeps what follows from ev. It reports whether it is for the user, and returns what
+// has become uncertain by it.
+func (c *Client) note(ev *Event) (forUser bool, unsure []*outbox.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case ev.Kind == Ack && ev.Number == 0 && ev.Ref != 0:
-		return true // it answers a request, and acknowledges no message
-	case ev.inOneRoom() && ev.Kind != Ack:
-		return true // its seq is of that room's order
+	if ev.Kind == Refused && ev.Number != 0 {
+		if m := c.out.Refuse(ev.Number, endOf(ev, ErrDenied).refused()); m != nil {
+			ev.Body = m.Body
+			c.changeLocked()
+		}
+		return true, nil
 	}
+	if forUser, unsure = c.noteRoomLocked(ev); !forUser {
+		return false, unsure
+	}
+	if ev.Kind == Ack && ev.Number == 0 && ev.Ref != 0 {
+		return true, unsure // it answers a request, and acknowledges no message
+	}
+	if ev.Kind == Ack {
+		c.out.Acknowledge(ev.Room, ev.Number, ev.Seq)
+		c.changeLocked()
+	}
+	if !ev.inOneRoom() && !c.noteSeqLocked(ev) { // else its seq is of that room's order
+		return false, nil
+	}
+	return ev.Kind != Ack, unsure
+}
+
+// noteSeqLocked keeps how far the connection's own stream was received. It reports
+// whether ev is not of a history that was.
+func (c *Client) noteSeqLocked(ev *Event) (fresh bool) {
 	if ev.History {
 		if ev.Seq != 0 && ev.Seq <= c.received { // 0: the codec tells none
 			return false
@@ -278,16 +313,12 @@ func (c *Client) note(ev *Event) bool {
 		c.received = max(c.received, ev.Seq)
 		return true
 	}
-	if seq := max(ev.Seq, ev.Gap.Last); seq > 0 && !ev.inOneRoom() {
+	if seq := max(ev.Seq, ev.Gap.Last); seq > 0 && ev.Kind != Welcome {
 		// An Ack stands behind everything that comes before its seq.
 		c.resume.Seq = max(c.resume.Seq, seq)
 		c.received = c.resume.Seq
 	}
-	if ev.Kind == Ack {
-		c.out.Acknowledge(ev.Number, ev.Seq)
-		c.changeLocked()
-	}
-	return ev.Kind != Ack
+	return true
 }
 
 // deliver puts ev where Receive takes it, when there is room for it.
@@ -322,13 +353,22 @@ func (c *Client) write(ctx context.Context, conn *Conn, done chan<- struct{}) {
 
 func (c *Client) feed(ctx context.Context, conn *Conn) {
 	for {
+		var a *clientAsk
 		var m *outbox.Message
 		var numbered bool
 		if c.await(ctx, func() (bool, error) {
-			m, numbered = c.out.Next(), c.acks
-			return m != nil, nil
+			if a = c.nextAskLocked(); a == nil && c.unsettled == 0 { // else it is not in its rooms yet
+				m, numbered = c.out.Next(), c.acks
+			}
+			return a != nil || m != nil, nil
 		}) != nil {
 			return
+		}
+		if a != nil {
+			if conn.putWhole(ctx, a.b) != nil {
+				return
+			}
+			continue
 		}
 		err := c.hand(ctx, conn, m, numbered)
 		if errors.Is(err, ErrUnframeable) || errors.Is(err, ErrFrameTooLarge) {
@@ -346,7 +386,7 @@ func (c *Client) hand(ctx context.Context, conn *Conn, m *outbox.Message, number
 	if numbered {
 		number = m.Number()
 	}
-	b, err := conn.cfg.encodeMessage(number, m.Body)
+	b, err := conn.cfg.encodeMessageTo(m.Room, number, m.Body)
 	if err != nil {
 		return err
 	}
@@ -358,7 +398,7 @@ func (c *Client) handed(m *outbox.Message, numbered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.Given(m, numbered)
-	if !numbered {
+	if !numbered || len(c.asks) > 0 {
 		c.changeLocked()
 	}
 }

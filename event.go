@@ -47,8 +47,9 @@ const (
 	// could not make the first. End says why, and how long the client waits until
 	// it dials again.
 	Lost
-	// Uncertain is what a [Client] tells its user: Body is a message of Send which
-	// the room may have taken or not, because the client could not resume.
+	// Uncertain is what a [Client] tells its user: Body is a message of Send or, with a
+	// Room, of SendTo which the room may have taken or not, because the client could not
+	// resume.
 	Uncertain
 	// RoomList answers a [ReqRooms]: List.Rooms are rooms of the hub.
 	RoomList
@@ -117,8 +118,8 @@ type Event struct {
 	From MemberInfo
 	// Time is when the event was ordered, by the room's clock.
 	Time time.Time
-	// Body is the message, in a Message, a Direct or an Uncertain; in a Renamed the new
-	// name.
+	// Body is the message, in a Message, a Direct or an Uncertain, and in a Refused with a
+	// Number that a [Client] hands out; in a Renamed the new name.
 	Body []byte
 	// History marks a Message from before this member joined.
 	History bool

@@ -12,6 +12,7 @@ import (
 
 // A Message is what a client has taken from its user.
 type Message struct {
+	Room  string // of a hub; empty: that of the connection
 	Body  []byte // not to be changed after Add
 	Waits bool   // somebody waits for the acknowledgement
 
@@ -93,32 +94,63 @@ func (b *Box) Next() *Message {
 // room does not acknowledge, nothing more becomes known of m.
 func (b *Box) Given(m *Message, acks bool) {
 	m.given = true
-	if !acks && len(b.list) > 0 && b.list[0] == m { // or the room has acknowledged it unasked
-		b.shift().settle(0, nil)
+	if acks {
+		return
+	}
+	if i := slices.Index(b.list, m); i >= 0 { // or the room has acknowledged it unasked
+		b.take(i).settle(0, nil)
 	}
 }
+
+// Last returns the message that was put into the box last, of those that are in it; nil
+// if there is none.
+func (b *Box) Last() *Message {
+	if len(b.list) == 0 {
+		return nil
+	}
+	return b.list[len(b.list)-1]
+}
+
+// Waits reports whether m is in the box, and the present connection has not taken it.
+func (b *Box) Waits(m *Message) bool { return slices.Index(b.list, m) >= b.handed }
 
 // Rewind notes that the connection is lost: Next begins again with the first.
 func (b *Box) Rewind() { b.handed = 0 }
 
-// shift takes the first out.
-func (b *Box) shift() *Message {
-	m := b.list[0]
-	b.list[0] = nil
-	if b.list = b.list[1:]; len(b.list) == 0 {
+// take takes out the message at i.
+func (b *Box) take(i int) *Message {
+	m := b.list[i]
+	if i == 0 {
+		b.list[0] = nil
+		b.list = b.list[1:]
+	} else {
+		b.list = slices.Delete(b.list, i, i+1)
+	}
+	if len(b.list) == 0 {
 		b.list = nil
 	}
 	b.size -= m.charge()
-	b.handed = max(b.handed-1, 0)
+	if i < b.handed {
+		b.handed--
+	}
 	return m
 }
 
+// isOut reports whether a connection has, or is being given, the message at i.
+func (b *Box) isOut(i int) bool { return i < b.handed || b.list[i].given }
+
 // Acknowledge settles what the room has taken, of which it knows the seq of the last:
-// all up to the given number, for it takes messages in their order. What no connection
-// was handed stays, whatever the room says.
-func (b *Box) Acknowledge(number, seq uint64) {
-	for len(b.list) > 0 && b.list[0].number <= number && (b.handed > 0 || b.list[0].given) {
-		m := b.shift()
+// all up to the given number, for it takes messages in their order. Of a named room it is
+// that message alone: others may have been refused, or wait for their own. What no
+// connection was handed stays, whatever the room says.
+func (b *Box) Acknowledge(room string, number, seq uint64) {
+	for i := 0; i < len(b.list) && b.list[i].number <= number; {
+		m := b.list[i]
+		if m.Room != room || room != "" && m.number != number || !b.isOut(i) {
+			i++
+			continue
+		}
+		b.take(i)
 		if m.number == number {
 			m.settle(seq, nil)
 		} else {
@@ -127,12 +159,34 @@ func (b *Box) Acknowledge(number, seq uint64) {
 	}
 }
 
+// Refuse settles with err the message of that number, which is not going to be taken, and
+// returns it; nil if no connection was handed one.
+func (b *Box) Refuse(number uint64, err error) *Message {
+	for i, m := range b.list {
+		if m.number == number && b.isOut(i) {
+			b.take(i).settle(0, err)
+			return m
+		}
+	}
+	return nil
+}
+
 // Forget takes out what a room may have taken, which is another one by now or has
 // forgotten the member, and settles it with err. It returns the messages that nobody
 // waits for.
 func (b *Box) Forget(err error) (unsure []*Message) {
-	for len(b.list) > 0 && b.list[0].given {
-		m := b.shift()
+	return b.ForgetRooms(func(string) bool { return true }, err)
+}
+
+// ForgetRooms is Forget of what was for some rooms of a hub.
+func (b *Box) ForgetRooms(which func(room string) bool, err error) (unsure []*Message) {
+	for i := 0; i < len(b.list); {
+		m := b.list[i]
+		if !m.given || !which(m.Room) {
+			i++
+			continue
+		}
+		b.take(i)
 		m.settle(0, err)
 		if !m.Waits {
 			unsure = append(unsure, m)
@@ -170,8 +224,8 @@ func (b *Box) Withdraw(m *Message) bool {
 // unsure, and the rest with unsent, and counts both.
 func (b *Box) End(unsure, unsent error) (nUnsure, nUnsent int) {
 	for len(b.list) > 0 {
-		given := b.list[0].given || b.handed > 0
-		m := b.shift()
+		given := b.isOut(0)
+		m := b.take(0)
 		if given {
 			m.settle(0, unsure)
 			nUnsure++

@@ -62,34 +62,34 @@ func requireOpen(t *testing.T, ms ...*Message) {
 func TestAcknowledge(t *testing.T) {
 	var b Box
 	require.Nil(t, b.Next())
-	b.Acknowledge(7, 100) // of nothing
+	b.Acknowledge("", 7, 100) // of nothing
 	ms := put(&b, 5)
 	for i, m := range ms {
 		require.Equal(t, uint64(i+1), m.Number())
 	}
-	b.Acknowledge(math.MaxUint64, 100)
+	b.Acknowledge("", math.MaxUint64, 100)
 	require.Equal(t, 5, b.Len(), "no connection was handed any")
 
 	give(t, &b, 3)
-	b.Acknowledge(0, 100)
+	b.Acknowledge("", 0, 100)
 	requireOpen(t, ms...)
-	b.Acknowledge(2, 101) // and with it the first, whose seq is not told
+	b.Acknowledge("", 2, 101) // and with it the first, whose seq is not told
 	requireOutcome(t, ms[0], 0, nil)
 	requireOutcome(t, ms[1], 101, nil)
-	b.Acknowledge(2, 102) // again
+	b.Acknowledge("", 2, 102) // again
 	requireOpen(t, ms[2:]...)
-	b.Acknowledge(math.MaxUint64, 103)
+	b.Acknowledge("", math.MaxUint64, 103)
 	requireOutcome(t, ms[2], 0, nil)
 	require.Equal(t, []uint64{4, 5}, left(&b))
 
 	m := b.Next() // its acknowledgement comes before its connection has said that it has it
 	require.Same(t, ms[3], m)
-	b.Acknowledge(4, 104)
+	b.Acknowledge("", 4, 104)
 	b.Given(m, true)
 	requireOutcome(t, m, 104, nil)
 	give(t, &b, 1)
 	require.Nil(t, b.Next())
-	b.Acknowledge(5, 105)
+	b.Acknowledge("", 5, 105)
 	require.Equal(t, Box{last: 5}, b)
 }
 
@@ -99,7 +99,7 @@ func TestNextIsBounded(t *testing.T) {
 	put(&b, ledger.Most+2)
 	give(t, &b, ledger.Most)
 	require.Nil(t, b.Next())
-	b.Acknowledge(1, 1)
+	b.Acknowledge("", 1, 1)
 	give(t, &b, 1)
 	require.Nil(t, b.Next())
 }
@@ -111,9 +111,9 @@ func TestRewind(t *testing.T) {
 	ms := put(&b, 3)
 	give(t, &b, 2)
 	b.Rewind()
-	b.Acknowledge(1, 100)
+	b.Acknowledge("", 1, 100)
 	requireOutcome(t, ms[0], 100, nil)
-	b.Acknowledge(3, 100) // of which the third was not sent
+	b.Acknowledge("", 3, 100) // of which the third was not sent
 	requireOutcome(t, ms[1], 0, nil)
 	require.Same(t, ms[2], b.Next())
 	b.Rewind()
@@ -139,11 +139,11 @@ func TestAcknowledgedWithoutBeingAsked(t *testing.T) {
 	var b Box
 	ms := put(&b, 2)
 	m := b.Next()
-	b.Acknowledge(math.MaxUint64, 100)
+	b.Acknowledge("", math.MaxUint64, 100)
 	b.Given(m, false)
 	requireOpen(t, ms[1])
 	require.Same(t, ms[1], b.Next())
-	b.Acknowledge(math.MaxUint64, 101)
+	b.Acknowledge("", math.MaxUint64, 101)
 	b.Given(ms[1], false)
 	require.Zero(t, b.Len())
 }
@@ -284,7 +284,7 @@ func TestAnyOrder(t *testing.T) {
 			}
 		case 7, 8:
 			if len(all) > 0 {
-				b.Acknowledge(all[rnd.IntN(len(all))].number, uint64(step))
+				b.Acknowledge("", all[rnd.IntN(len(all))].number, uint64(step))
 			}
 		case 9:
 			if len(all) > 0 {
@@ -341,4 +341,49 @@ func count(bs ...bool) (n int) {
 		}
 	}
 	return n
+}
+
+// TestRooms: of a named room each message is settled by itself, and those of one room
+// can be forgotten while others stay.
+func TestRooms(t *testing.T) {
+	var b Box
+	var all []*Message
+	for i, room := range []string{"a", "b", "a", "b", "a"} {
+		m := &Message{Room: room, Body: []byte{byte(i)}, Waits: i == 0}
+		all = append(all, m)
+		b.Add(m)
+	}
+	require.Nil(t, b.Refuse(1, errUnsent), "no connection was handed it")
+	for range 4 {
+		b.Given(b.Next(), true)
+	}
+	require.True(t, b.Waits(all[4]))
+	require.False(t, b.Waits(all[3]))
+	require.Equal(t, all[4], b.Last())
+	b.Acknowledge("b", 3, 9) // which is of another room
+	b.Acknowledge("a", 3, 9)
+	require.Equal(t, 4, b.Len())
+	seq, over, err := all[2].Outcome()
+	require.Equal(t, []any{uint64(9), true, nil}, []any{seq, over, err})
+	_, over, _ = all[0].Outcome()
+	require.False(t, over, "one before it may have been refused")
+	require.Equal(t, all[3], b.Refuse(4, errUnsent))
+	_, _, err = all[3].Outcome()
+	require.Equal(t, errUnsent, err)
+	require.Nil(t, b.Refuse(4, errUnsent), "again")
+	require.Equal(t, all[4], b.Next(), "what was handed is counted still")
+	b.Given(all[4], true)
+	b.Rewind()
+	require.True(t, b.Waits(all[0]))
+	require.Equal(t, []*Message{all[4]}, b.ForgetRooms(func(room string) bool { return room == "a" }, errUnsent), "nobody waits for it")
+	_, over, err = all[0].Outcome()
+	require.True(t, over)
+	require.Equal(t, errUnsent, err)
+	require.Equal(t, []*Message{all[1]}, b.list)
+	require.Equal(t, all[1].charge(), b.size)
+	require.Equal(t, all[1], b.Next())
+	b.Acknowledge("b", 2, 1)
+	require.Equal(t, Box{last: 5}, b)
+	require.Nil(t, b.Last())
+	require.False(t, b.Waits(all[0]))
 }
