@@ -75,8 +75,8 @@ var errOutside = fmt.Errorf("tcproom: only the WithHandshake hook receives from 
 // wraps [errors.ErrUnsupported].
 //
 // It blocks until there is one or ctx ends, which costs nothing but the wait. All
-// that a peer sends before it joins must be at most 4 KiB: after that it returns
-// [ErrFrameTooLarge]. Other errors are those of the end of the connection.
+// that a peer sends before it joins must be at most 4 KiB, in a hub more by what it takes
+// to name its rooms: after that it returns [ErrFrameTooLarge]. Other errors are those of the end of the connection.
 func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 	l := n.link
 	if l.running.hook() != hookHandshake {
@@ -258,12 +258,28 @@ func (n *Newcomer) readHello() error {
 	}
 }
 
+// mayRead returns how many bytes are read before l carries a member: 4 KiB, and in a hub
+// what a hello takes that names as many rooms as a connection may be in.
+func (n *Newcomer) mayRead() int {
+	h := n.link.room.hub
+	if h == nil {
+		return maxShaken
+	}
+	return maxShaken + min(h.cfg.maxPerConn, maxNamedRooms)*maxNamedRoom
+}
+
+const (
+	maxNamedRoom  = 256 // bytes of a hello for a room and the position in it
+	maxNamedRooms = 4096
+)
+
 // frame reads a frame before l carries a member, when all that it may consume
-// is 4 KiB.
+// is bounded.
 func (n *Newcomer) frame() ([]byte, error) {
 	l := n.link
 	limit, _ := frameLimits(l.cfg.codec, l.cfg.maxMessage)
-	limit = min(limit, maxShaken-n.read)
+	most := n.mayRead()
+	limit = min(max(limit, most-maxShaken), most-n.read)
 	for {
 		wait, err := n.knock(limit)
 		size, frame := 0, []byte(nil)
@@ -279,8 +295,8 @@ func (n *Newcomer) frame() ([]byte, error) {
 			l.consume(size)
 			return frame, nil
 		}
-		if len(l.src.Held()) >= maxShaken-n.read {
-			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, maxShaken)
+		if len(l.src.Held()) >= most-n.read {
+			return nil, fmt.Errorf("%w: more than %d bytes before the join", ErrFrameTooLarge, most)
 		}
 		if err := n.readMore(); err != nil {
 			return nil, err
@@ -290,7 +306,7 @@ func (n *Newcomer) frame() ([]byte, error) {
 
 // readMore waits for more bytes before the join.
 func (n *Newcomer) readMore() error {
-	_, err := n.link.src.Read(maxShaken - n.read)
+	_, err := n.link.src.Read(n.mayRead() - n.read)
 	if err != nil && !n.link.heldBack(err) {
 		return n.link.readCause(err, errHandshakeTimeout)
 	}

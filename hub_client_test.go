@@ -51,6 +51,7 @@ func TestClientOfAHub(t *testing.T) {
 	inBubble("in one room that it does not name", t, hubClientUnlabelled)
 	inBubble("by commands", t, hubClientCommands)
 	inBubble("goes on for another", t, hubClientGoesOn)
+	inBubble("in as many rooms as may be", t, hubClientManyRooms)
 	inBubble("no connection, and nothing waits", t, func(t *testing.T) {
 		c, link := hubClient(t, new(roomtest.Network), "127.0.0.1:1", "ada", tcproom.InRooms(), tcproom.WithOffline(0))
 		defer link.setDown(io.EOF)
@@ -453,6 +454,27 @@ func hubClientGoesOn(t *testing.T) {
 	expectSet(t, ada.Receive, "a: welcome resumed", "b: welcome resumed", "a: 2 one")
 	_, err = lastEvent(t, first)
 	require.ErrorIs(t, err, tcproom.ErrTakenOver)
+}
+
+func hubClientManyRooms(t *testing.T) {
+	_, n, addr := sessionHub(t, tcproom.WithMaxMessage(100))
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("a-room-with-a-long-name-%d", i))
+	}
+	ada, link := hubClient(t, n, addr, "ada", tcproom.InRooms(names...))
+	for _, outcome := range []string{"joined", "resumed"} {
+		expectAll(t, ada.Receive, "*: welcome "+outcome)
+		var want []string
+		for _, name := range names {
+			want = append(want, name+": welcome "+outcome)
+		}
+		expectSet(t, ada.Receive, want...)
+		if outcome == "joined" {
+			link.now().Reset()
+			expectAll(t, ada.Receive, "lost")
+		}
+	}
 }
 
 // TestClientInRoomsOverACutConnection: whatever is cut when, in each of three rooms each
