@@ -155,14 +155,7 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.last == nil || !l.last.fits(len(b)) {
-		l.growLocked(len(b))
-	}
-	next := l.headLocked() + int64(len(b)+frameCharge)
-	for l.first != l.last && next-l.first.startCharge > l.limit {
-		l.evictLocked()
-	}
-	s := l.last
+	s := l.makeRoomLocked(len(b))
 	start := s.end()
 	s.buf = append(s.buf, b...)
 	f := frame{end: uint32(len(s.buf)), seq: seq}
@@ -172,7 +165,25 @@ func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
 	}
 	s.index = append(s.index, f)
 	l.frames++
-	l.head.Store(s.end())
+	return l.publishLocked()
+}
+
+// makeRoomLocked returns the segment for n bytes, and drops what has no place beside them.
+func (l *Log) makeRoomLocked(n int) *segment {
+	if l.last == nil || !l.last.fits(n) {
+		l.growLocked(n)
+	}
+	next := l.headLocked() + int64(n+frameCharge)
+	for l.first != l.last && next-l.first.startCharge > l.limit {
+		l.evictLocked()
+	}
+	return l.last
+}
+
+// publishLocked makes what was added to the last segment the end of the log, and returns
+// the sinks that were lost by it.
+func (l *Log) publishLocked() (lost []*Sink) {
+	l.head.Store(l.last.end())
 	if !l.group.flushes() {
 		l.trimLocked()
 	}
