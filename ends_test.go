@@ -3,6 +3,7 @@ package tcproom_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -481,4 +482,30 @@ func announceTo(t testing.TB, srv *roomtest.Server, members int) {
 	t.Helper()
 	waitLen(t, srv.Room, members)
 	announce(t, srv.Room, "hi")
+}
+
+// A peer of a hub that names no rooms, and is put out of its only one, gets what came in
+// it before the goodbye, which is the last that it reads.
+func TestGoodbyeOfTheOnlyRoomComesLast(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		h := tcproom.NewHub(tcproom.WithCodec(tcproom.JSON{}))
+		defer h.Close()
+		here, there := net.Pipe()
+		go h.ServeConn(there)
+		defer here.Close()
+		v := newVisit(t, here)
+		require.Equal(t, "welcome", v.next()["type"])
+		r, ok := h.Lookup("lobby")
+		require.True(t, ok)
+		for i := range 3 {
+			announce(t, r, "%d", i)
+		}
+		synctest.Wait()
+		require.NoError(t, only(r).Kick("out"))
+		synctest.Wait()
+		for i := range 3 {
+			require.Equal(t, fmt.Sprint(i), v.next()["body"])
+		}
+		require.Equal(t, "goodbye", v.next()["type"])
+	})
 }

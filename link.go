@@ -420,8 +420,8 @@ func (r *Room) farewell(l *link, cause error) {
 	} else if !peerLeft {
 		l.sayLast(l.lastFrames(cause))
 	}
-	if len(l.beside()) > 0 {
-		l.cur.Trail() // the goodbye comes last
+	if l.cur != nil {
+		l.cur.Trail() // the goodbye comes last, also behind rooms that it has left
 	}
 	patience, limit := r.patienceWith(l)
 	if !l.drain(l.missed(), patience, limit) {
