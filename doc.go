@@ -108,6 +108,7 @@
 //	WithNameValidator     room   ValidName     the default
 //	WithUniqueNames       room   false
 //	WithNotices           room   true
+//	WithNoticesTogether   room   at once
 //	OnJoin, OnJoined, OnMessage, OnLeave, OnReject
 //	                      room   none          none
 //	WithName, WithAuth, WithResume, WithReplay, WithDialer, OnEvent

@@ -280,6 +280,7 @@ func (r *Room) putOut(cause error, code Cause) {
 		r.mu.Unlock()
 		return
 	}
+	r.tellLocked()
 	r.state = roomClosed
 	var out []*stream
 	for m := r.members.first; m != nil; {
@@ -299,6 +300,7 @@ func (r *Room) putOut(cause error, code Cause) {
 		m = next
 	}
 	r.mu.Unlock()
+	r.group.Flush() // of what was told
 	r.group.Wake()
 	for _, s := range out {
 		s.member.unblock()
@@ -310,8 +312,12 @@ func (r *Room) putOut(cause error, code Cause) {
 // closeTo has nothing ordered any more in r, whose hub stops.
 func (r *Room) closeTo(state roomState) {
 	r.mu.Lock()
+	told := r.tellLocked()
 	r.state = max(r.state, state)
 	r.mu.Unlock()
+	if told {
+		r.group.Flush()
+	}
 	r.group.Wake()
 }
 
@@ -331,6 +337,7 @@ func (r *Room) closeIfEmpty() bool {
 	if !r.emptyLocked() {
 		return false
 	}
+	r.tellLocked() // to nobody
 	r.state = roomClosed
 	return true
 }

@@ -22,6 +22,7 @@ type lane struct {
 	form       form
 	room       string // for the form
 	log        *fanout.Log
+	run        *fanout.Run      // of what waits to be told; nil: nothing does
 	members    int              // those who get its events
 	conns      int              // those with a cursor: members, and some that have left and still read
 	closing    []*fanout.Cursor // of members that have left, and whose links go on

@@ -219,6 +219,7 @@ func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error 
 	var info MemberInfo
 	if from != nil {
 		info = from.Info()
+		m.room.tellNow() // m may not know of from yet
 	}
 	if l := m.conn(); len(body) > l.cfg.maxMessage {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(body), l.cfg.maxMessage)

@@ -175,6 +175,7 @@ func (p *pass) prepare(ev *Event) *hindrance {
 	}
 	ev.Seq, ev.Time = r.seq+1, p.now
 	_ = p.enc.encode(r.lanes, ev) // fails for messages alone
+	p.mayWait(ev)
 	ch := r.group.Progress()
 	if p.admit(ev, never) == fanout.Fits {
 		return nil

@@ -106,6 +106,7 @@ type roomConfig struct {
 	validName     func(string) error
 	unique        bool
 	notices       bool
+	together      time.Duration // 0: not
 	hooks         hooks
 	history       *History
 	sessions      *Sessions
@@ -150,6 +151,7 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	setDefault(&cfg.backlog, defaultBacklog)
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
+	cfg.together = max(cfg.together, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
 	if cfg.sessions != nil {
 		s := *cfg.sessions

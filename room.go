@@ -50,6 +50,8 @@ type ordering struct {
 	held    []*heldPosts // whose hooks have returned, and that is not ordered yet
 	history *ring        // of messages, for those who join; nil without WithHistory
 	events  *ring        // of all events, for members that resume; nil without WithSessions
+	// together is nil without WithNoticesTogether.
+	together *together
 }
 
 // census is who is in a room, or about to be. It is guarded by the room's lock.
@@ -113,6 +115,9 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	}
 	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
 	r.lanes[0].configured = 1
+	if d := r.cfg.together; d > 0 && r.cfg.notices {
+		r.together = &together{after: d}
+	}
 	return r
 }
 

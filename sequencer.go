@@ -26,6 +26,7 @@ type pass struct {
 	ev     Event // of say, or a welcome
 	enc    *encoder
 	events bool
+	waits  bool    // the event that is ordered is told later, with others
 	broken []*link // their framing or codec failed for an event
 }
 
@@ -180,6 +181,9 @@ func (r *Room) attachLocked(s *stream, lane *lane) {
 	lane.conns++
 	s.lane = lane
 	s.cur = lane.log.Attach(s.link.sink, r.cfg.slow == Skip && lane.saysGap)
+	if lane.run != nil { // which the welcome counts
+		lane.run.Begin(s.cur)
+	}
 	r.moveStreamLocked(s, streamJoined)
 	if p := s.member.presence; p != nil && s.isMain() { // here, so that of two the later counts
 		p.connect(s.link)
@@ -327,6 +331,7 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if err := p.enc.encode(r.lanes, ev); err != nil {
 			return 0, err
 		}
+		p.mayWait(ev)
 		switch p.admit(ev, never) {
 		case fanout.Fits:
 			return p.commit(ev), nil
@@ -402,7 +407,7 @@ func (p *pass) admit(ev *Event, force time.Duration) fanout.Verdict {
 	verdict := fanout.Fits
 	for i, l := range p.r.lanes {
 		if b := p.enc.frame(i); l.members > 0 && len(b) > 0 {
-			verdict = max(verdict, l.log.Admit(len(b), ev.Kind != Message, force))
+			verdict = max(verdict, l.log.Admit(l.run.With(len(b)), ev.Kind != Message, force))
 		}
 	}
 	return verdict
@@ -414,6 +419,7 @@ func (p *pass) commit(ev *Event) uint64 {
 	if r.cfg.probe.Ordered != nil { // before a flusher that runs can tell a member
 		r.cfg.probe.Ordered(ev)
 	}
+	waits := false
 	for i, l := range r.lanes {
 		if l.members == 0 {
 			continue
@@ -422,13 +428,19 @@ func (p *pass) commit(ev *Event) uint64 {
 			p.breakLane(l)
 			continue
 		}
+		if p.waits {
+			waits = l.wait(p.enc.frame(i), r.seq) || waits
+			continue
+		}
 		var owner *fanout.Cursor
 		if p.owner != nil && p.owner.lane == l && p.owner.state == streamJoined {
 			owner = p.owner.cur
 		}
 		l.log.Append(p.enc.frame(i), r.seq, owner)
 	}
-	p.events = true
+	if p.events = p.events || !p.waits; waits {
+		r.waitLocked()
+	}
 	if ev.Kind == Message {
 		r.said = r.seq
 		r.stats.Messages++

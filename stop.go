@@ -90,6 +90,7 @@ func (r *Room) stop(state roomState) {
 		return
 	}
 	first := r.state == roomOpen
+	told := r.tellLocked()
 	r.state = state
 	acceptors, links := make([]*acceptor, 0, len(r.acceptors)), make([]*link, 0, len(r.links))
 	for a := range r.acceptors {
@@ -116,6 +117,9 @@ func (r *Room) stop(state roomState) {
 		if l.end(ErrRoomClosed); state == roomClosed {
 			l.abort()
 		}
+	}
+	if told {
+		r.group.Flush()
 	}
 	r.group.Wake()
 	if first {

@@ -38,6 +38,9 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
+	t.Run("notices together", func(t *testing.T) {
+		runChaos(t, tcproom.Skip, 80, time.Second, 100*time.Millisecond, tcproom.WithNoticesTogether(50*time.Millisecond))
+	})
 }
 
 const (
@@ -66,9 +69,9 @@ type place struct {
 	opts []tcproom.DialOption
 }
 
-func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration) {
+func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration, opts ...tcproom.RoomOption) {
 	requireNoneLeft(t)
-	c := newChaos(t, policy, pause)
+	c := newChaos(t, policy, pause, opts...)
 	c.begin(t, people)
 	select {
 	case <-time.After(lasts): // how long they do it
@@ -89,11 +92,14 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 	}
 }
 
-func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration) *chaos {
+func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration, opts ...tcproom.RoomOption) *chaos {
 	t.Helper()
 	stop := make(chan struct{})
 	c := &chaos{rec: &recorder{}, window: newWindow(64, stop), stop: stop, watched: make(chan struct{}), pause: pause}
-	c.open(t, policy)
+	c.open(t, policy, opts)
+	if len(opts) > 0 {
+		c.rec.add(record{Op: opTogether})
+	}
 	return c
 }
 
@@ -133,8 +139,8 @@ func (c *chaos) finish(t *testing.T) {
 }
 
 // open makes the room and lets people in by four doors.
-func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy) {
-	c.room = tcproom.New(append(c.rec.hooks(),
+func (c *chaos) open(t *testing.T, policy tcproom.SlowPolicy, opts []tcproom.RoomOption) {
+	c.room = tcproom.New(append(append(c.rec.hooks(), opts...),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(chaosBody), tcproom.WithBacklog(384<<10),
 		tcproom.WithHistory(tcproom.History{Messages: 20}), tcproom.WithSlowMembers(policy),
 		tcproom.WithWriteTimeout(5*time.Second),

@@ -120,6 +120,8 @@ type checker struct {
 	epoch   string
 	causes  map[string]string // of members that left, by ID
 	found   []anomaly
+
+	together bool
 }
 
 func (c *checker) fail(name, format string, args ...any) {
@@ -144,6 +146,8 @@ func (c *checker) take(rec *record) {
 		cl.floor = c.head
 	case opFault:
 		cl.faulty = true
+	case opTogether:
+		c.together = true
 	case opEnd:
 		cl.clean = rec.Cause == ""
 		if rec.Cause == "malformed" || rec.Cause == "too-large" || rec.Cause == "wrong-door" {
@@ -494,10 +498,24 @@ func (w *walk) goodbye() {
 	end := w.head + 1
 	if w.cl.leave != 0 {
 		end = w.cl.leave
+		if w.together {
+			end = w.lastMessage(w.cl.leave) + 1
+		}
 	}
 	if end > w.at {
 		w.hole(end, lost)
 	}
+}
+
+// lastMessage returns the place of the last message before seq, where a client is that
+// saw all that others were told of joins and leaves; 0 if there is none.
+func (w *walk) lastMessage(seq uint64) uint64 {
+	for _, to := w.between(0, seq); to > 0; to-- {
+		if at := w.places[to-1]; w.order[at].kind == "Message" {
+			return at
+		}
+	}
+	return 0
 }
 
 // hole looks at what the client did not see between where it is and seq: only

@@ -250,6 +250,9 @@ func TestCheckerOfMessages(t *testing.T) {
 		{name: "the last before the join missing", corrupt: func(h []record) []record {
 			return drop(h, at(h, 3, opRecv, 5))
 		}, want: []string{skip}},
+		{name: "the last event missing, of one that stays, in a room that tells joins and leaves together", corrupt: func(h []record) []record {
+			return append([]record{{Op: opTogether}}, drop(h, at(h, 2, opRecv, 9))...)
+		}, want: []string{lost}},
 		{name: "the last event missing", corrupt: func(h []record) []record { return drop(h, at(h, 2, opRecv, 9)) }, want: []string{lost}},
 		{name: "a message that was taken and has no place", corrupt: func(h []record) []record {
 			return slices.Insert(h, at(h, 3, opRecv, 8)+1,

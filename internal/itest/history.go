@@ -32,6 +32,9 @@ const (
 	opGap     op = "gap" // from Seq to To
 	opGoodbye op = "goodbye"
 
+	// Joins and leaves are told together: who leaves may not be told of the last ones.
+	opTogether op = "together"
+
 	// What the room's hooks saw of the member From.
 	opJoined op = "joined"
 	opLeft   op = "left" // with Cause
