@@ -1,7 +1,5 @@
 package fanout
 
-import "math"
-
 // A Run is frames that become part of a log at once, by [Log.AppendRun], though they have
 // their sequence numbers already: until then they are nobody's but the caller's. Cursors
 // that are attached to the log in the meantime can be told to begin behind a part of it.
@@ -91,18 +89,12 @@ func (l *Log) appendRun(r *Run) (lost []*Sink) {
 	return l.publishLocked()
 }
 
-// beginLocked moves c, which stands with all that was inserted for it at the head as it
-// was when c was attached, to pos, as if it had been attached there.
+// beginLocked moves c, which stands where the head was when it was attached, to pos. What
+// was inserted for it stands before that, and so does where it is held: then nothing of
+// the log is for it until it is released. No flusher writes log bytes for it meanwhile, for
+// there are none yet. One that has ended comes to stand behind its end.
 func (c *Cursor) beginLocked(pos int64) {
-	if c.lost || c.end.Load() != math.MaxInt64 {
-		return
-	}
-	for i := range c.inserts {
-		c.inserts[i].pos = pos
-	}
-	c.moveLocked(pos)
-	if c.isHeld() {
-		c.endAt = uint64(pos)
-		c.hold.Store(pos)
+	if !c.lost {
+		c.moveLocked(pos)
 	}
 }
