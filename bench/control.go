@@ -82,6 +82,9 @@ type control struct {
 	makeRooms func(n int) (keep any) // makes n idle rooms; nil where there are none
 	swallowed func() uint64          // messages received and not passed on; nil where there are none
 
+	quiet    func(n int) error                   // makes n quiet rooms with a member each; nil where there are none
+	measures map[string]func(n int) (any, error) // what the server measures of itself
+
 	kept any
 }
 
@@ -140,6 +143,9 @@ func (c *control) run() error {
 //	swallowed   how many messages came that go to nobody
 //	memory      what the runtime says after two collections, as JSON
 //	release     collects, and gives free memory back to the system
+//	quiet N     makes N quiet rooms with a member each, beside those that there are
+//	quietrooms N, moves N
+//	            what this library measures of hubs, as JSON
 //	rooms N     memory before and after making N idle rooms, as JSON
 func (c *control) answer(question string) string {
 	verb, arg, _ := strings.Cut(question, " ")
@@ -161,6 +167,21 @@ func (c *control) answer(question string) string {
 		before := readMemory()
 		c.kept = c.makeRooms(n)
 		return toJSON([]memory{before, readMemory()})
+	}
+	n, err := strconv.Atoi(arg)
+	switch measure := c.measures[verb]; {
+	case err != nil:
+	case verb == "quiet" && c.quiet != nil:
+		if err := c.quiet(n); err != nil {
+			return strconv.Quote(err.Error())
+		}
+		return "ok"
+	case measure != nil:
+		v, err := measure(n)
+		if err != nil {
+			return strconv.Quote(err.Error())
+		}
+		return toJSON(v)
 	}
 	return "unknown question " + strconv.Quote(question)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 // jsonLines is the JSON of this library, one object a line. The body of a
@@ -31,6 +32,39 @@ var jsonLines = dialect{
 	around:   func(int, int) (string, string) { return "", "" },
 	unwrap:   unwrapJSON,
 	newlines: 1,
+}
+
+// jsonInRooms is jsonLines of a connection of a hub that is in rooms r0 to r(n-1), and
+// speaks in r0.
+func jsonInRooms(n int) dialect {
+	d := jsonLines
+	d.hello = func(dst []byte, _ membership) []byte {
+		dst = append(dst, `{"type":"hello","rooms":[`...)
+		for i := range n {
+			dst = append(append(dst, `"r`...), strconv.Itoa(i)...)
+			dst = append(dst, `",`...)
+		}
+		return append(dst[:len(dst)-1], "]}\n"...)
+	}
+	d.greeted = func(reply []byte, _ membership) (bool, error) {
+		const welcome = `{"type":"welcome",`
+		lines := 0
+		for line := range bytes.Lines(reply) {
+			if n := min(len(line), len(welcome)); string(line[:n]) != welcome[:n] {
+				return false, fmt.Errorf("json: %q instead of a welcome", line)
+			}
+			if bytes.HasSuffix(line, []byte("\n")) {
+				lines++
+			}
+		}
+		return lines == n+1, nil // one of the hub, too
+	}
+	d.publish = func(dst []byte, _ int, line []byte) []byte {
+		dst = append(dst, `{"type":"message","room":"r0","body":"`...)
+		dst = append(dst, line[:len(line)-1]...)
+		return append(dst, jsonEnd...)
+	}
+	return d
 }
 
 const jsonEnd = "\"}\n"

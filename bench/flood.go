@@ -156,16 +156,8 @@ func (f flood) warmUp(l *load, d time.Duration) error {
 // run sends for d, and then waits until every receiver has everything.
 func (f flood) run(l *load, d time.Duration) error {
 	since := l.now()
-	batch := max(f.window/2, 1)
 	for l.now()-since < d {
-		for i := range l.streams {
-			if s := &l.streams[i]; s.inFlight()+uint64(batch) <= uint64(f.window) {
-				if err := f.send(l, s, batch); err != nil {
-					return err
-				}
-			}
-		}
-		if err := l.poll(pollTimeout); err != nil {
+		if err := f.step(l, pollTimeout); err != nil {
 			return err
 		}
 		if err := l.stalled(since); err != nil {
@@ -173,6 +165,19 @@ func (f flood) run(l *load, d time.Duration) error {
 		}
 	}
 	return l.drain()
+}
+
+// step sends to each room that has taken half of the window, and moves bytes once.
+func (f flood) step(l *load, timeout time.Duration) error {
+	batch := max(f.window/2, 1)
+	for i := range l.streams {
+		if s := &l.streams[i]; s.inFlight()+uint64(batch) <= uint64(f.window) {
+			if err := f.send(l, s, batch); err != nil {
+				return err
+			}
+		}
+	}
+	return l.poll(timeout)
 }
 
 // send makes the senders of a room send n messages: one all of them, or all

@@ -52,6 +52,7 @@ var goals = func() (list []goal) {
 	list = append(list, goal{tcproomServer, idleWork, 10_000, rssIdle, nil, 0, 4000})
 	against(stormWork, cpuPerJoin, []int{10_000}, 1.15, 1.05, 0.25, 0.8)
 	list = append(list, webGoals()...)
+	list = append(list, hubGoals()...)
 	return append(list,
 		goal{tcproomJSONServer, floodWork, 1000, cpuPerDelivery, tcproomServer, 0, 1.6},
 		goal{tcproomServer, stallWork, 1000, stallRatio, nil, 0, 1.25},
@@ -61,6 +62,27 @@ var goals = func() (list []goal) {
 		goal{tcproomServer, receiveWork, 10_000, cpuPerMessage, nil, 10, growthBound},
 	)
 }()
+
+// hubGoals are those of named rooms.
+func hubGoals() (list []goal) {
+	for _, size := range []int{10, 100, 1000} {
+		list = append(list,
+			goal{tcproomHubServer, floodWork, size, cpuPerDelivery, tcproomServer, 0, 1.05},
+			goal{tcproomHubServer, chatWork, size, cpuPerDelivery, tcproomServer, 0, 1.05})
+	}
+	return append(list,
+		goal{tcproomHubServer, roomsWork, 1000, cpuPerDelivery, tcproomServer, 0, 0.8},
+		goal{tcproomHubServer, besideWork, 10_000, cpuPerDelivery, nil, 1, 1.1},
+		goal{tcproomHubServer, quietRoomsWork, 2000, quietRoomBytes, nil, 0, 1200},
+		goal{tcproomHubServer, quietRoomsWork, 2000, roomGoroutines, nil, 0, 0.001},
+		goal{tcproomHubServer, quietRoomsWork, 2000, roomDescriptors, nil, 0, 0.001},
+		goal{tcproomHubServer, quietRoomsWork, 2000, membershipBytes, nil, 0, 600},
+		goal{tcproomIn10Server, inRoomsWork, 1000, cpuPerDelivery, tcproomIn1Server, 0, 1.3},
+		goal{tcproomHubServer, mixedWork, 10_000, mixedRatio, nil, 0, 2},
+		goal{tcproomHubServer, moveWork, 20_000, moveRatio, nil, 0, 1.3},
+		goal{tcproomTogetherServer, noticesWork, 1000, cpuPerJoin, tcproomNoticesServer, 0, 0.1},
+	)
+}
 
 // webGoals are those of the servers by which members come over HTTP.
 func webGoals() (list []goal) {

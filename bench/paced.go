@@ -66,6 +66,7 @@ type paced struct {
 	rate     int // messages a second
 	duration time.Duration
 	patience time.Duration // after the last message; then the server has fallen behind
+	beside   func() error  // done again and again meanwhile, without a wait; nil: nothing is
 }
 
 func (w paced) measure(s *session) (metrics, error) {
@@ -134,6 +135,12 @@ func (w paced) run(l *load) (paces, error) {
 		timeout := pollTimeout
 		if sent < total {
 			timeout = max(min(timeout, due(sent)-l.now()), 0)
+		}
+		if w.beside != nil {
+			if err := w.beside(); err != nil {
+				return got, err
+			}
+			timeout = 0
 		}
 		if err := l.poll(timeout); err != nil {
 			return got, err

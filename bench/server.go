@@ -31,7 +31,7 @@ type server struct {
 var servers = []*server{
 	tcproomServer, relayServer, hubServer, gnetServer, natsServer,
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
-	tcproomJSONServer,
+	tcproomJSONServer, tcproomHubServer, tcproomIn1Server, tcproomIn10Server, tcproomNoticesServer, tcproomTogetherServer,
 	wsServer, wssServer, sseServer, coderServer, gwsServer, gorillaServer, nodeWSServer,
 	tcproomHookServer, swallowServer, lossyServer, lossyWSServer, lossySSEServer,
 }

@@ -30,7 +30,8 @@ type work struct {
 // works are all that there is, in the order in which they are done.
 var works = []*work{
 	floodWork, flood1kWork, chatWork, pacedWork, paced10Work, overloadWork, stallWork,
-	idleWork, stormWork, roomsWork, receiveWork, emptyRoomsWork, tlsWork, noWindowWork, unpinnedWork,
+	idleWork, stormWork, roomsWork,
+	inRoomsWork, besideWork, mixedWork, quietRoomsWork, moveWork, noticesWork, receiveWork, emptyRoomsWork, tlsWork, noWindowWork, unpinnedWork,
 }
 
 // workNamed returns nil where there is none.
