@@ -293,7 +293,6 @@ func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
 	case pos.Seq > r.seq:
 		return fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, pos.Seq, r.seq)
 	}
-	p.tell()
 	s := &stream{link: l, room: r, member: m, form: l.partForm(), owesLeave: m.at.Load().owesLeave}
 	lane, err := r.laneLocked(l.transport.cfg, s.form)
 	if err != nil {

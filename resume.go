@@ -122,7 +122,6 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	if err := r.banned(m.Info().Name, addr); err != nil {
 		return false, err
 	}
-	p.tell() // what it has missed ends where its stream begins
 	lane, err := r.laneLocked(l.transport.cfg, l.form)
 	if err != nil {
 		return false, err

@@ -161,7 +161,7 @@ func (c *Cursor) Trail() {
 	s := c.sink
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.cursors, c); i >= 0 {
+	if i := slices.Index(s.cursors, c); i >= 0 && i < len(s.cursors)-1 {
 		s.setCursorsLocked(append(slices.Concat(s.cursors[:i], s.cursors[i+1:]), c))
 	}
 }
