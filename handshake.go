@@ -116,9 +116,32 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 		case ReqGoodbye:
 			return nil, l.heedGoodbye(&req, frame)
 		default:
-			return nil, fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)
+			if err := n.decline(ctx, &req); err != nil {
+				return nil, err
+			}
 		}
 	}
+}
+
+// decline answers a request that only a member of a hub can make.
+func (n *Newcomer) decline(ctx context.Context, req *Request) error {
+	l := n.link
+	ev := refusalOf(req, l.room.lastWords(fmt.Errorf("%w: join first", ErrNotMember)))
+	switch {
+	case !req.forHub() || !ev.answers(): // or it would pass for the refusal of the connection
+		return fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)
+	case l.room.hub == nil:
+		ev.End = onlyRoom()
+	case req.Kind == ReqHelp:
+		ev = &Event{Kind: Help, Time: time.Now(), Ref: req.Ref}
+	}
+	ctx, cancel := withDeadline(ctx, n.deadline, errHandshakeTimeout)
+	defer cancel()
+	b, err := encode(l.transport.cfg, ev)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	return l.putWhole(ctx, b)
 }
 
 // beatShaken answers a ping in frame before the join.

@@ -174,21 +174,28 @@ func (l *link) refuseRequest(in *inbox) error {
 	if err := l.take(in); err != nil {
 		return err
 	}
-	req := &in.req
-	ev := Event{Kind: Refused, Time: time.Now(), Room: req.Room, Ref: req.Ref, Number: req.Number, End: &EndError{
-		Cause: errOneRoom, Text: "there is only one room here: nothing can be asked of others", Final: errOneRoom.final(),
-	}}
+	b, err := encode(l.transport.cfg, refusalOf(&in.req, onlyRoom()))
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	return l.putWhole(context.Background(), b)
+}
+
+// onlyRoom is why a room that stands by itself does not do what only a hub does.
+func onlyRoom() *EndError {
+	return &EndError{Cause: errOneRoom, Text: "there is only one room here: nothing can be asked of others", Final: errOneRoom.final()}
+}
+
+// refusalOf returns the event that refuses req because of end.
+func refusalOf(req *Request, end *EndError) *Event {
+	ev := &Event{Kind: Refused, Time: time.Now(), Room: req.Room, Ref: req.Ref, Number: req.Number, End: end}
 	if req.Kind == ReqMove {
 		ev.Room = req.To
 	}
 	if checkAnyRoom(ev.Room) != nil {
 		ev.Room = "" // no codec says it
 	}
-	b, err := encode(l.transport.cfg, &ev)
-	if err != nil || len(b) == 0 {
-		return err
-	}
-	return l.putWhole(context.Background(), b)
+	return ev
 }
 
 // maxInbox is how many messages go through the sequencer at once. It bounds

@@ -79,21 +79,16 @@ func (l *link) reply(ev *Event) error {
 
 // refuse answers a request with why it is not done.
 func (l *link) refuse(req *Request, err error) error {
-	ev := Event{Kind: Refused, Room: req.Room, Ref: req.Ref, Number: req.Number, End: l.room.lastWords(err)}
-	if req.Kind == ReqMove {
-		ev.Room = req.To
-	}
-	if checkAnyRoom(ev.Room) != nil {
-		ev.Room = "" // no codec says it
-	}
+	end := l.room.lastWords(err)
+	ev := refusalOf(req, end)
 	if !l.labelled && !l.commands() {
 		ev.Room = ""
 	}
 	if !l.cfg.features.Requests {
-		ev = Event{Kind: Direct, Body: []byte("not done: " + ev.End.Text)}
+		ev = &Event{Kind: Direct, Body: []byte("not done: " + end.Text)}
 	}
-	l.report(slog.LevelDebug, "not done "+string(ev.End.Cause), "tcproom: a request was refused", "request", req.Kind.String(), "id", l.id(), "name", l.name(), "cause", err)
-	return l.reply(&ev)
+	l.report(slog.LevelDebug, "not done "+string(end.Cause), "tcproom: a request was refused", "request", req.Kind.String(), "id", l.id(), "name", l.name(), "cause", err)
+	return l.reply(ev)
 }
 
 // refuseMessage answers a message for a room in which l is not.

@@ -1,0 +1,78 @@
+package tcproom
+
+import (
+	"bufio"
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// askTwice is a WithHandshake hook that takes the second message for a name.
+func askTwice(ctx context.Context, n *Newcomer) (id Identity, err error) {
+	for range 2 {
+		b, err := n.Receive(ctx)
+		if err != nil {
+			return id, err
+		}
+		id.Name = string(b)
+	}
+	return id, nil
+}
+
+// TestCommandsBeforeTheJoin: a command inside the handshake is refused, and ends nothing.
+func TestCommandsBeforeTheJoin(t *testing.T) {
+	h := NewHub(WithHandshake(askTwice))
+	defer h.Close()
+	a := callHub(t, h)
+	a.say("/help")
+	require.Contains(t, a.line(), "* commands: /join ROOM")
+	a.say("hm")
+	a.say("/join kitchen")
+	a.say("/dance")
+	a.expect("* not done: not a member of this room: join first", "* not done: not a member of this room: join first")
+	a.say("ada")
+	a.expect("* you are ada in lobby")
+	b := callHub(t, h)
+	b.say("/quit")
+	b.expect("* goodbye: the peer left")
+	require.Equal(t, 1, h.All().Len())
+}
+
+// TestRequestsBeforeTheJoin is the same for programs. One whose refusal would be taken
+// for that of the connection is malformed, and the hook gets that as an error.
+func TestRequestsBeforeTheJoin(t *testing.T) {
+	h := NewHub(WithHandshake(askTwice), WithCodec(JSON{}))
+	defer h.Close()
+	a := callHub(t, h)
+	a.say(`{"type":"hello","rooms":["lobby"]}`)
+	a.say(`{"type":"rooms","ref":3}`)
+	a.expectJSON(`{"type":"refused","ref":3,"code":"not-member"}`)
+	a.say(`{"type":"enter","room":"kitchen"}`)
+	a.expectJSON(`{"type":"refused","room":"kitchen","code":"not-member"}`)
+	a.say(`{"type":"message","body":"hm"}`)
+	a.say(`{"type":"message","body":"ada"}`)
+	a.expectJSON(`{"type":"welcome","room":"*","seq":0,"name":"ada","total":1}`)
+	b := callHub(t, h)
+	b.say(`{"type":"hello","rooms":["lobby"]}`)
+	b.say(`{"type":"rooms"}`)
+	b.expectJSON(`{"type":"refused","code":"denied","retry":false}`)
+}
+
+// TestCommandsBeforeARoom: a room that stands by itself knows no commands, before the
+// join as after it.
+func TestCommandsBeforeARoom(t *testing.T) {
+	r := New(WithHandshake(askTwice), WithCodec(Text{Commands: true}))
+	defer r.Close()
+	here, there := tcpPairOf(t)
+	t.Cleanup(func() { here.Close() })
+	go r.ServeConn(there)
+	a := &hubPeer{t: t, Conn: here, r: bufio.NewReader(here)}
+	const refused = "* not done: there is only one room here: nothing can be asked of others"
+	a.say("/help")
+	a.expect(refused)
+	a.say("hm")
+	a.say("ada")
+	a.say("/help")
+	a.expect(refused)
+}
