@@ -3,6 +3,8 @@ package tcproom
 import (
 	"bufio"
 	"context"
+	"errors"
+	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,4 +77,32 @@ func TestCommandsBeforeARoom(t *testing.T) {
 	a.say("ada")
 	a.say("/help")
 	a.expect(refused)
+}
+
+// TestRefusedFirstRoom: a connection that names no rooms and may not enter its only one
+// was not let in, and is told so as by a room that stands by itself.
+func TestRefusedFirstRoom(t *testing.T) {
+	full := &RefusedError{Cause: "members-only", Text: "members only"}
+	for _, tt := range []struct {
+		name string
+		opts []HubOption
+		want error
+	}{
+		{name: "OnEnter", opts: []HubOption{OnEnter(func(context.Context, *Member, string) error { return full })}, want: Cause("members-only")},
+		{name: "OnJoin", opts: []HubOption{OnJoin(func(*Member) error { return errors.New("no") })}, want: ErrDenied},
+		{name: "no default", opts: []HubOption{WithDefaultRoom("")}, want: ErrNoRoom},
+		{name: "closed", opts: []HubOption{WithOpenRooms(false)}, want: ErrNoRoom},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := NewHub(append(tt.opts, WithCodec(JSON{}), WithSessions(Sessions{}))...)
+			defer h.Close()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			go h.Serve(l)
+			_, err = Dial(t.Context(), l.Addr().String(), WithCodec(JSON{}))
+			refused, ok := errors.AsType[*RefusedError](err)
+			require.True(t, ok, "%v", err)
+			require.ErrorIs(t, refused, tt.want)
+		})
+	}
 }

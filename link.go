@@ -30,6 +30,7 @@ type link struct {
 	goodbye    atomic.Bool // its peer said that it leaves for good
 	labelled   bool        // its hello named rooms of a hub, and its events do
 	entered    bool        // it carries a member
+	nowhere    bool        // of a hub: its only room has not let it in
 	parted     bool        // its end has been through parts; guarded by presence.mu
 	given      bool        // nobody but the room can use its net.Conn
 	ignored    bool        // a frame of unknown type was logged
@@ -472,7 +473,7 @@ func (l *link) lastFrames(cause error) []byte {
 		return nil
 	}
 	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}
-	if l.cur == nil {
+	if l.cur == nil || l.nowhere {
 		ev.Kind = Refused
 	}
 	b, err := encode(l.transport.cfg, &ev)

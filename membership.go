@@ -61,6 +61,7 @@ func (h *Hub) enterFirst(l *link) error {
 		}
 		return nil
 	}
+	l.nowhere = true
 	name := l.newcomer.room
 	if name == "" {
 		name = l.cfg.inRoom
@@ -76,6 +77,7 @@ func (h *Hub) enterFirst(l *link) error {
 	if err != nil {
 		return cmpErr(l.Err(), err)
 	}
+	l.nowhere = false
 	l.member.presence.settle(m)
 	return nil
 }
