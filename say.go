@@ -23,7 +23,7 @@ import (
 // the ID is that of a member with another name or, in a room with [WithUniqueNames],
 // the name that of a member with another ID; and a [*HookError] if the function of
 // [WithNameValidator] panics. A member's name is taken from before its OnJoin to its
-// leave. With an error the message is not in the order.
+// leave, in a room of a hub from its join on. With an error the message is not in the order.
 func (r *Room) Say(ctx context.Context, from MemberInfo, body []byte) (seq uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
@@ -67,8 +67,24 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 	if m := r.members.byID[guest.ID]; m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: the ID %q is that of %q", ErrNameTaken, guest.ID, m.Info().Name)
 	}
-	if m := r.names[guest.Name]; m != nil && m.Info() != guest {
+	if m := r.bearerLocked(guest.Name); m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: %q", ErrNameTaken, guest.Name)
+	}
+	return nil
+}
+
+// bearerLocked returns the member with that name, if names are unique. The names of a
+// hub are those of connections, whose lock is not to be taken under r's.
+func (r *Room) bearerLocked(name string) *Member {
+	if !r.isNamed() {
+		return r.names[name]
+	}
+	if r.hub.all.cfg.unique {
+		for m := r.members.first; m != nil; m = m.next {
+			if m.Name() == name {
+				return m
+			}
+		}
 	}
 	return nil
 }

@@ -1,0 +1,52 @@
+package tcproom
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestRenameIntoABan: a banned name is not to be had by renaming either, in the whole hub
+// or in a room that one is in.
+func TestRenameIntoABan(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	_, err := h.Ban(Ban{Name: "eve", Reason: "no spam"})
+	require.NoError(t, err)
+	_, err = h.Ban(Ban{Room: "kitchen", Name: "mallory"})
+	require.NoError(t, err)
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	a.say("/nick eve")
+	a.expect("* not done: no spam")
+	a.say("/nick mallory") // who may be in the lobby
+	a.expect("* guest-1 is now mallory")
+	a.say("/join kitchen")
+	require.Contains(t, a.line(), "* not done: banned")
+	a.say("/nick ada")
+	a.expect("* mallory is now ada")
+	a.say("/join kitchen")
+	a.expect("* you are ada in kitchen")
+	a.say("/nick mallory")
+	require.Contains(t, a.line(), "* not done: banned")
+	for m := range h.All().Members() {
+		require.Equal(t, "ada", m.Name())
+		require.ErrorIs(t, h.Rename(m, "eve"), ErrBanned)
+	}
+}
+
+// TestSayUnderATakenName: with unique names nobody speaks in the name of somebody who is
+// there, in a room of a hub as in one that stands by itself.
+func TestSayUnderATakenName(t *testing.T) {
+	h := NewHub(WithUniqueNames(true))
+	defer h.Close()
+	ctx := t.Context()
+	c, err := h.Join(ctx, "lobby", Identity{Name: "ada"})
+	require.NoError(t, err)
+	defer c.Close()
+	lobby, _ := h.Lookup("lobby")
+	_, err = lobby.Say(ctx, MemberInfo{ID: "hook", Name: "ada"}, []byte("hi"))
+	require.ErrorIs(t, err, ErrNameTaken)
+	_, err = lobby.Say(ctx, MemberInfo{ID: "hook", Name: "hook"}, []byte("hi"))
+	require.NoError(t, err)
+}
