@@ -67,14 +67,28 @@ func (h *Hub) carryOut(l *link, req *Request) error {
 	return nil
 }
 
-// reply puts an event for l alone behind what was put there before.
+// reply puts an event for l alone behind what was put there before. If l is in one room
+// at a time, that is the room's stream.
 func (l *link) reply(ev *Event) error {
 	ev.Time = time.Now()
 	b, err := l.stream.encode(ev)
 	if err != nil || len(b) == 0 {
 		return err
 	}
+	if s := l.here(); s != nil {
+		if err := s.putWhole(context.Background(), b); err == nil || !s.isOver() {
+			return err
+		}
+	}
 	return l.putWhole(context.Background(), b)
+}
+
+// here returns the stream of the room in which l is, if it is in one at a time.
+func (l *link) here() *stream {
+	if l.labelled {
+		return nil
+	}
+	return l.by("")
 }
 
 // refuse answers a request with why it is not done.

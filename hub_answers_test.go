@@ -1,0 +1,23 @@
+package tcproom
+
+import "testing"
+
+// TestAnswersInOrder: a person is in one room at a time, and gets the answers to commands
+// in the order of the commands, and of what these make happen in that room.
+func TestAnswersInOrder(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	for range 20 {
+		a := callHub(t, h)
+		a.say("/join attic")
+		a.say("/nick a:b\n/nick bob\n/nick c:d\n/rooms att\n/nick eve\n/who\n/join kitchen\n/join Kitchen\n/nick ada\n/nick e:f\n/quit")
+		for range 2 {
+			a.line()
+		}
+		a.expect(`* not done: invalid name: "a:b": holds a colon`)
+		a.line() // is now bob
+		a.expect(`* not done: invalid name: "c:d": holds a colon`, "* rooms: attic 1", "* bob is now eve", "* in attic: eve", "* you are eve in kitchen",
+			`* not done: invalid name of a room: "Kitchen": 'K' is not one of a to z, 0 to 9 and "._-"`, "* eve is now ada",
+			`* not done: invalid name: "e:f": holds a colon`)
+	}
+}
