@@ -1,6 +1,13 @@
 package tcproom
 
-import "testing"
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
 
 // TestAnswersInOrder: a person is in one room at a time, and gets the answers to commands
 // in the order of the commands, and of what these make happen in that room.
@@ -20,4 +27,29 @@ func TestAnswersInOrder(t *testing.T) {
 			`* not done: invalid name of a room: "Kitchen": 'K' is not one of a to z, 0 to 9 and "._-"`, "* eve is now ada",
 			`* not done: invalid name: "e:f": holds a colon`)
 	}
+}
+
+// TestQuitIsAnswered: a person sees that /quit was heeded, for nc goes on after the end of
+// its connection. One that just closes is told nothing.
+func TestQuitIsAnswered(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	a.say("/quit good night")
+	a.expect("* goodbye")
+	a.expectEnd()
+	b := callHub(t, h)
+	b.expect("* you are guest-2 in lobby")
+	require.NoError(t, b.Conn.(*net.TCPConn).CloseWrite())
+	b.expectEnd()
+}
+
+// expectEnd reads the end of the connection.
+func (p *hubPeer) expectEnd() {
+	p.t.Helper()
+	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	rest, err := io.ReadAll(p.r)
+	require.NoError(p.t, err)
+	require.Empty(p.t, string(rest))
 }

@@ -418,7 +418,7 @@ func (r *Room) farewell(l *link, cause error) {
 	if rare := l.door.rare; rare != nil && rare.answer != nil { // whatever else ended it then
 		peerLeft = false // it waits for the answer
 		l.sayLast(rare.answer.frame)
-	} else if !peerLeft {
+	} else if !peerLeft || r.hub != nil && l.commands() && l.goodbye.Load() { // a person, whose program may go on
 		l.sayLast(l.lastFrames(cause))
 	}
 	if l.cur != nil {
@@ -475,6 +475,9 @@ func (l *link) lastFrames(cause error) []byte {
 	ev := Event{Kind: Goodbye, Time: time.Now(), End: l.room.lastWords(cause)}
 	if l.cur == nil || l.nowhere {
 		ev.Kind = Refused
+	}
+	if cause == error(errLeft) { // which it knows
+		ev.End.Text = ""
 	}
 	b, err := encode(l.transport.cfg, &ev)
 	if err == nil && len(b) == 0 && errors.Is(cause, ErrWrongDoor) {
