@@ -29,6 +29,34 @@ func TestAnswersInOrder(t *testing.T) {
 	}
 }
 
+// TestDirectInOrder: what one connection tells another that is in one room at a time, and
+// says in that room, arrives in the order in which it does so.
+func TestDirectInOrder(t *testing.T) {
+	h := NewHub(WithNotices(false), OnRequest(func(m *Member, req *Request) error {
+		if req.Kind == ReqOther {
+			return m.Send(m.Context(), []byte(req.To))
+		}
+		return nil
+	}))
+	defer h.Close()
+	a, b := callHub(t, h), callHub(t, h)
+	a.line()
+	b.line()
+	a.say("/nick ada")
+	a.line()
+	b.line()
+	b.say("/nick bob")
+	a.line()
+	b.line()
+	for range 20 {
+		a.say("/msg bob 1\n2\n/msg bob 3\n/msg bob 4\n5\n/dance\n/who\n/sing")
+		b.expect("ada -> you: 1", "ada: 2", "ada -> you: 3", "ada -> you: 4", "ada: 5")
+		a.expect("*: dance")
+		require.Contains(t, a.line(), "* in lobby: ")
+		a.expect("*: sing")
+	}
+}
+
 // TestQuitIsAnswered: a person sees that /quit was heeded, for nc goes on after the end of
 // its connection. One that just closes is told nothing.
 func TestQuitIsAnswered(t *testing.T) {

@@ -233,7 +233,7 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		return err
 	}
 	for {
-		s := m.at.Load()
+		s := m.voice()
 		b, err := s.frameDirect(from, body)
 		if err != nil {
 			return err
@@ -242,7 +242,7 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if m.at.Load() == s { // else it goes on over another one
+		if m.voice() == s { // else it goes on over another one
 			return m.sendError(s.link, err)
 		}
 	}

@@ -182,6 +182,21 @@ func (p *presence) takeOwed() (left []*stream) {
 // member of the connection itself.
 func (m *Member) isPart() bool { return m.presence != nil && m.presence.base != m }
 
+// voice returns the stream that takes what is for m alone: m's own or, if m is that of a
+// connection which is in one room at a time, the room's, so that both are in one order.
+func (m *Member) voice() *stream {
+	s := m.at.Load()
+	if m.presence == nil || m.isPart() || s.link.labelled {
+		return s
+	}
+	if here := m.presence.current(); here != nil {
+		if t := here.at.Load(); t.link == s.link {
+			return t
+		}
+	}
+	return s
+}
+
 // Memberships returns the members that m's connection has at this moment: that of "*"
 // first, and then those of its rooms, in the order in which it entered them. m is any of
 // them.

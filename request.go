@@ -67,28 +67,19 @@ func (h *Hub) carryOut(l *link, req *Request) error {
 	return nil
 }
 
-// reply puts an event for l alone behind what was put there before. If l is in one room
-// at a time, that is the room's stream.
+// reply puts an event for l alone behind what was put there before.
 func (l *link) reply(ev *Event) error {
 	ev.Time = time.Now()
 	b, err := l.stream.encode(ev)
 	if err != nil || len(b) == 0 {
 		return err
 	}
-	if s := l.here(); s != nil {
+	if s := l.member.voice(); s != &l.stream {
 		if err := s.putWhole(context.Background(), b); err == nil || !s.isOver() {
 			return err
 		}
 	}
 	return l.putWhole(context.Background(), b)
-}
-
-// here returns the stream of the room in which l is, if it is in one at a time.
-func (l *link) here() *stream {
-	if l.labelled {
-		return nil
-	}
-	return l.by("")
 }
 
 // refuse answers a request with why it is not done.
@@ -332,7 +323,8 @@ func (h *Hub) Tell(ctx context.Context, from *Member, to string, body []byte) er
 	if err != nil {
 		return err
 	}
-	if s.put(b, maxQueued) {
+	v := m.voice()
+	if v.put(b, maxQueued) || v != s && v.isOver() && s.put(b, maxQueued) {
 		return nil
 	}
 	if cause := s.link.Err(); cause != nil {
