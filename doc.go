@@ -2,7 +2,8 @@
 // all others, in one order for all, joins and leaves included.
 //
 // Use [New] to make a room and [Room.ListenAndServe], [Room.Serve] or [Room.ServeConn]
-// to let connections in. Use [Dial] to connect to a room, [NewConn] to do so over any
+// to let connections in. Use [NewHub] for many named rooms behind the same listeners.
+// Use [Dial] to connect to a room, [NewConn] to do so over any
 // [net.Conn], [NewClient] to stay connected, and [Room.Join] to be a member in the
 // room's own process. Package roomhttp lets browsers in. A chat server, for which nc is
 // a full client:
@@ -51,6 +52,16 @@
 // nobody else notices. A [Client] does that by itself; messages that the room had not
 // acknowledged are sent again, and ordered once.
 //
+// # Many rooms
+//
+// A [Hub] has named rooms, which are made when somebody enters them and removed when
+// they are empty. Each has its own order. A connection is in one room, or, if it speaks
+// JSON and says so in its hello, in several; in each it is a Member of its own, and one
+// more stands for the connection in [Hub.All]. [Hub.Enter], [Hub.Leave] and [Hub.Move]
+// change where it is, as it may ask itself unless [OnEnter] refuses. docs/rooms.md has
+// the rest. People use commands, such as /join, by Text with Commands, which is the
+// codec of a hub if no other is set.
+//
 // # Hooks
 //
 // [WithHandshake] talks with and names a [Newcomer], [OnJoin] may refuse a [Member],
@@ -77,15 +88,17 @@
 //
 // # Options
 //
-// The column "for" says which functions accept an option. all: New, Serve, Door,
-// ServeConn and the dialling functions; conn: New, Serve, Door and ServeConn; room: New;
-// dial: Dial, NewConn, Join and NewClient; client: NewClient; stop: Shutdown. A nil
-// option is ignored, and of several of one kind the last counts. An option that cannot
-// work, such as WithName with Text, is [ErrOption]; New logs it.
+// The column "for" says which functions accept an option. all: New, NewHub, Serve, Door,
+// ServeConn and the dialling functions; conn: New, NewHub, Serve, Door and ServeConn;
+// room: New, NewHub and [WithRoom]; hub: NewHub; dial: Dial, NewConn, Join and
+// NewClient; client: NewClient; stop: Shutdown. A nil option is ignored, and of several
+// of one kind the last counts, but for WithRoom. An option that cannot work, such as
+// WithName with Text, is [ErrOption]; New and NewHub log it.
 //
 //	option                for    default       zero or nil   negative
 //	WithFraming           all    Lines{}       the default
 //	WithCodec             all    Text{}        the default
+//	                             of NewHub: Text{Commands: true}
 //	WithMaxMessage        all    64 KiB        the default   the default
 //	WithHandshakeTimeout  all    10 s          the default   none
 //	WithWriteTimeout      all    30 s          the default   none
@@ -98,6 +111,7 @@
 //	WithHTTPRefused       conn   true
 //	WithHandshake         conn   none          none
 //	WithRate              conn   none          none
+//	InRoom                conn   of the hub    of the hub
 //	WithBacklog           room   4 MiB         the default   the default
 //	WithSlowMembers       room   Disconnect    Disconnect
 //	WithMaxMembers        room   no bound      no bound      no bound
@@ -109,8 +123,19 @@
 //	WithUniqueNames       room   false
 //	WithNotices           room   true
 //	WithNoticesTogether   room   at once
+//	Hidden                room   not hidden
 //	OnJoin, OnJoined, OnMessage, OnLeave, OnReject
 //	                      room   none          none
+//	WithRoom              hub    none
+//	WithRoomOptions       hub    none          none
+//	WithDefaultRoom       hub    "lobby"       refused
+//	WithOpenRooms         hub    true
+//	WithMaxRooms          hub    10,000        the default   the default
+//	WithMaxRoomsPerConn   hub    100           the default   the default
+//	WithRoomNames         hub    ValidRoom     the default
+//	WithRoomLinger        hub    1 minute      the default   at once
+//	OnEnter, OnRequest, OnRoom, OnConnect, OnDisconnect
+//	                      hub    none          none
 //	WithName, WithAuth, WithResume, WithReplay, WithDialer, OnEvent
 //	                      dial   none          none
 //	WithBackoff           client 100 ms, 30 s  the default   the default

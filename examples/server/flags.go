@@ -28,6 +28,7 @@ type config struct {
 	maxMessage int
 	maxMembers int
 	askName    bool
+	rooms      bool
 	history    int
 	sessions   bool
 	grace      time.Duration
@@ -76,8 +77,9 @@ func parseFlags(args []string) (*config, error) {
 	fs.DurationVar(&maxWait, "max-wait", 5*time.Second, "with -slow block, how long it holds messages back")
 	fs.Var(&count{&cfg.backlog, 1 << 30}, "backlog", "how many `bytes` a member may lag behind")
 	fs.Var(&count{&cfg.maxMessage, 64 << 20}, "max-message", "the largest message, in `bytes`")
-	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members the room takes; 0 is any number")
-	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name: the first line that they send; with -codec text only")
+	fs.Var(&count{&cfg.maxMembers, 1 << 30}, "max-members", "how `many` members a room takes; 0 is any number")
+	fs.BoolVar(&cfg.askName, "ask-name", false, "ask members for a name, which nobody else has: the first line that they send; with -codec text only")
+	fs.BoolVar(&cfg.rooms, "rooms", false, "many rooms, which come and go as members do, and names that nobody else has; with -codec text by commands, which /help lists")
 	fs.Var(&count{&cfg.history, 1 << 30}, "history", "how `many` of the last messages members are given when they join; with -http and -one-port 100 if not set")
 	fs.BoolVar(&cfg.sessions, "sessions", false, "let members that lost their connection resume; with -codec json, -http or -one-port only, and set with the latter two")
 	fs.DurationVar(&cfg.grace, "grace", 30*time.Second, "with -sessions, how long a member that lost its connection stays one")
@@ -123,6 +125,10 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-one-port goes without -http")
 	case cfg.onePort && *cert != "":
 		return nil, fmt.Errorf("-one-port goes without TLS, which hides what is HTTP; -http goes with it")
+	case cfg.rooms && codec.name == "raw":
+		return nil, fmt.Errorf("-rooms goes with -codec text or json: raw names no rooms")
+	case cfg.rooms && hasWeb:
+		return nil, fmt.Errorf("-rooms goes without -http and -one-port: pages know one room")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
 	case given["hosts"] && !hasWeb:
@@ -143,6 +149,9 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-max-wait %v is not positive", maxWait)
 	case (*cert == "") != (*key == ""):
 		return nil, fmt.Errorf("-tls-cert and -tls-key go together")
+	}
+	if cfg.rooms && codec.name == "text" {
+		cfg.codec = tcproom.Text{Commands: true}
 	}
 	if slow.name == "block" {
 		cfg.slow = tcproom.Block(maxWait)

@@ -1,7 +1,9 @@
-// Server runs a chat room over TCP: what one member sends goes to all others.
+// Server runs a chat room over TCP, or many: what one member sends goes to all others
+// in its room.
 //
 //	go run ./examples/server              # then, in two terminals: nc localhost 9000
 //	go run ./examples/server -ask-name    # asks members for their names
+//	go run ./examples/server -rooms       # many rooms: /help lists the commands
 //	go run ./examples/server -framing length4 -codec json # for programs
 //	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
@@ -20,7 +22,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -46,7 +47,24 @@ func main() {
 	}
 }
 
-// run serves a room until a signal stops it.
+// A chat is a room, or a hub of rooms.
+type chat interface {
+	Door(opts ...tcproom.ConnOption) (*tcproom.Door, error)
+	Shutdown(ctx context.Context, opts ...tcproom.StopOption) error
+	Close() error
+}
+
+// newChat returns what the flags ask for, and the room of all who are in it.
+func newChat(cfg *config) (chat, *tcproom.Room) {
+	if cfg.rooms {
+		hub := tcproom.NewHub(hubOptions(cfg)...)
+		return hub, hub.All()
+	}
+	room := tcproom.New(roomOptions(cfg)...)
+	return room, room
+}
+
+// run serves until a signal stops it.
 func run(cfg *config) error {
 	l, err := net.Listen("tcp", cfg.addr)
 	if err != nil {
@@ -56,13 +74,13 @@ func run(cfg *config) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 
-	room := tcproom.New(roomOptions(cfg)...)
-	defer room.Close()
-	door, err := room.Door(doorOptions(cfg)...)
+	chat, all := newChat(cfg)
+	defer chat.Close()
+	door, err := chat.Door(doorOptions(cfg, all)...)
 	if err != nil {
 		return err
 	}
-	web := webServer(cfg, room)
+	web := webServer(cfg, all)
 	defer web.Close()
 	fmt.Fprintln(os.Stderr, "listening on", l.Addr())
 	served := make(chan error, 2)
@@ -91,7 +109,7 @@ func run(cfg *config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	go web.Shutdown(ctx) // nobody comes any more; it ends with ctx, or when all requests have
-	err = room.Shutdown(ctx)
+	err = chat.Shutdown(ctx)
 	stopWeb(ctx, web) // last, for streams over HTTP/2 are requests that end with the room
 	cut := 0
 	if stop, ok := errors.AsType[*tcproom.StopError](err); ok {
@@ -111,9 +129,14 @@ func roomOptions(cfg *config) []tcproom.RoomOption {
 		tcproom.WithBacklog(cfg.backlog),
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithMaxMembers(cfg.maxMembers),
+		tcproom.WithUniqueNames(cfg.askName || cfg.rooms),
 		tcproom.WithLogger(cfg.logger), // the room logs how each connection ends
 		tcproom.OnJoin(func(m *tcproom.Member) error {
-			cfg.logger.Info("joining", "addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name())
+			args := []any{"addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name()}
+			if cfg.rooms {
+				args = append(args, "room", m.Room().Name())
+			}
+			cfg.logger.Info("joining", args...)
 			return nil
 		}),
 	}
@@ -126,29 +149,24 @@ func roomOptions(cfg *config) []tcproom.RoomOption {
 	return opts
 }
 
+// hubOptions makes a hub's options of the flags. Its lobby stays when it is empty.
+func hubOptions(cfg *config) []tcproom.HubOption {
+	opts := []tcproom.HubOption{tcproom.WithRoom("lobby"), tcproom.OnJoined(showAround)}
+	for _, o := range roomOptions(cfg) {
+		opts = append(opts, o)
+	}
+	return opts
+}
+
 // doorOptions makes the options for -addr of the flags.
-func doorOptions(cfg *config) []tcproom.ConnOption {
+func doorOptions(cfg *config, all *tcproom.Room) []tcproom.ConnOption {
 	opts := []tcproom.ConnOption{
 		tcproom.WithFraming(cfg.framing),
 		tcproom.WithCodec(cfg.codec),
 		tcproom.WithTLS(cfg.tls),
 	}
-	if cfg.askName {
-		opts = append(opts, tcproom.WithHandshake(askName), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
+	if _, text := cfg.codec.(tcproom.Text); text && (cfg.askName || cfg.rooms) {
+		opts = append(opts, tcproom.WithHandshake(receive(cfg, all)), tcproom.WithHandshakeTimeout(time.Minute)) // people type slowly
 	}
 	return opts
-}
-
-// askName is the WithHandshake hook of -ask-name: it talks with a newcomer before it
-// joins, and what it returns names the member. The room checks the name, and sends
-// the reason if it refuses it.
-func askName(ctx context.Context, n *tcproom.Newcomer) (tcproom.Identity, error) {
-	if err := n.Send(ctx, []byte("What is your name?")); err != nil {
-		return tcproom.Identity{}, err
-	}
-	name, err := n.Receive(ctx)
-	if err != nil {
-		return tcproom.Identity{}, err
-	}
-	return tcproom.Identity{Name: strings.TrimSpace(string(name))}, nil
 }

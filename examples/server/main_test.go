@@ -191,7 +191,9 @@ func TestAskName(t *testing.T) {
 	rude := nc(t, addr, "-N")
 	rude.Out.Expect(t, prompt)
 	rude.Say(t, "*: a b\n")
-	rude.Out.Expect(t, "* goodbye: invalid name")
+	require.Regexp(t, `^\*: invalid name: .*\. What is your name\?$`, rude.Out.Line(t))
+	rude.Say(t, "ada\n")
+	require.Equal(t, `*: name is taken: "ada". What is your name?`, rude.Out.Line(t))
 	rude.End()
 	rude.Status(t)
 	silent := nc(t, addr, "-N")
@@ -666,6 +668,9 @@ func TestBadFlags(t *testing.T) {
 		{name: "slow", args: "-slow drop", want: `invalid value "drop" for flag -slow: want one of block, disconnect, skip`},
 		{name: "log", args: "-log loud", want: `invalid value "loud" for flag -log: want one of json, off, text`},
 		{name: "names in raw", args: "-codec raw -ask-name", want: "-ask-name goes with -codec text only"},
+		{name: "rooms in raw", args: "-codec raw -rooms", want: "-rooms goes with -codec text or json: raw names no rooms"},
+		{name: "rooms and page", args: "-rooms -http localhost:0", want: "-rooms goes without -http and -one-port"},
+		{name: "rooms and page at one port", args: "-rooms -one-port", want: "-rooms goes without -http and -one-port"},
 		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json, -http or -one-port only"},
 		{name: "grace alone", args: "-grace 1s", want: "-grace goes with -sessions only"},
 		{name: "no grace", args: "-codec json -sessions -grace 0s", want: "-grace 0s is not positive"},
@@ -703,7 +708,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	p := program.Start(t, program.Path("server"), "-help")
 	require.Zero(t, p.Status(t))
-	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name history sessions grace http hosts one-port tls-cert tls-key log") {
+	for name := range strings.FieldsSeq("addr framing codec slow max-wait backlog max-message max-members ask-name rooms history sessions grace http hosts one-port tls-cert tls-key log") {
 		require.Contains(t, p.Err.Text(), "\n  -"+name)
 	}
 }
