@@ -106,6 +106,9 @@ type Event struct {
 	// connection, names none, as always in a room of [New]. "*" is the room of all
 	// connections: what ends there ends the connection.
 	Room string
+	// Epoch names the life of the room in which the event has its Seq, for a [Codec]
+	// that says it with each event. It is empty at a dialling end: a Welcome has it.
+	Epoch string
 	// Ref is that of the [Request] which the event answers; 0: it answers none, or one
 	// without a Ref.
 	Ref uint64

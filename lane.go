@@ -21,6 +21,7 @@ type lane struct {
 	codecID    *byte
 	form       form
 	room       string // for the form
+	epoch      string
 	log        *fanout.Log
 	run        *fanout.Run      // of what waits to be told; nil: nothing does
 	members    int              // those who get its events
@@ -38,11 +39,11 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	l := &lane{
 		framing: cfg.framing, framingID: cfg.framingID,
 		codec: cfg.codec, codecID: cfg.codecID,
-		form: f, room: r.name,
+		form: f, room: r.name, epoch: r.epoch,
 		maxFrame: toMember + frameOverhead,
 	}
 	gap := func(from, to uint64) ([]byte, error) {
-		ev := Event{Kind: Gap, Gap: Span{from, to}}
+		ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}}
 		if !f.shape(&ev, l.room) {
 			return nil, nil
 		}
@@ -198,6 +199,7 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 }
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
+	ev.Epoch = l.epoch
 	if l.form != formPlain {
 		kind, room, seq := ev.Kind, ev.Room, ev.Seq
 		defer func() { ev.Kind, ev.Room, ev.Seq = kind, room, seq }()

@@ -103,6 +103,7 @@ func (f form) shape(ev *Event, room string) bool {
 // encode returns the frame of an event of s's own, which it may change; nil if there is
 // none.
 func (s *stream) encode(ev *Event) ([]byte, error) {
+	ev.Epoch = s.room.epoch
 	if !s.form.shape(ev, s.room.name) {
 		return nil, nil
 	}
