@@ -84,17 +84,22 @@ func (r *Room) Door(opts ...ConnOption) (*Door, error) {
 }
 
 // Checks says what a connection has to pass that comes by a [Room.Door] with these
-// options: joins, that a [WithHandshake] hook decides which peers join, and messages,
-// that an [OnMessage] hook or [WithRate] decides what becomes of messages. It is for
+// options: joins, that a [WithHandshake] hook decides which peers join, or in a room of
+// a hub [OnEnter], and messages, that an [OnMessage] hook or [WithRate] decides what becomes of messages. It is for
 // programs that show or post what is in the room without such a connection, as those
 // that call [Room.Past] or [Room.Say] for others do. It does not block, works in a room
 // that was shut down or closed, and returns [ErrOption] as Door does.
 func (r *Room) Checks(opts ...ConnOption) (joins, messages bool, err error) {
-	cfg, err := r.connConfig(opts)
+	door := r
+	if r.isNamed() {
+		door = r.hub.all
+		joins = r.hub.cfg.onEnter != nil
+	}
+	cfg, err := door.connConfig(opts)
 	if err != nil {
 		return false, false, err
 	}
-	return cfg.handshake != nil, cfg.rate != nil || r.cfg.hooks.onMessage != nil, nil
+	return joins || cfg.handshake != nil, cfg.rate != nil || r.cfg.hooks.onMessage != nil, nil
 }
 
 // Serve is [Room.Serve] with the options of the door. It returns [net.ErrClosed] when

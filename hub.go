@@ -156,6 +156,31 @@ func (h *Hub) Lookup(name string) (*Room, bool) {
 	return nil, false
 }
 
+// Check returns why nobody could enter a room of that name now, so that a connection can
+// be refused in another protocol than the hub's: [ErrRoomName], [ErrNoRoom],
+// [ErrTooManyRooms], [ErrRoomFull] and [ErrRoomClosed]; nil if there is such a room, or
+// would be one as soon as somebody entered it. It makes none, and asks the function of
+// [WithRoomNames] alone: other hooks, and bans, may still refuse who enters.
+func (h *Hub) Check(name string) error {
+	if err := h.checkRoom(name); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	hr, count, stops := h.rooms[name], len(h.rooms), h.stops
+	h.mu.Unlock()
+	switch {
+	case stops:
+		return ErrRoomClosed
+	case hr == nil && !h.cfg.open:
+		return fmt.Errorf("%w: %q", ErrNoRoom, name)
+	case hr == nil && count >= h.cfg.maxRooms:
+		return fmt.Errorf("%w: there are %d", ErrTooManyRooms, h.cfg.maxRooms)
+	case hr != nil && hr.room.full():
+		return ErrRoomFull
+	}
+	return nil
+}
+
 // Rooms returns the rooms of this moment whose names begin with prefix, by name, without
 // "*".
 func (h *Hub) Rooms(prefix string) iter.Seq2[string, *Room] {
@@ -176,6 +201,9 @@ func (h *Hub) Rooms(prefix string) iter.Seq2[string, *Room] {
 		}
 	}
 }
+
+// DefaultRoom returns the name that [WithDefaultRoom] has set.
+func (h *Hub) DefaultRoom() string { return h.cfg.defaultRoom }
 
 // All returns the room named "*", in which a member stands for each connection. What is
 // broadcast there reaches each connection once, in however many rooms it is; Len counts
@@ -368,6 +396,9 @@ func (r *Room) isNamed() bool { return r.hub != nil && r != r.hub.all }
 
 // Name returns the name of the room in its hub; empty for a room of [New].
 func (r *Room) Name() string { return r.name }
+
+// Hidden reports whether the room has the option [Hidden], and is one of a hub.
+func (r *Room) Hidden() bool { return r.isNamed() && r.cfg.hidden }
 
 // Hub returns the hub of the room; nil for a room of [New].
 func (r *Room) Hub() *Hub { return r.hub }

@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -114,6 +115,14 @@ func (h *Hub) bansNowLocked(b *Ban) []Ban {
 
 func (h *Hub) setBansLocked(list []Ban) { h.bans.Store(&list) }
 
+// Banned returns an error that wraps [ErrBanned], and says the reason, if a ban of this
+// moment is about somebody of that name and address in the named room, or in the whole
+// hub; nil if there is none. It is for programs that let somebody speak or read who is no
+// member. An empty name and a nil address are those of nobody who is banned by them.
+func (h *Hub) Banned(room, name string, addr net.Addr) error {
+	return h.banned(room, name, ipOf(addr))
+}
+
 // banned returns why nobody of that name and address may be in r; nil if there is no
 // reason. Under r's lock what it says holds: who bans looks at the members afterwards.
 func (r *Room) banned(name string, addr netip.Addr) error {
@@ -174,12 +183,11 @@ func (r *Room) Mute(id string, until time.Time) error {
 	return nil
 }
 
-// isMutedLocked reports whether m may not say anything now.
-func (r *Room) isMutedLocked(m *Member, now time.Time) bool {
+// isMutedLocked reports whether who, or a member of that name, may not say anything now.
+func (r *Room) isMutedLocked(who MemberInfo, now time.Time) bool {
 	if len(r.muted) == 0 {
 		return false
 	}
-	who := m.Info()
 	if mu, ok := r.muted[who.ID]; ok && now.Before(mu.until) {
 		return true
 	}

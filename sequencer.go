@@ -370,7 +370,7 @@ func (p *pass) may() error {
 		return p.r.mayBeLocked(p.guest)
 	case !m.state.in():
 		return ErrNotMember
-	case p.r.isMutedLocked(m, p.now):
+	case p.r.isMutedLocked(m.Info(), p.now):
 		return ErrMuted
 	case p.number != 0:
 		if _, ok := m.session.taken.Known(p.number); ok {
