@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -58,6 +59,36 @@ func TestHubChecks(t *testing.T) {
 			require.Equal(t, []bool{tt.joins, tt.messages}, []bool{joins, messages})
 		})
 	}
+}
+
+// TestSayOfMutedAndBanned: who may not speak as a member does not by Say.
+func TestSayOfMutedAndBanned(t *testing.T) {
+	t.Parallel()
+	h := NewHub()
+	defer h.Close()
+	c, err := h.Join(t.Context(), "kitchen", Identity{Name: "ada"})
+	require.NoError(t, err)
+	defer c.Close()
+	r, ok := h.Lookup("kitchen")
+	require.True(t, ok)
+	say := func(id, name string) error {
+		_, err := r.Say(t.Context(), MemberInfo{ID: id, Name: name}, []byte("hi"))
+		return err
+	}
+	var ada *Member
+	for ada = range r.Members() {
+	}
+	require.NoError(t, say(ada.ID(), "ada"))
+	require.NoError(t, say("web:ada", "ada"))
+	require.NoError(t, r.Mute(ada.ID(), time.Now().Add(time.Hour)))
+	require.ErrorIs(t, say(ada.ID(), "ada"), ErrMuted)
+	require.ErrorIs(t, say("web:ada", "ada"), ErrMuted)
+	require.NoError(t, r.Mute(ada.ID(), time.Time{}))
+	require.NoError(t, say("web:ada", "ada"))
+
+	_, err = h.Ban(Ban{Room: "kitchen", Name: "mallory", Reason: "too loud"})
+	require.NoError(t, err)
+	require.ErrorIs(t, say("web:mallory", "mallory"), ErrBanned)
 }
 
 // TestHubBanned: whom a ban is about who is no member.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"example.com/tcproom/internal/ledger"
@@ -21,7 +22,8 @@ import (
 // It blocks like [Room.Broadcast], and keeps nothing of body. Beside the errors of
 // Broadcast it returns [ErrNameInvalid] for the name and for the ID; [ErrNameTaken] if
 // the ID is that of a member with another name or, in a room with [WithUniqueNames],
-// the name that of a member with another ID; and a [*HookError] if the function of
+// the name that of a member with another ID; [ErrMuted] and [ErrBanned] if that is so of
+// somebody with that ID or name; and a [*HookError] if the function of
 // [WithNameValidator] panics. A member's name is taken from before its OnJoin to its
 // leave, in a room of a hub from its join on. With an error the message is not in the order.
 func (r *Room) Say(ctx context.Context, from MemberInfo, body []byte) (seq uint64, err error) {
@@ -70,7 +72,10 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 	if m := r.bearerLocked(guest.Name); m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: %q", ErrNameTaken, guest.Name)
 	}
-	return nil
+	if r.isMutedLocked(guest, time.Now()) {
+		return ErrMuted
+	}
+	return r.banned(guest.Name, netip.Addr{})
 }
 
 // bearerLocked returns the member with that name, if names are unique. The names of a
