@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log"
 	"net"
 	"net/http"
@@ -17,15 +18,19 @@ import (
 	"example.com/tcproom"
 )
 
-// Rooms are the rooms of a [Handler]. [One] makes one.
+// Rooms are the rooms of a [Handler]: a [*tcproom.Hub], or a single room, of which [One]
+// makes them. Their methods are called from many goroutines at once, and make no room.
 type Rooms interface {
-	// room returns the room of that name. It makes none.
-	room(name string) (*tcproom.Room, bool)
-	// names returns the names that begin with prefix, in order.
-	names(prefix string) []string
-	// single returns the room of /ws.
-	single() *tcproom.Room
+	// Lookup returns the room of that name.
+	Lookup(name string) (*tcproom.Room, bool)
+	// Rooms returns the rooms whose names begin with prefix, by name.
+	Rooms(prefix string) iter.Seq2[string, *tcproom.Room]
+	// All returns the room of /ws. If it is [tcproom.Hub.All], connections enter the
+	// rooms of that hub, also those that Lookup does not have yet.
+	All() *tcproom.Room
 }
+
+var _ Rooms = (*tcproom.Hub)(nil)
 
 // One is a single room. Empty means "lobby".
 func One(name string, r *tcproom.Room) Rooms {
@@ -40,16 +45,17 @@ type oneRoom struct {
 	r    *tcproom.Room
 }
 
-func (o oneRoom) room(name string) (*tcproom.Room, bool) { return o.r, name == o.name }
+func (o oneRoom) Lookup(name string) (*tcproom.Room, bool) { return o.r, name == o.name }
 
-func (o oneRoom) names(prefix string) []string {
-	if !strings.HasPrefix(o.name, prefix) {
-		return nil
+func (o oneRoom) Rooms(prefix string) iter.Seq2[string, *tcproom.Room] {
+	return func(yield func(string, *tcproom.Room) bool) {
+		if strings.HasPrefix(o.name, prefix) {
+			yield(o.name, o.r)
+		}
 	}
-	return []string{o.name}
 }
 
-func (o oneRoom) single() *tcproom.Room { return o.r }
+func (o oneRoom) All() *tcproom.Room { return o.r }
 
 // An Option changes how a [Handler] works.
 type Option func(*config)
@@ -180,12 +186,12 @@ func New(rooms Rooms, opts ...Option) *Handler {
 		opt(&h.cfg)
 	}
 	h.cfg.clientAddr = contained(h.cfg.clientAddr)
-	if h.cfg.auth != nil && h.cfg.page != nil {
-		h.cfg.page = namedPage{h.cfg.page}
+	if h.cfg.page != nil {
+		h.cfg.page = markedPage{h.cfg.page, h.cfg.auth != nil, h.hub()}
 	}
-	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.inChecked(w, r, h.rooms.single(), h.serveWS) })
-	h.mux.HandleFunc("GET /rooms/{room}/ws", h.inRoom(h.serveWS))
-	h.mux.HandleFunc("GET /rooms/{room}/events", h.inRoom(h.serveEvents))
+	h.mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) { h.inChecked(w, r, h.rooms.All(), h.serveWS) })
+	h.mux.HandleFunc("GET /rooms/{room}/ws", h.entering(h.serveWS))
+	h.mux.HandleFunc("GET /rooms/{room}/events", h.entering(h.serveEvents))
 	h.mux.HandleFunc("GET /rooms", wantsJSON(h.readers(h.getRooms)))
 	h.mux.HandleFunc("GET /rooms/{room}", wantsJSON(h.inRoom(h.readersOf(h.getRoom))))
 	h.mux.HandleFunc("GET /rooms/{room}/members", wantsJSON(h.inRoom(h.readersOf(h.getMembers))))
@@ -280,21 +286,73 @@ func cut(s string) string { return s[:min(len(s), 128)] }
 // A roomHandler answers a request for a room.
 type roomHandler func(w http.ResponseWriter, r *http.Request, room *tcproom.Room)
 
-// inRoom finds the room that the path names.
+// hub returns the hub whose rooms these are; nil if they are of none.
+func (h *Handler) hub() *tcproom.Hub {
+	if h.rooms == nil {
+		return nil
+	}
+	all := h.rooms.All()
+	if hub := all.Hub(); hub != nil && hub.All() == all {
+		return hub
+	}
+	return nil
+}
+
+// inRoom finds the room that the path names. A hidden one is there for its members alone.
 func (h *Handler) inRoom(next roomHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name := r.PathValue("room")
-		room, ok := h.rooms.room(name)
-		if !ok && !isRoomName(name) {
-			fail(w, badRequest("no room can be called %q", cut(name)))
+		var room *tcproom.Room
+		ok := isRoomName(name)
+		if !ok {
+			fail(w, &problemError{status: http.StatusBadRequest, code: tcproom.ErrRoomName, detail: fmt.Sprintf("no room can be called %q", cut(name))})
 			return
 		}
+		if room, ok = h.rooms.Lookup(name); ok && room.Hidden() {
+			m, _ := memberOf(room, bearer(r))
+			ok = m != nil
+		}
 		if !ok {
-			problem(w, http.StatusNotFound, codeNotFound, fmt.Sprintf("there is no room %q", name))
+			problem(w, http.StatusNotFound, tcproom.ErrNoRoom, fmt.Sprintf("there is no room %q", name))
 			return
 		}
 		h.inChecked(w, r, room, next)
 	}
+}
+
+// entering is inRoom for those that enter the room, which in a hub makes it. next gets
+// the room by whose door they come.
+func (h *Handler) entering(next roomHandler) http.HandlerFunc {
+	hub := h.hub()
+	if hub == nil {
+		return h.inRoom(next)
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := hub.Check(r.PathValue("room")); err != nil {
+			fail(w, err)
+			return
+		}
+		h.inChecked(w, r, hub.All(), next)
+	}
+}
+
+// memberOf returns the member of room that has the session with this token. In a hub it
+// is one of several of its connection; then known says that there is a connection.
+func memberOf(room *tcproom.Room, token tcproom.Secret) (m *tcproom.Member, known bool) {
+	hub := room.Hub()
+	if hub == nil {
+		return room.MemberByToken(token)
+	}
+	base, known := hub.All().MemberByToken(token)
+	if !known {
+		return nil, false
+	}
+	for m := range hub.Memberships(base) {
+		if m.Room() == room {
+			return m, true
+		}
+	}
+	return nil, true
 }
 
 // inChecked answers by 500 if the options of WithConn cannot work in this room.
@@ -312,24 +370,33 @@ type checks struct {
 	err             error // an option that cannot work
 }
 
-// checksOf asks the room once, and logs an option that cannot work.
+// checksOf asks the room once, and logs an option that cannot work. A named room of a
+// hub, which may go, it asks each time.
 func (h *Handler) checksOf(r *http.Request, room *tcproom.Room) checks {
+	if hub := room.Hub(); hub != nil && room != hub.All() {
+		return h.askChecks(r, room)
+	}
 	h.mu.Lock()
 	c, ok := h.checks[room]
 	h.mu.Unlock()
 	if ok {
 		return c
 	}
-	opts := append(slices.Clone(h.cfg.conn), tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(wsJSON{}))
-	if c.joins, c.messages, c.err = room.Checks(opts...); c.err != nil {
-		logf(r.Context(), "roomhttp: WithConn: %v", c.err)
-	}
+	c = h.askChecks(r, room)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.checks == nil {
 		h.checks = make(map[*tcproom.Room]checks)
 	}
 	h.checks[room] = c
+	return c
+}
+
+func (h *Handler) askChecks(r *http.Request, room *tcproom.Room) (c checks) {
+	opts := append(slices.Clone(h.cfg.conn), tcproom.WithTLS(nil), tcproom.WithFraming(wire{}), tcproom.WithCodec(wsJSON{}))
+	if c.joins, c.messages, c.err = room.Checks(opts...); c.err != nil {
+		logf(r.Context(), "roomhttp: WithConn: %v", c.err)
+	}
 	return c
 }
 

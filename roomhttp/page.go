@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"mime"
@@ -12,6 +14,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"example.com/tcproom"
 )
 
 //go:embed page
@@ -38,12 +42,24 @@ var pageHeaders = map[string]string{
 	"X-Content-Type-Options":     "nosniff",
 }
 
-// A namedPage is a page of a server that knows the names of its users.
-type namedPage struct{ fs.FS }
+// A markedPage is a page that is told of its server: whether that knows the names of its
+// users, so that nobody is to be asked for one, and whether it has the rooms of a hub.
+type markedPage struct {
+	fs.FS
+	named bool
+	hub   *tcproom.Hub // nil: none
+}
 
-// mark tells the script of an index.html so: it asks nobody for a name then.
-func (namedPage) mark(body []byte) []byte {
-	return bytes.Replace(body, []byte("<body data-tcproom="), []byte("<body data-named=1 data-tcproom="), 1)
+// mark tells the script of an index.html so.
+func (p markedPage) mark(body []byte) []byte {
+	marks := ""
+	if p.named {
+		marks += "data-named=1 "
+	}
+	if p.hub != nil {
+		marks += fmt.Sprintf("data-hub=%q ", html.EscapeString(p.hub.DefaultRoom()))
+	}
+	return bytes.Replace(body, []byte("<body data-tcproom="), []byte("<body "+marks+"data-tcproom="), 1)
 }
 
 // pageTypes are the content types of pages. The system's tables, which package mime
@@ -77,7 +93,7 @@ func servePage(w http.ResponseWriter, r *http.Request, fsys fs.FS) bool {
 	if !ok {
 		return false
 	}
-	if page, ok := fsys.(namedPage); ok && name == "index.html" {
+	if page, ok := fsys.(markedPage); ok && name == "index.html" {
 		body = page.mark(body)
 	}
 	header := w.Header()

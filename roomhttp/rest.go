@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -52,26 +53,23 @@ type roomJSON struct {
 	Members int    `json:"members"`
 }
 
-// getRooms lists the rooms.
+// getRooms lists the rooms, without those that are hidden.
 func (h *Handler) getRooms(w http.ResponseWriter, r *http.Request) {
 	q, err := parseQuery(r, "prefix", "after", "limit")
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	names := h.rooms.names(q.text["prefix"])
-	total := len(names)
-	if after := q.text["after"]; after != "" {
-		i, found := slices.BinarySearch(names, after)
-		if found {
-			i++
+	rooms, total, more := []roomJSON{}, 0, false
+	for name, room := range h.rooms.Rooms(q.text["prefix"]) {
+		if room.Hidden() {
+			continue
 		}
-		names = names[i:]
-	}
-	more := len(names) > q.limit
-	rooms := []roomJSON{}
-	for _, name := range names[:min(q.limit, len(names))] {
-		if room, ok := h.rooms.room(name); ok {
+		switch total++; {
+		case name <= q.text["after"]:
+		case len(rooms) == q.limit:
+			more = true
+		default:
 			rooms = append(rooms, roomJSON{name, room.Len()})
 		}
 	}
@@ -191,7 +189,7 @@ func matches(headers []string, etag string) bool {
 
 // getHealth says whether the room takes anybody.
 func (h *Handler) getHealth(w http.ResponseWriter, r *http.Request) {
-	if h.rooms.single().Stats().Stopping {
+	if h.rooms.All().Stats().Stopping {
 		fail(w, tcproom.ErrRoomClosed)
 		return
 	}
@@ -207,6 +205,9 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 		return
 	}
 	from, err := h.speaker(r, room)
+	if err == nil && from.member == nil {
+		err = h.mayPost(r, room, from.guest.Name)
+	}
 	if err != nil {
 		identityProblem(w, err)
 		return
@@ -231,6 +232,8 @@ func (h *Handler) postMessage(w http.ResponseWriter, r *http.Request, room *tcpr
 	defer cancel()
 	seq, err := from.say(ctx, room, number, body)
 	switch {
+	case errors.Is(err, tcproom.ErrNotMember) && room.Hub() != nil: // not any more
+		fail(w, notInRoom())
 	case err != nil:
 		fail(w, err)
 	case seq == 0:
@@ -298,11 +301,37 @@ func (h *Handler) pass(r *http.Request, from tcproom.MemberInfo, body []byte) (p
 	return post, err
 }
 
+// notInRoom is the error for the token of a connection that is in a hub, and not in the
+// room that it is used for.
+func notInRoom() error {
+	return &problemError{status: http.StatusForbidden, code: tcproom.ErrNotMember, detail: "the connection of this token is not in that room"}
+}
+
+// mayPost returns why somebody of that name may not post without being a member: a ban.
+func (h *Handler) mayPost(r *http.Request, room *tcproom.Room, name string) error {
+	hub := room.Hub()
+	if hub == nil {
+		return nil
+	}
+	var addr net.Addr
+	if h.cfg.clientAddr != nil {
+		addr = h.cfg.clientAddr(r)
+	}
+	if addr == nil {
+		addr = addrOf(r)
+	}
+	return hub.Banned(room.Name(), name, addr)
+}
+
 // speaker finds out who posts.
 func (h *Handler) speaker(r *http.Request, room *tcproom.Room) (speaker, error) {
 	token := bearer(r)
-	if m, ok := room.MemberByToken(token); ok {
+	m, known := memberOf(room, token)
+	switch {
+	case m != nil:
 		return speaker{member: m}, nil
+	case known:
+		return speaker{}, notInRoom()
 	}
 	id, err := h.identify(r)
 	switch {
@@ -337,10 +366,10 @@ func bearer(r *http.Request) tcproom.Secret {
 	return tcproom.Secret(strings.TrimSpace(token))
 }
 
-// readers lets those read that may read the room of One.
+// readers lets those read that may read the room of One, or come into the hub.
 func (h *Handler) readers(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		h.inChecked(w, r, h.rooms.single(), h.readersOf(func(w http.ResponseWriter, r *http.Request, _ *tcproom.Room) { next(w, r) }))
+		h.inChecked(w, r, h.rooms.All(), h.readersOf(func(w http.ResponseWriter, r *http.Request, _ *tcproom.Room) { next(w, r) }))
 	}
 }
 
@@ -357,11 +386,15 @@ func (h *Handler) readersOf(next roomHandler) roomHandler {
 }
 
 func (h *Handler) mayReadOf(r *http.Request, room *tcproom.Room) error {
-	if _, ok := room.MemberByToken(bearer(r)); ok {
+	m, known := memberOf(room, bearer(r))
+	if m != nil {
 		return nil
 	}
 	id, err := h.identify(r)
 	if err == nil && id == nil && h.checksOf(r, room).joins {
+		if known {
+			return notInRoom()
+		}
 		err = fmt.Errorf("%w: only members read here: say which by the token of its session", ErrUnauthorized)
 	}
 	return err

@@ -131,8 +131,9 @@ const (
 type routeTest struct {
 	name    string
 	room    []tcproom.RoomOption
+	hub     []tcproom.HubOption
 	opts    []Option
-	closed  bool   // the room
+	closed  bool   // the room, or the hub
 	request string // method and path
 	headers []string
 	body    string
@@ -168,12 +169,12 @@ func routeTests() []routeTest {
 		{name: "no messages", request: "GET " + messages, status: 200, text: `"seq":1,"messages":[],"gap":false,"more":false`, want: []string{"Cache-Control: private, no-cache"}},
 		{name: "escaped name", request: "GET /rooms/%6cobby", status: 200},
 
-		{name: "no such room", request: "GET /rooms/attic", status: 404, code: "not-found", text: `there is no room \"attic\"`},
-		{name: "post to no such room", opts: []Option{anybody}, request: "POST /rooms/attic/messages", status: 404, code: "not-found"},
-		{name: "name that no room has", request: "GET /rooms/a%0Ab", status: 400, code: "malformed", text: `a\\nb`},
-		{name: "name with a slash", request: "GET /rooms/a%2Fb", status: 400, code: "malformed"},
-		{name: "name that is too long", request: "GET /rooms/" + strings.Repeat("a", 65), status: 400, code: "malformed"},
-		{name: "name that is no UTF-8", request: "GET /rooms/%ff", status: 400, code: "malformed"},
+		{name: "no such room", request: "GET /rooms/attic", status: 404, code: "no-room", text: `there is no room \"attic\"`},
+		{name: "post to no such room", opts: []Option{anybody}, request: "POST /rooms/attic/messages", status: 404, code: "no-room"},
+		{name: "name that no room has", request: "GET /rooms/a%0Ab", status: 400, code: "room-name", text: `a\\nb`},
+		{name: "name with a slash", request: "GET /rooms/a%2Fb", status: 400, code: "room-name"},
+		{name: "name that is too long", request: "GET /rooms/" + strings.Repeat("a", 65), status: 400, code: "room-name"},
+		{name: "name that is no UTF-8", request: "GET /rooms/%ff", status: 400, code: "room-name"},
 		{name: "no such path", request: "GET /nothing", status: 404, code: "not-found"},
 		{name: "path of a peer's making", request: "GET /%3Cb%3E%0A", status: 404, code: "not-found", text: `\"/\u003cb\u003e\\n\"`},
 		{name: "path with two slashes", request: "GET //rooms", status: 404, code: "not-found", want: []string{"Location: -"}},

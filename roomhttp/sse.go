@@ -33,7 +33,7 @@ const (
 // from then on. It returns as soon as the room has the connection, or, if that cannot be
 // taken from the server, as with HTTP/2, when the client has left.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcproom.Room) {
-	past := room.Past(0, 1)
+	past := h.pastOf(r, room)
 	since, ok := h.mayRead(w, r)
 	if !ok {
 		return
@@ -57,8 +57,12 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 	if h.cfg.clientAddr != nil {
 		a.Addr = h.cfg.clientAddr(r)
 	}
+	if a.Room, err = h.roomToEnter(r, a.Identity, a.Addr); err != nil {
+		fail(w, err)
+		return
+	}
 	opts := append([]tcproom.ConnOption{tcproom.WithHeartbeat(eventsHeartbeat)}, h.cfg.conn...)
-	opts = append(opts, tcproom.WithFraming(events{}), tcproom.WithCodec(eventsCodec{past.Epoch}), tcproom.WithTLS(nil),
+	opts = append(opts, tcproom.WithFraming(events{}), tcproom.WithCodec(eventsCodec{}), tcproom.WithTLS(nil),
 		tcproom.WithIdleTimeout(0)) // a reader is always silent
 	door, err := h.door(room, "sse", opts...)
 	if err != nil {
@@ -84,6 +88,19 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 	default:
 		problem(w, http.StatusInternalServerError, tcproom.ErrHook, "this server cannot give a connection away")
 	}
+}
+
+// pastOf returns where the order of the room stands that r is to read. In a hub that is
+// nothing if the room is yet to be made, or if it may turn out that its reader must not
+// enter it: the events tell.
+func (h *Handler) pastOf(r *http.Request, room *tcproom.Room) tcproom.Past {
+	if h.hub() != nil {
+		var ok bool
+		if room, ok = h.rooms.Lookup(r.PathValue("room")); !ok || room.Hidden() || h.checksOf(r, room).joins {
+			return tcproom.Past{}
+		}
+	}
+	return room.Past(0, 1)
 }
 
 // mayRead returns since when the client of r wants to read. With false the request is
@@ -179,6 +196,9 @@ func eventsHead(r *http.Request, head http.Header, first string) []byte {
 // position before what it is told. So one that is cut before its first event with an id
 // misses nothing without knowing, once it has come back.
 func preface(past tcproom.Past, since *tcproom.Position) string {
+	if past.Epoch == "" {
+		return fmt.Sprintf("retry: %d\n\n", eventsRetry)
+	}
 	seq := past.Seq
 	switch {
 	case since != nil && since.Epoch == past.Epoch:
@@ -280,7 +300,7 @@ func (events) SplitFrame(data []byte, _ int) (int, []byte, error) {
 
 // eventsCodec says events as an event stream of the HTML standard does: what JSON says
 // is the data. The id of one that has a place in the order is EPOCH:SEQ.
-type eventsCodec struct{ epoch string }
+type eventsCodec struct{}
 
 var (
 	_ tcproom.FrameBounder  = eventsCodec{}
@@ -302,10 +322,10 @@ const (
 //
 // A Welcome has no id, though it has a Seq: history comes behind it, and a client that
 // is cut in between must not take that as read.
-func (c eventsCodec) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+func (eventsCodec) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
 	out, seq := dst, uint64(0)
 	switch ev.Kind {
-	case tcproom.Message, tcproom.Join, tcproom.Leave:
+	case tcproom.Message, tcproom.Join, tcproom.Leave, tcproom.Renamed:
 		seq = ev.Seq
 	case tcproom.Gap:
 		seq = ev.Gap.Last
@@ -317,7 +337,7 @@ func (c eventsCodec) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) 
 		return dst, tcproom.ErrNoFrame
 	}
 	if seq != 0 {
-		out = append(append(append(out, idField...), c.epoch...), ':')
+		out = append(append(append(out, idField...), ev.Epoch...), ':')
 		out = append(strconv.AppendUint(out, seq, 10), '\n')
 	}
 	out, err := tcproom.JSON{}.AppendEvent(append(out, dataField...), ev)
@@ -367,10 +387,10 @@ func (eventsCodec) AppendRequest(dst []byte, _ *tcproom.Request) ([]byte, error)
 func (eventsCodec) ParseRequest([]byte, *tcproom.Request) error { return errReaderSpoke }
 
 // MaxFrame implements [tcproom.FrameBounder].
-func (c eventsCodec) MaxFrame(maxBody int) (toRoom, toMember int) {
+func (eventsCodec) MaxFrame(maxBody int) (toRoom, toMember int) {
 	_, toMember = tcproom.JSON{}.MaxFrame(maxBody)
-	const digits = 20
-	extra := max(len(idField)+len(c.epoch)+len(":"), len(retryField)) + digits + len("\n") + len(dataField) + len(eventEnd)
+	const epoch, digits = 64, 20
+	extra := max(len(idField)+epoch+len(":"), len(retryField)) + digits + len("\n") + len(dataField) + len(eventEnd)
 	return 0, min(toMember, math.MaxInt-extra) + extra
 }
 

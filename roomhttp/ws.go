@@ -84,6 +84,10 @@ func (h *Handler) mayUpgrade(w http.ResponseWriter, r *http.Request, room *tcpro
 	if h.cfg.clientAddr != nil {
 		u.arrival.Addr = h.cfg.clientAddr(r)
 	}
+	if u.arrival.Room, err = h.roomToEnter(r, u.arrival.Identity, u.arrival.Addr); err != nil {
+		fail(w, err)
+		return nil
+	}
 	if u.door, err = h.doorWS(room, offer.sub); err != nil {
 		fail(w, err)
 		return nil
@@ -92,6 +96,23 @@ func (h *Handler) mayUpgrade(w http.ResponseWriter, r *http.Request, room *tcpro
 		return nil
 	}
 	return u
+}
+
+// roomToEnter returns the room of a hub that the address of r names; "" if it names none,
+// or there is no hub. Memory as of nameOf. An error says that who asks is banned there.
+func (h *Handler) roomToEnter(r *http.Request, id *tcproom.Identity, addr net.Addr) (string, error) {
+	hub := h.hub()
+	if hub == nil {
+		return "", nil
+	}
+	name, room := "", strings.Clone(r.PathValue("room"))
+	if id != nil {
+		name = id.Name
+	}
+	if addr == nil {
+		addr = addrOf(r)
+	}
+	return room, hub.Banned(room, name, addr)
 }
 
 // nameOf returns the name that the address of r asks for. Its memory is its own: else a

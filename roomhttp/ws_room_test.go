@@ -30,12 +30,17 @@ type wsPeer struct {
 // dialWS connects to a server of room, and sends first together with the request.
 func dialWS(t *testing.T, srv *httptest.Server, protocol string, first ...[]byte) *wsPeer {
 	t.Helper()
+	return dialWSAt(t, srv, "/ws?name=eve", protocol, first...)
+}
+
+func dialWSAt(t *testing.T, srv *httptest.Server, path, protocol string, first ...[]byte) *wsPeer {
+	t.Helper()
 	nc, err := net.Dial("tcp", srv.Listener.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(20*time.Second)))
 	p := &wsPeer{t: t, nc: nc, br: bufio.NewReader(nc)}
-	request := "GET /ws?name=eve HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Protocol: " + protocol + "\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + goodKey + "\r\n\r\n"
 	p.send(append([][]byte{[]byte(request)}, first...)...)
 	res, err := http.ReadResponse(p.br, nil)
