@@ -87,10 +87,11 @@ func TestDocsHTTP(t *testing.T) {
 	t.Cleanup(func() { c.Close() })
 	h := New(One("lobby", room), WithAnonymousPost(true))
 	plain, secure := serve(t, h), serveTLS(t, h)
+	hub := serve(t, New(newHub(t, tcproom.WithRoom("kitchen"), tcproom.WithRoom("lobby")), WithAnonymousPost(true)))
 	dir := t.TempDir()
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.TLS.Certificates[0].Certificate[0]})
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600))
-	addresses := []string{"localhost:8080", addressOf(plain.URL), "localhost:8443", addressOf(secure.URL)}
+	addresses := []string{"localhost:8080", addressOf(plain.URL), "localhost:8443", addressOf(secure.URL), "localhost:8081", addressOf(hub.URL)}
 
 	examples := examplesOf(doc)
 	require.Greater(t, len(examples), 20)

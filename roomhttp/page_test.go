@@ -205,7 +205,12 @@ func TestPageUnderPrefix(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode, "a prefix that has the slash")
 }
 
-// TestPageIsSmallAndPlain: 25 KB at most in all, and nothing that the policy would not run.
+// TestPageIsSmallAndPlain: 33 KB at most in all, and nothing that the policy would not
+// run. Without the rooms of a hub it is 24.6 KB. They are 3 KB in the client, which has a
+// position, members and messages under way for each room and resumes all by one
+// connection, and 5 KB in the page: a log for each room, tabs, unread marks, direct
+// messages. Both are in the same classes and functions as one room, so that nothing is
+// there twice.
 func TestPageIsSmallAndPlain(t *testing.T) {
 	size := 0
 	require.NoError(t, fs.WalkDir(defaultPage(), ".", func(name string, d fs.DirEntry, err error) error {
@@ -217,7 +222,7 @@ func TestPageIsSmallAndPlain(t *testing.T) {
 		size += len(b)
 		return err
 	}))
-	require.LessOrEqual(t, size, 25_000)
+	require.LessOrEqual(t, size, 33_000)
 
 	html, err := fs.ReadFile(defaultPage(), "index.html")
 	require.NoError(t, err)

@@ -1,8 +1,8 @@
-// The client of a tcproom room over WebSocket, for any page, and the page made of it. What
-// the class Room has for other pages stands in docs/http.md, "The page and its module".
+// The client of a tcproom room or hub over WebSocket, for any page, and the page made of it. What
+// the classes have for other pages stands in docs/http.md, "The page and its module".
 
 const FIRST = 100, MOST = 30_000, STABLE = 10_000 // ms, of the backoff
-const WINDOW = 256 // messages under way: the room knows the places of so many
+const WINDOW = 256 // messages under way in a room, which knows the places of so many
 const PATIENCE = 20_000 // for a welcome or pong; a ping comes after three times that
 
 const session = () => sessionStorage // throws if cookies are blocked
@@ -39,21 +39,20 @@ function claim(name, isNew) {
 	})
 }
 
-export class Room extends EventTarget {
+// A Hub is one connection that is in any number of rooms.
+export class Hub extends EventTarget {
 	id = ''
-	members = new Map()
-	total = 0
 	state = 'new'
 
 	#options
 	#url
 	#storage
 	#key
-	#session = fresh() // outlives a reload; out: messages without an ack, oldest first
+	#base // what the connection itself is called: '*', or '' if it is of one room
+	#session // outlives a reload
 	#channel
 	#ws
-	#handed = 0 // of out, to this connection
-	#welcomed // seq of the welcome: up to it comes what was missed
+	#refs = [] // the rooms of requests
 	#opened = Infinity
 	#ceiling = 0 // of the backoff
 	#timer // of the next attempt, or of the welcome
@@ -61,18 +60,32 @@ export class Room extends EventTarget {
 	#clock
 	#silence = 0 // ticks of the clock
 
-	constructor(url, options = {}) {
+	constructor(url, options = {}, base = '*') {
 		super()
 		this.#url = new URL(url, globalThis.document?.baseURI)
 		this.#url.protocol = this.#url.protocol.replace('http', 'ws')
 		this.#options = options
+		this.#base = base
 		this.#key = `tcproom ${this.#url}`
 		this.name = options.name ?? ''
 		this.#storage = 'storage' in options ? () => options.storage : session
+		this.#reset()
 	}
 
-	get pending() {
-		return this.#session.out
+	// rooms are those that it is in, or is to be in, by name; the connection itself is one.
+	get rooms() {
+		return this.#session.rooms
+	}
+
+	#reset(lease, token, rooms = []) {
+		this.#session = { lease, token, rooms: new Map(rooms.map(([name, r]) => [name, { ...r, ...NOBODY() }])) }
+		this.#room(this.#base)
+	}
+
+	#room(name) {
+		// out: messages without an ack, oldest first; handed: how many of them are under way.
+		if (!this.rooms.has(name)) this.rooms.set(name, { seq: 0, seen: 0, last: 0, out: [], ...NOBODY() })
+		return this.rooms.get(name)
 	}
 
 	// connect joins, or makes the next attempt at once. It resolves when that has begun.
@@ -80,29 +93,49 @@ export class Room extends EventTarget {
 		if (this.state === 'lost') return this.#dial()
 		if (!/new|closed/.test(this.state)) return
 		this.state = 'connecting'
-		const waiting = this.#session.out
+		const before = this.#session
 		const old = stored(this.#storage, this.#key)
 		let channel = old && await claim(old.lease)
-		const s = channel ? old : { ...fresh(), lease: Math.random() }
+		const s = channel ? old : { lease: Math.random() }
 		channel ||= await claim(s.lease, true)
-		if (this.#session.out !== waiting) return channel.close() // closed meanwhile
+		if (this.#session !== before) return channel.close() // closed meanwhile
 		this.#channel = channel
-		this.#session = s
-		s.out.forEach(message)
-		for (const m of waiting) this.#put(m)
+		this.#reset(s.lease, s.token, s.rooms)
+		for (const r of this.rooms.values()) r.out.forEach(message)
+		for (const [name, { out }] of before.rooms) {
+			const r = this.#room(name)
+			for (const m of out) this.#put(r, m)
+		}
 		for (const [type, fn] of this.#signals) globalThis.addEventListener?.(type, fn)
 		this.#dial()
 	}
 
+	// enter goes into a room too, now or with the next connection.
+	enter(room) {
+		if (!this.#room(room).open) this.request({ type: 'enter', room, history: this.#options.history })
+		this.#save()
+	}
+
+	leave(room) {
+		if (this.rooms.get(room)?.open) this.request({ type: 'leave', room })
+		this.#drop(room, 'left')
+	}
+
+	// request asks the hub for something, if there is a connection.
+	request(r) {
+		if (this.state === 'open') this.#ws.send(JSON.stringify({ ...r, ref: this.#refs.push(r.room) }))
+	}
+
 	// send takes a message, also while the connection is lost. It returns a promise of its seq, 0
 	// if the room tells none, or an error whose code is 'uncertain' or that of the end.
-	send(text) {
+	send(text, room = '') {
 		const m = message({ text: text.toWellFormed?.() ?? text })
-		if (this.state === 'closed') m.reject(failure('closed'))
+		const r = this.rooms.get(room)
+		if (this.state === 'closed' || !r) m.reject(failure('closed'))
 		else {
-			this.#put(m)
+			this.#put(r, m)
 			this.#save()
-			this.#pump()
+			this.#pump(room)
 		}
 		return m.promise
 	}
@@ -131,26 +164,32 @@ export class Room extends EventTarget {
 		this.dispatchEvent(new CustomEvent(type, { detail }))
 	}
 
-	#put(m) {
-		m.number = ++this.#session.last
-		this.#session.out.push(m)
+	#put(r, m) {
+		m.number = ++r.last
+		r.out.push(m)
 	}
 
 	#save() {
 		clearTimeout(this.#saving)
 		this.#saving = 0
-		if (this.#session.lease) stored(this.#storage, this.#key, this.#session) // else not claimed
+		const s = this.#session
+		if (s.lease) stored(this.#storage, this.#key, { ...s, rooms: [...s.rooms] }) // else not claimed
 	}
 
 	#dial() {
 		clearTimeout(this.#timer)
 		this.state = 'connecting'
 		const { name, auth, history, WebSocket = globalThis.WebSocket } = this.#options
-		const { token, epoch, seq, seen } = this.#session
-		const resume = token && { token, epoch, seq }
-		const since = seen ? { epoch, seq: seen } : undefined // if it joins anew
+		const { token, rooms } = this.#session
+		const { epoch, seq, seen } = rooms.get(this.#base)
+		const hello = { type: 'hello', name: name || undefined, auth, history, resume: token && { token, epoch, seq } }
+		if (this.#base) {
+			hello.rooms = []
+			const known = [...rooms].filter(([name, r]) => name !== '*' && r.epoch)
+			if (token) hello.resume.rooms = Object.fromEntries(known.map(([name, { epoch, seq }]) => [name, { epoch, seq }]))
+		} else if (seen) hello.since = { epoch, seq: seen } // if it joins anew
 		const ws = this.#ws = new WebSocket(this.#url.href, ['tcproom.json'])
-		ws.onopen = () => ws.send(JSON.stringify({ type: 'hello', name: name || undefined, auth, resume, since, history }))
+		ws.onopen = () => ws.send(JSON.stringify(hello))
 		ws.onmessage = ({ data }) => ws === this.#ws && this.#take(data)
 		ws.onclose = () => ws === this.#ws && this.#lose('reset')
 		this.#timer = setTimeout(() => this.#lose('timeout'), PATIENCE)
@@ -168,95 +207,131 @@ export class Room extends EventTarget {
 		} catch {
 			return this.#lose('malformed')
 		}
-		const s = this.#session
+		if (this.#base) e.room ??= this.#refs[e.ref - 1]
+		const room = e.room ?? this.#base
+		const r = this.rooms.get(room)
 		const seq = e.seq ?? e.last ?? 0
+		if (e.type === 'welcome') return this.#welcome(e, room)
+		if (e.type === 'refused' || e.type === 'goodbye') return this.#refuse(e, room, r)
+		if (room && !r?.open) return // of a room that was left
 		switch (e.type) {
-			case 'welcome':
-				return this.#welcome(e)
-			case 'refused':
-			case 'goodbye':
-				this.#emit(e.type, e)
-				if (this.state === 'closed') return
-				if (e.retry === false) return this.#finish(e.code)
-				return this.#lose(e.code, e.reason ?? e.message, e.retryAfter)
 			case 'ack':
-				while (this.#handed && s.out[0].number <= e.id) {
-					const m = s.out.shift()
-					this.#handed--
+				while (r.handed && r.out[0].number <= e.id) {
+					const m = r.out.shift()
+					r.handed--
 					m.resolve(m.number === e.id ? seq : 0)
 				}
-				this.#pump()
+				this.#pump(room)
 				break
 			case 'gap':
 			case 'message':
 				if (seq && (e.history || e.type === 'gap')) {
-					if (seq <= s.seen) return // before the connection was lost
-					s.seen = seq
+					if (seq <= r.seen) return // before the connection was lost
+					r.seen = seq
 				}
+				break
+			case 'renamed':
+				r.members.set(e.from.id, e.name)
+				if (e.from.id === this.id) this.name = e.name
 				break
 			case 'join':
 			case 'leave':
-				if (seq && seq <= this.#welcomed) break // the members of the welcome are newer
-				this.total += e.type === 'join' ? !this.members.has(e.from.id) : -1
-				if (e.type === 'join') this.members.set(e.from.id, e.from.name)
-				else this.members.delete(e.from.id)
+				if (seq && seq <= r.welcomed) break // the members of the welcome are newer
+				r.total += e.type === 'join' ? !r.members.has(e.from.id) : -1
+				if (e.type === 'join') r.members.set(e.from.id, e.from.name)
+				else r.members.delete(e.from.id)
 		}
-		if (!e.history && seq > s.seq) s.seq = s.seen = seq
+		if (!e.history && seq > r.seq && e.type !== 'members') r.seq = r.seen = seq
 		this.#saving ||= setTimeout(() => this.#save(), 200)
 		if (e.type !== 'ack') this.#emit(e.type, e)
 	}
 
-	#welcome(e) {
-		clearTimeout(this.#timer)
-		const { id, name, total, seq = 0 } = e
-		const s = this.#session
-		const resumed = s.token && /^(resumed|gap)$/.test(e.outcome)
-		const unsure = resumed ? [] : s.out.filter((m) => m.given)
+	#welcome(e, room) {
+		const r = this.#room(room)
+		const { total, seq = 0 } = e
+		const resumed = /^(resumed|gap)$/.test(e.outcome)
+		const unsure = resumed ? [] : r.out.filter((m) => m.given)
 		if (!resumed) {
-			if (s.epoch !== e.epoch) s.seen = 0
-			s.seq = seq
-			s.out = s.out.filter((m) => !m.given)
+			if (r.epoch !== e.epoch) r.seen = 0
+			else if (room) e.outcome = 'expired' // it is in the room anew
+			r.seq = seq
+			r.out = r.out.filter((m) => !m.given)
 		}
-		Object.assign(s, { token: e.token, epoch: e.epoch })
 		// An earlier page may have given numbers up to lastId that were not stored.
-		s.last = Math.max(e.lastId ?? 0, ...s.out.filter((m) => m.given).map((m) => m.number))
-		for (const m of s.out) if (!m.given) m.number = ++s.last
-		Object.assign(this, { id, name, total, state: 'open', members: new Map(e.members?.map((m) => [m.id, m.name])) })
-		this.#welcomed = seq
+		r.last = Math.max(e.lastId ?? 0, ...r.out.filter((m) => m.given).map((m) => m.number))
+		for (const m of r.out) if (!m.given) m.number = ++r.last
+		Object.assign(r, { epoch: e.epoch, total, welcomed: seq, open: true, members: new Map(e.members?.map((m) => [m.id, m.name])) })
+		if (room === this.#base) this.#open(e, resumed)
+		this.#save()
+		this.#emit('welcome', e)
+		this.#doubt(unsure, room)
+		this.#pump(room)
+	}
+
+	#open({ id, name, token }, resumed) {
+		clearTimeout(this.#timer)
+		Object.assign(this, { id, name, state: 'open' })
+		this.#session.token = token
 		this.#opened = Date.now()
 		this.#clock = setInterval(() => {
 			if (++this.#silence === 3) this.#ask()
 			else if (this.#silence > 3) this.#lose('idle-timeout')
 		}, PATIENCE)
+		for (const [name, r] of this.rooms) if (!resumed || !r.epoch) this.enter(name)
+	}
+
+	// refuse takes a refused or goodbye: of a room, of a request or of the connection.
+	#refuse(e, room, r) {
+		const refused = e.type === 'refused'
+		if (room !== this.#base) {
+			if (refused && r && !r.open && !e.ref) return this.enter(room) // it could not be resumed there
+			if (!refused && !r?.open) return // it was left, and may be entered again
+			if (!refused || r && !r.open) this.#drop(room, e.code)
+			return this.#emit(e.type, e)
+		}
+		this.#emit(e.type, e)
+		if (this.state === 'closed' || refused && this.state === 'open') return
+		if (e.retry === false) return this.#finish(e.code)
+		this.#lose(e.code, e.reason ?? e.message, e.retryAfter)
+	}
+
+	#drop(room, code) {
+		const r = this.rooms.get(room)
+		this.rooms.delete(room)
 		this.#save()
-		this.#emit('welcome', e)
-		this.#doubt(unsure)
-		this.#pump()
+		if (r) this.#giveUp(room, r, code)
+	}
+
+	// giveUp settles what was sent and has no ack.
+	#giveUp(room, r, code) {
+		for (const m of r.out) if (!m.given) m.reject(failure(code))
+		this.#doubt(r.out.filter((m) => m.given), room)
 	}
 
 	// doubt reports messages that the room may have.
-	#doubt(list) {
-		for (const m of list) {
-			m.reject(failure('uncertain'))
-			this.#emit('uncertain', { number: m.number, text: m.text })
+	#doubt(list, room) {
+		for (const { reject, number, text } of list) {
+			reject(failure('uncertain'))
+			this.#emit('uncertain', { room: room || undefined, number, text })
 		}
 	}
 
-	#pump() {
-		if (this.state !== 'open') return
-		const { out, token } = this.#session
-		const batch = out.slice(this.#handed, token ? WINDOW : undefined)
+	#pump(room) {
+		const r = this.rooms.get(room)
+		if (!r?.open) return
+		const { token } = this.#session
+		const batch = r.out.slice(r.handed, token ? WINDOW : undefined)
 		if (!batch.length) return
 		for (const m of batch) m.given = true
-		this.#handed += batch.length
+		r.handed += batch.length
 		this.#save() // before the room can have them
 		for (const m of batch) {
-			this.#ws.send(JSON.stringify({ type: 'message', id: token && m.number, body: m.text }))
+			this.#ws.send(JSON.stringify({ type: 'message', room: room || undefined, id: token && m.number, body: m.text }))
 			if (!token) m.resolve(0)
 		}
 		if (token) return
-		this.#session.out = []
-		this.#handed = 0
+		r.out = []
+		r.handed = 0
 	}
 
 	// ask wants a sign of life before the next tick.
@@ -269,7 +344,8 @@ export class Room extends EventTarget {
 	#stop() {
 		this.#ws?.close(4000) // 1000 would be a goodbye
 		this.#ws = null
-		this.#handed = 0
+		this.#refs = []
+		for (const r of this.rooms.values()) Object.assign(r, { handed: 0, open: false })
 		clearTimeout(this.#timer)
 		clearInterval(this.#clock)
 	}
@@ -287,20 +363,38 @@ export class Room extends EventTarget {
 	}
 
 	#finish(code) {
-		const { out } = this.#session
-		Object.assign(this, { state: 'closed', members: new Map(), total: 0 })
+		const { rooms } = this
+		this.state = 'closed'
 		this.#stop()
 		if (this.#channel) stored(this.#storage, this.#key, null)
 		this.#channel?.close()
 		this.#channel = null
-		this.#session = fresh()
+		this.#reset()
 		for (const [type, fn] of this.#signals) globalThis.removeEventListener?.(type, fn)
-		for (const m of out) if (!m.given) m.reject(failure(code))
-		this.#doubt(out.filter((m) => m.given))
+		for (const [name, r] of rooms) this.#giveUp(name, r, code)
 	}
 }
 
-const fresh = () => ({ seq: 0, seen: 0, last: 0, out: [] })
+// A Room is a connection that is in one room.
+export class Room extends Hub {
+	constructor(url, options) {
+		super(url, options, '')
+	}
+
+	get members() {
+		return this.rooms.get('').members
+	}
+
+	get total() {
+		return this.rooms.get('').total
+	}
+
+	get pending() {
+		return this.rooms.get('').out
+	}
+}
+
+const NOBODY = () => ({ members: new Map(), total: 0, handed: 0, open: false })
 
 function message(m) {
 	m.promise = new Promise((resolve, reject) => Object.assign(m, { resolve, reject }))
@@ -343,7 +437,7 @@ class Log {
 			const near = box.scrollHeight - box.scrollTop - box.clientHeight < 40
 			if (near || box.scrollTop < this.#top) this.#stuck = near // not by a resize
 			this.#top = box.scrollTop
-			news.hidden ||= near
+			if (near) this.#tell(true)
 		}
 		new ResizeObserver(() => this.follow()).observe(box)
 	}
@@ -363,8 +457,13 @@ class Log {
 		this.box.ariaLive = items.length > 20 ? 'off' : 'polite' // a rush
 		for (const item of items) this.#place(this.#line(item), this.#tail)
 		while (this.box.childElementCount > LINES) this.box.firstChild.remove()
-		this.news.hidden = false
+		this.#tell(false)
 		this.follow()
+	}
+
+	// tell shows or hides the button, which is of the log that is shown.
+	#tell(hidden) {
+		if (this.box.isConnected) this.news.hidden = hidden
 	}
 
 	pending(item) {
@@ -404,7 +503,7 @@ class Log {
 		this.#stuck ||= always
 		if (!this.#stuck) return
 		this.box.scrollTop = this.box.scrollHeight
-		this.news.hidden = true
+		this.#tell(true)
 	}
 
 	// place puts line before next and all that has a greater seq.
@@ -426,7 +525,7 @@ class Log {
 	#line(item) {
 		const { note, bad, name, direct, own, time } = item
 		if (note) return element('p', { className: bad ? 'note bad' : 'note', item }, note)
-		const who = element('bdi', { className: 'who' }, name, direct ? ' (to you only)' : '')
+		const who = element('bdi', { className: 'who' }, name, direct ? ` (${direct})` : '')
 		let hue = 0
 		for (const c of name) hue = (hue * 31 + c.codePointAt()) % 360
 		who.style.setProperty('--hue', hue)
@@ -436,23 +535,53 @@ class Log {
 	}
 }
 
-function page(url, named) {
+// page runs the page. named: the server gives the names; home: the first room of a hub.
+function page(url, named, home) {
 	const $ = (id) => document.getElementById(id)
 	const text = $('text')
 	const { title } = document
-	const log = new Log($('log'), $('news'))
-	const key = `tcproom log ${document.baseURI}`
+	const hub = home !== undefined
+	const key = `tcproom log ${location.pathname}`
 	const local = () => localStorage
 	const myName = 'tcproom name'
-	let room
 	const tracked = new WeakSet() // promises of send
-	const saved = stored(session, key) ?? [] // of the page before
-	let placed = new Set(saved.map((item) => item.own && item.seq)) // of own messages with a line
-	let unplaced = [] // their texts, if they have no seq
-	let unread = 0
+	const views = new Map() // by room
+	let here // the view that is shown
+	let conn
+	let to // the ID of who alone gets the next message
 	let due = 0 // the roster's next frame
 
-	const note = (note, bad, seq) => log.add({ note, bad, seq })
+	// view returns what the page shows of a room.
+	function view(name) {
+		let v = views.get(name)
+		if (v) return v
+		const box = views.size ? $('log').cloneNode() : $('log')
+		const saved = stored(session, `${key} ${name}`) ?? [] // of the page before
+		v = {
+			name,
+			log: new Log(box, $('news')),
+			link: element('a', { href: `#${encodeURIComponent(name)}`, onclick: () => show(name) }),
+			placed: new Set(saved.map((item) => item.own && item.seq)), // of own messages with a line
+			unplaced: [], // their texts, if they have no seq
+			unread: 0,
+		}
+		views.set(name, v)
+		for (const item of saved) v.log.add(item)
+		return v
+	}
+
+	function show(name) {
+		if (name) conn?.enter(name)
+		here = view(name)
+		if ($('log') !== here.log.box) $('log').replaceWith(here.log.box)
+		here.log.flush()
+		here.log.follow(true)
+		address()
+		mark()
+		roster()
+	}
+
+	const note = (v, note, bad, seq) => v.log.add({ note, bad, seq })
 	const rename = () => ask()
 	const renames = named ? '' : 'Rename' // not a name that the server gives
 
@@ -461,13 +590,38 @@ function page(url, named) {
 		Object.assign($('again'), { textContent: button, onclick, hidden: !button })
 	}
 
+	// mark shows the tabs and what is unread.
+	function mark() {
+		if (!document.hidden) here.unread = 0
+		let unread = 0
+		for (const v of views.values()) {
+			unread += v.unread
+			v.link.textContent = v.unread ? `${v.name} (${v.unread})` : v.name
+			v.link.ariaCurrent = v === here ? 'page' : null
+		}
+		document.title = unread ? `(${unread}) ${title}` : title
+		$('tabs').replaceChildren(...[...views.values()].map((v) => v.link))
+		$('leave').hidden = views.size < 2
+	}
+
 	function roster() {
 		due ||= requestAnimationFrame(() => {
 			due = 0
-			const names = [...room.members.values()].sort(new Intl.Collator().compare).slice(0, 500)
-			$('members').replaceChildren(...names.map((name) => element('li', {}, element('bdi', {}, name))))
-			$('here').textContent = $('people').textContent = `${room.total} here`
+			const { members, total } = conn?.rooms.get(here.name) ?? NOBODY()
+			const who = [...members].sort(([, a], [, b]) => order(a, b)).slice(0, 500)
+			$('members').replaceChildren(...who.map(([id, name]) => element('li', {}, hub
+				? element('button', { title: 'Write to this member alone', onclick: () => address(id, name) }, element('bdi', {}, name))
+				: element('bdi', {}, name))))
+			$('here').textContent = $('people').textContent = `${total} here`
 		})
+	}
+	const order = new Intl.Collator().compare
+
+	// address says who gets the next message: all, or one.
+	function address(id, name) {
+		to = id && { id, name }
+		text.placeholder = id ? `Message to ${name} alone` : 'Message'
+		text.focus()
 	}
 
 	function ask(why = '') {
@@ -478,83 +632,111 @@ function page(url, named) {
 	}
 
 	// track shows a message from send to its fate.
-	function track(body, promise) {
+	function track(v, body, promise) {
 		if (tracked.has(promise)) return
 		tracked.add(promise)
-		const line = log.pending({ id: room.id, name: room.name, text: body, time: Date.now(), own: true })
+		const line = v.log.pending({ id: conn.id, name: conn.name, text: body, time: Date.now(), own: true })
 		promise.then((seq) => {
-			if (placed.has(seq)) return log.remove(line) // its echo was faster
-			seq ? placed.add(seq) : unplaced.push(body)
-			log.settle(line, seq)
+			if (v.placed.has(seq)) return v.log.remove(line) // its echo was faster
+			seq ? v.placed.add(seq) : v.unplaced.push(body)
+			v.log.settle(line, seq)
 		}, ({ code }) => {
 			const fate = code === 'uncertain' ? 'This may have been sent' : 'This was not sent'
-			if (line.isConnected) log.settle(line, 0, element('small', {}, fate))
+			if (line.parentNode) v.log.settle(line, 0, element('small', {}, fate))
 		})
 	}
 
+	// of returns the view of the room that an event is about, if it is about one.
+	const of = ({ room = '' }) => room === '*' || hub && !room ? here : view(room)
+
 	function message(e) {
-		const own = !e.history && e.from && e.from.id === room.id
+		const v = of(e)
+		const own = !e.history && e.from && e.from.id === conn.id
 		if (own && e.type === 'message') {
-			const at = unplaced.indexOf(e.body)
-			if (at >= 0) return unplaced.splice(at, 1)
-			if (placed.has(e.seq)) return
-			placed.add(e.seq)
+			const at = v.unplaced.indexOf(e.body)
+			if (at >= 0) return v.unplaced.splice(at, 1)
+			if (v.placed.has(e.seq)) return
+			v.placed.add(e.seq)
 		}
 		const { id, name } = e.from ?? { name: '(room)' }
-		log.add({ id, name, text: e.body, time: Date.parse(e.time) || Date.now(), seq: e.seq, own, direct: e.type === 'direct' })
-		if (document.hidden && !own && !e.history) document.title = `(${++unread}) ${title}`
+		const direct = e.type === 'direct' && 'to you only'
+		v.log.add({ id, name, text: e.body, time: Date.parse(e.time) || Date.now(), seq: e.room === '*' ? 0 : e.seq, own, direct })
+		if (own || e.history || v === here && !document.hidden) return
+		v.unread++
+		mark()
 	}
 
 	function join(name) {
-		if (room) {
-			room.close()
-			log.clear()
-			unplaced = []
+		conn?.close()
+		for (const v of views.values()) {
+			if (conn) v.log.clear()
+			v.unplaced = []
+			v.welcomed = false
 		}
-		const r = room = new Room(url, { name, history: LINES })
+		const c = conn = new (hub ? Hub : Room)(url, { name, history: LINES })
 		const on = (types, fn) => {
-			for (const type of types.split(' ')) r.addEventListener(type, ({ detail }) => r === room && fn(detail))
+			for (const type of types.split(' ')) c.addEventListener(type, ({ detail }) => c === conn && fn(detail))
 		}
 		let lost = true // and the log says so, or says nothing yet
 		let welcomed = false
 
 		on('welcome', (e) => {
-			if (/joined|expired/.test(e.outcome)) placed = new Set() // another member's, or another epoch's
-			if (e.outcome === 'joined') log.clear() // the history comes
-			if (e.outcome === 'expired') note('Joined anew: messages may be missing', true)
-			else if (welcomed) note('Connected again')
-			welcomed = true
-			lost = false
-			state(`You are ${e.name}`, renames, rename)
+			if (e.room !== '*') {
+				const v = of(e)
+				if (/joined|expired/.test(e.outcome)) v.placed = new Set() // another member's, or another epoch's
+				if (e.outcome === 'joined') v.log.clear() // the history comes
+				if (e.outcome === 'expired') note(v, 'Joined anew: messages may be missing', true)
+				else if (v.welcomed) note(v, 'Connected again')
+				v.welcomed = true
+			}
+			if (!hub || e.room === '*') {
+				welcomed = true
+				lost = false
+				state(`You are ${e.name}`, renames, rename)
+			}
+			if (hub) c.request({ type: 'rooms' })
 			roster()
 		})
 		on('message direct', message)
-		on('join leave', ({ type, from, seq, reason }) => {
-			const what = type === 'join' ? 'joined' : reason ? `left: ${reason}` : 'left'
-			note(`\u2068${from.name}\u2069 ${what}`, false, seq) // isolated, as by bdi
+		on('join leave renamed', (e) => {
+			const what = e.type === 'join' ? 'joined' : e.type === 'renamed' ? `is now \u2068${e.name}\u2069` : e.reason ? `left: ${e.reason}` : 'left'
+			note(of(e), `\u2068${e.from.name}\u2069 ${what}`, false, e.seq) // isolated, as by bdi
 			roster()
 		})
-		on('gap', ({ first, last }) => note(`Events missed: ${last - first + 1}`, true))
+		on('gap', (e) => note(of(e), `Events missed: ${e.last - e.first + 1}`, true))
+		on('rooms', (e) => {
+			$('rooms').replaceChildren(...e.rooms.map(({ name, members }) => element('option', { value: name, label: `${name} (${members})` })))
+		})
 		on('goodbye refused', (e) => {
 			const why = e.reason || e.message || e.code
+			if (c.state === 'open' && (e.type === 'refused' || e.room && e.room !== '*')) {
+				note(of(e), `${e.type === 'refused' ? 'Not done' : 'The end'}: ${why}`, true)
+				return roster()
+			}
 			if (!named && (e.code === 'name-invalid' || e.code === 'name-taken' && !welcomed)) {
-				r.close()
+				c.close()
 				state('Not connected', 'Join', rename)
 				return ask(why)
 			}
-			if (e.retry === false) state(`The end: ${why}`, 'Join again', () => join(r.name), 'bad')
+			if (e.retry === false) state(`The end: ${why}`, 'Join again', () => join(c.name), 'bad')
 			if (e.retry === false) roster()
-			if (e.retry === false || !lost) note(`The end: ${why}`, true)
+			if (e.retry === false || !lost) note(here, `The end: ${why}`, true)
 			lost = true
 		})
 		on('lost', (e) => {
 			const why = e.text || (navigator.onLine ? 'Connection lost' : 'You are offline')
-			if (!lost) note(why, true)
+			if (!lost) note(here, why, true)
 			lost = true
-			state(`${why}. Trying again\u00a0…`, 'Try now', () => r.connect(), 'bad')
+			state(`${why}. Trying again\u00a0…`, 'Try now', () => c.connect(), 'bad')
 		})
-		r.connect().then(() => {
-			for (const m of r.pending) track(m.text, m.promise)
+		if (hub) for (const name of views.keys()) c.enter(name)
+		c.connect().then(() => {
+			for (const [name, { out }] of c.rooms) {
+				if (name === '*') continue
+				for (const m of out) track(view(name), m.text, m.promise)
+				view(name)
+			}
+			mark()
 		})
 		state('Connecting …', renames, rename)
 		text.focus()
@@ -562,18 +744,22 @@ function page(url, named) {
 
 	$('people').onclick = () => ($('people').ariaExpanded = $('roster').classList.toggle('open'))
 	$('news').onclick = () => {
-		log.follow(true)
+		here.log.follow(true)
 		text.focus()
 	}
 	$('say').onsubmit = (event) => {
 		event.preventDefault()
 		const body = text.value
-		if (!body.trim() || !room) return
+		if (!body.trim() || !conn) return
 		text.value = ''
-		track(body, room.send(body))
-		text.focus()
+		if (to) {
+			conn.request({ type: 'direct', to: to.id, body })
+			here.log.add({ id: conn.id, name: conn.name, text: body, time: Date.now(), own: true, direct: `to ${to.name} only` })
+		} else track(here, body, conn.send(body, here.name))
+		address()
 	}
 	text.onkeydown = (event) => {
+		if (event.key === 'Escape') address()
 		if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
 		event.preventDefault()
 		$('say').requestSubmit()
@@ -583,20 +769,42 @@ function page(url, named) {
 		const name = $('name').value.trim().normalize('NFKC') // the form that rooms take
 		$('ask').close()
 		stored(local, myName, name)
-		if (room?.state === 'closed' || name !== room?.name) join(name)
+		if (conn?.state === 'closed' || name !== conn?.name) join(name)
 	}
 	document.onvisibilitychange = () => {
-		log.flush()
-		if (document.hidden) return
-		unread = 0
-		document.title = title
+		for (const v of views.values()) v.log.flush()
+		mark()
 	}
 	addEventListener('pagehide', () => {
-		log.flush()
-		stored(session, key, [...log.box.querySelectorAll('#log > :not(.pending)')].slice(-200).map((line) => line.item))
+		for (const { name, log } of views.values()) {
+			log.flush()
+			stored(session, `${key} ${name}`, [...log.box.querySelectorAll('#log > :not(.pending)')].slice(-200).map((line) => line.item))
+		}
 	})
 
-	for (const item of saved) log.add(item)
+	// The room that is shown is in the address: so links lead to rooms, and back to the one before.
+	const addressed = () => {
+		try {
+			return hub ? decodeURIComponent(location.hash.slice(1)) || home : ''
+		} catch {
+			return home
+		}
+	}
+	$('nav').hidden = !hub
+	onhashchange = () => hub && show(addressed())
+	$('enter').onsubmit = (event) => {
+		event.preventDefault()
+		location.hash = encodeURIComponent($('room').value.trim())
+		$('room').value = ''
+	}
+	$('room').onfocus = () => conn?.request({ type: 'rooms' })
+	$('leave').onclick = () => {
+		conn?.leave(here.name)
+		views.delete(here.name)
+		location.hash = encodeURIComponent([...views.keys()][0])
+	}
+	show(addressed())
+
 	const name = stored(local, myName)
 	state('', 'Join', rename)
 	if (name || named) join(name)
@@ -604,4 +812,4 @@ function page(url, named) {
 }
 
 const data = globalThis.document?.body.dataset
-if (data?.tcproom) page(data.tcproom, data.named)
+if (data?.tcproom) page(data.tcproom, data.named, data.hub)

@@ -1,7 +1,7 @@
 // Tests of the client in page/chat.js, with a WebSocket whose server is the test.
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, mock, test } from 'node:test'
-import { Room } from '../page/chat.js'
+import { Hub, Room } from '../page/chat.js'
 
 let sockets, random, window, rooms
 
@@ -70,11 +70,12 @@ const welcome = (more) => ({
 })
 const said = (seq, body, more) => ({ type: 'message', seq, from: { id: 'x-1', name: 'bob' }, body, ...more })
 
-// tab opens a room, and notes its events.
-async function tab({ open = true, ...options } = {}) {
-	const room = new Room('http://chat.test/lobby/ws', { name: 'ada', storage: new Storage(), WebSocket: Socket, ...options })
+// tab opens a room, or a hub, and notes its events.
+async function tab({ open = true, rooms: entered, ...options } = {}) {
+	const room = new (entered ? Hub : Room)('http://chat.test/lobby/ws', { name: 'ada', storage: new Storage(), WebSocket: Socket, ...options })
+	entered?.forEach((name) => room.enter(name))
 	room.events = []
-	for (const type of ['welcome', 'message', 'direct', 'join', 'leave', 'gap', 'lost', 'goodbye', 'refused', 'uncertain']) {
+	for (const type of ['welcome', 'message', 'direct', 'join', 'leave', 'renamed', 'rooms', 'gap', 'lost', 'goodbye', 'refused', 'uncertain']) {
 		room.addEventListener(type, ({ detail }) => room.events.push({ event: type, ...detail }))
 	}
 	room.heard = (type) => room.events.filter((e) => e.event === type)
@@ -86,9 +87,9 @@ async function tab({ open = true, ...options } = {}) {
 }
 
 // reopen is tab with a storage that has a session: it waits for another tab to object.
-async function reopen(storage) {
+async function reopen(storage, options) {
 	const count = sockets.length
-	const room = await tab({ storage, open: false })
+	const room = await tab({ storage, open: false, ...options })
 	assert.equal(sockets.length, count)
 	mock.timers.tick(250)
 	await settle()
@@ -463,4 +464,141 @@ test('a server that speaks another protocol', async () => {
 	const room = await tab()
 	last().onmessage({ data: 'hi' })
 	assert.equal(room.heard('lost')[0].code, 'malformed')
+})
+
+// inHub opens a hub that is in these rooms.
+async function inHub(names, options) {
+	const hub = await tab({ rooms: names, ...options })
+	last().say(star())
+	names.forEach((room, i) => last().say(into(room, { ref: i + 1 })))
+	return hub
+}
+const star = (more) => welcome({ room: '*', epoch: 'E0', seq: 0, members: [], ...more })
+const into = (room, more) => welcome({ room, token: undefined, epoch: `E-${room}`, ...more })
+
+test('a hub is in several rooms by one connection', async () => {
+	const hub = await tab({ rooms: ['lobby'], history: 20 })
+	assert.deepEqual(last().sent, [{ type: 'hello', name: 'ada', history: 20, rooms: [] }])
+	last().say(star())
+	assert.deepEqual(last().sent.at(-1), { type: 'enter', room: 'lobby', history: 20, ref: 1 })
+	const early = hub.send('early', 'lobby')
+	hub.enter('kitchen')
+	assert.equal(last().sent.at(-1).ref, 2)
+	assert.equal(hub.rooms.get('lobby').open, false)
+	last().say(into('lobby', { ref: 1 }), into('kitchen', { ref: 2, total: 1, members: [{ id: 'x-2', name: 'ada' }] }))
+	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby', 'kitchen'])
+	const late = hub.send('late', 'kitchen')
+	assert.deepEqual(last().sent.slice(-2), [
+		{ type: 'message', room: 'lobby', id: 1, body: 'early' },
+		{ type: 'message', room: 'kitchen', id: 1, body: 'late' }, // each room counts by itself
+	])
+	last().say({ type: 'ack', room: 'kitchen', id: 1, seq: 30 }, { type: 'ack', room: 'lobby', id: 1, seq: 40 })
+	assert.deepEqual(await Promise.all([early, late]), [40, 30])
+	last().say(
+		{ ...said(41, 'in the lobby'), room: 'lobby' }, { ...said(1, 'to all'), room: '*' },
+		{ type: 'leave', room: 'lobby', seq: 42, from: { id: 'x-1', name: 'bob' } },
+		{ type: 'renamed', room: 'kitchen', seq: 31, from: { id: 'x-2', name: 'ada' }, name: 'eve' },
+		{ type: 'rooms', ref: 3, rooms: [{ name: 'attic', members: 0 }], total: 1 },
+		{ type: 'direct', from: { id: 'x-1', name: 'bob' }, body: 'psst' },
+	)
+	assert.deepEqual(hub.heard('message').map((m) => [m.room, m.body]), [['lobby', 'in the lobby'], ['*', 'to all']])
+	assert.deepEqual([...hub.rooms.get('lobby').members.values()], ['ada'])
+	assert.deepEqual([...hub.rooms.get('kitchen').members.values()], ['eve'])
+	assert.equal(hub.name, 'eve')
+	assert.equal(hub.heard('rooms')[0].rooms[0].name, 'attic')
+	assert.equal(hub.heard('direct')[0].body, 'psst')
+	await assert.rejects(hub.send('nowhere', 'attic'), { code: 'closed' })
+})
+
+test('a hub resumes in its rooms', async () => {
+	const hub = await inHub(['lobby', 'kitchen', 'cellar'])
+	last().say({ ...said(11, 'a'), room: 'lobby' })
+	const given = hub.send('given', 'kitchen')
+	last().cut()
+	assert.equal(hub.rooms.get('lobby').open, false)
+	hub.enter('attic')
+	const kept = hub.send('kept', 'kitchen')
+	await comeBack(hub)
+	assert.deepEqual(last().sent[0].resume, { token: 'QNSZ', epoch: 'E0', seq: 0, rooms: {
+		lobby: { epoch: 'E-lobby', seq: 11 }, kitchen: { epoch: 'E-kitchen', seq: 10 }, cellar: { epoch: 'E-cellar', seq: 10 },
+	} })
+	last().say(star({ outcome: 'resumed' }))
+	assert.deepEqual(last().sent.slice(1).map((m) => [m.type, m.room]), [['enter', 'attic']])
+	last().say(into('kitchen', { outcome: 'resumed', lastId: 1 }), into('lobby', { outcome: 'gap' }), { type: 'gap', room: 'lobby', first: 12, last: 20 })
+	assert.deepEqual(last().sent.slice(2).map((m) => [m.room, m.id, m.body]), [['kitchen', 1, 'given'], ['kitchen', 2, 'kept']])
+	last().say({ type: 'ack', room: 'kitchen', id: 1, seq: 11 }, { type: 'ack', room: 'kitchen', id: 2, seq: 12 })
+	assert.deepEqual(await Promise.all([given, kept]), [11, 12])
+	// One could not be resumed, and is entered anew, which may be refused.
+	last().say({ type: 'refused', room: 'cellar', code: 'no-room' })
+	assert.deepEqual(last().sent.at(-1), { type: 'enter', room: 'cellar', ref: 2 })
+	assert.deepEqual(hub.heard('refused'), [])
+	last().say({ type: 'refused', room: 'cellar', ref: 2, code: 'denied', retry: false })
+	assert.equal(hub.heard('refused').length, 1)
+	assert.equal(hub.state, 'open')
+	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby', 'kitchen', 'attic'])
+	last().cut()
+	await comeBack(hub)
+	assert.deepEqual(last().sent[0].resume.rooms, { lobby: { epoch: 'E-lobby', seq: 20 }, kitchen: { epoch: 'E-kitchen', seq: 12 } })
+})
+
+test('a hub that cannot resume enters its rooms anew', async () => {
+	const hub = await inHub(['lobby'])
+	last().say({ ...said(9, 'old', { history: true }), room: 'lobby' }, { ...said(11, 'new'), room: 'lobby' })
+	const given = hub.send('given', 'lobby')
+	last().cut()
+	await comeBack(hub)
+	last().say(star({ outcome: 'expired', token: 'OTHER' }))
+	assert.equal(last().sent.at(-1).type, 'enter')
+	last().say(into('lobby', { ref: 1, seq: 20 }), { ...said(11, 'new', { history: true }), room: 'lobby' }, { ...said(12, 'newer', { history: true }), room: 'lobby' })
+	await assert.rejects(given, { code: 'uncertain' })
+	assert.deepEqual(hub.heard('uncertain'), [{ event: 'uncertain', room: 'lobby', number: 1, text: 'given' }])
+	assert.equal(hub.heard('welcome').at(-1).outcome, 'expired')
+	assert.deepEqual(hub.heard('message').map((m) => m.body), ['old', 'new', 'newer'])
+})
+
+test('a room of a hub is left, and entered again', async () => {
+	const hub = await inHub(['lobby', 'kitchen'])
+	const given = hub.send('given', 'kitchen')
+	hub.leave('kitchen')
+	await assert.rejects(given, { code: 'uncertain' })
+	assert.deepEqual(last().sent.at(-1), { type: 'leave', room: 'kitchen', ref: 3 })
+	hub.enter('kitchen')
+	last().say(
+		{ ...said(11, 'before it was left'), room: 'kitchen' },
+		{ type: 'goodbye', room: 'kitchen', ref: 3, code: 'left' },
+		into('kitchen', { ref: 4, seq: 20 }), { ...said(21, 'behind'), room: 'kitchen' },
+	)
+	assert.deepEqual(hub.heard('message').map((m) => m.body), ['behind'])
+	assert.deepEqual(hub.heard('goodbye'), [])
+	last().say({ type: 'goodbye', room: 'kitchen', code: 'kicked', retry: false })
+	assert.deepEqual(hub.heard('goodbye').map((e) => e.room), ['kitchen'])
+	assert.equal(hub.state, 'open')
+	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby'])
+	last().say({ type: 'goodbye', code: 'closed', retry: false })
+	assert.equal(hub.state, 'closed')
+})
+
+test('what a hub refuses ends nothing', async () => {
+	const hub = await inHub(['lobby'])
+	hub.enter('No No')
+	last().say({ type: 'refused', ref: 2, code: 'room-name', retry: false }) // which names no such room
+	assert.deepEqual(hub.heard('refused').map((e) => e.room), ['No No'])
+	hub.request({ type: 'direct', to: 'x-9', body: 'psst' })
+	last().say({ type: 'refused', ref: 3, code: 'recipient' }, { type: 'refused', room: 'lobby', code: 'muted' }, { type: 'ack', ref: 3 })
+	assert.equal(hub.heard('refused').length, 3)
+	assert.equal(hub.state, 'open')
+	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby'])
+})
+
+test('a reload is in the same rooms', async () => {
+	const storage = new Storage()
+	await inHub(['lobby', 'kitchen'], { storage })
+	last().say({ ...said(12, 'b'), room: 'kitchen' })
+	window.dispatchEvent(new Event('pagehide'))
+	Channel.all.clear()
+	const hub = await reopen(storage, { rooms: ['attic'] })
+	assert.deepEqual(last().sent[0].resume.rooms, { lobby: { epoch: 'E-lobby', seq: 10 }, kitchen: { epoch: 'E-kitchen', seq: 12 } })
+	last().say(star({ outcome: 'resumed' }))
+	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby', 'kitchen', 'attic'])
+	assert.equal(last().sent.at(-1).room, 'attic')
 })

@@ -1,0 +1,152 @@
+package browser
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomhttp"
+)
+
+// serveHub serves a hub until the end of the test: the page at url, lines of text at addr.
+func serveHub(t *testing.T, opts ...tcproom.HubOption) (hub *tcproom.Hub, url, addr string) {
+	t.Helper()
+	hub = tcproom.NewHub(append([]tcproom.HubOption{
+		tcproom.WithHistory(tcproom.History{Messages: 1000}),
+		tcproom.WithSessions(tcproom.Sessions{}),
+	}, opts...)...)
+	text, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var served sync.WaitGroup
+	served.Go(func() { hub.Serve(text) })
+	h := roomhttp.New(hub)
+	t.Cleanup(func() {
+		h.Close()
+		hub.Close()
+		served.Wait()
+		select {
+		case <-hub.Done():
+		case <-time.After(patience):
+			t.Error("the hub has not stopped")
+		}
+	})
+	return hub, serveHTTP(t, h), text.Addr().String()
+}
+
+// tabs waits until the page has these tabs, the first of which is shown.
+func (b *tab) tabs(want ...string) {
+	b.t.Helper()
+	b.until(`[...document.querySelectorAll('#tabs a')].map((a) => a.textContent).sort().join() === `+js(want[1:])+`.sort().join() &&
+		document.querySelector('#tabs [aria-current]')?.textContent === %s`, want[0])
+}
+
+// TestRooms: two browsers in two rooms of a hub, by one connection each. A room is made
+// by a link, what is unread is marked, and back leads to the room before.
+func TestRooms(t *testing.T) {
+	hub, url, addr := serveHub(t)
+	ada, bob := profile(t), profile(t)
+	n := dial(t, addr)
+	n.expect("* you are guest-1 in lobby")
+	ada.join(url, "ada")
+	n.expect("* ada joined")
+	ada.tabs("lobby", "lobby")
+	bob.join(url, "bob")
+	ada.notes("bob\u2069 joined")
+
+	bob.do(chromedp.Navigate(url + "#kitchen")) // a link within the page
+	bob.tabs("kitchen", "kitchen", "lobby")
+	bob.until(`document.querySelector('#here').textContent === '1 here'`)
+	_, made := hub.Lookup("kitchen")
+	require.True(t, made)
+	bob.say("anybody in the kitchen?")
+	bob.hears("bob", "anybody in the kitchen?")
+	n.say("only in the lobby")
+	ada.hears("guest-1", "only in the lobby")
+	bob.tabs("kitchen", "kitchen", "lobby (1)")
+	bob.until(`document.title === '(1) Chat'`)
+	require.Equal(t, []line{{"bob", "anybody in the kitchen?"}}, bob.lines())
+
+	ada.until(`document.querySelector('#rooms option')`)
+	ada.run(`document.querySelector('#room').focus()`)
+	ada.until(`document.querySelector('#rooms option[value=kitchen]')?.label === 'kitchen (1)'`)
+	ada.keys("kitchen", kb.Enter)
+	ada.tabs("kitchen", "kitchen", "lobby")
+	ada.hears("bob", "anybody in the kitchen?") // its history
+	ada.until(`document.activeElement.id === 'text'`)
+	ada.say("ada is")
+	bob.hears("ada", "ada is")
+	require.Equal(t, "ada,bob", bob.roster())
+	require.Equal(t, 3, hub.All().Len())
+
+	bob.run(`history.back()`)
+	bob.tabs("lobby", "lobby", "kitchen")
+	bob.hears("guest-1", "only in the lobby")
+	bob.until(`document.title === 'Chat'`)
+	require.Equal(t, []line{{"guest-1", "only in the lobby"}}, bob.lines())
+	bob.until(`document.querySelector('#here').textContent === '3 here'`)
+	ada.say("where is bob?")
+	bob.tabs("lobby", "lobby", "kitchen (1)")
+
+	// To one alone, wherever that is.
+	ada.run(`[...document.querySelectorAll('#members button')].find((e) => e.textContent === 'bob').click()`)
+	ada.say("psst")
+	ada.hears("ada (to bob only)", "psst")
+	bob.hears("ada (to you only)", "psst")
+	ada.say("to all again")
+	bob.tabs("lobby", "lobby", "kitchen (2)")
+
+	// A page that is loaded again is in the same rooms, as the same member.
+	ada.do(chromedp.Reload())
+	ada.joined("ada")
+	ada.tabs("kitchen", "kitchen", "lobby")
+	ada.hears("ada", "to all again")
+	require.EqualValues(t, 1, hub.All().Stats().Resumed)
+	n.say("while ada looks elsewhere")
+	ada.tabs("kitchen", "kitchen", "lobby (1)")
+
+	ada.press("Leave")
+	ada.tabs("lobby", "lobby")
+	ada.hears("guest-1", "while ada looks elsewhere")
+	bob.run(`document.querySelector('#tabs a[href="#kitchen"]').click()`)
+	bob.tabs("kitchen", "kitchen", "lobby")
+	bob.notes("ada\u2069 left")
+	require.Equal(t, "bob", bob.roster())
+	ada.until(`document.querySelector('#leave').hidden`) // one stays
+}
+
+// TestRoomRefused: a room that cannot be entered says why, and the others go on. Who is
+// put out of one stays out until its tab is chosen again.
+func TestRoomRefused(t *testing.T) {
+	hub, url, _ := serveHub(t)
+	ada := profile(t)
+	ada.join(url, "ada")
+	ada.do(chromedp.Navigate(url + "#No%20such%3Cb%3E"))
+	ada.notes("Not done: ")
+	ada.tabs("No such<b>", "No such<b>", "lobby")
+	require.Zero(t, ada.count("#tabs b"))
+	ada.say("nobody gets this")
+	ada.until(`document.querySelector('#log').textContent.includes('This was not sent')`)
+	ada.press("Leave")
+	ada.tabs("lobby", "lobby")
+	ada.say("still here")
+	ada.hears("ada", "still here")
+
+	lobby, _ := hub.Lookup("lobby")
+	for m := range lobby.Members() {
+		require.NoError(t, m.Kick("too loud"))
+	}
+	ada.notes("The end: ")
+	ada.until(`document.querySelector('#here').textContent === '0 here'`)
+	require.Equal(t, 1, hub.All().Len())
+	ada.until(`document.querySelector('#state').textContent === 'You are ada'`)
+	ada.run(`document.querySelector('#tabs a').click()`)
+	ada.until(`document.querySelector('#here').textContent === '1 here'`)
+	ada.say("back again")
+	ada.hears("ada", "back again")
+}
