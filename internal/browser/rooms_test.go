@@ -150,3 +150,45 @@ func TestRoomRefused(t *testing.T) {
 	ada.say("back again")
 	ada.hears("ada", "back again")
 }
+
+// TestRoomsLost: a connection that breaks is resumed in all of its rooms: nothing is lost
+// or shown twice, and what its user wrote meanwhile is in its room once.
+func TestRoomsLost(t *testing.T) {
+	hub, url, addr := serveHub(t)
+	p := through(t, url)
+	ada := profile(t)
+	lobby, kitchen := dial(t, addr), dial(t, addr)
+	kitchen.say("/join kitchen")
+	kitchen.expect("* you are guest-2 in kitchen")
+	ada.join(p.url, "ada")
+	ada.do(chromedp.Navigate(p.url + "#kitchen"))
+	kitchen.expect("* ada joined")
+	ada.say("before")
+	kitchen.expect("ada: before")
+	ada.hears("ada", "before")
+
+	ada.offline(true)
+	p.cut()
+	ada.until(`document.querySelector('#state').textContent.startsWith('You are offline')`)
+	for late := time.Now().Add(patience); hub.All().Stats().Detached != 1; time.Sleep(time.Millisecond) { // polls
+		require.True(t, time.Now().Before(late))
+	}
+	kitchen.say("in the kitchen")
+	lobby.say("in the lobby")
+	ada.say("written offline")
+	ada.run(`location.hash = 'attic'`) // entered as soon as that works
+	ada.offline(false)
+	ada.joined("ada")
+	kitchen.expect("ada: written offline")
+	ada.tabs("attic", "attic", "kitchen (1)", "lobby (1)")
+	ada.until(`document.querySelector('#here').textContent === '1 here'`)
+	ada.run(`history.back()`)
+	ada.hears("ada", "written offline")
+	require.Equal(t, []line{{"ada", "before"}, {"guest-2", "in the kitchen"}, {"ada", "written offline"}}, ada.lines())
+	ada.run(`document.querySelector('#tabs a[href="#lobby"]').click()`)
+	ada.hears("guest-1", "in the lobby")
+	require.Len(t, ada.lines(), 1)
+	require.EqualValues(t, 1, hub.All().Stats().Resumed)
+	require.EqualValues(t, 3, hub.All().Stats().Joined)
+	ada.excuse(`^network: WebSocket connection to .* failed`)
+}
