@@ -164,8 +164,9 @@ func TestNameAnswersThePrompt(t *testing.T) {
 		require.Equal(t, want, ada.Out.Line(t))
 	}
 	rude := client(t, "-name", "a b", addr)
-	require.Equal(t, 1, rude.Status(t))
-	require.Contains(t, rude.Out.Text(), "* goodbye: invalid name")
+	rude.Out.Expect(t, `*: invalid name: "a b": holds a space or line separator. What is your name?`+"\n")
+	rude.Say(t, "amy\n") // is asked again, and answers
+	require.Equal(t, "* amy joined", ada.Out.Line(t))
 }
 
 func TestTLS(t *testing.T) {

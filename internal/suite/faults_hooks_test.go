@@ -351,6 +351,7 @@ var (
 			s.Shutdown(ctx)
 		},
 		"Checks": func(s *scene, _ callee) { s.Checks() },
+		"Hidden": func(s *scene, _ callee) { s.Hidden() },
 		"Hub":    func(s *scene, _ callee) { s.Hub() },
 		"Name":   func(s *scene, _ callee) { s.Name() },
 		"Mute":   func(s *scene, _ callee) { s.Mute("nobody", time.Now()) },
@@ -405,6 +406,14 @@ var (
 				for range of.conn.Events(ctx) {
 				}
 			})
+		},
+		"EnterRoom": func(_ *scene, of callee) { withContext(func(ctx context.Context) { of.conn.EnterRoom(ctx, "room") }) },
+		"LeaveRoom": func(_ *scene, of callee) { withContext(func(ctx context.Context) { of.conn.LeaveRoom(ctx, "room") }) },
+		"MoveRoom": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.conn.MoveRoom(ctx, "", "room") })
+		},
+		"SendTo": func(_ *scene, of callee) {
+			withContext(func(ctx context.Context) { of.conn.SendTo(ctx, "room", []byte("x")) })
 		},
 		"ID":         func(_ *scene, of callee) { of.conn.ID() },
 		"Name":       func(_ *scene, of callee) { of.conn.Name() },
