@@ -23,6 +23,7 @@ type storm struct {
 	*chronicle
 	t     *testing.T
 	hub   *tcproom.Hub
+	dial  func(addr string) (net.Conn, error)
 	json  string // addresses
 	text  string
 	names atomic.Int64
@@ -35,8 +36,8 @@ var stormRooms = []string{"a", "b", "c", "d", "lobby"}
 
 func pickOf[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-func newStorm(t *testing.T, r *rand.Rand) *storm {
-	w := &storm{chronicle: &chronicle{}, t: t, ids: map[string]string{}}
+func newStorm(t *testing.T, r *rand.Rand, listen func() net.Listener, dial func(addr string) (net.Conn, error)) *storm {
+	w := &storm{chronicle: &chronicle{}, t: t, dial: dial, ids: map[string]string{}}
 	opts := []tcproom.HubOption{
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithRoomOptions(w.options),
 		tcproom.WithRoomLinger(pickOf(r, []time.Duration{-1, time.Millisecond, time.Minute})),
@@ -55,7 +56,7 @@ func newStorm(t *testing.T, r *rand.Rand) *storm {
 	}
 	w.hub = tcproom.NewHub(opts...)
 	serve := func(codec tcproom.Codec) string {
-		l := listen(t, "tcp")
+		l := listen()
 		go w.hub.Serve(l, tcproom.WithCodec(codec))
 		return l.Addr().String()
 	}
@@ -71,6 +72,8 @@ type traveller struct {
 	name     string
 	text     bool
 	labelled bool
+	called   string   // in its first words
+	asked    []string // rooms, in its first words
 	number   int
 	session  int      // how often it came anew
 	unacked  []string // lines, from that of number acked+1 on
@@ -89,7 +92,7 @@ func (v *traveller) call(hello string, from map[string]position) {
 	if v.text {
 		addr = v.storm.text
 	}
-	nc, err := net.Dial("tcp", addr)
+	nc, err := v.dial(addr)
 	if err != nil {
 		v.fail("dial: %v", err)
 		return
@@ -131,7 +134,7 @@ func (v *traveller) hangUp() {
 		return
 	}
 	if v.IntN(2) == 0 {
-		v.nc.(*net.TCPConn).SetLinger(0)
+		v.nc.(interface{ SetLinger(int) error }).SetLinger(0)
 	}
 	v.nc.Close()
 	v.reading.Wait()
@@ -151,9 +154,11 @@ func (v *traveller) begin() {
 				rooms = append(rooms, room)
 			}
 		}
-		v.call(helloOf(object{"name": v.fresh(), "rooms": rooms}), nil)
+		v.called, v.asked = v.fresh(), rooms
+		v.call(helloOf(object{"name": v.called, "rooms": rooms}), nil)
 	default:
-		v.call(helloOf(object{"name": v.fresh()}), nil)
+		v.called = v.fresh()
+		v.call(helloOf(object{"name": v.called}), nil)
 	}
 }
 
@@ -399,7 +404,7 @@ func TestHubStorm(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := newStorm(t, r)
+	w := newStorm(t, r, func() net.Listener { return listen(t, "tcp") }, func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) })
 	var travellers []*traveller
 	var travelling, ruling sync.WaitGroup
 	done := make(chan struct{})
