@@ -275,7 +275,9 @@ func (l *link) outlive(in *inbox, err, unsaid error) error {
 	room := s.room.name
 	if unsaid != nil {
 		for _, a := range in.acks {
-			ev := Event{Kind: Ack, Number: a.Number, Seq: a.Seq}
+			// Without its seq: who has entered a room since, and reads no name of a room,
+			// would take it for a place in that one.
+			ev := Event{Kind: Ack, Number: a.Number}
 			if l.labelled {
 				ev.Room = room
 			}
