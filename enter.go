@@ -157,6 +157,9 @@ func (r *Room) reservePart(s *stream, base *Member, addr netip.Addr) error {
 	m := &Member{room: r, presence: base.presence}
 	m.who.Store(base.who.Load())
 	m.at.Store(s)
+	if r.mayResume(s.link.cfg) { // here, for its connection may look before its join has a place
+		m.session = new(session)
+	}
 	if r.cfg.hooks.serial() {
 		m.turn = make(chan struct{}, 1)
 	}

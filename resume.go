@@ -51,7 +51,7 @@ func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
 		return ""
 	}
 	if m.isPart() {
-		m.session = &session{start: r.seq}
+		m.session.start = r.seq
 		return ""
 	}
 	token, key := r.tokens.Issue(m)
