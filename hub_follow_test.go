@@ -37,7 +37,7 @@ func (f *follower) object(o object) {
 		f.complete(s)
 		f.behind(s, o)
 		delete(f.in, room)
-	case typ == "refused", typ == "direct", typ == "rooms", typ == "members", typ == "pong", typ == "ack" && o["ref"] != nil, room == "*":
+	case typ == "refused", typ == "direct", typ == "rooms", typ == "members", typ == "pong", typ == "ack" && (o["ref"] != nil || o["seq"] == nil), room == "*":
 	case s == nil:
 		f.bad("H3: of a room that it is not in")
 	case typ == "gap":

@@ -241,8 +241,7 @@ func runModel(t *testing.T, r *rand.Rand) {
 	for i := range 8 {
 		v := &traveller{storm: m.storm, Rand: r, name: fmt.Sprintf("t%d", i), text: i%4 == 3, labelled: i%2 == 0}
 		m.actors = append(m.actors, &actor{traveller: v, dead: true})
-		defer v.reading.Wait()
-		defer func() { v.nc.Close() }()
+		defer v.hangUp()
 	}
 	for n := range 200 {
 		a := pickOf(r, m.actors)
