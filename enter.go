@@ -2,7 +2,6 @@ package tcproom
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 )
@@ -32,12 +31,10 @@ func (l *link) callFor() caller {
 // returns, and joined is false.
 func (h *Hub) enter(ctx context.Context, l *link, name string, e entry, asked bool) (m *Member, joined bool, err error) {
 	p := l.member.presence
-	if m := p.in(name); m != nil {
-		return m, false, nil
+	if m, err := p.claim(name, h.cfg.maxPerConn, !l.labelled); m != nil || err != nil {
+		return m, false, err
 	}
-	if p.len() >= h.cfg.maxPerConn {
-		return nil, false, fmt.Errorf("%w: this connection is in %d", ErrTooManyRooms, h.cfg.maxPerConn)
-	}
+	defer p.unclaim(name)
 	c, err := h.knockAt(ctx, l, name, asked)
 	if err != nil {
 		return nil, false, err

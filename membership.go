@@ -93,9 +93,6 @@ func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error
 	if err != nil {
 		return nil, err
 	}
-	if p := m.presence; !l.labelled && p.len() > 0 && p.in(room) == nil {
-		return nil, errNamesNone
-	}
 	entered, joined, err := h.enter(ctx, l, room, entry{}, false)
 	if err == nil && joined && !l.labelled {
 		m.presence.settle(entered)

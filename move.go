@@ -2,7 +2,6 @@ package tcproom
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"example.com/tcproom/internal/fanout"
@@ -28,12 +27,14 @@ func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error)
 }
 
 // errAlreadyIn is why a connection cannot move to a room in which it is.
-var errAlreadyIn = errors.New("this connection is in that room already")
+var errAlreadyIn = fmt.Errorf("%w: this connection is in that room already", ErrDenied)
 
 func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry, asked bool) (*Member, error) {
-	if l.member.presence.in(room) != nil {
-		return nil, &refusal{errAlreadyIn, ErrDenied}
+	p := l.member.presence
+	if in, err := p.claim(room, 0, false); in != nil || err != nil {
+		return nil, cmpErr(err, errAlreadyIn)
 	}
+	defer p.unclaim(room)
 	c, err := h.knockAt(ctx, l, room, asked)
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, move
 	if err != nil {
 		return 0, false, nil, err
 	}
-	if !m.presence.replace(m, s.member, l) { // who ends it looks at nobody new
+	if !m.presence.replace(m, s.member, l) { // nothing may fail behind this
 		return 0, false, nil, cmpErr(l.Err(), ErrDetached)
 	}
 	out.settle(leave)

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -15,12 +16,49 @@ type presence struct {
 
 	naming sync.Mutex // held while a new name is ordered in its rooms; taken before all others
 
-	mu   sync.Mutex // guards what follows; taken under rooms' locks
-	link *link      // that it may enter rooms by; nil: it is detached, or has left
-	list []*Member  // beside base, in the order in which they began
-	here *Member    // that of which what names no room is; nil: none
-	over []*stream  // not their members' any more; their links, which end, have still to see them out
-	owed []*stream  // of those that have left with the connection: whoever sees that out calls OnLeave
+	mu     sync.Mutex // guards what follows; taken under rooms' locks
+	link   *link      // that it may enter rooms by; nil: it is detached, or has left
+	list   []*Member  // beside base, in the order in which they began
+	claims []string   // rooms that it is about to enter
+	here   *Member    // that of which what names no room is; nil: none
+	over   []*stream  // not their members' any more; their links, which end, have still to see them out
+	owed   []*stream  // of those that have left with the connection: whoever sees that out calls OnLeave
+}
+
+// errEntering is why a room cannot be entered twice at once.
+var errEntering = fmt.Errorf("%w: this connection is about to enter that room", errRetry)
+
+// claim says that its connection is about to enter a room, until unclaim, or returns
+// the membership if it is in it already. Two calls of the program's, or one of these and
+// a request, may come together. It may be in no more rooms than most, if that is above
+// zero, and in no other one if it is to be the only one.
+func (p *presence) claim(room string, most int, only bool) (m *Member, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.list {
+		if m.room.name == room {
+			return m, nil
+		}
+	}
+	n := len(p.list) + len(p.claims)
+	switch {
+	case slices.Contains(p.claims, room):
+		return nil, errEntering
+	case only && n > 0:
+		return nil, errNamesNone
+	case most > 0 && n >= most:
+		return nil, fmt.Errorf("%w: this connection is in %d", ErrTooManyRooms, most)
+	}
+	p.claims = append(p.claims, room)
+	return nil, nil
+}
+
+func (p *presence) unclaim(room string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.claims, room); i >= 0 {
+		p.claims = slices.Delete(p.claims, i, i+1)
+	}
 }
 
 // add puts m, which joins by l, into the list, unless the connection is not l any more.
@@ -34,18 +72,15 @@ func (p *presence) add(m *Member, l *link) bool {
 	return true
 }
 
-// replace is add of m in the place of old.
+// replace is add of m in the place of old, which is in the list.
 func (p *presence) replace(old, m *Member, l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.link != l {
+	i := slices.Index(p.list, old)
+	if p.link != l || i < 0 {
 		return false
 	}
-	if i := slices.Index(p.list, old); i >= 0 {
-		p.list[i] = m
-	} else {
-		p.list = append(p.list, m)
-	}
+	p.list[i] = m
 	if p.here == old {
 		p.here = m
 	}

@@ -2,7 +2,6 @@ package tcproom
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -145,7 +144,7 @@ func (h *Hub) askEnter(l *link, req *Request) error {
 }
 
 // errNamesNone is why a connection that named no rooms in its hello cannot be in several.
-var errNamesNone = &refusal{errors.New("the hello named no rooms"), errOneRoom}
+var errNamesNone = fmt.Errorf("%w: its hello named none", errOneRoom)
 
 func (h *Hub) askLeave(l *link, req *Request) error {
 	if !l.labelled {
