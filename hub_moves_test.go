@@ -245,6 +245,65 @@ func TestH4TwoMovesOfOneMember(t *testing.T) {
 	})
 }
 
+// TestH4OneEntryAtATime: if a connection and the program want it in rooms at once, it is
+// in each once, and in no more than it may be.
+func TestH4OneEntryAtATime(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		opts []tcproom.HubOption
+		ride func(s *stable) *rider
+		ask  string
+		do   func(s *stable) error
+		want error
+	}{
+		{name: "enter the same", ask: `{"type":"enter","room":"held"}`, want: tcproom.Cause("retry"), do: func(s *stable) error {
+			_, err := s.hub.Enter(testContext(s.t), s.member("*", "ada"), "held")
+			return err
+		}},
+		{name: "move to the same", ask: `{"type":"enter","room":"held"}`, want: tcproom.Cause("retry"), do: func(s *stable) error {
+			s.enter("ada", "a")
+			_, err := s.hub.Move(testContext(s.t), s.member("a", "ada"), "held")
+			return err
+		}},
+		{name: "too many", opts: []tcproom.HubOption{tcproom.WithMaxRoomsPerConn(1)}, ask: `{"type":"enter","room":"held"}`, want: tcproom.ErrTooManyRooms, do: func(s *stable) error {
+			_, err := s.hub.Enter(testContext(s.t), s.member("*", "ada"), "b")
+			return err
+		}},
+		{name: "person", ride: func(s *stable) *rider {
+			ada := s.person("ada")
+			synctest.Wait()
+			require.NoError(s.t, s.member("lobby", "ada").Kick(""))
+			return ada
+		}, ask: "/join held", want: tcproom.Cause("one-room"), do: func(s *stable) error {
+			_, err := s.hub.Enter(testContext(s.t), s.member("*", "ada"), "b")
+			return err
+		}},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			held := make(chan struct{})
+			letGo := sync.OnceFunc(func() { close(held) })
+			defer letGo()
+			s := newStable(t, append(row.opts, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoom("held", tcproom.OnJoin(func(*tcproom.Member) error {
+				<-held
+				return nil
+			})))...)
+			if row.ride == nil {
+				row.ride = func(s *stable) *rider { return s.labelled("ada") }
+			}
+			ada := row.ride(s)
+			synctest.Wait()
+			ada.say(row.ask)
+			synctest.Wait()
+			require.ErrorIs(t, row.do(s), row.want)
+			letGo()
+			ada.got()
+			require.Equal(t, []string{"ada"}, s.names("held"))
+			require.Equal(t, uint64(1), s.room("held").Stats().Seq)
+			require.Empty(t, s.names("b"))
+		})
+	}
+}
+
 // TestH4MoveInAHook: a hook may move the member that it is called for.
 func TestH4MoveInAHook(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
