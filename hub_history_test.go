@@ -175,7 +175,11 @@ func (c *chronicle) checkMoves() (moves uint64) {
 			if i == 0 || join.ev.Kind != tcproom.Join {
 				continue
 			}
-			leave := steps[i-1]
+			at := i - 1 // but for what befalls it in a third room meanwhile
+			for at > 0 && !(steps[at].ev.Kind == tcproom.Leave && steps[at].ev.Time.Equal(join.ev.Time)) {
+				at--
+			}
+			leave := steps[at]
 			if leave.ev.Kind != tcproom.Leave || !leave.ev.Time.Equal(join.ev.Time) || leave.co == join.co {
 				continue
 			}
