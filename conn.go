@@ -80,11 +80,9 @@ var errHello = errors.New("tcproom: hello")
 
 func (c *Conn) sendHello() {
 	o := c.opts
-	hello := &Hello{Name: o.name, Ping: o.heartbeat > 0, History: o.replay, Auth: o.auth, Resume: o.resume, Rooms: o.rooms}
-	if o.rooms == nil && o.resume != nil && o.resume.Rooms != nil {
-		hello.Rooms = []string{} // it names the rooms in which it goes on
-	}
-	b, err := c.cfg.encodeRequest(&Request{Kind: ReqHello, Hello: hello})
+	b, err := c.cfg.encodeRequest(&Request{Kind: ReqHello, Hello: &Hello{
+		Name: o.name, Ping: o.heartbeat > 0, History: o.replay, Auth: o.auth, Resume: o.resume, Rooms: o.rooms,
+	}})
 	if err != nil {
 		c.end(fmt.Errorf("%w: %w", errHello, err))
 		return

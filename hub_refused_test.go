@@ -102,3 +102,30 @@ func TestNumberedMessagesAreAnswered(t *testing.T) {
 		require.Equal(t, "ack a 1 2 <nil>", answer(v))
 	})
 }
+
+// TestResumeNamesRooms: a hello that names rooms in its resume names them.
+func TestResumeNamesRooms(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		_, n, addr := sessionHub(t)
+		come := func(hello object) *visit {
+			nc, err := n.Dial(t.Context(), "tcp", addr)
+			require.NoError(t, err)
+			t.Cleanup(func() { nc.Close() })
+			v := &visit{t, nc, bufio.NewReader(nc)}
+			v.hello(hello)
+			return v
+		}
+		v := come(object{"rooms": []string{"a"}})
+		all, a := v.next(), v.next()
+		at := object{"token": all["token"], "epoch": all["epoch"], "seq": 0, "rooms": object{"a": object{"epoch": a["epoch"], "seq": 1}}}
+		v = come(object{"resume": at})
+		for _, room := range []string{"*", "a"} {
+			w := v.next()
+			require.Equal(t, []any{"welcome", room, "resumed"}, []any{w["type"], w["room"], w["outcome"]})
+		}
+		at["token"] = "another"
+		v = come(object{"resume": at})
+		w := v.next()
+		require.Equal(t, []any{"welcome", "*", "expired"}, []any{w["type"], w["room"], w["outcome"]})
+	})
+}

@@ -10,7 +10,8 @@ import (
 
 // present says how the events of l's own stream are said, once its hello was read.
 func (l *link) present() {
-	l.labelled = l.cfg.features.Rooms && l.helloSaid().Rooms != nil
+	hello := l.helloSaid()
+	l.labelled = l.cfg.features.Rooms && (hello.Rooms != nil || hello.Resume != nil && hello.Resume.Rooms != nil)
 	l.form = formAside
 	if l.labelled {
 		l.form = formRoom
