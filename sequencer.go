@@ -413,11 +413,21 @@ func (p *pass) admit(ev *Event, force time.Duration) fanout.Verdict {
 	return verdict
 }
 
+// named returns ev, in a hub a copy that has its room.
+func (r *Room) named(ev *Event) *Event {
+	if r.hub == nil {
+		return ev
+	}
+	in := *ev
+	in.Room = r.name
+	return &in
+}
+
 func (p *pass) commit(ev *Event) uint64 {
 	r := p.r
 	r.seq++
 	if r.cfg.probe.Ordered != nil { // before a flusher that runs can tell a member
-		r.cfg.probe.Ordered(ev)
+		r.cfg.probe.Ordered(r.named(ev))
 	}
 	waits := false
 	for i, l := range r.lanes {

@@ -27,6 +27,7 @@ type Bot struct {
 	rules    []Rule
 	matching []string // that a rule is being matched, for texts
 	isRoom   bool     // of Answer
+	room     string   // of a hub; empty: there is one room, or it does not matter
 	ctx      context.Context
 	cancel   context.CancelFunc
 	orders   chan order
@@ -60,10 +61,16 @@ type order struct {
 func (s *Server) Bot(name string, rules ...Rule) *Bot {
 	s.watch.use("Server.Bot")
 	s.watch.t.Helper()
+	return s.bot("", name, rules)
+}
+
+// bot is Bot, in a hub in the named room.
+func (s *Server) bot(room, name string, rules []Rule) *Bot {
+	s.watch.t.Helper()
 	if name == "" {
 		s.watch.t.Fatalf("roomtest: a bot wants a name")
 	}
-	b := s.newBot(name, rules)
+	b := s.newBot(room, name, rules)
 	s.bots.add(name)
 	if !beginsOutside(rules) {
 		if err := b.join(); err != nil {
@@ -81,15 +88,21 @@ func (s *Server) Bot(name string, rules ...Rule) *Bot {
 func (s *Server) Answer(rules ...Rule) *Bot {
 	s.watch.use("Server.Answer")
 	s.watch.t.Helper()
-	b := s.newBot("*", rules)
+	return s.answer("", rules)
+}
+
+// answer is Answer, in a hub of the named room.
+func (s *Server) answer(room string, rules []Rule) *Bot {
+	b := s.newBot(room, "*", rules)
 	b.isRoom = true
 	b.start()
 	return b
 }
 
-func (s *Server) newBot(name string, rules []Rule) *Bot {
+func (s *Server) newBot(room, name string, rules []Rule) *Bot {
 	b := &Bot{
 		s:      s,
+		room:   room,
 		name:   name,
 		rules:  slices.Clone(rules),
 		orders: make(chan order),
@@ -239,6 +252,9 @@ func (b *Bot) attendRoom() bool {
 			return false
 		}
 		b.ear++
+		if b.room != "" && ev.Room != b.room {
+			return true
+		}
 		kind := returnRule
 		if b.isRoom {
 			kind = onRule
@@ -250,6 +266,9 @@ func (b *Bot) attendRoom() bool {
 	ev, ok := b.stay.in.take()
 	switch {
 	case ok:
+		if ev.Seq != 0 { // it is in one room, which is not named
+			ev.Room = b.room
+		}
 		b.hear(onRule, &ev)
 	case ended:
 		cause := b.stay.Conn.Err()
@@ -340,7 +359,11 @@ func (b *Bot) say(body []byte) (err error) {
 	ctx, cancel := b.patiently()
 	defer cancel()
 	if b.isRoom {
-		_, err = b.s.Room.Broadcast(ctx, body)
+		r := b.s.roomNamed(b.room)
+		if r == nil {
+			return nil
+		}
+		_, err = r.Broadcast(ctx, body)
 	} else {
 		err = b.stay.Conn.Send(ctx, body)
 	}
@@ -383,7 +406,11 @@ func (b *Bot) matched(info tcproom.MemberInfo) (m *tcproom.Member, ok bool, err 
 	if info.ID == "" {
 		return nil, false, errors.New("the rule matched nothing that a member did: there is nobody to do that to")
 	}
-	m, ok = b.s.Room.Member(info.ID)
+	r := b.s.roomNamed(b.room)
+	if r == nil {
+		return nil, false, nil
+	}
+	m, ok = r.Member(info.ID)
 	return m, ok && !b.silent, nil
 }
 
@@ -444,7 +471,7 @@ func (b *Bot) join() error {
 
 // serveConn is Server.serveConn, on whose stack it shows whose doing it is
 // what the hooks do.
-func (b *Bot) serveConn(nc *served) { b.s.serveConn(nc) }
+func (b *Bot) serveConn(nc *served) { b.s.serveConn(nc, tcproom.InRoom(b.room)) }
 
 var botsGoroutine = packagePath + "(*Bot).serveConn"
 

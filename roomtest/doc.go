@@ -56,6 +56,18 @@
 //
 // [Server.Transcript] is the whole of that order, for golden files.
 //
+// # Hubs
+//
+// [NewHub] is a server in memory whose members are in named rooms. Join with
+// [tcproom.InRooms] makes one in several, which has [Member.SendTo],
+// [Member.EnterRoom], [Member.LeaveRoom] and [Member.MoveRoom]; [InRoom] is a [Match] in
+// one room, and [Entered] that of a welcome:
+//
+//	hub := roomtest.NewHub(t, tcproom.WithOpenRooms(false), tcproom.WithRoom("kitchen"))
+//	ada := hub.Join("ada", tcproom.InRooms("kitchen"))
+//	ada.EnterRoom("attic")
+//	ada.Expect(roomtest.InRoom("attic", roomtest.Any(tcproom.Refused)))
+//
 // # Faults
 //
 // A [Conn] is an end of a connection in memory, or by [Wrap] one of any other

@@ -16,7 +16,7 @@ func (r *recorder) at(i int) (ev tcproom.Event, ok bool) {
 func (r *recorder) isBots(ev *tcproom.Event) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return ev.Kind == tcproom.Message && r.bots[ev.Seq]
+	return ev.Kind == tcproom.Message && r.bots[placeOf(ev)]
 }
 
 // after returns a channel that is closed when there are more than n events.

@@ -28,10 +28,13 @@ func (m *Member) room(name string) string {
 	if len(events) == 0 {
 		return "the room has ordered nothing"
 	}
-	seen := make(map[uint64]bool)
+	seen := make(map[place]bool)
 	for _, ev := range m.in.look().events {
-		seen[ev.Seq] = ev.Kind != tcproom.Welcome && ev.Kind != tcproom.Gap
+		if ev.Kind != tcproom.Welcome && ev.Kind != tcproom.Gap && ev.Kind != tcproom.Roster {
+			seen[placeOf(&ev)] = true
+		}
 	}
+	names := m.Welcome.Room != "" // others of a hub do not know where they are
 	var b strings.Builder
 	fmt.Fprintf(&b, "the room's order (> is what %s has received):\n", name)
 	if left := len(events) - shownLines; left > 0 {
@@ -40,7 +43,7 @@ func (m *Member) room(name string) string {
 	}
 	for i := range events {
 		mark := ' '
-		if seen[events[i].Seq] {
+		if at := placeOf(&events[i]); seen[at] || !names && seen[place{"", at.seq}] {
 			mark = '>'
 		}
 		fmt.Fprintf(&b, "\t%c %4d  %s\n", mark, events[i].Seq, short(line(&events[i])))

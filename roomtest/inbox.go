@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,8 @@ type inbox struct {
 	mu      sync.Mutex // guards what follows; never held while anything waits
 	events  []tcproom.Event
 	taken   int           // of them, how many expectations have dealt with
-	barrier uint64        // the last that came
+	asides  []uint64      // of Sync: the barriers that came
+	greeted int           // how many events there were when Join of a hub returned
 	err     error         // why the stream ended
 	known   bool          // the test knows of the end, or it came in good order
 	changed chan struct{} // closed when one of the above changes; nil while nothing waits
@@ -107,7 +109,7 @@ func (in *inbox) put(ev tcproom.Event) {
 	defer in.mu.Unlock()
 	if number, ok := strings.CutPrefix(string(ev.Body), in.mark); ok && (ev.Kind == tcproom.Direct || ev.Kind == tcproom.Message) {
 		if n, err := strconv.ParseUint(number, 10, 64); err == nil {
-			in.barrier = max(in.barrier, n)
+			in.asides = append(in.asides, n)
 			in.changedLocked()
 			return
 		}
@@ -152,10 +154,21 @@ func (in *inbox) changedLocked() {
 type look struct {
 	events  []tcproom.Event // all that came
 	fresh   []tcproom.Event // of them, the events that no expectation has dealt with
-	barrier uint64
 	err     error           // why the stream ended
 	broke   bool            // and it did so without the test knowing
 	changed <-chan struct{} // closed when this is not all any more
+	greeted int             // how many of the fresh are from before Join of a hub returned
+}
+
+// counts reports whether the i-th of the fresh events is one for expectations.
+func (l *look) counts(i int) bool {
+	return isEvent(&l.fresh[i]) && !isGreeting(&l.fresh[i], i, l.greeted)
+}
+
+// isGreeting reports whether ev, the i-th, is a welcome of those that a member of a hub
+// began with.
+func isGreeting(ev *tcproom.Event, i, greeted int) bool {
+	return ev.Kind == tcproom.Welcome && i < greeted
 }
 
 func (in *inbox) look() look {
@@ -165,7 +178,7 @@ func (in *inbox) look() look {
 		in.changed = make(chan struct{})
 	}
 	n := len(in.events)
-	return look{in.events[:n:n], in.events[in.taken:n:n], in.barrier, in.err, in.err != nil && !in.known, in.changed}
+	return look{in.events[:n:n], in.events[in.taken:n:n], in.err, in.err != nil && !in.known, in.changed, in.greeted - in.taken}
 }
 
 // welcome returns the Welcome, which Dial has read and hands out now.
@@ -184,16 +197,40 @@ func (in *inbox) welcome() tcproom.Event {
 	}
 }
 
-// take returns the next event, if there is one for expectations: a Welcome is not.
+// came reports whether those barriers have come, and forgets them then.
+func (in *inbox) came(sent []uint64) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, n := range sent {
+		if !slices.Contains(in.asides, n) {
+			return false
+		}
+	}
+	in.asides = slices.DeleteFunc(in.asides, func(n uint64) bool { return slices.Contains(sent, n) })
+	return true
+}
+
+// passWelcomes sees to it that no expectation gets a Welcome that has come until now.
+func (in *inbox) passWelcomes() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.greeted = len(in.events)
+}
+
+// take returns the next event, if there is one for expectations: a Welcome is not, but
+// that of a room of a hub that was entered later.
 func (in *inbox) take() (tcproom.Event, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for in.taken < len(in.events) {
 		ev := in.events[in.taken]
 		in.taken++
-		if ev.Kind != tcproom.Welcome {
+		if isEvent(&ev) && !isGreeting(&ev, in.taken-1, in.greeted) {
 			return ev, true
 		}
 	}
 	return tcproom.Event{}, false
 }
+
+// isEvent reports whether ev is more than the welcome of a connection.
+func isEvent(ev *tcproom.Event) bool { return ev.Kind != tcproom.Welcome || inOneRoom(ev) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,10 +62,13 @@ type Member struct {
 func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 	s.watch.use("Server.Join")
 	s.watch.t.Helper()
-	m, err := s.join(name, s.serveConn, opts)
+	m, err := s.join(name, s.serveMember, opts)
 	if err != nil {
 		s.watch.use("Server.Join") // while it waited
 		s.watch.t.Fatalf("roomtest: %s cannot join: %v", safe([]byte(name)), err)
+	}
+	if s.Hub != nil && m.Welcome.Room != "" {
+		m.settle()
 	}
 	return m
 }
@@ -97,9 +101,12 @@ func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOp
 	return m, nil
 }
 
+// serveMember is serveConn of a member that is no bot.
+func (s *Server) serveMember(nc *served) { s.serveConn(nc) }
+
 // serveConn returns when the member has left.
-func (s *Server) serveConn(nc *served) {
-	s.Room.ServeConn(nc, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithTLS(nil))
+func (s *Server) serveConn(nc *served, opts ...tcproom.ConnOption) {
+	s.Room.ServeConn(nc, append(opts, tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithTLS(nil))...)
 }
 
 // Watch makes a Member of any dialling end that has no OnEvent hook, and whose
@@ -186,12 +193,18 @@ func (m *Member) patience() time.Duration {
 func (m *Member) Send(body string) {
 	m.s.watch.use("Member.Send")
 	m.t.Helper()
+	m.ask("Send", body, func(ctx context.Context) error { return m.Conn.Send(ctx, []byte(body)) })
+}
+
+// ask sends something and waits until the room has dealt with it, if that is known.
+func (m *Member) ask(method, what string, send func(context.Context) error) {
+	m.t.Helper()
 	if m.there == nil {
-		m.send("Send", body)
+		m.sendBy(method, what, send)
 		return
 	}
 	lost := m.there.in.lost()
-	m.send("Send", body)
+	m.sendBy(method, what, send)
 	upTo := probe.Queued(m.Conn) - lost
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
@@ -206,7 +219,7 @@ func (m *Member) Send(body string) {
 			return
 		case <-t.C:
 			m.fail("sent %s, which the room has not dealt with within %v: is a hook busy, a fault on the link, or the room blocked? To go on without waiting, use SendAsync",
-				short(safe([]byte(body))), m.patience())
+				short(safe([]byte(what))), m.patience())
 		}
 	}
 }
@@ -217,18 +230,18 @@ func (m *Member) Send(body string) {
 func (m *Member) SendAsync(body string) {
 	m.s.watch.use("Member.SendAsync")
 	m.t.Helper()
-	m.send("SendAsync", body)
+	m.sendBy("SendAsync", body, func(ctx context.Context) error { return m.Conn.Send(ctx, []byte(body)) })
 }
 
-func (m *Member) send(method, body string) {
+func (m *Member) sendBy(method, what string, send func(context.Context) error) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
 	defer cancel()
-	if err := m.Conn.Send(ctx, []byte(body)); err != nil {
+	if err := send(ctx); err != nil {
 		if end := m.Conn.Err(); end != nil {
 			err = fmt.Errorf("its connection has ended: %w", end)
 		}
-		m.fail("cannot %s %s: %v", method, short(safe([]byte(body))), err)
+		m.fail("cannot %s %s: %v", method, short(safe([]byte(what))), err)
 	}
 }
 
@@ -311,8 +324,8 @@ func (m *Member) Events() []tcproom.Event {
 
 // Expect waits until the next events are these, in this order and with nothing
 // in between, returns them, and ends the test when another comes first or none
-// does. Joins and leaves count; only a Welcome is passed over. To pass over
-// what does not matter, use [Member.Await].
+// does. Joins and leaves count; only a Welcome is passed over, but see [Entered]. To pass
+// over what does not matter, use [Member.Await].
 func (m *Member) Expect(want ...Match) []tcproom.Event {
 	m.s.watch.use("Member.Expect")
 	m.t.Helper()
@@ -395,10 +408,10 @@ func (m *Member) sync() {
 	m.t.Helper()
 	t := time.NewTimer(m.patience())
 	defer t.Stop()
-	n := m.sendBarrier(t)
+	sent := m.sendBarriers(t)
 	for {
 		l := m.in.look()
-		if l.barrier >= n || l.err != nil {
+		if m.in.came(sent) || l.err != nil {
 			return
 		}
 		select {
@@ -413,29 +426,28 @@ func (m *Member) sync() {
 // probe.MaxAside bytes long.
 const barrierMark = "roomtest-barrier-"
 
-// sendBarrier returns the number of the barrier that was sent to the member.
-func (m *Member) sendBarrier(t *time.Timer) uint64 {
+// sendBarriers sends a barrier to the member, in a hub by each of its memberships, and
+// returns their numbers.
+func (m *Member) sendBarriers(t *time.Timer) (sent []uint64) {
 	m.t.Helper()
-	m.s.mu.Lock()
-	m.s.barriers++
-	n := m.s.barriers
-	m.s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), m.patience())
 	defer cancel()
 	for {
 		if there := m.roomEnd(); there != nil {
-			conn := probe.Link(there)
-			err := probe.Tell(ctx, there, fmt.Appendf(nil, "%s%d", m.in.mark, n))
-			if err == nil || conn.Err() != nil {
-				return n // or its end is on its way
+			ways := []*tcproom.Member{there}
+			if m.s.Hub != nil { // that of the connection last, behind streams that end meanwhile
+				ways = slices.Collect(m.s.Hub.Memberships(there))
+				slices.Reverse(ways)
 			}
-			if errors.Is(err, context.DeadlineExceeded) {
-				m.fail("takes nothing that the room sends it, within %v", m.patience())
+			for _, way := range ways {
+				if n, ok := m.sendBarrier(ctx, way); ok {
+					sent = append(sent, n)
+				}
 			}
-			m.fail("cannot find out whether it has received everything: %v", err)
+			return sent
 		}
 		if m.ended() {
-			return n
+			return sent
 		}
 		select {
 		case <-t.C:
@@ -443,6 +455,27 @@ func (m *Member) sendBarrier(t *time.Timer) uint64 {
 		case <-time.After(time.Millisecond): // it joins or ends just now
 		}
 	}
+}
+
+// sendBarrier sends one to there, and returns its number, unless that membership is over.
+func (m *Member) sendBarrier(ctx context.Context, there *tcproom.Member) (n uint64, ok bool) {
+	m.t.Helper()
+	m.s.mu.Lock()
+	m.s.barriers++
+	n = m.s.barriers
+	m.s.mu.Unlock()
+	conn := probe.Link(there)
+	err := probe.Tell(ctx, there, fmt.Appendf(nil, "%s%d", m.in.mark, n))
+	switch {
+	case err == nil || conn.Err() != nil:
+		return n, true // or its end is on its way
+	case errors.Is(err, tcproom.ErrNotMember) && there.Room() != m.s.Room:
+		return 0, false
+	case errors.Is(err, context.DeadlineExceeded):
+		m.fail("takes nothing that the room sends it, within %v", m.patience())
+	}
+	m.fail("cannot find out whether it has received everything: %v", err)
+	return 0, false
 }
 
 func (m *Member) ended() bool { return m.in.look().err != nil }
@@ -470,7 +503,7 @@ func (m *Member) Refute(not ...Match) {
 	m.t.Helper()
 	m.sync()
 	l := m.in.look()
-	m.refute(l.fresh, not)
+	m.refute(&l, not)
 	m.refuteNoMore(l)
 }
 
@@ -491,7 +524,7 @@ func (m *Member) RefuteFor(d time.Duration, not ...Match) {
 	defer t.Stop()
 	for over := false; !over; {
 		l := m.in.look()
-		m.refute(l.fresh, not)
+		m.refute(&l, not)
 		if l.err != nil {
 			m.refuteNoMore(l)
 			return
@@ -505,12 +538,12 @@ func (m *Member) RefuteFor(d time.Duration, not ...Match) {
 	m.Refute(not...)
 }
 
-func (m *Member) refute(events []tcproom.Event, not []Match) {
+func (m *Member) refute(l *look, not []Match) {
 	m.t.Helper()
-	for i := range events {
+	for i := range l.fresh {
 		for _, n := range not {
-			if events[i].Kind != tcproom.Welcome && n.Matches(events[i]) {
-				m.fail("was not to receive:\n%s\nbut did:\n%s", indent(n.String()), indent(line(&events[i])))
+			if l.counts(i) && n.Matches(l.fresh[i]) {
+				m.fail("was not to receive:\n%s\nbut did:\n%s", indent(n.String()), indent(line(&l.fresh[i])))
 			}
 		}
 	}

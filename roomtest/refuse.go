@@ -39,10 +39,11 @@ func (s *Server) tryDial(addr string, opts []tcproom.DialOption) (*tcproom.Conn,
 // TryJoin is [Server.Join] for a test in which that may fail: it returns the
 // error, a [*tcproom.RefusedError] if the room has refused the member, and does
 // not end the test. It blocks as long as Join does and may be called from any
-// goroutine.
+// goroutine. In a hub it does not wait for the rooms that the hello names, and their
+// welcomes are events like others.
 func (s *Server) TryJoin(name string, opts ...tcproom.DialOption) (*Member, error) {
 	s.watch.use("Server.TryJoin")
-	return s.join(name, s.serveConn, opts)
+	return s.join(name, s.serveMember, opts)
 }
 
 // Refuses expects that the room refuses a connection, for this cause, and returns the
@@ -57,7 +58,7 @@ func (s *Server) TryJoin(name string, opts ...tcproom.DialOption) (*Member, erro
 func (s *Server) Refuses(cause tcproom.Cause, opts ...tcproom.DialOption) *tcproom.RefusedError {
 	s.watch.use("Server.Refuses")
 	s.watch.t.Helper()
-	m, err := s.joinWith("that of Refuses", s.serveConn, opts)
+	m, err := s.joinWith("that of Refuses", s.serveMember, opts)
 	refused, ok := errors.AsType[*tcproom.RefusedError](err)
 	if ok && refused.Cause == cause {
 		return refused

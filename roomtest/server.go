@@ -34,8 +34,10 @@ const (
 // that has ended returns [tcproom.ErrRoomClosed], a [Conn] and a Network return that
 // nothing is there, and a setting of a Listener or a fault does nothing.
 type Server struct {
-	// Room is the room, to be used like any other.
+	// Room is the room, to be used like any other; of a hub that of all connections.
 	Room *tcproom.Room
+	// Hub is the hub of [NewHub], nil of a server with one room.
+	Hub *tcproom.Hub
 	// Addr is the address for clients: "127.0.0.1:port", or an address on Net.
 	Addr string
 	// Listener is what listens at Addr. Use it to refuse connections, to make
@@ -76,7 +78,7 @@ type Server struct {
 // a require in a hook does.
 func NewServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 	t.Helper()
-	return newServer(t, nil, opts)
+	return newServer(t, nil).withRoom(opts)
 }
 
 // NewMemServer is NewServer on a network of its own, in memory: it needs no port, and
@@ -84,12 +86,12 @@ func NewServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 // the bubble.
 func NewMemServer(t testing.TB, opts ...tcproom.RoomOption) *Server {
 	t.Helper()
-	return newServer(t, new(Network), opts)
+	return newServer(t, new(Network)).withRoom(opts)
 }
 
-func newServer(t testing.TB, n *Network, opts []tcproom.RoomOption) *Server {
-	t.Helper()
-	s := &Server{
+// newServer returns one without a room.
+func newServer(t testing.TB, n *Network) *Server {
+	return &Server{
 		Net:       n,
 		watch:     newWatch(t),
 		within:    defaultWithin,
@@ -99,14 +101,25 @@ func newServer(t testing.TB, n *Network, opts []tcproom.RoomOption) *Server {
 		latest:    make(map[string]*served),
 		listeners: make(map[string]*Listener),
 	}
+}
+
+// withRoom starts s with one room.
+func (s *Server) withRoom(opts []tcproom.RoomOption) *Server {
+	s.watch.t.Helper()
 	all := []tcproom.RoomOption{tcproom.WithLogger(s.watch.logger())}
 	all = append(all, opts...)
 	all = append(all, s.probe().(tcproom.RoomOption))
 	s.Room = tcproom.New(all...)
-	t.Cleanup(s.cleanup)
-	s.Listener = s.listen(nil, shared(opts))
-	s.Addr = s.Listener.Addr().String()
+	s.begin(shared(opts))
 	return s
+}
+
+// begin listens. Clients speak as speak says.
+func (s *Server) begin(speak []tcproom.DialOption) {
+	s.watch.t.Helper()
+	s.watch.t.Cleanup(s.cleanup)
+	s.Listener = s.listen(nil, speak)
+	s.Addr = s.Listener.Addr().String()
 }
 
 func (s *Server) probe() any {
@@ -333,7 +346,8 @@ func (s *Server) addClient(cl *client) error {
 }
 
 // Transcript returns the room's order so far: all messages, joins and leaves, whether
-// a member received them or not. They are kept until the test ends.
+// a member received them or not; of a hub the orders of its rooms. They are kept until the
+// test ends.
 func (s *Server) Transcript() *Transcript {
 	s.watch.use("Server.Transcript")
 	return s.rec.transcript()

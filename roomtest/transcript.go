@@ -12,7 +12,8 @@ import (
 )
 
 // A Transcript is a room's one order up to some moment: its messages, joins
-// and leaves, as they got their places. It does not change.
+// and leaves, as they got their places. Of a hub it is the orders of its rooms, each
+// event with its Room. It does not change.
 type Transcript struct{ events []tcproom.Event }
 
 // Len returns the number of events.
@@ -33,6 +34,8 @@ func (tr *Transcript) Events() []tcproom.Event {
 //	2  ada: hi
 //	3  *: said by the room itself
 //
+// In a hub the room comes first, as in "[kitchen] ada: hi".
+//
 // A leave has no reason in it, because the room's order has none; in the text of a
 // failure, what a member received has one if its codec carries it. It holds no times
 // and no IDs, so that it can be compared with a golden file. A body of printable text
@@ -50,9 +53,17 @@ func (tr *Transcript) String() string {
 type recorder struct {
 	mu     sync.Mutex // guards what follows; held for an append only
 	events []tcproom.Event
-	bots   map[uint64]bool // the numbers of what the room sent for a bot
-	more   chan struct{}   // closed with the next event; nil while nothing waits
+	bots   map[place]bool // of what the room sent for a bot
+	more   chan struct{}  // closed with the next event; nil while nothing waits
 }
+
+// A place names an event of a transcript.
+type place struct {
+	room string
+	seq  uint64
+}
+
+func placeOf(ev *tcproom.Event) place { return place{ev.Room, ev.Seq} }
 
 // ordered runs under the room's lock.
 func (r *recorder) ordered(ev any) {
@@ -63,9 +74,9 @@ func (r *recorder) ordered(ev any) {
 	r.events = append(r.events, kept)
 	if bots {
 		if r.bots == nil {
-			r.bots = make(map[uint64]bool)
+			r.bots = make(map[place]bool)
 		}
-		r.bots[kept.Seq] = true
+		r.bots[placeOf(&kept)] = true
 	}
 	if r.more != nil {
 		close(r.more)
@@ -103,6 +114,13 @@ func clone(ev *tcproom.Event) tcproom.Event {
 // line is an event for people to read. Nothing that a peer sent can look like
 // something else in it.
 func line(ev *tcproom.Event) string {
+	if ev.Room != "" {
+		return "[" + safe([]byte(ev.Room)) + "] " + lineInRoom(ev)
+	}
+	return lineInRoom(ev)
+}
+
+func lineInRoom(ev *tcproom.Event) string {
 	name := safe([]byte(ev.From.Name))
 	switch ev.Kind {
 	case tcproom.Message:
@@ -113,6 +131,8 @@ func line(ev *tcproom.Event) string {
 		return "* " + name + " joined"
 	case tcproom.Leave:
 		return "* " + name + " left" + reason(ev)
+	case tcproom.Renamed:
+		return "* " + name + " is now " + safe(ev.Body)
 	case tcproom.Welcome:
 		return "* welcome " + name
 	case tcproom.Gap:
