@@ -52,6 +52,8 @@ func TestClientOfAHub(t *testing.T) {
 	inBubble("by commands", t, hubClientCommands)
 	inBubble("goes on for another", t, hubClientGoesOn)
 	inBubble("in as many rooms as may be", t, hubClientManyRooms)
+	inBubble("does not know what became of a message to a room that is gone", t, hubClientUncertain)
+	inBubble("entered and moved by the hub", t, hubClientEntered)
 	inBubble("no connection, and nothing waits", t, func(t *testing.T) {
 		c, link := hubClient(t, new(roomtest.Network), "127.0.0.1:1", "ada", tcproom.InRooms(), tcproom.WithOffline(0))
 		defer link.setDown(io.EOF)
@@ -475,6 +477,50 @@ func hubClientManyRooms(t *testing.T) {
 			expectAll(t, ada.Receive, "lost")
 		}
 	}
+}
+
+func hubClientUncertain(t *testing.T) {
+	h, n, addr := sessionHub(t)
+	ada, link := hubClient(t, n, addr, "ada", tcproom.InRooms("a", "b"))
+	expectAll(t, ada.Receive, "*: welcome joined")
+	expectSet(t, ada.Receive, "a: welcome joined", "b: welcome joined")
+	synctest.Wait()
+	link.now().In(roomtest.BlackHole()) // no ack comes
+	acked := make(chan error, 2)
+	for _, room := range []string{"a", "b"} {
+		require.NoError(t, ada.SendTo(t.Context(), room, []byte("x")))
+		go func() {
+			_, err := ada.SendAckedTo(t.Context(), room, []byte("y"))
+			acked <- err
+		}()
+		synctest.Wait()
+	}
+	link.setDown(io.ErrNoProgress)
+	link.now().Reset()
+	expectAll(t, ada.Receive, "lost")
+	require.NoError(t, h.Remove("a", ""))
+	link.setDown(nil)
+	expectAll(t, ada.Receive, "*: welcome resumed")
+	expectSet(t, ada.Receive, "b: welcome resumed", "a: refused no-room", "a: uncertain x", "a: welcome joined ref")
+	require.ErrorIs(t, <-acked, tcproom.ErrUncertain)
+	require.NoError(t, <-acked, "it was sent again")
+	r, _ := h.Lookup("b")
+	require.Equal(t, uint64(2), r.Stats().Messages)
+}
+
+func hubClientEntered(t *testing.T) {
+	h, n, addr := sessionHub(t)
+	ada, link := hubClient(t, n, addr, "ada", tcproom.InRooms("a"))
+	expectAll(t, ada.Receive, "*: welcome joined", "a: welcome joined")
+	m, err := h.Enter(t.Context(), onlyConn(t, h), "b")
+	require.NoError(t, err)
+	expectAll(t, ada.Receive, "b: welcome joined")
+	_, err = h.Move(t.Context(), m, "c")
+	require.NoError(t, err)
+	expectAll(t, ada.Receive, "b: goodbye moved", "c: welcome joined")
+	link.now().Reset()
+	expectAll(t, ada.Receive, "lost", "*: welcome resumed")
+	expectSet(t, ada.Receive, "a: welcome resumed", "c: welcome resumed")
 }
 
 // TestClientInRoomsOverACutConnection: whatever is cut when, in each of three rooms each
