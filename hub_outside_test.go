@@ -130,3 +130,21 @@ func TestHubHidden(t *testing.T) {
 	defer alone.Close()
 	require.False(t, alone.Hidden())
 }
+
+// TestSayInHub: names that are unique in a hub are not for guests of any of its rooms.
+func TestSayInHub(t *testing.T) {
+	t.Parallel()
+	h := NewHub(WithUniqueNames(true))
+	defer h.Close()
+	c, err := h.Join(t.Context(), "lobby", Identity{Name: "ada"})
+	require.NoError(t, err)
+	defer c.Close()
+	kitchen, err := h.Room("kitchen")
+	require.NoError(t, err)
+	_, err = kitchen.Say(t.Context(), MemberInfo{ID: "web:ada", Name: "ada"}, []byte("hi"))
+	require.ErrorIs(t, err, ErrNameTaken)
+	_, err = kitchen.Say(t.Context(), MemberInfo{ID: c.ID(), Name: "bob"}, []byte("hi"))
+	require.ErrorIs(t, err, ErrNameTaken)
+	_, err = kitchen.Say(t.Context(), MemberInfo{ID: c.ID(), Name: "ada"}, []byte("hi"))
+	require.NoError(t, err)
+}

@@ -22,16 +22,21 @@ import (
 // It blocks like [Room.Broadcast], and keeps nothing of body. Beside the errors of
 // Broadcast it returns [ErrNameInvalid] for the name and for the ID; [ErrNameTaken] if
 // the ID is that of a member with another name or, in a room with [WithUniqueNames],
-// the name that of a member with another ID; [ErrMuted] and [ErrBanned] if that is so of
-// somebody with that ID or name; and a [*HookError] if the function of
-// [WithNameValidator] panics. A member's name is taken from before its OnJoin to its
-// leave, in a room of a hub from its join on. With an error the message is not in the order.
+// the name that of a member with another ID, in a hub of any connection; [ErrMuted] and
+// [ErrBanned] if that is so of somebody with that ID or name; and a [*HookError] if the
+// function of [WithNameValidator] panics. A member's name is taken from before its OnJoin
+// to its leave. With an error the message is not in the order.
 func (r *Room) Say(ctx context.Context, from MemberInfo, body []byte) (seq uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)
 	}
 	if err := r.checkGuest(from); err != nil {
 		return 0, err
+	}
+	if r.isNamed() { // whose names are the hub's
+		if err := r.hub.all.mayBe(from); err != nil {
+			return 0, err
+		}
 	}
 	p := r.pass(ctx, nil)
 	defer p.end()
@@ -58,6 +63,12 @@ func isID(id string) bool {
 		}
 	}
 	return id != "" && len(id) <= maxIDBytes
+}
+
+func (r *Room) mayBe(guest MemberInfo) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mayBeLocked(guest)
 }
 
 // mayBeLocked says whether guest, if it is not zero, may speak while the members are

@@ -295,3 +295,19 @@ func TestHubPage(t *testing.T) {
 	_, body := ask(t, New(newHub(t)), "GET", "/", nil)
 	require.Contains(t, body, `<body data-hub="lobby" data-tcproom="ws">`)
 }
+
+// TestHubPostByTakenName: a name that a connection has, in whatever room, is not that of
+// another who posts; who WithAuth says to bear it posts as the member.
+func TestHubPostByTakenName(t *testing.T) {
+	hub := newHub(t, tcproom.WithUniqueNames(true), tcproom.WithRoom("kitchen"))
+	ada, _ := enter(t, hub, "lobby", "ada")
+	enter(t, hub, "lobby", "web")
+	s := serve(t, New(hub, WithAnonymousPost(true)))
+	known := serve(t, New(hub, WithAuth(func(*http.Request) (tcproom.Identity, error) { return tcproom.Identity{Name: "ada"}, nil })))
+	require.Equal(t, 201, s.ask("POST", "/rooms/kitchen/messages", "hi", plainly).StatusCode)
+	require.Equal(t, 201, known.ask("POST", "/rooms/kitchen/messages", "hi", plainly).StatusCode)
+	kitchen, _ := hub.Lookup("kitchen")
+	said := kitchen.Past(0, 0).Events
+	require.Regexp(t, "^web-", said[0].From.Name)
+	require.Equal(t, ada.Info(), said[1].From)
+}

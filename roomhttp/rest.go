@@ -278,7 +278,11 @@ func (s speaker) instead(room *tcproom.Room) tcproom.MemberInfo {
 	if !s.known {
 		return tcproom.MemberInfo{ID: s.guest.ID, Name: s.guest.Name + "-" + rand.Text()[:6]}
 	}
-	for m := range room.Members() {
+	members := room.Members()
+	if hub := room.Hub(); hub != nil {
+		members = hub.All().Members()
+	}
+	for m := range members {
 		if m.Name() == s.guest.Name {
 			return m.Info()
 		}
