@@ -3,6 +3,7 @@ package roomhttp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -256,7 +257,7 @@ func TestHubEvents(t *testing.T) {
 }
 
 // TestHubPostAsMember: the token of a session speaks in each room in which its
-// connection is, and the number of a message counts in its room.
+// connection is, and the number of a message counts over all of them.
 func TestHubPostAsMember(t *testing.T) {
 	hub := newHub(t, tcproom.WithRoom("attic"))
 	s := serve(t, New(hub))
@@ -267,11 +268,11 @@ func TestHubPostAsMember(t *testing.T) {
 	p.next()
 	p.next()
 	auth := "Authorization: Bearer " + token
-	for _, room := range []string{"lobby", "kitchen"} {
-		path := "/rooms/" + room + "/messages"
-		first := s.ask("POST", path, "hi", plainly, auth, "Idempotency-Key: 1")
+	for i, room := range []string{"lobby", "kitchen"} {
+		path, number := "/rooms/"+room+"/messages", fmt.Sprint("Idempotency-Key: ", i+1)
+		first := s.ask("POST", path, "hi", plainly, auth, number)
 		require.Equal(t, 201, first.StatusCode, first.body)
-		again := s.ask("POST", path, "hi", plainly, auth, "Idempotency-Key: 1")
+		again := s.ask("POST", path, "hi", plainly, auth, number)
 		require.Equal(t, first.body, again.body)
 		r, _ := hub.Lookup(room)
 		require.Equal(t, first.json["epoch"], r.Past(0, 1).Epoch)
@@ -279,7 +280,10 @@ func TestHubPostAsMember(t *testing.T) {
 		require.Len(t, said, 1)
 		require.Equal(t, "ada", said[0].From.Name)
 	}
-	a := s.ask("POST", "/rooms/attic/messages", "hi", plainly, auth)
+	a := s.ask("POST", "/rooms/kitchen/messages", "hi", plainly, auth, "Idempotency-Key: 1")
+	require.Equal(t, 409, a.StatusCode)
+	require.Equal(t, "number-used", a.code())
+	a = s.ask("POST", "/rooms/attic/messages", "hi", plainly, auth)
 	require.Equal(t, 403, a.StatusCode)
 	require.Equal(t, "not-member", a.code())
 	kitchen, _ := hub.Lookup("kitchen")

@@ -77,14 +77,15 @@ export class Hub extends EventTarget {
 		return this.#session.rooms
 	}
 
-	#reset(lease, token, rooms = []) {
-		this.#session = { lease, token, rooms: new Map(rooms.map(([name, r]) => [name, { ...r, ...NOBODY() }])) }
+	#reset({ lease, token, last = 0, rooms = [] } = {}) {
+		// last: the greatest number of a message, in any room.
+		this.#session = { lease, token, last, rooms: new Map(rooms.map(([name, r]) => [name, { ...r, ...NOBODY() }])) }
 		this.#room(this.#base)
 	}
 
 	#room(name) {
 		// out: messages without an ack, oldest first; handed: how many of them are under way.
-		if (!this.rooms.has(name)) this.rooms.set(name, { seq: 0, seen: 0, last: 0, out: [], ...NOBODY() })
+		if (!this.rooms.has(name)) this.rooms.set(name, { seq: 0, seen: 0, out: [], ...NOBODY() })
 		return this.rooms.get(name)
 	}
 
@@ -100,12 +101,9 @@ export class Hub extends EventTarget {
 		channel ||= await claim(s.lease, true)
 		if (this.#session !== before) return channel.close() // closed meanwhile
 		this.#channel = channel
-		this.#reset(s.lease, s.token, s.rooms)
+		this.#reset(s)
 		for (const r of this.rooms.values()) r.out.forEach(message)
-		for (const [name, { out }] of before.rooms) {
-			const r = this.#room(name)
-			for (const m of out) this.#put(r, m)
-		}
+		for (const [name, { out }] of before.rooms) this.#room(name).out.push(...out)
 		for (const [type, fn] of this.#signals) globalThis.addEventListener?.(type, fn)
 		this.#dial()
 	}
@@ -133,9 +131,9 @@ export class Hub extends EventTarget {
 		const r = this.rooms.get(room)
 		if (this.state === 'closed' || !r) m.reject(failure('closed'))
 		else {
-			this.#put(r, m)
+			r.out.push(m)
 			this.#save()
-			this.#pump(room)
+			this.#pump()
 		}
 		return m.promise
 	}
@@ -162,11 +160,6 @@ export class Hub extends EventTarget {
 
 	#emit(type, detail) {
 		this.dispatchEvent(new CustomEvent(type, { detail }))
-	}
-
-	#put(r, m) {
-		m.number = ++r.last
-		r.out.push(m)
 	}
 
 	#save() {
@@ -221,7 +214,7 @@ export class Hub extends EventTarget {
 					r.handed--
 					m.resolve(m.number === e.id ? seq : 0)
 				}
-				this.#pump(room)
+				this.#pump()
 				break
 			case 'gap':
 			case 'message':
@@ -250,28 +243,28 @@ export class Hub extends EventTarget {
 		const r = this.#room(room)
 		const { total, seq = 0 } = e
 		const resumed = /^(resumed|gap)$/.test(e.outcome)
-		const unsure = resumed ? [] : r.out.filter((m) => m.given)
+		const unsure = resumed ? [] : r.out.filter((m) => m.number)
 		if (!resumed) {
 			if (r.epoch !== e.epoch) r.seen = 0
 			else if (room) e.outcome = 'expired' // it is in the room anew
 			r.seq = seq
-			r.out = r.out.filter((m) => !m.given)
+			r.out = r.out.filter((m) => !m.number)
 		}
-		// An earlier page may have given numbers up to lastId that were not stored.
-		r.last = Math.max(e.lastId ?? 0, ...r.out.filter((m) => m.given).map((m) => m.number))
-		for (const m of r.out) if (!m.given) m.number = ++r.last
 		Object.assign(r, { epoch: e.epoch, total, welcomed: seq, open: true, members: new Map(e.members?.map((m) => [m.id, m.name])) })
-		if (room === this.#base) this.#open(e, resumed)
+		if (room === this.#base) this.#begin(e, resumed)
 		this.#save()
 		this.#emit('welcome', e)
 		this.#doubt(unsure, room)
-		this.#pump(room)
+		this.#pump()
 	}
 
-	#open({ id, name, token }, resumed) {
+	#begin({ id, name, token, lastId = 0 }, resumed) {
 		clearTimeout(this.#timer)
 		Object.assign(this, { id, name, state: 'open' })
-		this.#session.token = token
+		const s = this.#session
+		s.token = token
+		// An earlier page may have given numbers up to lastId that were not stored.
+		s.last = resumed ? Math.max(s.last, lastId) : lastId
 		this.#opened = Date.now()
 		this.#clock = setInterval(() => {
 			if (++this.#silence === 3) this.#ask()
@@ -300,12 +293,13 @@ export class Hub extends EventTarget {
 		this.rooms.delete(room)
 		this.#save()
 		if (r) this.#giveUp(room, r, code)
+		this.#pump()
 	}
 
 	// giveUp settles what was sent and has no ack.
 	#giveUp(room, r, code) {
-		for (const m of r.out) if (!m.given) m.reject(failure(code))
-		this.#doubt(r.out.filter((m) => m.given), room)
+		for (const m of r.out) if (!m.number) m.reject(failure(code))
+		this.#doubt(r.out.filter((m) => m.number), room)
 	}
 
 	// doubt reports messages that the room may have.
@@ -316,22 +310,27 @@ export class Hub extends EventTarget {
 		}
 	}
 
-	#pump(room) {
-		const r = this.rooms.get(room)
-		if (!r?.open) return
-		const { token } = this.#session
-		const batch = r.out.slice(r.handed, token ? WINDOW : undefined)
+	// pump sends what waits. Numbers rise over all rooms: what had one before the connection was
+	// lost goes first, when its rooms are there again.
+	#pump() {
+		const { token, rooms } = this.#session
+		const all = [...rooms]
+		if (this.state !== 'open' || all.some(([, r]) => !r.open && r.out.some((m) => m.number))) return
+		const batch = all.flatMap(([room, r]) => r.open ? r.out.slice(r.handed, token ? WINDOW : undefined).map((m) => [room, m]) : [])
 		if (!batch.length) return
-		for (const m of batch) m.given = true
-		r.handed += batch.length
-		this.#save() // before the room can have them
-		for (const m of batch) {
-			this.#ws.send(JSON.stringify({ type: 'message', room: room || undefined, id: token && m.number, body: m.text }))
-			if (!token) m.resolve(0)
+		batch.sort(([, a], [, b]) => (a.number ?? Infinity) - (b.number ?? Infinity) || 0)
+		for (const [room, m] of batch) {
+			m.number ??= ++this.#session.last
+			rooms.get(room).handed++
 		}
-		if (token) return
-		r.out = []
-		r.handed = 0
+		this.#save() // before the room can have them
+		for (const [room, m] of batch) {
+			this.#ws.send(JSON.stringify({ type: 'message', room: room || undefined, id: token && m.number, body: m.text }))
+			if (token) continue
+			m.resolve(0)
+			rooms.get(room).out.shift()
+			rooms.get(room).handed--
+		}
 	}
 
 	// ask wants a sign of life before the next tick.

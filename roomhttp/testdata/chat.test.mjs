@@ -490,9 +490,9 @@ test('a hub is in several rooms by one connection', async () => {
 	const late = hub.send('late', 'kitchen')
 	assert.deepEqual(last().sent.slice(-2), [
 		{ type: 'message', room: 'lobby', id: 1, body: 'early' },
-		{ type: 'message', room: 'kitchen', id: 1, body: 'late' }, // each room counts by itself
+		{ type: 'message', room: 'kitchen', id: 2, body: 'late' },
 	])
-	last().say({ type: 'ack', room: 'kitchen', id: 1, seq: 30 }, { type: 'ack', room: 'lobby', id: 1, seq: 40 })
+	last().say({ type: 'ack', room: 'kitchen', id: 2, seq: 30 }, { type: 'ack', room: 'lobby', id: 1, seq: 40 })
 	assert.deepEqual(await Promise.all([early, late]), [40, 30])
 	last().say(
 		{ ...said(41, 'in the lobby'), room: 'lobby' }, { ...said(1, 'to all'), room: '*' },
@@ -513,21 +513,30 @@ test('a hub is in several rooms by one connection', async () => {
 test('a hub resumes in its rooms', async () => {
 	const hub = await inHub(['lobby', 'kitchen', 'cellar'])
 	last().say({ ...said(11, 'a'), room: 'lobby' })
-	const given = hub.send('given', 'kitchen')
+	const first = hub.send('first', 'kitchen')
+	const second = hub.send('second', 'lobby')
+	const third = hub.send('third', 'kitchen')
 	last().cut()
 	assert.equal(hub.rooms.get('lobby').open, false)
 	hub.enter('attic')
-	const kept = hub.send('kept', 'kitchen')
+	const kept = hub.send('kept', 'lobby')
 	await comeBack(hub)
 	assert.deepEqual(last().sent[0].resume, { token: 'QNSZ', epoch: 'E0', seq: 0, rooms: {
 		lobby: { epoch: 'E-lobby', seq: 11 }, kitchen: { epoch: 'E-kitchen', seq: 10 }, cellar: { epoch: 'E-cellar', seq: 10 },
 	} })
 	last().say(star({ outcome: 'resumed' }))
 	assert.deepEqual(last().sent.slice(1).map((m) => [m.type, m.room]), [['enter', 'attic']])
-	last().say(into('kitchen', { outcome: 'resumed', lastId: 1 }), into('lobby', { outcome: 'gap' }), { type: 'gap', room: 'lobby', first: 12, last: 20 })
-	assert.deepEqual(last().sent.slice(2).map((m) => [m.room, m.id, m.body]), [['kitchen', 1, 'given'], ['kitchen', 2, 'kept']])
-	last().say({ type: 'ack', room: 'kitchen', id: 1, seq: 11 }, { type: 'ack', room: 'kitchen', id: 2, seq: 12 })
-	assert.deepEqual(await Promise.all([given, kept]), [11, 12])
+	// Numbers rise over all rooms, so what has one goes again in that order, and before all else.
+	last().say(into('attic', { ref: 1 }), into('kitchen', { outcome: 'resumed', lastId: 1 }))
+	const early = hub.send('early', 'kitchen')
+	assert.equal(last().sent.length, 2)
+	last().say(into('lobby', { outcome: 'gap' }), { type: 'gap', room: 'lobby', first: 12, last: 20 })
+	assert.deepEqual(last().sent.slice(2).map((m) => [m.room, m.id, m.body]), [
+		['kitchen', 1, 'first'], ['lobby', 2, 'second'], ['kitchen', 3, 'third'], ['lobby', 4, 'kept'], ['kitchen', 5, 'early'],
+	])
+	last().say({ type: 'ack', room: 'kitchen', id: 1 }, { type: 'ack', room: 'kitchen', id: 3, seq: 11 }, { type: 'ack', room: 'kitchen', id: 5, seq: 12 })
+	last().say({ type: 'ack', room: 'lobby', id: 2, seq: 21 }, { type: 'ack', room: 'lobby', id: 4, seq: 22 })
+	assert.deepEqual(await Promise.all([first, second, third, kept, early]), [0, 21, 11, 22, 12])
 	// One could not be resumed, and is entered anew, which may be refused.
 	last().say({ type: 'refused', room: 'cellar', code: 'no-room' })
 	assert.deepEqual(last().sent.at(-1), { type: 'enter', room: 'cellar', ref: 2 })
@@ -538,7 +547,7 @@ test('a hub resumes in its rooms', async () => {
 	assert.deepEqual([...hub.rooms.keys()], ['*', 'lobby', 'kitchen', 'attic'])
 	last().cut()
 	await comeBack(hub)
-	assert.deepEqual(last().sent[0].resume.rooms, { lobby: { epoch: 'E-lobby', seq: 20 }, kitchen: { epoch: 'E-kitchen', seq: 12 } })
+	assert.deepEqual(last().sent[0].resume.rooms, { lobby: { epoch: 'E-lobby', seq: 22 }, kitchen: { epoch: 'E-kitchen', seq: 12 }, attic: { epoch: 'E-attic', seq: 10 } })
 })
 
 test('a hub that cannot resume enters its rooms anew', async () => {
