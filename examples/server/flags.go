@@ -127,8 +127,6 @@ func parseFlags(args []string) (*config, error) {
 		return nil, fmt.Errorf("-one-port goes without TLS, which hides what is HTTP; -http goes with it")
 	case cfg.rooms && codec.name == "raw":
 		return nil, fmt.Errorf("-rooms goes with -codec text or json: raw names no rooms")
-	case cfg.rooms && hasWeb:
-		return nil, fmt.Errorf("-rooms goes without -http and -one-port: pages know one room")
 	case cfg.askName && codec.name != "text":
 		return nil, fmt.Errorf("-ask-name goes with -codec text only")
 	case given["hosts"] && !hasWeb:

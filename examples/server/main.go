@@ -7,7 +7,7 @@
 //	go run ./examples/server -framing length4 -codec json # for programs
 //	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem
-//	go run ./examples/server -http localhost:8080 # and open the address that it prints
+//	go run ./examples/server -http localhost:8080 # and open the address that it prints; with -rooms too
 //
 // The first line on standard error is "listening on HOST:PORT". Ctrl-C gives the
 // members up to ten seconds to take what was sent before it, prints how many were
@@ -54,14 +54,14 @@ type chat interface {
 	Close() error
 }
 
-// newChat returns what the flags ask for, and the room of all who are in it.
-func newChat(cfg *config) (chat, *tcproom.Room) {
+// newChat returns what the flags ask for, and its rooms as a page has them.
+func newChat(cfg *config) (chat, roomhttp.Rooms) {
 	if cfg.rooms {
 		hub := tcproom.NewHub(hubOptions(cfg)...)
-		return hub, hub.All()
+		return hub, hub
 	}
 	room := tcproom.New(roomOptions(cfg)...)
-	return room, room
+	return room, roomhttp.One("lobby", room)
 }
 
 // run serves until a signal stops it.
@@ -74,13 +74,13 @@ func run(cfg *config) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 
-	chat, all := newChat(cfg)
+	chat, rooms := newChat(cfg)
 	defer chat.Close()
-	door, err := chat.Door(doorOptions(cfg, all)...)
+	door, err := chat.Door(doorOptions(cfg, rooms.All())...)
 	if err != nil {
 		return err
 	}
-	web := webServer(cfg, all)
+	web := webServer(cfg, rooms)
 	defer web.Close()
 	fmt.Fprintln(os.Stderr, "listening on", l.Addr())
 	served := make(chan error, 2)

@@ -669,8 +669,6 @@ func TestBadFlags(t *testing.T) {
 		{name: "log", args: "-log loud", want: `invalid value "loud" for flag -log: want one of json, off, text`},
 		{name: "names in raw", args: "-codec raw -ask-name", want: "-ask-name goes with -codec text only"},
 		{name: "rooms in raw", args: "-codec raw -rooms", want: "-rooms goes with -codec text or json: raw names no rooms"},
-		{name: "rooms and page", args: "-rooms -http localhost:0", want: "-rooms goes without -http and -one-port"},
-		{name: "rooms and page at one port", args: "-rooms -one-port", want: "-rooms goes without -http and -one-port"},
 		{name: "sessions of text", args: "-sessions", want: "-sessions goes with -codec json, -http or -one-port only"},
 		{name: "grace alone", args: "-grace 1s", want: "-grace goes with -sessions only"},
 		{name: "no grace", args: "-codec json -sessions -grace 0s", want: "-grace 0s is not positive"},

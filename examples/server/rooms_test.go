@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -162,5 +163,30 @@ func TestRoomsAsDocumented(t *testing.T) {
 				require.Equal(t, line, ada.Out.Line(t))
 			}
 		})
+	}
+}
+
+// TestRoomsPage: pages and people are in the same rooms.
+func TestRoomsPage(t *testing.T) {
+	t.Parallel()
+	for _, web := range [][]string{{"-http", "127.0.0.1:0"}, {"-one-port"}} {
+		p, addr := serve(t, append(web, "-rooms")...)
+		url := page(t, p)
+		_, body := get(t, http.DefaultClient, url)
+		require.Contains(t, body, `data-hub="lobby"`)
+		bob := nc(t, addr)
+		bob.Out.Expect(t, "* you are guest-1 in lobby\n")
+		bob.Say(t, "/join kitchen\n")
+		bob.Out.Expect(t, "in kitchen\n")
+		_, body = get(t, http.DefaultClient, url+"rooms")
+		require.Contains(t, body, `{"rooms":[{"name":"kitchen","members":1},{"name":"lobby","members":0}],"total":2,"more":false}`)
+		res, err := http.Post(url+"rooms/kitchen/messages", "text/plain", strings.NewReader("hello from curl"))
+		require.NoError(t, err)
+		res.Body.Close()
+		require.Equal(t, http.StatusCreated, res.StatusCode)
+		bob.Out.Expect(t, "web: hello from curl\n")
+		p.Signal(t, os.Interrupt)
+		p.Err.Expect(t, "stopped, members cut: 0\n")
+		require.Zero(t, p.Status(t))
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"example.com/tcproom"
 	"example.com/tcproom/roomhttp"
 )
 
@@ -17,10 +16,10 @@ import (
 // ends with the room.
 const requestTimeout = time.Second
 
-// webServer returns the HTTP server for room.
-func webServer(cfg *config, room *tcproom.Room) *http.Server {
+// webServer returns the HTTP server for rooms.
+func webServer(cfg *config, rooms roomhttp.Rooms) *http.Server {
 	// Anybody may post, as anybody may who connects to -addr.
-	var h http.Handler = roomhttp.New(roomhttp.One("lobby", room), roomhttp.WithAnonymousPost(true), roomhttp.WithHosts(cfg.hosts...))
+	var h http.Handler = roomhttp.New(rooms, roomhttp.WithAnonymousPost(true), roomhttp.WithHosts(cfg.hosts...))
 	if cfg.tls != nil {
 		h = strictTransport(h)
 	}
