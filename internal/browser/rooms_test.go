@@ -2,6 +2,7 @@ package browser
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -191,4 +192,32 @@ func TestRoomsLost(t *testing.T) {
 	require.EqualValues(t, 1, hub.All().Stats().Resumed)
 	require.EqualValues(t, 3, hub.All().Stats().Joined)
 	ada.excuse(`^network: WebSocket connection to .* failed`)
+}
+
+// TestRoomsScreen: with many tabs, and long ones, nothing is outside of a small screen, and
+// the messages have a part of it.
+func TestRoomsScreen(t *testing.T) {
+	hub, url, _ := serveHub(t)
+	ada := profile(t)
+	ada.join(url, "ada")
+	for i := range 12 {
+		name := strings.Repeat("long-name-", i%3+1) + string(rune('a'+i))
+		ada.do(chromedp.Navigate(url + "#" + name))
+		ada.until(`document.querySelector('#here').textContent === '1 here'`)
+	}
+	require.Equal(t, 13, hub.Stats().Rooms)
+	for _, size := range [][2]int64{{320, 256}, {360, 640}, {1280, 800}} {
+		ada.do(chromedp.EmulateViewport(size[0], size[1]))
+		ada.evaluate(`new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(0))))`, new(int)) // it is laid out
+		var outside []string
+		ada.evaluate(`[...document.querySelectorAll('body, body *')].filter((e) => e.checkVisibility()).filter((e) => {
+			const box = e.getBoundingClientRect()
+			return box.left < -1 || box.right > innerWidth + 1
+		}).map((e) => e.outerHTML.slice(0, 80))`, &outside)
+		require.Empty(t, outside, "at %v", size)
+		ada.until(`document.querySelector('#log').clientHeight > innerHeight / 5`)
+		ada.run(`document.querySelector('#tabs a:last-child').click()`)
+		ada.until(`document.querySelector('#tabs [aria-current]').getBoundingClientRect().top < document.querySelector('#tabs').getBoundingClientRect().bottom`)
+		ada.until(`document.querySelector('#say').getBoundingClientRect().bottom <= innerHeight + 1`)
+	}
 }

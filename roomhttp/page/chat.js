@@ -601,6 +601,7 @@ function page(url, named, home) {
 		document.title = unread ? `(${unread}) ${title}` : title
 		$('tabs').replaceChildren(...[...views.values()].map((v) => v.link))
 		$('leave').hidden = views.size < 2
+		here.link.scrollIntoView({ block: 'nearest' })
 	}
 
 	function roster() {
