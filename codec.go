@@ -265,6 +265,9 @@ type Resume struct {
 //	ada -> you: hi           a Direct from the member ada
 //	* you are guest-7 in lobby
 //	                         a Welcome with a Room
+//	* you are out of lobby: reason
+//	                         a Goodbye with a Room; "* you are out of lobby" without
+//	                         a reason
 //	* rooms: kitchen 3, lobby 12 … and 214 more
 //	                         a RoomList; "* no rooms"
 //	* in lobby: ada, bob … and 40 more
@@ -274,9 +277,9 @@ type Resume struct {
 //	* commands: /join ROOM, …
 //	                         a Help
 //
-// A Goodbye of one room has no line, because such a connection is in one room: the
-// Welcome of the next follows, or the Goodbye of the connection. As in all lines of the
-// room, names and rooms that hold no space keep others from forging these.
+// The Goodbye of a room from which the connection has moved has no line: the Welcome of
+// the next room follows. As in all lines of the room, names and rooms that hold no space
+// keep others from forging these.
 type Text struct {
 	// Commands says that lines which begin with "/" are commands, and that the lines of
 	// a hub are said and read.
@@ -342,10 +345,7 @@ func (t Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 		return append(dst, manySkipped...), nil
 	case Goodbye, Refused:
-		if ev.Kind == Goodbye && ev.inOneRoom() {
-			return dst, ErrNoFrame
-		}
-		if ev.Kind == Goodbye || !ev.answers() {
+		if ev.Kind == Goodbye && !ev.inOneRoom() || ev.Kind == Refused && !ev.answers() {
 			return appendWhy(append(dst, "* goodbye"...), ev.End), nil
 		}
 	}
@@ -524,7 +524,7 @@ func (t Text) ParseRequest(frame []byte, req *Request) error {
 func (t Text) MaxFrame(maxBody int) (toRoom, toMember int) {
 	message := grown(maxBody, maxSafe, len(historyTime)+maxNameBytes+len(": "))
 	if t.Commands {
-		notice := len(notDone+": ") + maxSafe*maxReasonBytes
+		notice := len(youAreOut+": ") + maxRoomBytes + maxSafe*maxReasonBytes
 		return grown(maxBody, 1, len("/msg  ")+maxNameBytes), max(message, notice)
 	}
 	notice := len("* goodbye: ") + maxSafe*maxReasonBytes // the longest one

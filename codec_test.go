@@ -413,6 +413,7 @@ func TestMaxFrame(t *testing.T) {
 				reason := strings.Repeat(b, 2000)
 				member(Event{Kind: Leave, Seq: math.MaxUint64, From: worstMember(), Time: worstTime, End: &EndError{Text: reason}})
 				member(Event{Kind: Goodbye, End: &EndError{Text: reason}})
+				member(Event{Kind: Goodbye, Room: strings.Repeat("a", maxRoomBytes), End: &EndError{Text: reason}})
 				member(Event{Kind: Refused, End: &EndError{Cause: Cause(reason), Text: reason}})
 			}
 			member(Event{Kind: Join, Seq: math.MaxUint64, From: worstMember(), Time: worstTime})

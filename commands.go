@@ -19,6 +19,7 @@ const (
 	notDone   = "* not done"   // of a Refused that ends nothing
 	helpLine  = "* commands: " // of a Help
 	youAre    = "* you are "   // of a Welcome
+	youAreOut = "* you are out of "
 	noRooms   = "* no rooms"   // of a RoomList without rooms
 	rooms     = "* rooms: "    // of another
 	nobodyIn  = "* nobody in " // of a Roster without members
@@ -50,6 +51,12 @@ func appendNotice(dst []byte, ev *Event) ([]byte, error) {
 			err = checkName(ev.From.Name)
 		}
 		out = append(append(append(append(dst, youAre...), ev.From.Name...), " in "...), ev.Room...)
+	case Goodbye:
+		if ev.End != nil && ev.End.Cause == errMoved {
+			return dst, ErrNoFrame
+		}
+		err = checkRoomName(ev.Room)
+		out = appendWhy(append(append(dst, youAreOut...), ev.Room...), ev.End)
 	case RoomList:
 		out, err = appendRoomLine(dst, ev.List)
 	case Roster:
@@ -160,6 +167,13 @@ func parseHubLine(line []byte, ev *Event) bool {
 			ev.Body = nil
 		}
 		return true
+	}
+	if rest, ok := bytes.CutPrefix(line, []byte(youAreOut)); ok {
+		room, text, said := bytes.Cut(rest, []byte(": "))
+		if checkRoomName(string(room)) == nil && (!said || len(text) > 0) {
+			*ev = Event{Kind: Goodbye, Room: string(room), End: &EndError{Text: string(text)}}
+			return true
+		}
 	}
 	if who, ok := bytes.CutPrefix(line, []byte(youAre)); ok && parseWelcomeLine(string(who), ev) {
 		return true

@@ -169,6 +169,10 @@ var hubLines = []struct {
 	{name: "refused connection", ev: Event{Kind: Refused, End: &EndError{Text: "room is full"}}, want: "* goodbye: room is full", back: Event{Kind: Goodbye, End: &EndError{Text: "room is full"}}},
 	{name: "refused by all", ev: Event{Kind: Refused, Room: "*", End: &EndError{Text: "banned"}}, want: "* goodbye: banned", back: Event{Kind: Goodbye, End: &EndError{Text: "banned"}}},
 	{name: "goodbye of all", ev: Event{Kind: Goodbye, Room: "*", Ref: 5, End: &EndError{Text: "hub closed"}}, want: "* goodbye: hub closed", back: Event{Kind: Goodbye, End: &EndError{Text: "hub closed"}}},
+	{name: "out of a room", ev: Event{Kind: Goodbye, Room: "lobby", End: &EndError{Text: "by ada"}}, want: "* you are out of lobby: by ada"},
+	{name: "out of a room without a reason", ev: Event{Kind: Goodbye, Room: "in", Ref: 3}, want: "* you are out of in", back: Event{Kind: Goodbye, Room: "in", End: new(EndError)}},
+	{name: "out with a reason like lines", ev: Event{Kind: Goodbye, Room: "kuchyň", End: &EndError{Cause: ErrKicked, Text: "ada in lobby: he left\n"}}, want: `* you are out of kuchyň: ada in lobby: he left\x0a`,
+		back: Event{Kind: Goodbye, Room: "kuchyň", End: &EndError{Text: `ada in lobby: he left\x0a`}}},
 	{name: "message in a room", ev: Event{Kind: Message, Room: "lobby", From: MemberInfo{Name: "ada"}, Body: []byte("hi")}, want: "ada: hi", back: Event{Kind: Message, From: MemberInfo{Name: "ada"}, Body: []byte("hi")}},
 }
 
@@ -219,7 +223,7 @@ func TestHubLinesWithoutCommands(t *testing.T) {
 // What looks like a line of a hub and is none is a message of the room.
 func TestForeignLinesOfAHub(t *testing.T) {
 	for _, line := range []string{
-		"* you are ada", "* you are ada in", "* you are a b in lobby", "* you are ada in a b", "* you are ada in *", "* you are * in lobby",
+		"* you are ada", "* you are out of", "* you are out of ", "* you are out of a b", "* you are out of *", "* you are out of lobby: ", "* you are out of lobby:", "* you are ada in", "* you are a b in lobby", "* you are ada in a b", "* you are ada in *", "* you are * in lobby",
 		"* rooms:", "* rooms: ", "* rooms: a", "* rooms: a 01", "* rooms: a -1", "* rooms: a 1,b 2", "* rooms: a  1", "* rooms: a:b 1", "* rooms: * 1", "* rooms: a 18446744073709551615",
 		"* rooms: a 1 … and 0 more", "* rooms: a 1… and 3 more", "* rooms: a 1 … and x more", "* rooms:  … and 3 more", "* rooms: a 1, … and 3 more", "* rooms: a 1 and 3 more", "* rooms: … and 9223372036854775807 more",
 		"* in lobby", "* in lobby:", "* in lobby: ", "* in lobby: ada,bob x", "* in lobby: *", "* in a b: ada", "* in : ada", "* in lobby: ada,  bob", "* nobody in", "* nobody in a b", "* no rooms ",
@@ -301,6 +305,7 @@ func checkHubLines(t *testing.T, name, other, room string, body []byte) {
 		{Event{Kind: RoomList, List: &List{Rooms: []RoomInfo{{Name: room, Members: len(body)}}}}, Event{Kind: RoomList, List: &List{Rooms: []RoomInfo{{Name: room, Members: len(body)}}, Total: 1}}},
 		{Event{Kind: Refused, Ref: 5, End: end}, Event{Kind: Refused, Ref: 1, End: &EndError{Text: why}}},
 		{Event{Kind: Goodbye, End: end}, Event{Kind: Goodbye, End: &EndError{Text: why}}},
+		{Event{Kind: Goodbye, Room: room, End: end}, Event{Kind: Goodbye, Room: room, End: &EndError{Text: why}}},
 		{Event{Kind: Help, Body: body}, Event{Kind: Help, Body: []byte(why)}},
 	} {
 		frame, err := commands.AppendEvent(nil, &tt.ev)
@@ -319,6 +324,9 @@ func checkHubLines(t *testing.T, name, other, room string, body []byte) {
 		require.NoError(t, commands.ParseEvent(frame, &back))
 		if tt.ev.Kind == Direct && name == "" { // of the hub itself, whose line is a message's
 			tt.want.Kind = Message
+		}
+		if tt.ev.Kind == Goodbye && !tt.ev.inOneRoom() {
+			tt.want.Room = ""
 		}
 		if tt.ev.Kind == Help && (len(body) == 0 || why == helpText) {
 			tt.want.Body = nil

@@ -240,6 +240,9 @@ func (s *stream) sayGoodbye(cause error, ref uint64) {
 	}
 	ev := Event{Kind: Goodbye, Time: time.Now(), Ref: ref, End: s.room.lastWords(cause)}
 	ev.End.RetryAfter = 0
+	if ev.End.Cause == errLeft { // as it asked for
+		ev.End.Text = ""
+	}
 	if b, err := s.encode(&ev); err == nil && len(b) > 0 {
 		s.cur.Insert(b, len(b)+maxQueued)
 	}

@@ -429,7 +429,12 @@ func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
 // removedError is errRemoved with the reason.
 type removedError struct{ reason string }
 
-func (e *removedError) Error() string { return fmt.Sprintf("%v: %q", errRemoved, e.reason) }
+func (e *removedError) Error() string {
+	if e.reason == "" {
+		return errRemoved.Error()
+	}
+	return fmt.Sprintf("%v: %q", errRemoved, e.reason)
+}
 
 func (e *removedError) Unwrap() error { return errRemoved }
 

@@ -57,6 +57,30 @@ func TestDirectInOrder(t *testing.T) {
 	}
 }
 
+// TestPutOutOfARoom: a person sees that it is in no room any more, and why, and not
+// that it left one by moving.
+func TestPutOutOfARoom(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	lobby, _ := h.Lookup("lobby")
+	for m := range lobby.Members() {
+		require.NoError(t, h.Leave(m, "by ada"))
+	}
+	a.expect("* you are out of lobby: by ada")
+	a.say("hi")
+	a.expect("* not done: not a member of this room: enter a room first")
+	a.say("/join attic\n/join kitchen")
+	a.expect("* you are guest-1 in attic", "* you are guest-1 in kitchen")
+	require.NoError(t, h.Remove("kitchen", ""))
+	a.expect("* you are out of kitchen: room removed")
+	_, err := h.Ban(Ban{Room: "lobby", Name: "guest-1", Reason: "no spam"})
+	require.NoError(t, err)
+	a.say("/join lobby")
+	a.expect("* not done: no spam")
+}
+
 // TestQuitIsAnswered: a person sees that /quit was heeded, for nc goes on after the end of
 // its connection. One that just closes is told nothing.
 func TestQuitIsAnswered(t *testing.T) {
