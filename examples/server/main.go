@@ -4,6 +4,7 @@
 //	go run ./examples/server              # then, in two terminals: nc localhost 9000
 //	go run ./examples/server -ask-name    # asks members for their names
 //	go run ./examples/server -rooms       # many rooms: /help lists the commands
+//	go run ./examples/server -rooms -ask-name -http localhost:8080
 //	go run ./examples/server -framing length4 -codec json # for programs
 //	go run ./examples/server -codec json -sessions -history 50
 //	go run ./examples/server -addr :9443 -tls-cert cert.pem -tls-key key.pem

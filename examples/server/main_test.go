@@ -506,6 +506,8 @@ func TestBrowserAndNetcat(t *testing.T) {
 		{name: "two ports", args: []string{"-http", "127.0.0.1:0"}},
 		{name: "one port", args: []string{"-one-port"}},
 		{name: "with -ask-name", args: []string{"-http", "127.0.0.1:0", "-ask-name"}},
+		{name: "with rooms", args: []string{"-http", "127.0.0.1:0", "-rooms", "-ask-name"}},
+		{name: "with rooms at one port", args: []string{"-one-port", "-rooms", "-ask-name"}},
 		{name: "with sizes", args: []string{"-http", "127.0.0.1:0", "-framing", "varint", "-sessions"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -118,6 +118,26 @@ func TestRoomsOfPrograms(t *testing.T) {
 	require.Zero(t, p.Status(t))
 }
 
+// TestRoomsInBrowsers: a page is in several rooms, and nc with it in one of them.
+func TestRoomsInBrowsers(t *testing.T) {
+	t.Parallel()
+	p, addr := serve(t, "-rooms", "-http", "127.0.0.1:0")
+	url := page(t, p)
+	ada := browse(t, url, "ada")
+	ada.say(t, `{"type":"rename","name":"eve"}`)
+	for !strings.Contains(ada.event(t), `"type":"renamed"`) {
+	}
+	bob := nc(t, addr)
+	expectLines(t, bob, "* you are guest-1 in lobby", "*: here: eve; /help lists the commands")
+	bob.Say(t, "/msg eve hi\n")
+	for !strings.Contains(ada.event(t), `"body":"hi"`) {
+	}
+	bob.Say(t, "/join kitchen\n")
+	expectLines(t, bob, "* you are guest-1 in kitchen")
+	_, rooms := get(t, http.DefaultClient, url+"rooms")
+	require.Contains(t, rooms, `{"name":"kitchen","members":1},{"name":"lobby","members":1}`)
+}
+
 // TestDrainOfRooms: who is in which room makes no difference to a stop.
 func TestDrainOfRooms(t *testing.T) {
 	t.Parallel()
