@@ -3,7 +3,6 @@ package tcproom_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -64,21 +63,21 @@ func ExampleNewHub() {
 func ExampleHub_Enter() {
 	hub := tcproom.NewHub(tcproom.WithCodec(tcproom.JSON{}))
 	defer hub.Close()
+	ctx := context.Background()
 	client, server := net.Pipe()
 	go hub.ServeConn(server)
-	fmt.Fprintln(client, `{"type":"hello","name":"ada","rooms":["lobby"]}`)
-	events := json.NewDecoder(client)
-	next := func() {
-		var ev struct{ Type, Room, Body string }
-		if err := events.Decode(&ev); err != nil {
+	ada := tcproom.NewConn(client, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"), tcproom.InRooms("lobby"))
+	defer ada.Close()
+	receive := func() {
+		ev, err := ada.Receive(ctx)
+		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("%s %s %q\n", ev.Type, ev.Room, ev.Body)
+		fmt.Printf("%s %s %q\n", ev.Kind, ev.Room, ev.Body)
 	}
-	next()
-	next()
+	receive()
+	receive()
 
-	ctx := context.Background()
 	for m := range hub.All().Members() {
 		news, err := hub.Enter(ctx, m, "news")
 		if err != nil {
@@ -89,16 +88,16 @@ func ExampleHub_Enter() {
 			fmt.Println(membership.Name(), "is in", membership.Room().Name())
 		}
 	}
-	next()
-	next()
+	receive()
+	receive()
 	// Output:
-	// welcome * ""
-	// welcome lobby ""
+	// Welcome * ""
+	// Welcome lobby ""
 	// ada is in *
 	// ada is in lobby
 	// ada is in news
-	// welcome news ""
-	// message news "to all who read the news"
+	// Welcome news ""
+	// Message news "to all who read the news"
 }
 
 // A lobby whose members are put into games of two.

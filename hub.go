@@ -20,6 +20,11 @@ import (
 // several of them: in each it is a [Member] of its own, with the same ID and name. One
 // more member stands for the connection itself, in the room named "*" ([Hub.All]).
 //
+// In several rooms are connections that name rooms: they speak [JSON], or another codec
+// with Features.Rooms, and their hello has [Hello].Rooms, as [InRooms] sets them. Those
+// of [Text] with Commands are in one room at a time. All others name no rooms: they are
+// in one, which only the program changes, by Move, and end with it.
+//
 // Each room has an order of its own, which is the same for all of its members. There is
 // none across rooms, but what one connection asks for is done in the order in which it
 // asks.

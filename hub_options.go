@@ -131,8 +131,10 @@ func OnEnter(fn func(ctx context.Context, m *Member, room string) error) HubOpti
 // m is the member of [Hub.All]. req is valid until it returns. An error refuses the
 // request as one of [OnEnter] does. A command that is not the codec's own is a
 // [ReqOther], which the hook does and answers itself, with [Member.Send]; without the
-// hook it is refused. It may block, which holds up that connection alone, and call
-// anything but Shutdown. The default, and nil, lets everything else pass.
+// hook it is refused, and a hook for other purposes should refuse it too. If names are
+// given by the program, as by [WithHandshake], it should refuse a [ReqRename]. It may
+// block, which holds up that connection alone, and call anything but Shutdown. The
+// default, and nil, lets everything else pass.
 func OnRequest(fn func(m *Member, req *Request) error) HubOption {
 	return hubOption(func(c *hubConfig) { c.onRequest = fn })
 }

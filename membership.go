@@ -87,8 +87,9 @@ func (h *Hub) enterFirst(l *link) error {
 // returns that membership; it may exist already. Any membership of the connection will
 // do. [OnEnter] is not called. Hooks of the room are called on this goroutine, and what
 // they refuse is returned. Other errors are those of [Hub.Room], [ErrTooManyRooms],
-// [ErrRoomFull], [ErrDetached] while the connection is lost, and Cause("one-room") if it
-// names no rooms: it can be moved only.
+// [ErrRoomFull], [ErrBanned], [ErrDetached] while the connection is lost, and
+// Cause("one-room") if it is in a room already and does not name rooms in its hello, as
+// no connection of [Text] does: it can be moved only.
 func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {
@@ -120,8 +121,9 @@ func (h *Hub) linkOf(m *Member) (*link, error) {
 }
 
 // Leave ends the membership m with a goodbye, and not its connection, unless that names
-// no rooms and has no other. Of a member of [Hub.All] it is Kick. It returns
-// [ErrNotMember] if m has left. [OnLeave] is called on a goroutine of its own.
+// no rooms, see [Hub], and has no other: a person with commands stays, in no room. Of a
+// member of [Hub.All] it is Kick. It returns [ErrNotMember] if m has left. [OnLeave] is
+// called on a goroutine of its own.
 func (h *Hub) Leave(m *Member, reason string) error { return m.Kick(reason) }
 
 // kickPart is Kick of one of several memberships.

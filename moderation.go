@@ -156,8 +156,8 @@ type mute struct {
 // Mute keeps what the member with that ID says out of the order until then, also if it
 // comes back by its name: when it returns, no further message of the member gets a
 // place. The member is told that what it says is not done, and [Member.Post] returns
-// [ErrMuted]. A zero time ends a mute. It returns [ErrNotMember] if there is no such
-// member.
+// [ErrMuted]. It is of this room alone, and not of direct messages. A zero time ends a
+// mute. It returns [ErrNotMember] if there is no such member.
 func (r *Room) Mute(id string, until time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
