@@ -24,6 +24,7 @@ type config struct {
 	codec      tcproom.Codec
 	raw        bool // the codec carries bodies only
 	maxMessage int
+	rooms      []string // of a hub; none: that which the hub chooses
 	reconnect  bool
 	offline    int         // bytes of lines that are kept without a connection
 	tls        *tls.Config // nil: no TLS
@@ -57,6 +58,10 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&cfg.maxMessage, "max-message", 64<<10, "the largest message, in `bytes`, as the server's")
 	fs.BoolVar(&cfg.reconnect, "reconnect", false, "come back when the connection is lost; with -codec json, and a server\nwith -sessions, as the same member")
 	fs.IntVar(&cfg.offline, "offline", -1, "with -reconnect: how many `bytes` of lines to keep while there is no connection;\n0: none; less than 0: wait for a connection before the next line is read")
+	fs.Func("rooms", "the `NAMES` of the rooms to be in, with commas between, of a server with -rooms;\nlines go to the first of them; with -codec json only", func(names string) error {
+		cfg.rooms = append(cfg.rooms, strings.FieldsFunc(names, func(r rune) bool { return r == ',' || r == ' ' })...)
+		return nil
+	})
 	useTLS := fs.Bool("tls", false, "speak TLS")
 	ca := fs.String("tls-ca", "", "speak TLS, and trust the certificates in this PEM `file` instead of the system's")
 	if err := fs.Parse(args); err != nil {
@@ -81,6 +86,8 @@ func parseFlags(args []string) (*config, error) {
 		return nil, errors.New("-codec raw says no names, so there is no -name")
 	case cfg.reconnect && codec.name == "text" && cfg.name != "":
 		return nil, errors.New("-reconnect with a -name goes with -codec json only: text has no hello to say it in each time")
+	case len(cfg.rooms) > 0 && codec.name != "json":
+		return nil, errors.New("-rooms goes with -codec json only; with text, type /join ROOM")
 	case offline && !cfg.reconnect:
 		return nil, errors.New("-offline goes with -reconnect only: without it the client ends with its connection")
 	case cfg.maxMessage < 1 || cfg.maxMessage > 64<<20:

@@ -5,6 +5,7 @@
 //	go run ./examples/client -framing length4 -codec json -name ada localhost:9000
 //	echo hi | go run ./examples/client -tls-ca cert.pem localhost:9443
 //	go run ./examples/client -codec json -reconnect localhost:9000
+//	go run ./examples/client -codec json -rooms lobby,kitchen localhost:9000
 //
 // At the end of the input it closes its sending half, prints what the room still
 // sends, and ends with status 0 when the room has closed too: then the room has taken
@@ -86,20 +87,27 @@ func options(cfg *config) []tcproom.DialOption {
 	if cfg.codec.Features().Hello {
 		opts = append(opts, tcproom.WithName(cfg.name))
 	}
+	if len(cfg.rooms) > 0 {
+		opts = append(opts, tcproom.InRooms(cfg.rooms...))
+	}
 	return opts
 }
 
 // A speaker is a Conn or a Client.
 type speaker interface {
-	Send(ctx context.Context, body []byte) error
+	SendTo(ctx context.Context, room string, body []byte) error
 	Err() error
 }
 
 // say sends the input to the room, line by line.
 func say(c speaker, cfg *config) error {
 	ctx := context.Background()
+	room := "" // that in which the client is
+	if len(cfg.rooms) > 0 {
+		room = cfg.rooms[0]
+	}
 	if cfg.name != "" && !cfg.codec.Features().Hello {
-		if err := c.Send(ctx, []byte(cfg.name)); err != nil {
+		if err := c.SendTo(ctx, room, []byte(cfg.name)); err != nil {
 			return err
 		}
 	}
@@ -111,7 +119,7 @@ func say(c speaker, cfg *config) error {
 		if text && len(in.Bytes()) == 0 {
 			continue // no message
 		}
-		err := c.Send(ctx, in.Bytes())
+		err := c.SendTo(ctx, room, in.Bytes())
 		switch {
 		case err == nil:
 		case c.Err() == nil && (errors.Is(err, tcproom.ErrUnframeable) || errors.Is(err, tcproom.ErrFrameTooLarge) || errors.Is(err, tcproom.ErrOffline)):
@@ -139,10 +147,10 @@ func listen(c *tcproom.Conn, cfg *config) error {
 		case err != nil:
 			return fmt.Errorf("the room is gone: %w", err)
 		case ev.Kind == tcproom.Welcome:
-			fmt.Fprintf(os.Stderr, "joined as %s, members: %d\n", c.Name(), ev.Welcome.Total)
+			greet(&ev)
 			continue
 		}
-		goodbye = goodbye || ev.Kind == tcproom.Goodbye
+		goodbye = goodbye || ev.Kind == tcproom.Goodbye && (ev.Room == "" || ev.Room == "*")
 		if err := show(&ev, cfg); err != nil {
 			return err
 		}
@@ -151,13 +159,26 @@ func listen(c *tcproom.Conn, cfg *config) error {
 }
 
 // show prints an event: the body as it is with the codec raw, and otherwise the
-// line of the codec text, which is safe for a terminal.
+// line of the codec text, which is safe for a terminal, behind the name of its room if
+// it has one.
 func show(ev *tcproom.Event, cfg *config) (err error) {
 	line := ev.Body
 	if !cfg.raw {
-		if line, err = (tcproom.Text{}).AppendEvent(nil, ev); err != nil {
+		line = nil
+		if ev.Room != "" && ev.Room != "*" {
+			line = fmt.Appendf(nil, "[%s] ", ev.Room)
+		}
+		shown, err := (tcproom.Text{}).AppendEvent(line, ev)
+		if errors.Is(err, tcproom.ErrNoFrame) { // it is of a hub
+			shown, err = (tcproom.Text{Commands: true}).AppendEvent(line, ev)
+		}
+		switch {
+		case errors.Is(err, tcproom.ErrNoFrame):
+			return nil
+		case err != nil:
 			return err
 		}
+		line = shown
 	}
 	_, err = os.Stdout.Write(append(line, '\n'))
 	return err

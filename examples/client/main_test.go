@@ -262,6 +262,45 @@ func TestRoomEndsFirst(t *testing.T) {
 	}
 }
 
+// TestRooms: the client is in several rooms, speaks in the first, and shows in which room
+// something is said.
+func TestRooms(t *testing.T) {
+	for _, args := range [][]string{nil, {"-reconnect"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			_, addr := serve(t, "-rooms", "-codec", "json")
+			in := func(name, rooms string) *program.Process {
+				return client(t, append(args, "-codec", "json", "-name", name, "-rooms", rooms, addr)...)
+			}
+			bob := in("bob", "kitchen")
+			bob.Err.Expect(t, "joined kitchen as bob, members: 1\n")
+			ada := in("ada", "lobby,kitchen")
+			ada.Err.Expect(t, "joined kitchen as ada, members: 2\n")
+			bob.Say(t, "dinner\n")
+			bob.Out.Expect(t, "[kitchen] * ada joined\n")
+			ada.Out.Expect(t, "[kitchen] bob: dinner\n")
+			ada.Say(t, "in the lobby\n")
+			eve := client(t, "-codec", "json", "-name", "eve", addr) // names no rooms
+			eve.Err.Expect(t, "joined as eve, members: 2\n")
+			ada.Out.Expect(t, "[lobby] * eve joined\n")
+			ada.Say(t, "hi eve\n")
+			require.Equal(t, "ada: hi eve", eve.Out.Line(t))
+			rude := nc(t, addr)
+			rude.Say(t, `{"type":"hello","name":"rude"}`+"\n"+`{"type":"rename","name":"bad"}`+"\n")
+			eve.Out.Expect(t, "* rude joined\n* rude is now bad\n")
+			ada.Out.Expect(t, "[lobby] * rude is now bad\n")
+			bob.End()
+			require.Zero(t, bob.Status(t))
+			ada.Out.Expect(t, "[kitchen] * bob left\n")
+			require.NotContains(t, bob.Out.Text(), "lobby")
+
+			odd := in("odd", "Kitchen,lobby")
+			odd.Out.Expect(t, "[Kitchen] * not done: invalid name of a room")
+			odd.Err.Expect(t, "joined lobby as odd")
+		})
+	}
+}
+
 func TestBadFlags(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -276,6 +315,7 @@ func TestBadFlags(t *testing.T) {
 		{name: "codec", args: "-codec xml a:1", want: `invalid value "xml" for flag -codec: want one of json, raw, text`},
 		{name: "name in raw", args: "-codec raw -name ada a:1", want: "-codec raw says no names"},
 		{name: "name of text that comes back", args: "-reconnect -name ada a:1", want: "-reconnect with a -name goes with -codec json only"},
+		{name: "rooms of text", args: "-rooms lobby a:1", want: "-rooms goes with -codec json only"},
 		{name: "offline without coming back", args: "-offline 0 a:1", want: "-offline goes with -reconnect only"},
 		{name: "no messages", args: "-max-message 0 a:1", want: "-max-message 0: want a number from 1 to "},
 		{name: "no such file", args: "-tls-ca nosuch.pem a:1", want: "-tls-ca: open nosuch.pem: no such file"},

@@ -48,7 +48,7 @@ func follow(c *tcproom.Client, cfg *config) error {
 		}
 		switch ev.Kind {
 		case tcproom.Welcome:
-			fmt.Fprintln(os.Stderr, greeting(&ev))
+			greet(&ev)
 		case tcproom.Lost:
 			fmt.Fprintf(os.Stderr, "no connection: %s; trying again\n", ev.End.Text)
 		case tcproom.Uncertain:
@@ -62,7 +62,14 @@ func follow(c *tcproom.Client, cfg *config) error {
 	return nil
 }
 
-// greeting describes how the client has come into the room.
+// greet notes how the client has come into the room. That of all connections of a hub is
+// none to be in.
+func greet(ev *tcproom.Event) {
+	if ev.Room != "*" {
+		fmt.Fprintln(os.Stderr, greeting(ev))
+	}
+}
+
 func greeting(ev *tcproom.Event) string {
 	if ev.Welcome == nil {
 		return "connected" // the codec carries no more
@@ -73,6 +80,9 @@ func greeting(ev *tcproom.Event) string {
 		how = "resumed" // what was missed follows, or a Gap that names it
 	case ev.Welcome.Outcome == "expired":
 		how = "joined anew, for the room has forgotten who this was,"
+	}
+	if ev.Room != "" {
+		how += " " + ev.Room
 	}
 	return fmt.Sprintf("%s as %s, members: %d", how, ev.From.Name, ev.Welcome.Total)
 }
