@@ -50,3 +50,27 @@ func TestSayUnderATakenName(t *testing.T) {
 	_, err = lobby.Say(ctx, MemberInfo{ID: "hook", Name: "hook"}, []byte("hi"))
 	require.NoError(t, err)
 }
+
+// TestEnterTwice: what the program asks for in vain has a cause, as Enter and Move say.
+func TestEnterTwice(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	for m := range h.All().Members() {
+		_, err := h.Enter(t.Context(), m, "kitchen")
+		require.ErrorIs(t, err, Cause("one-room"))
+		_, err = h.Move(t.Context(), m, "kitchen")
+		require.ErrorIs(t, err, ErrNotMember, "no room to leave")
+	}
+	b := callHub(t, h, WithCodec(JSON{}))
+	b.say(`{"type":"hello","rooms":["attic","kitchen"]}`)
+	for range 3 {
+		b.line()
+	}
+	attic, _ := h.Lookup("attic")
+	for m := range attic.Members() {
+		_, err := h.Move(t.Context(), m, "kitchen")
+		require.ErrorIs(t, err, ErrDenied, "it is there already")
+	}
+}
