@@ -28,6 +28,7 @@ type lane struct {
 	conns      int              // those with a cursor: members, and some that have left and still read
 	closing    []*fanout.Cursor // of members that have left, and whose links go on
 	configured int              // New and open doors that named it: their framings bind all senders
+	binds      bool             // as if it were configured, while it has members: the doors of a hub name no room
 	maxFrame   int              // of an event
 	saysGap    bool
 	history    *replay // nil until somebody joins who gets history
@@ -39,7 +40,7 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	l := &lane{
 		framing: cfg.framing, framingID: cfg.framingID,
 		codec: cfg.codec, codecID: cfg.codecID,
-		form: f, room: r.name, epoch: r.epoch,
+		form: f, room: r.name, epoch: r.epoch, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
 	gap := func(from, to uint64) ([]byte, error) {
@@ -163,7 +164,7 @@ func (e *encoder) trim() {
 }
 
 // encode makes the frames of ev. An error says that ev is a message which a
-// configured lane cannot carry.
+// lane cannot carry that binds who speaks.
 func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	for len(e.frames) < len(lanes) {
 		e.frames = append(e.frames, encoded{})
@@ -179,7 +180,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 			f.b = b
 			continue
 		}
-		if l.configured > 0 && ev.Kind == Message {
+		if (l.configured > 0 || l.binds) && ev.Kind == Message {
 			return err
 		}
 		f.failed = true

@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"example.com/tcproom"
 	"github.com/stretchr/testify/require"
@@ -519,4 +521,26 @@ func TestFramesInOneRoomOfAllFramings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// In a room of a hub the framings of its members bind who speaks, as those of its doors
+// bind in a room of New.
+func TestHubRefusesWhatAMemberCannotBeSent(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		h := tcproom.NewHub(tcproom.WithCodec(tcproom.JSON{}))
+		defer h.Close()
+		here, there := net.Pipe()
+		go h.ServeConn(there, tcproom.WithCodec(tcproom.Raw{}))
+		defer here.Close()
+		synctest.Wait()
+		room, ok := h.Lookup("lobby")
+		require.True(t, ok)
+		_, err := room.Broadcast(t.Context(), []byte("two\nlines"))
+		require.ErrorIs(t, err, tcproom.ErrUnframeable)
+		announce(t, room, "one")
+		line, err := bufio.NewReader(here).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "one\n", line)
+		require.Equal(t, 1, room.Len())
+	})
 }

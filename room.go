@@ -113,8 +113,10 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
 	}
-	r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
-	r.lanes[0].configured = 1
+	if h == nil || name == allRooms { // else its members bring them
+		r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
+		r.lanes[0].configured = 1
+	}
 	if d := r.cfg.together; d > 0 && r.cfg.notices {
 		r.together = &together{after: d}
 	}
