@@ -250,7 +250,7 @@ func (r *Room) freeNameLocked(name string) {
 }
 
 func (r *Room) fullLocked() bool {
-	return r.cfg.maxMembers > 0 && r.members.len()+r.reserved >= r.cfg.maxMembers
+	return r.cfg.maxMembers > 0 && r.members.len()+int(r.reserved) >= r.cfg.maxMembers
 }
 
 func (r *Room) full() bool {

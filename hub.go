@@ -51,7 +51,7 @@ type Hub struct {
 // A hubRoom is a room as its hub knows it. It is guarded by the hub's lock.
 type hubRoom struct {
 	room  *Room
-	ready chan struct{} // closed when OnRoom has returned
+	ready chan struct{} // closed when OnRoom has returned; closed without that
 	fixed bool          // it stays when it is empty
 	pins  int           // those who are about to enter
 	empty *time.Timer   // nil: it is not known to be empty
@@ -98,15 +98,25 @@ func (h *Hub) makeFixed(name string) {
 func (h *Hub) addLocked(name string, cfg *roomConfig) *hubRoom {
 	h.nums++
 	h.made++
-	hr := &hubRoom{room: newRoom(cfg, h.fan, h.quiet, h, name, h.nums), ready: make(chan struct{})}
+	hr := &hubRoom{room: newRoom(cfg, h.fan, h.quiet, h, name, h.nums), ready: closed}
+	if h.cfg.onRoom != nil {
+		hr.ready = make(chan struct{})
+	}
 	h.rooms[name] = hr
 	return hr
 }
 
+// closed is a channel that is.
+var closed = func() chan struct{} {
+	ch := make(chan struct{})
+	close(ch)
+	return ch
+}()
+
 // announce calls OnRoom for a room that was made, and lets in who waits for that.
 func (h *Hub) announce(hr *hubRoom) {
-	defer close(hr.ready)
 	if h.cfg.onRoom != nil {
+		defer close(hr.ready)
 		hr.room.callPlain(hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
 	}
 }
@@ -365,7 +375,7 @@ func (h *Hub) removeEmpty(hr *hubRoom) {
 // removed does what is left to do for a room that is closed and not in the hub any more.
 func (h *Hub) removed(r *Room) {
 	r.wg.Wait()
-	close(r.done)
+	r.closeDone()
 	if h.cfg.onRoom != nil {
 		h.all.callPlain(hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
 	}
@@ -424,7 +434,7 @@ func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
 	}
 	h.Remove(r.name, "")
 	select {
-	case <-r.done:
+	case <-r.Done():
 		return nil
 	case <-ctx.Done():
 		return &StopError{Err: context.Cause(ctx)}

@@ -186,9 +186,6 @@ func newHubConfig(opts []HubOption) hubConfig {
 func (c *hubConfig) room(more []RoomOption) *roomConfig {
 	cfg := newRoomConfig(append(c.template[:len(c.template):len(c.template)], more...))
 	cfg.unique = false // the hub's names are, and a connection has one name in all rooms
-	if f := cfg.conn.features; f.Requests && !f.Rooms {
-		cfg.form = formRoom
-	}
 	return &cfg
 }
 

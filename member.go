@@ -401,17 +401,40 @@ func (m *Member) giveTurn() {
 
 // memberList is the members of a room, in join order.
 type memberList struct {
-	byID        map[string]*Member
 	first, last *Member
+	n           int
+	ids         map[string]*Member // nil while there never were more than fewMembers
 }
 
-func (l *memberList) len() int { return len(l.byID) }
+// fewMembers are found as fast without a map, which would be the most of what a small room
+// takes.
+const fewMembers = 8
+
+func (l *memberList) len() int { return l.n }
+
+// byID returns the member with that ID; nil if there is none.
+func (l *memberList) byID(id string) *Member {
+	if l.ids != nil {
+		return l.ids[id]
+	}
+	for m := l.first; m != nil; m = m.next {
+		if m.Info().ID == id {
+			return m
+		}
+	}
+	return nil
+}
 
 func (l *memberList) add(m *Member) {
-	if l.byID == nil {
-		l.byID = make(map[string]*Member)
+	if l.n++; l.n > fewMembers && l.ids == nil {
+		l.ids = make(map[string]*Member)
+		for m := l.first; m != nil; m = m.next {
+			l.ids[m.Info().ID] = m
+		}
 	}
-	l.byID[m.Info().ID] = m
+	if l.ids != nil {
+		l.ids[m.Info().ID] = m
+	}
 	if m.prev = l.last; m.prev != nil {
 		m.prev.next = m
 	} else {
@@ -421,7 +444,8 @@ func (l *memberList) add(m *Member) {
 }
 
 func (l *memberList) remove(m *Member) {
-	delete(l.byID, m.Info().ID)
+	l.n--
+	delete(l.ids, m.Info().ID)
 	if m.prev != nil {
 		m.prev.next = m.next
 	} else {

@@ -161,7 +161,7 @@ type mute struct {
 func (r *Room) Mute(id string, until time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.members.byID[id]
+	m := r.members.byID(id)
 	if m == nil {
 		return ErrNotMember
 	}

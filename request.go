@@ -247,7 +247,7 @@ func (r *Room) roster(q *Query, ref uint64) *Event {
 	defer r.mu.Unlock()
 	list := &List{Total: r.members.len()}
 	m := r.members.first
-	if after := r.members.byID[q.After]; after != nil {
+	if after := r.members.byID(q.After); after != nil {
 		m = after.next
 	}
 	for ; m != nil && len(list.Members) < limit; m = m.next {
@@ -276,7 +276,7 @@ func (h *Hub) find(to string, byName bool) (*Member, error) {
 	r := h.all
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.members.byID[to]; m != nil && !byName {
+	if m := r.members.byID(to); m != nil && !byName {
 		return m, nil
 	}
 	var found *Member

@@ -27,7 +27,7 @@ type Room struct {
 	epoch string
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
-	done  chan struct{} // closed by reap
+	done  chan struct{} // closed by reap; of a named room with mu held, nil until somebody asks
 	wg    sync.WaitGroup
 	logs  logLimit
 
@@ -57,13 +57,13 @@ type ordering struct {
 // census is who is in a room, or about to be. It is guarded by the room's lock.
 type census struct {
 	members  memberList
-	reserved int                // members whose OnJoin runs
+	reserved int32              // members whose OnJoin runs
+	away     int32              // of a hub's room: members that are detached
 	names    map[string]*Member // that bear them, if names are unique
 	guests   uint64             // names made up
 	muted    map[string]mute    // by ID
 	tokens   ledger.Tokens[*Member]
 	detached ledger.Grace[*Member]
-	away     int         // of a hub's room: members that are detached
 	expiry   *time.Timer // for the first of detached
 	stats    counts
 }
@@ -107,16 +107,16 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 		epoch: rand.Text(),
 		group: f.NewGroup(),
 		quiet: q,
-		done:  make(chan struct{}),
 	}
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
 	}
-	if h == nil || name == allRooms { // else its members bring them
+	if h == nil || name == allRooms {
+		r.done = make(chan struct{})
 		r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
 		r.lanes[0].configured = 1
-	}
+	} // else its members bring their lanes, so that ten thousand quiet ones take little
 	if d := r.cfg.together; d > 0 && r.cfg.notices {
 		r.together = &together{after: d}
 	}
@@ -191,8 +191,8 @@ func (r *Room) Members() iter.Seq[*Member] {
 func (r *Room) Member(id string) (*Member, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m, ok := r.members.byID[id]
-	return m, ok
+	m := r.members.byID(id)
+	return m, m != nil
 }
 
 // Len returns the number of members.
@@ -224,7 +224,10 @@ type Stats struct {
 }
 
 // counts are the Stats that a room keeps.
-type counts struct{ Stats }
+type counts struct {
+	Joined, Resumed, Refused, Messages, Bytes, Skipped uint64
+	Left                                               map[Cause]uint64 // nil while nobody has left
+}
 
 // leftBy counts a member that is gone.
 func (c *counts) leftBy(cause Cause) {
@@ -238,14 +241,15 @@ func (c *counts) leftBy(cause Cause) {
 func (r *Room) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.stats.Stats
-	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len()+r.away, r.pending, r.seq
+	c := &r.stats
+	s := Stats{Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes, Skipped: c.Skipped}
+	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len()+int(r.away), r.pending, r.seq
 	s.Stopping = r.state != roomOpen
 	for _, l := range r.lanes {
 		s.Skipped += l.log.Skipped()
 	}
-	s.Left = make(map[Cause]uint64, len(r.stats.Left))
-	for cause, n := range r.stats.Left {
+	s.Left = make(map[Cause]uint64, len(c.Left))
+	for cause, n := range c.Left {
 		s.Left[cause] = n
 	}
 	return s

@@ -77,7 +77,7 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 	if guest == (MemberInfo{}) {
 		return nil
 	}
-	if m := r.members.byID[guest.ID]; m != nil && m.Info() != guest {
+	if m := r.members.byID(guest.ID); m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: the ID %q is that of %q", ErrNameTaken, guest.ID, m.Info().Name)
 	}
 	if m := r.bearerLocked(guest.Name); m != nil && m.Info() != guest {

@@ -19,7 +19,7 @@ type stateCounts struct {
 
 func countStates(r *Room, l *link) stateCounts {
 	s := stateCounts{
-		reserved: r.reserved, members: r.members.len(), detached: r.detached.Len(), named: len(r.names),
+		reserved: int(r.reserved), members: r.members.len(), detached: r.detached.Len(), named: len(r.names),
 		pending: r.pending, joined: r.stats.Joined, refused: r.stats.Refused,
 	}
 	if l != nil {
@@ -100,7 +100,7 @@ func TestMemberMoves(t *testing.T) {
 				require.Equal(t, want, before.change(countStates(r, nil)))
 				there := m.state == memberPresent || m.state == memberDetached
 				require.Equal(t, there, m.state.in())
-				_, listed := r.members.byID["id"]
+				listed := r.members.byID("id") != nil
 				require.Equal(t, there || m.state == memberLeaving, listed, "is listed until its leave has its place")
 				require.Equal(t, m.state == memberDetached, r.expiry != nil, "its grace is awaited")
 				_, found := r.tokens.Find(token)

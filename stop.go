@@ -80,7 +80,28 @@ func (r *Room) close() error {
 // Done returns a channel that is closed when the room has stopped: when none
 // of its goroutines is left, all its connections are closed and no hook runs
 // or will run.
-func (r *Room) Done() <-chan struct{} { return r.done }
+func (r *Room) Done() <-chan struct{} {
+	if !r.isNamed() {
+		return r.done
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	return r.done
+}
+
+// closeDone says that a named room has stopped.
+func (r *Room) closeDone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = closed
+		return
+	}
+	close(r.done)
+}
 
 // stop brings the room to state, if it is not there yet.
 func (r *Room) stop(state roomState) {
