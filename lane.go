@@ -15,10 +15,7 @@ const maxLanes = 16
 // A lane is the encoded form of a room's stream for one pair of framing and
 // codec. Its fields are guarded by the room's lock.
 type lane struct {
-	framing    Framing
-	codec      Codec
-	framingID  *byte // of the options, see same
-	codecID    *byte
+	cfg        *limits // its framing and codec
 	form       form
 	room       string // for the form
 	epoch      string
@@ -38,35 +35,39 @@ type lane struct {
 func (r *Room) newLane(cfg *limits, f form) *lane {
 	_, toMember := frameLimits(cfg.codec, r.cfg.conn.maxMessage)
 	l := &lane{
-		framing: cfg.framing, framingID: cfg.framingID,
-		codec: cfg.codec, codecID: cfg.codecID,
+		cfg:  cfg,
 		form: f, room: r.name, epoch: r.epoch, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
-	gap := func(from, to uint64) ([]byte, error) {
-		ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}}
-		if !f.shape(&ev, l.room) {
-			return nil, nil
-		}
-		return encode(cfg, &ev)
-	}
-	b, err := gap(1, 2)
+	b, err := l.gap(1, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
 		Block:   r.cfg.slow.blocks() > 0,
-		Gap: func(dst []byte, from, to uint64) ([]byte, error) {
-			b, err := gap(from, to)
-			if err == nil && len(b) == 0 {
-				err = ErrNoFrame
-			}
-			if err != nil {
-				err = fmt.Errorf("%w: the gap %d-%d: %w", ErrUnframeable, from, to, err)
-			}
-			return append(dst, b...), err
-		},
+		Gap:     l.appendGap,
 	})
 	return l
+}
+
+// gap returns the frame of a gap; nil if there is none.
+func (l *lane) gap(from, to uint64) ([]byte, error) {
+	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}}
+	if !l.form.shape(&ev, l.room) {
+		return nil, nil
+	}
+	return encode(l.cfg, &ev)
+}
+
+// appendGap is the Gap of the lane's log.
+func (l *lane) appendGap(dst []byte, from, to uint64) ([]byte, error) {
+	b, err := l.gap(from, to)
+	if err == nil && len(b) == 0 {
+		err = ErrNoFrame
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: the gap %d-%d: %w", ErrUnframeable, from, to, err)
+	}
+	return append(dst, b...), err
 }
 
 const (
@@ -80,7 +81,7 @@ const (
 // laneLocked returns the lane for cfg, a new one if there is none yet.
 func (r *Room) laneLocked(cfg *limits, f form) (*lane, error) {
 	for _, l := range r.lanes {
-		if l.form == f && same(l.framing, cfg.framing, l.framingID, cfg.framingID) && same(l.codec, cfg.codec, l.codecID, cfg.codecID) {
+		if o := l.cfg; l.form == f && same(o.framing, cfg.framing, o.framingID, cfg.framingID) && same(o.codec, cfg.codec, o.codecID, cfg.codecID) {
 			return l, nil
 		}
 	}
@@ -193,7 +194,7 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = panicked(l.framing, l.codec, v)
+			err = panicked(l.cfg.framing, l.cfg.codec, v)
 		}
 	}()
 	return e.encodeFrame(l, dst, ev)
@@ -208,7 +209,7 @@ func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err err
 			return dst, nil
 		}
 	}
-	payload, err := l.codec.AppendEvent(e.payload[:0], ev)
+	payload, err := l.cfg.codec.AppendEvent(e.payload[:0], ev)
 	if err != nil {
 		if errors.Is(err, ErrNoFrame) {
 			err = nil
@@ -216,13 +217,13 @@ func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err err
 		return dst, err
 	}
 	e.payload = owned(e.payload, payload)
-	frame, err := l.framing.AppendFrame(dst, e.payload)
+	frame, err := l.cfg.framing.AppendFrame(dst, e.payload)
 	if err != nil {
 		return dst, err
 	}
 	dst = owned(dst, frame)
 	if len(dst) > l.maxFrame {
-		err = fmt.Errorf("%w: a frame of %d bytes, but MaxFrame of codec %T allows %d", ErrUnframeable, len(dst), l.codec, l.maxFrame)
+		err = fmt.Errorf("%w: a frame of %d bytes, but MaxFrame of codec %T allows %d", ErrUnframeable, len(dst), l.cfg.codec, l.maxFrame)
 	}
 	return dst, err
 }

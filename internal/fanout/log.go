@@ -42,7 +42,6 @@ type Log struct {
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
 	served      []served // by shard
-	lost        []*Sink  // whose cursors the append that runs has overrun
 	skipped     uint64   // frames that cursors jumped over
 	dropped     bool
 }
@@ -155,7 +154,7 @@ func (l *Log) Append(b []byte, seq uint64, owner *Cursor) {
 func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.makeRoomLocked(len(b))
+	s, lost := l.makeRoomLocked(len(b))
 	start := s.end()
 	s.buf = append(s.buf, b...)
 	f := frame{end: uint32(len(s.buf)), seq: seq}
@@ -165,30 +164,29 @@ func (l *Log) append(b []byte, seq uint64, owner *Cursor) (lost []*Sink) {
 	}
 	s.index = append(s.index, f)
 	l.frames++
-	return l.publishLocked()
+	l.publishLocked()
+	return lost
 }
 
 // makeRoomLocked returns the segment for n bytes, and drops what has no place beside them.
-func (l *Log) makeRoomLocked(n int) *segment {
+// It returns the sinks that are lost by that.
+func (l *Log) makeRoomLocked(n int) (s *segment, lost []*Sink) {
 	if l.last == nil || !l.last.fits(n) {
 		l.growLocked(n)
 	}
 	next := l.headLocked() + int64(n+frameCharge)
 	for l.first != l.last && next-l.first.startCharge > l.limit {
-		l.evictLocked()
+		lost = l.evictLocked(lost)
 	}
-	return l.last
+	return l.last, lost
 }
 
-// publishLocked makes what was added to the last segment the end of the log, and returns
-// the sinks that were lost by it.
-func (l *Log) publishLocked() (lost []*Sink) {
+// publishLocked makes what was added to the last segment the end of the log.
+func (l *Log) publishLocked() {
 	l.head.Store(l.last.end())
 	if !l.group.flushes() {
 		l.trimLocked()
 	}
-	lost, l.lost = l.lost, nil
-	return lost
 }
 
 // headLocked is the charge at the head.
@@ -255,8 +253,8 @@ func (l *Log) newSegmentLocked(class, n int) *segment {
 }
 
 // evictLocked drops the first of several segments, and moves or loses the
-// cursors that wait in it.
-func (l *Log) evictLocked() {
+// cursors that wait in it. It appends the sinks of these to lost.
+func (l *Log) evictLocked(lost []*Sink) []*Sink {
 	s := l.first
 	for c := s.parked; c != nil; c = s.parked {
 		s.unpark(c)
@@ -268,10 +266,11 @@ func (l *Log) evictLocked() {
 			l.last.park(c)
 		default:
 			c.loseLocked()
-			l.lost = append(l.lost, c.sink)
+			lost = append(lost, c.sink)
 		}
 	}
 	l.dropFirst()
+	return lost
 }
 
 func (l *Log) dropFirst() {

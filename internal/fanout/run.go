@@ -75,7 +75,7 @@ func (l *Log) AppendRun(r *Run) {
 func (l *Log) appendRun(r *Run) (lost []*Sink) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.makeRoomLocked(r.With(0)) // in one segment: an eighth of the backlog is one
+	s, lost := l.makeRoomLocked(r.With(0)) // in one segment: an eighth of the backlog is one
 	at, off := s.end(), uint32(len(s.buf))
 	s.buf = append(s.buf, r.buf...)
 	for _, f := range r.index {
@@ -86,7 +86,8 @@ func (l *Log) appendRun(r *Run) (lost []*Sink) {
 	for _, b := range r.begins {
 		b.cur.beginLocked(at + int64(b.off))
 	}
-	return l.publishLocked()
+	l.publishLocked()
+	return lost
 }
 
 // beginLocked moves c, which stands where the head was when it was attached, to pos. What
