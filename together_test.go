@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -535,4 +536,20 @@ func TestNoticesTogetherInAStorm(t *testing.T) {
 	require.Equal(t, 1000, lines)
 	require.LessOrEqual(t, n, int64(lasts/(250*time.Millisecond)+1))
 	require.GreaterOrEqual(t, n, int64(lasts/(250*time.Millisecond)/2))
+}
+
+// What is told because no more can wait is written at once, over sockets too.
+func TestNoticesTogetherAreWrittenWhenTold(t *testing.T) {
+	room := tcproom.New(tcproom.WithNoticesTogether(time.Hour), tcproom.WithMaxMessage(1), tcproom.WithBacklog(1))
+	addr := serveTCP(t, room)
+	observer := dialRaw(t, addr)
+	waitLen(t, room, 1)
+	for i := range 100 {
+		dialRaw(t, addr)
+		waitLen(t, room, i+2)
+	}
+	require.NoError(t, observer.SetReadDeadline(time.Now().Add(within)))
+	line, err := bufio.NewReader(observer).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "* guest-2 joined\n", line)
 }

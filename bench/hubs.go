@@ -42,8 +42,12 @@ var besideWork = &work{
 		f := flood{window: 1, duration: r.duration}
 		cfg := loadConfig{size: r.lineSize(smallLine), receivers: 10, inFlight: f.window}
 		return r.session(s.server, cfg, func(ses *session) (metrics, error) {
-			if answer, err := ses.server.ask("quiet " + strconv.Itoa(s.size)); err != nil || answer != "ok" {
-				return nil, fmt.Errorf("quiet rooms: %q, %w", answer, err)
+			answer, err := ses.server.ask("quiet " + strconv.Itoa(s.size))
+			if err == nil && answer != "ok" {
+				err = fmt.Errorf("quiet rooms: %s", answer)
+			}
+			if err != nil {
+				return nil, err
 			}
 			return f.measure(ses)
 		})

@@ -76,7 +76,11 @@ func serveHub(c *control) error {
 	}
 	h := tcproom.NewHub(append(options, tcproom.WithMaxRooms(1_000_000), tcproom.WithDefaultRoom(roomName(0)))...)
 	c.members = func() int { return h.Stats().Memberships }
-	c.quiet = func(n int) error { return quietRooms(h, n) }
+	c.quiet = func(n int) error {
+		conns, err := quietRooms(h, n)
+		c.kept = conns // or the collector closes them
+		return err
+	}
 	c.measures = map[string]func(n int) (any, error){"quietrooms": measureHubMemory, "moves": measureMoves}
 	if c.roomCount() == 1 {
 		return c.serveRooms(func(l net.Listener) error { return h.Serve(l) })
@@ -94,15 +98,15 @@ func serveHub(c *control) error {
 
 // quietRooms makes n rooms, each with one member that does nothing. A hundred of these
 // are one connection's.
-func quietRooms(h *tcproom.Hub, n int) error {
+func quietRooms(h *tcproom.Hub, n int) (*hubConns, error) {
 	const each = 100
 	d, err := h.Door(tcproom.WithCodec(tcproom.JSON{}))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conns := &hubConns{door: d}
 	if err := conns.connect(h, (n+each-1)/each); err != nil {
-		return err
+		return nil, err
 	}
 	i := 0
 	for m := range h.All().Members() {
@@ -111,15 +115,15 @@ func quietRooms(h *tcproom.Hub, n int) error {
 		}
 		for range each {
 			if i == n {
-				return nil
+				return conns, nil
 			}
 			if _, err := h.Enter(context.Background(), m, "quiet-"+roomName(i)); err != nil {
-				return err
+				return nil, err
 			}
 			i++
 		}
 	}
-	return nil
+	return conns, nil
 }
 
 // hubConns are connections of this process to a hub in it.
