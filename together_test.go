@@ -320,8 +320,9 @@ func togetherAndOnJoined(t *testing.T) {
 
 func togetherAndResume(t *testing.T) {
 	srv := sessionServer(t, tcproom.Sessions{Grace: time.Hour}, tcproom.WithNoticesTogether(time.Hour))
-	ada, bob := visits(t, srv, object{"name": "ada"}), visits(t, srv, object{"name": "bob"})
+	ada := visits(t, srv, object{"name": "ada"})
 	w := ada.welcomed("joined")
+	bob := visits(t, srv, object{"name": "bob"})
 	bob.welcomed("joined")
 	announce(t, srv.Room, "one")
 	require.Equal(t, "2 join bob", ada.short())
