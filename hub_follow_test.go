@@ -201,16 +201,16 @@ var answers = []string{"* not done", "* rooms", "* no rooms", "* in ", "* nobody
 func (f *follower) line(line string) {
 	s := f.in[""]
 	switch {
+	case strings.HasPrefix(line, "* goodbye"), strings.HasPrefix(line, "* you are out of "):
+		if s != nil {
+			f.complete(s)
+		}
+		delete(f.in, "")
 	case strings.HasPrefix(line, "* you are "):
 		if s != nil {
 			f.complete(s)
 		}
 		f.next(line)
-	case strings.HasPrefix(line, "* goodbye"):
-		if s != nil {
-			f.complete(s)
-		}
-		delete(f.in, "")
 	case slices.ContainsFunc(answers, func(a string) bool { return strings.HasPrefix(line, a) }), strings.Contains(line, " -> you: "):
 	case s == nil:
 		f.bad("H3: it is in no room")

@@ -275,11 +275,11 @@ func (l *link) outlive(in *inbox, err, unsaid error) error {
 	room := s.room.name
 	if unsaid != nil {
 		for _, a := range in.acks {
-			// Without its seq: who has entered a room since, and reads no name of a room,
-			// would take it for a place in that one.
 			ev := Event{Kind: Ack, Number: a.Number}
+			// Who has entered a room since, and reads no name of a room, would take the
+			// seq for a place in that one.
 			if l.labelled {
-				ev.Room = room
+				ev.Room, ev.Seq = room, a.Seq
 			}
 			if err := l.reply(&ev); err != nil {
 				return err
