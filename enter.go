@@ -196,10 +196,10 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, owes fu
 	case memberReserved:
 		return false
 	case memberPresent, memberDetached:
+		r.owePartLocked() // before the lock is let go of
 		p.leave(m, cause, code)
+		owes(m.at.Load()) // while it is in the list: whoever does not find it there finds this
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
-		r.owePartLocked()
-		owes(m.at.Load())
 		return true
 	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
