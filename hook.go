@@ -134,7 +134,8 @@ func refusalCause(err error) Cause {
 		return r.Cause
 	}
 	switch cause := causeOf(err); cause {
-	case ErrRoomFull, errTooManyPending, errTooManyFromAddress, ErrNameTaken, ErrNameInvalid, errTooManyLanes, ErrRoomClosed, errHandshakeTimeout, errRetry:
+	case ErrRoomFull, errTooManyPending, errTooManyFromAddress, ErrNameTaken, ErrNameInvalid, errTooManyLanes, ErrRoomClosed, errHandshakeTimeout, errRetry,
+		ErrRoomName, ErrNoRoom, ErrTooManyRooms, errOneRoom, ErrMuted, ErrBanned, errRecipient:
 		return cause
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
