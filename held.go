@@ -62,6 +62,7 @@ func (l *link) takeByHook(in *inbox) error {
 		in.acks = append(in.acks, h.acks...)
 		h.acks = h.acks[:0]
 	}()
+	h.muted = false
 	for i := range in.msgs {
 		msg := &in.msgs[i]
 		if i > 0 {
@@ -80,7 +81,10 @@ func (l *link) takeByHook(in *inbox) error {
 			}
 		}
 	}
-	return h.finish()
+	if err := h.finish(); err != nil || !h.muted {
+		return err
+	}
+	return ErrMuted
 }
 
 // takeOne calls OnMessage for a message, and holds what that returns.
@@ -100,8 +104,24 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 		post.body, err = h.by.room.cfg.hooks.onMessage(h.by.member, msg.body)
 		return err
 	})
+	if errors.Is(err, ErrMuted) && h.by.isMuted() { // of Post: as if it had been returned
+		h.mu.Lock()
+		h.muted = true
+		h.mu.Unlock()
+		post.body, err = nil, nil
+	}
 	post.failed = err != nil
+	if errors.Is(err, ErrNotMember) && h.by != &l.stream && h.by.isOver() {
+		return ErrNotMember // the hook could not know
+	}
 	return l.hookCause(err)
+}
+
+// isMuted reports whether the member of s may not say anything now.
+func (s *stream) isMuted() bool {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.room.isMutedLocked(s.member, time.Now())
 }
 
 // beginTaking says that a hook gets the message of the given number. It reports
@@ -251,15 +271,13 @@ func (h *heldPosts) finish() error {
 func (h *heldPosts) takeErr() error {
 	h.last = 0
 	h.mu.Lock()
-	err, muted := h.err, h.muted
-	h.err, h.muted, h.posts, h.buf = nil, false, h.posts[:0], h.buf[:0]
+	err := h.err
+	h.err, h.posts, h.buf = nil, h.posts[:0], h.buf[:0]
 	if cap(h.buf) > 2*maxQueued {
 		h.buf = nil
 	}
 	h.mu.Unlock()
 	switch {
-	case err == nil && muted:
-		return ErrMuted
 	case err == nil:
 		return nil
 	case !h.by.isMain() && h.by.link.Err() == nil && h.by.hasLeft():

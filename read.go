@@ -315,12 +315,17 @@ func (l *link) orderAll(in *inbox) error {
 	p := in.by.room.pass(context.Background(), in.by.member)
 	defer p.end()
 	p.via = l
+	var muted error
 	for i := range in.msgs {
-		if err := p.take(in, &in.msgs[i]); err != nil {
+		switch err := p.take(in, &in.msgs[i]); err {
+		case nil:
+		case error(ErrMuted): // those that follow have numbers to acknowledge
+			muted = err
+		default:
 			return err
 		}
 	}
-	return nil
+	return muted
 }
 
 // take orders a message, unless it was taken before.
