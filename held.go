@@ -121,7 +121,7 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 func (s *stream) isMuted() bool {
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()
-	return s.room.isMutedLocked(s.member, time.Now())
+	return s.room.isMutedLocked(s.member.Info(), time.Now())
 }
 
 // beginTaking says that a hook gets the message of the given number. It reports
