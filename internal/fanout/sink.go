@@ -905,3 +905,11 @@ var processStart = time.Now()
 
 // monotonic is a clock that does not jump.
 func monotonic() int64 { return int64(time.Since(processStart)) + 1 }
+
+// Streams returns how many cursors s has, those that have ended and of which not all
+// was taken included.
+func (s *Sink) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.cursors)
+}
