@@ -17,6 +17,11 @@ func (h *Hub) request(l *link, in *inbox) error {
 		return err
 	}
 	req := &in.req
+	if req.Kind == ReqEnter || req.Kind == ReqMove {
+		if err := l.awaitEnded(); err != nil {
+			return err
+		}
+	}
 	err := h.allow(l, req)
 	if err == nil {
 		err = h.carryOut(l, req)
@@ -28,6 +33,25 @@ func (h *Hub) request(l *link, in *inbox) error {
 		return l.refuse(req, err)
 	}
 	return nil
+}
+
+// maxEnded is how many rooms a connection may have left whose events it has still to
+// read, before it enters another one.
+const maxEnded = 64
+
+// awaitEnded waits while l, which does not read, has too many of those. That holds up
+// reading from it.
+func (l *link) awaitEnded() error {
+	p, g := l.member.presence, l.room.group
+	for {
+		ch := g.Progress()
+		if l.sink.Streams() <= p.len()+1+maxEnded {
+			return nil
+		}
+		if err := g.Await(l.Context(), ch, 0); err != nil {
+			return cmpErr(l.Err(), err)
+		}
+	}
 }
 
 // allow asks the user's OnRequest.
