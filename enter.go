@@ -19,10 +19,17 @@ func (l *link) callFor() caller {
 		if err := l.Err(); err != nil {
 			return err
 		}
+		returned := false
+		defer func() {
+			if !returned { // but has ended the goroutine
+				l.end(&HookError{Hook: hookNames[hook]})
+			}
+		}()
 		err := l.room.callPlain(hook, fn)
 		if _, failed := err.(*HookError); failed {
 			l.end(err)
 		}
+		returned = true
 		return err
 	}
 }
@@ -57,7 +64,7 @@ type candidate struct {
 }
 
 // knockAt asks whether l may enter a room, and reserves a place for it there.
-func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*candidate, error) {
+func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ *candidate, err error) {
 	c := &candidate{h: h, addr: l.ip(), call: l.callFor()}
 	if asked {
 		c.call = l.call
@@ -71,26 +78,30 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (*c
 	if err := h.banned(name, l.member.Name(), c.addr); err != nil { // before the room is made
 		return nil, err
 	}
-	hr, err := h.acquire(ctx, name, h.cfg.open)
-	if err != nil {
+	if c.hr, err = h.acquire(ctx, name, h.cfg.open); err != nil {
 		return nil, err
 	}
-	c.hr = hr
-	r := hr.room
+	r, letIn := c.hr.room, false
 	c.s = &stream{link: l, room: r, form: l.partForm()}
+	defer func() { // also if a hook ends the goroutine
+		if letIn {
+			return
+		}
+		if c.s.member != nil {
+			r.unreserve(c.s.member, cmpErr(err, ErrHook))
+		}
+		c.done()
+	}()
 	if err := r.reservePart(c.s, l.member, c.addr); err != nil {
-		h.unpin(hr)
 		return nil, err
 	}
 	if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
 		if err := c.call(hookOnJoin, func() error { return onJoin(c.s.member) }); err != nil {
-			err = refuse(err)
-			r.unreserve(c.s.member, err)
-			h.unpin(hr)
-			return nil, err
+			return nil, refuse(err)
 		}
 		c.s.owesLeave = true
 	}
+	letIn = true
 	return c, nil
 }
 

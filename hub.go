@@ -315,7 +315,14 @@ func (h *Hub) makeRoom(name string) (*hubRoom, error) {
 	hr.occupied()
 	h.mu.Unlock()
 	if mine {
+		returned := false
+		defer func() {
+			if !returned { // but OnRoom has ended the goroutine
+				h.unpin(hr)
+			}
+		}()
 		h.announce(hr)
+		returned = true
 	}
 	return hr, nil
 }
