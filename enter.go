@@ -47,7 +47,7 @@ func (h *Hub) enter(ctx context.Context, l *link, name string, e entry, asked bo
 		return nil, false, err
 	}
 	defer c.done()
-	if _, err := c.join(e); err != nil {
+	if err := c.join(e); err != nil {
 		return nil, false, err
 	}
 	return c.s.member, true, nil
@@ -116,32 +116,38 @@ func (h *Hub) mayEnter(l *link, name string) error {
 }
 
 // join joins the candidate, and lets OnJoined speak to it first.
-func (c *candidate) join(e entry) (seq uint64, err error) {
-	r, m := c.s.room, c.s.member
-	if seq, err = r.join(c.s, m, e); err != nil {
+func (c *candidate) join(e entry) error {
+	m := c.s.member
+	m.takeTurn(nil) // which is free: others may put m out, or read for it, before OnJoined
+	seq, err := c.s.room.join(c.s, m, e)
+	if err != nil {
+		m.giveTurn()
 		c.fail(err)
-		return 0, err
+		return err
 	}
 	c.welcome(seq)
-	return seq, nil
+	return nil
 }
 
-// welcome calls OnJoined for the candidate, which has joined.
+// welcome calls OnJoined for the candidate, which has joined, in the turn that was taken
+// for that.
 func (c *candidate) welcome(seq uint64) {
 	r, m := c.s.room, c.s.member
+	defer m.giveTurn()
 	m.followName()
 	onJoined := r.cfg.hooks.onJoined
 	if onJoined == nil {
 		return
 	}
-	m.takeTurn(nil)
-	defer m.giveTurn()
 	defer c.s.cur.Release()
 	c.call(hookOnJoined, func() error { onJoined(m, seq); return nil })
 }
 
 // fail gives up the place of a candidate that does not join.
 func (c *candidate) fail(cause error) {
+	if l := c.s.link; l.Err() != nil {
+		l.unblock() // it may have ended for what went wrong
+	}
 	c.s.room.unreserve(c.s.member, cause)
 	c.s.room.notifyPart(c.s)
 }

@@ -23,6 +23,9 @@ func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error)
 	if m.room.name == room {
 		return m, nil
 	}
+	if err := m.room.orderHeld(ctx); err != nil { // what OnMessage has returned comes before
+		return nil, err
+	}
 	return h.move(ctx, l, m, room, entry{}, false)
 }
 
@@ -41,8 +44,10 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 	}
 	defer c.done()
 	old := m.at.Load()
+	c.s.member.takeTurn(nil) // as in join
 	seq, moved, err := c.swap(m, e)
 	if !moved {
+		c.s.member.giveTurn()
 		c.fail(err)
 		return nil, err
 	}
@@ -53,6 +58,7 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 		go old.room.seeOutPart(old)
 	}
 	if err != nil {
+		c.s.member.giveTurn()
 		c.fail(err)
 		return nil, err
 	}
