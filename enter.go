@@ -241,7 +241,7 @@ func (r *Room) dismissStreamLocked(s *stream, cause error, ref uint64) {
 	}
 	s.cur.Close()
 	s.lane.conns--
-	s.lane.closing = append(s.lane.closing, s.cur)
+	s.lane.addClosing(s.cur)
 	s.lane = nil
 	r.tidyLanesLocked()
 }
@@ -313,8 +313,8 @@ func (r *Room) putOut(cause error, code Cause) {
 			if s.state == streamJoined {
 				r.moveStreamLocked(s, streamEnded)
 			}
+			r.owePartLocked() // before its connection can know that it is gone
 			r.dismissStreamLocked(s, cause, 0)
-			r.owePartLocked()
 			out = append(out, s)
 		}
 		m = next

@@ -86,6 +86,9 @@ func (r *Room) laneLocked(cfg *limits, f form) (*lane, error) {
 		}
 	}
 	if len(r.lanes) >= maxLanes {
+		r.tidyLanesLocked() // some may have been written out since
+	}
+	if len(r.lanes) >= maxLanes {
 		return nil, errTooManyLanes
 	}
 	l := r.newLane(cfg, f)
@@ -108,8 +111,8 @@ func (r *Room) leaveLane(s *stream) {
 	defer r.mu.Unlock()
 	if s.lane != nil {
 		s.lane.conns--
-		r.tidyLanesLocked()
 	}
+	r.tidyLanesLocked() // s may have been among those that were closing
 }
 
 // tidyLanesLocked forgets lanes that nobody uses nor has configured.
@@ -125,6 +128,15 @@ func (r *Room) tidyLanesLocked() {
 	}
 	clear(r.lanes[len(kept):])
 	r.lanes = kept
+}
+
+// addClosing notes a cursor of one that has left. Others are forgotten now and then: as
+// many as may be added before the next time.
+func (l *lane) addClosing(c *fanout.Cursor) {
+	if len(l.closing) == cap(l.closing) {
+		l.isClosing()
+	}
+	l.closing = append(l.closing, c)
 }
 
 // isClosing reports whether there is something to write still to who has left.
