@@ -85,13 +85,11 @@ func TestH4MovesAreAtOneInstant(t *testing.T) {
 	h := tcproom.NewHub(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomOptions(c.options))
 	defer h.Close()
 	const movers, moves = 4, 100
-	var conns []*tcproom.Conn
 	var members []*tcproom.Member
 	for range movers {
 		conn, err := h.Join(testContext(t), "a", tcproom.Identity{})
 		require.NoError(t, err)
 		defer conn.Close()
-		conns = append(conns, conn)
 		go func() {
 			for range conn.Events(context.Background()) {
 			}
