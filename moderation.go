@@ -25,7 +25,7 @@ func (b *Ban) matches(room, name string, addr netip.Addr, now time.Time) bool {
 		return false
 	case b.Name != "" && b.Name != name:
 		return false
-	case b.Addr.IsValid() && !b.Addr.Contains(addr):
+	case b.Addr.IsValid() && !b.Addr.Contains(addr.WithZone("")):
 		return false
 	}
 	return true
@@ -57,7 +57,7 @@ func (h *Hub) Ban(b Ban) (put int, err error) {
 	if b.Name == "" && !b.Addr.IsValid() {
 		return 0, fmt.Errorf("%w: a Ban without Name and Addr is about nobody", ErrOption)
 	}
-	b.Addr = b.Addr.Masked()
+	b.Addr = plainPrefix(b.Addr)
 	h.mu.Lock()
 	h.setBansLocked(append(h.bansNowLocked(&b), b))
 	h.mu.Unlock()
@@ -68,6 +68,15 @@ func (h *Hub) Ban(b Ban) (put int, err error) {
 		put = r.putOutBanned(&b)
 	}
 	return put, nil
+}
+
+// plainPrefix returns p as addresses are compared with it: one of IPv4 addresses that are
+// mapped into IPv6 is one of IPv4 addresses.
+func plainPrefix(p netip.Prefix) netip.Prefix {
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked()
 }
 
 // putOutBanned has the members leave whom b matches.
@@ -85,7 +94,7 @@ func (m *Member) addr() netip.Addr { return ipOf(m.RemoteAddr()) }
 
 // Unban ends the ban of the same Room, Name and Addr, and reports whether there was one.
 func (h *Hub) Unban(b Ban) bool {
-	b.Addr = b.Addr.Masked()
+	b.Addr = plainPrefix(b.Addr)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := h.Bans()
