@@ -66,9 +66,10 @@ type candidate struct {
 // knockAt asks whether l may enter a room, and reserves a place for it there.
 func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ *candidate, err error) {
 	c := &candidate{h: h, addr: l.ip(), call: l.callFor()}
+	var own *link // whose goroutine this is
 	if asked {
-		c.call = l.call
-		if err := h.checkRoom(name); err != nil {
+		own, c.call = l, l.call
+		if err := h.checkRoom(own, name); err != nil {
 			return nil, err
 		}
 		if err := h.mayEnter(l, name); err != nil {
@@ -78,7 +79,7 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ 
 	if err := h.banned(name, l.member.Name(), c.addr); err != nil { // before the room is made
 		return nil, err
 	}
-	if c.hr, err = h.acquire(ctx, name, h.cfg.open); err != nil {
+	if c.hr, err = h.acquire(ctx, own, name, h.cfg.open); err != nil {
 		return nil, err
 	}
 	r, letIn := c.hr.room, false
@@ -270,12 +271,14 @@ func (s *stream) sayGoodbye(cause error, ref uint64) {
 func (r *Room) owePartLocked() {
 	r.wg.Add(1)
 	r.hub.all.wg.Add(1)
+	r.hub.left.Add(1)
 }
 
 // seeOutPart calls OnLeave for the member of s, which has left.
 func (r *Room) seeOutPart(s *stream) {
 	defer r.wg.Done()
 	defer r.hub.all.wg.Done()
+	defer r.hub.left.Add(-1)
 	r.notifyPart(s)
 }
 
@@ -287,7 +290,7 @@ func (r *Room) notifyPart(s *stream) {
 	m := s.member
 	m.takeTurn(nil)
 	defer m.giveTurn()
-	err := r.callPlain(hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+	err := r.callAside(s.link, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
 	if _, failed := err.(*HookError); failed {
 		s.link.end(err)
 	}
@@ -322,6 +325,11 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.mu.Unlock()
 	r.group.Flush() // of what was told
 	r.group.Wake()
+	p := r.pass(context.Background(), nil)
+	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
+		p.await(r.group.Progress(), time.Time{})
+	}
+	p.end()
 	for _, s := range out {
 		s.member.unblock()
 		s.link.alone(cause)
@@ -341,11 +349,11 @@ func (r *Room) closeTo(state roomState) {
 	r.group.Wake()
 }
 
-// isEmpty reports whether nobody is in r, or about to be.
-func (r *Room) isEmpty() bool {
+// isEmpty reports whether nobody is in r, or about to be, and whether nobody ever was.
+func (r *Room) isEmpty() (empty, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.emptyLocked()
+	return r.emptyLocked(), r.stats.Joined == 0
 }
 
 func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }

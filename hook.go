@@ -209,13 +209,55 @@ func (l *link) nameHook() {
 type hooksAtOnce struct {
 	links   map[*link]uint64
 	members map[*Member][]*link // those of them over which a member came
+	asides  []*aside
+}
+
+// An aside is a hook of a hub that runs now, and not as one of a link's own.
+type aside struct {
+	link *link // which cannot end before it has returned; nil: there is none
+	over atomic.Bool
+}
+
+// callAside is callPlain of a hook that holds up l, if it is not nil, or what the hub
+// waits for beside its links.
+func (r *Room) callAside(l *link, hook uint64, fn func() error) error {
+	h, a := r.hub, &aside{link: l}
+	h.asideMu.Lock()
+	if h.asides == nil {
+		h.asides = make(map[*aside]struct{})
+	}
+	h.asides[a] = struct{}{}
+	h.asideMu.Unlock()
+	defer func() { // also if the hook ends the goroutine
+		a.over.Store(true)
+		h.asideMu.Lock()
+		delete(h.asides, a)
+		h.asideMu.Unlock()
+		h.all.mu.Lock()
+		h.all.releasedLocked()
+		h.all.mu.Unlock()
+	}()
+	return r.callPlain(hook, fn)
+}
+
+// asidesNow returns those that run now.
+func (h *Hub) asidesNow() (list []*aside) {
+	h.asideMu.Lock()
+	defer h.asideMu.Unlock()
+	for a := range h.asides {
+		list = append(list, a)
+	}
+	return list
 }
 
 // hooksNow returns those that run now.
 func (r *Room) hooksNow() hooksAtOnce {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := hooksAtOnce{make(map[*link]uint64), make(map[*Member][]*link)}
+	now := hooksAtOnce{links: make(map[*link]uint64), members: make(map[*Member][]*link)}
+	if r.hub != nil {
+		now.asides = r.hub.asidesNow()
+	}
 	for l := range r.links {
 		run := l.running.run.Load()
 		if run&hookMask == noHook {
@@ -239,6 +281,9 @@ func (now hooksAtOnce) runs(l *link) bool {
 // before it has returned: a hook of its own or, for OnLeave waits for that, of an
 // earlier link of its member.
 func (now hooksAtOnce) holdLocked(l *link) bool {
+	if slices.ContainsFunc(now.asides, func(a *aside) bool { return a.link == l && !a.over.Load() }) {
+		return true
+	}
 	if l.keepers > 1 { // the other waits for the hook with OnLeave, unless this is that
 		return now.runs(l) && now.links[l]&hookMask != hookOnLeave
 	}
@@ -256,5 +301,14 @@ func (r *Room) onlyLocked(now hooksAtOnce) bool {
 			return false
 		}
 	}
-	return len(r.acceptors) == 0 && len(r.links) > 0
+	if len(r.acceptors) > 0 || len(r.links) > 0 {
+		return len(r.acceptors) == 0
+	}
+	n := int64(0)
+	for _, a := range now.asides {
+		if !a.over.Load() {
+			n++
+		}
+	}
+	return n > 0 && r.hub.left.Load() <= n
 }

@@ -45,7 +45,10 @@ type Hub struct {
 	gone  uint64
 	moves uint64
 	stops bool
-	wg    sync.WaitGroup // timers of empty rooms that have fired
+
+	left    atomic.Int64 // calls of OnLeave and OnRoom that are owed, beside those of links
+	asideMu sync.Mutex   // guards asides; taken last
+	asides  map[*aside]struct{}
 }
 
 // A hubRoom is a room as its hub knows it. It is guarded by the hub's lock.
@@ -53,8 +56,10 @@ type hubRoom struct {
 	room  *Room
 	ready chan struct{} // closed when OnRoom has returned; closed without that
 	fixed bool          // it stays when it is empty
+	kept  bool          // the program asked for it
 	pins  int           // those who are about to enter
 	empty *time.Timer   // nil: it is not known to be empty
+	turn  uint64        // timers that there were
 }
 
 // NewHub returns an open hub. It listens nowhere and holds no goroutine until somebody
@@ -70,7 +75,7 @@ func NewHub(opts ...HubOption) *Hub {
 		}
 	}
 	for _, hr := range h.rooms {
-		h.announce(hr)
+		h.announce(nil, hr)
 	}
 	return h
 }
@@ -114,10 +119,10 @@ var closed = func() chan struct{} {
 }()
 
 // announce calls OnRoom for a room that was made, and lets in who waits for that.
-func (h *Hub) announce(hr *hubRoom) {
+func (h *Hub) announce(l *link, hr *hubRoom) {
 	if h.cfg.onRoom != nil {
 		defer close(hr.ready)
-		hr.room.callPlain(hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
+		hr.room.callAside(l, hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
 	}
 }
 
@@ -150,11 +155,14 @@ func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOp
 // A room that is empty may be removed after [WithRoomLinger]: whoever holds it gets
 // ErrRoomClosed then.
 func (h *Hub) Room(name string) (*Room, error) {
-	hr, err := h.acquire(context.Background(), name, true)
+	hr, err := h.acquire(context.Background(), nil, name, true)
 	if err != nil {
 		return nil, err
 	}
 	defer h.unpin(hr)
+	h.mu.Lock()
+	hr.kept = true
+	h.mu.Unlock()
 	return hr.room, nil
 }
 
@@ -177,7 +185,7 @@ func (h *Hub) Lookup(name string) (*Room, bool) {
 // would be one as soon as somebody entered it. It makes none, and asks the function of
 // [WithRoomNames] alone: other hooks, and bans, may still refuse who enters.
 func (h *Hub) Check(name string) error {
-	if err := h.checkRoom(name); err != nil {
+	if err := h.checkRoom(nil, name); err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -227,14 +235,14 @@ func (h *Hub) DefaultRoom() string { return h.cfg.defaultRoom }
 func (h *Hub) All() *Room { return h.all }
 
 // acquire returns the room of that name, pinned: it is not removed before unpin. It
-// makes one if there is none and may be.
-func (h *Hub) acquire(ctx context.Context, name string, make bool) (*hubRoom, error) {
-	if err := h.checkRoom(name); err != nil {
+// makes one if there is none and may be. l is that whose goroutine this is, if it is one.
+func (h *Hub) acquire(ctx context.Context, l *link, name string, make bool) (*hubRoom, error) {
+	if err := h.checkRoom(l, name); err != nil {
 		return nil, err
 	}
 	hr, err := h.pin(name)
 	if err == nil && hr == nil && make {
-		hr, err = h.makeRoom(name)
+		hr, err = h.makeRoom(l, name)
 	}
 	switch {
 	case err != nil:
@@ -252,7 +260,7 @@ func (h *Hub) acquire(ctx context.Context, name string, make bool) (*hubRoom, er
 }
 
 // checkRoom applies the hard rule for names of rooms, and the user's.
-func (h *Hub) checkRoom(name string) error {
+func (h *Hub) checkRoom(l *link, name string) error {
 	if err := checkRoomName(name); err != nil {
 		return err
 	}
@@ -262,7 +270,7 @@ func (h *Hub) checkRoom(name string) error {
 	if hr != nil { // one of WithRoom may have any name
 		return nil
 	}
-	err := h.all.callPlain(hookRoomNames, func() error { return h.cfg.names(name) })
+	err := h.all.callAside(l, hookRoomNames, func() error { return h.cfg.names(name) })
 	if _, failed := err.(*HookError); failed || err == nil || causeOf(err) == ErrRoomName {
 		return err
 	}
@@ -285,11 +293,11 @@ func (h *Hub) pin(name string) (*hubRoom, error) {
 }
 
 // makeRoom makes a room, unless there is one by now, and pins it.
-func (h *Hub) makeRoom(name string) (*hubRoom, error) {
+func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 	cfg := h.ofAny
 	if fn := h.cfg.roomOptions; fn != nil {
 		var opts []RoomOption
-		if err := h.all.callPlain(hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
+		if err := h.all.callAside(l, hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
 			return nil, err
 		}
 		if opts == nil {
@@ -321,7 +329,7 @@ func (h *Hub) makeRoom(name string) (*hubRoom, error) {
 				h.unpin(hr)
 			}
 		}()
-		h.announce(hr)
+		h.announce(l, hr)
 		returned = true
 	}
 	return hr, nil
@@ -343,73 +351,87 @@ func (h *Hub) unpin(hr *hubRoom) {
 	h.checkEmpty(hr.room)
 }
 
-// checkEmpty sees to it that r is removed after a while, if it is empty now. It is
-// called when r may have become so, without its lock.
+// checkEmpty sees to it that r is removed after a while, if it is empty now: at once if
+// nobody was ever let in. It is called when r may have become so, without its lock.
 func (h *Hub) checkEmpty(r *Room) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	hr := h.rooms[r.name]
-	if hr == nil || hr.room != r || hr.fixed || hr.empty != nil || h.stops || hr.pins > 0 || !r.isEmpty() {
+	if hr == nil || hr.room != r || hr.fixed || hr.empty != nil || h.stops || hr.pins > 0 {
 		return
 	}
-	hr.empty = time.AfterFunc(max(h.cfg.linger, 0), func() { h.removeEmpty(hr) })
+	empty, fresh := r.isEmpty()
+	if !empty {
+		return
+	}
+	d := max(h.cfg.linger, 0)
+	if fresh && !hr.kept {
+		d = 0
+	}
+	hr.turn++
+	turn := hr.turn
+	hr.empty = time.AfterFunc(d, func() { h.removeEmpty(hr, turn) })
 }
 
 // removeEmpty removes a room, if it is empty still.
-func (h *Hub) removeEmpty(hr *hubRoom) {
+func (h *Hub) removeEmpty(hr *hubRoom, turn uint64) {
 	h.mu.Lock()
-	r := hr.room
-	if h.rooms[r.name] != hr || hr.empty == nil || hr.pins > 0 || h.stops {
+	if h.rooms[hr.room.name] != hr || hr.empty == nil || hr.turn != turn || hr.pins > 0 || h.stops {
 		h.mu.Unlock()
 		return
 	}
 	hr.empty = nil
-	if !r.closeIfEmpty() { // somebody came, or has still to be written to
-		if r.isEmpty() {
-			hr.empty = time.AfterFunc(max(h.cfg.linger, glance), func() { h.removeEmpty(hr) })
-		}
+	if !hr.room.closeIfEmpty() {
 		h.mu.Unlock()
 		return
 	}
-	delete(h.rooms, r.name)
-	h.gone++
-	h.wg.Add(1)
+	h.takeOutLocked(hr)
 	h.mu.Unlock()
-	defer h.wg.Done()
-	h.removed(r)
+	h.removed(hr)
+}
+
+// takeOutLocked takes a room out of the hub, whose end waits for removed.
+func (h *Hub) takeOutLocked(hr *hubRoom) {
+	delete(h.rooms, hr.room.name)
+	h.gone++
+	h.left.Add(1)
+	h.all.wg.Add(1)
 }
 
 // removed does what is left to do for a room that is closed and not in the hub any more.
-func (h *Hub) removed(r *Room) {
+// It is the last that a goroutine does.
+func (h *Hub) removed(hr *hubRoom) {
+	r := hr.room
+	defer h.all.wg.Done()
+	defer h.left.Add(-1)
+	<-hr.ready // one call of OnRoom at a time
 	r.wg.Wait()
 	r.closeDone()
 	if h.cfg.onRoom != nil {
-		h.all.callPlain(hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
+		h.all.callAside(nil, hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
 	}
 }
 
 // Remove closes a room and takes it out of the hub: its members leave, are told goodbye
 // with the reason, and their connections go on. Nobody is in it when Remove returns, but
-// an [OnLeave] that this caller's own goroutine runs may not have returned. It returns
+// calls of [OnLeave], on goroutines of their own, may not have returned. It returns
 // [ErrNoRoom] if there is none of that name. A room of [WithRoom] goes too, and is made
 // again when somebody enters it, if that may be.
-func (h *Hub) Remove(name, reason string) error {
+func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
+
+// remove is Remove, if r is nil, or of r if that has the name still.
+func (h *Hub) remove(name string, r *Room, reason string) error {
 	h.mu.Lock()
 	hr := h.rooms[name]
-	if hr == nil || h.stops {
+	if hr == nil || h.stops || r != nil && r != hr.room {
 		h.mu.Unlock()
 		return fmt.Errorf("%w: %q", ErrNoRoom, name)
 	}
 	hr.occupied()
-	delete(h.rooms, name)
-	h.gone++
-	h.wg.Add(1)
+	h.takeOutLocked(hr)
 	h.mu.Unlock()
 	hr.room.putOut(&removedError{reason}, errRemoved)
-	go func() {
-		defer h.wg.Done()
-		h.removed(hr.room)
-	}()
+	go h.removed(hr)
 	return nil
 }
 
@@ -430,7 +452,7 @@ func (h *Hub) close(r *Room) error {
 	if r == h.all {
 		return h.Close()
 	}
-	h.Remove(r.name, "")
+	h.remove(r.name, r, "") // or it is removed already
 	return nil
 }
 
@@ -439,7 +461,7 @@ func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
 	if r == h.all {
 		return h.Shutdown(ctx, opts...)
 	}
-	h.Remove(r.name, "")
+	h.remove(r.name, r, "")
 	select {
 	case <-r.Done():
 		return nil
@@ -491,13 +513,13 @@ func (h *Hub) Stats() HubStats {
 // rooms together.
 func (h *Hub) Shutdown(ctx context.Context, opts ...StopOption) error {
 	h.stopRooms(roomDraining)
-	return h.stopped(h.all.shutdown(ctx, opts))
+	return h.all.shutdown(ctx, opts)
 }
 
 // Close stops the hub at once, as [Room.Close] stops a room.
 func (h *Hub) Close() error {
 	h.stopRooms(roomClosed)
-	return h.stopped(h.all.close())
+	return h.all.close()
 }
 
 // Done returns a channel that is closed when the hub has stopped, as [Room.Done] does.
@@ -518,13 +540,12 @@ func (h *Hub) stopRooms(state roomState) {
 	}
 }
 
-// stopped waits for what is left of the rooms, once all connections have ended.
-func (h *Hub) stopped(err error) error {
-	select {
-	case <-h.all.done:
-	default:
-		return err
+// reapRooms says that the rooms have stopped, when nothing of the hub is left.
+func (h *Hub) reapRooms() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hr := range h.rooms {
+		hr.room.wg.Wait() // which has nothing to wait for
+		hr.room.closeDone()
 	}
-	h.wg.Wait()
-	return err
 }

@@ -153,6 +153,9 @@ func (r *Room) reap() {
 	r.wg.Wait()
 	r.quiet.Wait()
 	r.group.Fan().Wait()
+	if r.hub != nil {
+		r.hub.reapRooms()
+	}
 	close(r.done)
 }
 
