@@ -111,8 +111,12 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 		post.body, err = nil, nil
 	}
 	post.failed = err != nil
-	if errors.Is(err, ErrNotMember) && h.by != &l.stream && h.by.isOver() {
-		return ErrNotMember // the hook could not know
+	switch { // of a room, which the hook could not know
+	case h.by == &l.stream:
+	case errors.Is(err, ErrNotMember) && h.by.isOver():
+		return ErrNotMember
+	case errors.Is(err, ErrRoomClosed) && h.by.room.isStopping():
+		return ErrRoomClosed
 	}
 	return l.hookCause(err)
 }
@@ -280,8 +284,8 @@ func (h *heldPosts) takeErr() error {
 	switch {
 	case err == nil:
 		return nil
-	case !h.by.isMain() && h.by.link.Err() == nil && h.by.hasLeft():
-		return err // its connection goes on
+	case !h.by.isMain() && h.by.link.Err() == nil && (err == error(ErrRoomClosed) || h.by.hasLeft()):
+		return err // its connection goes on, or the hub stops
 	}
 	return h.by.link.hookCause(err)
 }

@@ -269,6 +269,10 @@ func (l *link) take(in *inbox) error {
 // acknowledging those that were.
 func (l *link) outlive(in *inbox, err, unsaid error) error {
 	s := in.by
+	if err == error(ErrRoomClosed) && !s.isOver() { // the hub stops, and says so in a moment
+		<-l.Context().Done()
+		return l.Err()
+	}
 	if _, failed := err.(*HookError); failed || l.Err() != nil || !s.hasLeft() {
 		return cmpErr(err, unsaid)
 	}
