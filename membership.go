@@ -286,6 +286,8 @@ func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
 	switch {
 	case r.state != roomOpen:
 		return ErrRoomClosed
+	case !m.presence.isBy(l): // it has ended, or been taken over
+		return cmpErr(l.Err(), ErrTakenOver)
 	case !m.state.in():
 		return ErrNotMember
 	case banned != nil: // by another address than that at which it was lost

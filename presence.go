@@ -175,6 +175,13 @@ func (p *presence) connect(l *link) {
 	p.link = l
 }
 
+// isBy reports whether it is present over l.
+func (p *presence) isBy(l *link) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link == l
+}
+
 // disconnect says that it is not present over l any more, and returns the streams that l
 // has to see out.
 func (p *presence) disconnect(l *link) (parts []*stream) {

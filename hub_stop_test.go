@@ -1,0 +1,206 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Shutdown of a hub with many rooms under load: what was ordered is read by all, the
+// goodbye of the connection is the last event, and every hook has returned.
+func TestHubShutdownUnderLoad(t *testing.T) {
+	const rooms, peers = 40, 8
+	var running atomic.Int64
+	all := &roll{}
+	h := NewHub(append(all.options(), WithCodec(JSON{}), WithEcho(true), OnLeave(func(m *Member, _ error) {
+		running.Add(1)
+		defer running.Add(-1)
+		runtime.Gosched()
+		all.note(m, "leave")
+	}))...)
+	var names []string
+	for i := range rooms {
+		names = append(names, fmt.Sprint("r", i))
+	}
+	var wg sync.WaitGroup
+	seqs := make([]map[string]float64, peers)
+	var visitors []*hubPeer
+	for i := range peers {
+		visitors = append(visitors, visitHub(t, h, fmt.Sprint("p", i), names...))
+	}
+	for i, p := range visitors {
+		seqs[i] = make(map[string]float64)
+		wg.Go(func() {
+			last := ""
+			for {
+				s, err := p.r.ReadString('\n')
+				if err != nil {
+					if last != "goodbye closed" {
+						t.Errorf("the last event is %q", last)
+					}
+					return
+				}
+				m := parsed(t, s)
+				last = short(m)
+				if room, ok := m["room"].(string); ok && m["seq"] != nil {
+					if before := seqs[i][room]; before != 0 && before+1 != m["seq"] {
+						t.Errorf("a hole in %s: %v, then %v", room, before, m["seq"])
+					}
+					seqs[i][room] = m["seq"].(float64)
+				}
+			}
+		})
+		go func() {
+			for j := 0; ; j++ {
+				if _, err := fmt.Fprintf(p, `{"type":"message","room":"r%d","body":"x"}`+"\n", j%rooms); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	time.Sleep(20 * time.Millisecond)
+	handles := make([]*Room, 0, rooms)
+	for _, r := range h.Rooms("") {
+		handles = append(handles, r)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, h.Shutdown(ctx))
+	require.Zero(t, running.Load())
+	<-h.Done()
+	wg.Wait()
+	for i := range peers {
+		for _, r := range handles {
+			if at := seqs[i][r.Name()]; at != 0 || r.Stats().Seq > peers { // else there were joins, before it read
+				require.EqualValues(t, r.Stats().Seq, at, "peer %d in %s: %v", i, r.Name(), r.Stats())
+			}
+		}
+	}
+	all.paired(t)
+	for _, r := range handles {
+		select {
+		case <-r.Done():
+		case <-time.After(5 * time.Second):
+			t.Fatal("a room of the hub is not done")
+		}
+		require.NoError(t, r.Shutdown(ctx))
+		require.NoError(t, r.Close())
+	}
+}
+
+// What one that does not read misses is counted over all rooms.
+func TestHubStopErrorCountsAllRooms(t *testing.T) {
+	h := jsonHub(t)
+	ada := visitHub(t, h, "ada", "a", "b")
+	ada.stall(memberNamed(t, h.All(), "ada"))
+	const n = 300
+	body := []byte(strings.Repeat("x", 8<<10))
+	for range n / 10 { // so that the windows are full
+		for _, name := range []string{"a", "b"} {
+			_, err := roomOf(t, h, name).Broadcast(t.Context(), body)
+			require.NoError(t, err)
+		}
+	}
+	for range n {
+		for _, name := range []string{"a", "b"} {
+			_, err := roomOf(t, h, name).Broadcast(t.Context(), []byte("x"))
+			require.NoError(t, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := h.Shutdown(ctx)
+	stop, ok := errors.AsType[*StopError](err)
+	require.True(t, ok, "%v", err)
+	require.Len(t, stop.Cut, 1)
+	require.Equal(t, "ada", stop.Cut[0].Member.Name)
+	require.GreaterOrEqual(t, stop.Cut[0].Missed, uint64(n+1))
+	<-h.Done()
+}
+
+// Close while rooms are entered, left, made, removed and moved between.
+func TestHubCloseInAStorm(t *testing.T) {
+	for i := range 12 {
+		all := &roll{}
+		opts := append(all.options(), WithCodec(JSON{}), WithRoomLinger(-1), WithSessions(Sessions{}), OnRoom(func(*Room, bool) { runtime.Gosched() }))
+		h := NewHub(opts...)
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for j := range 4 {
+			p := visitHub(t, h, fmt.Sprint("p", j), "a", "b")
+			m := memberNamed(t, h.All(), fmt.Sprint("p", j))
+			wg.Go(func() {
+				for {
+					if _, err := p.r.ReadString('\n'); err != nil {
+						return
+					}
+				}
+			})
+			wg.Go(func() {
+				for k := 0; !stop.Load(); k++ {
+					fmt.Fprintf(p, `{"type":"enter","room":"c%d"}`+"\n"+`{"type":"move","room":"c%d","to":"d"}`+"\n"+`{"type":"leave","room":"d"}`+"\n", k%3, k%3)
+					time.Sleep(100 * time.Microsecond)
+				}
+			})
+			wg.Go(func() {
+				for k := 0; !stop.Load(); k++ {
+					part, err := h.Enter(context.Background(), m, fmt.Sprint("e", k%3))
+					if err == nil {
+						h.Move(context.Background(), part, "f")
+					}
+					h.Remove(fmt.Sprint("c", k%3), "")
+					h.Remove("f", "")
+				}
+			})
+		}
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		var err error
+		if i%2 == 0 {
+			err = h.Close()
+		} else {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			err = h.Shutdown(ctx)
+			cancel()
+		}
+		require.NoError(t, err)
+		<-h.Done()
+		stop.Store(true)
+		wg.Wait()
+		require.Zero(t, h.Stats().Memberships)
+		require.Zero(t, h.All().Len())
+		all.paired(t)
+	}
+}
+
+// Done of a hub waits for the OnRoom of a room that was removed before.
+func TestHubDoneWaitsForOnRoom(t *testing.T) {
+	in, goOn := make(chan struct{}), make(chan struct{})
+	h := NewHub(OnRoom(func(_ *Room, made bool) {
+		if !made {
+			close(in)
+			<-goOn
+		}
+	}))
+	_, err := h.Room("a")
+	require.NoError(t, err)
+	require.NoError(t, h.Remove("a", ""))
+	<-in
+	closed := make(chan error)
+	go func() { closed <- h.Close() }()
+	select {
+	case <-h.Done():
+		t.Fatal("done while a hook runs")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	require.NoError(t, <-closed)
+	<-h.Done()
+}
