@@ -89,26 +89,6 @@ func TestHubDetachedIsOver(t *testing.T) {
 	})
 }
 
-// One that names no rooms and is kicked out of its only one while it is lost is gone, as
-// in a lone room.
-func TestHubKickOfADetachedMemberThatNamesNoRooms(t *testing.T) {
-	h := jsonHub(t, WithSessions(Sessions{}))
-	ada := callHub(t, h)
-	ada.say(`{"type":"hello","name":"ada"}`)
-	token, epoch, seq, _ := ada.welcome()
-	ada.Close()
-	lobby := roomOf(t, h, "lobby")
-	soon(t, "it is lost", func() bool { return lobby.Stats().Detached == 1 })
-	first := memberNamed(t, lobby, "ada").ID()
-	require.NoError(t, memberNamed(t, lobby, "ada").Kick("out"))
-	require.Zero(t, h.All().Len())
-	ada = callHub(t, h)
-	ada.say(`{"type":"hello","name":"ada","resume":{"token":%q,"epoch":%q,"seq":%d}}`, token, epoch, seq)
-	_, _, _, w := ada.welcome()
-	require.Equal(t, "expired", w["outcome"])
-	require.NotEqual(t, first, w["id"])
-}
-
 // One that names no rooms, and whose room is gone, comes into its first room, and may resume
 // again.
 func TestHubResumeOfOneThatNamesNoRoomsAndHasNone(t *testing.T) {

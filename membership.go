@@ -41,7 +41,7 @@ func (l *link) partForm() form {
 // alone ends l because of cause, if it was for one room and is in none any more.
 func (l *link) alone(cause error) {
 	if l.isAlone() && l.member.presence.len() == 0 {
-		l.member.kick(cause) // which may have lost it, too
+		l.end(cause)
 	}
 }
 
