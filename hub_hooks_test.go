@@ -154,8 +154,7 @@ func TestHubHooksThatBlock(t *testing.T) {
 		t.Run(hook, func(t *testing.T) {
 			var arm atomic.Bool
 			in, goOn := make(chan struct{}, 100), make(chan struct{})
-			var opts []HubOption
-			opts = hubHooks(func(is string, m *Member, room string) {
+			opts := hubHooks(func(is string, m *Member, room string) {
 				if is == hook && arm.Load() && (room == "slow" || is == "OnRequest" && m.Name() == "ada") {
 					in <- struct{}{}
 					<-goOn
