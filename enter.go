@@ -214,7 +214,7 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, owes fu
 	case memberReserved:
 		return false
 	case memberPresent, memberDetached:
-		r.owePartLocked() // before the lock is let go of
+		r.owePartLocked(m) // before the lock is let go of
 		p.leave(m, cause, code)
 		owes(m.at.Load()) // while it is in the list: whoever does not find it there finds this
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
@@ -266,9 +266,10 @@ func (s *stream) sayGoodbye(cause error, ref uint64) {
 	}
 }
 
-// owePartLocked counts a member that has left, until seeOutPart. Its connection, which
+// owePartLocked counts m, which leaves, until seeOutPart. Its connection, which
 // it had until now, counts too, so that no stop has waited in vain.
-func (r *Room) owePartLocked() {
+func (r *Room) owePartLocked(m *Member) {
+	m.presence.leaves.Add(1)
 	r.wg.Add(1)
 	r.hub.all.wg.Add(1)
 	r.hub.left.Add(1)
@@ -279,6 +280,7 @@ func (r *Room) seeOutPart(s *stream) {
 	defer r.wg.Done()
 	defer r.hub.all.wg.Done()
 	defer r.hub.left.Add(-1)
+	defer s.member.presence.leaves.Done()
 	r.notifyPart(s)
 }
 
@@ -316,7 +318,7 @@ func (r *Room) putOut(cause error, code Cause) {
 			if s.state == streamJoined {
 				r.moveStreamLocked(s, streamEnded)
 			}
-			r.owePartLocked() // before its connection can know that it is gone
+			r.owePartLocked(m) // before its connection can know that it is gone
 			r.dismissStreamLocked(s, cause, 0)
 			out = append(out, s)
 		}

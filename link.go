@@ -323,6 +323,9 @@ func (r *Room) notifyLeave(l *link, m *Member) {
 	if r.cfg.hooks.onLeave == nil {
 		return
 	}
+	if p := m.presence; p != nil {
+		p.leaves.Wait() // that of the connection comes last
+	}
 	m.takeTurn(nil) // a hook may have outlived its connection
 	defer m.giveTurn()
 	l.call(hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })

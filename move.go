@@ -166,7 +166,7 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, move
 	from.moveLocked(m, memberLeaving)
 	from.moveLocked(m, memberGone)
 	from.moveStreamLocked(old, streamEnded)
-	from.owePartLocked()
+	from.owePartLocked(m)
 	from.dismissStreamLocked(old, errMoved, e.ref)
 	in.settle(join)
 	seq, err = in.comeIn(s, lane, past, e)

@@ -14,6 +14,8 @@ type presence struct {
 	base *Member       // of "*"
 	most atomic.Uint64 // the greatest number of a message that any room has taken
 
+	leaves sync.WaitGroup // calls of OnLeave, for which OnDisconnect waits
+
 	naming sync.Mutex // held while a new name is ordered in its rooms; taken before all others
 
 	mu     sync.Mutex // guards what follows; taken under rooms' locks
