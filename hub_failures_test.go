@@ -496,8 +496,9 @@ func TestHubRefusedCommandsEndNothing(t *testing.T) {
 func TestHubRefusedTextCommandsEndNothing(t *testing.T) {
 	h := NewHub(WithUniqueNames(true))
 	defer h.Close()
-	ada, bob := callHub(t, h), callHub(t, h)
+	ada := callHub(t, h)
 	ada.expect("* you are guest-1 in lobby")
+	bob := callHub(t, h)
 	bob.line()
 	ada.expect("* guest-2 joined")
 	for _, line := range []string{"/join", "/join A", "/join *", "/who no", "/who *", "/msg", "/msg x", "/msg x y", "/nick", "/nick guest-2", "/nick a b", "/dance", "/"} {
