@@ -17,7 +17,8 @@ import (
 func TestH8ResumeRoomByRoom(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		s := newStable(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Events: 3}))
-		bob, ada := s.labelled("bob", "a", "b", "c", "d", "e"), s.labelled("ada", "a", "b", "c", "d")
+		bob := s.labelled("bob", "a", "b", "c", "d", "e")
+		ada := s.labelled("ada", "a", "b", "c", "d")
 		again := resumeOf(ada.objects())
 		bob.got()
 		ada.say(`{"type":"message","room":"a","id":1,"body":"mine"}`)

@@ -78,6 +78,7 @@ func (s *stable) ride(addr, host string, first ...string) *rider {
 	go r.read()
 	s.t.Cleanup(func() { r.nc.Reset(); <-r.done })
 	r.say(first...)
+	synctest.Wait() // whoever rides next comes after it
 	return r
 }
 
