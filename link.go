@@ -417,15 +417,15 @@ func (r *Room) farewell(l *link, cause error) {
 		l.reset()
 		return
 	}
+	if l.cur != nil {
+		l.cur.Trail() // before it has the goodbye, which comes behind all rooms, also those that were left
+	}
 	peerLeft := cause == error(errLeft) || cause == error(errCutOff)
 	if rare := l.door.rare; rare != nil && rare.answer != nil { // whatever else ended it then
 		peerLeft = false // it waits for the answer
 		l.sayLast(rare.answer.frame)
 	} else if !peerLeft || r.hub != nil && l.commands() && l.goodbye.Load() { // a person, whose program may go on
 		l.sayLast(l.lastFrames(cause))
-	}
-	if l.cur != nil {
-		l.cur.Trail() // the goodbye comes last, also behind rooms that it has left
 	}
 	patience, limit := r.patienceWith(l)
 	if !l.drain(l.missed(), patience, limit) {
