@@ -417,6 +417,11 @@ func (r *Room) farewell(l *link, cause error) {
 		l.reset()
 		return
 	}
+	for _, s := range l.beside() { // one that is held would not come first
+		if s.cur != nil {
+			s.cur.Release()
+		}
+	}
 	if l.cur != nil {
 		l.cur.Trail() // before it has the goodbye, which comes behind all rooms, also those that were left
 	}
