@@ -433,7 +433,7 @@ func (c *Cursor) parkDragging() {
 
 func (c *Cursor) parkLocked() {
 	l := c.log
-	if c.lost || c.parked.Load() {
+	if c.lost || l.dropped || c.parked.Load() {
 		return
 	}
 	if l.first == nil {

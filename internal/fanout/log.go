@@ -58,13 +58,16 @@ func (g *Group) NewLog(cfg LogConfig) *Log {
 }
 
 // Drop takes l out of its group. Its cursors are those of sinks that have been
-// closed; where one of them is not detached yet, it says nothing more.
+// closed; if one of them is not detached yet, it says nothing more.
 func (l *Log) Drop() {
 	l.group.dropLog(l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dropped = true
 	for l.first != nil {
+		for c := l.first.parked; c != nil; c = l.first.parked {
+			l.first.unpark(c) // another log may have the segment when it is detached
+		}
 		l.dropFirst()
 	}
 }

@@ -419,7 +419,9 @@ func TestDropBeforeDetach(t *testing.T) {
 			synctest.Wait() // the writer has the first
 		}
 		c := m.sink.one.Load()
+		require.NotNil(t, c.seg, "it is not parked")
 		h.log.Drop()
+		require.Nil(t, c.seg, "it stands in a segment that another log may have")
 		b, special, err := c.fill(nil, new(ends), maxFill)
 		require.NoError(t, err)
 		require.Empty(t, b)
