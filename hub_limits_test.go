@@ -229,6 +229,42 @@ func TestH7BansHold(t *testing.T) {
 	}
 }
 
+// TestH7BansHoldWhileTheyGo: nobody of a banned name is in a room when Ban has returned,
+// also if the connection is renamed, or goes, at the same time.
+func TestH7BansHoldWhileTheyGo(t *testing.T) {
+	rooms := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	for _, row := range []struct {
+		name string
+		then  func(s *stable, m *tcproom.Member)
+	}{
+		{name: "renamed", then: func(s *stable, m *tcproom.Member) { s.hub.Rename(m, "was-"+m.Name()) }},
+		{name: "kicked", then: func(_ *stable, m *tcproom.Member) { m.Kick("out") }},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			s := newStable(t, tcproom.WithCodec(tcproom.JSON{}))
+			for i := range 300 {
+				ban := tcproom.Ban{Name: fmt.Sprint("ada-", i)}
+				s.labelled(ban.Name, rooms...)
+				synctest.Wait()
+				m := s.member("*", ban.Name)
+				var going sync.WaitGroup
+				begun := make(chan struct{})
+				going.Go(func() { close(begun); row.then(s, m) })
+				<-begun
+				for range i % 20 {
+					runtime.Gosched()
+				}
+				_, err := s.hub.Ban(ban)
+				require.NoError(t, err)
+				for _, room := range rooms {
+					require.NotContains(t, s.names(room), ban.Name)
+				}
+				going.Wait()
+			}
+		})
+	}
+}
+
 // TestH7BansHoldForThoseWhoResume: who comes back from an address that is banned, or
 // to a room from which it is, is not let in.
 func TestH7BansHoldForThoseWhoResume(t *testing.T) {

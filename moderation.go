@@ -61,11 +61,15 @@ func (h *Hub) Ban(b Ban) (put int, err error) {
 	h.mu.Lock()
 	h.setBansLocked(append(h.bansNowLocked(&b), b))
 	h.mu.Unlock()
-	if b.Room == "" {
-		return h.all.putOutBanned(&b), nil
+	if b.Room != "" {
+		if r, ok := h.Lookup(b.Room); ok {
+			put = r.putOutBanned(&b)
+		}
+		return put, nil
 	}
-	if r, ok := h.Lookup(b.Room); ok {
-		put = r.putOutBanned(&b)
+	put = h.all.putOutBanned(&b)
+	for _, r := range h.Rooms("") { // of those that are renamed now, or leave
+		put += r.putOutBanned(&b)
 	}
 	return put, nil
 }
@@ -79,11 +83,23 @@ func plainPrefix(p netip.Prefix) netip.Prefix {
 	return p.Masked()
 }
 
-// putOutBanned has the members leave whom b matches.
+// putOutBanned has the members leave whom b matches, with their connections if it is of
+// the whole hub, and returns how many memberships, or connections, that ended.
 func (r *Room) putOutBanned(b *Ban) (put int) {
+	cause := &banError{b.Reason}
 	for m := range r.Members() {
-		if b.matches(r.name, m.Name(), m.addr(), time.Now()) && m.kick(&banError{b.Reason}) {
+		if !b.matches(r.name, m.Name(), m.addr(), time.Now()) {
+			continue
+		}
+		of := m
+		if b.Room == "" {
+			of = m.presence.base
+		}
+		if of.kick(cause) {
 			put++
+		}
+		if of != m {
+			m.kick(cause) // its connection may have left before
 		}
 	}
 	return put
