@@ -242,7 +242,7 @@ func TestH7BansHoldWhileTheyGo(t *testing.T) {
 	} {
 		inBubble(row.name, t, func(t *testing.T) {
 			s := newStable(t, tcproom.WithCodec(tcproom.JSON{}))
-			for i := range 300 {
+			for i := range 100 {
 				ban := tcproom.Ban{Name: fmt.Sprint("ada-", i)}
 				s.labelled(ban.Name, rooms...)
 				synctest.Wait()
@@ -260,6 +260,7 @@ func TestH7BansHoldWhileTheyGo(t *testing.T) {
 					require.NotContains(t, s.names(room), ban.Name)
 				}
 				going.Wait()
+				m.Kick("enough")
 			}
 		})
 	}
