@@ -156,6 +156,14 @@ func (c *Cursor) End() {
 	c.endLocked()
 }
 
+// finish is End that releases c too.
+func (c *Cursor) finish() {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.endLocked()
+	c.releaseLocked()
+}
+
 // Trail lets c come last among the streams of its sink that have ended.
 func (c *Cursor) Trail() {
 	s := c.sink
@@ -172,9 +180,9 @@ func (c *Cursor) Close() {
 	c.log.mu.Lock()
 	c.endLocked()
 	c.closed = true
+	c.releaseLocked() // at once: one that is closed and held would be forgotten with its rest
 	c.sink.special.Store(true)
 	c.log.mu.Unlock()
-	c.release()
 	c.sink.shard().want(c.sink)
 }
 

@@ -144,14 +144,16 @@ func TestE5NoWakeUpOfAGroupIsLost(t *testing.T) {
 func TestG1EndedStreamsComeFirst(t *testing.T) {
 	for _, portable := range []bool{false, true} {
 		for _, room := range []int{0, 10, 5000, plenty} {
-			t.Run(fmt.Sprintf("portable %v, room for %d", portable, room), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { testG1(t, portable, room) })
-			})
+			for _, held := range []bool{false, true} {
+				t.Run(fmt.Sprintf("portable %v, room for %d, held %v", portable, room, held), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { testG1(t, portable, room, held) })
+				})
+			}
 		}
 	}
 }
 
-func testG1(t *testing.T, portable bool, room int) {
+func testG1(t *testing.T, portable bool, room int, held bool) {
 	stays := newHub(t, LogConfig{Backlog: 256 << 10})
 	left, next := stays.beside(kindLog+1), stays.beside(kindLog+2)
 	f := newFake(room)
@@ -168,6 +170,9 @@ func testG1(t *testing.T, portable bool, room int) {
 	}
 	for i := range rounds {
 		c := left.enter(m)
+		if held { // until it is closed
+			c.Hold()
+		}
 		c.Insert(appendFrame(nil, kindDirect, uint64(4*i+1), 20), 1000) // its welcome
 		say(left)
 		say(stays)

@@ -29,15 +29,15 @@ func (c *Cursor) Hold() {
 // Release lets c's stream go on. It does not block, may be called at any time,
 // and does nothing if c is not held.
 func (c *Cursor) Release() {
-	if c.release() {
+	c.log.mu.Lock()
+	released := c.releaseLocked()
+	c.log.mu.Unlock()
+	if released {
 		c.sink.shard().want(c.sink)
 	}
 }
 
-func (c *Cursor) release() bool {
-	l := c.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (c *Cursor) releaseLocked() bool {
 	if c.hold.Load() == math.MaxInt64 || c.lost {
 		return false
 	}

@@ -220,7 +220,7 @@ func (s *Sink) lookAgain() {
 // queued and inserted. The channel is closed when all of it was written, or the sink has
 // ended.
 func (s *Sink) Finish() <-chan struct{} {
-	s.each(func(c *Cursor) { c.End(); c.release() })
+	s.each((*Cursor).finish)
 	s.mu.Lock()
 	if s.done == nil {
 		s.done = make(chan struct{})
