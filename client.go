@@ -161,10 +161,10 @@ func (c *Client) Send(ctx context.Context, body []byte) error {
 
 // SendAcked is Send that waits until the room has taken body, over however
 // many connections, and returns its seq; 0 if an [OnMessage] hook posted nothing for
-// it, or the room does not know the seq any more. An error that wraps [ErrUncertain]
-// says that the room may have taken body, or may still do so; with others it does not
-// get it. In a room that does not acknowledge it is one that wraps
-// [errors.ErrUnsupported].
+// it, or the room does not know the seq any more, as when the client has left it since.
+// An error that wraps [ErrUncertain] says that the room may have taken body, or may
+// still do so; with others it does not get it. In a room that does not acknowledge it
+// is one that wraps [errors.ErrUnsupported].
 func (c *Client) SendAcked(ctx context.Context, body []byte) (seq uint64, err error) {
 	return c.sendAcked(ctx, "", body)
 }

@@ -36,8 +36,8 @@ const (
 	Refused
 	// Ack says that the room has taken the message with the given Number. Seq is
 	// its place, or 0 if it has none, because an OnMessage hook posted nothing for
-	// it, or if the room does not know it any more. One with a Ref and no Number says
-	// that the request of that Ref is done.
+	// it, or if the room does not know it any more, as when the member has left it
+	// since. One with a Ref and no Number says that the request of that Ref is done.
 	Ack
 	// Ping and Pong are heartbeats, see [WithHeartbeat]. A [Codec] encodes and
 	// decodes them; no user receives them.

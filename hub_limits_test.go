@@ -235,7 +235,7 @@ func TestH7BansHoldWhileTheyGo(t *testing.T) {
 	rooms := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 	for _, row := range []struct {
 		name string
-		then  func(s *stable, m *tcproom.Member)
+		then func(s *stable, m *tcproom.Member)
 	}{
 		{name: "renamed", then: func(s *stable, m *tcproom.Member) { s.hub.Rename(m, "was-"+m.Name()) }},
 		{name: "kicked", then: func(_ *stable, m *tcproom.Member) { m.Kick("out") }},

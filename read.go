@@ -280,10 +280,10 @@ func (l *link) outlive(in *inbox, err, unsaid error) error {
 	if unsaid != nil {
 		for _, a := range in.acks {
 			ev := Event{Kind: Ack, Number: a.Number}
-			// Who has entered a room since, and reads no name of a room, would take the
-			// seq for a place in that one.
+			// Without the seq: who has entered a room since, be it another one of the same
+			// name, would take that for a place in it.
 			if l.labelled {
-				ev.Room, ev.Seq = room, a.Seq
+				ev.Room = room
 			}
 			if err := l.reply(&ev); err != nil {
 				return err

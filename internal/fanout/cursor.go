@@ -44,6 +44,7 @@ type Cursor struct {
 	inserted   int32 // bytes of inserts
 	latest     bool  // one of inserts is of InsertLatest and beyond its limit
 	closed     bool  // nothing is inserted any more
+	trails     bool  // it comes last of those that have ended
 	lost       bool  // overrun or detached; then pos is beyond everything
 	gapAt      int64 // where it stood at the first frame of the gap
 	gapFrom    uint64
@@ -164,14 +165,23 @@ func (c *Cursor) finish() {
 	c.releaseLocked()
 }
 
-// Trail lets c come last among the streams of its sink that have ended.
+// Trail lets c, which has ended, come last among those streams of its sink. What is
+// inserted in c from now on stands behind all of what these have.
 func (c *Cursor) Trail() {
-	s := c.sink
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.Index(s.cursors, c); i >= 0 && i < len(s.cursors)-1 {
-		s.setCursorsLocked(append(slices.Concat(s.cursors[:i], s.cursors[i+1:]), c))
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.trails = true
+	c.sink.special.Store(true)
+}
+
+// isTrailing reports whether c has ended and trails.
+func (c *Cursor) isTrailing() bool {
+	if c.end.Load() == math.MaxInt64 {
+		return false
 	}
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return c.trails
 }
 
 // Close ends c and says that nothing is inserted any more. When its sink has taken all,
@@ -286,11 +296,14 @@ func (c *Cursor) clearOwnLocked() {
 // limit bytes in all, and moves c behind it. The sink's token must be held.
 // It notes in e where frames end, and reports whether something is left that
 // plain log bytes do not say. An error says that a gap could not be announced;
-// then nothing may follow.
-func (c *Cursor) fill(dst []byte, e *ends, limit int) (_ []byte, special bool, err error) {
+// then nothing may follow. One that trails has its turn if it is the last.
+func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, special bool, err error) {
 	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if c.trails && !last {
+		return dst, true, nil
+	}
 	for c.gapTo != 0 && !c.isHeld() && len(dst) < limit { // may have grown meanwhile
 		if len(c.inserts) > 0 && c.inserts[0].pos <= c.gapAt {
 			dst = c.takeInsert(dst, e)

@@ -221,6 +221,42 @@ func testG1(t *testing.T, portable bool, room int, held bool) {
 	}
 }
 
+// What is inserted in a cursor that trails comes last, also if a visit to its sink had
+// begun before it did.
+func TestTrailingComesLast(t *testing.T) {
+	for _, portable := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			stays := newHub(t, LogConfig{Backlog: 256 << 10})
+			room := stays.beside(kindLog + 1)
+			for i := range uint64(1000) {
+				f := newFake(plenty)
+				var raw sock.Writer = f
+				if portable {
+					raw = nil
+				}
+				m := stays.join(t, f, raw, false)
+				m.cur.Insert(appendFrame(nil, kindDirect, 2*i, 20), 1000)
+				if i%2 == 0 {
+					runtime.Gosched()
+				}
+				c := room.enter(m)
+				room.post(nil, 20)
+				c.End()
+				m.cur.End()
+				m.cur.Trail()
+				m.cur.Insert(appendFrame(nil, kindDirect, 2*i+1, 20), 1000)
+				<-m.sink.Finish()
+				got := items(t, f.received())
+				require.Len(t, got, 3)
+				require.Equal(t, fmt.Sprint("d", 2*i+1), got[2].String())
+				m.sink.Close()
+			}
+			stays.idle(t)
+			room.idle(t)
+		})
+	}
+}
+
 // A cursor that was closed is forgotten by its sink and its group.
 func TestClosedCursorsAreForgotten(t *testing.T) {
 	for _, portable := range []bool{false, true} {

@@ -422,7 +422,7 @@ func TestDropBeforeDetach(t *testing.T) {
 		require.NotNil(t, c.seg, "it is not parked")
 		h.log.Drop()
 		require.Nil(t, c.seg, "it stands in a segment that another log may have")
-		b, special, err := c.fill(nil, new(ends), maxFill)
+		b, special, err := c.fill(nil, new(ends), maxFill, true)
 		require.NoError(t, err)
 		require.Empty(t, b)
 		require.False(t, special)

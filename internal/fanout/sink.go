@@ -508,7 +508,14 @@ func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	special := s.ending && !s.isDone
 	cursors := s.cursors
 	s.mu.Unlock()
-	b, ended, err := s.takeEnded(b, e, cursors)
+	trails := slices.ContainsFunc(cursors, (*Cursor).isTrailing)
+	if trails {
+		cursors = s.streams() // all that ended before that
+	}
+	b, ended, err := s.takeEnded(b, e, cursors, false)
+	if ended && trails && err == nil {
+		b, ended, err = s.takeEnded(b, e, cursors, true)
+	}
 	if err == nil && ended {
 		var more bool
 		b, more, err = s.takeTurns(b, e, cursors)
@@ -531,21 +538,21 @@ func (s *Sink) take(b []byte, e *ends) (_ []byte, err error) {
 	return b, nil
 }
 
-// takeEnded is take for the cursors that have ended, and reports whether it has taken
-// all of them.
-func (s *Sink) takeEnded(b []byte, e *ends, cursors []*Cursor) (_ []byte, all bool, err error) {
+// takeEnded is take for the cursors that have ended, either for those that trail or for
+// the others, and reports whether it has taken all of them.
+func (s *Sink) takeEnded(b []byte, e *ends, cursors []*Cursor, trailing bool) (_ []byte, all bool, err error) {
 	for _, c := range cursors {
-		if c.end.Load() == math.MaxInt64 {
+		if c.end.Load() == math.MaxInt64 || c.isTrailing() != trailing {
 			continue
 		}
-		if b, _, err = c.fill(b, e, max(maxFill, len(b)+1)); err != nil {
+		if b, _, err = c.fill(b, e, max(maxFill, len(b)+1), trailing); err != nil {
 			return nil, false, err
 		}
 		done, closed := c.isDone()
-		if !done && !c.isHeld() {
+		if !done && !c.isHeld() && c.isTrailing() == trailing {
 			return b, false, nil
 		}
-		if closed {
+		if done && closed {
 			s.forget(c)
 		}
 	}
@@ -564,7 +571,7 @@ func (s *Sink) takeTurns(b []byte, e *ends, cursors []*Cursor) (_ []byte, specia
 		var more bool
 		// Each has its share, one frame at least, so that none starves the next.
 		share := len(b) + max((maxFill-len(b))/(len(cursors)-i), 1)
-		if b, more, err = c.fill(b, e, share); err != nil {
+		if b, more, err = c.fill(b, e, share, false); err != nil {
 			return nil, false, err
 		}
 		special = special || more
@@ -906,10 +913,13 @@ var processStart = time.Now()
 // monotonic is a clock that does not jump.
 func monotonic() int64 { return int64(time.Since(processStart)) + 1 }
 
-// Streams returns how many cursors s has, those that have ended and of which not all
-// was taken included.
-func (s *Sink) Streams() int {
+// streams returns the cursors of s.
+func (s *Sink) streams() []*Cursor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.cursors)
+	return s.cursors
 }
+
+// Streams returns how many cursors s has, those that have ended and of which not all
+// was taken included.
+func (s *Sink) Streams() int { return len(s.streams()) }
