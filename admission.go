@@ -232,7 +232,7 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 	r.reserved++
 	l.member = r.newMember(l, id)
 	if r.hub != nil {
-		l.member.presence = &presence{base: l.member}
+		l.member.presence = newPresence(l.member)
 	}
 	if r.cfg.unique {
 		if r.names == nil {

@@ -3,10 +3,10 @@ package tcproom
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"example.com/tcproom/internal/ledger"
+	"example.com/tcproom/internal/lockorder"
 	"example.com/tcproom/internal/scribble"
 )
 
@@ -24,7 +24,7 @@ type heldPosts struct {
 	by   *stream // of whose member they are
 	late alarm   // goes off when the hook takes its time
 
-	mu    sync.Mutex // guards what follows; taken under the room's lock
+	mu    lockorder.Mutex // guards what follows; taken under the room's lock
 	posts []heldPost
 	buf   []byte // of their bodies
 	acks  []ledger.Taken

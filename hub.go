@@ -8,11 +8,11 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/lockorder"
 	"example.com/tcproom/internal/sock"
 )
 
@@ -38,7 +38,7 @@ type Hub struct {
 	quiet *sock.Lookout
 	bans  atomic.Pointer[[]Ban] // not changed once it is there; set with mu held
 
-	mu    sync.Mutex // guards what follows; taken before a room's lock
+	mu    lockorder.Mutex // guards what follows; taken before a room's lock
 	rooms map[string]*hubRoom
 	nums  uint64
 	made  uint64
@@ -46,8 +46,8 @@ type Hub struct {
 	moves uint64
 	stops bool
 
-	left    atomic.Int64 // calls of OnLeave and OnRoom that are owed, beside those of links
-	asideMu sync.Mutex   // guards asides; taken last
+	left    atomic.Int64    // calls of OnLeave and OnRoom that are owed, beside those of links
+	asideMu lockorder.Mutex // guards asides; taken last
 	asides  map[*aside]struct{}
 }
 
@@ -67,6 +67,7 @@ type hubRoom struct {
 // cannot work, such as a [WithRoom] with a name that no room can have, is logged at Warn.
 func NewHub(opts ...HubOption) *Hub {
 	h := &Hub{cfg: newHubConfig(opts), fan: fanout.New(), quiet: sock.NewLookout(attendTo, overdue), rooms: make(map[string]*hubRoom)}
+	h.mu.SetRank(rankHub)
 	h.ofAny = h.cfg.room(nil)
 	h.all = newRoom(h.cfg.all(), h.fan, h.quiet, h, allRooms, 0)
 	for _, f := range h.cfg.fixed {

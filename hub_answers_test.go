@@ -105,3 +105,33 @@ func (p *hubPeer) expectEnd() {
 	require.NoError(p.t, err)
 	require.Empty(p.t, string(rest))
 }
+
+// TestMovedBeforeItIsIn: a person whom the program moves, or puts out, before its first
+// enter has returned is where the program wants it.
+func TestMovedBeforeItIsIn(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		then func(h *Hub, m *Member) error
+		want []string // what it sees, and to "hi"
+	}{
+		{name: "moved", then: func(h *Hub, m *Member) error { _, err := h.Move(t.Context(), m, "attic"); return err },
+			want: []string{"* you are guest-1 in attic", "guest-1: hi"}},
+		{name: "put out", then: func(h *Hub, m *Member) error { return h.Leave(m, "full") },
+			want: []string{"* you are out of lobby: full", "* not done: not a member of this room: enter a room first"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var h *Hub
+			h = NewHub(WithEcho(true), OnJoined(func(m *Member, _ uint64) {
+				if m.Room().Name() == "lobby" {
+					require.NoError(t, row.then(h, m))
+				}
+			}))
+			defer h.Close()
+			a := callHub(t, h)
+			a.expect("* you are guest-1 in lobby")
+			a.expect(row.want[0])
+			a.say("hi")
+			a.expect(row.want[1])
+		})
+	}
+}

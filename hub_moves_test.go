@@ -361,9 +361,14 @@ func TestH4DeathInAMove(t *testing.T) {
 				if ev.Kind == tcproom.Leave && !done {
 					done = true
 					row.end(s, ada, base)
-					for !row.over(s, base) {
-						runtime.Gosched()
-					}
+					over := make(chan struct{})
+					go func() { // which holds no lock
+						for !row.over(s, base) {
+							runtime.Gosched()
+						}
+						close(over)
+					}()
+					<-over
 				}
 			}}
 			s = newStable(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithRoomOptions(c.options))

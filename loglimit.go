@@ -3,8 +3,9 @@ package tcproom
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
+
+	"example.com/tcproom/internal/lockorder"
 )
 
 // logBurst is how many records of one kind are logged at once; then there is
@@ -14,7 +15,7 @@ const logBurst = 10
 // A logLimit thins out the records of a room. Its kinds are words of ours,
 // never of a peer: there are few of them.
 type logLimit struct {
-	mu    sync.Mutex // guards kinds; not held while a record is handled
+	mu    lockorder.Mutex // guards kinds; not held while a record is handled
 	kinds map[string]*logKind
 }
 

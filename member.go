@@ -6,11 +6,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/tcproom/internal/ledger"
+	"example.com/tcproom/internal/lockorder"
 )
 
 // A Member is one that is in a room: it has an ID, a name and a place in the
@@ -29,8 +29,8 @@ type Member struct {
 
 	at atomic.Pointer[stream] // of its connection, or the last one; set with the room's lock held
 
-	mu     sync.Mutex // guards what follows
-	ending *ending    // why it has left, once it has
+	mu     lockorder.Mutex // guards what follows
+	ending *ending         // why it has left, once it has
 	ctx    *endContext
 
 	// Guarded by the room's lock.

@@ -74,12 +74,10 @@ func (h *Hub) enterFirst(l *link) error {
 		return fmt.Errorf("%w: none was named", ErrNoRoom)
 	}
 	e := entry{history: hello.History, since: hello.Since, outcome: l.newcomer.outcome, token: l.newcomer.token}
-	m, _, err := h.enter(l.Context(), l, name, e, true)
-	if err != nil {
+	if _, _, err := h.enter(l.Context(), l, name, e, true); err != nil {
 		return cmpErr(l.Err(), err)
 	}
 	l.nowhere = false
-	l.member.presence.settle(m)
 	return nil
 }
 
@@ -95,10 +93,7 @@ func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error
 	if err != nil {
 		return nil, err
 	}
-	entered, joined, err := h.enter(ctx, l, room, entry{}, false)
-	if err == nil && joined && !l.labelled {
-		m.presence.settle(entered)
-	}
+	entered, _, err := h.enter(ctx, l, room, entry{}, false)
 	return entered, err
 }
 

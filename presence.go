@@ -3,9 +3,12 @@ package tcproom
 import (
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"example.com/tcproom/internal/lockorder"
 )
 
 // A presence is what the memberships of one connection of a hub have in common. It
@@ -16,15 +19,30 @@ type presence struct {
 
 	leaves sync.WaitGroup // calls of OnLeave, for which OnDisconnect waits
 
-	naming sync.Mutex // held while a new name is ordered in its rooms; taken before all others
+	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
 
-	mu     sync.Mutex // guards what follows; taken under rooms' locks
-	link   *link      // that it may enter rooms by; nil: it is detached, or has left
-	list   []*Member  // beside base, in the order in which they began
-	claims []string   // rooms that it is about to enter
-	here   *Member    // that of which what names no room is; nil: none
-	over   []*stream  // not their members' any more; their links, which end, have still to see them out
-	owed   []*stream  // of those that have left with the connection: whoever sees that out calls OnLeave
+	mu     lockorder.Mutex // guards what follows; taken under rooms' locks
+	link   *link           // that it may enter rooms by; nil: it is detached, or has left
+	list   []*Member       // beside base, in the order in which they began
+	claims []string        // rooms that it is about to enter
+	here   *Member         // that of which what names no room is; nil: none
+	over   []*stream       // not their members' any more; their links, which end, have still to see them out
+	owed   []*stream       // of those that have left with the connection: whoever sees that out calls OnLeave
+}
+
+// The ranks of locks, see [lockorder]. All others are taken last.
+const (
+	rankNaming   lockorder.Rank = 1
+	rankHub      lockorder.Rank = 2
+	rankRooms    lockorder.Rank = 3 // and the number of the room
+	rankPresence lockorder.Rank = math.MaxUint64 - 1
+)
+
+func newPresence(base *Member) *presence {
+	p := &presence{base: base}
+	p.naming.SetRank(rankNaming)
+	p.mu.SetRank(rankPresence)
+	return p
 }
 
 // errEntering is why a room cannot be entered twice at once.
@@ -71,6 +89,7 @@ func (p *presence) add(m *Member, l *link) bool {
 		return false
 	}
 	p.list = append(p.list, m)
+	p.settleLocked(m, l)
 	return true
 }
 
@@ -83,10 +102,16 @@ func (p *presence) replace(old, m *Member, l *link) bool {
 		return false
 	}
 	p.list[i] = m
-	if p.here == old {
+	p.settleLocked(m, l)
+	return true
+}
+
+// settleLocked makes m the membership of which what names no room is, if l is for one
+// room at a time.
+func (p *presence) settleLocked(m *Member, l *link) {
+	if !l.labelled {
 		p.here = m
 	}
-	return true
 }
 
 // remove takes m, which has left, out of the list.
@@ -147,13 +172,6 @@ func (p *presence) current() *Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.here
-}
-
-// settle makes m the membership of which what names no room is.
-func (p *presence) settle(m *Member) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.here = m
 }
 
 // len returns in how many rooms it is.

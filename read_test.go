@@ -162,6 +162,7 @@ func TestRequestsOfAHubCost(t *testing.T) {
 		go io.Copy(io.Discard, nc)
 		const frame = `{"type":"enter","room":"kitchen","ref":1}` + "\n"
 		fmt.Fprint(nc, `{"type":"hello"}`+"\n"+frame+frame)
+		synctest.Wait() // its end may come before what it has sent
 		nc.Close()
 		<-served
 		require.Equal(t, []int{len(frame) + frameCharge, len(frame) + frameCharge}, l.spent)

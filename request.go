@@ -194,10 +194,7 @@ func (h *Hub) askMove(l *link, req *Request) error {
 		e.history = req.Query.History
 	}
 	if s == nil { // a person between two rooms
-		m, joined, err := h.enter(l.Context(), l, req.To, e, true)
-		if joined {
-			l.member.presence.settle(m)
-		}
+		_, _, err := h.enter(l.Context(), l, req.To, e, true)
 		return err
 	}
 	if s.room.name == req.To {

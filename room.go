@@ -11,6 +11,7 @@ import (
 
 	"example.com/tcproom/internal/fanout"
 	"example.com/tcproom/internal/ledger"
+	"example.com/tcproom/internal/lockorder"
 	"example.com/tcproom/internal/sock"
 )
 
@@ -35,7 +36,7 @@ type Room struct {
 
 	// mu is the sequencer: its holder gives events their place. It is
 	// never held during I/O or a hook; framings and codecs run under it.
-	mu    sync.Mutex
+	mu    lockorder.Mutex
 	state roomState
 	ordering
 	census
@@ -108,6 +109,7 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 		group: f.NewGroup(),
 		quiet: q,
 	}
+	r.mu.SetRank(rankRooms + lockorder.Rank(num))
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)

@@ -8,10 +8,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"time"
 
 	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/lockorder"
 	"example.com/tcproom/internal/sock"
 )
 
@@ -25,8 +25,8 @@ type transport struct {
 	src   *sock.Source // its reader's; set and taken away with mu held, for others to look at
 	sink  *fanout.Sink
 
-	mu      sync.Mutex // guards what follows; never held during I/O, deadlines aside
-	ending  *ending    // why it ended, once it has
+	mu      lockorder.Mutex // guards what follows; never held during I/O, deadlines aside
+	ending  *ending         // why it ended, once it has
 	ctx     *endContext
 	dropped chan struct{} // made by the goroutine that closes nc; closed when that is done
 	expired bool          // the read deadline has passed on purpose, and stays
