@@ -406,7 +406,9 @@ func WithHTTPRefused(on bool) ConnOption {
 // back; the wait ends at once when the conn does. When the limiter returns an error,
 // the member ends with Cause("rate-limited"); golang.org/x/time/rate does so for a
 // frame that costs more than its burst, so the burst must be above what
-// [WithMaxMessage] makes of a frame. What is said before the join costs nothing.
+// [WithMaxMessage] makes of a frame. What is said before the join costs nothing. A
+// request to a [Hub] costs 512 bytes more, and one to enter a room or to move 4 KiB more,
+// for its answer lists members.
 //
 // fn is called once for each member, when its name is known and before [OnJoin]; on
 // its connection's goroutine; calls for different members overlap. It may return one

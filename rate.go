@@ -18,6 +18,13 @@ type Limiter interface {
 // so that empty frames are not free.
 const frameCharge = 32
 
+// What a request to a hub costs beside that: one for a room has it say who is there, to a
+// peer whose own bytes are few.
+const (
+	requestCharge = 512
+	enterCharge   = 4 << 10
+)
+
 // setLimiter asks for the limiter of m, if the option is set.
 func (l *link) setLimiter(m *Member) error {
 	if l.cfg.rate == nil {
@@ -32,13 +39,28 @@ func (l *link) setLimiter(m *Member) error {
 
 // pay waits until a frame of n bytes on the wire may be dealt with.
 func (l *link) pay(n int) error {
-	ctx := l.Context()
-	err := l.call(hookLimiter, func() error { return l.member.limiter.WaitN(ctx, n+frameCharge) })
-	if err == nil {
+	if err := l.spend(n + frameCharge); err != nil {
+		return cmpErr(l.Err(), fmt.Errorf("%w: a frame of %d bytes, charged as %d: %v", errRateLimited, n, n+frameCharge, err))
+	}
+	return nil
+}
+
+// payFor waits until a request, whose frame is paid for, may be carried out.
+func (l *link) payFor(kind RequestKind) error {
+	if l.member.limiter == nil {
 		return nil
 	}
-	if cause := l.Err(); cause != nil {
-		return cause
+	n := requestCharge
+	if kind == ReqEnter || kind == ReqMove {
+		n = enterCharge
 	}
-	return fmt.Errorf("%w: a frame of %d bytes, charged as %d: %v", errRateLimited, n, n+frameCharge, err)
+	if err := l.spend(n); err != nil {
+		return cmpErr(l.Err(), fmt.Errorf("%w: a request, %s, charged as %d: %v", errRateLimited, kind, n, err))
+	}
+	return nil
+}
+
+func (l *link) spend(n int) error {
+	ctx := l.Context()
+	return l.call(hookLimiter, func() error { return l.member.limiter.WaitN(ctx, n) })
 }

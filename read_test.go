@@ -170,6 +170,36 @@ func TestRequestsOfAHubCost(t *testing.T) {
 	})
 }
 
+// What a request to a hub costs is more than its few bytes.
+func TestRequestsToAHubCostMore(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		l := &bucket{perSecond: 1 << 20, burst: 5 << 10}
+		s := newStable(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRate(func(*tcproom.Member) tcproom.Limiter { return l }))
+		ada := s.labelled("ada", "a")
+		for _, row := range []struct {
+			line string
+			cost []int
+		}{
+			{`{"type":"enter","room":"b"}`, []int{4096}},
+			{`{"type":"move","room":"b","to":"c"}`, []int{4096}},
+			{`{"type":"members","room":"c"}`, []int{512}},
+			{`{"type":"rooms"}`, []int{512}},
+			{`{"type":"leave","room":"c"}`, []int{512}},
+			{`{"type":"message","room":"a","body":"hi"}`, nil},
+			{`{"type":"ping"}`, nil},
+		} {
+			l.spent = nil
+			ada.say(row.line)
+			time.Sleep(time.Second) // the bucket is full again
+			require.Equal(t, append([]int{len(row.line) + 1 + frameCharge}, row.cost...), l.spent, row.line)
+		}
+		l.burst = 4000
+		ada.say(`{"type":"enter","room":"b"}`)
+		require.True(t, ada.gone())
+		require.Contains(t, fmt.Sprint(ada.got()), "rate-limited")
+	})
+}
+
 // Answers that nobody reads hold the sender back, as acks do.
 func TestAnswersNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

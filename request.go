@@ -17,6 +17,9 @@ func (h *Hub) request(l *link, in *inbox) error {
 		return err
 	}
 	req := &in.req
+	if err := l.payFor(req.Kind); err != nil {
+		return err
+	}
 	if req.Kind == ReqEnter || req.Kind == ReqMove {
 		if err := l.awaitEnded(); err != nil {
 			return err
