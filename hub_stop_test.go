@@ -73,7 +73,7 @@ func TestHubShutdownUnderLoad(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	require.NoError(t, h.Shutdown(ctx))
+	require.NoError(t, h.Shutdown(ctx, WithPatience(10*time.Second)))
 	require.Zero(t, running.Load())
 	<-h.Done()
 	wg.Wait()
