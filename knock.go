@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -167,6 +168,10 @@ func headerIn(f Framing, data []byte) (header int, size uint64, m match) {
 			size, _ = parseUint(digits)
 		}
 	case ContentLength:
+		name, _, _ := bytes.Cut(data, []byte(":"))
+		if slices.ContainsFunc(name, func(b byte) bool { return !isToken(b) }) {
+			return 0, 0, differs // as splitHeader says, which makes an error of it
+		}
 		var err error
 		if header, size, err = splitHeader(data, maxKnock); err != nil || len(data) > 40 && header == 0 {
 			return 0, 0, differs
