@@ -38,7 +38,7 @@ import (
 //	retry                  a hook's own deadline passed: come back
 //	future                 the hello names a seq that is not there yet
 //	full                   ErrRoomFull: WithMaxMembers
-//	busy                   WithMaxPending
+//	busy                   WithMaxPending; Hub.Tell: too much waits for one
 //	too-many-from-address  WithMaxPerAddress
 //	too-many-lanes         over 16 pairs of framing and codec;
 //	                       returned by Serve, too

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,4 +129,21 @@ func TestResumeNamesRooms(t *testing.T) {
 		w := v.next()
 		require.Equal(t, []any{"welcome", "*", "expired"}, []any{w["type"], w["room"], w["outcome"]})
 	})
+}
+
+// TestTellOneThatDoesNotRead: what cannot wait any more is refused, and the words are
+// about messages, not about connections that wait to join.
+func TestTellOneThatDoesNotRead(t *testing.T) {
+	srv := roomtest.NewHub(t, tcproom.WithCodec(tcproom.JSON{}))
+	bob := srv.Join("bob", tcproom.InRooms("lobby"))
+	bob.Pause()
+	m := slices.Collect(srv.Room.Members())[0]
+	var err error
+	for range 1000 {
+		if err = srv.Hub.Tell(t.Context(), nil, m.ID(), make([]byte, 1000)); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, tcproom.Cause("busy"))
+	require.EqualError(t, err, `tcproom: too many direct messages wait for "bob"`)
 }

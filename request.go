@@ -353,5 +353,14 @@ func (h *Hub) Tell(ctx context.Context, from *Member, to string, body []byte) er
 	if cause := s.link.Err(); cause != nil {
 		return m.sendError(s.link, cause)
 	}
-	return fmt.Errorf("%w: too much waits for %q", errTooManyPending, m.Info().Name)
+	return &busyError{m.Info().Name}
 }
+
+// busyError is errTooManyPending of messages, and not of connections.
+type busyError struct{ name string }
+
+func (e *busyError) Error() string {
+	return fmt.Sprintf("tcproom: too many direct messages wait for %q", e.name)
+}
+
+func (e *busyError) Unwrap() error { return errTooManyPending }
