@@ -301,7 +301,9 @@ func endError(err error) error {
 }
 
 // A RefusedError is returned by Dial, Join and Receive if the room did not
-// let the connection in and its codec says so. A hook that returns one, or wraps
+// let the connection in and its codec says so; by EnterRoom, LeaveRoom and MoveRoom of a
+// [Client] if the hub did not do what was asked, and by SendAcked and SendAckedTo if the
+// message was not taken: then the connection goes on. A hook that returns one, or wraps
 // it, refuses with exactly what it says. It wraps its Cause.
 type RefusedError struct {
 	// Cause is the code for programs; a hook's own is at most 64 bytes on the wire.
@@ -316,7 +318,7 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("tcproom: the connection was refused: %q (code %q)", e.Text, string(e.Cause))
+	return fmt.Sprintf("tcproom: refused: %q (code %q)", e.Text, string(e.Cause))
 }
 
 // Unwrap returns the cause.

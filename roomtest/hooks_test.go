@@ -67,7 +67,7 @@ func TestHookFailuresOfOthers(t *testing.T) {
 		})
 		require.Contains(t, f.said(), `roomtest: hook OnEvent of "bob" panicked: event`)
 		require.Contains(t, f.said(), `roomtest: hook OnJoin of "eve" panicked: join`)
-		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: the connection was refused: "internal error" (code "hook")`)
+		require.Contains(t, f.said(), `roomtest: eve cannot join: tcproom: refused: "internal error" (code "hook")`)
 	})
 }
 
@@ -225,5 +225,5 @@ func TestHandshakeHookSeesJoin(t *testing.T) {
 		require.Equal(t, "dr-ada", srv.Join("ada").Name())
 		srv.Join("eve")
 	})
-	require.Equal(t, `roomtest: eve cannot join: tcproom: the connection was refused: "not you" (code "denied")`, f.said())
+	require.Equal(t, `roomtest: eve cannot join: tcproom: refused: "not you" (code "denied")`, f.said())
 }
