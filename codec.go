@@ -112,7 +112,8 @@ const (
 	// ReqTell sends Body to the connection To alone, as a [Direct]. The answer is an
 	// [Ack].
 	ReqTell
-	// ReqRename asks for the name To. All see a [Renamed].
+	// ReqRename asks for the name To. In each room of the connection a [Renamed] is
+	// ordered; that has no Ref. The answer is an [Ack] if the codec has Rooms.
 	ReqRename
 	// ReqHelp asks what can be asked for. The answer is a [Help].
 	ReqHelp

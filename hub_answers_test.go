@@ -137,3 +137,29 @@ func TestMovedBeforeItIsIn(t *testing.T) {
 		})
 	}
 }
+
+// TestRenameIsAnswered: also if no room says that there is a new name.
+func TestRenameIsAnswered(t *testing.T) {
+	h := NewHub(WithRoom("lobby"))
+	defer h.Close()
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	a.say("/nick ada\n/nick ada")
+	a.expect("* guest-1 is now ada", "*: your name is ada")
+	require.NoError(t, h.Remove("lobby", "closing time"))
+	a.expect("* you are out of lobby: closing time")
+	a.say("/nick eve")
+	a.expect("*: your name is eve")
+
+	b := callHub(t, h, WithCodec(JSON{}))
+	b.say(`{"type":"hello","name":"bob","rooms":[]}`)
+	b.expectJSON(`{"type":"welcome","room":"*","seq":0,"name":"bob","total":2}`)
+	b.say(`{"type":"rename","name":"bert","ref":7}`)
+	b.expectJSON(`{"type":"ack","ref":7}`)
+	b.say(`{"type":"enter","room":"attic"}`)
+	b.expectJSON(`{"type":"welcome","room":"attic","seq":1,"name":"bert","total":1}`)
+	b.say(`{"type":"rename","name":"rob"}`)
+	b.expectJSON(`{"type":"renamed","room":"attic","seq":2,"name":"rob"}`)
+	b.say(`{"type":"rooms"}`)
+	b.expectJSON(`{"type":"rooms","rooms":[{"name":"attic","members":1}],"total":1}`)
+}

@@ -195,7 +195,7 @@ func shown(e *tcproom.Event) string {
 }
 
 // answers are how lines begin that are of no room's order.
-var answers = []string{"* not done", "* rooms", "* no rooms", "* in ", "* nobody in ", "* commands", "*: all ", "*: psst"}
+var answers = []string{"* not done", "* rooms", "* no rooms", "* in ", "* nobody in ", "* commands", "*: all ", "*: psst", "*: your name is "}
 
 // line checks a line of text.
 func (f *follower) line(line string) {

@@ -156,7 +156,7 @@ func TestHubJSON(t *testing.T) {
 	a.expectJSON(`{"type":"members","room":"kitchen","ref":11,"seq":2,"total":1}`)
 	a.say(`{"type":"message","room":"lobby","body":"x"}`)
 	a.expectJSON(`{"type":"refused","room":"lobby","code":"not-member"}`)
-	a.say(`{"type":"rename","name":"eve","ref":13}`)
+	a.say(`{"type":"rename","name":"eve"}`)
 	a.expectJSON(`{"type":"renamed","room":"kitchen","seq":3,"name":"eve"}`)
 	a.say(`{"type":"enter","room":"no no","ref":14}`)
 	a.expectJSON(`{"type":"refused","ref":14,"code":"room-name","retry":false}`)

@@ -86,7 +86,7 @@ func (h *Hub) carryOut(l *link, req *Request) error {
 	case ReqTell:
 		return h.askTell(l, req)
 	case ReqRename:
-		return h.Rename(l.member, req.To)
+		return h.askRename(l, req)
 	case ReqHelp:
 		return l.reply(&Event{Kind: Help, Ref: req.Ref})
 	}
@@ -279,6 +279,22 @@ func (r *Room) roster(q *Query, ref uint64) *Event {
 	}
 	list.More = m != nil
 	return &Event{Kind: Roster, Room: r.name, Ref: ref, Seq: r.seq, List: list}
+}
+
+// askRename answers by itself only what no room does: a request with a Ref, which no
+// Renamed has, and a person that is in no room or has that name already.
+func (h *Hub) askRename(l *link, req *Request) error {
+	was := l.member.Name()
+	if err := h.Rename(l.member, req.To); err != nil {
+		return err
+	}
+	switch {
+	case l.cfg.features.Rooms && req.Ref != 0:
+		return l.reply(&Event{Kind: Ack, Ref: req.Ref})
+	case l.commands() && (was == req.To || l.by("") == nil):
+		return l.reply(&Event{Kind: Direct, Body: []byte("your name is " + req.To)})
+	}
+	return nil
 }
 
 func (h *Hub) askTell(l *link, req *Request) error {
