@@ -70,10 +70,10 @@ func (c *Conn) LeaveRoom(ctx context.Context, room string) error {
 // [Goodbye] with the Room from and Cause("moved"), and a [Welcome] with the Room to; or
 // a [Refused] with the Room to, and it is where it was.
 //
-// With an empty from it leaves the one room of a connection without [InRooms]. Then no
-// Goodbye comes, and all that a codec without rooms can ask for is that: for [Text] with
-// Commands any other from is [ErrUnframeable]. It blocks, and fails, as [Conn.EnterRoom]
-// does in all else.
+// An empty from is the one room of a connection without [InRooms], and no Goodbye comes;
+// a connection with InRooms is refused with [ErrNotMember]. A codec without rooms can ask
+// for nothing else: for [Text] with Commands any other from is [ErrUnframeable]. It
+// blocks, and fails, as [Conn.EnterRoom] does in all else.
 func (c *Conn) MoveRoom(ctx context.Context, from, to string) error {
 	return c.ask(ctx, &Request{Kind: ReqMove, Room: from, To: to})
 }

@@ -95,9 +95,10 @@ func (c *Client) LeaveRoom(ctx context.Context, room string) error {
 // connection is lost meanwhile, so that nobody knows, it is asked again, or the room to is
 // entered if the client is not in from any more.
 //
-// With an empty from it leaves the one room of a client without [InRooms], to which it
-// comes back from then on; that is all that a codec without rooms can say. It waits, and
-// fails, as [Client.EnterRoom] does, and with [ErrNotMember] if it is not in from.
+// With an empty from a client without [InRooms] leaves its one room, and comes back to
+// the room to from then on; that is all that a codec without rooms can say. It waits, and
+// fails, as [Client.EnterRoom] does, and with [ErrNotMember] if it is not in from, or has
+// InRooms and from is empty.
 func (c *Client) MoveRoom(ctx context.Context, from, to string) error {
 	if _, err := c.newAsk(&Request{Kind: ReqMove, Room: from, To: to}); err != nil {
 		return err

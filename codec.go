@@ -102,7 +102,9 @@ const (
 	ReqEnter
 	// ReqLeave ends the membership in Room. The answer is a [Goodbye] with that Room.
 	ReqLeave
-	// ReqMove asks to leave Room and to enter the room To, both at one instant.
+	// ReqMove asks to leave Room and to enter the room To, both at one instant. The
+	// answer is a [Welcome] with the room To, behind a [Goodbye] with Room if the
+	// connection names its rooms, or a [Roster] if both are one room.
 	ReqMove
 	// ReqRooms asks for rooms, whose names begin with Query.Prefix. The answer is a
 	// [RoomList].

@@ -177,8 +177,11 @@ func (h *Hub) askLeave(l *link, req *Request) error {
 	if !l.labelled {
 		return errNamesNone
 	}
+	if req.Room == "" {
+		return errNoneToLeave
+	}
 	s := l.by(req.Room)
-	if s == nil || req.Room == "" {
+	if s == nil {
 		return fmt.Errorf("%w: %s", ErrNotMember, quotePeer(req.Room))
 	}
 	if s.room.depart(s.member, errLeft, errLeft, req.Ref) {
@@ -187,7 +190,13 @@ func (h *Hub) askLeave(l *link, req *Request) error {
 	return nil
 }
 
+// errNoneToLeave is why a connection that names its rooms leaves none.
+var errNoneToLeave = fmt.Errorf("%w: the room to leave is not named", ErrNotMember)
+
 func (h *Hub) askMove(l *link, req *Request) error {
+	if l.labelled && req.Room == "" { // it would be an enter
+		return errNoneToLeave
+	}
 	s := l.by(req.Room)
 	if req.Room != "" && s == nil {
 		return fmt.Errorf("%w: %s", ErrNotMember, quotePeer(req.Room))
