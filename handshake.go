@@ -123,10 +123,13 @@ func (n *Newcomer) Receive(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// errNotYet is why nothing that a member of a hub can ask for is done for a newcomer.
+var errNotYet = &refusal{errors.New("you have not joined yet"), ErrNotMember}
+
 // decline answers a request that only a member of a hub can make.
 func (n *Newcomer) decline(ctx context.Context, req *Request) error {
 	l := n.link
-	ev := refusalOf(req, l.room.lastWords(fmt.Errorf("%w: join first", ErrNotMember)))
+	ev := refusalOf(req, l.room.lastWords(errNotYet))
 	switch {
 	case !req.forHub() || !ev.answers(): // or it would pass for the refusal of the connection
 		return fmt.Errorf("%w: a %v inside the handshake", ErrMalformed, req.Kind)

@@ -32,7 +32,7 @@ func TestCommandsBeforeTheJoin(t *testing.T) {
 	a.say("hm")
 	a.say("/join kitchen")
 	a.say("/dance")
-	a.expect("* not done: not a member of this room: join first", "* not done: not a member of this room: join first")
+	a.expect("* not done: you have not joined yet", "* not done: you have not joined yet")
 	a.say("ada")
 	a.expect("* you are ada in lobby")
 	b := callHub(t, h)

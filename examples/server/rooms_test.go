@@ -71,7 +71,7 @@ func TestRoomsAskName(t *testing.T) {
 	bob.Say(t, "/help\n")
 	require.Contains(t, bob.Out.Line(t), "* commands: ")
 	bob.Say(t, "ada\n/join kitchen\nbob the cook\n\n  bob \r\n")
-	expectLines(t, bob, `*: name is taken: "ada". What is your name?`, "* not done: not a member of this room: join first")
+	expectLines(t, bob, `*: name is taken: "ada". What is your name?`, "* not done: you have not joined yet")
 	require.Regexp(t, `^\*: invalid name: "bob the cook": .*\. What is your name\?$`, bob.Out.Line(t))
 	expectLines(t, bob, "* you are bob in lobby", "*: here: ada; /help lists the commands")
 	expectLines(t, ada, "* bob joined")
