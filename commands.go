@@ -36,7 +36,7 @@ const moreWords = "… and "
 const maxMore = math.MaxInt - maxListLine
 
 // helpText is what a Help says that says nothing of its own.
-const helpText = "/join ROOM, /rooms [PREFIX], /who [ROOM], /msg NAME TEXT, /nick NAME, /quit [TEXT], /help; a line that begins with // is said, with one / less"
+const helpText = "/join ROOM, /rooms [PREFIX], /who [ROOM], /msg NAME TEXT, /nick NAME, /quit [TEXT], /help; begin a line with // to send one that begins with /"
 
 // appendNotice appends the line of an event that only Text with Commands has.
 func appendNotice(dst []byte, ev *Event) ([]byte, error) {
@@ -316,6 +316,19 @@ func commandOf(req *Request) (line string, err error) {
 		return "", errNamesNoRoom
 	}
 	return line, err
+}
+
+// usageOf returns how the command of req is written, if it lacks what it needs.
+func usageOf(req *Request) string {
+	switch {
+	case req.Kind == ReqMove && req.To == "":
+		return "/join ROOM"
+	case req.Kind == ReqTell && (req.To == "" || len(req.Body) == 0):
+		return "/msg NAME TEXT"
+	case req.Kind == ReqRename && req.To == "":
+		return "/nick NAME"
+	}
+	return ""
 }
 
 // checkCommand returns an error for a word that is no command which Text does not know.

@@ -163,3 +163,21 @@ func TestRenameIsAnswered(t *testing.T) {
 	b.say(`{"type":"rooms"}`)
 	b.expectJSON(`{"type":"rooms","rooms":[{"name":"attic","members":1}],"total":1}`)
 }
+
+// TestCommandsThatLackSomething: the answer says how the command is written, and nothing
+// is done or sent.
+func TestCommandsThatLackSomething(t *testing.T) {
+	h := NewHub()
+	defer h.Close()
+	a := callHub(t, h)
+	a.expect("* you are guest-1 in lobby")
+	for line, usage := range map[string]string{
+		"/join": "/join ROOM", "/join  ": "/join ROOM", "/nick": "/nick NAME",
+		"/msg": "/msg NAME TEXT", "/msg guest-1": "/msg NAME TEXT", "/msg guest-1 ": "/msg NAME TEXT",
+	} {
+		a.say("%s", line)
+		a.expect("* not done: usage: " + usage)
+	}
+	a.say("/msg guest-1  hi")
+	a.expect("guest-1 -> you:  hi")
+}

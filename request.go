@@ -72,6 +72,9 @@ func (h *Hub) allow(l *link, req *Request) error {
 const errUnknown Cause = "unknown"
 
 func (h *Hub) carryOut(l *link, req *Request) error {
+	if usage := usageOf(req); usage != "" && l.commands() {
+		return &refusal{fmt.Errorf("usage: %s", usage), ErrMalformed}
+	}
 	switch req.Kind {
 	case ReqEnter:
 		return h.askEnter(l, req)
