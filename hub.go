@@ -64,7 +64,8 @@ type hubRoom struct {
 
 // NewHub returns an open hub. It listens nowhere and holds no goroutine until somebody
 // connects. Its default codec is [Text] with Commands. It never fails: an option that
-// cannot work, such as a [WithRoom] with a name that no room can have, is logged at Warn.
+// cannot work, such as a [WithRoom] or [WithDefaultRoom] with a name that no room can
+// have, is logged at Warn; no logger is set by default.
 func NewHub(opts ...HubOption) *Hub {
 	h := &Hub{cfg: newHubConfig(opts), fan: fanout.New(), quiet: sock.NewLookout(attendTo, overdue), rooms: make(map[string]*hubRoom)}
 	h.mu.SetRank(rankHub)
@@ -75,10 +76,28 @@ func NewHub(opts ...HubOption) *Hub {
 			h.makeFixed(f.name)
 		}
 	}
+	h.checkFirstRooms()
 	for _, hr := range h.rooms {
 		h.announce(nil, hr)
 	}
 	return h
+}
+
+// checkFirstRooms logs names of first rooms that no room can have. It does not call a
+// hook, which may wait for what NewHub returns.
+func (h *Hub) checkFirstRooms() {
+	for _, name := range []string{h.cfg.defaultRoom, h.ofAny.conn.inRoom} {
+		if name == "" || h.rooms[name] != nil {
+			continue
+		}
+		err := checkRoomName(name)
+		if err == nil && !h.cfg.ownNames {
+			err = ValidRoom(name)
+		}
+		if err != nil {
+			h.ofAny.conn.logger.Warn("tcproom: connections that name no room are refused", "room", name, "error", err)
+		}
+	}
 }
 
 // makeFixed makes a room of WithRoom.

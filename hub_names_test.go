@@ -1,6 +1,8 @@
 package tcproom
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -72,5 +74,32 @@ func TestEnterTwice(t *testing.T) {
 	for m := range attic.Members() {
 		_, err := h.Move(t.Context(), m, "kitchen")
 		require.ErrorIs(t, err, ErrDenied, "it is there already")
+	}
+}
+
+// TestDefaultRoomThatCannotBe: the log says at once that nobody will get in.
+func TestDefaultRoomThatCannotBe(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		opts []HubOption
+		want string
+	}{
+		{name: "default", opts: []HubOption{WithDefaultRoom("Lobby")}, want: `room=Lobby`},
+		{name: "listener's", opts: []HubOption{InRoom("a b")}, want: `room="a b"`},
+		{name: "of WithRoom", opts: []HubOption{WithDefaultRoom("Lobby"), WithRoom("Lobby")}},
+		{name: "own rule", opts: []HubOption{WithDefaultRoom("Lobby"), WithRoomNames(func(string) error { return nil })}},
+		{name: "none", opts: []HubOption{WithDefaultRoom("")}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var log strings.Builder
+			h := NewHub(append(row.opts, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))...)
+			defer h.Close()
+			if row.want == "" {
+				require.Empty(t, log.String())
+				return
+			}
+			require.Contains(t, log.String(), "level=WARN")
+			require.Contains(t, log.String(), row.want)
+		})
 	}
 }

@@ -23,6 +23,7 @@ type hubConfig struct {
 	maxRooms     int
 	maxPerConn   int
 	names        func(name string) error
+	ownNames     bool // WithRoomNames has set that
 	linger       time.Duration
 	onEnter      func(ctx context.Context, m *Member, room string) error
 	onRequest    func(m *Member, req *Request) error
@@ -176,7 +177,7 @@ func newHubConfig(opts []HubOption) hubConfig {
 	if cfg.linger == 0 {
 		cfg.linger = defaultLinger
 	}
-	if cfg.names == nil {
+	if cfg.ownNames = cfg.names != nil; !cfg.ownNames {
 		cfg.names = ValidRoom
 	}
 	return cfg
