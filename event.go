@@ -55,7 +55,8 @@ const (
 	RoomList
 	// Roster answers a [ReqMembers]: List.Members are members of the Room, at Seq.
 	Roster
-	// Renamed says that From, who has that name no more, now has the name in Body.
+	// Renamed says that the member From, which had that name until now, has the name in
+	// Body.
 	Renamed
 	// Help answers a [ReqHelp]: Body says for people what commands there are; empty:
 	// those of the codec.

@@ -172,7 +172,7 @@ func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOp
 // [WithRoomOptions] says so, and [ErrRoomClosed] if the hub has stopped. It waits for
 // [OnRoom], so it must not be called in that hook for the same name.
 //
-// A room that is empty may be removed after [WithRoomLinger]: whoever holds it gets
+// A room that is empty may be removed after [WithRoomLinger]: its methods return
 // ErrRoomClosed then.
 func (h *Hub) Room(name string) (*Room, error) {
 	hr, err := h.acquire(context.Background(), nil, name, true)
@@ -203,7 +203,7 @@ func (h *Hub) Lookup(name string) (*Room, bool) {
 // be refused in another protocol than the hub's: [ErrRoomName], [ErrNoRoom],
 // [ErrTooManyRooms], [ErrRoomFull] and [ErrRoomClosed]; nil if there is such a room, or
 // would be one as soon as somebody entered it. It makes none, and asks the function of
-// [WithRoomNames] alone: other hooks, and bans, may still refuse who enters.
+// [WithRoomNames] alone: other hooks, and bans, may still refuse a connection.
 func (h *Hub) Check(name string) error {
 	if err := h.checkRoom(nil, name); err != nil {
 		return err
@@ -435,8 +435,9 @@ func (h *Hub) removed(hr *hubRoom) {
 // Remove closes a room and takes it out of the hub: its members leave, are told goodbye
 // with the reason, and their connections go on. Nobody is in it when Remove returns, but
 // calls of [OnLeave], on goroutines of their own, may not have returned. It returns
-// [ErrNoRoom] if there is none of that name. A room of [WithRoom] goes too, and is made
-// again when somebody enters it, if that may be.
+// [ErrNoRoom] if there is no room of that name, for "*", and if the hub has stopped. A
+// room of [WithRoom] goes too, and is made again without the options of WithRoom when
+// somebody enters it, if the hub makes rooms then.
 func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
 
 // remove is Remove, if r is nil, or of r if that has the name still.
@@ -505,11 +506,11 @@ func (e *removedError) Unwrap() error { return errRemoved }
 // HubStats are counts of what a hub has seen, taken at one moment.
 type HubStats struct {
 	Rooms       int    // that there are, without "*"
-	Made        uint64 // rooms ever
-	Removed     uint64 // of them, those that are gone
-	Connections int    // that are in the hub, with those that have lost theirs and may resume
-	Memberships int    // in rooms
-	Moves       uint64
+	Made        uint64 // rooms that were ever made
+	Removed     uint64 // of these, the ones that are gone
+	Connections int    // in the hub, with those that are lost and may resume
+	Memberships int    // in all rooms together, without "*"
+	Moves       uint64 // that were done, of the program and of connections
 	// Refused counts the connections that did not get in.
 	Refused uint64
 }

@@ -49,8 +49,9 @@ type hubOption func(*hubConfig)
 
 func (o hubOption) applyHub(c *hubConfig) { o(c) }
 
-// Hidden leaves a room out of the lists that members ask for, and of who is in it they
-// are told only if they are too. In a room of [New] it has no effect.
+// Hidden leaves a room out of the list of rooms that members ask for, and only its own
+// members are told who is in it. It keeps nobody out: [OnEnter] does. In a room of [New]
+// it has no effect.
 func Hidden() RoomOption { return roomOption(func(c *roomConfig) { c.hidden = true }) }
 
 // WithDefaultRoom sets the room of connections that name none. The default is "lobby";
@@ -142,8 +143,10 @@ func OnRequest(fn func(m *Member, req *Request) error) HubOption {
 
 // OnRoom sets the hook that is called when a room was made, with true, and when it was
 // removed, with false; one call at a time for a room. It is called with nothing locked,
-// before anybody is in the room, or when nobody is any more. It may block, which holds
-// up who enters the room first, or the removal. It may call anything but Shutdown.
+// before anybody is in the room, or when nobody is any more. It may block, which holds up
+// the connections that enter the room, or the removal. It may call anything but Shutdown
+// and, for a room that was made, what waits for that: [Hub.Room] of its name, and Enter
+// and Move to it.
 func OnRoom(fn func(r *Room, made bool)) HubOption {
 	return hubOption(func(c *hubConfig) { c.onRoom = fn })
 }

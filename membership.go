@@ -82,12 +82,16 @@ func (h *Hub) enterFirst(l *link) error {
 }
 
 // Enter makes m's connection a member of the named room too, as if it had asked, and
-// returns that membership; it may exist already. Any membership of the connection will
-// do. [OnEnter] is not called. Hooks of the room are called on this goroutine, and what
-// they refuse is returned. Other errors are those of [Hub.Room], [ErrTooManyRooms],
-// [ErrRoomFull], [ErrBanned], [ErrDetached] while the connection is lost, and
-// Cause("one-room") if it is in a room already and does not name rooms in its hello, as
-// no connection of [Text] does: it can be moved only.
+// returns that membership; it may exist already. m is any membership of the connection.
+// [OnEnter] is not called. Hooks of the room are called on this goroutine, and an error
+// of theirs is returned. Enter waits for these, for [OnRoom], and until the join has its
+// place; ctx bounds the wait for OnRoom alone.
+//
+// Other errors are those of [Hub.Room], [ErrTooManyRooms], [ErrRoomFull], [ErrBanned],
+// [ErrDetached] while the connection is lost, [ErrNotMember] if it has left,
+// Cause("retry") if another call has it enter the same room now, and Cause("one-room") if
+// it is in a room already and does not name rooms in its hello, as no connection of
+// [Text] does: it can be moved only.
 func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {
@@ -115,9 +119,10 @@ func (h *Hub) linkOf(m *Member) (*link, error) {
 	return l, nil
 }
 
-// Leave ends the membership m with a goodbye, and not its connection, unless that names
-// no rooms, see [Hub], and has no other: a person with commands stays, in no room. Of a
-// member of [Hub.All] it is Kick. It returns [ErrNotMember] if m has left. [OnLeave] is
+// Leave ends the membership m with a goodbye that says the reason. It is [Member.Kick] by
+// another name, so the cause is [ErrKicked]. The connection goes on, unless it is one
+// that names no rooms, see [Hub], or m is its member of [Hub.All]; a person with commands
+// stays connected, in no room. It returns [ErrNotMember] if m has left. [OnLeave] is
 // called on a goroutine of its own.
 func (h *Hub) Leave(m *Member, reason string) error { return m.Kick(reason) }
 

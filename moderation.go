@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// A Ban says who is kept out. It must have a Name, an Addr, or both: then it is about
-// connections to which both apply.
+// A Ban says which connections are kept out of a room or of the hub: those with a name,
+// those of some addresses or, if it has both Name and Addr, those with both. It must have
+// one of them.
 type Ban struct {
 	Room   string       // of which room; empty: of the whole hub
-	Name   string       // the name that is banned
-	Addr   netip.Prefix // the addresses that are
+	Name   string       // the name that is banned; empty: any
+	Addr   netip.Prefix // the addresses that are banned; zero: any
 	Until  time.Time    // when it ends; zero: never
-	Reason string       // what is said to who is put out or kept out
+	Reason string       // for the people that are put out or kept out
 }
 
 // matches reports whether b is about somebody in that room.
@@ -45,14 +46,15 @@ func (e *banError) Error() string {
 
 func (e *banError) Unwrap() error { return ErrBanned }
 
-// Ban keeps out, and puts out, whoever matches all that b says, and returns how many
-// memberships it ended; with an empty Room those of connections. When it returns, nobody
-// whom b matches is in, and until b ends, or [Hub.Unban] is called, nobody will be. A
-// second ban of the same Room, Name and Addr replaces the first. It returns [ErrOption]
-// if b names nobody.
+// Ban puts out the connections that b is about, and keeps them out. It returns how many
+// memberships in b.Room it has ended or, if that is empty, how many connections. When it
+// returns, nobody that b is about is in, and nobody will be until b ends or [Hub.Unban]
+// is called. A second ban of the same Room, Name and Addr replaces the first. It returns
+// [ErrOption] if b has neither Name nor Addr. It waits until the leaves have their places
+// in the order; [OnLeave] is called on other goroutines. The list of bans is in memory.
 //
-// Names are only as good as what gives them: with [WithUniqueNames], or a
-// [WithHandshake] hook, a banned name is out; else its bearer comes back by another.
+// A ban by name is of use only if people cannot choose another name: a [WithHandshake]
+// hook gives it, and [OnRequest] refuses [ReqRename].
 func (h *Hub) Ban(b Ban) (put int, err error) {
 	if b.Name == "" && !b.Addr.IsValid() {
 		return 0, fmt.Errorf("%w: a Ban without Name and Addr is about nobody", ErrOption)
@@ -142,8 +144,9 @@ func (h *Hub) setBansLocked(list []Ban) { h.bans.Store(&list) }
 
 // Banned returns an error that wraps [ErrBanned], and says the reason, if a ban of this
 // moment is about somebody of that name and address in the named room, or in the whole
-// hub; nil if there is none. It is for programs that let somebody speak or read who is no
-// member. An empty name and a nil address are those of nobody who is banned by them.
+// hub; nil if there is none. It is for programs that let people speak or read without a
+// membership. With an empty name no ban by name is looked at, and with a nil address none
+// by address. It does not block.
 func (h *Hub) Banned(room, name string, addr net.Addr) error {
 	return h.banned(room, name, ipOf(addr))
 }
@@ -178,11 +181,12 @@ type mute struct {
 	until time.Time
 }
 
-// Mute keeps what the member with that ID says out of the order until then, also if it
-// comes back by its name: when it returns, no further message of the member gets a
-// place. The member is told that what it says is not done, and [Member.Post] returns
-// [ErrMuted]. It is of this room alone, and not of direct messages. A zero time ends a
-// mute. It returns [ErrNotMember] if there is no such member.
+// Mute keeps what the member with that ID sends out of the order until then, also if it
+// comes back with the same name: when Mute returns, no further message of the member gets
+// a place. The member's messages are refused with [ErrMuted], and [Member.Post] returns
+// that. A mute is of this room alone, and direct messages are not of a room. A zero time,
+// or one that has passed, ends it. It does not block, and returns [ErrNotMember] if there
+// is no such member.
 func (r *Room) Mute(id string, until time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -261,7 +261,7 @@ func (m *Member) voice() *stream {
 
 // Memberships returns the members that m's connection has at this moment: that of "*"
 // first, and then those of its rooms, in the order in which it entered them. m is any of
-// them.
+// them; if it has left, its connection may be in others. It does not block.
 func (h *Hub) Memberships(m *Member) iter.Seq[*Member] {
 	list := []*Member{m}
 	if p := m.presence; p != nil {

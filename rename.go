@@ -8,9 +8,9 @@ import (
 
 // Rename gives m's connection another name. In each of its rooms a [Renamed] is ordered,
 // before Rename returns, and from that on events have the new name. m is any of the
-// connection's memberships. Errors are [ErrNameInvalid], [ErrNameTaken] with
-// [WithUniqueNames], [ErrBanned] if the name is banned from one of them, and
-// [ErrNotMember] if the connection is gone.
+// connection's memberships. It waits until each Renamed has its place. Errors are
+// [ErrNameInvalid], [ErrNameTaken] with [WithUniqueNames], [ErrBanned] if the name is
+// banned from one of the rooms, and [ErrNotMember] if the connection is gone.
 func (h *Hub) Rename(m *Member, name string) error {
 	p := m.presence
 	if p == nil || p.base.room != h.all {

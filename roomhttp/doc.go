@@ -35,7 +35,7 @@
 // By /ws a connection is in the rooms that its hello names, and one whose hello names
 // none in that of [tcproom.WithDefaultRoom]. By /rooms/{room}/ws and /rooms/{room}/events
 // it enters that room, which is made for it as the hub allows. If nobody could enter it
-// now, or who asks is banned, the answer says so (see [tcproom.Hub.Check]); what hooks
+// now, or the client is banned, the answer says so (see [tcproom.Hub.Check]); what hooks
 // refuse is the first event. No other route makes a room. A room that is [tcproom.Hidden]
 // is there for the tokens of its own members alone, but may be entered.
 //
@@ -52,7 +52,7 @@
 // hook, also by [WithConn], or its hub has [tcproom.OnEnter], members alone may read,
 // unless WithAuth says who else: of a hub for each room, which its function finds by
 // [http.Request.PathValue] of "room". If it has an OnMessage hook or WithRate, nobody may
-// post, unless [OnPost] decides what. Who is banned or muted in a hub posts nothing. The
-// token of a connection of a hub is good for the rooms in which it is, as a member of
-// each.
+// post, unless [OnPost] decides what. A client that is banned or muted in a hub posts
+// nothing. The token of a connection of a hub is good for the rooms in which it is, as a
+// member of each.
 package roomhttp
