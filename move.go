@@ -10,8 +10,8 @@ import (
 // Move takes m out of its room and into the named one at one instant: at no time is its
 // connection in both, or in neither. It returns the new membership; with an error m is
 // where it was. [OnEnter] is not called; hooks of the room that it enters are called on
-// this goroutine, and OnLeave of the other on one of its own, with Cause("moved"). If m is
-// in the named room, m itself is returned. Errors are those of [Hub.Enter],
+// this goroutine, and OnLeave of the other on one of its own, with Cause("moved"). If m
+// is in the named room, m itself is returned. Errors are those of [Hub.Enter],
 // [ErrNotMember] if m has left or is the member of [Hub.All], and [ErrDenied] if the
 // connection is in the named room by another membership. It waits as Enter does, and
 // besides, as far as ctx allows, for messages that m's room holds back.
