@@ -36,6 +36,9 @@ func (r *Room) ListenAndServe(addr string) error {
 // l by a listener that understands it and trusts nobody else. The RemoteAddr of a
 // connection, which the room takes as the address of the peer, is then the one that
 // the proxy names.
+//
+// Of a room of a [Hub] it is [Hub.Serve] with [InRoom]: it goes on when the room is
+// removed, and the next connection makes it again, if the hub does that.
 func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 	d, err := r.Door(opts...)
 	if err != nil {
@@ -54,7 +57,7 @@ func (r *Room) Serve(l net.Listener, opts ...ConnOption) error {
 //
 // A framing given here and not to [New] or an open [Door] does not bind the
 // other members: if it cannot carry what they send, this connection ends with
-// [ErrUnframeable].
+// [ErrUnframeable]. Of a room of a [Hub] it is [Hub.ServeConn] with [InRoom].
 func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 	if r.isNamed() {
 		return r.hub.all.ServeConn(nc, append(opts[:len(opts):len(opts)], InRoom(r.name))...)

@@ -128,7 +128,7 @@ func NewConn(nc net.Conn, opts ...DialOption) *Conn {
 // It returns when the member has joined, or why it was refused: the error of the
 // hook itself. ctx bounds the wait; when it ends later, nothing happens. Errors are
 // also [ErrRoomClosed], [ErrOption], the cause of ctx, and those of [Dial]. The member
-// must be read and closed like any other.
+// must be read and closed like any other. Of a room of a [Hub] it is [Hub.Join].
 func (r *Room) Join(ctx context.Context, id Identity, opts ...DialOption) (*Conn, error) {
 	if r.isNamed() {
 		return r.hub.all.joinRoom(ctx, r.name, id, opts)

@@ -20,10 +20,11 @@ import (
 // several of them: in each it is a [Member] of its own, with the same ID and name. One
 // more member stands for the connection itself, in the room named "*" ([Hub.All]).
 //
-// In several rooms are connections that name rooms: they speak [JSON], or another codec
-// with Features.Rooms, and their hello has [Hello].Rooms, as [InRooms] sets them. Those
-// of [Text] with Commands are in one room at a time. All others name no rooms: they are
-// in one, which only the program changes, by Move, and end with it.
+// A connection can be in several rooms if it names its rooms: it speaks [JSON], or another
+// codec with Features.Rooms, and its hello has [Hello].Rooms, as [InRooms] sets them. One
+// of [Text] with Commands is in one room at a time, or in none. All others name no rooms:
+// they are in one, and end with it. If they speak JSON they may ask to move; [Raw] and
+// Text without Commands are moved by the program alone.
 //
 // Each room has an order of its own, which is the same for all of its members. There is
 // none across rooms, but what one connection asks for is done in the order in which it
@@ -250,8 +251,9 @@ func (h *Hub) DefaultRoom() string { return h.cfg.defaultRoom }
 
 // All returns the room named "*", in which a member stands for each connection. What is
 // broadcast there reaches each connection once, in however many rooms it is; Len counts
-// connections, and Kick ends one. Joins and leaves of that room are no events, and it
-// has no history.
+// connections, Kick ends one, and Close and Shutdown are those of the hub. Joins and
+// leaves of that room are no events, and it has no history. [OnJoin] to [OnLeave] are not
+// called for it, but [OnConnect] and [OnDisconnect] are.
 func (h *Hub) All() *Room { return h.all }
 
 // acquire returns the room of that name, pinned: it is not removed before unpin. It

@@ -15,7 +15,9 @@ import (
 
 // A Member is one that is in a room: it has an ID, a name and a place in the
 // room's stream. Hooks and [Room.Members] give it. It is the same value over all
-// connections of a session, see [WithSessions].
+// connections of a session, see [WithSessions]. In a [Hub] a connection has a Member for
+// each of its rooms, and one in [Hub.All]; one that leaves a room and enters it again has
+// a new one there.
 //
 // All methods may be called from many goroutines and from hooks.
 type Member struct {
@@ -266,6 +268,9 @@ func (m *Member) sendError(l *link, cause error) error {
 // goodbye with the reason. Its connection is closed once m has read that, or does
 // not read. Kick does not wait for that. It returns [ErrNotMember] if m has not
 // joined or has left.
+//
+// In a [Hub] it ends the membership m alone, and the connection goes on, see [Hub.Leave];
+// Kick of the member of [Hub.All] ends the connection and all of its memberships.
 func (m *Member) Kick(reason string) error {
 	if !m.kick(&kickError{reason}) {
 		return ErrNotMember

@@ -79,7 +79,7 @@ func (r *Room) close() error {
 
 // Done returns a channel that is closed when the room has stopped: when none
 // of its goroutines is left, all its connections are closed and no hook runs
-// or will run.
+// or will run. The connections of a room of a [Hub] go on.
 func (r *Room) Done() <-chan struct{} {
 	if !r.isNamed() {
 		return r.done
