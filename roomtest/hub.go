@@ -18,6 +18,13 @@ import (
 // in, or refused, when Join returns; without it one in the default room. What it receives
 // has its room, see [InRoom]. The welcome of a room that it enters later is an event like
 // others, see [Entered]. [Server.BotIn] and [Server.AnswerIn] make bots of a room.
+//
+// Members of Join speak JSON in a hub too: for them "/join attic" is a message. To send
+// lines as a person with commands does, watch a connection that takes each line as it is:
+//
+//	ada := hub.Watch(hub.Dial(tcproom.WithCodec(tcproom.Text{})))
+//	ada.Send("/join attic")
+//	ada.Await(roomtest.MessageLike("", "you are guest-1 in attic"))
 func NewHub(t testing.TB, opts ...tcproom.HubOption) *Server {
 	t.Helper()
 	s := newServer(t, new(Network))
@@ -54,7 +61,8 @@ func InRoom(room string, m Match) Match {
 
 // Entered matches the welcome to a room of a hub; "" is any room. That of the connection
 // itself, and those of the rooms in which [Server.Join] has put a member, are no events
-// for expectations.
+// for expectations, and neither are those of a member without [tcproom.InRooms], which
+// name no room: where it is, [tcproom.Room.Members] tells.
 func Entered(room string) Match {
 	return Where("entered "+where(room), func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Welcome && inOneRoom(&ev) && (room == "" || ev.Room == room)

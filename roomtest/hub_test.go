@@ -165,3 +165,14 @@ func TestBotsInRooms(t *testing.T) {
 		ada.Expect(roomtest.InRoom("a", roomtest.Message("parrot", "heard still")))
 	})
 }
+
+// TestPersonInAHub: commands are tested by a connection that knows of none, as the doc of
+// NewHub says.
+func TestPersonInAHub(t *testing.T) {
+	hub := roomtest.NewHub(t)
+	ada := hub.Watch(hub.Dial(tcproom.WithCodec(tcproom.Text{})))
+	ada.Send("/join attic")
+	ada.Await(roomtest.MessageLike("", "you are guest-1 in attic"))
+	ada.Send("/join Attic")
+	ada.Await(roomtest.MessageLike("", "not done: .* \"Attic\""))
+}
