@@ -255,12 +255,12 @@ type Resume struct {
 //
 //	/join ROOM               a ReqMove
 //	/rooms [PREFIX]          a ReqRooms
-//	/who [ROOM]              a ReqMembers; without ROOM of the room one is in
+//	/who [ROOM]              a ReqMembers; without ROOM of its own room
 //	/msg NAME TEXT           a ReqTell
 //	/nick NAME               a ReqRename
 //	/quit [TEXT]             a ReqGoodbye
 //	/help                    a ReqHelp
-//	//x                      says /x
+//	//x                      no command, but the message /x
 //	/other ARGUMENTS         a ReqOther
 //
 // And these lines come from it, in place of that of a Direct and beside the others:
