@@ -65,12 +65,12 @@ const (
 var mixedWork = &work{
 	name:    "mixed",
 	title:   "A small room beside a flood",
-	about:   "A room of 10, to which 200 lines of 64 bytes a second are sent; the time until the last has one, while a room of the same hub is quiet, and while it is flooded.",
+	about:   "A room of 10, to which 200 lines of 64 bytes a second are sent; the time until the last has one, while another room of the process is quiet, and while it is flooded; two rooms of a hub, and two by themselves.",
 	counted: "receivers of the flood",
 	full:    []int{10_000},
 	quick:   []int{1000},
 	fixed:   true,
-	takes:   only(tcproomHubServer),
+	takes:   func(s *server) bool { return s == tcproomHubServer || s == tcproomServer },
 	columns: []column{
 		{title: "p99 beside the flood, ms", metric: floodedP99, format: digits(2), spread: true},
 		{title: "p99 alone, ms", metric: aloneP99, format: digits(2), spread: true},

@@ -39,6 +39,16 @@ const shortly = 100 * time.Millisecond
 // honest are the servers that lose nothing and that there are here.
 var honest []string
 
+// honestIn are those of them that take part in a work.
+func honestIn(w *work) (names []string) {
+	for _, name := range honest {
+		if s := serverNamed(name); s.does(w) && (w.takes == nil || w.takes(s)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // quickly skips, in short mode, a server that a test of its own kind has had.
 func quickly(t *testing.T, name string) {
 	t.Helper()
@@ -102,7 +112,7 @@ func TestFlood(t *testing.T) {
 		{name: "one receiver", cfg: loadConfig{size: 64, receivers: 1}},
 		{name: "chat", cfg: loadConfig{size: 64, receivers: 20, chat: true}},
 	}
-	for _, server := range honest {
+	for _, server := range honestIn(floodWork) {
 		for i, tt := range tests {
 			if i%3 > 0 && serverNamed(server).guest || tt.cfg.chat && !chats(server) { // enough for them
 				continue
@@ -127,7 +137,7 @@ func TestFlood(t *testing.T) {
 }
 
 func TestPaced(t *testing.T) {
-	for _, server := range honest {
+	for _, server := range honestIn(pacedWork) {
 		t.Run(server, func(t *testing.T) {
 			quickly(t, server)
 			s := openTestSession(t, server, loadConfig{size: 64, receivers: 20})
@@ -162,7 +172,7 @@ func TestNoWindow(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	for _, server := range honest {
+	for _, server := range honestIn(idleWork) {
 		t.Run(server, func(t *testing.T) {
 			m, err := idle{settle: 10 * time.Millisecond}.measure(server, oneCPU(t), loadConfig{size: 64, receivers: 200})
 			if err != nil {

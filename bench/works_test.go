@@ -71,7 +71,7 @@ func TestRecordCounter(t *testing.T) {
 }
 
 func TestRooms(t *testing.T) {
-	for _, name := range honest {
+	for _, name := range honestIn(roomsWork) {
 		if !chats(name) {
 			continue
 		}
@@ -95,7 +95,7 @@ func TestRooms(t *testing.T) {
 }
 
 func TestStorm(t *testing.T) {
-	for _, name := range honest {
+	for _, name := range honestIn(stormWork) {
 		t.Run(name, func(t *testing.T) {
 			quickly(t, name)
 			m, err := measureStorm(name, oneCPU(t), loadConfig{size: 64, receivers: 150})
@@ -103,6 +103,26 @@ func TestStorm(t *testing.T) {
 				t.Errorf("%v, %v", m, err)
 			}
 		})
+	}
+}
+
+// TestNamedRooms runs each work about named rooms once, small.
+func TestNamedRooms(t *testing.T) {
+	for _, w := range []*work{inRoomsWork, besideWork, mixedWork, quietRoomsWork, moveWork, noticesWork} {
+		for _, name := range honestIn(w) {
+			t.Run(w.name+"/"+name, func(t *testing.T) {
+				r := &runner{options: options{window: 32, duration: shortly, quick: true}, server: oneCPU(t)}
+				got, err := w.measure(r, step{work: w, size: 50, rep: 1, server: serverNamed(name)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range w.columns {
+					if v, ok := got.metrics[c.metric]; c.metric != roomGoroutines && c.metric != roomDescriptors && (!ok || !(v > 0)) {
+						t.Errorf("%s is %v", c.metric, v)
+					}
+				}
+			})
+		}
 	}
 }
 
