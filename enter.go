@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -262,7 +263,7 @@ func (s *stream) sayGoodbye(cause error, ref uint64) {
 		ev.End.Text = ""
 	}
 	if b, err := s.encode(&ev); err == nil && len(b) > 0 {
-		s.cur.Insert(b, len(b)+maxQueued)
+		s.cur.Insert(b, math.MaxInt) // whatever waits before it
 	}
 }
 

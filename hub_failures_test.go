@@ -319,6 +319,32 @@ func TestHubGoodbyeComesBehindARoomThatWasLeft(t *testing.T) {
 	require.Empty(t, ada.ends())
 }
 
+// A goodbye of a room comes, however much waits in that room for the one who is put out.
+func TestHubGoodbyeBehindALongDirect(t *testing.T) {
+	h := jsonHub(t, WithMaxMessage(1<<20))
+	ada := visitHub(t, h, "ada", "a", "b")
+	ada.stall(memberNamed(t, h.All(), "ada"))
+	const messages = 100
+	for range messages {
+		_, err := roomOf(t, h, "b").Broadcast(t.Context(), []byte(strings.Repeat("x", 8<<10)))
+		require.NoError(t, err)
+	}
+	m := memberNamed(t, roomOf(t, h, "a"), "ada")
+	require.NoError(t, m.Send(t.Context(), []byte(strings.Repeat("y", 2*maxQueued))))
+	require.NoError(t, m.Kick("out"))
+	ada.catchUp()
+	got := map[string]string{} // by room: the last event
+	for n := 0; n < messages || got["a"] == ""; {
+		switch o := ada.said(); o["type"] {
+		case "message":
+			n++
+		case "goodbye":
+			got["a"] = short(o)
+		}
+	}
+	require.Equal(t, "goodbye a kicked", got["a"])
+}
+
 // stall makes the windows of p and of its connection of h's small, so that they are
 // full soon.
 func (p *hubPeer) stall(m *Member) {
