@@ -106,3 +106,34 @@ func TestRefusedFirstRoom(t *testing.T) {
 		})
 	}
 }
+
+// The welcome of a connection comes behind all that its handshake has sent, also if that
+// is not written yet.
+func TestWelcomeBehindTheHandshake(t *testing.T) {
+	h := jsonHub(t, WithSessions(Sessions{}), WithHandshake(func(ctx context.Context, n *Newcomer) (Identity, error) {
+		for range 3 {
+			if err := n.Send(ctx, []byte("hello")); err != nil {
+				return Identity{}, err
+			}
+		}
+		return Identity{Name: "ada"}, nil
+	}))
+	visit := func(hello string) *hubPeer {
+		here, there := net.Pipe() // in which nothing is written before it is read
+		go h.ServeConn(there)
+		t.Cleanup(func() { here.Close() })
+		p := &hubPeer{t: t, Conn: here, r: newReader(here)}
+		p.say("%s", hello)
+		return p
+	}
+	ada := visit(`{"type":"hello","name":"ada","rooms":["a"]}`)
+	memberNamed(t, h.All(), "ada")
+	ada.wants("direct hello", "direct hello", "direct hello")
+	token, epoch, _, _ := ada.welcome()
+	ada.wants("welcome a ada joined")
+	ada.Close()
+	soon(t, "it is lost", func() bool { return h.All().Stats().Detached == 1 })
+	ada = visit(`{"type":"hello","name":"ada","rooms":[],"resume":{"token":"` + token + `","epoch":"` + epoch + `","seq":0,"rooms":{}}}`)
+	soon(t, "it is back", func() bool { return h.All().Stats().Detached == 0 })
+	ada.wants("direct hello", "direct hello", "direct hello", "welcome * ada resumed")
+}

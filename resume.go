@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"example.com/tcproom/internal/ledger"
@@ -145,7 +146,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	r.attachLocked(&l.stream, lane)
 	l.owesLeave = true
 	if l.labelled {
-		l.sink.Queue(welcome, len(welcome))
+		l.sink.Queue(welcome, math.MaxInt)
 	} else {
 		l.cur.Insert(welcome, len(welcome))
 	}

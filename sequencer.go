@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -160,7 +161,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		return 0, err
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
-		l.sink.Queue(welcome, len(welcome))
+		l.sink.Queue(welcome, math.MaxInt) // whatever the handshake has sent
 	} else {
 		s.cur.Insert(welcome, len(welcome))
 	}
