@@ -140,6 +140,35 @@ func TestHubTakenOverInAMove(t *testing.T) {
 	all.paired(t)
 }
 
+// One that names no rooms has its token before OnJoined has returned, and may come back
+// meanwhile: it goes on in its room.
+func TestHubTakenOverInOnJoined(t *testing.T) {
+	in, goOn := make(chan struct{}), make(chan struct{})
+	all := &roll{}
+	h := jsonHub(t, append(all.options(), WithSessions(Sessions{}), OnJoined(func(m *Member, _ uint64) {
+		all.note(m, "joined")
+		close(in)
+		<-goOn
+	}))...)
+	ada := callHub(t, h)
+	ada.say(`{"type":"hello","name":"ada"}`)
+	token, epoch, seq, _ := ada.welcome()
+	<-in
+	again := callHub(t, h)
+	again.say(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":%d}}`, token, epoch, seq)
+	_, _, _, w := again.welcome()
+	require.Equal(t, "resumed", w["outcome"])
+	close(goOn)
+	require.Contains(t, ada.ends(), "taken-over")
+	_, err := roomOf(t, h, "lobby").Broadcast(t.Context(), []byte("hi"))
+	require.NoError(t, err)
+	again.wants("message hi")
+	again.alive()
+	require.Equal(t, 1, h.Stats().Memberships)
+	again.say(`{"type":"goodbye"}`)
+	all.paired(t)
+}
+
 // Resumes and moves of one connection together, with what the program does: at the end
 // the lists of the rooms and of the connection agree.
 func TestHubResumeStorm(t *testing.T) {
