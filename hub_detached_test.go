@@ -107,6 +107,36 @@ func TestHubResumeOfOneThatNamesNoRoomsAndHasNone(t *testing.T) {
 	ada.alive()
 }
 
+// One that named its rooms and names none when it comes back leaves them, and comes into
+// its first room.
+func TestHubResumeOfOneThatNamesNoRoomsAnyMore(t *testing.T) {
+	for _, first := range []string{"lobby", "a"} {
+		t.Run(first, func(t *testing.T) {
+			all := &roll{}
+			h := jsonHub(t, append(all.options(), WithSessions(Sessions{}), WithRoomLinger(-1))...)
+			ada := callHub(t, h)
+			ada.say(`{"type":"hello","name":"ada","rooms":[%q,"b"]}`, first)
+			token, epoch, _, _ := ada.welcome()
+			ada.wantsAll("welcome "+first+" ada joined", "welcome b ada joined")
+			ada.Close()
+			soon(t, "it is lost", func() bool { return h.All().Stats().Detached == 1 })
+			ada = callHub(t, h)
+			ada.say(`{"type":"hello","resume":{"token":%q,"epoch":%q,"seq":0}}`, token, epoch)
+			_, _, _, w := ada.welcome()
+			require.Equal(t, "expired", w["outcome"])
+			unused(t, h, "a")
+			unused(t, h, "b")
+			_, err := roomOf(t, h, "lobby").Broadcast(t.Context(), []byte("hi"))
+			require.NoError(t, err)
+			ada.wants("message hi")
+			ada.alive()
+			require.Equal(t, 1, h.Stats().Memberships)
+			ada.say(`{"type":"goodbye"}`)
+			all.paired(t)
+		})
+	}
+}
+
 // A new link takes a member over while a hook of its move runs: it resumes the room that
 // the session holds then.
 func TestHubTakenOverInAMove(t *testing.T) {

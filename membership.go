@@ -214,7 +214,7 @@ func (h *Hub) resumeParts(l *link) error {
 	l.sink.Flush() // its welcome
 	hello := l.hello.Resume
 	if !l.labelled {
-		return h.resumeOnly(l, p.current())
+		return h.resumeOnly(l)
 	}
 	var lost []*stream
 	defer func() { notifyParts(lost) }()
@@ -260,10 +260,17 @@ func (h *Hub) resumeParts(l *link) error {
 	return nil
 }
 
-// resumeOnly lets m, the only membership of l's member, go on by l. If that cannot be, l
+// resumeOnly lets the membership of l's member that is for one that names no rooms go on
+// by l, and no other: there are more if it named its rooms before. If that cannot be, l
 // enters its first room as one that comes anew does.
-func (h *Hub) resumeOnly(l *link, m *Member) error {
-	hello := l.hello.Resume
+func (h *Hub) resumeOnly(l *link) error {
+	hello, p := l.hello.Resume, l.member.presence
+	m := p.current()
+	for _, other := range p.all() {
+		if other != m && other.room.depart(other, errLeft, errLeft, 0) {
+			other.room.seeOutPart(other.at.Load())
+		}
+	}
 	if m != nil {
 		err := m.room.resumePart(l, m, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
 		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
