@@ -201,16 +201,19 @@ func (r *Room) unreserve(m *Member, cause error) {
 // sees to seeOutPart. ref is that of the request for it. When it returns, the leave has
 // its place.
 func (r *Room) depart(m *Member, cause error, code Cause, ref uint64) bool {
-	return r.departing(m, cause, code, ref, func(*stream) {})
+	return r.departing(m, cause, code, ref, nil, func(*stream) {})
 }
 
 // departing is depart that calls owes, under r's lock, with the stream of m if that leaves
-// by this call.
-func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, owes func(*stream)) bool {
+// by this call. It does nothing if by is not nil, and not the connection of m any more.
+func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, by *link, owes func(*stream)) bool {
 	p := r.pass(context.Background(), nil)
 	defer r.hub.checkEmpty(r)
 	defer m.unblock()
 	defer p.end()
+	if by != nil && !m.presence.isBy(by) {
+		return false
+	}
 	switch m.state {
 	case memberReserved:
 		return false

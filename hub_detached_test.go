@@ -2,6 +2,8 @@ package tcproom
 
 import (
 	"context"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -197,6 +199,38 @@ func TestHubTakenOverInOnJoined(t *testing.T) {
 	require.Equal(t, 1, h.Stats().Memberships)
 	again.say(`{"type":"goodbye"}`)
 	all.paired(t)
+}
+
+// A link that was taken over while it resumed takes no membership out of its room: the
+// next one, which names that, goes on with it.
+func TestHubTakenOverInAResume(t *testing.T) {
+	for _, labelled := range []bool{true, false} {
+		h := jsonHub(t, WithSessions(Sessions{}))
+		hello := lose(t, h, "a", "b")
+		other := hello[:strings.Index(hello, `"rooms":{`)] + `"rooms":{}}}`
+		if !labelled {
+			other = strings.NewReplacer(`"rooms":[],`, "", `,"rooms":{}`, "").Replace(other)
+		}
+		a := roomOf(t, h, "a")
+		a.mu.Lock()
+		ada := callHub(t, h)
+		ada.say("%s", other)
+		soon(t, "it waits for the room", func() bool {
+			buf := make([]byte, 1<<20)
+			for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+				if strings.Contains(g, "resumeParts") && strings.Contains(g, "Mutex).Lock") {
+					return true
+				}
+			}
+			return false
+		})
+		again := callHub(t, h)
+		again.say("%s", hello)
+		again.wants("welcome * ada resumed")
+		a.mu.Unlock()
+		again.wantsAll("welcome a ada resumed", "welcome b ada resumed")
+		again.alive()
+	}
 }
 
 // Resumes and moves of one connection together, with what the program does: at the end

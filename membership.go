@@ -160,7 +160,7 @@ func (h *Hub) endParts(l *link, parts []*stream, cause error, stays bool) (left 
 func (h *Hub) leaveAll(p *presence, cause error, code Cause) {
 	p.connect(nil)
 	for _, m := range p.all() {
-		m.room.departing(m, cause, code, 0, p.owe)
+		m.room.departing(m, cause, code, 0, nil, p.owe)
 	}
 }
 
@@ -236,7 +236,7 @@ func (h *Hub) resumeParts(l *link) error {
 		if err == nil {
 			continue
 		}
-		if s := m.at.Load(); m.room.depart(m, err, causeOf(err), 0) {
+		if s := m.at.Load(); l.leaves(m, err) {
 			lost = append(lost, s)
 		}
 		if named {
@@ -267,7 +267,7 @@ func (h *Hub) resumeOnly(l *link) error {
 	hello, p := l.hello.Resume, l.member.presence
 	m := p.current()
 	for _, other := range p.all() {
-		if other != m && other.room.depart(other, errLeft, errLeft, 0) {
+		if other != m && l.leaves(other, errLeft) {
 			other.room.seeOutPart(other.at.Load())
 		}
 	}
@@ -276,12 +276,18 @@ func (h *Hub) resumeOnly(l *link) error {
 		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
 			return err
 		}
-		if m.room.depart(m, err, causeOf(err), 0) {
+		if l.leaves(m, err) {
 			m.room.seeOutPart(m.at.Load())
 		}
 	}
 	l.newcomer.outcome, l.newcomer.token = outcomeExpired, hello.Token
 	return h.enterFirst(l)
+}
+
+// leaves has m, which does not go on by l, leave because of cause, unless another link has
+// taken it over since. It reports what depart does.
+func (l *link) leaves(m *Member, cause error) bool {
+	return m.room.departing(m, cause, causeOf(cause), 0, l, func(*stream) {})
 }
 
 // resumePart lets m go on by l, from the position that its peer names.
