@@ -26,7 +26,7 @@ func (l *link) callFor() caller {
 				l.end(&HookError{Hook: hookNames[hook]})
 			}
 		}()
-		err := l.room.callPlain(hook, fn)
+		err := l.room.callAside(l, hook, fn)
 		if _, failed := err.(*HookError); failed {
 			l.end(err)
 		}
@@ -39,7 +39,7 @@ func (l *link) callFor() caller {
 // returns, and joined is false.
 func (h *Hub) enter(ctx context.Context, l *link, name string, e entry, asked bool) (m *Member, joined bool, err error) {
 	p := l.member.presence
-	if m, err := p.claim(name, h.cfg.maxPerConn, !l.labelled); m != nil || err != nil {
+	if m, err := p.claim(l, name, h.cfg.maxPerConn, !l.labelled); m != nil || err != nil {
 		return m, false, err
 	}
 	defer p.unclaim(name)
@@ -288,14 +288,15 @@ func (r *Room) seeOutPart(s *stream) {
 	r.notifyPart(s)
 }
 
-// notifyPart calls OnLeave for the member of s, which has left, once, if it is owed.
+// notifyPart calls OnLeave for the member of s, which has left, once, if it is owed, when
+// no other hook runs for it.
 func (r *Room) notifyPart(s *stream) {
-	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
-		return
-	}
 	m := s.member
 	m.takeTurn(nil)
 	defer m.giveTurn()
+	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
+		return
+	}
 	err := r.callAside(s.link, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
 	if _, failed := err.(*HookError); failed {
 		s.link.end(err)

@@ -308,10 +308,18 @@ func (h *Hub) pin(name string) (*hubRoom, error) {
 	}
 	hr := h.rooms[name]
 	if hr != nil {
-		hr.pins++
-		hr.occupied()
+		h.pinLocked(hr)
 	}
 	return hr, nil
+}
+
+// pinLocked pins hr. The end of the room, and that of the hub, waits for unpin: hooks of
+// who is about to enter are called until then, also on goroutines of the program's.
+func (h *Hub) pinLocked(hr *hubRoom) {
+	hr.pins++
+	hr.room.wg.Add(1)
+	h.all.wg.Add(1)
+	hr.occupied()
 }
 
 // makeRoom makes a room, unless there is one by now, and pins it.
@@ -341,8 +349,7 @@ func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 	case hr == nil:
 		hr, mine = h.addLocked(name, cfg), true
 	}
-	hr.pins++
-	hr.occupied()
+	h.pinLocked(hr)
 	h.mu.Unlock()
 	if mine {
 		returned := false
@@ -371,6 +378,8 @@ func (h *Hub) unpin(hr *hubRoom) {
 	hr.pins--
 	h.mu.Unlock()
 	h.checkEmpty(hr.room)
+	hr.room.wg.Done()
+	h.all.wg.Done()
 }
 
 // checkEmpty sees to it that r is removed after a while, if it is empty now: at once if

@@ -204,3 +204,93 @@ func TestHubDoneWaitsForOnRoom(t *testing.T) {
 	require.NoError(t, <-closed)
 	<-h.Done()
 }
+
+// Done of a hub waits for hooks that the program's own calls have called, and Close for
+// none of them that runs.
+func TestHubDoneWaitsForHooksOfCalls(t *testing.T) {
+	for _, hook := range []string{"OnJoin", "OnJoined", "OnRoom"} {
+		t.Run(hook, func(t *testing.T) {
+			in, goOn := make(chan struct{}), make(chan struct{})
+			var running atomic.Int64
+			run := func(is, room string) {
+				running.Add(1)
+				defer running.Add(-1)
+				if is == hook && room == "b" {
+					close(in)
+					<-goOn
+				}
+			}
+			h := NewHub(WithCodec(JSON{}),
+				OnJoin(func(m *Member) error { run("OnJoin", m.Room().Name()); return nil }),
+				OnJoined(func(m *Member, _ uint64) { run("OnJoined", m.Room().Name()) }),
+				OnLeave(func(m *Member, _ error) { run("OnLeave", m.Room().Name()) }),
+				OnRoom(func(r *Room, made bool) {
+					if made {
+						run("OnRoom", r.Name())
+					}
+				}))
+			visitHub(t, h, "ada", "a")
+			m := memberNamed(t, h.All(), "ada")
+			called := make(chan struct{})
+			go func() {
+				defer close(called)
+				if hook == "OnRoom" {
+					h.Room("b")
+				} else {
+					h.Enter(context.Background(), m, "b")
+				}
+			}()
+			<-in
+			require.NoError(t, h.Close())
+			select {
+			case <-h.Done():
+				t.Error("done while a hook runs")
+			case <-time.After(20 * time.Millisecond):
+			}
+			close(goOn)
+			<-h.Done()
+			require.Zero(t, running.Load())
+			<-called
+		})
+	}
+}
+
+// A room that was removed is done, and OnRoom says so, when no hook of it runs.
+func TestHubRoomDoneWaitsForItsHooks(t *testing.T) {
+	for _, hook := range []string{"OnJoin", "OnJoined", "OnMessage"} {
+		t.Run(hook, func(t *testing.T) {
+			in, goOn, removed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			run := func(is string) {
+				if is == hook {
+					close(in)
+					<-goOn
+				}
+			}
+			h := jsonHub(t,
+				OnJoin(func(*Member) error { run("OnJoin"); return nil }),
+				OnJoined(func(*Member, uint64) { run("OnJoined") }),
+				OnMessage(func(_ *Member, b []byte) ([]byte, error) { run("OnMessage"); return b, nil }),
+				OnRoom(func(_ *Room, made bool) {
+					if !made {
+						close(removed)
+					}
+				}))
+			ada := callHub(t, h)
+			ada.say(`{"type":"hello","name":"ada","rooms":["a"]}`)
+			ada.say(`{"type":"message","room":"a","body":"x"}`)
+			<-in
+			a := roomOf(t, h, "a")
+			require.NoError(t, h.Remove("a", ""))
+			select {
+			case <-a.Done():
+				t.Error("done while a hook runs")
+			case <-removed:
+				t.Error("OnRoom is called while a hook runs")
+			case <-time.After(20 * time.Millisecond):
+			}
+			close(goOn)
+			<-a.Done()
+			<-removed
+		})
+	}
+}

@@ -351,3 +351,34 @@ func TestHubOnDisconnectComesLast(t *testing.T) {
 	})
 	require.Equal(t, "disconnect *", all.order[6])
 }
+
+// The same if the program lets the connection into a room meanwhile, which its end
+// prevents.
+func TestHubOnDisconnectBehindAnEnter(t *testing.T) {
+	in, goOn, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	all := &roll{}
+	h := jsonHub(t, append(all.options(), WithRoomLinger(-1), OnJoin(func(m *Member) error {
+		all.note(m, "join")
+		if m.Room().Name() == "b" {
+			close(in)
+			<-goOn
+		}
+		return nil
+	}), OnDisconnect(func(m *Member, _ error) { all.note(m, "disconnect"); close(over) }))...)
+	ada := visitHub(t, h, "ada", "a")
+	m := memberNamed(t, h.All(), "ada")
+	entered := make(chan error)
+	go func() { _, err := h.Enter(context.Background(), m, "b"); entered <- err }()
+	<-in
+	ada.Close()
+	unused(t, h, "a")
+	select {
+	case <-over:
+		t.Error("OnDisconnect is called before OnLeave")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	require.Error(t, <-entered)
+	<-over
+	require.Equal(t, []string{"join a", "joined a", "join b", "leave a", "leave b", "disconnect *"}, all.order)
+}

@@ -37,7 +37,7 @@ var errAlreadyIn = fmt.Errorf("%w: this connection is in that room already", Err
 
 func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry, asked bool) (*Member, error) {
 	p := l.member.presence
-	if in, err := p.claim(room, 0, false); in != nil || err != nil {
+	if in, err := p.claim(l, room, 0, false); in != nil || err != nil {
 		return nil, cmpErr(err, errAlreadyIn)
 	}
 	defer p.unclaim(room)

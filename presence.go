@@ -17,7 +17,7 @@ type presence struct {
 	base *Member       // of "*"
 	most atomic.Uint64 // the greatest number of a message that any room has taken
 
-	leaves sync.WaitGroup // calls of OnLeave, for which OnDisconnect waits
+	leaves sync.WaitGroup // calls of OnLeave, and claims, for which OnDisconnect waits
 
 	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
 
@@ -48,13 +48,16 @@ func newPresence(base *Member) *presence {
 // errEntering is why a room cannot be entered twice at once.
 var errEntering = fmt.Errorf("%w: this connection is about to enter that room", errRetry)
 
-// claim says that its connection is about to enter a room, until unclaim, or returns
+// claim says that its connection, by l, is about to enter a room, until unclaim, or returns
 // the membership if it is in it already. Two calls of the program's, or one of these and
 // a request, may come together. It may be in no more rooms than most, if that is above
 // zero, and in no other one if it is to be the only one.
-func (p *presence) claim(room string, most int, only bool) (m *Member, err error) {
+func (p *presence) claim(l *link, room string, most int, only bool) (m *Member, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.link != l {
+		return nil, cmpErr(l.Err(), ErrDetached)
+	}
 	for _, m := range p.list {
 		if m.room.name == room {
 			return m, nil
@@ -70,6 +73,7 @@ func (p *presence) claim(room string, most int, only bool) (m *Member, err error
 		return nil, fmt.Errorf("%w: this connection is in %d", ErrTooManyRooms, most)
 	}
 	p.claims = append(p.claims, room)
+	p.leaves.Add(1) // OnJoin may let it in, and then its join fail
 	return nil, nil
 }
 
@@ -79,6 +83,7 @@ func (p *presence) unclaim(room string) {
 	if i := slices.Index(p.claims, room); i >= 0 {
 		p.claims = slices.Delete(p.claims, i, i+1)
 	}
+	p.leaves.Done()
 }
 
 // add puts m, which joins by l, into the list, unless the connection is not l any more.
