@@ -345,6 +345,29 @@ func TestHubGoodbyeBehindALongDirect(t *testing.T) {
 	require.Equal(t, "goodbye a kicked", got["a"])
 }
 
+// A message for a room that is removed, while the leave of its member waits for its place,
+// is refused, and holds up nothing.
+func TestHubMessageWhileALeaveWaitsInARemovedRoom(t *testing.T) {
+	h := jsonHub(t)
+	ada := visitHub(t, h, "ada", "a")
+	a := roomOf(t, h, "a")
+	m := memberNamed(t, a, "ada")
+	a.mu.Lock() // as Kick and then Remove leave it when the flushers are far behind
+	m.setCause(&kickError{}, ErrKicked)
+	a.moveLocked(m, memberLeaving)
+	a.state = roomClosed
+	a.mu.Unlock()
+	ada.say(`{"type":"message","room":"a","body":"x"}`)
+	ada.wants("refused a not-member")
+	ada.alive()
+	p := a.pass(t.Context(), nil)
+	p.finishLeave(m)
+	a.dismissStreamLocked(m.at.Load(), m.Err(), 0)
+	p.end()
+	ada.wants("goodbye a kicked")
+	ada.alive()
+}
+
 // stall makes the windows of p and of its connection of h's small, so that they are
 // full soon.
 func (p *hubPeer) stall(m *Member) {

@@ -269,7 +269,7 @@ func (l *link) take(in *inbox) error {
 // acknowledging those that were.
 func (l *link) outlive(in *inbox, err, unsaid error) error {
 	s := in.by
-	if err == error(ErrRoomClosed) && !s.isOver() { // the hub stops, and says so in a moment
+	if err == error(ErrRoomClosed) && !s.hasLeft() { // the hub stops, and says so in a moment
 		<-l.Context().Done()
 		return l.Err()
 	}
