@@ -111,12 +111,7 @@ func (h *Hub) makeFixed(name string) {
 		h.ofAny.conn.logger.Warn("tcproom: a room is not made", "room", name, "error", err)
 		return
 	}
-	var opts []RoomOption
-	for _, f := range h.cfg.fixed {
-		if f.name == name {
-			opts = append(opts, f.opts...)
-		}
-	}
+	opts, _ := h.cfg.fixedOptions(name)
 	h.addLocked(name, h.cfg.room(opts)).fixed = true
 }
 
@@ -325,7 +320,10 @@ func (h *Hub) pinLocked(hr *hubRoom) {
 // makeRoom makes a room, unless there is one by now, and pins it.
 func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 	cfg := h.ofAny
-	if fn := h.cfg.roomOptions; fn != nil {
+	opts, fixed := h.cfg.fixedOptions(name) // of one that was removed: who may be in it has not changed
+	if fixed {
+		cfg = h.cfg.room(opts)
+	} else if fn := h.cfg.roomOptions; fn != nil {
 		var opts []RoomOption
 		if err := h.all.callAside(l, hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
 			return nil, err
@@ -348,6 +346,7 @@ func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 		return nil, fmt.Errorf("%w: there are %d", ErrTooManyRooms, h.cfg.maxRooms)
 	case hr == nil:
 		hr, mine = h.addLocked(name, cfg), true
+		hr.fixed = fixed
 	}
 	h.pinLocked(hr)
 	h.mu.Unlock()
@@ -447,8 +446,8 @@ func (h *Hub) removed(hr *hubRoom) {
 // with the reason, and their connections go on. Nobody is in it when Remove returns, but
 // calls of [OnLeave], on goroutines of their own, may not have returned. It returns
 // [ErrNoRoom] if there is no room of that name, for "*", and if the hub has stopped. A
-// room of [WithRoom] goes too, and is made again without the options of WithRoom when
-// somebody enters it, if the hub makes rooms then.
+// room of [WithRoom] goes too, and is made again, with its options, when somebody enters
+// it, if the hub makes rooms then.
 func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
 
 // remove is Remove, if r is nil, or of r if that has the name still.

@@ -463,6 +463,31 @@ func TestHubRefusedEnterLeavesNoRoom(t *testing.T) {
 	require.Equal(t, 1, h.Stats().Rooms)
 }
 
+// A room of WithRoom that was removed has its options when it is made again, and stays
+// when it is empty.
+func TestHubRoomOfAnOptionIsMadeAgain(t *testing.T) {
+	none := func(string) []RoomOption { return nil }
+	for _, more := range [][]HubOption{nil, {WithRoomOptions(none)}} {
+		h := jsonHub(t, append(more, WithRoomLinger(-1), WithRoom("vip", Hidden()), WithRoom("x"), WithRoom("vip", OnJoin(func(m *Member) error {
+			if m.Name() != "ada" {
+				return errors.New("members only")
+			}
+			return nil
+		})))...)
+		require.NoError(t, h.Remove("vip", ""))
+		bob := callHub(t, h)
+		bob.say(`{"type":"hello","name":"bob","rooms":["vip"]}`)
+		bob.wants("welcome * bob", "refused vip denied")
+		vip := roomOf(t, h, "vip")
+		require.True(t, vip.Hidden())
+		ada := visitHub(t, h, "ada", "vip")
+		ada.say(`{"type":"leave","room":"vip"}`)
+		ada.wants("goodbye vip left")
+		ada.alive()
+		require.Same(t, vip, roomOf(t, h, "vip"))
+	}
+}
+
 func TestHubUsersRoomAndMemberOutliveTheirs(t *testing.T) {
 	h := jsonHub(t)
 	ada := visitHub(t, h, "ada", "a", "b")

@@ -193,6 +193,16 @@ func (c *hubConfig) room(more []RoomOption) *roomConfig {
 	return &cfg
 }
 
+// fixedOptions returns the options of a room of WithRoom, and whether it is one.
+func (c *hubConfig) fixedOptions(name string) (opts []RoomOption, ok bool) {
+	for _, f := range c.fixed {
+		if f.name == name {
+			opts, ok = append(opts, f.opts...), true
+		}
+	}
+	return opts, ok
+}
+
 // all returns the configuration of the room of all connections.
 func (c *hubConfig) all() *roomConfig {
 	cfg := newRoomConfig(c.template)
