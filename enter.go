@@ -26,7 +26,7 @@ func (l *link) callFor() caller {
 				l.end(&HookError{Hook: hookNames[hook]})
 			}
 		}()
-		err := l.room.callAside(l, hook, fn)
+		err := l.room.callAside(nil, l.member.presence, hook, fn)
 		if _, failed := err.(*HookError); failed {
 			l.end(err)
 		}
@@ -62,15 +62,15 @@ type candidate struct {
 	s    *stream
 	addr netip.Addr
 	call caller
+	own  *link // whose goroutine this is; nil: of none
 }
 
 // knockAt asks whether l may enter a room, and reserves a place for it there.
 func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ *candidate, err error) {
 	c := &candidate{h: h, addr: l.ip(), call: l.callFor()}
-	var own *link // whose goroutine this is
 	if asked {
-		own, c.call = l, l.call
-		if err := h.checkRoom(own, name); err != nil {
+		c.own, c.call = l, l.call
+		if err := h.checkRoom(l, name); err != nil {
 			return nil, err
 		}
 		if err := h.mayEnter(l, name); err != nil {
@@ -80,7 +80,7 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ 
 	if err := h.banned(name, l.member.Name(), c.addr); err != nil { // before the room is made
 		return nil, err
 	}
-	if c.hr, err = h.acquire(ctx, own, name, h.cfg.open); err != nil {
+	if c.hr, err = h.acquire(ctx, c.own, name, h.cfg.open); err != nil {
 		return nil, err
 	}
 	r, letIn := c.hr.room, false
@@ -151,7 +151,7 @@ func (c *candidate) fail(cause error) {
 		l.unblock() // it may have ended for what went wrong
 	}
 	c.s.room.unreserve(c.s.member, cause)
-	c.s.room.notifyPart(c.s)
+	c.s.room.notifyPart(c.s, c.own)
 }
 
 // done lets the room go when it is empty.
@@ -279,25 +279,31 @@ func (r *Room) owePartLocked(m *Member) {
 	r.hub.left.Add(1)
 }
 
-// seeOutPart calls OnLeave for the member of s, which has left.
-func (r *Room) seeOutPart(s *stream) {
+// seeOutPart calls OnLeave for the member of s, which has left, on the goroutine of the
+// link on, or of none.
+func (r *Room) seeOutPart(s *stream, on *link) {
 	defer r.wg.Done()
 	defer r.hub.all.wg.Done()
 	defer r.hub.left.Add(-1)
 	defer s.member.presence.leaves.Done()
-	r.notifyPart(s)
+	r.notifyPart(s, on)
 }
 
 // notifyPart calls OnLeave for the member of s, which has left, once, if it is owed, when
-// no other hook runs for it.
-func (r *Room) notifyPart(s *stream) {
+// no other hook runs for it. on is as in seeOutPart.
+func (r *Room) notifyPart(s *stream, on *link) {
 	m := s.member
-	m.takeTurn(nil)
+	switch {
+	case on == nil:
+		m.takeTurn(nil)
+	case !m.tryTurn():
+		on.awaitHooks(func() { m.takeTurn(nil) })
+	}
 	defer m.giveTurn()
 	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
 		return
 	}
-	err := r.callAside(s.link, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+	err := r.callAside(on, m.presence, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
 	if _, failed := err.(*HookError); failed {
 		s.link.end(err)
 	}
@@ -340,7 +346,7 @@ func (r *Room) putOut(cause error, code Cause) {
 	for _, s := range out {
 		s.member.unblock()
 		s.link.alone(cause)
-		go r.seeOutPart(s)
+		go r.seeOutPart(s, nil)
 	}
 }
 

@@ -214,14 +214,20 @@ type hooksAtOnce struct {
 
 // An aside is a hook of a hub that runs now, and not as one of a link's own.
 type aside struct {
-	link *link // which cannot end before it has returned; nil: there is none
+	on   *link     // that whose goroutine runs it; nil: none
+	of   *presence // whose end waits for it; nil: of none
 	over atomic.Bool
 }
 
-// callAside is callPlain of a hook that holds up l, if it is not nil, or what the hub
-// waits for beside its links.
-func (r *Room) callAside(l *link, hook uint64, fn func() error) error {
-	h, a := r.hub, &aside{link: l}
+// holds reports whether l cannot end before a has returned, and waits for that.
+func (a *aside) holds(l *link) bool {
+	return !a.over.Load() && (a.on == l || a.of != nil && l.waits.Load() && l.member.presence == a.of)
+}
+
+// callAside is callPlain of a hook of a hub that on's goroutine runs or, if that is nil,
+// another one. of is the connection that it is about, if it belongs to one of its rooms.
+func (r *Room) callAside(on *link, of *presence, hook uint64, fn func() error) error {
+	h, a := r.hub, &aside{on: on, of: of}
 	h.asideMu.Lock()
 	if h.asides == nil {
 		h.asides = make(map[*aside]struct{})
@@ -281,7 +287,7 @@ func (now hooksAtOnce) runs(l *link) bool {
 // before it has returned: a hook of its own or, for OnLeave waits for that, of an
 // earlier link of its member.
 func (now hooksAtOnce) holdLocked(l *link) bool {
-	if slices.ContainsFunc(now.asides, func(a *aside) bool { return a.link == l && !a.over.Load() }) {
+	if slices.ContainsFunc(now.asides, func(a *aside) bool { return a.holds(l) }) {
 		return true
 	}
 	if l.keepers > 1 { // the other waits for the hook with OnLeave, unless this is that

@@ -138,7 +138,7 @@ var closed = func() chan struct{} {
 func (h *Hub) announce(l *link, hr *hubRoom) {
 	if h.cfg.onRoom != nil {
 		defer close(hr.ready)
-		hr.room.callAside(l, hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
+		hr.room.callAside(l, nil, hookOnRoom, func() error { h.cfg.onRoom(hr.room, true); return nil })
 	}
 }
 
@@ -287,7 +287,7 @@ func (h *Hub) checkRoom(l *link, name string) error {
 	if hr != nil { // one of WithRoom may have any name
 		return nil
 	}
-	err := h.all.callAside(l, hookRoomNames, func() error { return h.cfg.names(name) })
+	err := h.all.callAside(l, nil, hookRoomNames, func() error { return h.cfg.names(name) })
 	if _, failed := err.(*HookError); failed || err == nil || causeOf(err) == ErrRoomName {
 		return err
 	}
@@ -325,7 +325,7 @@ func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 		cfg = h.cfg.room(opts)
 	} else if fn := h.cfg.roomOptions; fn != nil {
 		var opts []RoomOption
-		if err := h.all.callAside(l, hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
+		if err := h.all.callAside(l, nil, hookRoomOptions, func() error { opts = fn(name); return nil }); err != nil {
 			return nil, err
 		}
 		if opts == nil {
@@ -438,7 +438,7 @@ func (h *Hub) removed(hr *hubRoom) {
 	r.wg.Wait()
 	r.closeDone()
 	if h.cfg.onRoom != nil {
-		h.all.callAside(nil, hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
+		h.all.callAside(nil, nil, hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })
 	}
 }
 

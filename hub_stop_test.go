@@ -228,7 +228,8 @@ func TestHubDoneWaitsForHooksOfCalls(t *testing.T) {
 					if made {
 						run("OnRoom", r.Name())
 					}
-				}))
+				}),
+				OnDisconnect(func(m *Member, _ error) { run("OnDisconnect", "") }))
 			visitHub(t, h, "ada", "a")
 			m := memberNamed(t, h.All(), "ada")
 			called := make(chan struct{})
@@ -252,6 +253,56 @@ func TestHubDoneWaitsForHooksOfCalls(t *testing.T) {
 			require.Zero(t, running.Load())
 			<-called
 		})
+	}
+}
+
+// Close waits for no hook that runs, but for all others of the same connection.
+func TestHubCloseWaitsForOtherHooks(t *testing.T) {
+	for _, last := range []bool{false, true} { // with OnDisconnect, which the running one holds up
+		in, goOn := make(chan struct{}), make(chan struct{})
+		var left atomic.Int64
+		opts := []HubOption{WithCodec(JSON{}), OnLeave(func(m *Member, _ error) {
+			if m.Room().Name() == "a" {
+				close(in)
+				<-goOn
+			}
+			left.Add(1)
+		})}
+		if last {
+			opts = append(opts, OnDisconnect(func(*Member, error) {}))
+		}
+		h := NewHub(opts...)
+		ada := visitHub(t, h, "ada", "a", "b", "c")
+		require.NoError(t, memberNamed(t, roomOf(t, h, "a"), "ada").Kick(""))
+		<-in
+		ada.wants("goodbye a kicked")
+		require.NoError(t, h.Close())
+		require.EqualValues(t, 2, left.Load())
+		close(goOn)
+		<-h.Done()
+		require.EqualValues(t, 3, left.Load())
+	}
+}
+
+// A hook may call Close also if it tells of a room in which a connection does not go on.
+func TestHubCloseInOnLeaveOfAResume(t *testing.T) {
+	for _, labelled := range []bool{true, false} {
+		var h *Hub
+		closed := make(chan error, 1)
+		h = NewHub(WithCodec(JSON{}), WithSessions(Sessions{}), OnLeave(func(m *Member, _ error) {
+			if m.Room().Name() == "a" {
+				closed <- h.Close()
+			}
+		}))
+		hello := lose(t, h, "a", "b")
+		hello = hello[:strings.Index(hello, `"rooms":{`)] + `"rooms":{}}}`
+		if !labelled {
+			hello = strings.NewReplacer(`"rooms":[],`, "", `,"rooms":{}`, "").Replace(hello)
+		}
+		ada := callHub(t, h)
+		ada.say("%s", hello)
+		require.NoError(t, <-closed)
+		<-h.Done()
 	}
 }
 

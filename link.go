@@ -23,11 +23,12 @@ type link struct {
 	hello    *Hello    // what its peer said first, or was said for it; nil if nothing was. Set before the member
 	addr     net.Addr  // once it is known; guarded by transport.mu
 
-	// Its own goroutine's, but for goodbye. labelled does not change once it carries a
-	// member.
+	// Its own goroutine's, but for goodbye and waits. labelled does not change once it
+	// carries a member.
 	held       *heldPosts // of OnMessage; nil until that was called
 	door       doorway
 	goodbye    atomic.Bool // its peer said that it leaves for good
+	waits      atomic.Bool // for hooks of its member on other goroutines
 	labelled   bool        // its hello named rooms of a hub, and its events do
 	entered    bool        // it carries a member
 	nowhere    bool        // of a hub: its only room has not let it in
@@ -287,7 +288,7 @@ func (r *Room) seeOut(l *link) {
 	}
 	// Deferred, because a hook may end the goroutine.
 	defer r.notifyEnd(l, cause, stays)
-	defer notifyParts(left)
+	defer l.notifyParts(left)
 	defer l.leaveLanes(parts)
 	r.farewell(l, cause)
 }
@@ -323,12 +324,23 @@ func (r *Room) notifyLeave(l *link, m *Member) {
 	if r.cfg.hooks.onLeave == nil {
 		return
 	}
-	if p := m.presence; p != nil {
-		p.leaves.Wait() // that of the connection comes last
+	if m.presence != nil {
+		l.awaitHooks(m.presence.leaves.Wait) // that of the connection comes last
 	}
 	m.takeTurn(nil) // a hook may have outlived its connection
 	defer m.giveTurn()
 	l.call(hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+}
+
+// awaitHooks waits for hooks of l's member on other goroutines. A Close looks again then
+// whether something else is left.
+func (l *link) awaitHooks(wait func()) {
+	l.waits.Store(true)
+	defer l.waits.Store(false)
+	l.room.mu.Lock()
+	l.room.releasedLocked()
+	l.room.mu.Unlock()
+	wait()
 }
 
 // notifyReject calls OnReject for l.

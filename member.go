@@ -398,6 +398,19 @@ func (m *Member) takeTurn(done <-chan struct{}) bool {
 	}
 }
 
+// tryTurn is takeTurn that does not wait.
+func (m *Member) tryTurn() bool {
+	if m.turn == nil {
+		return true
+	}
+	select {
+	case m.turn <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (m *Member) giveTurn() {
 	if m.turn != nil {
 		<-m.turn

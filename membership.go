@@ -133,7 +133,7 @@ func (m *Member) kickPart(cause error, code Cause) bool {
 		return false
 	}
 	s := m.at.Load()
-	go r.seeOutPart(s)
+	go r.seeOutPart(s, nil)
 	s.link.alone(cause)
 	return true
 }
@@ -199,11 +199,11 @@ func (r *Room) detachPart(s *stream) {
 	}
 }
 
-// notifyParts calls OnLeave for each of those streams' members, also if one of the
-// hooks ends the goroutine.
-func notifyParts(left []*stream) {
+// notifyParts calls OnLeave for each of those streams' members on the goroutine of l,
+// also if one of the hooks ends it.
+func (l *link) notifyParts(left []*stream) {
 	for i := len(left) - 1; i >= 0; i-- {
-		defer left[i].room.seeOutPart(left[i])
+		defer left[i].room.seeOutPart(left[i], l)
 	}
 }
 
@@ -217,7 +217,7 @@ func (h *Hub) resumeParts(l *link) error {
 		return h.resumeOnly(l)
 	}
 	var lost []*stream
-	defer func() { notifyParts(lost) }()
+	defer func() { l.notifyParts(lost) }()
 	known := make(map[string]bool)
 	for _, m := range p.all() {
 		name := m.room.name
@@ -268,7 +268,7 @@ func (h *Hub) resumeOnly(l *link) error {
 	m := p.current()
 	for _, other := range p.all() {
 		if other != m && l.leaves(other, errLeft) {
-			other.room.seeOutPart(other.at.Load())
+			other.room.seeOutPart(other.at.Load(), l)
 		}
 	}
 	if m != nil {
@@ -277,7 +277,7 @@ func (h *Hub) resumeOnly(l *link) error {
 			return err
 		}
 		if l.leaves(m, err) {
-			m.room.seeOutPart(m.at.Load())
+			m.room.seeOutPart(m.at.Load(), l)
 		}
 	}
 	l.newcomer.outcome, l.newcomer.token = outcomeExpired, hello.Token

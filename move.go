@@ -56,9 +56,9 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 	}
 	defer h.checkEmpty(old.room)
 	if asked {
-		defer old.room.seeOutPart(old) // also if a hook ends the goroutine
+		defer old.room.seeOutPart(old, l) // also if a hook ends the goroutine
 	} else { // a hook of m may be the caller
-		go old.room.seeOutPart(old)
+		go old.room.seeOutPart(old, nil)
 	}
 	if err != nil {
 		c.s.member.giveTurn()

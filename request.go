@@ -188,7 +188,7 @@ func (h *Hub) askLeave(l *link, req *Request) error {
 		return fmt.Errorf("%w: %s", ErrNotMember, quotePeer(req.Room))
 	}
 	if s.room.depart(s.member, errLeft, errLeft, req.Ref) {
-		s.room.seeOutPart(s)
+		s.room.seeOutPart(s, l)
 	}
 	return nil
 }

@@ -286,5 +286,5 @@ func (r *Room) dismiss(m *Member) {
 	cause := m.Err()
 	l.logEnd(cause, m.leftBy(), true, false)
 	defer r.notifyLeave(l, m) // also if a hook ends the goroutine
-	notifyParts(left)
+	l.notifyParts(left)
 }
