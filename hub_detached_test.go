@@ -201,6 +201,41 @@ func TestHubTakenOverInOnJoined(t *testing.T) {
 	all.paired(t)
 }
 
+// resumesAndWaits waits until a connection resumes its rooms, and waits for the lock of one.
+func resumesAndWaits(t testing.TB) {
+	t.Helper()
+	soon(t, "it waits for the room", func() bool {
+		buf := make([]byte, 1<<20)
+		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(g, "resumeParts") && strings.Contains(g, "Mutex).Lock") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// A membership that its connection, which is back, has not resumed yet is detached still.
+func TestHubMoveWhileItResumes(t *testing.T) {
+	h := jsonHub(t, WithSessions(Sessions{}))
+	hello := lose(t, h, "a", "b")
+	list := memberNamed(t, h.All(), "ada").presence.all()
+	first := list[0].room
+	first.mu.Lock()
+	ada := callHub(t, h)
+	ada.say("%s", hello)
+	resumesAndWaits(t)
+	moved := make(chan error)
+	go func() { _, err := h.Move(context.Background(), list[1], "c"); moved <- err }()
+	require.ErrorIs(t, <-moved, ErrDetached)
+	first.mu.Unlock()
+	ada.wants("welcome * ada resumed")
+	ada.wantsAll("welcome a ada resumed", "welcome b ada resumed")
+	ada.alive()
+	_, err := h.Move(t.Context(), list[1], "c")
+	require.NoError(t, err)
+}
+
 // A link that was taken over while it resumed takes no membership out of its room: the
 // next one, which names that, goes on with it.
 func TestHubTakenOverInAResume(t *testing.T) {
@@ -215,15 +250,7 @@ func TestHubTakenOverInAResume(t *testing.T) {
 		a.mu.Lock()
 		ada := callHub(t, h)
 		ada.say("%s", other)
-		soon(t, "it waits for the room", func() bool {
-			buf := make([]byte, 1<<20)
-			for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-				if strings.Contains(g, "resumeParts") && strings.Contains(g, "Mutex).Lock") {
-					return true
-				}
-			}
-			return false
-		})
+		resumesAndWaits(t)
 		again := callHub(t, h)
 		again.say("%s", hello)
 		again.wants("welcome * ada resumed")

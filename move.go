@@ -127,8 +127,10 @@ func (c *candidate) trySwap(out, in *pass, m *Member, e entry) (seq uint64, move
 	from, to, l := out.r, in.r, s.link
 	banned := to.banned(s.member.Name(), c.addr) // since its place was reserved
 	switch {
-	case m.state != memberPresent || old.link != l || old.state != streamJoined:
+	case !m.state.in():
 		return 0, false, nil, cmpErr(l.Err(), ErrNotMember)
+	case m.state != memberPresent || old.link != l || old.state != streamJoined: // l has not resumed it yet
+		return 0, false, nil, cmpErr(l.Err(), ErrDetached)
 	case l.Err() != nil:
 		return 0, false, nil, l.Err()
 	case to.state != roomOpen || from.state != roomOpen:
