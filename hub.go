@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"fmt"
 	"iter"
@@ -41,6 +42,7 @@ type Hub struct {
 
 	mu    lockorder.Mutex // guards what follows; taken before a room's lock
 	rooms map[string]*hubRoom
+	spare list.List // of *hubRoom: those that linger and that nobody asked for, the first to be empty first
 	nums  uint64
 	made  uint64
 	gone  uint64
@@ -60,6 +62,7 @@ type hubRoom struct {
 	kept  bool          // the program asked for it
 	pins  int           // those who are about to enter
 	empty *time.Timer   // nil: it is not known to be empty
+	spare *list.Element // in the hub's list; nil: it is not there
 	turn  uint64        // timers that there were
 }
 
@@ -205,7 +208,7 @@ func (h *Hub) Check(name string) error {
 		return err
 	}
 	h.mu.Lock()
-	hr, count, stops := h.rooms[name], len(h.rooms), h.stops
+	hr, count, stops := h.rooms[name], len(h.rooms)-min(h.spare.Len(), 1), h.stops
 	h.mu.Unlock()
 	switch {
 	case stops:
@@ -314,7 +317,7 @@ func (h *Hub) pinLocked(hr *hubRoom) {
 	hr.pins++
 	hr.room.wg.Add(1)
 	h.all.wg.Add(1)
-	hr.occupied()
+	h.occupiedLocked(hr)
 }
 
 // makeRoom makes a room, unless there is one by now, and pins it.
@@ -341,7 +344,7 @@ func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 	case h.stops:
 		h.mu.Unlock()
 		return nil, ErrRoomClosed
-	case hr == nil && len(h.rooms) >= h.cfg.maxRooms:
+	case hr == nil && len(h.rooms) >= h.cfg.maxRooms && !h.makePlaceLocked():
 		h.mu.Unlock()
 		return nil, fmt.Errorf("%w: there are %d", ErrTooManyRooms, h.cfg.maxRooms)
 	case hr == nil:
@@ -363,11 +366,30 @@ func (h *Hub) makeRoom(l *link, name string) (*hubRoom, error) {
 	return hr, nil
 }
 
-// occupied says that hr is not to be removed for now.
-func (hr *hubRoom) occupied() {
+// makePlaceLocked removes the room that has been empty for longest, if there is one, so
+// that those which one connection enters and leaves keep nobody from making rooms.
+func (h *Hub) makePlaceLocked() bool {
+	for e := h.spare.Front(); e != nil; e = h.spare.Front() {
+		hr := e.Value.(*hubRoom)
+		h.occupiedLocked(hr)
+		if hr.room.closeIfEmpty() {
+			h.takeOutLocked(hr)
+			go h.removed(hr)
+			return true
+		}
+	}
+	return false
+}
+
+// occupiedLocked says that hr is not to be removed for now.
+func (h *Hub) occupiedLocked(hr *hubRoom) {
 	if hr.empty != nil {
 		hr.empty.Stop()
 		hr.empty = nil
+	}
+	if hr.spare != nil {
+		h.spare.Remove(hr.spare)
+		hr.spare = nil
 	}
 }
 
@@ -401,6 +423,9 @@ func (h *Hub) checkEmpty(r *Room) {
 	hr.turn++
 	turn := hr.turn
 	hr.empty = time.AfterFunc(d, func() { h.removeEmpty(hr, turn) })
+	if !hr.kept {
+		hr.spare = h.spare.PushBack(hr)
+	}
 }
 
 // removeEmpty removes a room, if it is empty still.
@@ -410,7 +435,7 @@ func (h *Hub) removeEmpty(hr *hubRoom, turn uint64) {
 		h.mu.Unlock()
 		return
 	}
-	hr.empty = nil
+	h.occupiedLocked(hr)
 	if !hr.room.closeIfEmpty() {
 		h.mu.Unlock()
 		return
@@ -458,7 +483,7 @@ func (h *Hub) remove(name string, r *Room, reason string) error {
 		h.mu.Unlock()
 		return fmt.Errorf("%w: %q", ErrNoRoom, name)
 	}
-	hr.occupied()
+	h.occupiedLocked(hr)
 	h.takeOutLocked(hr)
 	h.mu.Unlock()
 	hr.room.putOut(&removedError{reason}, errRemoved)
@@ -562,7 +587,7 @@ func (h *Hub) stopRooms(state roomState) {
 	h.stops = true
 	rooms := make([]*Room, 0, len(h.rooms))
 	for _, hr := range h.rooms {
-		hr.occupied()
+		h.occupiedLocked(hr)
 		rooms = append(rooms, hr.room)
 	}
 	h.mu.Unlock()

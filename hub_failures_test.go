@@ -463,6 +463,35 @@ func TestHubRefusedEnterLeavesNoRoom(t *testing.T) {
 	require.Equal(t, 1, h.Stats().Rooms)
 }
 
+// Rooms that one connection enters and leaves keep nobody from making another one: the
+// one that was empty first goes.
+func TestHubEmptyRoomsMakePlace(t *testing.T) {
+	h := jsonHub(t, WithMaxRooms(5), WithRoom("fixed"))
+	_, err := h.Room("kept")
+	require.NoError(t, err)
+	ada := visitHub(t, h, "ada", "a")
+	for _, name := range []string{"b", "c", "b"} {
+		ada.say(`{"type":"enter","room":%q}`, name)
+		ada.wants("welcome " + name + " ada")
+		ada.say(`{"type":"leave","room":%q}`, name)
+		ada.wants("goodbye " + name + " left")
+	}
+	ada.alive()
+	require.NoError(t, h.Check("d"))
+	bob := visitHub(t, h, "bob", "d")
+	for _, name := range []string{"fixed", "kept", "a", "b", "d"} {
+		roomOf(t, h, name)
+	}
+	visitHub(t, h, "eve", "e")
+	for _, name := range []string{"fixed", "kept", "a", "d", "e"} {
+		roomOf(t, h, name)
+	}
+	require.ErrorIs(t, h.Check("f"), ErrTooManyRooms)
+	bob.say(`{"type":"enter","room":"f"}`)
+	bob.wants("refused f too-many-rooms")
+	require.EqualValues(t, 2, h.Stats().Removed)
+}
+
 // A room of WithRoom that was removed has its options when it is made again, and stays
 // when it is empty.
 func TestHubRoomOfAnOptionIsMadeAgain(t *testing.T) {
