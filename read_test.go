@@ -191,6 +191,7 @@ func TestRequestsToAHubCostMore(t *testing.T) {
 			l.spent = nil
 			ada.say(row.line)
 			time.Sleep(time.Second) // the bucket is full again
+			synctest.Wait()
 			require.Equal(t, append([]int{len(row.line) + 1 + frameCharge}, row.cost...), l.spent, row.line)
 		}
 		l.burst = 4000
