@@ -151,7 +151,9 @@ func (c *candidate) fail(cause error) {
 		l.unblock() // it may have ended for what went wrong
 	}
 	c.s.room.unreserve(c.s.member, cause)
-	c.s.room.notifyPart(c.s, c.own)
+	if c.s.cur == nil { // else it did join, and its link, which ends, sees it out
+		c.s.room.notifyPart(c.s, c.own)
+	}
 }
 
 // done lets the room go when it is empty.

@@ -335,6 +335,58 @@ func (w *watchedJSON) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error)
 	return w.JSON.AppendEvent(dst, ev)
 }
 
+// A brokenJSON cannot say who is in the room "b".
+type brokenJSON struct{ tcproom.JSON }
+
+func (b brokenJSON) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.Kind == tcproom.Welcome && ev.Room == "b" {
+		return dst, tcproom.ErrUnframeable
+	}
+	return b.JSON.AppendEvent(dst, ev)
+}
+
+// TestWelcomeThatCannotBeSent: a connection that could not know that it has come into a
+// room ends, and leaves that room as the others do.
+func TestWelcomeThatCannotBeSent(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		do   func(s *stable, ada *rider) error // nil: ada asked
+	}{
+		{"entered", func(s *stable, _ *rider) error {
+			_, err := s.hub.Enter(testContext(s.t), s.member("a", "ada"), "b")
+			return err
+		}},
+		{"moved", func(s *stable, _ *rider) error {
+			_, err := s.hub.Move(testContext(s.t), s.member("a", "ada"), "b")
+			return err
+		}},
+		{"asked to enter", func(_ *stable, ada *rider) error { ada.say(`{"type":"enter","room":"b"}`); return nil }},
+		{"asked to move", func(_ *stable, ada *rider) error {
+			ada.say(`{"type":"move","room":"a","to":"b"}`)
+			return nil
+		}},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			var c chronicle
+			s := newStable(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomOptions(c.options))
+			bob := s.labelled("bob", "b")
+			ada := s.ride(s.listen(brokenJSON{}), "10.0.0.1", helloOf(object{"name": "ada", "rooms": []string{"a"}}))
+			bob.got()
+			if err := row.do(s, ada); err != nil {
+				require.ErrorIs(t, err, tcproom.ErrUnframeable)
+			}
+			require.True(t, ada.gone())
+			require.Equal(t, map[string][]string{"b": {"2 join ada", "3 leave ada"}}, bob.heard())
+			require.Empty(t, s.names("a"))
+			require.Equal(t, 1, s.hub.All().Len())
+			s.hub.Close()
+			c.checkOrders()
+			c.checkHooks()
+			require.Empty(t, c.faults)
+		})
+	}
+}
+
 // TestH4DeathInAMove: if a connection ends while it is moved, its member leaves one of the
 // two rooms, or waits there to be resumed.
 func TestH4DeathInAMove(t *testing.T) {

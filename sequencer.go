@@ -157,7 +157,9 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	welcome, err := r.welcomeLocked(p, s, m, token, e)
 	if err != nil {
 		l.setCause(err)
-		p.leave(m, err, ErrUnframeable)
+		if !m.isPart() {
+			p.leave(m, err, ErrUnframeable)
+		} // else the end of l takes it out: in a move its leave would wait under two locks
 		return 0, err
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
