@@ -229,6 +229,18 @@ func TestH7BansHold(t *testing.T) {
 	}
 }
 
+// TestBanOfNobody: one that is about nobody, or cannot be what was meant, is refused.
+func TestBanOfNobody(t *testing.T) {
+	h := tcproom.NewHub()
+	defer h.Close()
+	for _, ban := range []tcproom.Ban{{}, {Room: "a"}, {Addr: netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 33)},
+		{Name: "ada", Addr: netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 33)}} {
+		_, err := h.Ban(ban)
+		require.ErrorIs(t, err, tcproom.ErrOption, "%v", ban)
+		require.Empty(t, h.Bans())
+	}
+}
+
 // TestH7BansHoldWhileTheyGo: nobody of a banned name is in a room when Ban has returned,
 // also if the connection is renamed, or goes, at the same time.
 func TestH7BansHoldWhileTheyGo(t *testing.T) {

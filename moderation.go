@@ -50,13 +50,16 @@ func (e *banError) Unwrap() error { return ErrBanned }
 // memberships in b.Room it has ended or, if that is empty, how many connections. When it
 // returns, nobody that b is about is in, and nobody will be until b ends or [Hub.Unban]
 // is called. A second ban of the same Room, Name and Addr replaces the first. It returns
-// [ErrOption] if b has neither Name nor Addr. It waits until the leaves have their places
+// [ErrOption] if b has neither Name nor Addr, or an invalid Addr. It waits until the leaves have their places
 // in the order; [OnLeave] is called on other goroutines. The list of bans is in memory.
 //
 // A ban by name is of use only if people cannot choose another name: a [WithHandshake]
 // hook gives it, and [OnRequest] refuses [ReqRename].
 func (h *Hub) Ban(b Ban) (put int, err error) {
-	if b.Name == "" && !b.Addr.IsValid() {
+	switch none := (netip.Prefix{}); {
+	case b.Addr != none && !b.Addr.IsValid():
+		return 0, fmt.Errorf("%w: the Addr of a Ban is no valid prefix; that of one address has 32 or 128 bits", ErrOption)
+	case b.Addr == none && b.Name == "":
 		return 0, fmt.Errorf("%w: a Ban without Name and Addr is about nobody", ErrOption)
 	}
 	b.Addr = plainPrefix(b.Addr)
