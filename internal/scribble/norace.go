@@ -2,4 +2,5 @@
 
 package scribble
 
-const race = false
+// Race says that this is a race build.
+const Race = false

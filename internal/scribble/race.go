@@ -2,4 +2,5 @@
 
 package scribble
 
-const race = true
+// Race says that this is a race build.
+const Race = true

@@ -6,7 +6,7 @@ import "sync/atomic"
 
 var on atomic.Bool
 
-func init() { on.Store(race) }
+func init() { on.Store(Race) }
 
 // Turn switches overwriting on for the process. In race builds it is on.
 func Turn() { on.Store(true) }
