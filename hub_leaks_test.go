@@ -1,8 +1,10 @@
 package tcproom
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"testing"
@@ -94,6 +96,70 @@ func TestHubLaneForgetsWhoLeft(t *testing.T) {
 	for _, l := range a.lanes {
 		require.Less(t, len(l.closing), 1500)
 	}
+}
+
+// The program cannot have a connection that does not read leave rooms without a bound: it
+// waits, as long as its context allows and the connection lasts.
+func TestHubEnterAndMoveWaitForAReader(t *testing.T) {
+	h := jsonHub(t)
+	ada := visitHub(t, h, "ada", "a")
+	base, part := memberNamed(t, h.All(), "ada"), memberNamed(t, roomOf(t, h, "a"), "ada")
+	fill := func(room string) { // what the windows have no room for
+		for range 30 {
+			_, err := roomOf(t, h, room).Broadcast(t.Context(), bytes.Repeat([]byte("x"), 8<<10))
+			require.NoError(t, err)
+		}
+	}
+	ada.stall(base)
+	fill("a")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	gone, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	until := func(step func(i int) error) {
+		var err error
+		for i := 0; err == nil && i < 10*maxEnded; i++ { // the windows may have had room for some
+			err = step(i)
+		}
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	until(func(int) error {
+		b, err := h.Enter(gone, base, "b")
+		if err == nil {
+			require.NoError(t, h.Leave(b, ""))
+		}
+		return err
+	})
+	until(func(i int) error {
+		next, err := h.Move(gone, part, []string{"b", "a"}[i%2])
+		if err == nil {
+			part = next
+		}
+		return err
+	})
+	moved := make(chan error)
+	go func() { _, err := h.Move(ctx, part, "c"); moved <- err }()
+	go io.Copy(io.Discard, ada)
+	require.NoError(t, <-moved)
+
+	bob := visitHub(t, h, "bob", "d")
+	base = memberNamed(t, h.All(), "bob")
+	bob.stall(base)
+	fill("d")
+	entered := make(chan error)
+	go func() {
+		for {
+			c, err := h.Enter(ctx, base, "c")
+			if err != nil {
+				entered <- err
+				return
+			}
+			h.Leave(c, "")
+		}
+	}()
+	soon(t, "it waits", func() bool { return base.conn().sink.Streams() > maxEnded+1 })
+	require.NoError(t, base.Kick("asleep"))
+	require.ErrorIs(t, <-entered, ErrKicked)
 }
 
 // Lanes of doors that are closed go, also if the last that used them left the room and

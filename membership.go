@@ -85,7 +85,8 @@ func (h *Hub) enterFirst(l *link) error {
 // returns that membership; it may exist already. m is any membership of the connection.
 // [OnEnter] is not called. Hooks of the room are called on this goroutine, and an error
 // of theirs is returned. Enter waits for these, for [OnRoom], and until the join has its
-// place; ctx bounds the wait for OnRoom alone.
+// place; ctx bounds the wait for OnRoom alone, and that for a connection which has still
+// to read what 64 rooms that it has left had for it.
 //
 // Other errors are those of [Hub.Room], [ErrTooManyRooms], [ErrRoomFull], [ErrBanned],
 // [ErrDetached] while the connection is lost, [ErrNotMember] if it has left,
@@ -95,6 +96,9 @@ func (h *Hub) enterFirst(l *link) error {
 func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {
+		return nil, err
+	}
+	if err := l.awaitEnded(ctx); err != nil {
 		return nil, err
 	}
 	entered, _, err := h.enter(ctx, l, room, entry{}, false)

@@ -26,6 +26,9 @@ func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error)
 	if m.room.name == room {
 		return m, nil
 	}
+	if err := l.awaitEnded(ctx); err != nil {
+		return nil, err
+	}
 	if err := m.room.orderHeld(ctx); err != nil { // what OnMessage has returned comes before
 		return nil, err
 	}

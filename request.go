@@ -21,7 +21,7 @@ func (h *Hub) request(l *link, in *inbox) error {
 		return err
 	}
 	if req.Kind == ReqEnter || req.Kind == ReqMove {
-		if err := l.awaitEnded(); err != nil {
+		if err := l.awaitEnded(l.Context()); err != nil {
 			return err
 		}
 	}
@@ -43,15 +43,22 @@ func (h *Hub) request(l *link, in *inbox) error {
 const maxEnded = 64
 
 // awaitEnded waits while l, which does not read, has too many of those. That holds up
-// reading from it.
-func (l *link) awaitEnded() error {
+// reading from it, or a call of the program's.
+func (l *link) awaitEnded(ctx context.Context) error {
 	p, g := l.member.presence, l.room.group
+	tooMany := func() bool { return l.sink.Streams() > p.len()+1+maxEnded }
+	if !tooMany() {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.Context(), func() { cancel(l.Err()) })()
 	for {
 		ch := g.Progress()
-		if l.sink.Streams() <= p.len()+1+maxEnded {
+		if !tooMany() {
 			return nil
 		}
-		if err := g.Await(l.Context(), ch, 0); err != nil {
+		if err := g.Await(ctx, ch, 0); err != nil {
 			return cmpErr(l.Err(), err)
 		}
 	}
