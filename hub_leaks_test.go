@@ -28,7 +28,7 @@ func TestHubLeaksNothing(t *testing.T) {
 	if scribble.Race || testing.Short() {
 		n = 5_000
 	}
-	h := jsonHub(t, WithRoomLinger(-1), WithWriteTimeout(time.Minute)) // the program is faster than a peer with one processor
+	h := jsonHub(t, WithRoomLinger(-1))
 	ada, bob := visitHub(t, h, "ada", "stays"), visitHub(t, h, "bob", "stays")
 	go func() {
 		for {

@@ -45,7 +45,8 @@ func (p *hubPeer) say(format string, args ...any) {
 
 func (p *hubPeer) line() string {
 	p.t.Helper()
-	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	p.SetReadDeadline(time.Now().Add(30 * time.Second))
+	defer p.SetReadDeadline(time.Time{}) // another reader comes, perhaps, and stays for longer
 	s, err := p.r.ReadString('\n')
 	require.NoError(p.t, err)
 	return s[:len(s)-1]
