@@ -91,6 +91,37 @@ func TestLongWalkLetsOthersGoFirst(t *testing.T) {
 	small.idle(t)
 }
 
+// It gives way too to one that is to be walked in the same round, behind it.
+func TestLongWalkLetsThoseBehindGoFirst(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 64 << 10})
+	for range 3 * yieldEvery {
+		f := newFake(plenty)
+		h.join(t, f, f, false)
+	}
+	h.post(nil, 100)
+	h.quiet()
+	small, other := h.beside(kindLog+1), h.beside(kindLog+2)
+	g, o := newFake(plenty), newFake(plenty)
+	m := small.join(t, g, g, false)
+	require.Same(t, m.sink.shard(), other.join(t, o, o, false).sink.shard())
+	busy, letBusy := o.hold()
+	late, letLate := h.group.parts[m.sink.num].Load().cursors[2*yieldEvery].sink.nc.(*fake).hold()
+	defer letLate()
+	defer letBusy()
+	other.post(nil, 100)
+	<-busy
+	h.post(nil, 100)
+	small.post(nil, 100)
+	letBusy()
+	<-late
+	require.Len(t, items(t, g.received()), 1, "it waits for the crowd")
+	letLate()
+	h.quiet()
+	for _, h := range []*hub{h, small, other} {
+		h.idle(t)
+	}
+}
+
 // Many groups have news at random, from many goroutines. No wake-up is lost: all is
 // written without anybody's further help.
 func TestE5NoWakeUpOfAGroupIsLost(t *testing.T) {

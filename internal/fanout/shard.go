@@ -21,6 +21,7 @@ type shard struct {
 
 	// The running flusher's.
 	parts []*part // what news was
+	left  int     // of parts, those that are still to be walked
 	sinks []*Sink // what wanted was
 	gave  int64   // when it gave way last,
 	took  int64   // and for how long
@@ -131,6 +132,7 @@ func (sh *shard) round(pad *pad) {
 	sh.mu.Unlock()
 	for i, p := range sh.parts {
 		sh.parts[i] = nil
+		sh.left = len(sh.parts) - i - 1
 		sh.walk(p, pad)
 	}
 }
@@ -173,6 +175,9 @@ func (sh *shard) walk(p *part, pad *pad) {
 
 // hasNews reports whether a part waits, beside p, which is walked.
 func (sh *shard) hasNews(p *part) bool {
+	if sh.left > 0 {
+		return true
+	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	return len(sh.news) > 1 || len(sh.news) == 1 && sh.news[0] != p
