@@ -100,6 +100,7 @@ func TestF16AllFramesCost(t *testing.T) {
 		go io.Copy(io.Discard, nc)
 		frames := []string{`{"type":"message","body":"hi"}`, `{"type":"what?"}`, `{"type":"ping"}`, `{"type":"pong"}`}
 		fmt.Fprint(nc, `{"type":"hello"}`+"\n"+strings.Join(frames, "\n")+"\n")
+		synctest.Wait() // a close now could fail an answer, and with it the frames behind it
 		nc.Close()
 		<-served
 		var want []int
