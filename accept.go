@@ -141,6 +141,9 @@ func (a *acceptor) run() error {
 			if !passes(err) {
 				return fmt.Errorf("tcproom: accept: %w", err)
 			}
+			r.mu.Lock()
+			r.stats.acceptErrors++
+			r.mu.Unlock()
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			r.report(a.door.cfg.logger, slog.LevelError, "accept", 1, "tcproom: accept failed, trying again", "error", err, "delay", delay)
 			r.sleep(delay, a.door)

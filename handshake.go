@@ -225,6 +225,9 @@ func (r *Room) callHandshake(l *link) (id Identity, err error) {
 	n.turn = make(chan struct{}, 1)
 	defer n.endTurns()
 	err = l.call(hookHandshake, func() (err error) {
+		if t := r.cfg.hookTimers; t != nil {
+			defer t.end("WithHandshake", nil, time.Now())
+		}
 		id, err = l.cfg.handshake(ctx, n)
 		return err
 	})

@@ -28,9 +28,10 @@ type heldPosts struct {
 	posts []heldPost
 	buf   []byte // of their bodies
 	acks  []ledger.Taken
-	err   error // the first of ordering them
-	muted bool  // some were not ordered because of that
-	due   bool  // late is set, and has not gone off
+	err   error     // the first of ordering them
+	muted bool      // some were not ordered because of that
+	due   bool      // late is set, and has not gone off
+	read  time.Time // when the messages of the inbox were
 
 	last uint64 // the greatest number that was held since finish; the link's goroutine's
 
@@ -55,7 +56,10 @@ func (l *link) takeByHook(in *inbox) error {
 		l.held.late = newAlarm(l.held.order)
 	}
 	h := l.held
-	h.by = in.by   // nothing is held of another one
+	h.by = in.by // nothing is held of another one
+	h.mu.Lock()
+	h.read = in.read
+	h.mu.Unlock()
 	defer func() { // also if the hook ends the goroutine
 		h.finish()
 		h.doneTaking()
@@ -332,12 +336,15 @@ func (p *pass) sayHeld(h *heldPosts) error {
 		return nil
 	}
 	h.busy = true
-	from, via := p.from, p.via
+	from, via, read := p.from, p.via, p.read
 	p.from, p.via = h.by.member, nil
+	h.mu.Lock()
+	p.read = h.read
+	h.mu.Unlock()
 	p.nameSpeaker()
 	defer func() {
 		h.busy = false
-		p.from, p.via = from, via
+		p.from, p.via, p.read = from, via, read
 		p.nameSpeaker()
 		p.owner = nil
 		p.r.group.Wake() // finish may wait

@@ -26,6 +26,7 @@ const (
 	hookOnRoom
 	hookRoomNames
 	hookRoomOptions
+	hookTrace
 )
 
 // hookNames name hooks to the user, by the options that set them: in errors, in
@@ -45,6 +46,7 @@ var hookNames = [...]string{
 	hookOnRoom:      "OnRoom",
 	hookRoomNames:   "WithRoomNames",
 	hookRoomOptions: "WithRoomOptions",
+	hookTrace:       "WithTrace",
 }
 
 // slowAfter is how long a hook may run before the log names it. A handshake

@@ -548,6 +548,10 @@ type HubStats struct {
 	Moves       uint64 // that were done, of the program and of connections
 	// Refused counts the connections that did not get in.
 	Refused uint64
+
+	Detached     int    // of Connections, those that are lost and may resume
+	Pending      int    // connections that are not in the hub yet
+	AcceptErrors uint64 // times at which a listener failed to accept, and went on
 }
 
 // Stats returns the counts of this moment. Those of each room are [Room.Stats].
@@ -559,7 +563,8 @@ func (h *Hub) Stats() HubStats {
 	}
 	h.mu.Unlock()
 	all := h.all.Stats()
-	s.Connections, s.Refused = all.Members, all.Refused
+	s.Connections, s.Detached, s.Pending = all.Members, all.Detached, all.Pending
+	s.Refused, s.AcceptErrors = all.Refused, all.AcceptErrors
 	return s
 }
 

@@ -208,6 +208,7 @@ func (c *hubConfig) fixedOptions(name string) (opts []RoomOption, ok bool) {
 // all returns the configuration of the room of all connections.
 func (c *hubConfig) all() *roomConfig {
 	cfg := newRoomConfig(c.template)
+	c.timeHooks(cfg.hookTimers)
 	cfg.form = formAside
 	cfg.notices, cfg.history, cfg.maxMembers, cfg.slow = false, nil, 0, Disconnect
 	cfg.hooks = hooks{onJoin: c.onConnect, onLeave: c.onDisconnect, onReject: cfg.hooks.onReject}

@@ -111,6 +111,9 @@ type roomConfig struct {
 	history       *History
 	sessions      *Sessions
 	hidden        bool
+	hookTimers    hookTimers
+	trace         func(Trace)
+	traceEvery    uint64
 	probe         probe.Probe // of package roomtest
 }
 
@@ -159,6 +162,7 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 		setDefault(&s.Detached, defaultDetached)
 		cfg.sessions = &s
 	}
+	cfg.hooks.time(cfg.hookTimers)
 	cfg.warn()
 	return cfg
 }

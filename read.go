@@ -51,7 +51,12 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
 	in.by = &l.stream
+	if l.room.cfg.trace != nil {
+		in.read = time.Now()
+	}
 	data, used, talked := l.src.Held(), 0, false
+	to, got := l.room, 0 // bytes of frames for one room, which are not counted yet
+	defer func() { to.bytesIn.Add(uint64(got)) }()
 	for {
 		n, frame, err := l.split(data[used:], limit)
 		if err == nil && n == 0 && len(data)-used >= limit+maxHeader {
@@ -75,6 +80,11 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 		if used += n; n == 0 {
 			break
 		}
+		if in.by != nil && in.by.room != to {
+			to.bytesIn.Add(uint64(got))
+			to, got = in.by.room, 0
+		}
+		got += n
 		beats = in.req.Kind == ReqPing || in.req.Kind == ReqPong
 		talked = talked || !beats
 	}
@@ -208,7 +218,8 @@ type inbox struct {
 	msgs   []message
 	acks   []ledger.Taken // to be sent
 	pinged bool
-	req    Request // of parse
+	read   time.Time // when the messages were read, if there may be traces
+	req    Request   // of parse
 }
 
 // A message is one of a member's, on its way to the sequencer.
@@ -227,7 +238,7 @@ func (in *inbox) clear() {
 
 func (in *inbox) free() {
 	in.clear()
-	in.by, in.pinged, in.req = nil, false, Request{}
+	in.by, in.pinged, in.read, in.req = nil, false, time.Time{}, Request{}
 	inboxPool.Put(in)
 }
 
@@ -318,7 +329,7 @@ func (in *inbox) acknowledges(number uint64) bool {
 func (l *link) orderAll(in *inbox) error {
 	p := in.by.room.pass(context.Background(), in.by.member)
 	defer p.end()
-	p.via = l
+	p.via, p.read = l, in.read
 	var muted error
 	for i := range in.msgs {
 		switch err := p.take(in, &in.msgs[i]); err {

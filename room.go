@@ -32,6 +32,8 @@ type Room struct {
 	wg    sync.WaitGroup
 	logs  logLimit
 
+	bytesIn atomic.Uint64 // of its members' frames
+
 	patience atomic.Int64 // of the most patient Shutdown, in nanoseconds
 
 	// mu is the sequencer: its holder gives events their place. It is
@@ -47,6 +49,7 @@ type Room struct {
 type ordering struct {
 	seq     uint64
 	said    uint64 // seq of the last message; 0: none
+	traced  uint64 // messages, up to the next that is traced and on
 	lanes   []*lane
 	held    []*heldPosts // whose hooks have returned, and that is not ordered yet
 	history *ring        // of messages, for those who join; nil without WithHistory
@@ -221,14 +224,30 @@ type Stats struct {
 	Skipped  uint64 // events that members jumped over, see [Skip]
 	Seq      uint64 // of the last event
 	Stopping bool   // Shutdown or Close was called
+
+	// BytesIn counts the bytes of frames that members have sent, with what the framing adds,
+	// and BytesOut those that their connections have taken of the room's stream: events,
+	// welcomes and history, once for each member. TLS and handshakes are not in them.
+	// Delivered counts the events in BytesOut, once for each member.
+	BytesIn, BytesOut, Delivered uint64
+
+	// Waiting is how many members wait for their connections, which take nothing at the
+	// moment. The one furthest behind has Backlog bytes to take, and the one that
+	// has waited longest does so for SlowestFor. All are 0 if nobody waits.
+	Waiting    int
+	Backlog    int
+	SlowestFor time.Duration
+
+	AcceptErrors uint64 // times at which a listener failed to accept, and went on
 	// Left counts the members that are gone by cause.
 	Left map[Cause]uint64
 }
 
 // counts are the Stats that a room keeps.
 type counts struct {
-	Joined, Resumed, Refused, Messages, Bytes, Skipped uint64
-	Left                                               map[Cause]uint64 // nil while nobody has left
+	Joined, Resumed, Refused, Messages, Bytes, acceptErrors uint64
+	traffic                                                 fanout.Traffic   // of lanes that are gone
+	Left                                                    map[Cause]uint64 // nil while nobody has left
 }
 
 // leftBy counts a member that is gone.
@@ -244,12 +263,17 @@ func (r *Room) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &r.stats
-	s := Stats{Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes, Skipped: c.Skipped}
+	s := Stats{Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes, AcceptErrors: c.acceptErrors}
 	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len()+int(r.away), r.pending, r.seq
 	s.Stopping = r.state != roomOpen
+	traffic := c.traffic
 	for _, l := range r.lanes {
-		s.Skipped += l.log.Skipped()
+		traffic.Add(l.log.Traffic())
+		lag := l.log.Lag()
+		s.Waiting += lag.Cursors
+		s.Backlog, s.SlowestFor = max(s.Backlog, lag.Bytes), max(s.SlowestFor, lag.Since)
 	}
+	s.BytesIn, s.BytesOut, s.Delivered, s.Skipped = r.bytesIn.Load(), traffic.Bytes, traffic.Frames, traffic.Skipped
 	s.Left = make(map[Cause]uint64, len(c.Left))
 	for cause, n := range c.Left {
 		s.Left[cause] = n

@@ -24,7 +24,8 @@ type pass struct {
 	via    *link      // from speaks over it, and over no other; nil: it need not
 	owner  *stream    // does not get the event
 	now    time.Time
-	ev     Event // of say, or a welcome
+	read   time.Time // when the frame of a message was read; zero: it came by a call, or nobody asks
+	ev     Event     // of say, or a welcome
 	enc    *encoder
 	events bool
 	waits  bool    // the event that is ordered is told later, with others
@@ -460,6 +461,9 @@ func (p *pass) commit(ev *Event) uint64 {
 		r.stats.Bytes += uint64(len(ev.Body))
 		if r.history != nil {
 			r.history.add(ev, false)
+		}
+		if r.cfg.trace != nil {
+			p.traceLocked(ev)
 		}
 	}
 	if r.events != nil {

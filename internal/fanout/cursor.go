@@ -276,7 +276,7 @@ func (c *Cursor) jumpLocked() {
 	last := l.findLocked(head - 1)
 	c.gapTo = last.index[last.frameAt(head-1)].seq
 	n := l.frameLocked(head) - l.frameLocked(pos)
-	l.skipped += n
+	l.traffic.Skipped += n
 	c.untold += n - c.owns
 	c.pos.Store(head)
 	if c.isHeld() {
@@ -314,6 +314,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 			return dst, false, err
 		}
 		e.pass(len(dst) - n)
+		l.traffic.Bytes += uint64(len(dst) - n)
 	}
 	if c.lost || l.dropped {
 		return dst, false, nil
@@ -353,6 +354,7 @@ func (c *Cursor) takeInsert(dst []byte, e *ends) []byte {
 	in := c.inserts[0]
 	dst = append(dst, in.b...)
 	e.pass(len(in.b))
+	c.log.traffic.Bytes += uint64(len(in.b))
 	if !in.shared {
 		c.inserted -= int32(len(in.b))
 	}
@@ -386,9 +388,10 @@ func (c *Cursor) copyLocked(dst []byte, e *ends, pos, stop int64, limit int) ([]
 			taken++
 		}
 		c.sink.unwritten.Add(int64(taken))
+		c.log.traffic.Add(Traffic{Bytes: uint64(int64(to) - (pos - s.start)), Frames: uint64(taken)})
 		return dst, s.start + int64(to)
 	}
-	run, taken := off, 0
+	run, taken, had := off, 0, len(dst)
 	for i := frameAt(s.index, off); off < to && len(dst)+int(off-run) < limit; i++ {
 		f := s.index[i]
 		if f.owner == c.id {
@@ -402,7 +405,9 @@ func (c *Cursor) copyLocked(dst []byte, e *ends, pos, stop int64, limit int) ([]
 		off = f.end
 	}
 	c.sink.unwritten.Add(int64(taken))
-	return append(dst, s.buf[run:off]...), s.start + int64(off)
+	dst = append(dst, s.buf[run:off]...)
+	c.log.traffic.Add(Traffic{Bytes: uint64(len(dst) - had), Frames: uint64(taken)})
+	return dst, s.start + int64(off)
 }
 
 // moveLocked moves c to pos, in the list of another segment if it is parked.

@@ -107,9 +107,17 @@ func (g *Group) enter(sh *shard) {
 
 // leave counts a cursor of p no more.
 func (g *Group) leave(p *part) {
+	var due []func()
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	p.open.Add(-1)
+	if p.open.Add(-1) == 0 { // no walk ends for them any more
+		for _, l := range g.logs {
+			if l != nil {
+				due = append(due, l.due()...)
+			}
+		}
+	}
+	g.mu.Unlock()
+	g.fan.notify(due)
 }
 
 func (g *Group) addLog(l *Log) {

@@ -42,7 +42,8 @@ type Log struct {
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
 	served      []served // by shard
-	skipped     uint64   // frames that cursors jumped over
+	traffic     Traffic
+	watches     []watch // in the order of their positions
 	dropped     bool
 }
 
@@ -290,13 +291,6 @@ func (l *Log) dropFirst() {
 	}
 }
 
-// Skipped returns how many frames cursors have jumped over.
-func (l *Log) Skipped() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.skipped
-}
-
 // Size returns the charge of what is kept, which never exceeds the backlog,
 // and the memory that its segments take.
 func (l *Log) Size() (charge, memory int64) {
@@ -335,6 +329,9 @@ type view struct {
 	lo, hi int64
 	min    int64 // lowest position of a sink after its visit
 	spans  []span
+
+	taken Traffic                            // what sinks have been written to by the walk
+	last  struct{ pos, bytes, frames int64 } // of taken: most take the same
 }
 
 type span struct {
@@ -348,7 +345,7 @@ type span struct {
 func (v *view) open(l *Log, shard int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v.log, v.lo, v.hi = l, l.served[shard].pos, l.head.Load()
+	v.log, v.lo, v.hi, v.last.bytes = l, l.served[shard].pos, l.head.Load(), 0
 	v.min = v.hi
 	v.extendLocked(v.lo)
 }
@@ -402,12 +399,32 @@ func (v *view) reckon(c *Cursor, pos int64) {
 	}
 }
 
+// took counts that a sink has taken what span has from one offset to another.
+func (v *view) took(span *span, from, to uint32) {
+	if pos, bytes := span.start+int64(from), int64(to-from); v.last.pos != pos || v.last.bytes != bytes {
+		v.last.pos, v.last.bytes = pos, bytes
+		v.last.frames = int64(frameAt(span.index, to) - frameAt(span.index, from))
+	}
+	v.taken.Bytes += uint64(v.last.bytes)
+	v.taken.Frames += uint64(v.last.frames)
+}
+
 // close says that the sinks of a shard are served up to v.min, and lets go of
 // what nobody needs any more. It reports whether that made room in the log.
 func (v *view) close(shard int) (progress bool) {
 	l := v.log
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	progress = v.closeLocked(shard)
+	due := l.dueLocked()
+	l.mu.Unlock()
+	l.group.fan.notify(due)
+	return progress
+}
+
+func (v *view) closeLocked(shard int) (progress bool) {
+	l := v.log
+	l.traffic.Add(v.taken)
+	v.taken = Traffic{}
 	for i := range v.spans {
 		s := v.spans[i].seg
 		if s.pins--; s.pins == 0 && s.dead {

@@ -370,9 +370,10 @@ func (s *Sink) visit(w *walk, c *Cursor) (more bool) {
 		s.token.Store(false)
 		return false
 	case again || n < int(to-off):
-		s.stall(c, span, off+uint32(n))
+		v.took(span, off, s.stall(c, span, off+uint32(n)))
 		return false
 	}
+	v.took(span, off, to)
 	pos = span.start + int64(to)
 	c.pos.Store(pos)
 	v.reckon(c, pos)
@@ -382,8 +383,9 @@ func (s *Sink) visit(w *walk, c *Cursor) (more bool) {
 
 // stall takes s, whose connection would block at offset off of span, out of
 // the walk: the rest of the begun frame becomes the sink's own, so that the
-// cursor stands between frames, and a writer waits for the connection.
-func (s *Sink) stall(c *Cursor, span *span, off uint32) {
+// cursor stands between frames, and a writer waits for the connection. It returns the
+// offset where the cursor stands.
+func (s *Sink) stall(c *Cursor, span *span, off uint32) (at uint32) {
 	i := frameAt(span.index, off)
 	begin := uint32(0)
 	if i > 0 {
@@ -400,6 +402,7 @@ func (s *Sink) stall(c *Cursor, span *span, off uint32) {
 	c.pos.Store(span.start + int64(off))
 	s.each((*Cursor).park)
 	s.startWriter()
+	return off
 }
 
 // visitSpecial serves a sink with more to say than plain log bytes, or one

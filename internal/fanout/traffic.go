@@ -1,0 +1,130 @@
+package fanout
+
+import (
+	"math"
+	"time"
+)
+
+// Traffic is what cursors of a log have taken to be written, all together.
+type Traffic struct {
+	Bytes   uint64 // of the log, inserts and gaps
+	Frames  uint64 // of the log
+	Skipped uint64 // frames of the log that cursors jumped over
+}
+
+// Add adds o to t.
+func (t *Traffic) Add(o Traffic) {
+	t.Bytes += o.Bytes
+	t.Frames += o.Frames
+	t.Skipped += o.Skipped
+}
+
+// Traffic returns what cursors have taken so far. What a walk has written counts when it
+// ends.
+func (l *Log) Traffic() Traffic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.traffic
+}
+
+// Lag is how far the waiting cursors of a log are behind. Those that have ended or are held do
+// not count.
+type Lag struct {
+	Cursors int
+	Bytes   int           // that are there for the one that is furthest behind
+	Since   time.Duration // for how long the first of them has been waiting
+}
+
+// Lag returns how things are. It looks at each waiting cursor.
+func (l *Log) Lag() (lag Lag) {
+	now := monotonic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s := l.first; s != nil; s = s.next {
+		for c := s.parked; c != nil; c = c.next {
+			if c.stop(math.MaxInt64) != math.MaxInt64 {
+				continue
+			}
+			lag.Cursors++
+			lag.Bytes = max(lag.Bytes, int(l.head.Load()-c.pos.Load())+int(c.inserted))
+			lag.Since = max(lag.Since, time.Duration(now-c.parkedAt))
+		}
+	}
+	return lag
+}
+
+// A watch is a call of [Log.Watch].
+type watch struct {
+	pos int64
+	fn  func(at time.Time, waiting int)
+}
+
+// Watch has fn called once, when all cursors have been brought to the head as it is
+// now, the waiting ones aside: with the time, and with how many of these are behind that. It runs on a
+// goroutine of its own, for which [Fan.Wait] waits. It is not called after [Log.Drop], nor after Wait.
+func (l *Log) Watch(fn func(at time.Time, waiting int)) {
+	l.mu.Lock()
+	l.watches = append(l.watches, watch{l.head.Load(), fn})
+	due := l.dueLocked()
+	l.mu.Unlock()
+	l.group.fan.notify(due)
+}
+
+func (l *Log) due() []func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dueLocked()
+}
+
+// dueLocked takes the watches whose time has come, as calls that are to be made.
+func (l *Log) dueLocked() (calls []func()) {
+	if len(l.watches) == 0 {
+		return nil
+	}
+	now := time.Now()
+	pos, _ := l.servedLocked()
+	for len(l.watches) > 0 && l.watches[0].pos <= pos && !l.dropped {
+		w := l.watches[0]
+		l.watches[0] = watch{}
+		if l.watches = l.watches[1:]; len(l.watches) == 0 {
+			l.watches = nil
+		}
+		waiting := l.behindLocked(w.pos)
+		calls = append(calls, func() { w.fn(now, waiting) })
+	}
+	return calls
+}
+
+// behindLocked counts the waiting cursors that have not taken all up to pos.
+func (l *Log) behindLocked(pos int64) (n int) {
+	for s := l.first; s != nil && s.start < pos; s = s.next {
+		for c := s.parked; c != nil; c = c.next {
+			if c.pos.Load() < c.bound(pos) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// notify makes the calls, in turn, on a goroutine of its own.
+func (f *Fan) notify(calls []func()) {
+	if len(calls) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return
+	}
+	f.wg.Add(1)
+	go f.call(calls)
+}
+
+// call makes the calls. It ends with the last.
+func (f *Fan) call(calls []func()) {
+	defer f.wg.Done()
+	for _, fn := range calls {
+		fn()
+	}
+}
