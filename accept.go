@@ -145,7 +145,7 @@ func (a *acceptor) run() error {
 			r.stats.acceptErrors++
 			r.mu.Unlock()
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-			r.report(a.door.cfg.logger, slog.LevelError, "accept", 1, "tcproom: accept failed, trying again", "error", err, "delay", delay)
+			r.report(a.door.cfg.logger, slog.LevelError, "accept", 1, "accept failed", "cause", err, "delay", delay)
 			r.sleep(delay, a.door)
 			continue
 		}

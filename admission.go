@@ -118,6 +118,9 @@ func (r *Room) admit(l *link) error {
 		l.present()
 	}
 	if resumed, err := r.resume(l, id.Name); err != nil || resumed {
+		if err == nil {
+			l.stream.logBegin("resumed")
+		}
 		if err == nil && r.hub != nil {
 			err = r.hub.resumeParts(l)
 		}
@@ -167,6 +170,9 @@ func (r *Room) enterRoom(l *link, m *Member) error {
 	onJoined := r.cfg.hooks.onJoined
 	if onJoined == nil {
 		_, err := r.join(&l.stream, m, e)
+		if err == nil {
+			l.stream.logBegin("joined")
+		}
 		return err
 	}
 	l.mayWait()
@@ -177,6 +183,7 @@ func (r *Room) enterRoom(l *link, m *Member) error {
 		return err
 	}
 	defer l.cur.Release()
+	l.stream.logBegin("joined")
 	l.notifyJoin(nil) // its dialling end must read what the hook sends
 	l.call(hookOnJoined, func() error { onJoined(m, seq); return nil })
 	return l.Err()

@@ -70,7 +70,11 @@ func (c *Client) live() error {
 			return context.Cause(c.ctx)
 		}
 		delay := pause.next(lasted, l.end.RetryAfter)
-		c.opts.logger.Info("tcproom: no connection", "addr", c.addr, "again", delay, "error", l.err)
+		msg := "tcproom: connecting failed"
+		if conn != nil {
+			msg = "tcproom: lost"
+		}
+		c.opts.logger.Info(msg, "addr", c.addr, "cause", l.err, "delay", delay)
 		if !told {
 			told = true
 			c.deliver(lostEvent(&l, delay))

@@ -137,6 +137,7 @@ func (c *candidate) welcome(seq uint64) {
 	r, m := c.s.room, c.s.member
 	defer m.giveTurn()
 	m.followName()
+	c.s.logBegin("joined")
 	onJoined := r.cfg.hooks.onJoined
 	if onJoined == nil {
 		return
@@ -302,6 +303,7 @@ func (r *Room) notifyPart(s *stream, on *link) {
 		on.awaitHooks(func() { m.takeTurn(nil) })
 	}
 	defer m.giveTurn()
+	s.logLeft()
 	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
 		return
 	}

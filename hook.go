@@ -102,7 +102,7 @@ func (l *link) call(hook uint64, fn func() error) (err error) {
 			e.Panic, e.Stack = v, stack()
 		}
 		err = e
-		l.report(slog.LevelError, e.Hook, "tcproom: a hook failed", "hook", e.Hook, "name", l.name(), "error", e, "stack", string(e.Stack))
+		l.report(slog.LevelError, e.Hook, l.room, "hook failed", "hook", e.Hook, "cause", e, "stack", string(e.Stack))
 		l.room.cfg.probe.Failed(e, l.name())
 		l.end(e)
 	}()
@@ -202,8 +202,7 @@ func (l *link) watchHook(hook uint64) bool {
 func (l *link) nameHook() {
 	defer func() { _ = recover() }() // of a log handler, which is nobody's end
 	hook := hookNames[l.running.hook()]
-	l.report(slog.LevelWarn, "slow "+hook, "tcproom: a hook is still running", "hook", hook,
-		"addr", addrString(l.RemoteAddr()), "id", l.id(), "name", l.name())
+	l.report(slog.LevelWarn, "slow "+hook, l.room, "hook has not returned", "hook", hook)
 }
 
 // A hooksAtOnce is the hooks that run at one moment, for a Close that does not

@@ -99,7 +99,7 @@ func (h *Hub) checkFirstRooms() {
 			err = ValidRoom(name)
 		}
 		if err != nil {
-			h.ofAny.conn.logger.Warn("tcproom: connections that name no room are refused", "room", name, "error", err)
+			h.ofAny.conn.logger.Warn("tcproom: connections that name no room are refused", "room", name, "cause", err)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (h *Hub) makeFixed(name string) {
 		err = ErrTooManyRooms
 	}
 	if err != nil {
-		h.ofAny.conn.logger.Warn("tcproom: a room is not made", "room", name, "error", err)
+		h.ofAny.conn.logger.Warn("tcproom: room not made", "room", name, "cause", err)
 		return
 	}
 	opts, _ := h.cfg.fixedOptions(name)

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net"
 	"runtime/debug"
@@ -353,36 +352,6 @@ func (r *Room) notifyReject(l *link, cause error) {
 		n = &Newcomer{link: l}
 	}
 	l.call(hookOnReject, func() error { r.cfg.hooks.onReject(n, cause); return nil })
-}
-
-// endLevel is that of the record of an end; only one in order is for debugging.
-func endLevel(cause error) slog.Level {
-	switch {
-	case cause == error(errLeft), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
-		return slog.LevelDebug
-	case errors.Is(cause, ErrHook):
-		return slog.LevelWarn
-	}
-	return slog.LevelInfo
-}
-
-// logEnd logs how l ended.
-func (l *link) logEnd(cause error, code Cause, joined, stays bool) {
-	msg, kind := "tcproom: member left", "left "
-	switch {
-	case !joined:
-		msg, kind = "tcproom: connection refused", "refused "
-	case stays:
-		msg, kind = "tcproom: member lost its connection", "lost "
-	}
-	l.report(endLevel(cause), kind+string(code), msg, "addr", addrString(l.RemoteAddr()), "id", l.id(), "name", l.name(), "cause", cause)
-}
-
-func addrString(a net.Addr) string {
-	if a != nil {
-		return a.String()
-	}
-	return ""
 }
 
 // stack returns the stack of a panic that was just recovered, not too long.

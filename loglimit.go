@@ -1,8 +1,6 @@
 package tcproom
 
 import (
-	"context"
-	"log/slog"
 	"time"
 
 	"example.com/tcproom/internal/lockorder"
@@ -48,25 +46,4 @@ func (l *logLimit) allow(kind string, burst int) (unlogged int, ok bool) {
 	k.next = k.next.Add(time.Second)
 	unlogged, k.unlogged = k.unlogged, 0
 	return unlogged, true
-}
-
-// report logs a record of the kind, unless there were too many of it.
-func (r *Room) report(l *slog.Logger, level slog.Level, kind string, burst int, msg string, args ...any) {
-	ctx := context.Background()
-	if !l.Enabled(ctx, level) {
-		return
-	}
-	unlogged, ok := r.logs.allow(kind, burst)
-	if !ok {
-		return
-	}
-	if unlogged > 0 {
-		args = append(args, "unlogged", unlogged)
-	}
-	l.Log(ctx, level, msg, args...)
-}
-
-// report logs a record of l's.
-func (l *link) report(level slog.Level, kind, msg string, args ...any) {
-	l.room.report(l.cfg.logger, level, kind, logBurst, msg, args...)
 }

@@ -61,6 +61,18 @@ const (
 	memberGone
 )
 
+func (s memberState) String() string {
+	switch s {
+	case memberReserved:
+		return "joining"
+	case memberDetached:
+		return "detached"
+	case memberGone:
+		return "gone"
+	}
+	return "present"
+}
+
 var memberMoves = map[[2]memberState]bool{
 	{memberReserved, memberPresent}: true,
 	{memberReserved, memberGone}:    true,

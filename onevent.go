@@ -46,7 +46,7 @@ func (e *eventLoop) call(ev Event) (returned bool) {
 		if v := recover(); v != nil {
 			err.Panic, err.Stack = v, stack()
 		}
-		e.logger.Error("tcproom: a hook failed", "hook", err.Hook, "name", e.name(), "error", err, "stack", string(err.Stack))
+		e.logger.Error("tcproom: hook failed", "name", e.name(), "addr", e.addr(), "hook", err.Hook, "cause", err, "stack", string(err.Stack))
 		e.probe.Failed(err, e.name())
 		e.end(err)
 	}()
@@ -71,7 +71,7 @@ func (e *eventLoop) startWatch() bool {
 // nameHook logs that the hook runs for long.
 func (e *eventLoop) nameHook() {
 	defer func() { _ = recover() }() // of a log handler, which is nobody's end
-	e.logger.Warn("tcproom: a hook is still running", "hook", hookOnEvent, "addr", e.addr(), "name", e.name())
+	e.logger.Warn("tcproom: hook has not returned", "name", e.name(), "addr", e.addr(), "hook", hookOnEvent)
 }
 
 // wait waits, not for ever, until the last event was handed over.

@@ -180,7 +180,7 @@ func (c *roomConfig) warn() {
 		{"WithSlowMembers(Skip)", c.slow == Skip && !f.Gaps},
 	} {
 		if o.given {
-			c.conn.logger.Warn("tcproom: option without effect with the room's codec", "option", o.option, "codec", fmt.Sprintf("%T", c.conn.codec))
+			c.conn.logger.Warn("tcproom: option without effect", "option", o.option, "codec", fmt.Sprintf("%T", c.conn.codec))
 		}
 	}
 }
@@ -340,12 +340,29 @@ func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l
 // off.
 func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.heartbeat = d }) }
 
-// WithLogger sets the logger for connections that end badly. What a peer sent is in
-// attributes only. After ten records of one kind, such as members that leave for one
-// cause, a room logs one a second, with the number of records in between as
-// "unlogged". A hook that runs for more than a second is named while it runs, a
-// [WithHandshake] hook when it is a second past its deadline. The default, and nil, is
-// silence.
+// WithLogger sets the logger. Its records say what happened, in the past tense, and
+// then about whom, always by the keys id, name (if there are such yet), addr and, in a hub, room; cause says why. What a
+// peer sent is in attributes only. The message of a record begins with "tcproom: ".
+//
+//	joined                 Debug
+//	left                   Debug; Info if it was not in order, Warn by a hook's doing
+//	lost                   Info; the member is detached: it may come back
+//	resumed                Info
+//	refused                Info; a connection that did not join
+//	request refused        Debug; with request
+//	frame ignored          Info; once a connection
+//	hook has not returned  Warn; with hook, after a second
+//	hook failed            Error; with hook and stack
+//	accept failed          Error; with delay, after which it is tried again
+//
+// A member that is lost or has left, and not in order, may have further attributes: how many events it
+// had not got (missed), for how long its connection had been taking nothing (waited),
+// and the hook that held it up (hook). [Member.LogValue] has the same of one that is
+// there. A [Client] logs lost, and connecting failed, with delay. An option that cannot work is logged at Warn.
+//
+// After ten records of one kind, such as members that leave for one cause, a room logs
+// one a second, with the number of records in between as unlogged. A [WithHandshake]
+// hook is named when it is a second past its deadline. The default, and nil, is silence.
 func WithLogger(l *slog.Logger) Option { return option(func(c *limits) { c.logger = l }) }
 
 // WithTLS makes connections speak TLS: as a server at the room's end, as a

@@ -113,7 +113,7 @@ func (l *link) parse(in *inbox, frame []byte) error {
 	case errors.Is(err, ErrNoFrame):
 		if !l.ignored && len(frame) > 0 {
 			l.ignored = true
-			l.report(slog.LevelInfo, "ignored", "tcproom: a frame was ignored, and more like it will be", "name", l.name(), "why", err)
+			l.report(slog.LevelInfo, "ignored", l.room, "frame ignored, and more like it will be", "cause", err)
 		}
 		return nil
 	default:

@@ -128,7 +128,7 @@ func (l *link) refuse(req *Request, err error) error {
 	if !l.cfg.features.Requests {
 		ev = &Event{Kind: Direct, Body: []byte("not done: " + end.Text)}
 	}
-	l.report(slog.LevelDebug, "not done "+string(end.Cause), "tcproom: a request was refused", "request", req.Kind.String(), "id", l.id(), "name", l.name(), "cause", err)
+	l.report(slog.LevelDebug, "not done "+string(end.Cause), l.room, "request refused", "request", req.Kind.String(), "cause", err)
 	return l.reply(ev)
 }
 

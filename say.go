@@ -112,7 +112,7 @@ func (r *Room) callPlain(hook uint64, fn func() error) (err error) {
 		if v := recover(); v != nil {
 			e := &HookError{Hook: hookNames[hook], Panic: v, Stack: stack()}
 			err = e
-			r.report(r.cfg.conn.logger, slog.LevelError, e.Hook, logBurst, "tcproom: a hook failed", "hook", e.Hook, "error", e, "stack", string(e.Stack))
+			r.report(r.cfg.conn.logger, slog.LevelError, e.Hook, logBurst, "hook failed", "hook", e.Hook, "cause", e, "stack", string(e.Stack))
 		}
 	}()
 	if err = fn(); err != nil {

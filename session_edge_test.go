@@ -451,12 +451,12 @@ func TestEndOfGraceIsLogged(t *testing.T) {
 		ada.welcomed("joined")
 		ada.nc.(*roomtest.Conn).Reset()
 		synctest.Wait()
-		require.Len(t, lines.With("member lost its connection"), 1)
-		require.Empty(t, lines.With("member left"))
+		require.Len(t, lines.With("tcproom: lost"), 1)
+		require.Empty(t, lines.With("tcproom: left"))
 		time.Sleep(time.Minute)
-		left := lines.With("member left")
+		left := lines.With("tcproom: left")
 		require.Len(t, left, 1)
-		require.Contains(t, left[0], "name=ada cause=\"tcproom: connection broke")
+		require.Regexp(t, `tcproom: left" id=\S+ name=ada addr=\S+ cause="tcproom: connection broke`, left[0])
 	})
 }
 

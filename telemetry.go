@@ -127,7 +127,8 @@ type Trace struct {
 	// Ordered is when it had its place in the order.
 	Ordered time.Time
 	// Written is when the last of the members that were not waiting had been written to:
-	// the operating system has taken the bytes.
+	// the operating system had taken the bytes. For TLS and other connections without the
+	// direct path it is when the bytes were handed to the goroutine that writes them.
 	Written time.Time
 	// Members is how many were in the room when it was ordered.
 	Members int

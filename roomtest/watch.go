@@ -218,7 +218,7 @@ func (w *watch) logger() *slog.Logger {
 type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "tcproom: a hook failed" {
+	if r.Message == "tcproom: hook failed" {
 		return nil
 	}
 	return h.Handler.Handle(ctx, r)

@@ -221,7 +221,7 @@ func TestTLS(t *testing.T) {
 	plain.Say(t, "hello?\r\n\r\n")
 	plain.End()
 	plain.Status(t)
-	p.Err.Expect(t, "connection refused")
+	p.Err.Expect(t, "tcproom: refused")
 	p.Err.Expect(t, "wrong door: the room speaks TLS, and the peer does not")
 	bob.Say(t, "still here\n")
 	require.Regexp(t, `^guest-\d: still here$`, ada.Out.Line(t), "nobody heard of it")
@@ -250,12 +250,12 @@ func TestWrongProtocol(t *testing.T) {
 			http.Out.Expect(t, `"type":"refused"`)
 			http.End()
 			http.Status(t)
-			p.Err.Expect(t, "connection refused")
+			p.Err.Expect(t, "tcproom: refused")
 
 			if tt.framing != "lines" { // a TLS hello need not hold the end of a line
 				tls := program.Start(t, program.Installed(t, "openssl"), "s_client", "-connect", addr)
 				require.NotZero(t, tls.Status(t))
-				p.Err.Expect(t, "connection refused")
+				p.Err.Expect(t, "tcproom: refused")
 			}
 			bob.Say(t, `{"type":"message","body":"still here"}`+"\n")
 			require.Contains(t, ada.Out.Line(t), "still here", "nobody heard of it")
@@ -287,7 +287,7 @@ func TestFullRoom(t *testing.T) {
 	p.Err.Expect(t, "room is full")
 	ada.End()
 	require.Zero(t, ada.Status(t))
-	p.Err.Expect(t, "member left")
+	p.Err.Expect(t, "tcproom: left")
 	eve := nc(t, addr)
 	p.Err.Expect(t, "name=guest-2")
 	eve.Signal(t, os.Kill)

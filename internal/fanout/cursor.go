@@ -35,7 +35,7 @@ type Cursor struct {
 	hold atomic.Int64
 	// What follows is guarded by log.mu.
 	seg        *segment // where it is parked
-	parkedAt   int64    // since when
+	parkedAt   int64    // since when; once it is lost, for how long it was
 	prev, next *Cursor  // in seg's list
 	ownLo      int64    // its own frames lie in [ownLo, ownHi)
 	ownHi      int64
@@ -242,6 +242,9 @@ func (c *Cursor) frameLocked() uint64 {
 // of the log any more.
 func (c *Cursor) loseLocked() {
 	c.lostAt, c.lost = c.frameLocked(), true
+	if c.parked.Load() {
+		c.parkedAt = monotonic() - c.parkedAt
+	}
 	c.inserts, c.inserted = nil, 0
 	c.pos.Store(math.MaxInt64)
 }

@@ -32,7 +32,8 @@ type Log struct {
 	cfg   LogConfig
 	slot  int // in group.logs
 
-	head atomic.Int64 // written with mu held
+	head    atomic.Int64 // written with mu held
+	watched atomic.Bool  // there are watches; written with mu held
 
 	mu          sync.Mutex // guards what follows, and what cursors say it guards
 	first, last *segment   // the window; nil when nothing is kept

@@ -710,8 +710,8 @@ func (s *Sink) caughtUp(err error) (rests bool) {
 	})
 	s.token.Store(false)
 	s.each(func(c *Cursor) {
-		if p := c.part(); p.busy.Load() == 0 || c.log.group.progress.wanted.Load() {
-			p.queue() // to let go of what it held in the log
+		if p := c.part(); p.busy.Load() == 0 || c.log.group.progress.wanted.Load() || c.log.watched.Load() {
+			p.queue() // to let go of what it held in the log, and to say so
 		}
 	})
 	s.lookAgain()

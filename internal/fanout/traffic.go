@@ -53,6 +53,19 @@ func (l *Log) Lag() (lag Lag) {
 	return lag
 }
 
+// Waited returns for how long c has been waiting, or had been when it was lost.
+func (c *Cursor) Waited() time.Duration {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	switch {
+	case !c.parked.Load():
+		return 0
+	case c.lost:
+		return time.Duration(c.parkedAt)
+	}
+	return time.Duration(monotonic() - c.parkedAt)
+}
+
 // A watch is a call of [Log.Watch].
 type watch struct {
 	pos int64
@@ -60,11 +73,14 @@ type watch struct {
 }
 
 // Watch has fn called once, when all cursors have been brought to the head as it is
-// now, the waiting ones aside: with the time, and with how many of these are behind that. It runs on a
-// goroutine of its own, for which [Fan.Wait] waits. It is not called after [Log.Drop], nor after Wait.
+// now, the waiting ones aside: with the time, and with how many of these are behind
+// that. Without a direct path the writer of a sink has the bytes then, and may be
+// writing them. It runs on a goroutine of its own, for which [Fan.Wait] waits, and not
+// at all after [Log.Drop] or Wait.
 func (l *Log) Watch(fn func(at time.Time, waiting int)) {
 	l.mu.Lock()
 	l.watches = append(l.watches, watch{l.head.Load(), fn})
+	l.watched.Store(true)
 	due := l.dueLocked()
 	l.mu.Unlock()
 	l.group.fan.notify(due)
@@ -88,6 +104,7 @@ func (l *Log) dueLocked() (calls []func()) {
 		l.watches[0] = watch{}
 		if l.watches = l.watches[1:]; len(l.watches) == 0 {
 			l.watches = nil
+			l.watched.Store(false)
 		}
 		waiting := l.behindLocked(w.pos)
 		calls = append(calls, func() { w.fn(now, waiting) })
