@@ -332,22 +332,23 @@ func WithIdleTimeout(d time.Duration) Option { return option(func(l *limits) { l
 // for a quiet member, and a ping takes its place behind what was sent before. A codec
 // without pings ([Text], [Raw]) is [ErrOption].
 //
-// A room does so to members that ask for it in their hello, as a dialling end
-// with this option does, or whose codec has [ControlFrames]. Both ends answer pings, with or without the option: a
-// dialling end while it reads, and a room when it has dealt with what it
-// read before. So if a limiter, a hook or Block may hold a member back for long, the
-// dialling end's d should be longer. The default, and zero and negative values, mean
+// A room does so to members that ask for it in their hello, as a dialling end with this
+// option does, or whose codec has [ControlFrames]. Both ends answer pings, with or
+// without the option: a dialling end while it reads, and a room when it has dealt with
+// what it read before. So if a limiter, a hook or Block may hold a member back for long,
+// the dialling end's d should be longer. The default, and zero and negative values, mean
 // off.
 func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.heartbeat = d }) }
 
-// WithLogger sets the logger. Its records say what happened, in the past tense, and
-// then about whom, always by the keys id, name (if there are such yet), addr and, in a hub, room; cause says why. What a
-// peer sent is in attributes only. The message of a record begins with "tcproom: ".
+// WithLogger sets the logger. Its records say what happened, in the past tense, and then
+// about whom, always by the keys id, name (if there are such yet), addr and, in a hub,
+// room; cause says why. What a peer sent is in attributes only. The message of a record
+// begins with "tcproom: ".
 //
 //	joined                 Debug
 //	left                   Debug; Info if it was not in order, Warn by a hook's doing
-//	lost                   Info; the member is detached: it may come back
-//	resumed                Info
+//	lost                   the same; the member is detached: it may come back
+//	resumed                Debug
 //	refused                Info; a connection that did not join
 //	request refused        Debug; with request
 //	frame ignored          Info; once a connection
@@ -355,10 +356,11 @@ func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.h
 //	hook failed            Error; with hook and stack
 //	accept failed          Error; with delay, after which it is tried again
 //
-// A member that is lost or has left, and not in order, may have further attributes: how many events it
-// had not got (missed), for how long its connection had been taking nothing (waited),
-// and the hook that held it up (hook). [Member.LogValue] has the same of one that is
-// there. A [Client] logs lost, and connecting failed, with delay. An option that cannot work is logged at Warn.
+// A member that is lost or has left, and not in order, may have further attributes: how
+// many events it had not got (missed), for how long its connection had been taking
+// nothing (waited), and the hook that held it up (hook). [Member.LogValue] has the same
+// of one that is there. A [Client] logs lost, and connecting failed, with delay. An
+// option that cannot work is logged at Warn.
 //
 // After ten records of one kind, such as members that leave for one cause, a room logs
 // one a second, with the number of records in between as unlogged. A [WithHandshake]

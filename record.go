@@ -87,11 +87,7 @@ func (l *link) logEnd(cause error, code Cause, joined, stays bool) {
 
 // logBegin logs that the member of s has joined, or resumed.
 func (s *stream) logBegin(msg string) {
-	level := slog.LevelDebug
-	if msg == "resumed" { // as lost is
-		level = slog.LevelInfo
-	}
-	s.link.report(level, msg, s.room, msg)
+	s.link.report(slog.LevelDebug, msg, s.room, msg)
 }
 
 // logLeft logs that the member of s, which belongs to a connection of a hub, has left
@@ -110,7 +106,7 @@ func (s *stream) behind() (args []any) {
 			args = append(args, "missed", missed)
 		}
 		if waited > 0 {
-			args = append(args, "waited", waited.Round(time.Millisecond))
+			args = append(args, "waited", waited/time.Millisecond*time.Millisecond)
 		}
 	}
 	if hook := s.link.running.hook(); hook != noHook {
@@ -120,10 +116,11 @@ func (s *stream) behind() (args []any) {
 }
 
 // LogValue returns what is to be known of m if something is wrong with it, as a group of
-// attributes: its id and name, the address of its connection, its room in a hub and its state, which is
-// "joining", "present", "detached" or "gone". If they are not zero these follow: how many events its connection
-// has not taken ("missed"), for how long that has been taking nothing ("waited"), and the
-// hook that runs for it ("hook"). It does not block.
+// attributes: its id and name, the address of its connection, its room in a hub and its
+// state, which is "joining", "present", "detached" or "gone". If they are not zero these
+// follow: how many events its connection has not taken ("missed"), for how long that has
+// been taking nothing ("waited"), and the hook that runs for it ("hook"). It does not
+// block.
 func (m *Member) LogValue() slog.Value {
 	m.room.mu.Lock()
 	s, state := m.at.Load(), m.state

@@ -12,11 +12,11 @@ import (
 // long the hook ran. It is for metrics; [WithLogger] names slow hooks by itself. Options
 // of this kind add up: each function is called.
 //
-// The function is called on the goroutine of the hook and holds up what the hook would, so it
-// must be quick; it must be safe to call from several goroutines at once, and it must not panic. A
-// hook that panics or ends its goroutine counts too. The functions of [OnEvent],
-// [WithNameValidator] and of a hub's [WithRoomNames] and [WithRoomOptions] are not timed. By default, and with nil,
-// nothing is timed, which costs nothing.
+// The function is called on the goroutine of the hook and holds up what the hook would,
+// so it must be quick; it must be safe to call from several goroutines at once, and it
+// must not panic. A hook that panics or ends its goroutine counts too. The functions of
+// [OnEvent], [WithNameValidator] and of a hub's [WithRoomNames] and [WithRoomOptions] are
+// not timed. By default, and with nil, nothing is timed, which costs nothing.
 func WithHookTimer(fn func(hook, room string, took time.Duration)) RoomOption {
 	return roomOption(func(c *roomConfig) {
 		if fn != nil {
@@ -121,8 +121,9 @@ type Trace struct {
 	From MemberInfo // zero for the room itself
 	Size int        // of its body, in bytes
 
-	// Read is when the read began to be processed that brought its last byte, before OnMessage and the
-	// limiter of WithRate; for a message of the program, when the call was made.
+	// Read is when the read began to be processed that brought its last byte, before
+	// OnMessage and the limiter of WithRate; for a message of the program, when the call
+	// was made.
 	Read time.Time
 	// Ordered is when it had its place in the order.
 	Ordered time.Time
@@ -137,12 +138,12 @@ type Trace struct {
 	Waiting int
 }
 
-// WithTrace has one of so many messages traced, the first included, from the read to the last write. The
-// function is called when the message has been written, on a goroutine of its own, which
-// [Room.Done] waits for; calls can overlap, and come in another order than the messages. A message
-// that is still being written when the room stops is not told. One or less traces
-// each message; then and with every small number, traces cost more than messages. By
-// default, and with nil, nothing is traced.
+// WithTrace has one of so many messages traced, the first included, from the read to the
+// last write. The function is called when the message has been written, on a goroutine of
+// its own, which [Room.Done] waits for; calls can overlap, and come in another order than
+// the messages. A message that is still being written when the room stops is not told.
+// One or less traces each message; then and with every small number, traces cost more
+// than messages. By default, and with nil, nothing is traced.
 func WithTrace(every int, fn func(Trace)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.trace, c.traceEvery = fn, uint64(max(every, 1)) })
 }
@@ -156,7 +157,8 @@ type tracing struct {
 	left  int // lanes in which it is not written yet
 }
 
-// traceLocked has ev traced, a message that has just been appended, if it is the turn of that.
+// traceLocked has ev traced, a message that has just been appended, if it is the turn of
+// that.
 func (p *pass) traceLocked(ev *Event) {
 	r := p.r
 	n := r.traced

@@ -27,8 +27,8 @@ func (l *Log) Traffic() Traffic {
 	return l.traffic
 }
 
-// Lag is how far the waiting cursors of a log are behind. Those that have ended or are held do
-// not count.
+// Lag is how far the waiting cursors of a log are behind. Those that have ended or are
+// held do not count.
 type Lag struct {
 	Cursors int
 	Bytes   int           // that are there for the one that is furthest behind

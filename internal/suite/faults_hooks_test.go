@@ -366,14 +366,15 @@ var (
 		"Stats": func(s *scene, _ callee) { s.Stats() },
 	}
 	memberCalls = map[string]call{
-		"Context": func(_ *scene, of callee) { context.Cause(of.member.Context()) },
-		"Err":     func(_ *scene, of callee) { of.member.Err() },
-		"Hello":   func(_ *scene, of callee) { of.member.Hello() },
-		"ID":      func(_ *scene, of callee) { of.member.ID() },
-		"Info":    func(_ *scene, of callee) { of.member.Info() },
-		"Kick":    func(_ *scene, of callee) { of.member.Kick("by a hook") },
-		"Name":    func(_ *scene, of callee) { of.member.Name() },
-		"Post":    func(_ *scene, of callee) { of.member.Post(context.Background(), []byte("from a hook")) },
+		"Context":  func(_ *scene, of callee) { context.Cause(of.member.Context()) },
+		"Err":      func(_ *scene, of callee) { of.member.Err() },
+		"Hello":    func(_ *scene, of callee) { of.member.Hello() },
+		"ID":       func(_ *scene, of callee) { of.member.ID() },
+		"Info":     func(_ *scene, of callee) { of.member.Info() },
+		"Kick":     func(_ *scene, of callee) { of.member.Kick("by a hook") },
+		"LogValue": func(_ *scene, of callee) { of.member.LogValue() },
+		"Name":     func(_ *scene, of callee) { of.member.Name() },
+		"Post":     func(_ *scene, of callee) { of.member.Post(context.Background(), []byte("from a hook")) },
 		"PostNumbered": func(_ *scene, of callee) {
 			of.member.PostNumbered(context.Background(), 1<<62, []byte("from a hook"))
 		},
