@@ -45,7 +45,6 @@ func (c *config) roomOptions(log *slog.Logger) []tcproom.RoomOption {
 		tcproom.WithMaxMembers(c.maxMembers),
 		tcproom.WithMaxPerAddress(c.perAddress),
 		tcproom.WithUniqueNames(c.asksNames() || c.rooms.on),
-		tcproom.WithHeartbeat(c.heartbeat),
 	)
 	if c.history > 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: c.history}))

@@ -30,7 +30,6 @@ type config struct {
 	history     int
 	sessions    bool
 	grace       time.Duration
-	heartbeat   time.Duration
 	http        string
 	hosts       list
 	log         *cli.Choice[func(*output) slog.Handler]
@@ -91,7 +90,6 @@ func newConfig() *config {
 	fs.Var(&count{&c.history, large}, "history", "the `number` of last messages that members are given when they join; with http and one-port 100 if not set")
 	fs.BoolVar(&c.sessions, "sessions", false, "let members that lost their connection resume; with codec json, http or one-port only, and set with the latter two")
 	fs.DurationVar(&c.grace, "grace", 30*time.Second, "with sessions, how long a member that lost its connection stays one")
-	fs.DurationVar(&c.heartbeat, "heartbeat", 0, "how long nothing may come from a member that speaks JSON before it is asked whether it is there; 0 is for ever")
 	fs.StringVar(&c.http, "http", "", "serve a page for browsers, and what else is in docs/http.md, on `HOST:PORT`")
 	fs.Var(&c.hosts, "hosts", "with http or one-port on loopback, `NAMES` beside localhost by which it is asked, with commas between")
 	fs.Var(c.log, "log", "how to log to standard error: "+c.log.Names())
@@ -182,8 +180,6 @@ func (c *config) complete() error {
 		return c.wrong("grace", "goes with sessions only")
 	case c.grace <= 0:
 		return c.wrong("grace", "%v is not positive", c.grace)
-	case c.heartbeat < 0:
-		return c.wrong("heartbeat", "%v is negative", c.heartbeat)
 	case c.history > 0 && c.speaks("raw"):
 		return c.wrong("history", "goes with codec text or json: raw cannot tell the past from the present")
 	}
