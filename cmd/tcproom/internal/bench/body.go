@@ -9,7 +9,7 @@ import (
 //
 //	~RUN:SENDER:NUMBER:DUE:xxxx
 //
-// with as many x as make up the size. It is ASCII without spaces, which every codec
+// with as many x as make up the size, or none if it is longer without. It is ASCII without spaces, which every codec
 // carries as it is.
 type note struct {
 	sender int
@@ -17,8 +17,9 @@ type note struct {
 	due    int64  // when it was to be sent, in nanoseconds since the run began
 }
 
-// minSize is a size for which no note is too long.
-const minSize = 1 + 8 + 1 + 10 + 1 + 10 + 1 + 19 + 1
+// minSize is the least size: a note takes no more in runs of up to a billion messages and
+// a quarter of an hour.
+const minSize = len("~abcdefgh:9999:999999999:999999999999:")
 
 // appendBody appends the body for a note.
 func appendBody(dst []byte, run string, n note, size int) []byte {
@@ -47,10 +48,10 @@ func parseBody(body []byte, run string, size int) (n note, whole, ok bool) {
 	}
 	sender, err1 := strconv.ParseUint(string(parts[1]), 10, 31)
 	number, err2 := strconv.ParseUint(string(parts[2]), 10, 63)
-	due, err3 := strconv.ParseInt(string(parts[3]), 10, 64)
+	due, err3 := strconv.ParseUint(string(parts[3]), 10, 63)
 	if err1 != nil || err2 != nil || err3 != nil {
 		return note{}, false, false
 	}
-	whole = len(body) == size && len(bytes.TrimLeft(parts[4], "x")) == 0
-	return note{int(sender), number, due}, whole, true
+	whole = len(body) == max(size, len(body)-len(parts[4])) && len(bytes.TrimLeft(parts[4], "x")) == 0
+	return note{int(sender), number, int64(due)}, whole, true
 }

@@ -239,9 +239,6 @@ func (r *run) await() {
 		case <-r.checker.done:
 			look.Stop()
 			return
-		case <-r.failed:
-			look.Stop()
-			return
 		case <-look.C:
 		}
 	}
