@@ -124,6 +124,7 @@ func TestBenchServerStops(t *testing.T) {
 // members have numbers, in the order in which they come.
 type relay struct {
 	rule func(r *relay, from, to, sender, number int, line string)
+	end  func(r *relay, member int) // called when a member has said its last; or nil
 
 	mu      sync.Mutex // guards what follows; held while lines are written
 	members []net.Conn
@@ -132,11 +133,11 @@ type relay struct {
 
 // relaying starts a relay. The rule is called for each numbered message and each
 // member that is to get it.
-func relaying(t *testing.T, rule func(r *relay, from, to, sender, number int, line string)) string {
+func relaying(t *testing.T, rule func(r *relay, from, to, sender, number int, line string), end func(r *relay, member int)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	r := &relay{rule: rule, held: make(map[int]string)}
+	r := &relay{rule: rule, end: end, held: make(map[int]string)}
 	var all sync.WaitGroup
 	all.Go(func() { r.accept(l, &all) })
 	t.Cleanup(func() {
@@ -171,6 +172,11 @@ func (r *relay) read(nc net.Conn, from int) {
 	for lines.Scan() {
 		r.relay(from, lines.Text())
 	}
+	if r.end != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.end(r, from)
+	}
 }
 
 func (r *relay) relay(from int, line string) {
@@ -202,6 +208,7 @@ func TestBenchBadServers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		rule   func(r *relay, from, to, sender, number int, line string)
+		end    func(r *relay, member int)
 		status int
 		want   benchResult // its Faults
 		what   []string
@@ -235,6 +242,14 @@ func TestBenchBadServers(t *testing.T) {
 				r.write(to, line)
 			}
 		}, want: faultsOf(0, 6, 0, 0, 0, 0), what: []string{" received message 50 of sender 0 twice", " received message 50 of sender 1 twice", "and 1 more like it (doubled)"}},
+		{name: "doubles when all are leaving", status: 1, rule: func(r *relay, from, to, sender, number int, line string) {
+			r.held[to] = line
+			r.write(to, line)
+		}, end: func(r *relay, member int) {
+			if member == 2 {
+				r.write(member, r.held[member])
+			}
+		}, want: faultsOf(0, 1, 0, 0, 0, 0), what: []string{"member 2 received message 50 of sender "}},
 		{name: "reorders", status: 1, rule: func(r *relay, from, to, sender, number int, line string) {
 			switch {
 			case to == 2 && sender == 0 && number == 5:
@@ -292,7 +307,7 @@ func TestBenchBadServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			addr := relaying(t, tt.rule)
+			addr := relaying(t, tt.rule, tt.end)
 			res := benching(t, tt.status, "-members", "4", "-senders", "2", "-messages", "100", "-window", "4", "-wait", "1s", addr)
 			require.Equal(t, tt.status == 0, res.OK)
 			what := strings.Join(res.Faults.What, "\n")
@@ -326,7 +341,7 @@ func TestBenchCutsMember(t *testing.T) {
 			return
 		}
 		r.write(to, line)
-	})
+	}, nil)
 	p := start(t, "bench", "-members", "4", "-messages", "100", "-window", "4", addr)
 	out := rest(t, p.out)
 	require.Equal(t, 1, p.status())

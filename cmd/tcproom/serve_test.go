@@ -273,6 +273,7 @@ func TestServeWrongSettings(t *testing.T) {
 		{name: "bad room", text: "rooms: [{name: A}]\n", want: `FILE:1:10: name: tcproom: invalid name of a room: "A"`},
 		{name: "not together", text: "codec: raw\nhistory: 5\n", want: "FILE:2:1: history: goes with codec text or json"},
 		{name: "not together, by a flag", text: "codec: raw\n", args: "-history 5", want: "-history: goes with codec text or json"},
+		{name: "not together, by a flag in place of the file", text: "history: 4\n", args: "-codec raw -history 5", want: "-history: goes with codec text or json"},
 		{name: "no settings", text: "- addr\n", want: "FILE:1:1: want settings"},
 		{name: "no YAML", text: "addr: [1\nb: 2", want: "FILE:2:2: did not find expected"},
 		{name: "two documents", text: "addr: :0\n---\naddr: :1\n", want: "FILE:3:1: a second document"},

@@ -147,6 +147,23 @@ func TestCheckerOrder(t *testing.T) {
 	}
 }
 
+// TestCheckerOrderGoesOn: what is late or lost at the reference ends no comparison.
+func TestCheckerOrderGoesOn(t *testing.T) {
+	a := func(n uint64) note { return note{sender: 0, number: n} }
+	b := func(n uint64) note { return note{sender: 1, number: n} }
+	c := begin(4, 2, 4)
+	for _, n := range []note{a(2), a(1), b(2), a(3), b(3), a(4), b(4)} { // a(1) late, b(1) lost
+		c.receive(3, arrival{note: n}, true)
+	}
+	for _, n := range []note{b(1), a(1), a(2), b(2), b(3), a(3), a(4), b(4)} { // a(3) and b(3)
+		c.receive(2, arrival{note: n}, true)
+	}
+	c.seal([]uint64{4, 4})
+	f := c.close()
+	require.Equal(t, uint64(1), f.Late, "%v", f.What)
+	require.Equal(t, uint64(1), f.Crossed, "%v", f.What)
+}
+
 func TestCheckerSeq(t *testing.T) {
 	c := begin(2, 1, 3)
 	for i, seq := range []uint64{4, 6, 6} {

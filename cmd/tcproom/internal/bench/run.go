@@ -140,7 +140,7 @@ func (m *member) receive() {
 func (m *member) take(ev *tcproom.Event, at int64) {
 	r := m.run
 	n, whole, ok := parseBody(ev.Body, r.id, r.cfg.size)
-	if !ok || ev.History {
+	if !ok {
 		return // somebody else's
 	}
 	m.metOnce.Do(func() { close(m.met) })
