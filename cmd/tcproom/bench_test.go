@@ -97,7 +97,7 @@ func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	_, addr := serving(t, "-log", "off")
 	p := start(t, "bench", "-json", "-rate", "500", "-duration", "1h", addr)
-	require.Regexp(t, `^ +1 s  sent \d+  received [1-9][0-9,]*, [0-9,]+ a second  99 % within [0-9.]+ ms  ok$`, p.errLine())
+	require.Regexp(t, `^ +1 s  sent \d+  received [1-9][0-9,]* \([0-9,]+/s\)  99 % in [0-9.]+ ms  ok$`, p.errLine())
 	p.signal(os.Interrupt)
 	res := resultOf(t, p, 0)
 	require.True(t, res.OK)

@@ -212,7 +212,7 @@ func FuzzBody(f *testing.F) {
 		if n, whole, ok := parseBody(body, run, len(body)); ok && whole {
 			require.Len(t, appendBody(nil, run, n, len(body)), len(body))
 		}
-		if sender < 0 || sender >= 1<<31 || number >= 1<<63 || due < 0 || size < 0 || size > 1<<16 {
+		if sender < 0 || int64(sender) >= 1<<31 || number >= 1<<63 || due < 0 || size < 0 || size > 1<<16 {
 			return
 		}
 		want := note{sender, number, due}

@@ -39,7 +39,7 @@ func (p *progress) run(ctx context.Context, c *checker, done chan<- struct{}) {
 		for i := range c.begun {
 			sent += c.begun[i].Load()
 		}
-		text := fmt.Sprintf("%4.0f s  sent %s  received %s, %s a second  99 %% within %s  %s",
+		text := fmt.Sprintf("%4.0f s  sent %s  received %s (%s/s)  99 %% in %s  %s",
 			time.Since(began).Seconds(), thousands(sent), thousands(uint64(arrived)), thousands(uint64(arrived-before)), c.soFar(), c.health())
 		before = arrived
 		if p.terminal {

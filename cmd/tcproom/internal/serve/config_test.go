@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,21 @@ func TestEmptyFiles(t *testing.T) {
 		require.NoError(t, c.load("f", []byte(text)), "%q", text)
 		require.Equal(t, printed(t, newConfig()), printed(t, c))
 	}
+}
+
+// TestDocument: the file in docs/tcproom.md is one.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/tcproom.md")
+	require.NoError(t, err)
+	_, block, ok := strings.Cut(string(text), "```yaml\n")
+	require.True(t, ok)
+	block, _, ok = strings.Cut(block, "```\n")
+	require.True(t, ok)
+	c := newConfig()
+	require.NoError(t, c.load("f", []byte(block)))
+	require.NoError(t, c.complete())
+	require.Len(t, c.rooms.described, 2)
+	require.Len(t, c.more, 1)
 }
 
 // FuzzLoad: what is loaded is printed so that it is loaded again, and what is not is
