@@ -120,14 +120,14 @@ func TestBenchServerStops(t *testing.T) {
 	require.Contains(t, fmt.Sprint(res.Faults.What), "room closed")
 }
 
-// A relay is a server that sends each line to all others, by a rule that may be bad. Its
-// members have numbers, in the order in which they come.
+// A relay is a server that sends each line to all others, by a rule that may be bad. The
+// first line of a member, its name, ends with its number.
 type relay struct {
 	rule func(r *relay, from, to, sender, number int, line string)
 	end  func(r *relay, member int) // called when a member has said its last; or nil
 
 	mu      sync.Mutex // guards what follows; held while lines are written
-	members []net.Conn
+	members map[int]net.Conn
 	held    map[int]string // of members, for rules
 }
 
@@ -137,7 +137,7 @@ func relaying(t *testing.T, rule func(r *relay, from, to, sender, number int, li
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	r := &relay{rule: rule, end: end, held: make(map[int]string)}
+	r := &relay{rule: rule, end: end, members: make(map[int]net.Conn), held: make(map[int]string)}
 	var all sync.WaitGroup
 	all.Go(func() { r.accept(l, &all) })
 	t.Cleanup(func() {
@@ -147,7 +147,7 @@ func relaying(t *testing.T, rule func(r *relay, from, to, sender, number int, li
 			nc.Close()
 		}
 		r.mu.Unlock()
-		all.Wait()
+		all.Wait() // those without a name ended with the program
 	})
 	return l.Addr().String()
 }
@@ -158,17 +158,22 @@ func (r *relay) accept(l net.Listener, all *sync.WaitGroup) {
 		if err != nil {
 			return
 		}
-		r.mu.Lock()
-		from := len(r.members)
-		r.members = append(r.members, nc)
-		r.mu.Unlock()
-		all.Go(func() { r.read(nc, from) })
+		all.Go(func() { r.read(nc) })
 	}
 }
 
-func (r *relay) read(nc net.Conn, from int) {
+func (r *relay) read(nc net.Conn) {
 	defer nc.Close()
 	lines := bufio.NewScanner(nc)
+	lines.Scan()
+	name := lines.Text()
+	from, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	r.members[from] = nc
+	r.mu.Unlock()
 	for lines.Scan() {
 		r.relay(from, lines.Text())
 	}
@@ -308,7 +313,7 @@ func TestBenchBadServers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			addr := relaying(t, tt.rule, tt.end)
-			res := benching(t, tt.status, "-members", "4", "-senders", "2", "-messages", "100", "-window", "4", "-wait", "1s", addr)
+			res := benching(t, tt.status, "-members", "4", "-senders", "2", "-messages", "100", "-window", "4", "-wait", "1s", "-ask-name", addr)
 			require.Equal(t, tt.status == 0, res.OK)
 			what := strings.Join(res.Faults.What, "\n")
 			for _, want := range tt.what {
@@ -342,7 +347,7 @@ func TestBenchCutsMember(t *testing.T) {
 		}
 		r.write(to, line)
 	}, nil)
-	p := start(t, "bench", "-members", "4", "-messages", "100", "-window", "4", addr)
+	p := start(t, "bench", "-members", "4", "-messages", "100", "-window", "4", "-ask-name", addr)
 	out := rest(t, p.out)
 	require.Equal(t, 1, p.status())
 	require.Contains(t, out, "FAULTS: lost 81, doubled 0, late 0, in another order 0, damaged 0, skipped by gaps 0, refused 0, members ended 1\n")
@@ -386,7 +391,7 @@ func TestBenchNobodyThere(t *testing.T) {
 	require.NoError(t, err)
 	l.Close()
 	p := start(t, "bench", l.Addr().String())
-	require.Contains(t, rest(t, p.err), "tcproom: bench: member 0: ")
+	require.Regexp(t, `^tcproom: bench: member \d: `, rest(t, p.err))
 	require.Equal(t, 1, p.status())
 	_, addr := serving(t, "-log", "off", "-codec", "json")
 	p = start(t, "bench", addr)
@@ -417,6 +422,6 @@ func TestTLS(t *testing.T) {
 	require.Regexp(t, "^open https://127.0.0.1:[0-9]+/$", p.errLine())
 	require.True(t, benching(t, 0, "-tls-ca", cert, "-messages", "100", addr).OK)
 	b := start(t, "bench", "-tls", addr)
-	require.Contains(t, rest(t, b.err), "tcproom: bench: member 0: ")
+	require.Regexp(t, `^tcproom: bench: member \d: .*certificate`, rest(t, b.err))
 	require.Equal(t, 1, b.status())
 }

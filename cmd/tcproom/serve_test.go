@@ -96,7 +96,7 @@ func TestServeSecondHangup(t *testing.T) {
 	p := lagging(t)
 	p.signal(syscall.SIGHUP)
 	p.expectErr("stopping (hangup)")
-	p.signal(syscall.SIGHUP)
+	p.cmd.Process.Signal(syscall.SIGHUP)
 	require.Equal(t, "stopped, members cut: 1", p.errLine())
 	require.Zero(t, p.status())
 }

@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // errWrong says that the room did not do what it promises. The result says what.
@@ -61,19 +63,32 @@ func drive(ctx context.Context, cfg *config, show *progress) (*result, error) {
 	return r.result(context.Cause(ctx) != nil), nil
 }
 
-// timeout is how long it may take until a member is in the room.
+// timeout is how long it may take to connect, and then until all are in the room.
 const timeout = 30 * time.Second
+
+// dialling is how many members connect at a time: a room bounds those that have not
+// joined yet.
+const dialling = 32
 
 // enter connects all members.
 func (r *run) enter(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for i := range r.cfg.members {
-		m, err := r.dial(ctx, i)
-		if err != nil {
-			return fmt.Errorf("member %d: %w", i, err)
-		}
-		r.members = append(r.members, m)
+	r.members = make([]*member, r.cfg.members)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(dialling)
+	for i := range r.members {
+		group.Go(func() (err error) {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			if r.members[i], err = r.dial(ctx, i); err != nil {
+				return fmt.Errorf("member %d: %w", i, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, m := range r.members {
 		r.receiving.Go(m.receive)
 	}
 	return nil

@@ -285,7 +285,7 @@ func (c *checker) orderLocked(s *stream) {
 			s.place, s.placed = w.at.place, w.note
 		}
 	}
-	s.waiting = append(s.waiting[:0], s.waiting[compared:]...)
+	s.waiting = s.waiting[compared:]
 }
 
 // completeLocked notes that all members may have a message. Members that have ended are

@@ -274,7 +274,9 @@ func (r *run) close() {
 	r.leaving.Store(true)
 	var closing sync.WaitGroup
 	for _, m := range r.members {
-		closing.Go(func() { m.conn.Close() })
+		if m != nil { // else it has not connected
+			closing.Go(func() { m.conn.Close() })
+		}
 	}
 	closing.Wait()
 	r.receiving.Wait()
