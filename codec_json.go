@@ -3,6 +3,7 @@ package tcproom
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -97,7 +98,11 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		if out, err = appendType(dst, "ack", ev); err != nil {
 			break
 		}
-		if ev.Number != 0 || ev.Ref == 0 {
+		if ev.Number == 0 && ev.Ref == 0 {
+			err = errors.New("tcproom: an ack of nothing")
+			break
+		}
+		if ev.Number != 0 {
 			out = strconv.AppendUint(append(out, `,"id":`...), ev.Number, 10)
 		}
 		if ev.Seq != 0 {
@@ -939,6 +944,9 @@ func (o *object) event(e *Event) (err error) {
 	case Ack:
 		if e.Number, err = o.number(fieldID); err != nil {
 			return err
+		}
+		if e.Number == 0 && e.Ref == 0 {
+			return malformed("ack without id and ref")
 		}
 		e.Seq, err = o.uint(fieldSeq)
 		return err

@@ -131,6 +131,13 @@ func TestJSONRequestsOfOthers(t *testing.T) {
 	}
 }
 
+// An ack is of a message, of a request, or of both; one of nothing could not be read.
+func TestJSONRefusesAckOfNothing(t *testing.T) {
+	got, err := JSON{}.AppendEvent([]byte("x"), &Event{Kind: Ack, Room: "kitchen", Seq: 2})
+	require.Error(t, err)
+	require.Equal(t, "x", string(got))
+}
+
 // What no room can have is not said, in either direction.
 func TestJSONRefusesRooms(t *testing.T) {
 	for _, name := range []string{"a b", "a:b", "a,b", "a/b", "#a", "**", "..", "a\n", "\u202ea", "\xff", strings.Repeat("a", 65)} {
