@@ -57,6 +57,7 @@ type chaos struct {
 	places  []place
 	stop    chan struct{} // closed when no new life shall begin
 	pause   time.Duration // about the longest that a client thinks before it speaks
+	mortal  bool          // nobody stays until the stop
 	clients sync.WaitGroup
 	watched chan struct{} // closed when the observer has ended
 	ended   error         // then: why
@@ -231,7 +232,9 @@ func (c *chaos) liveOnce(rnd *rand.Rand) {
 		c.rec.end(number, c.watch(conn, number, nil))
 	}()
 	life, stays := time.Duration(rnd.IntN(2000))*time.Millisecond, rnd.IntN(4) == 0
-	if stays {
+	if stays && c.mortal {
+		life, stays = 10*life, false
+	} else if stays {
 		life = time.Hour // until the stop
 	}
 	defer c.window.forget(conn.ID())
@@ -404,11 +407,17 @@ type window struct {
 	stop  <-chan struct{} // when it is closed, no sender waits any more
 
 	mu   sync.Mutex
-	held map[string]int // by ID; -1: has left
+	held map[string]*holding // by ID; until its leave was seen and it is forgotten
+}
+
+// A holding is what one sender has of a window.
+type holding struct {
+	slots           int
+	left, forgotten bool
 }
 
 func newWindow(n int, stop <-chan struct{}) *window {
-	return &window{slots: make(chan struct{}, n), stop: stop, held: map[string]int{}}
+	return &window{slots: make(chan struct{}, n), stop: stop, held: map[string]*holding{}}
 }
 
 // take takes a slot for a message of id; false when ctx or all ended or id has left.
@@ -422,29 +431,41 @@ func (w *window) take(ctx context.Context, id string) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.held[id] < 0 {
+	h := w.of(id)
+	if h.left {
 		<-w.slots
 		return false
 	}
-	w.held[id]++
+	h.slots++
 	return true
+}
+
+func (w *window) of(id string) *holding {
+	h := w.held[id]
+	if h == nil {
+		h = new(holding)
+		w.held[id] = h
+	}
+	return h
 }
 
 func (w *window) giveBack(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.held[id] > 0 {
-		w.held[id]--
+	if h := w.held[id]; h != nil && h.slots > 0 {
+		h.slots--
 		<-w.slots
 	}
 }
 
-// forget ends what id may take.
+// forget ends what id may take: it takes nothing any more.
 func (w *window) forget(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.held[id] <= 0 {
+	if h := w.of(id); h.left {
 		delete(w.held, id)
+	} else {
+		h.forgotten = true
 	}
 }
 
@@ -455,9 +476,14 @@ func (w *window) seen(ev *tcproom.Event) {
 	case tcproom.Leave:
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for range w.held[ev.From.ID] {
+		h := w.of(ev.From.ID)
+		for range h.slots {
 			<-w.slots
 		}
-		w.held[ev.From.ID] = -1
+		if h.slots = 0; h.forgotten {
+			delete(w.held, ev.From.ID)
+		} else {
+			h.left = true
+		}
 	}
 }
