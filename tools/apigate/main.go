@@ -10,6 +10,7 @@ import (
 	"go/types"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -130,16 +131,16 @@ func judge(m repo.Module, before string, changes []apidiff.Change, log []repo.Se
 // such as "(*Room).Send: removed" or "./roomtest.New: changed from …": Room.Send and
 // roomtest.New.
 func symbol(m repo.Module, message string) string {
-	if path, ok := strings.CutPrefix(message, "package "); ok {
-		path, _, _ = strings.Cut(path, ": ")
-		return strings.TrimPrefix(strings.TrimPrefix(path, m.Path()), "/")
+	if pkg, ok := strings.CutPrefix(message, "package "); ok {
+		pkg, _, _ = strings.Cut(pkg, ": ")
+		return strings.TrimPrefix(strings.TrimPrefix(pkg, m.Path()), "/")
 	}
 	name, _, _ := strings.Cut(message, ": ")
 	name, _, _ = strings.Cut(name, ",")
 	if sub, ok := strings.CutPrefix(name, "./"); ok {
 		name = sub[strings.LastIndex(sub, "/")+1:]
 	} else if m.Dir != "." {
-		name = m.Name() + "." + name
+		name = path.Base(m.Dir) + "." + name
 	}
 	return strings.NewReplacer("(*", "", "(", "", ")", "").Replace(name)
 }

@@ -184,7 +184,11 @@ func TestRefused(t *testing.T) {
 func TestThisRepository(t *testing.T) {
 	dir := repotest.Copy(t)
 	text := repotest.Read(t, dir, "CHANGELOG.md")
-	next := repo.Sections(text)[0]
+	sections := repo.Sections(text)
+	if len(sections) == 0 {
+		t.Fatal("CHANGELOG.md has no section like ## [0.1.0] - unreleased")
+	}
+	next := sections[0]
 	if next.Date != repo.Unreleased { // there is nothing to release yet, but it must be possible
 		next.Version = semver.MajorMinor(next.Version) + ".999"
 		head := "## [" + next.Version[1:] + "] - unreleased\n\n"
@@ -202,8 +206,13 @@ func TestThisRepository(t *testing.T) {
 	repotest.Go(t, user, env, "get", all[0].Path()+"@"+next.Version)
 	repotest.Go(t, user, env, "vet", ".")
 	for _, m := range all {
-		if m.Released() && m.Dir != "." {
-			repotest.Go(t, filepath.Join(dir, m.Dir), env, "vet", "./...")
+		if !m.Released() || m.Dir == "." {
+			continue
+		}
+		repotest.Go(t, filepath.Join(dir, m.Dir), env, "vet", "./...")
+		if repotest.Go(t, filepath.Join(dir, m.Dir), env, "list", "-e", "-f", "{{.Name}}", ".") == "main\n" {
+			repotest.Go(t, user, env, "install", m.Path()+"@"+next.Version)
+		} else {
 			repotest.Go(t, user, env, "get", m.Path()+"@"+next.Version)
 		}
 	}

@@ -29,8 +29,14 @@ type Module struct {
 // Path returns the module's path.
 func (m Module) Path() string { return m.File.Module.Mod.Path }
 
-// Name returns what the documents call the module: the last part of its path.
-func (m Module) Name() string { return path.Base(m.Path()) }
+// Name returns what the documents call the module: its directory, and for the root
+// module the last part of its path.
+func (m Module) Name() string {
+	if m.Dir == "." {
+		return path.Base(m.Path())
+	}
+	return m.Dir
+}
 
 // Tag returns the tag of the module's version, or the beginning of all its tags for "v".
 func (m Module) Tag(version string) string { return path.Join(m.Dir, version) }
