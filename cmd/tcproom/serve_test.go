@@ -184,7 +184,7 @@ listeners:
 	require.Equal(t, "* you are ada in hall", ada.line())
 	require.Equal(t, "*: nobody else is here; /help lists the commands", ada.line())
 	var record map[string]any
-	require.NoError(t, json.Unmarshal([]byte(p.expectErr("joining")), &record))
+	require.NoError(t, json.Unmarshal([]byte(p.expectErr(`"room":"hall"`)), &record))
 	require.Equal(t, "hall", record["room"])
 	ada.say("one")
 	ada.say("two")

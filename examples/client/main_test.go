@@ -207,7 +207,7 @@ func TestFullRoom(t *testing.T) {
 			t.Parallel()
 			server, addr := serve(t, "-max-members", "1", "-codec", codec)
 			client(t, "-codec", codec, addr)
-			server.Err.Expect(t, "msg=joining")
+			server.Err.Expect(t, "tcproom: joined")
 			c := client(t, "-codec", codec, addr)
 			c.Call("hi\n")
 			c.End()

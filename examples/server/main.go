@@ -131,15 +131,7 @@ func roomOptions(cfg *config) []tcproom.RoomOption {
 		tcproom.WithMaxMessage(cfg.maxMessage),
 		tcproom.WithMaxMembers(cfg.maxMembers),
 		tcproom.WithUniqueNames(cfg.askName || cfg.rooms),
-		tcproom.WithLogger(cfg.logger), // the room logs how each connection ends
-		tcproom.OnJoin(func(m *tcproom.Member) error {
-			args := []any{"addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name()}
-			if cfg.rooms {
-				args = append(args, "room", m.Room().Name())
-			}
-			cfg.logger.Info("joining", args...)
-			return nil
-		}),
+		tcproom.WithLogger(cfg.logger),
 	}
 	if cfg.history > 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: cfg.history}))

@@ -279,7 +279,7 @@ func TestFullRoom(t *testing.T) {
 	t.Parallel()
 	p, addr := serve(t, "-max-members", "1")
 	ada := nc(t, addr, "-N")
-	p.Err.Expect(t, "msg=joining")
+	p.Err.Expect(t, "tcproom: joined")
 	bob := nc(t, addr, "-N")
 	bob.Out.Expect(t, "* goodbye: room is full\n")
 	bob.End()
@@ -296,8 +296,8 @@ func TestFullRoom(t *testing.T) {
 
 func TestListeningWhateverLogSays(t *testing.T) {
 	for _, tt := range []struct{ log, want string }{
-		{log: "text", want: ` msg=joining .* name=guest-[12]`},
-		{log: "json", want: `^{.*"msg":"joining".*"name":"guest-[12]"`},
+		{log: "text", want: ` msg="tcproom: joined" .* name=guest-[12]`},
+		{log: "json", want: `^{.*"msg":"tcproom: joined".*"name":"guest-[12]"`},
 		{log: "off", want: "^stopping"},
 	} {
 		t.Run(tt.log, func(t *testing.T) {

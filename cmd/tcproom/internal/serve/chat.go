@@ -29,18 +29,9 @@ func newChat(c *config, log *slog.Logger) (chat, roomhttp.Rooms) {
 // roomOptions are those of the room, or of each room of the hub. Pages speak JSON, each
 // listener what it is told to.
 func (c *config) roomOptions(log *slog.Logger) []tcproom.RoomOption {
-	joining := func(m *tcproom.Member) error {
-		attrs := []any{"addr", m.RemoteAddr(), "id", m.ID(), "name", m.Name()}
-		if room := m.Room().Name(); room != "" {
-			attrs = append(attrs, "room", room)
-		}
-		log.Info("joining", attrs...)
-		return nil
-	}
 	opts := append(c.lag.options(),
 		tcproom.WithCodec(tcproom.JSON{}),
-		tcproom.WithLogger(log), // the room logs how each connection ends
-		tcproom.OnJoin(joining),
+		tcproom.WithLogger(log),
 		tcproom.WithMaxMessage(c.maxMessage),
 		tcproom.WithMaxMembers(c.maxMembers),
 		tcproom.WithMaxPerAddress(c.perAddress),
