@@ -228,12 +228,14 @@ type Stats struct {
 	// BytesIn counts the bytes of frames that members have sent, with what the framing adds,
 	// and BytesOut those that their connections have taken of the room's stream: events,
 	// welcomes and history, once for each member. TLS and handshakes are not in them.
-	// Delivered counts the events in BytesOut, once for each member.
+	// Delivered counts the events in BytesOut, once for each member and without history.
 	BytesIn, BytesOut, Delivered uint64
 
 	// Waiting is how many members wait for their connections, which take nothing at the
-	// moment. The one furthest behind has Backlog bytes to take, and the one that
-	// has waited longest does so for SlowestFor. All are 0 if nobody waits.
+	// moment. The one furthest behind has Backlog bytes of the stream to take, and the one
+	// that has waited longest does so for SlowestFor. All are 0 if nobody waits. A
+	// connection of a hub that waits does so in all of its rooms. One that speaks TLS, or
+	// has no direct path, counts from the first event on that finds it blocked.
 	Waiting    int
 	Backlog    int
 	SlowestFor time.Duration

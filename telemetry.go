@@ -129,7 +129,8 @@ type Trace struct {
 	Ordered time.Time
 	// Written is when the last of the members that were not waiting had been written to:
 	// the operating system had taken the bytes. For TLS and other connections without the
-	// direct path it is when the bytes were handed to the goroutine that writes them.
+	// direct path it is when the bytes were handed to the goroutine that writes them; if
+	// one of these begins to block, that shows some 20 ms late.
 	Written time.Time
 	// Members is how many were in the room when it was ordered.
 	Members int
@@ -140,10 +141,11 @@ type Trace struct {
 
 // WithTrace has one of so many messages traced, the first included, from the read to the
 // last write. The function is called when the message has been written, on a goroutine of
-// its own, which [Room.Done] waits for; calls can overlap, and come in another order than
-// the messages. A message that is still being written when the room stops is not told.
-// One or less traces each message; then and with every small number, traces cost more
-// than messages. By default, and with nil, nothing is traced.
+// its own, which [Room.Done], and in a hub [Hub.Done], waits for; calls can overlap, and
+// come in another order than the messages. A message is not traced if nobody is there to
+// get it, or if it is still being written when the room stops. One or less traces each
+// message; then and with every small number, traces cost more than messages. By default,
+// and with nil, nothing is traced.
 func WithTrace(every int, fn func(Trace)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.trace, c.traceEvery = fn, uint64(max(every, 1)) })
 }

@@ -45,6 +45,7 @@ type Log struct {
 	served      []served // by shard
 	traffic     Traffic
 	watches     []watch // in the order of their positions
+	looks       bool    // lookAgain is to be called
 	dropped     bool
 }
 

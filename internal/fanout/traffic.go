@@ -82,8 +82,31 @@ func (l *Log) Watch(fn func(at time.Time, waiting int)) {
 	l.watches = append(l.watches, watch{l.head.Load(), fn})
 	l.watched.Store(true)
 	due := l.dueLocked()
+	l.awaitLocked()
 	l.mu.Unlock()
 	l.group.fan.notify(due)
+}
+
+// awaitLocked sees to it that the watches end if no more is appended: a transport that
+// cannot tell whether it would block counts as waiting only when it is looked at again.
+func (l *Log) awaitLocked() {
+	if len(l.watches) == 0 || l.dropped || l.looks {
+		return
+	}
+	l.looks = true
+	time.AfterFunc(patience, l.lookAgain)
+}
+
+// lookAgain has all cursors visited once more, while there are watches.
+func (l *Log) lookAgain() {
+	l.mu.Lock()
+	l.looks = false
+	l.awaitLocked()
+	again := l.looks
+	l.mu.Unlock()
+	if again {
+		l.group.Flush()
+	}
 }
 
 func (l *Log) due() []func() {

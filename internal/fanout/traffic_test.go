@@ -193,3 +193,31 @@ func TestWatchOfTheLast(t *testing.T) {
 		require.Equal(t, 2, called)
 	})
 }
+
+// TestWatchOfOneThatBeginsToBlock: without a direct path it shows a little later, though
+// nothing more is appended.
+func TestWatchOfOneThatBeginsToBlock(t *testing.T) {
+	both(t, func(t *testing.T, raw func(*fake) sock.Writer) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		f := newFake(0)
+		m := h.join(t, f, raw(f), false)
+		h.post(nil, 100)
+		synctest.Wait() // its writer, or the sink, has that
+		began, told := time.Now(), -1
+		h.post(nil, 100)
+		h.log.Watch(func(at time.Time, waiting int) {
+			require.LessOrEqual(t, at.Sub(began), 2*patience)
+			told = waiting
+		})
+		time.Sleep(3 * patience)
+		synctest.Wait()
+		require.Equal(t, 1, told)
+		time.Sleep(time.Minute)
+		h.log.mu.Lock()
+		require.False(t, h.log.looks, "no timer is left")
+		h.log.mu.Unlock()
+		f.Close()
+		m.sink.Close()
+		h.idle(t)
+	})
+}
