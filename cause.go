@@ -184,6 +184,16 @@ var causes = []struct {
 	{errRecipient, "no such recipient, or more than one", false},
 }
 
+// Causes returns the causes of the library, which are all but those that a hook, a codec or a
+// peer makes up. The slice is the caller's.
+func Causes() []Cause {
+	list := make([]Cause, len(causes))
+	for i := range causes {
+		list[i] = causes[i].cause
+	}
+	return list
+}
+
 // Error returns what the cause means, for people.
 func (c Cause) Error() string {
 	for i := range causes {

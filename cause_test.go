@@ -69,11 +69,13 @@ func TestCauseTable(t *testing.T) {
 		rows[code] += line
 	}
 	require.Len(t, rows, len(causes))
+	require.Len(t, Causes(), len(causes))
 
 	constant := regexp.MustCompile(`\bErr[A-Z]\w*`)
 	named := make(map[string]Cause)
 	for _, c := range causes {
 		require.Contains(t, rows, c.cause)
+		require.Contains(t, Causes(), c.cause)
 		for name, err := range map[string]error{
 			"io.EOF": io.EOF, "io.ErrUnexpectedEOF": io.ErrUnexpectedEOF, "net.ErrClosed": net.ErrClosed,
 			"os.ErrDeadlineExceeded": os.ErrDeadlineExceeded, "context.DeadlineExceeded": context.DeadlineExceeded,

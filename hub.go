@@ -49,6 +49,8 @@ type Hub struct {
 	moves uint64
 	stops bool
 
+	totals totals
+
 	left    atomic.Int64    // calls of OnLeave and OnRoom that are owed, beside those of links
 	asideMu lockorder.Mutex // guards asides; taken last
 	asides  map[*aside]struct{}
@@ -73,6 +75,8 @@ type hubRoom struct {
 func NewHub(opts ...HubOption) *Hub {
 	h := &Hub{cfg: newHubConfig(opts), fan: fanout.New(), quiet: sock.NewLookout(attendTo, overdue), rooms: make(map[string]*hubRoom)}
 	h.mu.SetRank(rankHub)
+	h.totals.mu.SetRank(rankTotals)
+	h.totals.going = make(map[*Room]struct{})
 	h.ofAny = h.cfg.room(nil)
 	h.all = newRoom(h.cfg.all(), h.fan, h.quiet, h, allRooms, 0)
 	for _, f := range h.cfg.fixed {
@@ -448,6 +452,7 @@ func (h *Hub) removeEmpty(hr *hubRoom, turn uint64) {
 // takeOutLocked takes a room out of the hub, whose end waits for removed.
 func (h *Hub) takeOutLocked(hr *hubRoom) {
 	delete(h.rooms, hr.room.name)
+	h.totals.going[hr.room] = struct{}{}
 	h.gone++
 	h.left.Add(1)
 	h.all.wg.Add(1)
@@ -461,6 +466,7 @@ func (h *Hub) removed(hr *hubRoom) {
 	defer h.left.Add(-1)
 	<-hr.ready // one call of OnRoom at a time
 	r.wg.Wait()
+	h.totals.leave(h, r)
 	r.closeDone()
 	if h.cfg.onRoom != nil {
 		h.all.callAside(nil, nil, hookOnRoom, func() error { h.cfg.onRoom(r, false); return nil })

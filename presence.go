@@ -33,6 +33,7 @@ type presence struct {
 // The ranks of locks, see [lockorder]. All others are taken last.
 const (
 	rankNaming   lockorder.Rank = 1
+	rankTotals   lockorder.Rank = 1 // never held together with that
 	rankHub      lockorder.Rank = 2
 	rankRooms    lockorder.Rank = 3 // and the number of the room
 	rankPresence lockorder.Rank = math.MaxUint64 - 1

@@ -262,23 +262,7 @@ func (c *counts) leftBy(cause Cause) {
 
 // Stats returns the counts of this moment.
 func (r *Room) Stats() Stats {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	c := &r.stats
-	s := Stats{Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes, AcceptErrors: c.acceptErrors}
-	s.Members, s.Detached, s.Pending, s.Seq = r.members.len(), r.detached.Len()+int(r.away), r.pending, r.seq
-	s.Stopping = r.state != roomOpen
-	traffic := c.traffic
-	for _, l := range r.lanes {
-		traffic.Add(l.log.Traffic())
-		lag := l.log.Lag()
-		s.Waiting += lag.Cursors
-		s.Backlog, s.SlowestFor = max(s.Backlog, lag.Bytes), max(s.SlowestFor, lag.Since)
-	}
-	s.BytesIn, s.BytesOut, s.Delivered, s.Skipped = r.bytesIn.Load(), traffic.Bytes, traffic.Frames, traffic.Skipped
-	s.Left = make(map[Cause]uint64, len(c.Left))
-	for cause, n := range c.Left {
-		s.Left[cause] = n
-	}
+	s := Stats{Left: make(map[Cause]uint64)}
+	r.addTo(&s)
 	return s
 }
