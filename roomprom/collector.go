@@ -166,7 +166,7 @@ func (c *Collector) collect() (list []prometheus.Metric) {
 			emit(c.roomLeaves, prometheus.CounterValue, v, n.name, string(cause))
 		}
 	}
-	sum := newCounts()
+	sum := newCounts() // later than the rooms, so that no room has more than all together
 	c.cfg.addCauses(sum.leaves, nil)
 	sum.add(&c.past)
 	for _, n := range c.rooms {
