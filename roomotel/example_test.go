@@ -10,13 +10,24 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
+// names is an exporter of spans that tells their names.
+type names chan string
+
+func (n names) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+	for _, s := range spans {
+		n <- s.Name()
+	}
+	return nil
+}
+
+func (n names) Shutdown(context.Context) error { return nil }
+
 // A program gives the meter and the tracer of its SDK. The reader and the exporter of
-// this one keep what they get.
+// this one are for the example.
 func Example() {
-	reader, spans := sdkmetric.NewManualReader(), tracetest.NewInMemoryExporter()
+	reader, spans := sdkmetric.NewManualReader(), make(names)
 	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("chat")
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)).Tracer("chat")
 
@@ -26,6 +37,11 @@ func Example() {
 	}
 	room := tcproom.New(metrics.HookTimer(), roomotel.Trace(tracer, 1000))
 	metrics.Add("lobby", room)
+	conn, err := room.Join(context.Background(), tcproom.Identity{Name: "ada"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
 	for range 3 { // the first is traced
 		if _, err := room.Broadcast(context.Background(), []byte("hello")); err != nil {
 			log.Fatal(err)
@@ -41,10 +57,8 @@ func Example() {
 			fmt.Println(m.Name, m.Unit, m.Data.(metricdata.Sum[int64]).DataPoints[0].Value)
 		}
 	}
-	room.Close()
-	<-room.Done() // which waits for the function of a trace
-	for _, s := range spans.GetSpans() {
-		fmt.Println(s.Name)
+	for range 3 {
+		fmt.Println(<-spans)
 	}
 	// Output:
 	// tcproom.messages {message} 3
