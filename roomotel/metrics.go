@@ -301,7 +301,7 @@ func (s *counts) dropGauges() {
 	s.slowest = 0
 }
 
-// addCauses adds up by cause. Those that are not told apart are one.
+// addCauses adds up by cause. Those that are not the library's are one.
 func (c *config) addCauses(sum map[tcproom.Cause]int64, left map[tcproom.Cause]uint64) {
 	for cause, n := range left {
 		if _, ok := c.causes[cause]; !ok {

@@ -1,10 +1,6 @@
 package roomotel
 
-import (
-	"strings"
-
-	"example.com/tcproom"
-)
+import "example.com/tcproom"
 
 // An Option configures [Metrics]; [New] accepts it.
 type Option func(*config)
@@ -12,10 +8,11 @@ type Option func(*config)
 type config struct {
 	limit  int
 	only   func(name string) bool
-	causes map[tcproom.Cause]struct{} // that are told apart, and otherCauses
+	causes map[tcproom.Cause]struct{} // those of the library, and otherCauses
 }
 
-// otherCauses is the value of the attribute tcproom.cause for all that are not told apart.
+// otherCauses is the value for all others, so that their number is bounded whatever
+// becomes a cause one day.
 const otherCauses tcproom.Cause = "other"
 
 const defaultLimit = 100
@@ -34,19 +31,6 @@ func WithRoomLimit(n int) Option { return func(c *config) { c.limit = n } }
 // is called in each collection, must be quick and must not call the Metrics. The default, and
 // nil, is all.
 func WithRooms(may func(name string) bool) Option { return func(c *config) { c.only = may } }
-
-// WithCauses tells further causes apart than those of the library: your hooks' own. All
-// others are one, "other", so that their number is bounded. Options of this kind add up. What
-// is not UTF-8 counts as "other".
-func WithCauses(causes ...tcproom.Cause) Option {
-	return func(c *config) {
-		for _, cause := range causes {
-			if s := string(cause); strings.ToValidUTF8(s, "") == s {
-				c.causes[cause] = struct{}{}
-			}
-		}
-	}
-}
 
 func newConfig(opts []Option) config {
 	c := config{causes: map[tcproom.Cause]struct{}{otherCauses: {}}}

@@ -1,10 +1,6 @@
 package roomprom
 
-import (
-	"strings"
-
-	"example.com/tcproom"
-)
+import "example.com/tcproom"
 
 // An Option configures a [Collector]; [New] accepts it.
 type Option func(*config)
@@ -12,11 +8,12 @@ type Option func(*config)
 type config struct {
 	limit   int
 	only    func(name string) bool
-	causes  map[tcproom.Cause]struct{} // that are told apart, and otherCauses
+	causes  map[tcproom.Cause]struct{} // those of the library, and otherCauses
 	buckets []float64
 }
 
-// otherCauses is the value of the label "cause" for all that are not told apart.
+// otherCauses is the value for all others, so that their number is bounded whatever
+// becomes a cause one day.
 const otherCauses tcproom.Cause = "other"
 
 const defaultLimit = 100
@@ -34,19 +31,6 @@ func WithRoomLimit(n int) Option { return func(c *config) { c.limit = n } }
 // is called in each collection, must be quick and must not call the collector. The default, and
 // nil, is all.
 func WithRooms(may func(name string) bool) Option { return func(c *config) { c.only = may } }
-
-// WithCauses tells further causes apart than those of the library: your hooks' own. All
-// others are one, "other", so that their number is bounded. Options of this kind add up. What
-// is not UTF-8 counts as "other".
-func WithCauses(causes ...tcproom.Cause) Option {
-	return func(c *config) {
-		for _, cause := range causes {
-			if s := string(cause); strings.ToValidUTF8(s, "") == s {
-				c.causes[cause] = struct{}{}
-			}
-		}
-	}
-}
 
 // WithBuckets sets the upper bounds of tcproom_hook_seconds, in seconds and in rising order; New
 // panics if they do not rise. The default, and none, is from 10 microseconds to 30 seconds.

@@ -222,3 +222,30 @@ func keys(m map[string]bool) (list []string) {
 func expand(expr string) string {
 	return strings.NewReplacer("$__rate_interval", "5m", "$job", ".*", "$instance", ".*", "$room", ".*").Replace(expr)
 }
+
+// TestDocs: docs/telemetry.md explains each metric, and no others, and has each alert.
+func TestDocs(t *testing.T) {
+	names := scraped(t)
+	text, err := os.ReadFile("../../../docs/telemetry.md")
+	require.NoError(t, err)
+	documented := make(map[string]bool)
+	for _, m := range regexp.MustCompile("(?m)^\\| ([^|]*) \\| (?:gauge|counter|histogram) \\|").FindAllStringSubmatch(string(text), -1) {
+		for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(m[1], -1) {
+			documented["tcproom_"+strings.TrimPrefix(name[1], "tcproom_")] = true
+		}
+	}
+	there := make(map[string]bool)
+	for name := range names {
+		name = strings.Replace(name, "tcproom_room_", "tcproom_", 1)
+		for _, suffix := range []string{"_count", "_sum", "_bucket"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
+		there[name] = true
+	}
+	require.Equal(t, there, documented)
+	rules, err := os.ReadFile("../../alerts.yaml")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`alert: (\w+)`).FindAllSubmatch(rules, -1) {
+		require.Contains(t, string(text), "`"+string(m[1])+"`")
+	}
+}
