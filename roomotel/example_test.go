@@ -42,6 +42,10 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer conn.Close()
+	go func() {
+		for range conn.Events(context.Background()) {
+		}
+	}()
 	for range 3 { // the first is traced
 		if _, err := room.Broadcast(context.Background(), []byte("hello")); err != nil {
 			log.Fatal(err)
