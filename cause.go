@@ -184,8 +184,8 @@ var causes = []struct {
 	{errRecipient, "no such recipient, or more than one", false},
 }
 
-// Causes returns the causes of the library, which are all but those that a hook, a codec or a
-// peer makes up. The slice is the caller's.
+// Causes returns the causes of the library, which are all but those that a hook, a codec
+// or a peer makes up. The slice is the caller's.
 func Causes() []Cause {
 	list := make([]Cause, len(causes))
 	for i := range causes {

@@ -4,17 +4,17 @@ import "example.com/tcproom/internal/lockorder"
 
 // totals are the counts of the rooms that a hub has had.
 type totals struct {
-	// mu guards a sum while it is made, and past: a room's counts are in past, or the room is looked
-	// at, and never both. It is taken before the hub's lock and held while rooms are
-	// looked at, so that the hub's need not be.
+	// mu guards a sum while it is made, and past: a room's counts are in past, or the
+	// room is looked at, and never both. It is taken before the hub's lock and held while
+	// rooms are looked at, so that the hub's need not be.
 	mu    lockorder.Mutex
 	past  Stats              // counts of the rooms whose end is over
 	going map[*Room]struct{} // taken out, and not yet in past; guarded by the hub's lock
 }
 
 // Totals returns the counts of all rooms that the hub ever had, without "*", added up: a
-// room that is removed does not take its counts with it, so they never go down.
-// Members, Detached and Waiting are those of the rooms that there are, Backlog and SlowestFor
+// room that is removed does not take its counts with it, so they never go down. Members,
+// Detached and Waiting are those of the rooms that there are, Backlog and SlowestFor
 // those of the worst of them; Pending, Refused and AcceptErrors concern the hub as a
 // whole and are of [Hub.All]. Seq is zero. It looks at each room, and costs as much.
 func (h *Hub) Totals() Stats {

@@ -21,8 +21,8 @@ const (
 	hookKey  = attribute.Key("tcproom.hook")
 )
 
-// Metrics are the instruments of the rooms and hubs that were added. Use [New] to make them.
-// All methods may be called from many goroutines.
+// Metrics are the instruments of the rooms and hubs that were added. Use [New] to make
+// them. All methods may be called from many goroutines.
 type Metrics struct {
 	cfg          config
 	hooks        metric.Float64Histogram
@@ -60,8 +60,8 @@ func newCounts() counts {
 	}
 }
 
-// New makes the instruments, with nothing in them, and has meter call back to observe them, which
-// looks at each room once. The error is meter's.
+// New makes the instruments, with nothing in them, and has meter call back to observe
+// them, which looks at each room once. The error is meter's.
 func New(meter metric.Meter, opts ...Option) (*Metrics, error) {
 	m := &Metrics{cfg: newConfig(opts), past: newCounts()}
 	var errs []error
@@ -108,18 +108,18 @@ func New(meter metric.Meter, opts ...Option) (*Metrics, error) {
 // Close ends the observation. A second Close does nothing. The error is the SDK's.
 func (m *Metrics) Close() error { return m.registration.Unregister() }
 
-// HookTimer returns the option of a room or hub that has its hooks timed, for tcproom.hook. It
-// may be an option of several.
+// HookTimer returns the option of a room or hub that has its hooks timed, for
+// tcproom.hook. It may be an option of several.
 func (m *Metrics) HookTimer() tcproom.RoomOption {
 	return tcproom.WithHookTimer(func(hook, _ string, took time.Duration) {
 		m.hooks.Record(context.Background(), took.Seconds(), metric.WithAttributeSet(attribute.NewSet(hookKey.String(hook))))
 	})
 }
 
-// Add adds a room of [tcproom.New]. Its name is the value of the attribute tcproom.room; if there
-// is a room of that name already, or it is empty, the room counts in the totals alone. What is not
-// UTF-8 in it is replaced. A room that was added already is not added again. Rooms of a hub
-// come with [Metrics.AddHub].
+// Add adds a room of [tcproom.New]. Its name is the value of the attribute tcproom.room;
+// if there is a room of that name already, or it is empty, the room counts in the totals
+// alone. What is not UTF-8 in it is replaced. A room that was added already is not added
+// again. Rooms of a hub come with [Metrics.AddHub].
 func (m *Metrics) Add(name string, r *tcproom.Room) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -129,8 +129,8 @@ func (m *Metrics) Add(name string, r *tcproom.Room) {
 }
 
 // AddHub adds a hub with all of its rooms, present and future. They are told apart by
-// their names; see [Metrics.Add] for one that is there already. The room "*" of connections is
-// not one of them: its counts are in the totals and in tcproom.hub.….
+// their names; see [Metrics.Add] for one that is there already. The room "*" of
+// connections is not one of them: its counts are in the totals and in tcproom.hub.….
 func (m *Metrics) AddHub(h *tcproom.Hub) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -212,8 +212,8 @@ func (m *Metrics) observe(_ context.Context, o metric.Observer) error {
 	return nil
 }
 
-// toldApartLocked returns the rooms that are told apart. It keeps nothing from one call to
-// the next.
+// toldApartLocked returns the rooms that are told apart. It keeps nothing from one call
+// to the next.
 func (m *Metrics) toldApartLocked() []named {
 	type candidate struct {
 		named

@@ -145,7 +145,8 @@ func listen(t testing.TB, r interface {
 	return l.Addr().String()
 }
 
-// TestMetricsOfRoom: what the SDK reads of a room with members by TCP is what they have done.
+// TestMetricsOfRoom: what the SDK reads of a room with members by TCP is what they have
+// done.
 func TestMetricsOfRoom(t *testing.T) {
 	m := newMeter(t)
 	metrics := m.metrics(t)

@@ -14,8 +14,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
-// TestTrace: of each second message there is one span, which is its order and its fan-out,
-// with the times at which these were.
+// TestTrace: of each second message there is one span, which is its order and its
+// fan-out, with the times at which these were.
 func TestTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spans := tracetest.NewInMemoryExporter()

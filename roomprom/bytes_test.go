@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBytesOfOneThatCatchesUp: what a member did not take at first counts when it takes it, once,
-// also behind messages of its own, which it does not get.
+// TestBytesOfOneThatCatchesUp: what a member did not take at first counts when it takes
+// it, once, also behind messages of its own, which it does not get.
 func TestBytesOfOneThatCatchesUp(t *testing.T) {
 	metrics := roomprom.New()
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(0, 32<<10))

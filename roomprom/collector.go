@@ -83,10 +83,10 @@ func (c *Collector) HookTimer() tcproom.RoomOption {
 	})
 }
 
-// Add adds a room of [tcproom.New]. Its name is the value of the label "room"; if there is a
-// room of that name already, or it is empty, the room counts in the totals alone. What is not UTF-8
-// in it is replaced. A room that was added already is not added again. Rooms of a hub come with
-// [Collector.AddHub].
+// Add adds a room of [tcproom.New]. Its name is the value of the label "room"; if there
+// is a room of that name already, or it is empty, the room counts in the totals alone.
+// What is not UTF-8 in it is replaced. A room that was added already is not added again.
+// Rooms of a hub come with [Collector.AddHub].
 func (c *Collector) Add(name string, r *tcproom.Room) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,8 +96,8 @@ func (c *Collector) Add(name string, r *tcproom.Room) {
 }
 
 // AddHub adds a hub with all of its rooms, present and future. They are told apart by
-// their names; see [Collector.Add] for one that is there already. The room "*" of connections is
-// not one of them: its counts are in the totals and in tcproom_hub_….
+// their names; see [Collector.Add] for one that is there already. The room "*" of
+// connections is not one of them: its counts are in the totals and in tcproom_hub_….
 func (c *Collector) AddHub(h *tcproom.Hub) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -41,7 +41,8 @@ func serve(t testing.TB, collectors ...prometheus.Collector) endpoint {
 // A sample is what a scrape has for one series; of a histogram the count.
 type samples map[string]float64
 
-// scrape gets the text and parses it. A series is called as it is in PromQL, with its labels in order.
+// scrape gets the text and parses it. A series is called as it is in PromQL, with its
+// labels in order.
 func (e endpoint) scrape(t testing.TB) samples {
 	t.Helper()
 	resp, err := http.Get(e.url)
@@ -109,7 +110,8 @@ func (s samples) has(t testing.TB, want samples) {
 	require.Equal(t, want, got)
 }
 
-// A peer speaks JSON over lines, and counts its bytes from the room's welcome and from its hello on.
+// A peer speaks JSON over lines, and counts its bytes from the room's welcome and from
+// its hello on.
 type peer struct {
 	nc       *net.TCPConn
 	r        *bufio.Reader

@@ -28,7 +28,8 @@ func enter(t testing.TB, h *tcproom.Hub, name, room string) *tcproom.Member {
 	return nil
 }
 
-// join has a new connection in the hub, in those rooms, of which nothing is read but kept.
+// join has a new connection in the hub, in those rooms, of which nothing is read but
+// kept.
 func join(t testing.TB, h *tcproom.Hub, name string, rooms ...string) *tcproom.Conn {
 	t.Helper()
 	conn, err := h.Join(context.Background(), "", tcproom.Identity{Name: name}, tcproom.InRooms(rooms...))
@@ -106,7 +107,8 @@ func TestScrapeOfHub(t *testing.T) {
 	require.NotContains(t, after, `tcproom_room_members{room="lobby"}`)
 }
 
-// TestToldApart: the rooms with the most members have series of their own, as many as may be.
+// TestToldApart: the rooms with the most members have series of their own, as many as may
+// be.
 func TestToldApart(t *testing.T) {
 	h := newHub(t)
 	for i, name := range []string{"ada", "bob", "eve"} {
@@ -139,8 +141,8 @@ func TestToldApart(t *testing.T) {
 	}
 }
 
-// TestTotalsOutliveRooms: totals do not fall when a large room is removed, and not when one
-// of its name begins again with zeros, nor when rooms are taken out of the collector.
+// TestTotalsOutliveRooms: totals do not fall when a large room is removed, and not when
+// one of its name begins again with zeros, nor when rooms are taken out of the collector.
 func TestTotalsOutliveRooms(t *testing.T) {
 	h := newHub(t, tcproom.WithRoom("lobby"))
 	metrics := roomprom.New()
@@ -174,7 +176,8 @@ func TestTotalsOutliveRooms(t *testing.T) {
 	require.NotContains(t, got, `tcproom_room_messages_total{room="solo"}`)
 }
 
-// TestNamesOfRooms: whatever rooms are called, a scrape works, and each name has one series.
+// TestNamesOfRooms: whatever rooms are called, a scrape works, and each name has one
+// series.
 func TestNamesOfRooms(t *testing.T) {
 	h := newHub(t, tcproom.WithRoom("lobby"))
 	metrics := roomprom.New()
@@ -203,8 +206,8 @@ func TestNamesOfRooms(t *testing.T) {
 	require.Equal(t, 3, n)
 }
 
-// TestScrapesAtOnce: totals never fall, whoever asks, while rooms are made, grow, shrink and
-// are removed.
+// TestScrapesAtOnce: totals never fall, whoever asks, while rooms are made, grow, shrink
+// and are removed.
 func TestScrapesAtOnce(t *testing.T) {
 	h := newHub(t)
 	metrics := roomprom.New(roomprom.WithRoomLimit(2))

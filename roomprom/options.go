@@ -18,22 +18,24 @@ const otherCauses tcproom.Cause = "other"
 
 const defaultLimit = 100
 
-// defaultBuckets begin where a hook costs what a message does; after a second the library logs a hook.
+// defaultBuckets begin where a hook costs what a message does; after a second the library
+// logs a hook.
 var defaultBuckets = []float64{.00001, .0001, .0005, .001, .005, .025, .1, .5, 1, 5, 30}
 
 // WithRoomLimit bounds the number of rooms that are told apart: the ones with the most
-// members, and of those with as many the first by name. The default, and zero, is 100; with negative
-// values no room is. Each of them makes about 25 series.
+// members, and of those with as many the first by name. The default, and zero, is 100;
+// with negative values no room is. Each of them makes about 20 series.
 func WithRoomLimit(n int) Option { return func(c *config) { c.limit = n } }
 
-// WithRooms sets which rooms may be told apart: those for which the function returns true, up
-// to the limit. Where users make rooms, names that they choose then stay out of the metrics. It
-// is called in each collection, must be quick and must not call the collector. The default, and
-// nil, is all.
+// WithRooms sets which rooms may be told apart: those for which the function returns
+// true, up to the limit. Where users make rooms, names that they choose then stay out of
+// the metrics. It is called in each collection, must be quick and must not call the
+// collector. The default, and nil, is all.
 func WithRooms(may func(name string) bool) Option { return func(c *config) { c.only = may } }
 
-// WithBuckets sets the upper bounds of tcproom_hook_seconds, in seconds and in rising order; New
-// panics if they do not rise. The default, and none, is from 10 microseconds to 30 seconds.
+// WithBuckets sets the upper bounds of tcproom_hook_seconds, in seconds and in rising
+// order; New panics if they do not rise. The default, and none, is from 10 microseconds
+// to 30 seconds.
 func WithBuckets(seconds ...float64) Option { return func(c *config) { c.buckets = seconds } }
 
 func newConfig(opts []Option) config {

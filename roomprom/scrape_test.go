@@ -82,7 +82,8 @@ func TestScrapeOfRoom(t *testing.T) {
 	require.NotContains(t, got, `tcproom_room_leaves_total{cause="slow",room="lobby"}`)
 }
 
-// TestBytesAreThoseOfTheWire: the room counts what its members have sent and received, to the byte.
+// TestBytesAreThoseOfTheWire: the room counts what its members have sent and received, to
+// the byte.
 func TestBytesAreThoseOfTheWire(t *testing.T) {
 	metrics := roomprom.New()
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 10}))
@@ -111,7 +112,8 @@ func TestBytesAreThoseOfTheWire(t *testing.T) {
 	})
 }
 
-// TestScrapeOfSlowMember: a member that does not read is there to be seen, and goes with its cause.
+// TestScrapeOfSlowMember: a member that does not read is there to be seen, and goes with
+// its cause.
 func TestScrapeOfSlowMember(t *testing.T) {
 	metrics := roomprom.New()
 	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSocketBuffers(0, 32<<10),

@@ -21,8 +21,8 @@ import (
 
 var promQL = parser.NewParser(parser.Options{})
 
-// scraped returns the metrics of a hub with a room, a hook and somebody who has left, with their
-// labels.
+// scraped returns the metrics of a hub with a room, a hook and somebody who has left,
+// with their labels.
 func scraped(t *testing.T) map[string][]string {
 	t.Helper()
 	metrics := roomprom.New()
@@ -103,8 +103,8 @@ func checkExpr(t *testing.T, names map[string][]string, expr string) {
 	})
 }
 
-// TestAlerts: the rules are as a Prometheus server reads them, over metrics that there are, and
-// each says what to do.
+// TestAlerts: the rules are as a Prometheus server reads them, over metrics that there
+// are, and each says what to do.
 func TestAlerts(t *testing.T) {
 	names := scraped(t)
 	groups, errs := rulefmt.ParseFile("../../alerts.yaml", false, model.UTF8Validation, promQL, slog.New(slog.DiscardHandler))
@@ -131,8 +131,8 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestDashboard: its queries parse, over metrics that there are; no panel covers another; all use
-// the data source that is chosen.
+// TestDashboard: its queries parse, over metrics that there are; no panel covers another;
+// all use the data source that is chosen.
 func TestDashboard(t *testing.T) {
 	names := scraped(t)
 	text, err := os.ReadFile("../../dashboard.json")
@@ -229,7 +229,7 @@ func TestDocs(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/telemetry.md")
 	require.NoError(t, err)
 	documented := make(map[string]bool)
-	for _, m := range regexp.MustCompile("(?m)^\\| ([^|]*) \\| (?:gauge|counter|histogram) \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]*) \| (?:gauge|counter|histogram) \|`).FindAllStringSubmatch(string(text), -1) {
 		for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(m[1], -1) {
 			documented["tcproom_"+strings.TrimPrefix(name[1], "tcproom_")] = true
 		}
