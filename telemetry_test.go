@@ -366,6 +366,7 @@ func TestMemberLogValue(t *testing.T) {
 			return body, nil
 		}))
 		ada, served := pipe(room)
+		synctest.Wait() // who comes first is first in the list
 		bob, bobServed := pipe(room)
 		go io.Copy(io.Discard, bob)
 		synctest.Wait()
