@@ -52,8 +52,8 @@ func TestStatsOfBytes(t *testing.T) {
 				for i := range ends {
 					ends[i].Close()
 					<-served[i]
+					synctest.Wait() // the next one takes its leave before it goes
 				}
-				synctest.Wait()
 				require.EqualValues(t, 7+2+1, room.Stats().Delivered, "and leaves")
 				require.NoError(t, room.Close())
 				require.EqualValues(t, sent, room.Stats().BytesIn)
