@@ -16,14 +16,83 @@ type clientAsk struct {
 	kind  RequestKind
 	room  string // that it leaves, or wants to be in
 	own   bool   // nobody waits for it: the client comes back into its rooms
+	query bool   // it is of Ask, which returns the answer
 	b     []byte
 	ref   uint64
 	after *outbox.Message // that is to be handed over before; nil: none
 
 	// Guarded by the client's lock.
 	answered bool
+	sent     bool  // it was handed to a connection
 	lost     bool  // its connection was
+	answer   Event // of a query
 	err      error // of the answer
+}
+
+// Ask asks the hub for what is no message and changes nothing of where the client is, and
+// returns the event that answers: a [RoomList] to a [ReqRooms], a [Roster] to a
+// [ReqMembers], an [Ack] to a [ReqTell], whose To is an ID, and to a [ReqRename]. Such an
+// answer is not among the events of Receive. The Ref of req is not used. What Send and
+// SendTo have taken before it goes out first; it keeps nothing of req. It waits for the
+// answer as [Client.EnterRoom] does, and asks again over the next connection if one is
+// lost, but for a ReqTell: if that was sent, the error is one that wraps [ErrUncertain].
+//
+// Errors are also a [*RefusedError] of the hub's, or of a room of [New], which refuses
+// all of these; [ErrUnframeable] for another kind, and if the codec names no rooms, as
+// [Text]; [ErrRoomName] and [ErrFrameTooLarge].
+func (c *Client) Ask(ctx context.Context, req *Request) (Event, error) {
+	own := *req
+	for {
+		a, err := c.newQuery(&own)
+		if err != nil {
+			return Event{}, err
+		}
+		if _, err := c.awaitSettled(ctx, func() bool { return true }); err != nil {
+			return Event{}, err
+		}
+		lost, err := c.askFor(ctx, a, nil)
+		switch {
+		case !lost && err != nil:
+			return Event{}, c.uncertain(a, err)
+		case !lost:
+			return a.answer, nil
+		case own.Kind == ReqTell && a.sent:
+			return Event{}, ErrUncertain
+		}
+	}
+}
+
+// uncertain returns err, the end of waiting for a. It wraps ErrUncertain if a is a direct
+// message that may be on its way.
+func (c *Client) uncertain(a *clientAsk, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.kind == ReqTell && a.sent && !a.answered {
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return err
+}
+
+// newQuery is newAsk of what Ask takes.
+func (c *Client) newQuery(req *Request) (*clientAsk, error) {
+	switch {
+	case req.Kind != ReqRooms && req.Kind != ReqMembers && req.Kind != ReqTell && req.Kind != ReqRename:
+		return nil, fmt.Errorf("%w: Ask of a %v", ErrUnframeable, req.Kind)
+	case !c.opts.features.Rooms:
+		return nil, errNoRooms(c.opts.codec)
+	case len(req.Body) > c.opts.maxMessage:
+		return nil, bodyTooLarge(req.Body, c.opts.maxMessage)
+	}
+	if req.Room != "" {
+		if err := checkAnyRoom(req.Room); err != nil {
+			return nil, err
+		}
+	}
+	a := &clientAsk{kind: req.Kind, ref: c.refs.Add(1), query: true}
+	req.Ref = a.ref
+	var err error
+	a.b, err = c.opts.encodeRequest(req)
+	return a, err
 }
 
 // EnterRoom makes the client a member of the named room, too, and returns when it is. It
@@ -184,6 +253,11 @@ func (c *Client) ask(ctx context.Context, req *Request, begun func()) (lost bool
 	if err != nil {
 		return false, err
 	}
+	return c.askFor(ctx, a, begun)
+}
+
+// askFor is ask of a request that is encoded.
+func (c *Client) askFor(ctx context.Context, a *clientAsk, begun func()) (lost bool, err error) {
 	c.mu.Lock()
 	if !c.online {
 		c.mu.Unlock()
@@ -254,6 +328,7 @@ func (c *Client) nextAskLocked() *clientAsk {
 		if a.own || c.unsettled == 0 && (a.after == nil || !c.out.Waits(a.after)) {
 			c.asks = slices.Delete(c.asks, i, i+1)
 			c.asked = append(c.asked, a)
+			a.sent = true
 			return a
 		}
 		if !a.own && c.unsettled == 0 {
@@ -279,8 +354,11 @@ func (c *Client) answeredLocked(ev *Event) *clientAsk {
 		}
 		c.asked = slices.Delete(c.asked, i, i+1)
 		a.answered = true
-		if ev.Kind == Refused {
+		switch {
+		case ev.Kind == Refused:
 			a.err = endOf(ev, ErrDenied).refused()
+		case a.query:
+			a.answer = *ev
 		}
 		return a
 	}
@@ -289,6 +367,9 @@ func (c *Client) answeredLocked(ev *Event) *clientAsk {
 
 // answers reports whether ev is the answer to a.
 func (c *Client) answers(ev *Event, a *clientAsk) bool {
+	if a.query {
+		return ev.Ref == a.ref
+	}
 	switch ev.Kind {
 	case Welcome, Roster:
 		if !c.opts.features.Rooms { // which has no refs

@@ -139,6 +139,9 @@ func (c *Client) noteRoomLocked(ev *Event) (forUser bool, unsure []*outbox.Messa
 	a := c.answeredLocked(ev)
 	if a != nil {
 		defer c.changeLocked()
+		if a.query {
+			return false, nil
+		}
 	}
 	if !c.labelled {
 		c.noteMoveLocked(ev, a)
