@@ -18,6 +18,7 @@ import (
 	"os"
 
 	"example.com/tcproom/cmd/tcproom/internal/bench"
+	"example.com/tcproom/cmd/tcproom/internal/chat"
 	"example.com/tcproom/cmd/tcproom/internal/cli"
 	"example.com/tcproom/cmd/tcproom/internal/serve"
 )
@@ -33,6 +34,7 @@ type command struct {
 // commands are all of them, in the order of the help.
 var commands = []command{
 	{"serve", "serves a room, or a hub of rooms", serve.Run},
+	{"chat", "is a person's end of a room, full screen", chat.Run},
 	{"bench", "drives a room, checks it and measures it", bench.Run},
 }
 
