@@ -48,8 +48,8 @@ func TestSendIsOrdered(t *testing.T) {
 		for i := range 60 {
 			m := members[i%3]
 			if i%7 == 0 {
-				m.SendAsync(fmt.Sprint(i, "a"))
 				fmt.Fprintf(&want, "%4d  %s: %da\n", srv.Transcript().Len()+1, m.Name(), i)
+				m.SendAsync(fmt.Sprint(i, "a"))
 				m.Send(fmt.Sprint(i))
 				fmt.Fprintf(&want, "%4d  %s: %d\n", srv.Transcript().Len(), m.Name(), i)
 				continue
