@@ -49,6 +49,20 @@ func TestBotAnswersAPlainClient(t *testing.T) {
 	require.Equal(t, "echo: hello ada, guest-1; $0 is my name is ada", line(t, in))
 }
 
+func TestBotInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := NewMemServer(t)
+		inTurn := InTurn(Say("one"), Action{}, Say("three, $from"))
+		srv.Bot("bot", On(Message("", "go"), inTurn), On(Message("", "none"), InTurn()), On(Message("", "also"), inTurn))
+		ada := srv.Join("ada")
+		for _, body := range []string{"go", "go", "none", "also", "go"} {
+			ada.Send(body)
+		}
+		ada.Expect(Message("bot", "one"), Message("bot", "three, ada"), Message("bot", "one"))
+		ada.RefuteFor(time.Second, Any())
+	})
+}
+
 func TestBotAnswersEveryFramingAndCodec(t *testing.T) {
 	for _, framing := range []tcproom.Framing{tcproom.Lines{}, tcproom.Length{Bytes: 4}, tcproom.Netstring{}} {
 		for _, codec := range []tcproom.Codec{tcproom.Text{}, tcproom.Raw{}, tcproom.JSON{}} {

@@ -23,7 +23,7 @@
 // program. [NewMemServer] is the same room on a [Network] in memory. Every
 // server has its own room: tests may run in parallel. [Server.Dial] connects a
 // [tcproom.Conn] that speaks as the server does; [Server.Listen] adds a listener that
-// speaks otherwise.
+// speaks otherwise, and [Server.Serve] one of the test's own.
 //
 // # Members
 //
@@ -54,7 +54,8 @@
 //		     2  * bob joined
 //		>    3  ada: darn, it rains
 //
-// [Server.Transcript] is the whole of that order, for golden files.
+// [Server.Transcript] is the whole of that order, for golden files, and
+// [Server.TranscriptAfter] waits until there is more of it.
 //
 // # Hubs
 //
@@ -98,7 +99,7 @@
 //		roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
 //	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
 //
-// [Bot.Do] makes a bot do something without a rule. [Server.Kick] removes a client,
+// [InTurn] makes answers change. [Bot.Do] makes a bot do something without a rule. [Server.Kick] removes a client,
 // and [Server.Link] is the room's end of its connection, for faults.
 //
 // # Virtual time
@@ -123,6 +124,13 @@
 //
 // # Bodies on loan
 //
-// In a program that imports this package a room overwrites the body that
-// OnMessage had when the hook returns, so that a hook which keeps it shows.
+// In a test that imports this package a room overwrites the body that OnMessage had
+// when the hook returns, so that a hook which keeps it shows.
+//
+// # Programs
+//
+// A program that is no test may use this package too, to be the fake backend of tests in
+// another language. It gives a [testing.TB] of its own to [NewServer], one that embeds
+// the interface and has Helper, Name, Logf, Errorf, Failed, Cleanup and Fatalf, of which
+// Fatalf ends its goroutine. The command tcproom fake is such a program.
 package roomtest

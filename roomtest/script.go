@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/tcproom"
@@ -135,6 +136,29 @@ func Flood(n int, text string) Action {
 // to what it receives meanwhile.
 func Wait(d time.Duration) Action {
 	return Action{fmt.Sprintf("Wait(%v)", d), func(t *turn) error { return t.bot.pause(d) }}
+}
+
+// InTurn does the first of the actions the first time, the second one the second time,
+// and so on, and after the last begins anew: for answers that change. Each value of
+// InTurn counts for itself, whatever rules and bots it is given to. Without actions it
+// does nothing.
+func InTurn(do ...Action) Action {
+	do = slices.Clone(do)
+	names := make([]string, len(do))
+	for i, a := range do {
+		names[i] = a.what
+	}
+	var times atomic.Uint64
+	return Action{"InTurn(" + strings.Join(names, ", ") + ")", func(t *turn) error {
+		if len(do) == 0 {
+			return nil
+		}
+		a := do[(times.Add(1)-1)%uint64(len(do))]
+		if a.do == nil {
+			return nil
+		}
+		return a.do(t)
+	}}
 }
 
 // GoSilent makes the bot a laptop that sleeps: it stays connected, but reads nothing

@@ -14,8 +14,13 @@ import (
 	"example.com/tcproom/internal/scribble"
 )
 
-// What a hook has returned is overwritten wherever this package is linked in.
-func init() { scribble.Turn() }
+// What a hook has returned is overwritten in tests. A program that links this package
+// in, to be a fake for other programs' tests, may serve real rooms too.
+func init() {
+	if testing.Testing() {
+		scribble.Turn()
+	}
+}
 
 const (
 	defaultWithin = 10 * time.Second
@@ -176,21 +181,45 @@ func (s *Server) Grace(d time.Duration) {
 func (s *Server) Listen(opts ...tcproom.ConnOption) (addr string) {
 	s.watch.use("Server.Listen")
 	s.watch.t.Helper()
-	s.mu.Lock()
-	speak := s.dialling[s.Addr]
-	s.mu.Unlock()
-	l := s.listen(opts, append(speak[:len(speak):len(speak)], shared(opts)...))
+	l := s.listen(opts, s.speaking(opts))
 	return l.Addr().String()
 }
 
-// listen returns when the room accepts from the new listener.
+// speaking returns how to speak at one more listener, whose options are opts.
+func (s *Server) speaking(opts []tcproom.ConnOption) []tcproom.DialOption {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	speak := s.dialling[s.Addr]
+	return append(speak[:len(speak):len(speak)], shared(opts)...)
+}
+
+// Serve makes the room accept from l too, which belongs to it from then on: a listener
+// at an address that the test chooses, or one on loopback for a server in memory. It
+// returns when the room does accept. What it returns is l, or a [Listener] around it, by
+// which to refuse connections and to put faults on them. Its connections have the room's
+// options as opts change them.
+func (s *Server) Serve(l net.Listener, opts ...tcproom.ConnOption) *Listener {
+	s.watch.use("Server.Serve")
+	s.watch.t.Helper()
+	own, ok := l.(*Listener)
+	if !ok {
+		own = WrapListener(l)
+	}
+	return s.listenAt(own, opts, s.speaking(opts))
+}
+
+// listen is listenAt of a listener on the server's network.
 func (s *Server) listen(opts []tcproom.ConnOption, speak []tcproom.DialOption) *Listener {
-	t := s.watch.t
-	t.Helper()
+	s.watch.t.Helper()
 	l, err := s.newListener()
 	if err != nil {
-		t.Fatalf("roomtest: cannot listen: %v", err)
+		s.watch.t.Fatalf("roomtest: cannot listen: %v", err)
 	}
+	return s.listenAt(l, opts, speak)
+}
+
+// listenAt returns when the room accepts from l.
+func (s *Server) listenAt(l *Listener, opts []tcproom.ConnOption, speak []tcproom.DialOption) *Listener {
 	s.mu.Lock()
 	s.dialling[l.Addr().String()], s.listeners[l.Addr().String()] = speak, l
 	s.mu.Unlock()
@@ -351,4 +380,25 @@ func (s *Server) addClient(cl *client) error {
 func (s *Server) Transcript() *Transcript {
 	s.watch.use("Server.Transcript")
 	return s.rec.transcript()
+}
+
+// TranscriptAfter is Transcript when the room's order has more than n events: it waits
+// for that, or until ctx ends, whose cause it returns with what there is then. A Member
+// that waits is in the room, and others see it; this is for a test whose room is to hold
+// its clients alone. It may be called from any goroutine. A call that waits when the test
+// ends goes on waiting for ctx.
+func (s *Server) TranscriptAfter(ctx context.Context, n int) (*Transcript, error) {
+	s.watch.use("Server.TranscriptAfter")
+	for {
+		more := s.rec.after(n)
+		tr := s.rec.transcript()
+		if tr.Len() > n {
+			return tr, nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return tr, context.Cause(ctx)
+		}
+	}
 }

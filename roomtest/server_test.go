@@ -3,8 +3,11 @@ package roomtest_test
 import (
 	"context"
 	"crypto/tls"
+	"io"
+	"net"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"regexp"
 	"runtime"
 	"syscall"
@@ -176,6 +179,85 @@ func TestListenBinds(t *testing.T) {
 		_, err = srv.Room.Broadcast(t.Context(), []byte("two\nlines"))
 		require.ErrorIs(t, err, tcproom.ErrUnframeable)
 	}
+}
+
+// TestServe: a listener of the test's own, for clients of a hub by TCP, and its faults.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	srv := roomtest.NewHub(t)
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := srv.Serve(nl, tcproom.WithCodec(tcproom.Text{}))
+	require.Equal(t, nl.Addr(), l.Addr())
+	srv.BotIn("lobby", "broker", roomtest.On(roomtest.Message("", "hi"), roomtest.Say("hello $from")))
+
+	nc, in := dialPlain(t, l.Addr().String())
+	_, err = io.WriteString(nc, "hi\n")
+	require.NoError(t, err)
+	require.Equal(t, "broker: hello guest-1", line(t, in))
+	srv.Link("guest-1").Reset()
+	_, err = in.ReadString('\n')
+	require.Error(t, err)
+
+	l.Refuse(true)
+	require.Error(t, readErr(first(dialPlain(t, l.Addr().String()))))
+}
+
+func first[A, B any](a A, _ B) A { return a }
+
+// TestServeTheSameListener: a Listener is served as it is, so that what is known of it
+// holds.
+func TestServeTheSameListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		own := mustListen(t, srv.Net, "chat.example:1")
+		require.Same(t, own, srv.Serve(own, tcproom.WithCodec(tcproom.JSON{})))
+		require.Equal(t, "ada", srv.DialAddr(own.Addr().String(), tcproom.WithName("ada")).Name())
+		own.Refuse(true)
+		_, err := srv.Net.Dial(t.Context(), "tcp", "chat.example:1")
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	})
+}
+
+func TestTranscriptAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := roomtest.NewMemServer(t)
+		srv.Join("ada")
+		tr, err := srv.TranscriptAfter(t.Context(), 0)
+		require.NoError(t, err)
+		require.Equal(t, 1, tr.Len())
+
+		waited := later(func() error {
+			_, err := srv.TranscriptAfter(t.Context(), 2)
+			return err
+		})
+		srv.Join("bob")
+		blocked(t, waited)
+		srv.Join("eve")
+		require.NoError(t, <-waited)
+
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, io.ErrNoProgress)
+		defer cancel()
+		tr, err = srv.TranscriptAfter(ctx, 3)
+		require.ErrorIs(t, err, io.ErrNoProgress)
+		require.Equal(t, 3, tr.Len())
+
+		require.Equal(t, tr.String(), tr.After(-1).String())
+		require.Equal(t, transcriptLine(3, "* eve joined"), tr.After(2).String())
+		require.Zero(t, tr.After(3).Len())
+		require.Zero(t, tr.After(4).Len())
+	})
+}
+
+// TestProgram: a program that is no test may link the package in, and is not changed by
+// that: it has no flags of tests, and what its hooks keep is not overwritten.
+func TestProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a program")
+	}
+	out, err := exec.Command("go", "run", "./testdata/program").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Equal(t, "flags: 0, overwritten: false, heard: hello, hello, hello, hello\n", string(out))
 }
 
 func TestServerInABubble(t *testing.T) {

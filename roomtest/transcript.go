@@ -19,6 +19,12 @@ type Transcript struct{ events []tcproom.Event }
 // Len returns the number of events.
 func (tr *Transcript) Len() int { return len(tr.events) }
 
+// After returns what comes after the first n events: with zero and negative n all of it,
+// with more than Len nothing.
+func (tr *Transcript) After(n int) *Transcript {
+	return &Transcript{tr.events[min(max(n, 0), len(tr.events)):]}
+}
+
 // Events returns the events, which are the caller's to keep and change.
 func (tr *Transcript) Events() []tcproom.Event {
 	events := make([]tcproom.Event, len(tr.events))
