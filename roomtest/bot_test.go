@@ -52,13 +52,14 @@ func TestBotAnswersAPlainClient(t *testing.T) {
 func TestBotInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t)
-		inTurn := InTurn(Say("one"), Action{}, Say("three, $from"))
+		inTurn := InTurn(AllOf(Say("one"), Action{}, Wait(time.Second), Say("and a half")), Action{}, Say("three, $from"))
 		srv.Bot("bot", On(Message("", "go"), inTurn), On(Message("", "none"), InTurn()), On(Message("", "also"), inTurn))
 		ada := srv.Join("ada")
 		for _, body := range []string{"go", "go", "none", "also", "go"} {
 			ada.Send(body)
 		}
-		ada.Expect(Message("bot", "one"), Message("bot", "three, ada"), Message("bot", "one"))
+		ada.Expect(Message("bot", "one"), Message("bot", "and a half"), Message("bot", "three, ada"))
+		ada.Expect(Message("bot", "one"), Message("bot", "and a half"))
 		ada.RefuteFor(time.Second, Any())
 	})
 }

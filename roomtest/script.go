@@ -141,24 +141,44 @@ func Wait(d time.Duration) Action {
 // InTurn does the first of the actions the first time, the second one the second time,
 // and so on, and after the last begins anew: for answers that change. Each value of
 // InTurn counts for itself, whatever rules and bots it is given to. Without actions it
-// does nothing.
+// does nothing. A turn of several actions is [AllOf].
 func InTurn(do ...Action) Action {
 	do = slices.Clone(do)
+	var times atomic.Uint64
+	return Action{"InTurn" + listed(do), func(t *turn) error {
+		if len(do) == 0 {
+			return nil
+		}
+		return do[(times.Add(1)-1)%uint64(len(do))].run(t)
+	}}
+}
+
+// AllOf does the actions one after the other, until one fails or the test ends.
+func AllOf(do ...Action) Action {
+	do = slices.Clone(do)
+	return Action{"AllOf" + listed(do), func(t *turn) error {
+		for _, a := range do {
+			if err := a.run(t); err != nil || t.bot.ctx.Err() != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+func (a Action) run(t *turn) error {
+	if a.do == nil {
+		return nil
+	}
+	return a.do(t)
+}
+
+func listed(do []Action) string {
 	names := make([]string, len(do))
 	for i, a := range do {
 		names[i] = a.what
 	}
-	var times atomic.Uint64
-	return Action{"InTurn(" + strings.Join(names, ", ") + ")", func(t *turn) error {
-		if len(do) == 0 {
-			return nil
-		}
-		a := do[(times.Add(1)-1)%uint64(len(do))]
-		if a.do == nil {
-			return nil
-		}
-		return a.do(t)
-	}}
+	return "(" + strings.Join(names, ", ") + ")"
 }
 
 // GoSilent makes the bot a laptop that sleeps: it stays connected, but reads nothing
