@@ -20,6 +20,7 @@ import (
 	"example.com/tcproom/cmd/tcproom/internal/bench"
 	"example.com/tcproom/cmd/tcproom/internal/chat"
 	"example.com/tcproom/cmd/tcproom/internal/cli"
+	"example.com/tcproom/cmd/tcproom/internal/fake"
 	"example.com/tcproom/cmd/tcproom/internal/serve"
 )
 
@@ -35,6 +36,7 @@ type command struct {
 var commands = []command{
 	{"serve", "serves a room, or a hub of rooms", serve.Run},
 	{"chat", "is a person's end of a room, full screen", chat.Run},
+	{"fake", "serves a room by a script, for tests of clients", fake.Run},
 	{"bench", "drives a room, checks it and measures it", bench.Run},
 }
 
