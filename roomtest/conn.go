@@ -55,6 +55,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, c.opError("read", c.closedError())
 	}
+	c.splice.start()
 	n, err := c.in.Read(b)
 	return n, c.opError("read", err)
 }
@@ -64,6 +65,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 // [syscall.EPIPE] means that the stream was ended, by CloseWrite, or that the peer
 // closed its end. Bytes of overlapping calls are not mixed.
 func (c *Conn) Write(b []byte) (n int, err error) {
+	c.splice.start()
 	n, err = c.out.Write(b)
 	return n, c.opError("write", err)
 }
@@ -75,6 +77,7 @@ func (c *Conn) CloseWrite() error {
 	if c.splice != nil && !c.splice.hasHalves() {
 		return c.opError("close", errors.ErrUnsupported)
 	}
+	c.splice.start()
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	if c.in.abandoned {
@@ -130,6 +133,7 @@ func (c *Conn) Reset() {
 	c.in.reset()
 	c.in.mu.Unlock()
 	if c.splice != nil {
+		c.splice.start()
 		c.splice.resetNC()
 	}
 }

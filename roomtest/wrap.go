@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -23,19 +24,25 @@ import (
 // Close returns an error about that, and a goroutine is left for as long as they
 // take. An nc whose Close blocks makes Close block.
 func Wrap(nc net.Conn) *Conn {
+	c := wrap(nc)
+	c.splice.start()
+	return c
+}
+
+// wrap is Wrap of what is not to move before a first call that needs it, so that faults
+// are in force from the first byte.
+func wrap(nc net.Conn) *Conn {
 	if c, ok := nc.(*Conn); ok {
 		return c
 	}
 	c, far := newPair(nc.LocalAddr(), nc.RemoteAddr())
-	s := &splice{nc: nc, far: far, outDone: make(chan struct{}), inDone: make(chan struct{})}
-	c.splice = s
-	go s.pumpOut()
-	go s.pumpIn()
+	c.splice = &splice{nc: nc, far: far, outDone: make(chan struct{}), inDone: make(chan struct{})}
 	return c
 }
 
 // A splice connects the far end of a pair with a conn.
 type splice struct {
+	once    sync.Once // of start
 	nc      net.Conn
 	far     *Conn
 	outDone chan struct{} // closed by pumpOut when it ends
@@ -48,6 +55,17 @@ const (
 	// mostLatency is how long Close waits for what is on its way.
 	mostLatency = 5 * time.Second
 )
+
+// start makes bytes move, once. It may be called for no splice.
+func (s *splice) start() {
+	if s == nil {
+		return
+	}
+	s.once.Do(func() {
+		go s.pumpOut()
+		go s.pumpIn()
+	})
+}
 
 func (s *splice) hasHalves() bool {
 	_, ok := s.nc.(interface{ CloseWrite() error })
@@ -140,6 +158,7 @@ func (s *splice) endIn(err error) {
 // close is called when the Conn was closed. It lets pumpOut write what it has
 // still to write, closes nc, and waits for both.
 func (s *splice) close() error {
+	s.start()
 	var err error
 	if s.far.in.broken() {
 		s.resetNC()

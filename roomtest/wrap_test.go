@@ -416,3 +416,50 @@ func TestWrapCloseWaits(t *testing.T) {
 		})
 	}
 }
+
+// TestOnAcceptBeforeTheFirstByte: what OnAccept puts on a wrapped connection is in force
+// for what the client has sent already.
+func TestOnAcceptBeforeTheFirstByte(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		inner := make(oneConn, 1)
+		client, far := net.Pipe()
+		inner <- far
+		wrote := later(func() error { _, err := client.Write([]byte("hi")); return err })
+		l := roomtest.WrapListener(inner)
+		l.OnAccept(func(c *roomtest.Conn) {
+			blocked(t, wrote)
+			c.In(roomtest.Latency(time.Minute))
+		})
+		c, err := l.Accept()
+		require.NoError(t, err)
+		require.NoError(t, <-wrote)
+		began := startClock()
+		mustRead(t, c, "hi")
+		began.shows(t, time.Minute)
+		require.NoError(t, client.Close())
+		require.NoError(t, c.Close())
+	})
+}
+
+// TestOnAcceptMayRead: a function of OnAccept that reads gets what there is.
+func TestOnAcceptMayRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		inner := make(oneConn, 1)
+		client, far := net.Pipe()
+		inner <- far
+		go client.Write([]byte("hi"))
+		l := roomtest.WrapListener(inner)
+		l.OnAccept(func(c *roomtest.Conn) { mustRead(t, c, "hi") })
+		c, err := l.Accept()
+		require.NoError(t, err)
+		require.NoError(t, client.Close())
+		require.NoError(t, c.Close())
+	})
+}
+
+// A oneConn is a listener that accepts what is in it.
+type oneConn chan net.Conn
+
+func (l oneConn) Accept() (net.Conn, error) { return <-l, nil }
+func (l oneConn) Close() error              { return nil }
+func (l oneConn) Addr() net.Addr            { return &net.TCPAddr{} }
