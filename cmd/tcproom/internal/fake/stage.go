@@ -43,7 +43,7 @@ type stage struct {
 	failures []failure
 	states   []string // of the script's expectations
 	last     *roomtest.Transcript
-	doing    sync.WaitGroup // goroutines of do, which adds unless ended
+	doing    sync.WaitGroup // goroutines of carryOut, which begin while the stage has not ended
 }
 
 // A botKey names a bot. That of the room itself is "*".
@@ -163,8 +163,24 @@ func (s *stage) addBot(key botKey, rules []rule) {
 		bot = s.srv.BotIn(key.room, key.name, made...)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.bots[key] = bot
+	s.mu.Unlock()
+	s.started(bot)
+}
+
+// started waits until a bot has done what it does at its start, so that its order with
+// what comes next is always the same.
+func (s *stage) started(bot *roomtest.Bot) {
+	done := make(chan struct{})
+	s.doing.Add(1)
+	go s.carryOut(bot, nil, done)
+	late := time.NewTimer(s.script.within)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // isOwn reports whether a bot did it, or the room itself.
@@ -224,9 +240,10 @@ func (s *stage) rejected(n *tcproom.Newcomer, cause error) {
 	}
 }
 
-// broke fails the script if a client broke the protocol.
+// broke fails the script if a client broke the protocol. It is called when the room has
+// taken leave of the client, which may be at the end of the stage only.
 func (s *stage) broke(name, addr string, cause error) {
-	if !s.script.strict || s.ctx.Err() != nil {
+	if !s.script.strict {
 		return
 	}
 	if !errors.Is(cause, tcproom.ErrMalformed) && !errors.Is(cause, tcproom.ErrFrameTooLarge) && !errors.Is(cause, tcproom.ErrWrongDoor) {

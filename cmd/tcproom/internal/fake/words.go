@@ -63,7 +63,7 @@ var (
 	}}
 	ruleKind = &kind{"a rule", "A rule, in `rules` and `answer`: one word for when, and `do`", []word{
 		{"on", "when a client does what the match says; what bots do is not matched", "on: {message: hi}"},
-		{"start", "once, when the bot begins", "start: true"},
+		{"start", "once, when the bot begins, and before clients are let in; what takes longer than `within` goes on then", "start: true"},
 		{"after", "once, so long after the bot began", "after: 2s"},
 		{"every", "again and again, each time so much later", "every: 1m"},
 		{"joinAfter", "the bot begins outside of the room, and joins then", "joinAfter: 1s"},
@@ -140,7 +140,7 @@ var (
 		{"any", "any event: `true`, or of these kinds: `message`, `join`, `leave`, `renamed`, and for rules of bots `direct`, `gap`, `goodbye`", "any: [join, leave]"},
 		{"direct", "for rules of bots: what was sent to this bot alone", "direct: psst"},
 		{"gap", "for rules of bots that are too slow: a gap; `{from: N, to: N}` says which", "gap: true"},
-		{"goodbye", "for rules of bots: the room ends its stay", "goodbye: true"},
+		{"goodbye", "for rules of bots: the room ends its stay, so that it can say nothing any more", "goodbye: true"},
 		{"inRoom", "with `rooms`: and that in this room", "joined: ada\ninRoom: kitchen"},
 	}}
 	messageKind = &kind{"a message", "`message` with a sender", []word{
