@@ -156,8 +156,11 @@ func (b *Bot) at() string {
 // Name returns the name under which the bot joins, or "*".
 func (b *Bot) Name() string { return b.name }
 
-// Do makes the bot do something, after what it is doing, and returns when that is
-// done. It may be called from any goroutine but the bot's own, see [Call].
+// Do makes the bot do something, after what it is doing, and returns when that is done,
+// and when the room has dealt with all that the bot has sent until then: it is ordered,
+// or OnMessage has returned. Without actions it waits for that alone. If the room does not
+// do so within [Server.Within], the test fails. It may be called from any goroutine but
+// the bot's own, see [Call], and not in a hook that the bot's messages wait for.
 func (b *Bot) Do(do ...Action) {
 	b.s.watch.use("Bot.Do")
 	o := order{do, make(chan struct{})}
@@ -209,6 +212,36 @@ func (b *Bot) obey() bool {
 func (b *Bot) carryOut(o order) {
 	defer close(o.done)
 	b.act(o.do, &turn{bot: b})
+	b.settle()
+}
+
+// settle waits until the room has dealt with what the bot has sent.
+func (b *Bot) settle() {
+	if b.isRoom || !b.isHeard() {
+		return
+	}
+	m := b.stay
+	upTo := probe.Queued(m.Conn) - m.there.in.lost()
+	late := time.NewTimer(b.s.patience())
+	defer late.Stop()
+	for {
+		ok, changed := m.there.dealtWith(upTo)
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-m.in.done:
+			return
+		case <-b.ctx.Done():
+			return
+		case <-late.C:
+			b.s.watch.report(func() {
+				b.s.watch.t.Errorf("roomtest: bot %q: Do: the room has not dealt with what the bot sent within %v: is a hook busy, or the room blocked?", b.name, b.s.patience())
+			})
+			return
+		}
+	}
 }
 
 // attendClock follows the rule that has been due longest, if there is one.

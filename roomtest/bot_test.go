@@ -49,6 +49,37 @@ func TestBotAnswersAPlainClient(t *testing.T) {
 	require.Equal(t, "echo: hello ada, guest-1; $0 is my name is ada", line(t, in))
 }
 
+// TestBotDoIsOrdered: what Do sends has its place when Do returns, and so has what the bot
+// sent before.
+func TestBotDoIsOrdered(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			srv := NewMemServer(t)
+			bot := srv.Bot("bot", Start(Say("one")))
+			bot.Do()
+			require.Equal(t, 2, srv.Transcript().Len())
+			bot.Do(Flood(10, "two"))
+			require.Equal(t, 12, srv.Transcript().Len())
+		})
+	}
+}
+
+// TestBotDoIsBlocked: Do says so if the room does not get on.
+func TestBotDoIsBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := runTest(func(f *fakeTB) {
+			release := make(chan struct{})
+			srv := NewMemServer(f, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+				<-release
+				return body, nil
+			}))
+			srv.Bot("bot").Do(Say("one"))
+			close(release)
+		})
+		require.Contains(t, f.said(), `bot "bot": Do: the room has not dealt with what the bot sent within 10s`)
+	})
+}
+
 func TestBotInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := NewMemServer(t)
