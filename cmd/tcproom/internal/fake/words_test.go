@@ -129,7 +129,8 @@ members:
 `
 		require.Equal(t, want, r.order()[:len(want)])
 		require.Contains(t, r.order(), "  * late joined\n")
-		require.True(t, strings.HasSuffix(r.order(), "  * late left\n"), r.order())
+		require.Contains(t, r.order(), "  late: sorry\n")
+		require.Contains(t, r.order(), "  * late left\n")
 		require.Equal(t, 11*time.Second+500*time.Millisecond, time.Since(began))
 	})
 }
