@@ -59,7 +59,11 @@ func decoded(fn func()) (err error) {
 	return nil
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+var (
+	yamlLine   = regexp.MustCompile(`line (\d+)`)
+	yamlPrefix = regexp.MustCompile(`^(yaml: )?(line \d+(, column \d+)?: )?`)
+	lineEnd    = regexp.MustCompile("[\n\r\u0085\u2028\u2029]") // as the parser counts
+)
 
 // parseYAML returns the one document of text.
 func parseYAML(file string, text []byte) (*yaml.Node, error) {
@@ -82,7 +86,8 @@ func parseYAML(file string, text []byte) (*yaml.Node, error) {
 		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 			line, _ = strconv.Atoi(m[1])
 		}
-		return nil, wrong(line, "no YAML: %s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+		what := yamlPrefix.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "")
+		return nil, wrong(min(line, 1+len(lineEnd.FindAll(text, -1))), "no YAML: %s", what)
 	}
 	if err := decodeYAML(dec, &more); !errors.Is(err, io.EOF) {
 		return nil, wrong(more.Line, "a script is one document: take the second --- out")

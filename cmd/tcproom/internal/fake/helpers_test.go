@@ -182,7 +182,9 @@ type gotEvent struct {
 	Data []byte
 }
 
-func (e gotEvent) String() string { return fmt.Sprintf("%d %s %s %s", e.N, e.Type, e.From.Name, e.Body) }
+func (e gotEvent) String() string {
+	return fmt.Sprintf("%d %s %s %s", e.N, e.Type, e.From.Name, e.Body)
+}
 
 // status asks for the status.
 func (r *rig) status() *status {
