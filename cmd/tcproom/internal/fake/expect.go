@@ -226,10 +226,13 @@ func (w *watcher) refute(not []roomtest.Match) *outcome {
 
 // nearest returns the entry whose text is most like what was wanted, unless none is like it.
 func nearest(want roomtest.Match, passed []entry) *entry {
-	text := strings.TrimPrefix(want.String(), "message ")
+	text, anybody := strings.CutPrefix(strings.TrimPrefix(want.String(), "message "), "anybody: ")
 	best, least := -1, 1<<30
 	for i := range passed {
 		_, line, _ := strings.Cut(strings.TrimSpace(passed[i].text), "  ")
+		if _, body, ok := strings.Cut(line, ": "); ok && anybody {
+			line = body
+		}
 		if d := distance(short(text), short(line)); d <= least && d < max(len(short(text)), len(short(line))) {
 			best, least = i, d
 		}
