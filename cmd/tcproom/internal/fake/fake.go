@@ -29,6 +29,7 @@ type config struct {
 	untilEOF      bool
 	verbose       bool
 	script        string // file; "-" is standard input, "" an empty room
+	text          string // the script itself
 	stdin         io.Reader
 	stdout        io.Writer
 	stderr        io.Writer
@@ -37,7 +38,7 @@ type config struct {
 const usage = `usage: tcproom fake [flags] [SCRIPT]
 
 Serves a chat room by a script, for tests of chat clients. SCRIPT is a file of YAML, or -
-for standard input; without it the room is empty. When the fake is ready it prints one line
+for standard input; without it, and without -e, the room is empty. When the fake is ready it prints one line
 of JSON with its addresses. It ends with status 0 if the script has held, 1 if it has not,
 and 2 if the arguments or the script are wrong. docs/fake.md has the words of a script and
 the requests of the control endpoint.`
@@ -62,6 +63,7 @@ func (cfg *config) parse(args []string) error {
 	fs.StringVar(&cfg.control, "control", "127.0.0.1:0", "the control endpoint listens on `HOST:PORT`, of loopback")
 	fs.DurationVar(&cfg.life, "for", 0, "stop after this `time`; 0 is no bound")
 	fs.BoolVar(&cfg.untilEOF, "until-eof", false, "stop when standard input ends, as it does when the parent process is gone")
+	fs.StringVar(&cfg.text, "e", "", "the `script` itself, in place of a file")
 	fs.BoolVar(&cfg.verbose, "v", false, "print what the room logs")
 	if err := cli.Parse(fs, args, usage); err != nil {
 		return err
@@ -70,6 +72,8 @@ func (cfg *config) parse(args []string) error {
 	switch {
 	case fs.NArg() > 1:
 		return cli.Usagef("unexpected argument %q: there is one script", fs.Arg(1))
+	case cfg.text != "" && cfg.script != "":
+		return cli.Usagef("-e goes without a file: there is one script")
 	case cfg.life < 0:
 		return cli.Usagef("-for %v is negative", cfg.life)
 	case cfg.untilEOF && cfg.script == "-":
@@ -89,9 +93,11 @@ func (cfg *config) parse(args []string) error {
 func (cfg *config) load() (*Script, error) {
 	name, text := "empty", []byte(nil)
 	var err error
-	switch cfg.script {
-	case "":
-	case "-":
+	switch {
+	case cfg.text != "":
+		name, text = "-e", []byte(cfg.text)
+	case cfg.script == "":
+	case cfg.script == "-":
 		name = "stdin"
 		text, err = io.ReadAll(io.LimitReader(cfg.stdin, maxScript+1))
 	default:

@@ -195,6 +195,8 @@ func TestRunUsage(t *testing.T) {
 		{"no script", []string{filepath.Join(t.TempDir(), "none.yaml")}, "", "none.yaml"},
 		{"bad script", []string{bad}, "", bad + `:2: a script has no key "member"; write members`},
 		{"bad script from input", []string{"-"}, "code: x", `stdin:1: a script has no key "code"; write codec`},
+		{"bad script in an argument", []string{"-e", "code: x"}, "", `-e:1: a script has no key "code"; write codec`},
+		{"argument and file", []string{"-e", "codec: raw", bad}, "", "-e goes without a file"},
 		{"input twice", []string{"-until-eof", "-"}, "", "-until-eof goes without a script from standard input"},
 		{"bots that cannot join", []string{"-"}, "maxMembers: 1\nmembers: [{name: a}, {name: b}]", `stdin: bot "b" cannot join: `},
 	} {
