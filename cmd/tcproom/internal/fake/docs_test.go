@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,9 +23,16 @@ func table(k *kind) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n| word | what it is | example |\n|---|---|---|\n", k.title)
 	for _, w := range k.words {
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", w.key, escapeCell(w.about), escapeCell(strings.ReplaceAll(w.example, "\n", ", ")))
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", w.key, escapeCell(w.about), escapeCell(oneLine(w.example)))
 	}
 	return b.String()
+}
+
+func oneLine(example string) string {
+	if !strings.Contains(example, "\n") {
+		return example
+	}
+	return "{" + strings.ReplaceAll(example, "\n", ", ") + "}"
 }
 
 func escapeCell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
@@ -180,5 +188,42 @@ func TestDocsExamples(t *testing.T) {
 	for _, b := range blocks {
 		_, err := ParseScript("fake.md", []byte(b[1]))
 		require.NoError(t, err, b[1])
+	}
+}
+
+// TestDocsFiles: the files that the documentation shows are those of the examples.
+func TestDocsFiles(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	require.NoError(t, err)
+	languages := map[string]string{".mjs": "js", ".py": "python"}
+	mark := regexp.MustCompile("(?s)<!-- file: (\\S+) -->\n(\n```\\w+\n.*?\n```\n)?")
+	shown := 0
+	got := mark.ReplaceAllStringFunc(string(text), func(block string) string {
+		name := mark.FindStringSubmatch(block)[1]
+		source, err := os.ReadFile("../../../../" + name)
+		require.NoError(t, err)
+		require.NotContains(t, string(source), "```")
+		shown++
+		return fmt.Sprintf("<!-- file: %s -->\n\n```%s\n%s```\n", name, languages[filepath.Ext(name)], source)
+	})
+	require.Equal(t, 6, shown)
+	if *update {
+		require.NoError(t, os.WriteFile(docs, []byte(got), 0o644))
+		return
+	}
+	require.Equal(t, got, string(text), "run it with -update")
+}
+
+// TestDocsFlags: the table of flags has all of them.
+func TestDocsFlags(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	require.NoError(t, err)
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	new(config).register(fs)
+	fs.VisitAll(func(f *flag.Flag) {
+		require.Regexp(t, "(?m)^\\| `-"+f.Name+"[ `]", string(text))
+	})
+	for path, r := range routes {
+		require.Contains(t, string(text), "\n### "+r.method+" "+path+"\n")
 	}
 }

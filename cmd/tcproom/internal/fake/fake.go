@@ -59,16 +59,24 @@ func Run(ctx context.Context, args []string) error {
 
 func (cfg *config) parse(args []string) error {
 	fs := flag.NewFlagSet("fake", flag.ContinueOnError)
+	cfg.register(fs)
+	if err := cli.Parse(fs, args, usage); err != nil {
+		return err
+	}
+	cfg.script = fs.Arg(0)
+	return cfg.check(fs)
+}
+
+func (cfg *config) register(fs *flag.FlagSet) {
 	fs.StringVar(&cfg.addr, "addr", "127.0.0.1:0", "listen on `HOST:PORT`; port 0 is any free one")
 	fs.StringVar(&cfg.control, "control", "127.0.0.1:0", "the control endpoint listens on `HOST:PORT`, of loopback")
 	fs.DurationVar(&cfg.life, "for", 0, "stop after this `time`; 0 is no bound")
 	fs.BoolVar(&cfg.untilEOF, "until-eof", false, "stop when standard input ends, as it does when the parent process is gone")
 	fs.StringVar(&cfg.text, "e", "", "the `script` itself, in place of a file")
 	fs.BoolVar(&cfg.verbose, "v", false, "print what the room logs")
-	if err := cli.Parse(fs, args, usage); err != nil {
-		return err
-	}
-	cfg.script = fs.Arg(0)
+}
+
+func (cfg *config) check(fs *flag.FlagSet) error {
 	switch {
 	case fs.NArg() > 1:
 		return cli.Usagef("unexpected argument %q: there is one script", fs.Arg(1))

@@ -26,7 +26,7 @@ func (k *kind) keys() []string {
 // The kinds. The decoder takes no key that is not in one of them, and the tables of
 // docs/fake.md are these.
 var (
-	scriptKind = &kind{"a script", "The script", []word{
+	scriptKind = &kind{"a script", "A script", []word{
 		{"framing", "how messages are told apart: `lines` (default), `length1`, `length2`, `length4`, `length8`, `varint`, `netstring`, `content-length`, or one with a value", "framing: {delimiter: \"\\0\"}"},
 		{"codec", "what is written in a frame: `text` (default of a room), `commands` (text with /commands; default with `rooms`), `raw`, `json`", "codec: json"},
 		{"tls", "speak TLS, with a certificate that is made at the start and stands in the ready line", "tls: true"},
