@@ -59,7 +59,6 @@ func TestDocsHaveTheWords(t *testing.T) {
 
 // inContext is a script around the example of a word.
 func inContext(k *kind, w word) string {
-	const match = "{joined: a}"
 	flow := "{" + strings.ReplaceAll(w.example, "\n", ", ") + "}"
 	rule := func(do string) string { return "members: [{name: x, rules: [{start: true, do: " + do + "}]}]" }
 	matching := func(m string) string { return "rooms: [{name: kitchen}]\nexpect: [{await: " + m + "}]" }

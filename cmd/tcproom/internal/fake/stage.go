@@ -354,16 +354,14 @@ func (s *stage) ask(ctx context.Context, e *expectation, since int) (*outcome, e
 	if since >= 0 {
 		return e.check(ctx, s, min(since, s.transcript().Len())), nil
 	}
-	late := time.NewTimer(cmp.Or(e.within, s.script.within))
-	defer late.Stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, cmp.Or(e.within, s.script.within), errTooLong)
+	defer cancel()
 	select {
 	case <-s.turn:
-	case <-late.C:
+	case <-ctx.Done():
 		return nil, errors.New("another expectation is waiting: several at a time want since")
 	case <-s.ctx.Done():
 		return nil, errEnded
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
 	defer func() { s.turn <- struct{}{} }()
 	o := e.check(ctx, s, s.cursor)

@@ -62,7 +62,7 @@ var (
 		{"lines", "canned lines: it answers each message that no rule matches by the next one, and after the last begins anew", "lines: [really?, tell me more]"},
 	}}
 	ruleKind = &kind{"a rule", "A rule, in `rules` and `answer`: one word for when, and `do`", []word{
-		{"on", "when a client does what the match says; what bots do is not matched", "on: {message: hi}"},
+		{"on", "when a client, or for bots the room itself, does what the match says; what bots do is not matched", "on: {message: hi}"},
 		{"start", "once, when the bot begins, and before clients are let in; what takes longer than `within` goes on then", "start: true"},
 		{"after", "once, so long after the bot began", "after: 2s"},
 		{"every", "again and again, each time so much later", "every: 1m"},

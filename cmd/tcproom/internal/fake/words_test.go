@@ -77,6 +77,26 @@ answer:
 	})
 }
 
+// TestWhoAnswersWhom: bots answer clients and the room itself, and not each other; the room
+// answers clients alone.
+func TestWhoAnswersWhom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, `
+members:
+  - {name: a, lines: [from a]}
+  - {name: b, lines: [from b]}
+answer:
+  - {on: {any: message}, do: {say: from the room}}
+`)
+		r.dial().send("hi")
+		time.Sleep(time.Hour)
+		order := r.order()
+		require.Equal(t, 1, strings.Count(order, "*: from the room"), order)
+		require.Equal(t, 2, strings.Count(order, "a: from a"), order)
+		require.Equal(t, 2, strings.Count(order, "b: from b"), order)
+	})
+}
+
 func TestFloodInTurnLines(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, `
