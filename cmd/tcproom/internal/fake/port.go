@@ -3,6 +3,7 @@ package fake
 import (
 	"net"
 	"sync"
+	"time"
 )
 
 // A port is the listener of a fake for all its lives. A connection that one life does not
@@ -26,12 +27,15 @@ func (p *port) accept() {
 	for {
 		nc, err := p.l.Accept()
 		if err != nil {
+			// Too many descriptors, for example: that may pass.
+			again := time.NewTimer(10 * time.Millisecond)
 			select {
 			case <-p.done:
-			default:
-				p.Close()
+				again.Stop()
+				return
+			case <-again.C:
 			}
-			return
+			continue
 		}
 		select {
 		case p.conns <- nc:
