@@ -158,9 +158,10 @@ func (b *Bot) Name() string { return b.name }
 
 // Do makes the bot do something, after what it is doing, and returns when that is done,
 // and when the room has dealt with all that the bot has sent until then: it is ordered,
-// or OnMessage has returned. Without actions it waits for that alone. If the room does not
-// do so within [Server.Within], the test fails. It may be called from any goroutine but
-// the bot's own, see [Call], and not in a hook that the bot's messages wait for.
+// or OnMessage has returned. Without actions Do waits for that alone. If an action fails,
+// Do does not wait for the room; if the room takes longer than [Server.Within], the test
+// fails. Do may be called from any goroutine but the bot's own, see [Call], and not in a
+// hook that the bot's messages wait for.
 func (b *Bot) Do(do ...Action) {
 	b.s.watch.use("Bot.Do")
 	o := order{do, make(chan struct{})}
@@ -211,8 +212,9 @@ func (b *Bot) obey() bool {
 
 func (b *Bot) carryOut(o order) {
 	defer close(o.done)
-	b.act(o.do, &turn{bot: b})
-	b.settle()
+	if b.act(o.do, &turn{bot: b}) {
+		b.settle()
+	}
 }
 
 // settle waits until the room has dealt with what the bot has sent.
@@ -332,8 +334,9 @@ func (b *Bot) hear(kind ruleKind, ev *tcproom.Event) {
 	}
 }
 
-// act does one thing after the other, until one fails or the test ends.
-func (b *Bot) act(do []Action, t *turn) {
+// act does one thing after the other, until one fails or the test ends, and reports
+// whether it has done all.
+func (b *Bot) act(do []Action, t *turn) bool {
 	for _, a := range do {
 		if a.do == nil {
 			continue
@@ -341,13 +344,14 @@ func (b *Bot) act(do []Action, t *turn) {
 		b.doing.Store(&a.what)
 		err := a.do(t)
 		if b.ctx.Err() != nil {
-			return
+			return false
 		}
 		if err != nil {
 			b.s.watch.report(func() { b.s.watch.t.Errorf("roomtest: bot %q: %s: %v", b.name, a.what, err) })
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // await waits until there is something to do.
