@@ -119,7 +119,7 @@ var (
 		{"chop", "arrives in pieces of so many bytes", "chop: 1"},
 		{"chopRandom", "in pieces of 1 to `most` bytes, decided by `seed`", "chopRandom: {most: 7, seed: 1}"},
 		{"stall", "nothing arrives while it is in force, and all of it afterwards", "stall: true"},
-		{"cutAfter", "after so many more bytes the stream ends in good order, even within a message", "cutAfter: 100"},
+		{"cutAfter", "after so many more bytes the stream ends in good order, even within a message; that stays when the faults change", "cutAfter: 100"},
 		{"resetAfter", "after so many more bytes the connection is reset", "resetAfter: 100"},
 		{"blackHole", "what is sent vanishes, and nobody is told", "blackHole: true"},
 	}}
