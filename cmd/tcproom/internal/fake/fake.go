@@ -38,10 +38,10 @@ type config struct {
 const usage = `usage: tcproom fake [flags] [SCRIPT]
 
 Serves a chat room by a script, for tests of chat clients. SCRIPT is a file of YAML, or -
-for standard input; without it, and without -e, the room is empty. When the fake is ready it prints one line
-of JSON with its addresses. It ends with status 0 if the script has held, 1 if it has not,
-and 2 if the arguments or the script are wrong. docs/fake.md has the words of a script and
-the requests of the control endpoint.`
+for standard input; without it, and without -e, the room is empty. When the fake is ready
+it prints one line of JSON with its addresses. It ends with status 0 if the script has held,
+1 if it has not, and 2 if the arguments or the script are wrong. docs/fake.md has the words
+of a script and the requests of the control endpoint.`
 
 // Run serves until a signal, a request or the end of its time stops it. It returns an
 // error if the script has not held.
