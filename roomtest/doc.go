@@ -99,8 +99,9 @@
 //		roomtest.JoinAfter(time.Second, roomtest.Flood(10_000, "message $n")))
 //	srv.Answer(roomtest.On(roomtest.Message("", "bye"), roomtest.Kick("as you wish")))
 //
-// [InTurn] makes answers change. [Bot.Do] makes a bot do something without a rule. [Server.Kick] removes a client,
-// and [Server.Link] is the room's end of its connection, for faults.
+// [InTurn] makes answers change. [Bot.Do] makes a bot do something without a rule.
+// [Server.Kick] removes a client, and [Server.Link] is the room's end of its connection,
+// for faults.
 //
 // # Virtual time
 //

@@ -78,9 +78,10 @@ func (l *Listener) FailAccept(err error, times int) {
 // OnAccept sets a function that is called with each conn before Accept returns it, on
 // the goroutine that called Accept or, with a server's listener, on one of its own.
 // It can put faults on them: of a connection that is wrapped no byte has been read or
-// written then, and of one in memory what its client has sent is on its way. It may block, which holds up that call, and call
-// anything. nil is none. If it panics or calls runtime.Goexit, as a require in it
-// does, the test of the server fails, and that conn is reset.
+// written then, and of one in memory what its client has sent is on its way. It may
+// block, which holds up that call, and call anything. nil is none. If it panics or calls
+// runtime.Goexit, as a require in it does, the test of the server fails, and that conn is
+// reset.
 func (l *Listener) OnAccept(fn func(*Conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

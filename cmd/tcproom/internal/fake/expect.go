@@ -224,7 +224,8 @@ func (w *watcher) refute(not []roomtest.Match) *outcome {
 	}
 }
 
-// nearest returns the entry whose text is most like what was wanted, unless none is like it.
+// nearest returns the entry whose text is most like what was wanted, nil if none is like
+// it.
 func nearest(want roomtest.Match, passed []entry) *entry {
 	text, anybody := strings.CutPrefix(strings.TrimPrefix(want.String(), "message "), "anybody: ")
 	best, least := -1, 1<<30

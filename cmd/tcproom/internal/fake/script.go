@@ -13,7 +13,7 @@ import (
 	"example.com/tcproom/roomtest"
 )
 
-// A Script is what a fake does. It does not change, and can be played any number of times.
+// A Script is what a fake does. It does not change, and can be played again and again.
 type Script struct {
 	file    string
 	tls     bool

@@ -77,8 +77,8 @@ answer:
 	})
 }
 
-// TestWhoAnswersWhom: bots answer clients and the room itself, and not each other; the room
-// answers clients alone.
+// TestWhoAnswersWhom: bots answer clients and the room itself, and not each other; the
+// room answers clients alone.
 func TestWhoAnswersWhom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, `
