@@ -242,7 +242,7 @@ func TestServePrintedIsRead(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		nil,
-		{"-http", "localhost:8080", "-hosts", "a.example, b.example", "-grace", "1m"},
+		{"-http", "localhost:8080", "-hosts", "a.example, b.example", "-grace", "1m", "-metrics", "localhost:9464"},
 		{"-rooms", "-slow", "block", "-max-wait", "2s", "-log", "off"},
 		{"-config", file(t, "rooms: [{name: a, slow: skip}, {name: b, history: 5}]\nlisteners: [{addr: ':0', codec: json}]\nhosts: [x]\none-port: true\n")},
 	} {
@@ -298,6 +298,7 @@ func TestServeWrongFlags(t *testing.T) {
 		{name: "no file", args: "-config nosuch.yaml", want: "-config: open nosuch.yaml: no such file"},
 		{name: "address", args: "-addr localhost", want: "-addr: address localhost: missing port in address"},
 		{name: "page", args: "-http localhost", want: "-http: address localhost: missing port"},
+		{name: "metrics", args: "-metrics localhost", want: "-metrics: address localhost: missing port"},
 		{name: "names in json", args: "-codec json -ask-name", want: "-ask-name: goes with codec text only"},
 		{name: "rooms in raw", args: "-codec raw -rooms", want: "-rooms: go with codec text or json"},
 		{name: "sessions of text", args: "-sessions", want: "-sessions: goes with codec json, http or one-port only"},

@@ -7,6 +7,7 @@ import (
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomhttp"
+	"example.com/tcproom/roomprom"
 )
 
 // A chat is a room, or a hub of rooms.
@@ -16,13 +17,20 @@ type chat interface {
 	Close() error
 }
 
-// newChat returns what is to be served, and its rooms as pages have them.
-func newChat(c *config, log *slog.Logger) (chat, roomhttp.Rooms) {
+// newChat returns what is to be served, which counts looks at, and its rooms as pages
+// have them.
+func newChat(c *config, log *slog.Logger, counts *roomprom.Collector) (chat, roomhttp.Rooms) {
+	opts := c.roomOptions(log)
+	if c.metrics != "" { // else nobody asks for the times
+		opts = append(opts, counts.HookTimer())
+	}
 	if !c.rooms.on {
-		room := tcproom.New(c.roomOptions(log)...)
+		room := tcproom.New(opts...)
+		counts.Add("lobby", room)
 		return room, roomhttp.One("lobby", room)
 	}
-	hub := tcproom.NewHub(c.hubOptions(log)...)
+	hub := tcproom.NewHub(c.hubOptions(opts)...)
+	counts.AddHub(hub)
 	return hub, hub
 }
 
@@ -50,10 +58,11 @@ func (l *lag) options() []tcproom.RoomOption {
 	return []tcproom.RoomOption{tcproom.WithSlowMembers(l.policy()), tcproom.WithBacklog(l.backlog)}
 }
 
-// hubOptions are those of the hub with the rooms that are there from the start.
-func (c *config) hubOptions(log *slog.Logger) []tcproom.HubOption {
+// hubOptions are those of the hub with the rooms that are there from the start. each are
+// those of each room.
+func (c *config) hubOptions(each []tcproom.RoomOption) []tcproom.HubOption {
 	opts := []tcproom.HubOption{tcproom.OnJoined(showAround), tcproom.WithMaxRooms(c.maxRooms)}
-	for _, o := range c.roomOptions(log) {
+	for _, o := range each {
 		opts = append(opts, o)
 	}
 	if c.linger > 0 {

@@ -32,6 +32,7 @@ type config struct {
 	grace       time.Duration
 	http        string
 	hosts       list
+	metrics     string
 	log         *cli.Choice[func(*output) slog.Handler]
 	file        string
 	printConfig bool
@@ -92,6 +93,7 @@ func newConfig() *config {
 	fs.DurationVar(&c.grace, "grace", 30*time.Second, "with sessions, how long a member that lost its connection stays one")
 	fs.StringVar(&c.http, "http", "", "serve a page for browsers, and what else is in docs/http.md, on `HOST:PORT`")
 	fs.Var(&c.hosts, "hosts", "with http or one-port on loopback, `NAMES` beside localhost by which it is asked, with commas between")
+	fs.StringVar(&c.metrics, "metrics", "", "serve metrics for Prometheus at /metrics, and /healthz, on `HOST:PORT`; keep it off the public internet, for names of rooms are in it")
 	fs.Var(c.log, "log", "how to log to standard error: "+c.log.Names())
 	return c
 }
@@ -169,9 +171,12 @@ func (c *config) complete() error {
 		return err
 	}
 	_, httpErr := net.ResolveTCPAddr("tcp", c.http)
+	_, metricsErr := net.ResolveTCPAddr("tcp", c.metrics)
 	switch {
 	case c.given("http") && httpErr != nil:
 		return c.wrong("http", "%w", httpErr)
+	case c.given("metrics") && metricsErr != nil:
+		return c.wrong("metrics", "%w", metricsErr)
 	case c.given("hosts") && !c.hasWeb():
 		return c.wrong("hosts", "goes with http or one-port only")
 	case c.sessions && !c.speaks("json") && !c.hasWeb():

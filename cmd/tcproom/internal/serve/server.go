@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"example.com/tcproom"
 	"example.com/tcproom/roomhttp"
+	"example.com/tcproom/roomprom"
 )
 
 // drainTimeout is how long members have to take their last messages.
@@ -21,21 +23,24 @@ const drainTimeout = 10 * time.Second
 
 // A server is what is served, and where.
 type server struct {
-	cfg   *config
-	out   *output
-	log   *slog.Logger
-	chat  chat
-	rooms roomhttp.Rooms
-	web   *http.Server
+	cfg     *config
+	out     *output
+	log     *slog.Logger
+	counts  *roomprom.Collector // of the chat
+	chat    chat
+	rooms   roomhttp.Rooms
+	web     *http.Server
+	metrics *http.Server
 
-	ports []port
+	ports    []port
+	stopping atomic.Bool
 }
 
 // A port is a listener and what serves it until the stop.
 type port struct {
 	net.Listener
 	says  string // before its address
-	url   bool   // the address is one for a browser
+	path  string // of the URL that its address is; "" if it is none
 	tls   bool
 	serve func(l net.Listener) error
 }
@@ -45,11 +50,13 @@ func serve(ctx context.Context, cfg *config) error {
 	sig := catchSignals()
 	defer sig.stop()
 	out := newOutput(os.Stderr)
-	s := &server{cfg: cfg, out: out, log: cfg.logger(out)}
-	s.chat, s.rooms = newChat(cfg, s.log)
+	s := &server{cfg: cfg, out: out, log: cfg.logger(out), counts: roomprom.New()}
+	s.chat, s.rooms = newChat(cfg, s.log, s.counts)
 	defer s.chat.Close()
 	s.web = s.newWeb()
 	defer s.web.Close()
+	s.metrics = s.newMetrics()
+	defer s.metrics.Close()
 	defer s.closePorts()
 	if err := s.open(); err != nil {
 		return err
@@ -66,6 +73,7 @@ func serve(ctx context.Context, cfg *config) error {
 	if why == "" {
 		why = "a listener broke"
 	}
+	s.stopping.Store(true)
 	fmt.Fprintf(out, "stopping (%s), for at most %v; a second signal ends at once\n", why, drainTimeout)
 	done := make(chan struct{})
 	defer close(done)
@@ -101,17 +109,22 @@ func (s *server) open() error {
 		}
 		if l.onePort {
 			open := s.ports[len(s.ports)-1]
-			s.ports = append(s.ports, port{Listener: open.Listener, says: "open", url: true})
+			s.ports = append(s.ports, port{Listener: open.Listener, says: "open", path: "/"})
 		}
 	}
-	if s.cfg.http == "" {
+	if s.cfg.http != "" {
+		p := port{says: "open", path: "/", serve: s.web.Serve}
+		if s.web.TLSConfig != nil {
+			p.tls, p.serve = true, func(l net.Listener) error { return s.web.ServeTLS(l, "", "") }
+		}
+		if err := s.listen(s.cfg.http, p); err != nil {
+			return err
+		}
+	}
+	if s.cfg.metrics == "" {
 		return nil
 	}
-	p := port{says: "open", url: true, serve: s.web.Serve}
-	if s.web.TLSConfig != nil {
-		p.tls, p.serve = true, func(l net.Listener) error { return s.web.ServeTLS(l, "", "") }
-	}
-	return s.listen(s.cfg.http, p)
+	return s.listen(s.cfg.metrics, port{says: "metrics at", path: "/metrics", serve: s.metrics.Serve})
 }
 
 func (s *server) listen(addr string, p port) (err error) {
@@ -131,7 +144,7 @@ func (s *server) closePorts() {
 // address returns where the port is, for people on this machine.
 func (p port) address() string {
 	addr := p.Addr()
-	if !p.url {
+	if p.path == "" {
 		return addr.String()
 	}
 	host, number, _ := net.SplitHostPort(addr.String())
@@ -142,18 +155,20 @@ func (p port) address() string {
 	if p.tls {
 		scheme = "https"
 	}
-	return scheme + "://" + net.JoinHostPort(host, number) + "/"
+	return scheme + "://" + net.JoinHostPort(host, number) + p.path
 }
 
-// stop ends the room in good order, and then what is left of HTTP.
+// stop ends the room in good order, and then what is left of HTTP. The metrics come last:
+// until then it can be seen how far the rest is.
 func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	var web errgroup.Group
 	web.Go(func() error { return s.web.Shutdown(ctx) }) // from now on nobody comes by it
 	err := s.chat.Shutdown(ctx)
-	s.stopWeb(ctx) // now streams over HTTP/2, which are requests, can end
+	stopHTTP(ctx, s.web) // now streams over HTTP/2, which are requests, can end
 	web.Wait()
+	stopHTTP(ctx, s.metrics)
 	cut := 0
 	if stop, ok := errors.AsType[*tcproom.StopError](err); ok {
 		cut = len(stop.Cut)

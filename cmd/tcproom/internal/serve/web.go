@@ -35,12 +35,12 @@ func onlyTLS(next http.Handler) http.Handler {
 	})
 }
 
-// stopWeb ends the web server for good. Requests have a second; connections of members
+// stopHTTP ends a web server for good. Requests have a second; connections of members
 // are the room's.
-func (s *server) stopWeb(ctx context.Context) {
+func stopHTTP(ctx context.Context, web *http.Server) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if s.web.Shutdown(ctx) != nil {
-		s.web.Close()
+	if web.Shutdown(ctx) != nil {
+		web.Close()
 	}
 }
