@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,6 +37,9 @@ const asProgram = "TCPROOM_CHAT_TEST"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asProgram) {
 	case "":
+		// A program that is started while this one catches SIGHUP does not ignore it, as it
+		// would if nohup has started this one.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 		os.Exit(m.Run())
 	case "panic":
 		cfg, err := parse(os.Args[1:])
