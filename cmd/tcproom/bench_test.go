@@ -325,6 +325,21 @@ func TestBenchBadServers(t *testing.T) {
 	}
 }
 
+// TestBenchStandsStill: a room that takes messages and passes none on any more is not
+// waited for without an end.
+func TestBenchStandsStill(t *testing.T) {
+	t.Parallel()
+	addr := relaying(t, func(r *relay, from, to, sender, number int, line string) {
+		if number <= 5 {
+			r.write(to, line)
+		}
+	}, nil)
+	res := benching(t, 1, "-members", "3", "-messages", "100", "-window", "4", "-wait", "1s", "-ask-name", addr)
+	require.False(t, res.Interrupted)
+	require.EqualValues(t, 9, res.Sent)
+	require.EqualValues(t, 8, res.Faults.Lost, res.Faults.What)
+}
+
 func sameSender(a, b string) bool {
 	return strings.Split(a, ":")[1] == strings.Split(b, ":")[1]
 }

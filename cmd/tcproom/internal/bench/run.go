@@ -54,6 +54,7 @@ type member struct {
 	knownOnce sync.Once
 	passed    atomic.Uint64 // the greatest number that the reference has received
 	moved     chan struct{} // has room for one: passed has risen
+	held      atomic.Int64  // since when the room has held it back; 0: it does not
 	taken     uint64        // how many messages the connection has taken, from 1 on
 }
 
@@ -192,7 +193,7 @@ func (r *run) notMet(m *member, err error) error {
 		err = ended
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("member %d neither receives nor is received after %v: is it the right framing, codec and room?", m.number, timeout)
+		return fmt.Errorf("member %d neither receives nor is received after %v: is it the right framing, codec and room, and does the server ask for a name (-ask-name)?", m.number, timeout)
 	}
 	return fmt.Errorf("member %d, before the first message: %w", m.number, err)
 }

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// send has all senders send, until all is sent, ctx ends or the run fails.
+// send has all senders send, until all is sent, ctx ends, the run fails or the room
+// stands still.
 func (r *run) send(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go r.cancelIfFailed(ctx, cancel)
 	r.first = r.now()
+	go r.cancelIfHopeless(ctx, cancel)
 	start := time.Now()
 	if r.cfg.duration > 0 {
 		var stop context.CancelFunc
@@ -26,13 +27,39 @@ func (r *run) send(ctx context.Context) {
 	r.lastSent = r.now()
 }
 
-// cancelIfFailed ends with ctx.
-func (r *run) cancelIfFailed(ctx context.Context, cancel context.CancelFunc) {
-	select {
-	case <-r.failed:
-		cancel()
-	case <-ctx.Done():
+// cancelIfHopeless cancels when the run has failed, or when nothing has arrived for the
+// time of -wait and a sender has waited for the room as long: it would wait for ever. It
+// ends with ctx.
+func (r *run) cancelIfHopeless(ctx context.Context, cancel context.CancelFunc) {
+	look := time.NewTicker(max(r.cfg.wait/8, time.Millisecond))
+	defer look.Stop()
+	for {
+		select {
+		case <-r.failed:
+			cancel()
+			return
+		case <-look.C:
+			if r.standsStill() {
+				cancel()
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
+}
+
+func (r *run) standsStill() bool {
+	before := r.now() - int64(r.cfg.wait)
+	if r.checker.last.Load() > before {
+		return false
+	}
+	for _, m := range r.members[:r.cfg.senders] {
+		if since := m.held.Load(); since > 0 && since <= before {
+			return true
+		}
+	}
+	return false
 }
 
 // sendAll sends the messages of one sender. A connection that ends is reported by its
@@ -52,9 +79,11 @@ func (m *member) sendAll(ctx context.Context, start time.Time) {
 			return
 		}
 		m.run.checker.begun[m.number].Store(n)
+		m.held.Store(m.run.now())
 		if m.send(ctx, note{m.number, n, due}) != nil {
 			return
 		}
+		m.held.Store(0)
 		m.taken = n
 	}
 }
@@ -65,6 +94,9 @@ func (m *member) sendAll(ctx context.Context, start time.Time) {
 func (m *member) due(ctx context.Context, start time.Time, n uint64) (int64, bool) {
 	cfg := m.run.cfg
 	if cfg.rate == 0 {
+		if n > m.passed.Load()+uint64(cfg.window) {
+			m.held.Store(m.run.now())
+		}
 		for n > m.passed.Load()+uint64(cfg.window) {
 			select {
 			case <-m.moved:
