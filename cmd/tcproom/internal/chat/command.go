@@ -104,7 +104,7 @@ func (s *screen) command(name, arg, line string) error {
 	if s.text { // the server does the others
 		return s.queue(task{verb: say, body: line})
 	}
-	return fmt.Errorf("there is no command /%s; /help lists them, and // begins a message with /", name)
+	return fmt.Errorf("there is no command /%s: see /help; // begins a message with /", name)
 }
 
 // queue hands over a task.
@@ -183,7 +183,7 @@ func (s *screen) turnTo(arg string) error {
 		return err
 	}
 	for i, p := range s.panes {
-		if p.title() == arg || p.title() == "@"+arg || fmt.Sprint(i+1) == arg {
+		if p.isCalled(arg) || fmt.Sprint(i+1) == arg {
 			s.show(i)
 			return nil
 		}
@@ -197,7 +197,7 @@ func (s *screen) leaveRoom(arg string) error {
 	if arg != "" {
 		p = nil
 		for _, q := range s.panes {
-			if q.title() == arg || q.title() == "@"+arg {
+			if q.isCalled(arg) {
 				p = q
 			}
 		}
@@ -279,32 +279,48 @@ func (s *screen) message1(arg string) error {
 
 // lookUp finds the person of that name among those that were seen in rooms, or listed.
 func (s *screen) lookUp(name string) (m tcproom.MemberInfo, err error) {
+	here := s.called(name)
+	found := here
+	gone := false
 	for _, p := range s.panes {
-		people := p.roster
-		if p.isDirect() {
-			people = []tcproom.MemberInfo{p.peer}
+		switch {
+		case !p.isDirect() || p.peer.Name != name || slices.Contains(found, p.peer.ID):
+		case p.gone:
+			gone = true
+		case !p.parted || len(here) == 0: // else it is most likely the one who is here now
+			found = append(found, p.peer.ID)
 		}
-		for _, o := range people {
-			switch {
-			case o.Name != name || o.ID == m.ID:
-			case m.ID != "" && o.ID != m.ID:
-				return m, fmt.Errorf("several people are called %s", name)
-			default:
-				m = o
+	}
+	w := s.known[name]
+	switch {
+	case len(found) > 1 || len(found) == 0 && w.several:
+		return m, fmt.Errorf("several people are called %s", name)
+	case len(found) == 1:
+		return tcproom.MemberInfo{ID: found[0], Name: name}, nil
+	case w.id != "" && !s.isGone(w.id):
+		return tcproom.MemberInfo{ID: w.id, Name: name}, nil
+	case gone:
+		return m, fmt.Errorf("%s is gone", name)
+	}
+	return m, fmt.Errorf("nobody in your rooms is called %s; /who ROOM shows who is in another", name)
+}
+
+// called returns the IDs of those of that name who are in rooms that one is in.
+func (s *screen) called(name string) (ids []string) {
+	for _, p := range s.panes {
+		for _, o := range p.roster {
+			if o.Name == name && o.ID != "" && !slices.Contains(ids, o.ID) {
+				ids = append(ids, o.ID)
 			}
 		}
 	}
-	if m.ID != "" {
-		return m, nil
-	}
-	w, ok := s.known[name]
-	switch {
-	case !ok:
-		return m, fmt.Errorf("nobody in your rooms is called %s; /who ROOM shows who is in another", name)
-	case w.several:
-		return m, fmt.Errorf("several people are called %s", name)
-	}
-	return tcproom.MemberInfo{ID: w.id, Name: name}, nil
+	return ids
+}
+
+// isGone reports whether the server has said that there is nobody of that ID.
+func (s *screen) isGone(id string) bool {
+	p := s.directTo(id)
+	return p != nil && p.gone
 }
 
 func (s *screen) nick(arg string) error {

@@ -111,6 +111,9 @@ func (s *screen) welcome(ev *tcproom.Event) {
 	if p.epoch != w.Epoch {
 		p.epoch = w.Epoch
 		p.life++
+		for _, q := range s.panes {
+			q.parted = q.parted || again && q.isDirect()
+		}
 	}
 	p.setRoster(w.Members, w.Total, ev.Seq)
 	here := count(uint64(max(p.total, 1)), "member is", "members are") + " here"
@@ -182,6 +185,7 @@ func (s *screen) direct(ev *tcproom.Event) {
 		return
 	}
 	p := s.openDirect(ev.From)
+	p.parted, p.gone = false, false
 	it := newItem(said, s.at(ev), ev.From.Name, string(ev.Body))
 	it.call = true
 	s.add(p, it, true)
@@ -195,8 +199,10 @@ func (s *screen) change(ev *tcproom.Event) {
 	switch ev.Kind {
 	case tcproom.Join:
 		p.joined(ev.From, ev.Seq)
+		s.parted(ev.From.ID, false)
 	case tcproom.Leave:
 		p.left(ev.From, ev.Seq)
+		s.parted(ev.From.ID, true)
 		text = name + " left"
 		if ev.End != nil && ev.End.Text != "" {
 			text += ": " + safeLine(ev.End.Text)
@@ -218,6 +224,13 @@ func (s *screen) change(ev *tcproom.Event) {
 	it := newItem(notice, s.at(ev), "", safeLine(text))
 	it.seq = ev.Seq
 	s.add(p, it, false)
+}
+
+// parted notes that somebody to whom one writes has left a room, or is in one.
+func (s *screen) parted(id string, parted bool) {
+	if p := s.directTo(id); p != nil && id != "" {
+		p.parted = parted
+	}
 }
 
 // anyRoom is wanted if the next room that is entered is to be shown. It is no name of a

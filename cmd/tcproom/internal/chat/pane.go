@@ -20,8 +20,11 @@ const (
 type pane struct {
 	room  string             // its name; empty: a room by itself, which has none
 	peer  tcproom.MemberInfo // with whom one writes; zero in a room
+	gone  bool               // the server knows nobody of the peer's ID
 	entry bool               // the room is entered
 	asked bool               // the present connection has asked for it, and has no answer yet
+
+	parted bool // the peer has left a room, or the room has begun anew
 
 	items  []*item
 	bytes  int
@@ -54,6 +57,8 @@ func (p *pane) isDirect() bool { return p.peer.ID != "" }
 // title is the name of the pane, safe for a terminal.
 func (p *pane) title() string {
 	switch {
+	case p.gone:
+		return "@" + safeLine(p.peer.Name) + " (gone)"
 	case p.isDirect():
 		return "@" + safeLine(p.peer.Name)
 	case p.room == "":
@@ -61,6 +66,9 @@ func (p *pane) title() string {
 	}
 	return safeLine(p.room)
 }
+
+// isCalled reports whether somebody who types that means the pane.
+func (p *pane) isCalled(arg string) bool { return p.title() == arg || p.title() == "@"+arg }
 
 // add puts an item in its place. counts says that somebody wants to read it.
 func (p *pane) add(it *item, counts bool) {

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,13 +145,21 @@ func (s *screen) open(room string) *pane {
 
 // openDirect returns the pane of somebody, which it makes if there is none.
 func (s *screen) openDirect(m tcproom.MemberInfo) *pane {
+	if p := s.directTo(m.ID); p != nil {
+		p.peer.Name = m.Name
+		return p
+	}
+	return s.append(&pane{peer: m, away: true, entry: true})
+}
+
+// directTo returns the pane of the person of that ID, or nil.
+func (s *screen) directTo(id string) *pane {
 	for _, p := range s.panes {
-		if p.isDirect() && p.peer.ID == m.ID {
-			p.peer.Name = m.Name
+		if p.isDirect() && p.peer.ID == id {
 			return p
 		}
 	}
-	return s.append(&pane{peer: m, away: true, entry: true})
+	return nil
 }
 
 // append adds a pane, rooms before people. The first is looked at.
@@ -338,12 +347,31 @@ func (s *screen) outcome(r *result) {
 		case isUncertain(r.err):
 			it.fate, it.at = uncertain, s.now()
 		default:
-			it.fate, it.why = unsent, reason(r.err)
+			it.fate, it.why = unsent, s.whyUnsent(r)
 		}
 		it.changed()
 		return
 	}
 }
+
+// whyUnsent says why a message was not sent, and notes that its recipient is gone.
+func (s *screen) whyUnsent(r *result) string {
+	e, ok := errors.AsType[*tcproom.RefusedError](r.err)
+	p := s.directTo(r.task.to)
+	if !ok || e.Cause != noRecipient || r.task.verb != tell || p == nil {
+		return reason(r.err)
+	}
+	p.gone = true
+	why := p.peer.Name + " is gone"
+	if _, err := s.lookUp(p.peer.Name); err == nil {
+		why += "; /msg " + p.peer.Name + " writes to the one who is here now"
+	}
+	return safeLine(why)
+}
+
+// noRecipient is the cause with which a room refuses a message to an ID that it does not
+// know.
+const noRecipient tcproom.Cause = "recipient"
 
 // tellRooms shows a list of rooms in p.
 func (s *screen) tellRooms(list *tcproom.List, p *pane) {
