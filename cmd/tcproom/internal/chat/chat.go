@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,7 +27,7 @@ func Run(ctx context.Context, args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if cfg.plain || !term.IsTerminal(os.Stdin.Fd()) || !term.IsTerminal(os.Stdout.Fd()) {
+	if cfg.plain || os.Getenv("TERM") == "dumb" || !term.IsTerminal(os.Stdin.Fd()) || !term.IsTerminal(os.Stdout.Fd()) {
 		return runPlain(ctx, stop, cfg, os.Stdin, os.Stdout, os.Stderr)
 	}
 	return runScreen(ctx, stop, cfg, func(s *screen) tea.Model { return s })
@@ -118,8 +119,19 @@ func report(w io.Writer, unsent []task) {
 // explain says what may be done about the end of a client that was never in a room.
 func explain(err error, cfg *config) error {
 	err = fmt.Errorf("cannot join %s: %w", cfg.addr, err)
-	if errors.Is(err, tcproom.ErrWrongDoor) && !cfg.text {
-		return fmt.Errorf("%w; if the server is for people with nc, use -codec text", err)
+	for _, d := range doors {
+		if errors.Is(err, tcproom.ErrWrongDoor) && strings.Contains(err.Error(), d.says) {
+			return fmt.Errorf("%w; %s", err, d.do)
+		}
 	}
 	return err
+}
+
+// doors are what the errors of wrong doors say, and what may be done about it.
+var doors = []struct{ says, do string }{
+	{"the room speaks TLS", "use -tls"},
+	{"the answer is TLS", "use -tls"},
+	{"the peer does not speak TLS", "leave out -tls"},
+	{"the answer is HTTP", "this port is for browsers"},
+	{"the answer is in text", "use -codec text"},
 }

@@ -89,8 +89,8 @@ func (p *plain) read(in io.Reader, lines chan<- string, gone <-chan struct{}) er
 	return sc.Err()
 }
 
-// loop does what comes, one thing after the other. It takes a line when what was before
-// it is done.
+// loop does what comes, one thing after the other, until the end or /quit. It takes a line
+// when what was before it is done.
 func (p *plain) loop(ctx context.Context, came <-chan any, lines <-chan string, read <-chan error, panics <-chan string) error {
 	ended := false // the input has
 	for p.broken == nil {
@@ -106,7 +106,9 @@ func (p *plain) loop(ctx context.Context, came <-chan any, lines <-chan string, 
 				return err
 			}
 		case line := <-next:
-			p.say(line)
+			if p.say(line); p.screen.quitting {
+				return nil
+			}
 		case err := <-eof:
 			if err != nil {
 				return err
@@ -144,7 +146,7 @@ func (p *plain) take(msg any) error {
 		p.waiting--
 		if v := msg.task.verb; msg.err != nil && (v == say || v == tell) {
 			p.unsent++
-			p.note("not sent: %s: %q", reason(msg.err), msg.task.body)
+			p.note("not sent: %s: %q", s.whyUnsent(&msg), msg.task.body)
 		} else if msg.err != nil {
 			p.unsent++
 		}

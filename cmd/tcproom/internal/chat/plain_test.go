@@ -154,6 +154,19 @@ func TestPlain(t *testing.T) {
 	require.NotContains(t, ada.out.lines(), "ada: one", "what was typed is not said again")
 }
 
+// TestPlainQuit: /quit ends it, whatever else there is in the input.
+func TestPlainQuit(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, "127.0.0.1:0")
+	bob := pipe(t, "-name", "bob", srv.addr)
+	bob.err.sees(t, "you are bob")
+	ada := pipe(t, "-name", "ada", srv.addr)
+	ada.says("one\n/quit\ntwo\n")
+	require.Zero(t, ada.status())
+	bob.out.sees(t, "* ada left")
+	require.Equal(t, "[lobby] * ada joined\n[lobby] ada: one\n[lobby] * ada left\n", bob.out.lines())
+}
+
 // TestPlainMany: a file of many lines is sent in full and in order, and the end of the
 // program says that the room has it.
 func TestPlainMany(t *testing.T) {
@@ -295,6 +308,11 @@ func TestPlainComesBack(t *testing.T) {
 func TestCannotJoinAnything(t *testing.T) {
 	people := serve(t, "127.0.0.1:0", tcproom.WithCodec(tcproom.Text{Commands: true}))
 	programs := serve(t, "127.0.0.1:0")
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	secret := serve(t, "127.0.0.1:0", tcproom.WithTLS(&tls.Config{Certificates: web.TLS.Certificates}))
+	page := httptest.NewServer(nil)
+	t.Cleanup(page.Close)
 	taken := pipe(t, "-name", "ada", programs.addr)
 	taken.err.sees(t, "you are ada")
 	for _, tt := range []struct {
@@ -303,9 +321,12 @@ func TestCannotJoinAnything(t *testing.T) {
 		says string
 	}{
 		{"nobody listens", []string{"127.0.0.1:1"}, "connection refused"},
-		{"a server for people", []string{people.addr}, "use -codec text"},
+		{"a server for people", []string{people.addr}, "; use -codec text"},
 		{"the name is taken", []string{"-name", "ada", programs.addr}, "name is taken"},
-		{"no TLS there", []string{"-tls", programs.addr}, "TLS"},
+		{"no TLS there", []string{"-tls", programs.addr}, "; leave out -tls"},
+		{"TLS there", []string{secret.addr}, "; use -tls"},
+		{"a page for browsers", []string{strings.TrimPrefix(page.URL, "http://")}, "; this port is for browsers"},
+		{"another framing", []string{"-framing", "length4", programs.addr}, "the room speaks JSON in lines, not JSON with a length of 4 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -306,6 +306,21 @@ func TestRoomsOfAHub(t *testing.T) {
 	ada.sees("tcproom: chat: tcproom: kicked: the room's reason is \"enough\"")
 }
 
+// TestDumbTerminal: a terminal that moves no cursor is written to line by line.
+func TestDumbTerminal(t *testing.T) {
+	srv := serve(t, "127.0.0.1:0")
+	ada := openWith(t, []string{"TERM=dumb"}, "chat", 80, 24, "-name", "ada", srv.addr)
+	ada.sees("you are ada in lobby")
+	bob := pipe(t, "-name", "bob", srv.addr)
+	bob.says("hi ada\n")
+	ada.sees("bob: hi ada")
+	ada.line("/quit")
+	require.Zero(t, ada.status())
+	ada.mu.Lock()
+	defer ada.mu.Unlock()
+	require.NotContains(t, ada.all.String(), "\x1b")
+}
+
 // TestNoColor: with NO_COLOR there are none, and all is said.
 func TestNoColor(t *testing.T) {
 	t.Setenv("NO_COLOR", "1")

@@ -89,6 +89,12 @@ type terminal struct {
 // open starts the program, in a terminal of that size.
 func open(t testing.TB, mode string, width, height int, args ...string) *terminal {
 	t.Helper()
+	return openWith(t, nil, mode, width, height, args...)
+}
+
+// openWith is open with more of an environment.
+func openWith(t testing.TB, env []string, mode string, width, height int, args ...string) *terminal {
+	t.Helper()
 	master, tty, err := pty.Open()
 	require.NoError(t, err)
 	require.NoError(t, pty.Setsize(master, &pty.Winsize{Rows: uint16(height), Cols: uint16(width)}))
@@ -98,6 +104,7 @@ func open(t testing.TB, mode string, width, height int, args ...string) *termina
 	require.NoError(t, err)
 	term.cmd = exec.Command(exe, args...)
 	term.cmd.Env = append(os.Environ(), asProgram+"="+mode, "TERM=xterm-256color", "TZ=UTC")
+	term.cmd.Env = append(term.cmd.Env, env...)
 	term.cmd.Stdin, term.cmd.Stdout, term.cmd.Stderr = tty, tty, tty
 	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	require.NoError(t, term.cmd.Start())
