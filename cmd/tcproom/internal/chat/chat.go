@@ -52,13 +52,27 @@ func runScreen(ctx context.Context, stop func(), cfg *config, model func(*screen
 	defer giveUp()
 	p := tea.NewProgram(model(s), tea.WithoutSignalHandler(), tea.WithContext(alive))
 	broken := make(chan string, 3) // one for each goroutine of the line
-	l = newLine(tcproom.NewClient(context.Background(), cfg.addr, cfg.opts...), func(msg any) { p.Send(msg) }, func(what string) {
+	first := make(chan any, 1)
+	l = newLine(tcproom.NewClient(context.Background(), cfg.addr, cfg.opts...), func(msg any) {
+		select {
+		case first <- msg: // room for one, which is taken once
+		default:
+		}
+		p.Send(msg)
+	}, func(what string) {
 		broken <- what
 		giveUp()
 	})
 
 	ran := make(chan error, 1)
-	go func() { ran <- show(p) }()
+	go func() {
+		if cannotJoin(ctx, first, s) {
+			giveUp() // nobody takes what is sent to p
+			ran <- nil
+			return
+		}
+		ran <- show(p)
+	}()
 	over := true // the model is not used any more
 	select {
 	case err = <-ran:
@@ -96,6 +110,29 @@ func runScreen(ctx context.Context, stop func(), cfg *config, model func(*screen
 		return nil // which was told
 	}
 	return closeErr
+}
+
+// blank is how long there is no screen yet.
+const blank = time.Second
+
+// cannotJoin waits for the first of what the line posts, for a while, and reports whether
+// it is the end, which s is told, or ctx has ended. Then there is no screen: a terminal
+// answers what a program asks it at its start, and would answer to the shell.
+func cannotJoin(ctx context.Context, first <-chan any, s *screen) bool {
+	late := time.NewTimer(blank)
+	defer late.Stop()
+	select {
+	case msg := <-first:
+		batch, _ := msg.(events)
+		if _, over := msg.(ended); over || len(batch) > 0 && batch[0].Kind == tcproom.Lost {
+			s.Update(msg)
+			return true
+		}
+	case <-late.C:
+	case <-ctx.Done():
+		return true
+	}
+	return false
 }
 
 // show runs the program until it ends. A terminal that is gone is no error: the person

@@ -338,6 +338,9 @@ func TestCannotJoinAnything(t *testing.T) {
 			term := open(t, "chat", 80, 24, tt.args...)
 			require.Equal(t, 1, term.status())
 			term.sees(tt.says)
+			term.mu.Lock()
+			defer term.mu.Unlock()
+			require.NotContains(t, term.all.String(), "\x1b", "the terminal would answer to the shell")
 		})
 	}
 }
