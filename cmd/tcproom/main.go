@@ -51,8 +51,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch args[0] {
 	case "-h", "-help", "--help", "help":
-		usage(os.Stdout)
-		return nil
+		if len(args) == 1 {
+			usage(os.Stdout)
+			return nil
+		}
+		args = []string{args[1], "-h"}
 	}
 	for _, c := range commands {
 		if c.name == args[0] {

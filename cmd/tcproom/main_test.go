@@ -197,6 +197,10 @@ func TestCommands(t *testing.T) {
 		{name: "unknown", args: "dance", err: `tcproom: there is no command "dance"; see tcproom -h`, status: 2},
 		{name: "help", args: "-h", out: "  bench  "},
 		{name: "help of serve", args: "serve -h", out: "usage: tcproom serve [flags]"},
+		{name: "help about serve", args: "help serve", out: "usage: tcproom serve [flags]"},
+		{name: "help about nothing", args: "help dance", err: `tcproom: there is no command "dance"; see tcproom -h`, status: 2},
+		{name: "no unit", args: "serve -grace 10", err: `invalid value "10" for flag -grace: want a time with its unit, such as 30s`, status: 2},
+		{name: "no number", args: "bench -members many x:1", err: `invalid value "many" for flag -members: want a number`, status: 2},
 		{name: "help of bench", args: "bench -help", out: "usage: tcproom bench [flags] HOST:PORT"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

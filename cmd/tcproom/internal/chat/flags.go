@@ -14,8 +14,8 @@ import (
 const usage = `usage: tcproom chat [flags] HOST:PORT
 
 It is full screen, and /help lists its commands and keys. If standard input or output is
-no terminal it works line by line: each line of the input is a message or a command, and
-each event a line of the output.
+no terminal, or TERM is dumb, it works line by line: each line of the input is a message
+or a command, and each event a line of the output.
 `
 
 // config is what the flags set.
@@ -46,7 +46,7 @@ func parse(args []string) (*config, error) {
 	fs.Var(codec, "codec", "as the server's: "+codec.Names()+"; with text, as nc has it, the server does the\ncommands, and there are no places in the order and no resume")
 	fs.Var(framing, "framing", "as the server's: "+framing.Names())
 	maxMessage := fs.Int("max-message", 64<<10, "the largest message, in `bytes`, as the server's")
-	history := fs.Int("history", 0, "how `many` of the last messages of each room to ask for; 0: all that the server\ngives, less than 0: none")
+	history := fs.Int("history", 0, "the `number` of last messages of each room to ask for; 0: all that the server\ngives, less than 0: none")
 	auth := fs.String("auth-file", "", "the `file` whose first line is the token or password for the server")
 	fs.BoolVar(&cfg.plain, "plain", false, "work line by line, also with a terminal")
 	fs.BoolVar(&cfg.literal, "literal", false, "line by line: lines that begin with / are messages, and no commands")
@@ -61,7 +61,7 @@ func parse(args []string) (*config, error) {
 	_, _, addrErr := net.SplitHostPort(cfg.addr)
 	switch {
 	case fs.NArg() != 1:
-		return nil, cli.Usagef("want one HOST:PORT, behind the flags, got %q", fs.Args())
+		return nil, cli.Usagef("want one HOST:PORT, after the flags, got %q; see -h", fs.Args())
 	case addrErr != nil:
 		return nil, cli.Usagef("want HOST:PORT: %w", addrErr)
 	case cfg.text && *name != "":
@@ -72,8 +72,15 @@ func parse(args []string) (*config, error) {
 		return nil, cli.Usagef("-room goes with -codec json only; with text, type /join ROOM")
 	case cfg.text && given["history"]:
 		return nil, cli.Usagef("-history goes with -codec json only")
+	case *name != "" && tcproom.ValidName(*name) != nil:
+		return nil, cli.Usagef("-name: %s", bare(tcproom.ValidName(*name).Error()))
 	case *maxMessage < 1 || *maxMessage > 64<<20:
 		return nil, cli.Usagef("-max-message %d: want a number from 1 to %d", *maxMessage, 64<<20)
+	}
+	for _, room := range cfg.rooms {
+		if err := tcproom.ValidRoom(room); err != nil {
+			return nil, cli.Usagef("-room: %s", bare(err.Error()))
+		}
 	}
 	tlsConfig, err := tls.Config()
 	if err != nil {

@@ -384,6 +384,8 @@ func TestFlags(t *testing.T) {
 		{[]string{"-codec", "text", "-name", "ada", "a:1"}, "-name goes with -codec json only"},
 		{[]string{"-codec", "text", "-room", "x", "a:1"}, "-room goes with"},
 		{[]string{"-max-message", "0", "a:1"}, "-max-message 0"},
+		{[]string{"-name", "a b", "a:1"}, `-name: invalid name: "a b"`},
+		{[]string{"-room", "a,b\x1b", "a:1"}, `-room: invalid name of a room: "b\x1b"`},
 		{[]string{"-auth-file", "/nowhere", "a:1"}, "-auth-file: open /nowhere"},
 		{[]string{"-auth-file", token, "-room", "a, b", "-room", "c", "a:1"}, ""},
 	} {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/tcproom"
 )
@@ -43,9 +44,34 @@ func Parse(fs *flag.FlagSet, args []string, head string) error {
 		fs.PrintDefaults()
 		return err
 	case err != nil:
+		const before, after = " for flag -", ": parse error"
+		text, cannot := strings.CutSuffix(err.Error(), after)
+		if i := strings.LastIndex(text, before); cannot && i >= 0 {
+			if f := fs.Lookup(text[i+len(before):]); f != nil {
+				err = fmt.Errorf("%s: %w", text, Want(f, err))
+			}
+		}
 		return Usagef("%w", err)
 	}
 	return nil
+}
+
+// Want returns an error that says what value a flag of package flag takes, or err if that
+// is said by it already.
+func Want(f *flag.Flag, err error) error {
+	g, _ := f.Value.(flag.Getter)
+	if g == nil {
+		return err
+	}
+	switch g.Get().(type) {
+	case time.Duration:
+		return errors.New("want a time with its unit, such as 30s")
+	case int, float64:
+		return errors.New("want a number")
+	case bool:
+		return errors.New("want true or false")
+	}
+	return err
 }
 
 // A Choice is a flag whose value is one of some names.

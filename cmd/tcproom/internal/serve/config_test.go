@@ -55,6 +55,12 @@ func TestEmptyFiles(t *testing.T) {
 	}
 }
 
+// TestNoUnit: what a time lacks is told, and not that it cannot be parsed.
+func TestNoUnit(t *testing.T) {
+	require.EqualError(t, newConfig().load("f", []byte("grace: 10\n")), `f:1:8: grace: "10": want a time with its unit, such as 30s`)
+	require.EqualError(t, newConfig().load("f", []byte("one-port: yes\n")), `f:1:11: one-port: "yes": want true or false`)
+}
+
 // TestDocument: the file in docs/tcproom.md is one.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../../../../docs/tcproom.md")

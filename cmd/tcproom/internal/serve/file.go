@@ -186,10 +186,7 @@ func (f *source) set(n *yaml.Node, s *section, name string) error {
 		return f.at(n, "%s: there is no value", name)
 	}
 	if err := s.fs.Set(name, text); err != nil {
-		if b, ok := flag.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
-			err = errors.New("want true or false")
-		}
-		return f.at(n, "%s: %q: %w", name, text, err)
+		return f.at(n, "%s: %q: %w", name, text, cli.Want(flag, err))
 	}
 	return nil
 }
