@@ -60,7 +60,7 @@ func addrString(a net.Addr) string {
 // endLevel is that of the record of an end; only one in order is for debugging.
 func endLevel(cause error) slog.Level {
 	switch {
-	case cause == error(errLeft), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
+	case cause == error(errLeft), cause == error(errMoved), errors.Is(cause, ErrRoomClosed), errors.Is(cause, net.ErrClosed):
 		return slog.LevelDebug
 	case errors.Is(cause, ErrHook):
 		return slog.LevelWarn

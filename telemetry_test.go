@@ -335,6 +335,13 @@ func TestRecords(t *testing.T) {
 			`level=DEBUG msg="tcproom: joined" name=ada addr=…`,
 			`level=DEBUG msg="tcproom: joined" name=ada addr=… room=a`,
 		}, records())
+		ada.say(`{"type":"move","room":"a","to":"b"}`)
+		require.ElementsMatch(t, []string{
+			`level=DEBUG msg="tcproom: left" name=ada addr=… room=a cause="tcproom: gone to another room"`,
+			`level=DEBUG msg="tcproom: joined" name=ada addr=… room=b`,
+		}, records())
+		ada.say(`{"type":"move","room":"b","to":"a"}`)
+		records()
 		fmt.Fprint(ada.nc, `{"type":"enter","room":"a b"}`+"\n"+`{"type":"leave","room":"a"}`+"\n"+`{"type":"what?"}`+"\n")
 		require.Equal(t, []string{
 			`level=DEBUG msg="tcproom: request refused" name=ada addr=… request=ReqEnter cause="tcproom: invalid name of a room: \"a b\": holds a space or line separator"`,
