@@ -337,6 +337,19 @@ func TestServePortInUse(t *testing.T) {
 	}
 }
 
+// TestServeLogLevel: with "info" the log has what was not in order, and nothing else.
+func TestServeLogLevel(t *testing.T) {
+	t.Parallel()
+	p, addr := serving(t, "-log-level", "info")
+	ada := dial(t, addr)
+	ada.say("hi")
+	require.NoError(t, ada.Conn.(*net.TCPConn).CloseWrite())
+	io.Copy(io.Discard, ada) // it has left
+	web := dial(t, addr)
+	web.say("GET / HTTP/1.1\r\n\r")
+	require.Regexp(t, `level=INFO .* cause="tcproom: wrong door: HTTP at the chat port"$`, p.errLine())
+}
+
 // TestServeNetcat: two people with nc.
 func TestServeNetcat(t *testing.T) {
 	t.Parallel()

@@ -33,7 +33,8 @@ type config struct {
 	http        string
 	hosts       list
 	metrics     string
-	log         *cli.Choice[func(*output) slog.Handler]
+	log         *cli.Choice[func(*output, *slog.HandlerOptions) slog.Handler]
+	logLevel    *cli.Choice[slog.Level]
 	file        string
 	printConfig bool
 }
@@ -67,17 +68,19 @@ type lag struct {
 	backlog int
 }
 
-var logs = map[string]func(*output) slog.Handler{
-	"text": func(o *output) slog.Handler { return slog.NewTextHandler(o, verbose) },
-	"json": func(o *output) slog.Handler { return slog.NewJSONHandler(o, verbose) },
-	"off":  func(*output) slog.Handler { return slog.DiscardHandler },
+var logs = map[string]func(*output, *slog.HandlerOptions) slog.Handler{
+	"text": func(o *output, opts *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(o, opts) },
+	"json": func(o *output, opts *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(o, opts) },
+	"off":  func(*output, *slog.HandlerOptions) slog.Handler { return slog.DiscardHandler },
 }
 
-var verbose = &slog.HandlerOptions{Level: slog.LevelDebug} // orderly leaves too
+var levels = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+}
 
 // newConfig returns the defaults, with their table.
 func newConfig() *config {
-	c := &config{section: newSection("tcproom serve"), log: cli.NewChoice(logs, "text")}
+	c := &config{section: newSection("tcproom serve"), log: cli.NewChoice(logs, "text"), logLevel: cli.NewChoice(levels, "debug")}
 	fs := c.fs
 	c.listener.register(&c.section, "127.0.0.1:9000")
 	c.lag.register(&c.section)
@@ -95,6 +98,7 @@ func newConfig() *config {
 	fs.Var(&c.hosts, "hosts", "with http or one-port on loopback, `NAMES` beside localhost by which it is asked, with commas between")
 	fs.StringVar(&c.metrics, "metrics", "", "serve metrics for Prometheus at /metrics, and /healthz, on `HOST:PORT`; keep it off the public internet, for names of rooms are in it")
 	fs.Var(c.log, "log", "how to log to standard error: "+c.log.Names())
+	fs.Var(c.logLevel, "log-level", "the least level that is logged: "+c.logLevel.Names()+"; debug has each join, and info only what was not in order")
 	return c
 }
 
@@ -276,7 +280,9 @@ func (l *lag) policy() tcproom.SlowPolicy {
 }
 
 // logger returns the logger, which writes to standard error.
-func (c *config) logger(o *output) *slog.Logger { return slog.New(c.log.Value()(o)) }
+func (c *config) logger(o *output) *slog.Logger {
+	return slog.New(c.log.Value()(o, &slog.HandlerOptions{Level: c.logLevel.Value()}))
+}
 
 // configure returns the settings of the flags, and of the file that they name. Flags
 // win. An error has one line.
