@@ -260,6 +260,9 @@ func (s *screen) goodbye(ev *tcproom.Event) {
 			s.wanted = anyRoom // the server has moved us
 		}
 		s.drop(p)
+		if s.sink != nil && ev.End.Cause == "left" { // where nobody sees what is shown now
+			s.note(nil, notice, "you have left %s", p.title())
+		}
 		return
 	}
 	s.note(p, trouble, "you are out of %s: %s", p.title(), why)

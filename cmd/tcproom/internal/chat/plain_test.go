@@ -167,6 +167,17 @@ func TestPlainQuit(t *testing.T) {
 	require.Equal(t, "[lobby] * ada joined\n[lobby] ada: one\n[lobby] * ada left\n", bob.out.lines())
 }
 
+// TestPlainLeave: what is written after /leave goes elsewhere, which is told.
+func TestPlainLeave(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, "127.0.0.1:0")
+	ada := pipe(t, "-name", "ada", "-room", "lobby,kitchen", srv.addr)
+	ada.says("/room kitchen\n/leave\n")
+	ada.err.sees(t, "[lobby] you have left kitchen\n")
+	ada.says("/leave\n")
+	ada.err.sees(t, "\nyou have left lobby\n")
+}
+
 // TestPlainMany: a file of many lines is sent in full and in order, and the end of the
 // program says that the room has it.
 func TestPlainMany(t *testing.T) {
