@@ -186,7 +186,7 @@ func parseDo(script *Script, body []byte) (d *doing, err error) {
 				n.fail("the script has no room %q", short(d.key.room))
 			}
 		})
-		f.with("do", func(n node) { d.do = n.actions(d.key.name == "*") })
+		f.with("do", func(n node) { d.do = n.actions(actor{isRoom: d.key.name == "*"}) })
 		f.with("members", func(n node) { d.members = n.members() })
 		f.with("within", func(n node) { d.within = n.patience() })
 		if d.do == nil && d.members == nil {

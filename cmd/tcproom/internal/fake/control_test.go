@@ -43,12 +43,12 @@ func TestRefusals(t *testing.T) {
 			{"body of stop", "POST", "/stop", "{}", nil, 415, "unsupported-type", "/stop takes nothing"},
 			{"large", "POST", "/do", strings.Repeat("x", maxBody+1), nil, 413, "too-large", ""},
 			{"do", "POST", "/do", `{"do":{"sai":"x"}}`, nil, 400, "malformed", `request:1: an action has no key "sai"; write say`},
-			{"empty", "POST", "/do", "", nil, 400, "malformed", "no JSON"},
+			{"empty", "POST", "/do", "", nil, 400, "malformed", "not JSON"},
 			{"expect", "POST", "/expect", `{}`, nil, 400, "malformed", "wants one of the keys await, expect, refute"},
 			{"reset", "POST", "/reset", "code: json", []string{"Content-Type", "application/yaml"}, 400, "malformed", `request:1: a script has no key "code"; write codec`},
-			{"bot", "POST", "/do", `{"as":"bob","do":"echo"}`, nil, 409, "no-bot", `there is no such bot: "bob"; there are: "bot"`},
+			{"bot", "POST", "/do", `{"as":"bob","do":{"say":"a"}}`, nil, 409, "no-bot", `there is no such bot: "bob"; there are: "bot"`},
 			{"taken name", "POST", "/do", `{"members":[{"name":"bot"}]}`, nil, 409, "failed", `there is a bot "bot" already`},
-			{"failing action", "POST", "/do", `{"do":{"kick":"why"}}`, nil, 409, "failed", "the rule matched nothing that a member did"},
+			{"action on nobody", "POST", "/do", `{"do":{"kick":"why"}}`, nil, 400, "malformed", "kick without a name is for what a rule"},
 			{"slow action", "POST", "/do", `{"as":"bot","do":{"wait":"1m"},"within":"1s"}`, nil, 409, "timeout", "not done yet: that time is over"},
 		} {
 			w := r.request(tt.method, tt.path, tt.body, tt.header...)

@@ -87,7 +87,7 @@ func parseYAML(file string, text []byte) (*yaml.Node, error) {
 			line, _ = strconv.Atoi(m[1])
 		}
 		what := yamlPrefix.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "")
-		return nil, wrong(min(line, 1+len(lineEnd.FindAll(text, -1))), "no YAML: %s", what)
+		return nil, wrong(min(line, 1+len(lineEnd.FindAll(text, -1))), "not YAML: %s%s", what, hint(what))
 	}
 	if err := decodeYAML(dec, &more); !errors.Is(err, io.EOF) {
 		return nil, wrong(more.Line, "a script is one document: take the second --- out")
@@ -105,6 +105,26 @@ func parseYAML(file string, text []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
+// hint says what most often makes the parser say what.
+func hint(what string) string {
+	for _, h := range []struct{ of, hint string }{
+		{"did not find expected '-' indicator", "is the indentation that of the lines above?"},
+		{"did not find expected key", "is the indentation that of the lines above?"},
+		{"mapping values are not allowed", "is the indentation that of the lines above? A text with : # , [ ] { } stands in quotes"},
+		{"could not find expected ':'", "is the indentation that of the lines above?"},
+		{"did not find expected ',' or", "a text with : # , [ ] { } stands in quotes"},
+		{"unknown escape character", `in double quotes write \\ for \, or use single quotes`},
+		{"cannot start any token", "indent by spaces, and put a text that begins with @ ` % in quotes"},
+		{"tab character", "indent by spaces"},
+		{"unknown anchor", "put a text that begins with * in quotes"},
+	} {
+		if strings.Contains(what, h.of) {
+			return "; " + h.hint
+		}
+	}
+	return ""
+}
+
 // decodeYAML makes an error of a panic of the parser's, which gets bytes of strangers.
 func decodeYAML(dec *yaml.Decoder, into *yaml.Node) (err error) {
 	defer func() {
@@ -117,6 +137,9 @@ func decodeYAML(dec *yaml.Decoder, into *yaml.Node) (err error) {
 
 // parseJSON returns the one value of text in the form that scripts have.
 func parseJSON(file string, text []byte) (*yaml.Node, error) {
+	if !utf8.Valid(text) { // the decoder would put other runes in
+		return nil, &ScriptError{file, 1, `not JSON: it is not UTF-8; write other bytes as {"base64": …}`}
+	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	j := jsonParser{text, dec}
@@ -130,7 +153,7 @@ func parseJSON(file string, text []byte) (*yaml.Node, error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, &ScriptError{file, j.line(), "no JSON: " + err.Error()}
+		return nil, &ScriptError{file, j.line(), "not JSON: " + err.Error()}
 	}
 	return n, nil
 }
@@ -284,6 +307,9 @@ func (n node) is(k yaml.Kind, want string) {
 	if n.y.Kind == yaml.AliasNode {
 		n.fail("a script has no aliases (*%s): write it out", short(n.y.Value))
 	}
+	if tag := n.y.ShortTag(); tag != "" && !strings.HasPrefix(tag, "!!") {
+		n.fail("%s: %s is a tag of YAML; put a text that begins with ! in quotes", n.what, short(tag))
+	}
 	if n.y.Kind != k {
 		n.fail("%s wants %s, not %s", n.what, want, n.describe())
 	}
@@ -354,7 +380,7 @@ func (n node) duration() time.Duration {
 		}
 		n.fail("%s: %q is no duration; write one such as 500ms, 5s or 1m30s", n.what, short(s))
 	case d <= 0:
-		n.fail("%s: %q is not positive; leave %s out if there is to be none", n.what, short(s), n.what)
+		n.fail("%s: %q is not positive", n.what, short(s))
 	case d > maxTime:
 		n.fail("%s: %q is too long; %v is the most", n.what, short(s), maxTime)
 	}

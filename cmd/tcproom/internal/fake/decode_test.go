@@ -15,8 +15,8 @@ func TestBadScripts(t *testing.T) {
 	for _, tt := range []struct{ name, script, want string }{
 		{"no mapping", "hello", `s.yaml:1: a script wants a mapping with some of the keys framing, `},
 		{"a list", "- a", "s.yaml:1: a script wants a mapping"},
-		{"not YAML", "members:\n  - {name: x\nanswer: ]", "s.yaml:3: no YAML: "},
-		{"tab", "members:\n\t- a", "s.yaml:2: no YAML: "},
+		{"not YAML", "members:\n  - {name: x\nanswer: ]", "s.yaml:3: not YAML: "},
+		{"tab", "members:\n\t- a", "s.yaml:2: not YAML: "},
 		{"two documents", "codec: json\n---\ncodec: raw", "s.yaml:2: a script is one document"},
 		{"not UTF-8", "codec: \xff", "s.yaml:1: a script is UTF-8"},
 		{"alias", "members: [&a {name: x}, *a]", "s.yaml:1: a script has no aliases (*a): write it out"},
@@ -35,7 +35,7 @@ func TestBadScripts(t *testing.T) {
 		{"commands", "codec: commands", "codec: commands go with rooms; write text"},
 		{"duration without unit", "within: 5", `s.yaml:1: within: "5" has no unit; write 5s for seconds, or 5ms`},
 		{"no duration", "within: soon", `within: "soon" is no duration; write one such as 500ms, 5s or 1m30s`},
-		{"zero duration", "within: 0s", `within: "0s" is not positive; leave within out`},
+		{"zero duration", "within: 0s", `within: "0s" is not positive`},
 		{"negative duration", "within: -1s", `within: "-1s" is not positive`},
 		{"long duration", "within: 100h", `within: "100h" is too long; 24h0m0s is the most`},
 		{"nothing", "within:", "within wants a duration such as 500ms, 5s or 1m30s, not nothing"},
@@ -51,7 +51,7 @@ func TestBadScripts(t *testing.T) {
 		{"nameless", "members: [{rules: []}]", `s.yaml:1: a member wants the key "name"`},
 		{"bad name", "members:\n  - name: a b", "s.yaml:2: name: "},
 		{"name of the room", "members: [{name: '*'}]", "s.yaml:1: name: "},
-		{"two of a name", "uniqueNames: true\nmembers: [{name: a}, {name: a}]", `with uniqueNames, two members are named "a"`},
+		{"two of a name", "uniqueNames: true\nrooms: [{name: x, members: [{name: a}]}, {name: y, members: [{name: a}]}]", `with uniqueNames, two members are named "a"`},
 		{"no room", "rooms: []", "rooms wants a room at least"},
 		{"bad room", "rooms: [{name: A b}]", "s.yaml:1: name: "},
 		{"two rooms", "rooms: [{name: a}, {name: a}]", `there are two rooms "a"`},
@@ -86,12 +86,53 @@ func TestBadScripts(t *testing.T) {
 		{"room that is not there", "rooms: [{name: a}]\nexpect: [{await: {joined: a, inRoom: x}}]", `s.yaml:2: inRoom: there is no room "x"`},
 		{"two awaits", "expect: [{await: [{joined: a}, {joined: b}]}]", "await wants one match; for several in a row write expect"},
 		{"expect nothing", "expect: [{expect: []}]", "expect wants a match at least"},
+		{"indentation", "members:\n  - name: bob\n   lines: [a]", "s.yaml:3: not YAML: did not find expected '-' indicator; is the indentation"},
+		{"colon in a text", "answer: [{start: true, do: {say: a: b}}]", "did not find expected ',' or '}'; a text with : # , [ ] { } stands in quotes"},
+		{"escape", `answer: [{on: {messageLike: "\w+"}, do: echo}]`, `found unknown escape character; in double quotes write \\ for \, or use single quotes`},
+		{"tag in place of a text", "answer:\n  - on: {message: !price}\n    do: echo", "s.yaml:2: message: !price is a tag of YAML; put a text that begins with ! in quotes"},
+		{"tag on a mapping", "answer: [{on: !price {message: a}, do: echo}]", "!price is a tag of YAML"},
+		{"alias in place of a text", "answer: [{on: {message: *hi}, do: echo}]", "unknown anchor 'hi' referenced; put a text that begins with * in quotes"},
+		{"two bots of a name", "members:\n  - name: bob\n  - name: bob", `s.yaml:3: name: there are two members "bob"`},
+		{"two bots of a name in a room", "rooms: [{name: a, members: [{name: bob}, {name: bob}]}]", `there are two members "bob"`},
+		{"rule that does nothing", "answer:\n  - on: {message: hi}", `s.yaml:2: a rule wants the key "do"; do: [] is nothing`},
+		{"echo of nothing", "answer: [{every: 1s, do: echo}]", "echo is for what a rule with on, joinOn or returnOn has matched"},
+		{"echo of nothing in turn", "answer: [{after: 1s, do: {inTurn: [echo]}}]", "echo is for what a rule with"},
+		{"nobody to tell", "answer: [{after: 1s, do: {tell: hi}}]", "tell without a name is for what a rule with"},
+		{"nobody to kick", "answer: [{start: true, do: {kick: away}}]", "kick without a name is for what a rule with"},
+		{"nobody's name", "answer: [{every: 1s, do: {say: hi $from}}]", `say: "$from" stands for what a rule with on, joinOn or returnOn has matched; write $$from for a dollar`},
+		{"group of nothing", "answer: [{every: 1s, do: {say: that is $5}}]", `say: "$5" stands for what a rule with`},
+		{"group that is not there", "answer: [{on: {messageLike: '(a)(b)'}, do: {say: '$2 $3'}}]", `say: "$3" is a group that the pattern has not; write $$3 for a dollar`},
+		{"group of a message", "answer: [{on: {message: price}, do: {say: that is $5}}]", `say: "$5" is a group`},
+		{"group in a canned line", "members: [{name: a, lines: [that is $5]}]", `lines: "$5" is a group`},
+		{"count without a flood", "answer: [{on: {message: a}, do: {say: hi $name}}]", `say: "$n" goes with flood; write $$n for a dollar`},
+		{"direct message to the room", "answer: [{on: {direct: a}, do: echo}]", "direct is for rules of bots"},
+		{"gap of clients", "expect: [{await: {gap: true}}]", "gap is for rules of bots"},
+		{"goodbye of clients", "expect: [{refute: {any: [message, goodbye]}}]", "goodbye is for rules of bots"},
+		{"turns of nothing", "answer: [{start: true, do: {inTurn: []}}]", "inTurn wants an action at least"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := ParseScript("s.yaml", []byte(tt.script))
 			require.ErrorContains(t, err, tt.want)
 			require.Regexp(t, `^s\.yaml:\d+: `, err.Error())
 		})
+	}
+}
+
+// TestScriptsWithDollars: what stands for something, or for itself, is taken.
+func TestScriptsWithDollars(t *testing.T) {
+	for _, script := range []string{
+		"answer: [{every: 1s, do: {say: '$$5 $x $'}}]",
+		"answer: [{on: {message: a}, do: {say: '$0 $from'}}]",
+		"answer: [{on: {messageLike: {pattern: '(a)'}}, do: {inTurn: [{tell: '$1'}]}}]",
+		"members: [{name: a, rules: [{joinOn: {messageLike: '(a)'}, do: {say: '$1'}}]}]",
+		"answer: [{on: {messageLike: '(a)'}, do: {flood: {n: 2, text: '$n $1'}}}]",
+		"answer: [{every: 1s, do: {say: {base64: JDE=}}}]",
+		"answer: [{every: 1s, do: {tell: {name: a, text: $1}}}]",
+		"members: [{name: a, lines: ['$0, $from']}]",
+		"members: [{name: a, rules: [{joinAfter: 1s}]}, {name: b, rules: [{joinOn: {joined: a}}, {returnOn: {joined: a}}, {on: {left: a}, do: []}]}]",
+	} {
+		_, err := ParseScript("s.yaml", []byte(script))
+		require.NoError(t, err, script)
 	}
 }
 
@@ -113,16 +154,19 @@ func TestBadRequests(t *testing.T) {
 	script, err := ParseScript("s.yaml", nil)
 	require.NoError(t, err)
 	for _, tt := range []struct{ name, body, want string }{
-		{"no JSON", `do: echo`, "request:1: no JSON: "},
-		{"cut", `{"do":`, "request:1: no JSON: unexpected EOF"},
-		{"empty", ``, "request:1: no JSON: unexpected EOF"},
-		{"two", `{"do":"echo"} {}`, "request:1: no JSON: there is more behind the object"},
+		{"no JSON", `do: echo`, "request:1: not JSON: "},
+		{"cut", `{"do":`, "request:1: not JSON: unexpected EOF"},
+		{"empty", ``, "request:1: not JSON: unexpected EOF"},
+		{"two", `{"do":"echo"} {}`, "request:1: not JSON: there is more behind the object"},
 		{"key twice", "{\"do\":\"echo\",\n\"do\":\"echo\"}", `request:2: a request to do has the key "do" twice`},
 		{"deep", strings.Repeat("[", 100), "it nests too deep"},
 		{"null", `{"do":null}`, "request:1: an action wants a mapping"},
 		{"nothing to do", `{}`, "a request to do wants do or members"},
-		{"room of no hub", `{"room":"x","do":"echo"}`, "room goes with a script that has rooms"},
-		{"long", `{"do":"echo","within":"11m"}`, "within: 10m0s is the most"},
+		{"room of no hub", `{"room":"x","do":{"say":"a"}}`, "room goes with a script that has rooms"},
+		{"echo", `{"do":"echo"}`, "echo is for what a rule with"},
+		{"name of nobody", `{"do":{"say":"$from"}}`, `say: "$from" stands for what a rule with`},
+		{"not UTF-8", "{\"do\":{\"say\":\"a\xff\"}}", "request:1: not JSON: it is not UTF-8; write other bytes as {\"base64\": …}"},
+		{"long", `{"do":{"say":"a"},"within":"11m"}`, "within: 10m0s is the most"},
 		{"room that leaves", `{"do":"leave"}`, "leave is for members: the room itself cannot do that"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -60,8 +60,8 @@ func TestDocsHaveTheWords(t *testing.T) {
 // inContext is a script around the example of a word.
 func inContext(k *kind, w word) string {
 	flow := "{" + strings.ReplaceAll(w.example, "\n", ", ") + "}"
-	rule := func(do string) string { return "members: [{name: x, rules: [{start: true, do: " + do + "}]}]" }
-	matching := func(m string) string { return "rooms: [{name: kitchen}]\nexpect: [{await: " + m + "}]" }
+	rule := func(do string) string { return "members: [{name: x, rules: [{on: {messageLike: (.)}, do: " + do + "}]}]" }
+	matching := func(m string) string { return "rooms: [{name: kitchen, members: [{name: x, rules: [{on: " + m + ", do: []}]}]}]" }
 	fault := func(f string) string { return "connections: [{out: " + f + "}]" }
 	switch k {
 	case scriptKind:
@@ -83,7 +83,9 @@ func inContext(k *kind, w word) string {
 		return "members: [" + flow + "]"
 	case ruleKind:
 		if w.key == "do" {
-			flow = "{start: true, " + flow[1:]
+			flow = "{on: {message: hi}, " + flow[1:]
+		} else {
+			flow = "{do: [], " + flow[1:]
 		}
 		return "members: [{name: x, rules: [" + flow + "]}]"
 	case matchKind:
@@ -171,7 +173,7 @@ func requestOf(t *testing.T, w word) []byte {
 	var v map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(w.example), &v))
 	if w.key == "as" || w.key == "room" {
-		v["do"] = "echo"
+		v["do"] = map[string]string{"say": "hi"}
 	}
 	b, err := json.Marshal(v)
 	require.NoError(t, err)

@@ -25,10 +25,10 @@ func (n node) expectation(f fields) *expectation {
 	kind, v := f.one("await", "expect", "refute")
 	e := &expectation{line: max(n.y.Line, 1), kind: kind}
 	for _, part := range v.list() {
-		m, room := part.match()
-		e.want = append(e.want, m)
-		if room != "" {
-			e.rooms = append(e.rooms, room)
+		m := part.match(false)
+		e.want = append(e.want, m.Match)
+		if m.room != "" {
+			e.rooms = append(e.rooms, m.room)
 		}
 	}
 	if len(e.want) == 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -231,6 +232,7 @@ func (n node) room(f fields) (r roomScript) {
 }
 
 func (n node) members() (members []memberScript) {
+	seen := make(map[string]bool)
 	for _, part := range n.list() {
 		f := part.fields(memberKind)
 		name := f.must("name")
@@ -238,11 +240,15 @@ func (n node) members() (members []memberScript) {
 		if err := tcproom.ValidName(m.name); err != nil {
 			name.fail("name: %s", plain(err))
 		}
+		if seen[m.name] {
+			name.fail("name: there are two members %q", m.name)
+		}
+		seen[m.name] = true
 		f.with("rules", func(n node) { m.rules = n.rules(false) })
 		f.with("lines", func(n node) {
 			var lines []string
 			for _, l := range n.list() {
-				lines = append(lines, l.text())
+				lines = append(lines, l.template(actor{matched: true}))
 			}
 			m.rules = append(m.rules, func(*stage) roomtest.Rule {
 				say := make([]roomtest.Action, len(lines))
@@ -281,26 +287,33 @@ func (n node) rules(ofRoom bool) (rules []rule) {
 func (n node) rule(ofRoom bool) rule {
 	f := n.fields(ruleKind)
 	when, v := f.one("on", "start", "after", "every", "joinAfter", "joinOn", "returnOn")
-	var do []action
-	f.with("do", func(n node) { do = n.actions(ofRoom) })
 	if ofRoom && strings.Contains(when, "oin") || ofRoom && when == "returnOn" {
 		v.fail("%s is for members: the room itself does not join", when)
 	}
-	var m roomtest.Match
+	var m match
 	var d time.Duration
+	by := actor{isRoom: ofRoom}
 	switch when {
 	case "on", "joinOn", "returnOn":
-		m, _ = v.match()
+		m = v.match(!ofRoom)
+		by.matched, by.groups = true, m.groups
 	case "start":
 		v.true()
 	default:
 		d = v.duration()
 	}
+	var do []action
+	todo, ok := f.get("do")
+	if ok {
+		do = todo.actions(by)
+	} else if !strings.HasPrefix(when, "join") && when != "returnOn" {
+		f.fail(`a rule wants the key "do"; do: [] is nothing`)
+	}
 	return func(s *stage) roomtest.Rule {
 		do := perform(s, do)
 		switch when {
 		case "on":
-			return roomtest.On(m, do...)
+			return roomtest.On(m.Match, do...)
 		case "start":
 			return roomtest.Start(do...)
 		case "after":
@@ -310,9 +323,9 @@ func (n node) rule(ofRoom bool) rule {
 		case "joinAfter":
 			return roomtest.JoinAfter(d, do...)
 		case "joinOn":
-			return roomtest.JoinOn(m, do...)
+			return roomtest.JoinOn(m.Match, do...)
 		}
-		return roomtest.ReturnOn(m, do...)
+		return roomtest.ReturnOn(m.Match, do...)
 	}
 }
 
@@ -325,9 +338,25 @@ func perform(s *stage, do []action) []roomtest.Action {
 	return made
 }
 
-func (n node) actions(ofRoom bool) (do []action) {
+// An actor is who does an action, and when.
+type actor struct {
+	isRoom  bool // the room itself
+	matched bool // a rule has matched something
+	groups  int  // of the pattern that did
+}
+
+const ofMatch = "what a rule with on, joinOn or returnOn has matched"
+
+// needsMatch fails unless there is something that the action what is for.
+func (n node) needsMatch(by actor, what string) {
+	if !by.matched {
+		n.fail("%s is for %s", what, ofMatch)
+	}
+}
+
+func (n node) actions(by actor) (do []action) {
 	for _, part := range n.list() {
-		do = append(do, part.action(ofRoom))
+		do = append(do, part.action(by))
 	}
 	return do
 }
@@ -338,7 +367,7 @@ var bare = map[string]func() roomtest.Action{
 	"leave": roomtest.Leave, "vanish": roomtest.Vanish, "join": roomtest.Join,
 }
 
-func (n node) action(ofRoom bool) action {
+func (n node) action(by actor) action {
 	n.what = "an action"
 	key, v := "", n
 	if n.isScalar() {
@@ -357,7 +386,9 @@ func (n node) action(ofRoom bool) action {
 		}
 	}
 	if made := bare[key]; made != nil {
-		if ofRoom && key != "echo" {
+		if key == "echo" {
+			v.needsMatch(by, key)
+		} else if by.isRoom {
 			v.fail("%s is for members: the room itself cannot do that", key)
 		}
 		return fixed(made())
@@ -366,25 +397,28 @@ func (n node) action(ofRoom bool) action {
 	case "say":
 		var all []roomtest.Action
 		for _, t := range v.list() {
-			all = append(all, roomtest.Say(t.template()))
+			all = append(all, roomtest.Say(t.template(by)))
 		}
 		return fixed(roomtest.AllOf(all...))
 	case "tell":
-		return v.tell()
+		return v.tell(by)
 	case "flood":
 		f := v.fields(floodKind)
-		return fixed(roomtest.Flood(int(f.must("n").number(1, 100_000_000)), f.must("text").template()))
+		return fixed(roomtest.Flood(int(f.must("n").number(1, 100_000_000)), f.must("text").counted(by)))
 	case "wait":
 		return fixed(roomtest.Wait(v.duration()))
 	case "inTurn":
 		var turns []action
 		for _, part := range v.list() {
-			do := part.actions(ofRoom)
+			do := part.actions(by)
 			turns = append(turns, func(s *stage) roomtest.Action { return roomtest.AllOf(perform(s, do)...) })
+		}
+		if len(turns) == 0 {
+			v.fail("inTurn wants an action at least")
 		}
 		return func(s *stage) roomtest.Action { return roomtest.InTurn(perform(s, turns)...) }
 	case "kick":
-		return v.kick()
+		return v.kick(by)
 	case "fault":
 		return v.fault()
 	default: // refuse
@@ -407,17 +441,40 @@ func exampleOf(k *kind, key string) string {
 func fixed(a roomtest.Action) action { return func(*stage) roomtest.Action { return a } }
 
 // template decodes a text in which $ stands for something, unless it is base64.
-func (n node) template() string {
+func (n node) template(by actor) string { return n.fill(by, false) }
+
+// counted is a template in which $n counts.
+func (n node) counted(by actor) string { return n.fill(by, true) }
+
+func (n node) fill(by actor, counts bool) string {
 	text := n.text()
 	if n.y.Kind == yaml.MappingNode {
-		text = strings.ReplaceAll(text, "$", "$$")
+		return strings.ReplaceAll(text, "$", "$$")
+	}
+	for _, mark := range templateMark.FindAllString(text, -1) {
+		group, err := strconv.Atoi(mark[1:])
+		switch {
+		case mark == "$$":
+		case mark == "$n":
+			if !counts {
+				n.fail("%s: %q goes with flood; write $%s for a dollar", n.what, mark, mark)
+			}
+		case !by.matched:
+			n.fail("%s: %q stands for %s; write $%s for a dollar", n.what, mark, ofMatch, mark)
+		case err == nil && group > by.groups:
+			n.fail("%s: %q is a group that the pattern has not; write $%s for a dollar", n.what, mark, mark)
+		}
 	}
 	return text
 }
 
-func (n node) tell() action {
+// templateMark is what roomtest fills in.
+var templateMark = regexp.MustCompile(`\$(\$|from|n|[0-9])`)
+
+func (n node) tell(by actor) action {
 	if n.y.Kind != yaml.MappingNode || len(n.y.Content) > 0 && n.y.Content[0].Value == "base64" {
-		return fixed(roomtest.Tell(n.template()))
+		n.needsMatch(by, "tell without a name")
+		return fixed(roomtest.Tell(n.template(by)))
 	}
 	f := n.fields(namedTellKind)
 	name, text := f.must("name").scalar("a name"), f.must("text").text()
@@ -426,8 +483,9 @@ func (n node) tell() action {
 	}
 }
 
-func (n node) kick() action {
+func (n node) kick(by actor) action {
 	if n.y.Kind != yaml.MappingNode {
+		n.needsMatch(by, "kick without a name")
 		return fixed(roomtest.Kick(n.scalar("a reason")))
 	}
 	f := n.fields(namedKickKind)
@@ -508,18 +566,28 @@ func (f fields) seed() (seed uint64) {
 	return seed
 }
 
-// match also returns the name of the room, if it says one.
-func (n node) match() (m roomtest.Match, room string) {
+// A match is one of roomtest's.
+type match struct {
+	roomtest.Match
+	room   string // that it names
+	groups int    // of its pattern
+}
+
+// match decodes one, which ofBot is for a rule of a bot.
+func (n node) match(ofBot bool) (m match) {
 	f := n.fields(matchKind)
 	key, v := f.one("message", "messageLike", "joined", "left", "renamed", "any", "direct", "gap", "goodbye")
+	if !ofBot {
+		v.forClients(key)
+	}
 	switch key {
 	case "message":
 		if v.isScalar() || v.y.Kind == yaml.MappingNode && len(v.y.Content) > 0 && v.y.Content[0].Value == "base64" {
-			m = roomtest.Message("", v.text())
+			m.Match = roomtest.Message("", v.text())
 			break
 		}
 		f := v.fields(messageKind)
-		m = roomtest.Message(f.name("from"), f.must("body").text())
+		m.Match = roomtest.Message(f.name("from"), f.must("body").text())
 	case "messageLike":
 		from, pattern := "", v
 		if !v.isScalar() {
@@ -527,23 +595,25 @@ func (n node) match() (m roomtest.Match, room string) {
 			from, pattern = f.name("from"), f.must("pattern")
 		}
 		re := pattern.scalar("a pattern")
-		if _, err := regexp.Compile(re); err != nil {
+		compiled, err := regexp.Compile(re)
+		if err != nil {
 			pattern.fail("messageLike: %v", err)
 		}
-		m = roomtest.MessageLike(from, re)
+		m.groups = compiled.NumSubexp()
+		m.Match = roomtest.MessageLike(from, re)
 	case "joined":
-		m = roomtest.Joined(v.scalar(`a name, or "" for any`))
+		m.Match = roomtest.Joined(v.scalar(`a name, or "" for any`))
 	case "left":
-		m = roomtest.Left(v.scalar(`a name, or "" for any`))
+		m.Match = roomtest.Left(v.scalar(`a name, or "" for any`))
 	case "renamed":
 		name := v.scalar(`a name, or "" for any`)
-		m = roomtest.Where(cmp.Or(name, "anybody")+" is renamed", func(ev tcproom.Event) bool {
+		m.Match = roomtest.Where(cmp.Or(name, "anybody")+" is renamed", func(ev tcproom.Event) bool {
 			return ev.Kind == tcproom.Renamed && (name == "" || ev.From.Name == name)
 		})
 	case "any":
-		m = v.any()
+		m.Match = v.any(ofBot)
 	case "direct":
-		m = roomtest.Direct(v.text())
+		m.Match = roomtest.Direct(v.text())
 	case "gap":
 		var from, to uint64
 		if v.isScalar() {
@@ -553,16 +623,16 @@ func (n node) match() (m roomtest.Match, room string) {
 			f.with("from", func(n node) { from = n.number(0, 1<<63) })
 			f.with("to", func(n node) { to = n.number(0, 1<<63) })
 		}
-		m = roomtest.Gap(from, to)
+		m.Match = roomtest.Gap(from, to)
 	case "goodbye":
 		v.true()
-		m = roomtest.Goodbye()
+		m.Match = roomtest.Goodbye()
 	}
 	f.with("inRoom", func(n node) {
-		room = n.scalar("the name of a room")
-		m = roomtest.InRoom(room, m)
+		m.room = n.scalar("the name of a room")
+		m.Match = roomtest.InRoom(m.room, m.Match)
 	})
-	return m, room
+	return m
 }
 
 // name decodes a name that may be missing.
@@ -577,13 +647,25 @@ var eventKinds = map[string]tcproom.Kind{
 	"direct": tcproom.Direct, "gap": tcproom.Gap, "goodbye": tcproom.Goodbye,
 }
 
-func (n node) any() roomtest.Match {
+// forClients fails if only a rule of a bot can match this kind of event.
+func (n node) forClients(kind string) {
+	switch kind {
+	case "direct", "gap", "goodbye":
+		n.fail("%s is for rules of bots", kind)
+	}
+}
+
+func (n node) any(ofBot bool) roomtest.Match {
 	if n.isScalar() && n.y.Value == "true" {
 		return roomtest.Any()
 	}
 	var kinds []tcproom.Kind
 	for _, part := range n.list() {
-		kinds = append(kinds, eventKinds[part.choice("message", "join", "leave", "renamed", "direct", "gap", "goodbye")])
+		kind := part.choice("message", "join", "leave", "renamed", "direct", "gap", "goodbye")
+		if !ofBot {
+			part.forClients(kind)
+		}
+		kinds = append(kinds, eventKinds[kind])
 	}
 	if len(kinds) == 0 {
 		n.fail("any wants true, or kinds of events")
