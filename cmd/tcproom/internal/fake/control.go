@@ -94,11 +94,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		status, code := http.StatusBadRequest, "malformed"
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			status, code = http.StatusRequestEntityTooLarge, "too-large"
+			refuse(w, http.StatusRequestEntityTooLarge, "too-large", "the body has %d bytes at most", maxBody)
+		} else {
+			refuse(w, http.StatusBadRequest, "malformed", "the body: %v", err)
 		}
-		refuse(w, status, code, "the body: %v", err)
 		return
 	}
 	if len(body) > 0 {

@@ -60,8 +60,12 @@ func TestDocsHaveTheWords(t *testing.T) {
 // inContext is a script around the example of a word.
 func inContext(k *kind, w word) string {
 	flow := "{" + strings.ReplaceAll(w.example, "\n", ", ") + "}"
-	rule := func(do string) string { return "members: [{name: x, rules: [{on: {messageLike: (.)}, do: " + do + "}]}]" }
-	matching := func(m string) string { return "rooms: [{name: kitchen, members: [{name: x, rules: [{on: " + m + ", do: []}]}]}]" }
+	rule := func(do string) string {
+		return "members: [{name: x, rules: [{on: {messageLike: (.)}, do: " + do + "}]}]"
+	}
+	matching := func(m string) string {
+		return "rooms: [{name: kitchen, members: [{name: x, rules: [{on: " + m + ", do: []}]}]}]"
+	}
 	fault := func(f string) string { return "connections: [{out: " + f + "}]" }
 	switch k {
 	case scriptKind:

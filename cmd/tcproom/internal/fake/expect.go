@@ -231,6 +231,13 @@ func nearest(want roomtest.Match, passed []entry) *entry {
 	best, least := -1, 1<<30
 	for i := range passed {
 		_, line, _ := strings.Cut(strings.TrimSpace(passed[i].text), "  ")
+		if room, rest, ok := strings.Cut(line, "] "); ok && passed[i].ev.Room != "" {
+			line = rest
+			if strings.Contains(text, ", in ") { // as a match names its room
+				line += ", in " + strings.TrimPrefix(room, "[")
+			}
+		}
+		line = strings.TrimPrefix(line, "* ")
 		if _, body, ok := strings.Cut(line, ": "); ok && anybody {
 			line = body
 		}

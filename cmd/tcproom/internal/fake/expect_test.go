@@ -88,6 +88,20 @@ func TestExpectationsFail(t *testing.T) {
 	}
 }
 
+// TestNearestInAHub: a join in another room is nearer than a message.
+func TestNearestInAHub(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, "codec: json\nrooms: [{name: kitchen}, {name: attic}]")
+		c := r.dial()
+		c.send(`{"type":"hello","name":"ada"}`, `{"type":"message","body":"boo"}`)
+		a := r.expects(`{"await":{"joined":"ada","inRoom":"attic"},"within":"1s"}`)
+		require.False(t, a.Held)
+		require.Equal(t, "1 join ada ", a.Nearest.String())
+		a = r.expects(`{"await":{"message":{"from":"ada","body":"bo"},"inRoom":"kitchen"},"within":"1s"}`)
+		require.Equal(t, "2 message ada boo", a.Nearest.String())
+	})
+}
+
 // TestExpectationsAtTheEnd: what has not come when the fake is stopped has failed.
 func TestExpectationsAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -51,8 +51,14 @@ type memberScript struct {
 // stage, or count.
 type (
 	rule   func(*stage) roomtest.Rule
-	action func(*stage) roomtest.Action
+	action func(doer) roomtest.Action
 )
+
+// A doer is the stage of an action, and who is told of its failure.
+type doer struct {
+	*stage
+	failed func(failure)
+}
 
 // A connRule is the faults of a connection from its first byte.
 type connRule struct {
@@ -310,7 +316,7 @@ func (n node) rule(ofRoom bool) rule {
 		f.fail(`a rule wants the key "do"; do: [] is nothing`)
 	}
 	return func(s *stage) roomtest.Rule {
-		do := perform(s, do)
+		do := perform(doer{s, s.fail}, do)
 		switch when {
 		case "on":
 			return roomtest.On(m.Match, do...)
@@ -330,10 +336,10 @@ func (n node) rule(ofRoom bool) rule {
 }
 
 // perform makes roomtest's actions for a stage.
-func perform(s *stage, do []action) []roomtest.Action {
+func perform(d doer, do []action) []roomtest.Action {
 	made := make([]roomtest.Action, len(do))
 	for i, a := range do {
-		made[i] = a(s)
+		made[i] = a(d)
 	}
 	return made
 }
@@ -411,20 +417,20 @@ func (n node) action(by actor) action {
 		var turns []action
 		for _, part := range v.list() {
 			do := part.actions(by)
-			turns = append(turns, func(s *stage) roomtest.Action { return roomtest.AllOf(perform(s, do)...) })
+			turns = append(turns, func(d doer) roomtest.Action { return roomtest.AllOf(perform(d, do)...) })
 		}
 		if len(turns) == 0 {
 			v.fail("inTurn wants an action at least")
 		}
-		return func(s *stage) roomtest.Action { return roomtest.InTurn(perform(s, turns)...) }
+		return func(d doer) roomtest.Action { return roomtest.InTurn(perform(d, turns)...) }
 	case "kick":
 		return v.kick(by)
 	case "fault":
 		return v.fault()
 	default: // refuse
 		on := v.yes()
-		return func(s *stage) roomtest.Action {
-			return roomtest.Call(func(tcproom.Event) { s.listener.Refuse(on) })
+		return func(d doer) roomtest.Action {
+			return roomtest.Call(func(tcproom.Event) { d.listener.Refuse(on) })
 		}
 	}
 }
@@ -438,7 +444,7 @@ func exampleOf(k *kind, key string) string {
 	return key
 }
 
-func fixed(a roomtest.Action) action { return func(*stage) roomtest.Action { return a } }
+func fixed(a roomtest.Action) action { return func(doer) roomtest.Action { return a } }
 
 // template decodes a text in which $ stands for something, unless it is base64.
 func (n node) template(by actor) string { return n.fill(by, false) }
@@ -478,8 +484,8 @@ func (n node) tell(by actor) action {
 	}
 	f := n.fields(namedTellKind)
 	name, text := f.must("name").scalar("a name"), f.must("text").text()
-	return func(s *stage) roomtest.Action {
-		return s.call(fmt.Sprintf("tell %q", name), func(tcproom.Event) error { return s.tell(name, text) })
+	return func(d doer) roomtest.Action {
+		return d.call(fmt.Sprintf("tell %q", name), func(tcproom.Event) error { return d.tell(name, text) })
 	}
 }
 
@@ -491,8 +497,8 @@ func (n node) kick(by actor) action {
 	f := n.fields(namedKickKind)
 	name, reason := f.must("name").scalar("a name"), ""
 	f.with("reason", func(n node) { reason = n.scalar("a reason") })
-	return func(s *stage) roomtest.Action {
-		return s.call(fmt.Sprintf("kick %q", name), func(tcproom.Event) error { return s.kick(name, reason) })
+	return func(d doer) roomtest.Action {
+		return d.call(fmt.Sprintf("kick %q", name), func(tcproom.Event) error { return d.kick(name, reason) })
 	}
 }
 
@@ -522,8 +528,8 @@ func (n node) fault() action {
 		f.fail("fault wants in, out or reset; in: {} takes all faults away")
 	}
 	fs.whereMatched = fs.name == "" && fs.number == 0
-	return func(s *stage) roomtest.Action {
-		return s.call("fault", func(ev tcproom.Event) error { return s.fault(&fs, ev) })
+	return func(d doer) roomtest.Action {
+		return d.call("fault", func(ev tcproom.Event) error { return d.fault(&fs, ev) })
 	}
 }
 

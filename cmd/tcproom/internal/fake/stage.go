@@ -389,11 +389,17 @@ func (s *stage) do(ctx context.Context, key botKey, do []action) error {
 	}
 	s.doing.Add(1)
 	s.life.RUnlock()
+	var own []failure // guarded by mu
 	s.mu.Lock()
 	before := len(s.failures)
 	s.mu.Unlock()
 	done := make(chan struct{})
-	go s.carryOut(bot, perform(s, do), done)
+	go s.carryOut(bot, perform(doer{s, func(f failure) {
+		s.fail(f)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		own = append(own, f)
+	}}, do), done)
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -404,6 +410,9 @@ func (s *stage) do(ctx context.Context, key botKey, do []action) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(own) > 0 {
+		return errors.New(own[0].What)
+	}
 	mark := fmt.Sprintf("bot %q: ", key.name)
 	for _, f := range s.failures[before:] {
 		if strings.HasPrefix(f.What, mark) {
@@ -472,10 +481,10 @@ func (s *stage) botNames() string {
 }
 
 // call makes an action of a function that may fail.
-func (s *stage) call(what string, fn func(tcproom.Event) error) roomtest.Action {
+func (d doer) call(what string, fn func(tcproom.Event) error) roomtest.Action {
 	return roomtest.Call(func(ev tcproom.Event) {
-		if err := fn(ev); err != nil && s.ctx.Err() == nil {
-			s.fail(failure{What: fmt.Sprintf("%s: %v", what, err)})
+		if err := fn(ev); err != nil && d.ctx.Err() == nil {
+			d.failed(failure{What: fmt.Sprintf("%s: %v", what, err)})
 		}
 	})
 }
