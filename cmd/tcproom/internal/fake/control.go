@@ -284,7 +284,7 @@ func (f *fake) serveReset(w http.ResponseWriter, _ *http.Request, body []byte) {
 		refuse(w, http.StatusConflict, "ended", "%v", err)
 	case err != nil:
 		refuse(w, http.StatusConflict, "failed", "the next life cannot begin, and the fake stops: %v", err)
-		f.askToStop()
+		f.leave()
 	default:
 		answerJSON(w, struct {
 			*ready
@@ -294,8 +294,10 @@ func (f *fake) serveReset(w http.ResponseWriter, _ *http.Request, body []byte) {
 }
 
 func (f *fake) serveStop(w http.ResponseWriter, _ *http.Request, _ []byte) {
+	f.asked.Store(true)
+	f.leave()
 	answerJSON(w, f.end())
-	f.askToStop()
+	f.stopOnce.Do(func() { close(f.stopped) })
 }
 
 var _ json.Marshaler = entry{}

@@ -64,7 +64,7 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, tt.status == 405, w.Header().Get("Allow") != "", tt.name)
 		}
 		select {
-		case <-r.stopping:
+		case <-r.leaving.Done():
 			t.Fatal("a refused request stopped the fake")
 		default:
 		}
@@ -240,7 +240,7 @@ func TestStop(t *testing.T) {
 		w := r.request("POST", "/stop", "")
 		require.Equal(t, http.StatusOK, w.Code)
 		require.Contains(t, w.Body.String(), `"held":false`)
-		<-r.stopping
+		<-r.leaving.Done()
 		got := <-waits
 		require.Equal(t, http.StatusOK, got.status)
 		require.Contains(t, got.body, "it did not come until the fake was stopped")

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -134,6 +135,30 @@ func TestScriptsWithDollars(t *testing.T) {
 		_, err := ParseScript("s.yaml", []byte(script))
 		require.NoError(t, err, script)
 	}
+}
+
+// TestBotsAreBounded: each bot receives of all others, so that a thousand take minutes.
+func TestBotsAreBounded(t *testing.T) {
+	var members strings.Builder
+	for i := range maxBots {
+		fmt.Fprintf(&members, "- name: bot-%d\n", i)
+	}
+	_, err := ParseScript("s.yaml", []byte("members:\n"+members.String()))
+	require.NoError(t, err)
+	_, err = ParseScript("s.yaml", []byte("members:\n"+members.String()+"- name: more"))
+	require.EqualError(t, err, "s.yaml:1: a script has 500 bots at most")
+	hub := "rooms: [{name: a, members: [" + strings.ReplaceAll(strings.ReplaceAll(members.String(), "- ", "{"), "\n", "},") + "]}, {name: b, members: [{name: more}]}]"
+	_, err = ParseScript("s.yaml", []byte(hub))
+	require.EqualError(t, err, "s.yaml:1: a script has 500 bots at most")
+	bubble(t, func(t *testing.T) {
+		r := start(t, "")
+		for i := range maxBots {
+			r.stage.bots[botKey{"", fmt.Sprint(i)}] = nil
+		}
+		w := r.request("POST", "/do", `{"members":[{"name":"more"}]}`)
+		require.Equal(t, 409, w.Code)
+		require.Contains(t, w.Body.String(), "there are 500 bots at most")
+	})
 }
 
 func TestScriptIsBounded(t *testing.T) {

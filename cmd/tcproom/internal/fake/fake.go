@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type config struct {
 	verbose       bool
 	script        string // file; "-" is standard input, "" an empty room
 	text          string // the script itself
+	endWithin     time.Duration
 	stdin         io.Reader
 	stdout        io.Writer
 	stderr        io.Writer
@@ -64,6 +66,7 @@ func (cfg *config) parse(args []string) error {
 		return err
 	}
 	cfg.script = fs.Arg(0)
+	cfg.endWithin = 10 * time.Second
 	return cfg.check(fs)
 }
 
@@ -149,7 +152,12 @@ func (cfg *config) run(ctx context.Context) error {
 		return cli.Usagef("-control: %w", err)
 	}
 	var printing sync.Mutex
-	f, err := newFake(script, l, control.Addr(), cfg.verbose, func(text string) {
+	leaving, leave := context.WithCancel(ctx)
+	defer leave()
+	if cfg.untilEOF {
+		go leaveAtEOF(cfg.stdin, leave)
+	}
+	f, err := newFake(leaving, leave, script, l, control.Addr(), cfg.verbose, func(text string) {
 		printing.Lock()
 		defer printing.Unlock()
 		fmt.Fprintln(cfg.stderr, "tcproom fake:", text)
@@ -163,27 +171,24 @@ func (cfg *config) run(ctx context.Context) error {
 	go serve(web, control, served)
 
 	if cfg.life > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, cfg.life)
-		defer cancel()
-	}
-	if cfg.untilEOF {
-		go f.stopAtEOF(cfg.stdin)
+		defer time.AfterFunc(cfg.life, leave).Stop()
 	}
 	if _, err := cfg.stdout.Write(toJSON(f.ready())); err != nil {
-		f.askToStop() // nobody waits for it
+		leave() // nobody waits for it
 	}
 	select {
-	case <-ctx.Done():
-	case <-f.stopping:
+	case <-leaving.Done():
 	case err = <-served:
+		leave()
 	}
-	f.end()
-	f.port.Close()
-	soon, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if web.Shutdown(soon) != nil {
-		web.Close()
+	ended := make(chan struct{})
+	go f.close(web, ended)
+	late := time.NewTimer(cfg.endWithin)
+	defer late.Stop()
+	select {
+	case <-ended:
+	case <-late.C:
+		return fmt.Errorf("it has not ended within %v", cfg.endWithin)
 	}
 	if err != nil {
 		return fmt.Errorf("control endpoint: %w", err)
@@ -192,6 +197,22 @@ func (cfg *config) run(ctx context.Context) error {
 		return errNotHeld
 	}
 	return nil
+}
+
+// close ends the last life and the control endpoint, which answers a request to stop
+// before.
+func (f *fake) close(web *http.Server, ended chan<- struct{}) {
+	defer close(ended)
+	f.end()
+	f.port.Close()
+	if f.asked.Load() {
+		<-f.stopped
+	}
+	soon, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if web.Shutdown(soon) != nil {
+		web.Close()
+	}
 }
 
 // serve ends when web does.
@@ -207,7 +228,10 @@ type fake struct {
 	control  net.Addr
 	verbose  bool
 	log      func(text string)
-	stopping chan struct{} // closed by askToStop
+	leaving  context.Context // ended by leave: the fake is to end, and nothing waits
+	leave    context.CancelFunc
+	asked    atomic.Bool   // by a request to stop
+	stopped  chan struct{} // closed when that is answered
 	stopOnce sync.Once
 
 	turn sync.Mutex // held while a life ends or begins
@@ -222,8 +246,8 @@ type fake struct {
 }
 
 // newFake begins the first life, for the connections of l, which it closes at the end.
-func newFake(script *Script, l net.Listener, control net.Addr, verbose bool, log func(string)) (*fake, error) {
-	f := &fake{port: newPort(l), control: control, verbose: verbose, log: log, stopping: make(chan struct{})}
+func newFake(leaving context.Context, leave context.CancelFunc, script *Script, l net.Listener, control net.Addr, verbose bool, log func(string)) (*fake, error) {
+	f := &fake{port: newPort(l), control: control, verbose: verbose, log: log, leaving: leaving, leave: leave, stopped: make(chan struct{})}
 	if err := f.begin(script); err != nil {
 		f.port.Close()
 		return nil, err
@@ -237,7 +261,7 @@ func (f *fake) begin(script *Script) error {
 	if err != nil {
 		return err
 	}
-	s, err := newStage(script, f.port.listen(), cert, f.verbose, f.log)
+	s, err := newStage(f.leaving, script, f.port.listen(), cert, f.verbose, f.log)
 	if err != nil {
 		return err
 	}
@@ -327,12 +351,10 @@ func (f *fake) hasFailed() bool {
 	return f.failed
 }
 
-func (f *fake) askToStop() { f.stopOnce.Do(func() { close(f.stopping) }) }
-
-// stopAtEOF ends with the input, or the process.
-func (f *fake) stopAtEOF(in io.Reader) {
+// leaveAtEOF leaves with the input, or the process that has the other end.
+func leaveAtEOF(in io.Reader, leave func()) {
 	io.Copy(io.Discard, in)
-	f.askToStop()
+	leave()
 }
 
 // ready returns what clients need to know.

@@ -149,6 +149,70 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
+// waits is a script that takes an hour to begin.
+const waits = "within: 1h\nmembers: [{name: a, rules: [{start: true, do: {wait: 1h}}]}, {name: b}]"
+
+// TestRunEndsWhileItBegins: nobody who stops it waits for bots.
+func TestRunEndsWhileItBegins(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		end  func(stdin io.Closer, cancel func())
+	}{
+		{"by a signal", func(_ io.Closer, cancel func()) { cancel() }},
+		{"by the end of input", func(stdin io.Closer, _ func()) { stdin.Close() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in, stdin := io.Pipe()
+			ctx, cancel := context.WithCancel(t.Context())
+			cfg := &config{stdin: in, stdout: io.Discard, stderr: io.Discard}
+			require.NoError(t, cfg.parse([]string{"-until-eof", "-e", waits}))
+			r := &runner{t: t, ended: make(chan error, 1)}
+			go func() { r.ended <- cfg.run(ctx) }()
+			tt.end(stdin, cancel)
+			require.NoError(t, r.wait())
+			cancel()
+		})
+	}
+}
+
+// TestStopWhileAResetBegins: a request to stop is answered in time too.
+func TestStopWhileAResetBegins(t *testing.T) {
+	t.Parallel()
+	r := run(t, "")
+	reset := make(chan error, 1)
+	go func() {
+		resp, err := http.Post(r.ready.Control+"/reset", "application/yaml", strings.NewReader(waits))
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		reset <- err
+	}()
+	nc, err := net.Dial("tcp", r.ready.Addr)
+	require.NoError(t, err)
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(patience))
+	_, err = nc.Read(make([]byte, 1))
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the reset ends the connection")
+	require.Contains(t, r.post("/stop"), `"held":true`)
+	require.NoError(t, r.wait())
+	require.NoError(t, <-reset)
+}
+
+// TestRunEndsAnyway: what cannot end does not keep the process.
+func TestRunEndsAnyway(t *testing.T) {
+	t.Parallel()
+	var bots strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&bots, "- name: bot-%d\n", i)
+	}
+	cfg := &config{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard}
+	require.NoError(t, cfg.parse([]string{"-until-eof", "-e", "members:\n" + bots.String()}))
+	cfg.endWithin = 1
+	require.ErrorContains(t, cfg.run(t.Context()), "it has not ended within 1ns")
+}
+
 func TestRunWithTLS(t *testing.T) {
 	t.Parallel()
 	r := run(t, "{tls: true, members: [{name: bot, rules: [{on: {message: hi}, do: {say: ho}}]}]}")

@@ -51,7 +51,8 @@ func startOn(t *testing.T, n *roomtest.Network, script string) *rig {
 	}
 	require.NoError(t, err)
 	r := &rig{t: t, net: n}
-	r.fake, err = newFake(parsed, l, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, true, func(text string) {
+	leaving, leave := context.WithCancel(context.Background())
+	r.fake, err = newFake(leaving, leave, parsed, l, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, true, func(text string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.logs = append(r.logs, text)

@@ -67,6 +67,9 @@ type connRule struct {
 	refuse  bool
 }
 
+// maxBots bounds the bots of a fake. Each receives what all others do, their joins first.
+const maxBots = 500
+
 const defaultWithin = 10 * time.Second
 
 // ParseScript returns the script in text, which errors name file. They are a
@@ -116,6 +119,12 @@ func (n node) script() *Script {
 		s.rooms = rooms.rooms()
 	} else {
 		s.rooms = []roomScript{n.room(f)}
+	}
+	bots := 0
+	for _, r := range s.rooms {
+		if bots += len(r.members); bots > maxBots {
+			n.fail("a script has %d bots at most", maxBots)
+		}
 	}
 	if unique, ok := f.get("uniqueNames"); ok && unique.yes() {
 		f.oneOfEachName(s.rooms)

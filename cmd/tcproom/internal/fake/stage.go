@@ -25,6 +25,7 @@ type stage struct {
 	tb       *tb
 	srv      *roomtest.Server
 	listener *roomtest.Listener
+	leaving  context.Context // ends when the fake is to end: its bots need not be waited for
 	ctx      context.Context // ends with the stage
 	cancel   context.CancelCauseFunc
 	played   chan struct{} // closed when the expectations of the script are through
@@ -79,8 +80,9 @@ const (
 )
 
 // newStage begins to play script for the connections of l, which it closes.
-func newStage(script *Script, l net.Listener, cert *tls.Certificate, verbose bool, log func(string)) (*stage, error) {
+func newStage(leaving context.Context, script *Script, l net.Listener, cert *tls.Certificate, verbose bool, log func(string)) (*stage, error) {
 	s := &stage{
+		leaving: leaving,
 		script:  script,
 		log:     log,
 		verbose: verbose,
@@ -179,6 +181,7 @@ func (s *stage) started(bot *roomtest.Bot) {
 	select {
 	case <-done:
 	case <-late.C:
+	case <-s.leaving.Done():
 	case <-s.ctx.Done():
 	}
 }
@@ -446,7 +449,11 @@ func (s *stage) add(room string, members []memberScript) error {
 		key := botKey{room, m.name}
 		s.mu.Lock()
 		_, taken := s.bots[key]
+		bots := len(s.bots) - len(s.script.rooms) // without those of the rooms themselves
 		s.mu.Unlock()
+		if bots >= maxBots {
+			return fmt.Errorf("there are %d bots at most", maxBots)
+		}
 		if taken {
 			return fmt.Errorf("there is a bot %q%s already", m.name, inRoom(room))
 		}
