@@ -95,6 +95,16 @@ expect:
   assert.equal(status.exit, 1);
 });
 
+test('lives of one fake', { timeout: 30_000 }, async () => {
+  await open('codec: json');
+  await once(chat, 'here');
+  const lost = once(chat, 'lost'), here = once(chat, 'here');
+  const was = await fake.reset('codec: json\nmembers: [{name: bob}]');
+  assert.deepEqual([was.held, was.life, fake.life], [true, 1, 2]);
+  await lost;
+  assert.deepEqual(await here, [['bob', 'ada']]);
+});
+
 test('a client that breaks the protocol is reported', { timeout: 30_000 }, async () => {
   await open('codec: json');
   await once(chat, 'here');

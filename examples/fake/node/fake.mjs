@@ -16,6 +16,7 @@ export class Fake {
     ]);
     if (typeof ready !== 'string') throw new Error(`tcproom fake has not started: ${fake.stderr}`);
     Object.assign(fake, JSON.parse(ready)); // host, port, control, …
+    fake.hold('unref'); // a test that forgets to stop it can end
     return fake;
   }
 
@@ -25,6 +26,9 @@ export class Fake {
     this.stderr = '';
     child.stderr.on('data', (text) => { this.stderr += text; });
   }
+
+  // hold says by ref or unref whether Node waits for the process.
+  hold(how) { [this.child, ...this.child.stdio].forEach((part) => part[how]()); }
 
   // do makes a bot, or without `as` the room itself, do something: {as: 'ada', do: {say: 'hi'}}.
   do(request) { return this.request('POST', '/do', request); }
@@ -43,18 +47,27 @@ export class Fake {
     return text.split('\n').filter(Boolean).map((line) => JSON.parse(line));
   }
 
+  // reset ends this life and begins the next, of the same script or of another. It
+  // resolves to the last status of the life that has ended.
+  async reset(script) {
+    const { was, ...ready } = await this.request('POST', '/reset', script, 'application/yaml');
+    Object.assign(this, ready);
+    return was;
+  }
+
   // stop ends the fake. It resolves to the last status, with the process's exit status.
   async stop() {
     if (this.child.exitCode !== null) return null;
+    this.hold('ref');
     const status = await this.request('POST', '/stop');
     return { ...status, exit: await this.ended };
   }
 
-  async request(method, path, body) {
+  async request(method, path, body, type = 'application/json') {
     const answer = await fetch(this.control + path, {
       method,
-      headers: body ? { 'Content-Type': 'application/json' } : {},
-      body: body && JSON.stringify(body),
+      headers: body ? { 'Content-Type': type } : {},
+      body: typeof body === 'object' ? JSON.stringify(body) : body,
     });
     const value = await answer.json();
     if (!answer.ok) throw new Error(`${method} ${path}: ${value.detail}`);

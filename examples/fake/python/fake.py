@@ -29,14 +29,14 @@ class Fake:
         """Makes a bot (bot_as="ada"), or the room itself, do something: {"say": "hi"}."""
         if "bot_as" in request:
             request["as"] = request.pop("bot_as")
-        return self._request("POST", "/do", {"do": do, **request})
+        return self._request("POST", "/do", json.dumps({"do": do, **request}).encode())
 
     def expect(self, **request):
         """Waits for what clients do: expect(expect=[{"joined": "ada"}], within="5s").
 
         Returns the answer, in which "held" says whether it came.
         """
-        return self._request("POST", "/expect", request)
+        return self._request("POST", "/expect", json.dumps(request).encode())
 
     def wait_for(self, match, within="10s"):
         """Waits until a client does this, and fails the test if none does."""
@@ -54,6 +54,14 @@ class Fake:
         with urllib.request.urlopen(self.ready["control"] + "/transcript?format=text", timeout=60) as answer:
             return answer.read().decode()
 
+    def reset(self, script=""):
+        """Ends this life and begins the next, of the same script or of another.
+
+        Returns the last status of the life that has ended.
+        """
+        self.ready = self._request("POST", "/reset", script.encode(), "application/yaml")
+        return self.ready.pop("was")
+
     def stop(self):
         """Ends the fake. Returns the last status, with the process's exit status."""
         if self.process.poll() is not None:
@@ -62,11 +70,9 @@ class Fake:
         _, self.stderr = self.process.communicate(timeout=30)
         return {**status, "exit": self.process.returncode}
 
-    def _request(self, method, path, body=None):
-        request = urllib.request.Request(self.ready["control"] + path, method=method)
-        if body is not None:
-            request.data = json.dumps(body).encode()
-            request.add_header("Content-Type", "application/json")
+    def _request(self, method, path, body=None, media_type="application/json"):
+        request = urllib.request.Request(
+            self.ready["control"] + path, body or None, {"Content-Type": media_type}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)

@@ -84,6 +84,15 @@ expect:
         self.assertRegex(status["failures"][0]["what"], "await message ada: hello: it did not come")
         self.assertEqual(status["exit"], 1)
 
+    def test_lives_of_one_fake(self):
+        self.open("codec: json")
+        was = self.fake.reset("codec: json\nmembers: [{name: bob, lines: [hi]}]")
+        self.assertEqual((was["held"], was["life"], self.fake.ready["life"]), (True, 1, 2))
+        chat = Chat(self.fake.address, "ada")
+        self.addCleanup(chat.close)
+        chat.say("hello")
+        self.assertEqual(chat.receive(), ("bob", "hi"))
+
     def test_script_that_is_wrong_is_reported(self):
         with self.assertRaisesRegex(RuntimeError, '-e:1: a script has no key "member"; write members'):
             Fake("member: []")
