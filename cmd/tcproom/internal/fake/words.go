@@ -44,7 +44,7 @@ var (
 		{"handshakeTimeout", "a client that sends no hello for so long is put out (json); default 10s", "handshakeTimeout: 2s"},
 		{"backlog", "how many bytes a client may lag behind; default 4 MiB", "backlog: 100000"},
 		{"slow", "what becomes of a client that lags further: `disconnect` (default), or `skip`, which sends it a gap", "slow: skip"},
-		{"members", "the bots, in the order in which they join", "members: [{name: broker}]"},
+		{"members", "the bots, in the order in which they join; 500 at most", "members: [{name: broker}]"},
 		{"answer", "rules of the room itself, whose messages come from nobody", "answer: [{on: {message: bye}, do: {kick: as you wish}}]"},
 		{"rooms", "makes it a hub of these rooms, the first of which is that of clients who name none; then `members` and `answer` stand in a room", "rooms: [{name: kitchen, members: [{name: cook}]}]"},
 		{"openRooms", "with `rooms`: whether clients may make rooms of other names; default false", "rooms: [{name: kitchen}]\nopenRooms: true"},
@@ -57,7 +57,7 @@ var (
 		{"answer", "rules of this room itself", "answer: [{every: 1m, do: {say: tick}}]"},
 	}}
 	memberKind = &kind{"a member", "A member, in `members`: a bot", []word{
-		{"name", "its name; give no client the name of a bot", "name: broker"},
+		{"name", "its name, which no other bot of the room has; give it to no client", "name: broker"},
 		{"rules", "what it does, and when; of the `on` rules the first that matches is followed", "rules: [{on: {joined: \"\"}, do: {say: \"hi, $from\"}}]"},
 		{"lines", "canned lines: it answers each message that no rule matches by the next one, and after the last begins anew", "lines: [really?, tell me more]"},
 	}}
@@ -69,12 +69,12 @@ var (
 		{"joinAfter", "the bot begins outside of the room, and joins then", "joinAfter: 1s"},
 		{"joinOn", "the bot begins outside of the room, and joins when a client does that; again each time that it is outside", "joinOn: {message: is anybody there?}"},
 		{"returnOn", "a bot that has left, or was removed, comes back when a client does that", "returnOn: {message: come back}"},
-		{"do", "the actions: one, or a list of them", "do: [{say: one moment}, {wait: 1s}, echo]"},
+		{"do", "the actions: one, or a list of them; `[]` is none", "do: [{say: one moment}, {wait: 1s}, echo]"},
 	}}
 	actionKind = &kind{"an action", "An action, in `do`", []word{
-		{"say", "sends everyone a text, or one after the other of a list. In it $0 is the body that the rule matched, $1 to $9 are what the groups of a `messageLike` did, $from is the name of the member, and $$ is a dollar", "say: \"a $1 is 3\""},
-		{"echo", "sends everyone the body that the rule matched, byte for byte", "echo"},
-		{"tell", "sends a text to the member that the rule matched, or to one by its name, alone", "tell: only for you"},
+		{"say", "sends everyone a text, or one after the other of a list. In it $0 is the body that the rule matched, $1 to $9 are what the groups of a `messageLike` did, $from is the name of the member. Write $$ for a dollar", "say: \"a $1 is 3\""},
+		{"echo", "sends everyone the body that the rule matched, byte for byte; for rules with `on`, `joinOn`, `returnOn`", "echo"},
+		{"tell", "sends a text to the member that the rule matched, or to one by its name, alone. $ in the first is as in `say`", "tell: only for you"},
 		{"flood", "sends a text `n` times, as fast as the room takes it; $n in it is 1, 2, 3, …", "flood: {n: 10000, text: \"message $n\"}"},
 		{"wait", "waits", "wait: 500ms"},
 		{"inTurn", "does the first of the actions, or lists of actions, the first time, the second one the second time, and after the last begins anew", "inTurn: [{say: first}, {say: second}]"},
@@ -169,7 +169,7 @@ var (
 		{"since", "looks at what came after the event of this `n`; without it at what came after the last expectation by `POST /expect` that held", "await: {joined: ada}\nsince: 0"},
 	}}
 	doKind = &kind{"a request to do", "The body of `POST /do`", []word{
-		{"as", "the bot that does it; without it the room itself", "as: broker"},
+		{"as", "the bot that does it, which is to be in the room; without it the room itself", "as: broker"},
 		{"room", "with `rooms`: where; without it the first room", "room: kitchen"},
 		{"do", "the actions: one, or a list of them", "do: {say: hi}"},
 		{"members", "more bots, as in a script", "members: [{name: late}]"},
