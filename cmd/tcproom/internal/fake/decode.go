@@ -110,7 +110,7 @@ func hint(what string) string {
 	for _, h := range []struct{ of, hint string }{
 		{"did not find expected '-' indicator", "is the indentation that of the lines above?"},
 		{"did not find expected key", "is the indentation that of the lines above?"},
-		{"mapping values are not allowed", "is the indentation that of the lines above? A text with : # , [ ] { } stands in quotes"},
+		{"mapping values are not allowed", "has each key a colon, and the indentation of the lines above? A text with : # , [ ] { } stands in quotes"},
 		{"could not find expected ':'", "is the indentation that of the lines above?"},
 		{"did not find expected ',' or", "a text with : # , [ ] { } stands in quotes"},
 		{"unknown escape character", `in double quotes write \\ for \, or use single quotes`},
