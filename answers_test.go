@@ -185,3 +185,37 @@ func TestGoodbyeToAHub(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.Equal(t, `{"type":"goodbye"}`+"\n", <-said)
 }
+
+// TestAskWithoutARef: what is done without a ref has no ack, which would be one of nothing,
+// and is not refused for that.
+func TestAskWithoutARef(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		s := newStable(t)
+		ada, bob := s.labelled("ada", "a"), s.labelled("bob", "a")
+		bob.got()
+		ada.got()
+		for _, ref := range []string{"", `"ref":7,`} {
+			ada.say(`{"type":"direct",`+ref+`"to":"`+idOf(s.hub, "bob")+`","body":"x"}`, `{"type":"rename",`+ref+`"name":"ada"}`)
+			var answers []string
+			for _, o := range ada.objects() {
+				answers = append(answers, inBrief(o))
+			}
+			if ref == "" {
+				require.Empty(t, answers)
+			} else {
+				require.Equal(t, []string{"ack ref 7", "ack ref 7"}, answers)
+			}
+			require.Equal(t, map[string][]string{"": {"direct ada: x"}}, bob.heard())
+		}
+	})
+}
+
+// idOf returns the ID of the connection of that name.
+func idOf(h *tcproom.Hub, name string) string {
+	for m := range h.All().Members() {
+		if m.Name() == name {
+			return m.ID()
+		}
+	}
+	return ""
+}

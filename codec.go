@@ -112,10 +112,11 @@ const (
 	// ReqMembers asks who is in Room. The answer is a [Roster].
 	ReqMembers
 	// ReqTell sends Body to the connection To alone, as a [Direct]. The answer is an
-	// [Ack].
+	// [Ack]; without a Ref, which is all that it says, there is none.
 	ReqTell
 	// ReqRename asks for the name To. In each room of the connection a [Renamed] is
-	// ordered; that has no Ref. The answer is an [Ack] if the codec has Rooms.
+	// ordered; that has no Ref. The answer is an [Ack] if the codec has Rooms and the
+	// request a Ref.
 	ReqRename
 	// ReqHelp asks what can be asked for. The answer is a [Help].
 	ReqHelp

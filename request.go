@@ -324,7 +324,7 @@ func (h *Hub) askTell(l *link, req *Request) error {
 	if err := h.Tell(l.Context(), l.member, m.Info().ID, req.Body); err != nil {
 		return err
 	}
-	if l.commands() {
+	if l.commands() || req.Ref == 0 { // an ack without one would be of nothing
 		return nil
 	}
 	return l.reply(&Event{Kind: Ack, Ref: req.Ref})
