@@ -244,6 +244,8 @@ func (c *Cursor) loseLocked() {
 	c.lostAt, c.lost = c.frameLocked(), true
 	if c.parked.Load() {
 		c.parkedAt = monotonic() - c.parkedAt
+	} else {
+		c.parkedAt = 0
 	}
 	c.inserts, c.inserted = nil, 0
 	c.pos.Store(math.MaxInt64)

@@ -347,8 +347,8 @@ type span struct {
 func (v *view) open(l *Log, shard int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v.log, v.lo, v.hi, v.last.bytes = l, l.served[shard].pos, l.head.Load(), 0
-	v.min = v.hi
+	v.log, v.lo, v.hi = l, l.served[shard].pos, l.head.Load()
+	v.min, v.last.pos, v.last.bytes, v.last.frames = v.hi, 0, 0, 0
 	v.extendLocked(v.lo)
 }
 

@@ -53,12 +53,13 @@ func (l *Log) Lag() (lag Lag) {
 	return lag
 }
 
-// Waited returns for how long c has been waiting, or had been when it was lost.
+// Waited returns for how long c has been waiting, or had been when it was lost; 0 if it is
+// held, for then its connection need not be the reason.
 func (c *Cursor) Waited() time.Duration {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
 	switch {
-	case !c.parked.Load():
+	case !c.parked.Load(), c.isHeld():
 		return 0
 	case c.lost:
 		return time.Duration(c.parkedAt)

@@ -221,3 +221,63 @@ func TestWatchOfOneThatBeginsToBlock(t *testing.T) {
 		h.idle(t)
 	})
 }
+
+// TestTrafficOfNothing: a sink that takes nothing counts nothing, whatever an earlier walk
+// has brought to others at a place of the same number.
+func TestTrafficOfNothing(t *testing.T) {
+	h := newHub(t, LogConfig{Backlog: 256 << 10})
+	o := h.beside(kindLog)
+	var v view
+	for i, h := range []*hub{h, o} {
+		f := newFake(plenty)
+		h.join(t, f, f, false)
+		for seq := range uint64(3) { // without a flusher: the test is the walk
+			h.log.Append(appendFrame(nil, kindLog, seq+1, 100), seq+1, nil)
+		}
+		v.open(h.log, 0)
+		sp := v.at(0)
+		v.took(sp, 0, uint32(1-i)*uint32(len(sp.buf)))
+		v.close(0)
+	}
+	require.Equal(t, Traffic{Bytes: 300, Frames: 3}, h.log.Traffic())
+	require.Zero(t, o.log.Traffic())
+}
+
+// TestWaitedIsOver: who waited once, and does not when it ends, has not been waiting.
+func TestWaitedIsOver(t *testing.T) {
+	both(t, func(t *testing.T, raw func(*fake) sock.Writer) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		f := newFake(0)
+		m := h.join(t, f, raw(f), false)
+		time.Sleep(time.Hour)
+		for range 3 {
+			h.post(nil, 100)
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		require.Positive(t, m.cur.Waited())
+		f.take(plenty)
+		synctest.Wait()
+		require.Zero(t, m.cur.Waited())
+		m.sink.Close()
+		require.Zero(t, m.cur.Waited())
+	})
+}
+
+// TestOneThatIsHeldDoesNotWait: it is its hook that has it take nothing.
+func TestOneThatIsHeldDoesNotWait(t *testing.T) {
+	both(t, func(t *testing.T, raw func(*fake) sock.Writer) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		f := newFake(plenty)
+		m := h.enterHeld(t, f, raw(f), false)
+		h.post(nil, 100)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Zero(t, m.cur.Waited())
+		require.Zero(t, h.log.Lag())
+		m.cur.Release()
+		synctest.Wait()
+		require.Zero(t, m.cur.Waited())
+		require.Len(t, f.received(), 100)
+	})
+}
