@@ -44,8 +44,8 @@ type Log struct {
 	frames      uint64
 	served      []served // by shard
 	traffic     Traffic
-	watches     []watch // in the order of their positions
-	looks       bool    // lookAgain is to be called
+	watches     []watch     // in the order of their positions
+	look        *time.Timer // of lookAgain; nil: it is not set
 	dropped     bool
 }
 
@@ -65,7 +65,6 @@ func (g *Group) NewLog(cfg LogConfig) *Log {
 func (l *Log) Drop() {
 	l.group.dropLog(l)
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.dropped = true
 	for l.first != nil {
 		for c := l.first.parked; c != nil; c = l.first.parked {
@@ -73,6 +72,9 @@ func (l *Log) Drop() {
 		}
 		l.dropFirst()
 	}
+	due := l.dueLocked()
+	l.mu.Unlock()
+	l.group.fan.notify(due)
 }
 
 // A Verdict is what [Log.Admit] says of an append.

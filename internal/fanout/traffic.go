@@ -76,38 +76,37 @@ type watch struct {
 // Watch has fn called once, when all cursors have been brought to the head as it is
 // now, the waiting ones aside: with the time, and with how many of these are behind
 // that. Without a direct path the writer of a sink has the bytes then, and may be
-// writing them. It runs on a goroutine of its own, for which [Fan.Wait] waits, and not
-// at all after [Log.Drop] or Wait.
+// writing them. In a log that is dropped nobody waits. It runs on a goroutine of its own,
+// for which [Fan.Wait] waits, and not at all after that.
 func (l *Log) Watch(fn func(at time.Time, waiting int)) {
+	f := l.group.fan
+	f.mu.Lock()
 	l.mu.Lock()
 	l.watches = append(l.watches, watch{l.head.Load(), fn})
 	l.watched.Store(true)
 	due := l.dueLocked()
-	l.awaitLocked()
-	l.mu.Unlock()
-	l.group.fan.notify(due)
-}
-
-// awaitLocked sees to it that the watches end if no more is appended: a transport that
-// cannot tell whether it would block counts as waiting only when it is looked at again.
-func (l *Log) awaitLocked() {
-	if len(l.watches) == 0 || l.dropped || l.looks {
-		return
+	// A transport that cannot tell whether it would block counts as waiting only when it is
+	// looked at again, and perhaps no more is appended.
+	if len(l.watches) > 0 && l.look == nil && !f.ended {
+		f.wg.Add(1) // the timer counts as a goroutine until it has run or was stopped
+		l.look = time.AfterFunc(patience, l.lookAgain)
 	}
-	l.looks = true
-	time.AfterFunc(patience, l.lookAgain)
+	l.mu.Unlock()
+	f.mu.Unlock()
+	f.notify(due)
 }
 
 // lookAgain has all cursors visited once more, while there are watches.
 func (l *Log) lookAgain() {
+	l.group.Flush()
 	l.mu.Lock()
-	l.looks = false
-	l.awaitLocked()
-	again := l.looks
-	l.mu.Unlock()
-	if again {
-		l.group.Flush()
+	defer l.mu.Unlock()
+	if len(l.watches) > 0 {
+		l.look.Reset(patience)
+		return
 	}
+	l.look = nil
+	l.group.fan.wg.Done()
 }
 
 func (l *Log) due() []func() {
@@ -123,12 +122,16 @@ func (l *Log) dueLocked() (calls []func()) {
 	}
 	now := time.Now()
 	pos, _ := l.servedLocked()
-	for len(l.watches) > 0 && l.watches[0].pos <= pos && !l.dropped {
+	for len(l.watches) > 0 && (l.watches[0].pos <= pos || l.dropped) {
 		w := l.watches[0]
 		l.watches[0] = watch{}
 		if l.watches = l.watches[1:]; len(l.watches) == 0 {
 			l.watches = nil
 			l.watched.Store(false)
+			if l.look != nil && l.look.Stop() {
+				l.look = nil
+				l.group.fan.wg.Done()
+			}
 		}
 		waiting := l.behindLocked(w.pos)
 		calls = append(calls, func() { w.fn(now, waiting) })
@@ -162,10 +165,19 @@ func (f *Fan) notify(calls []func()) {
 	go f.call(calls)
 }
 
-// call makes the calls. It ends with the last.
+// call makes the calls. It ends with the last, or with one that ends its goroutine: then
+// another one makes the rest.
 func (f *Fan) call(calls []func()) {
-	defer f.wg.Done()
-	for _, fn := range calls {
+	defer func() {
+		if len(calls) > 0 {
+			go f.call(calls)
+			return
+		}
+		f.wg.Done()
+	}()
+	for len(calls) > 0 {
+		fn := calls[0]
+		calls = calls[1:]
 		fn()
 	}
 }

@@ -3,6 +3,7 @@ package fanout
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,7 +191,7 @@ func TestWatchOfTheLast(t *testing.T) {
 		h.log.Drop()
 		h.log.Watch(func(time.Time, int) { called++ })
 		synctest.Wait()
-		require.Equal(t, 2, called)
+		require.Equal(t, 3, called)
 	})
 }
 
@@ -214,7 +215,7 @@ func TestWatchOfOneThatBeginsToBlock(t *testing.T) {
 		require.Equal(t, 1, told)
 		time.Sleep(time.Minute)
 		h.log.mu.Lock()
-		require.False(t, h.log.looks, "no timer is left")
+		require.Nil(t, h.log.look, "no timer is left")
 		h.log.mu.Unlock()
 		f.Close()
 		m.sink.Close()
@@ -279,5 +280,76 @@ func TestOneThatIsHeldDoesNotWait(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, m.cur.Waited())
 		require.Len(t, f.received(), 100)
+	})
+}
+
+// TestWatchOfALogThatIsDropped: nobody is left who could get it, though the group goes on.
+func TestWatchOfALogThatIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		stays := h.group.hub(LogConfig{Backlog: 256 << 10}, kindLog)
+		g := newFake(plenty)
+		stays.join(t, g, g, false)
+		f := newFake(plenty)
+		held, release := f.hold()
+		m := h.join(t, f, f, false)
+		h.post(nil, 100)
+		<-held
+		called := 0
+		h.log.Watch(func(_ time.Time, waiting int) {
+			require.Zero(t, waiting)
+			called++
+		})
+		m.sink.Close()
+		h.log.Drop()
+		release()
+		synctest.Wait()
+		require.Equal(t, 1, called)
+	})
+}
+
+// TestWatchThatEndsItsGoroutine keeps no other from being called.
+func TestWatchThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		f := newFake(plenty)
+		held, release := f.hold()
+		h.join(t, f, f, false)
+		h.post(nil, 100)
+		<-held
+		called := 0
+		for range 3 {
+			h.log.Watch(func(time.Time, int) {
+				called++
+				runtime.Goexit()
+			})
+		}
+		release()
+		synctest.Wait()
+		require.Equal(t, 3, called)
+		h.quiet() // or it would wait for ever
+	})
+}
+
+// TestWatchLeavesNoTimer: its look again is over when the engine has stopped.
+func TestWatchLeavesNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, LogConfig{Backlog: 256 << 10})
+		f := newFake(0)
+		m := h.join(t, f, nil, false)
+		h.post(nil, 100)
+		synctest.Wait()
+		h.post(nil, 100)
+		h.log.Watch(func(time.Time, int) {})
+		synctest.Wait()
+		h.log.mu.Lock()
+		require.NotNil(t, h.log.look)
+		h.log.mu.Unlock()
+		f.Close()
+		m.sink.Close()
+		h.fan.Wait()
+		h.log.mu.Lock()
+		defer h.log.mu.Unlock()
+		require.Nil(t, h.log.look)
 	})
 }
