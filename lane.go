@@ -122,7 +122,6 @@ func (r *Room) tidyLanesLocked() {
 		if l.members > 0 || l.conns > 0 || l.configured > 0 || l.isClosing() {
 			kept = append(kept, l)
 		} else {
-			r.stats.traffic.Add(l.log.Traffic())
 			l.log.Drop()
 		}
 	}

@@ -56,7 +56,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 	}
 	data, used, talked := l.src.Held(), 0, false
 	to, got := l.room, 0 // bytes of frames for one room, which are not counted yet
-	defer func() { to.bytesIn.Add(uint64(got)) }()
+	defer func() { to.countIn(got) }()
 	for {
 		n, frame, err := l.split(data[used:], limit)
 		if err == nil && n == 0 && len(data)-used >= limit+maxHeader {
@@ -81,7 +81,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 			break
 		}
 		if in.by != nil && in.by.room != to {
-			to.bytesIn.Add(uint64(got))
+			to.countIn(got)
 			to, got = in.by.room, 0
 		}
 		got += n

@@ -113,6 +113,9 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 		quiet: q,
 	}
 	r.mu.SetRank(rankRooms + lockorder.Rank(num))
+	if h != nil && name != allRooms {
+		r.group.CountIn(&h.totals.out)
+	}
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {
 		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
@@ -248,7 +251,6 @@ type Stats struct {
 // counts are the Stats that a room keeps.
 type counts struct {
 	Joined, Resumed, Refused, Messages, Bytes, acceptErrors uint64
-	traffic                                                 fanout.Traffic   // of lanes that are gone
 	Left                                                    map[Cause]uint64 // nil while nobody has left
 }
 
@@ -264,5 +266,7 @@ func (c *counts) leftBy(cause Cause) {
 func (r *Room) Stats() Stats {
 	s := Stats{Left: make(map[Cause]uint64)}
 	r.addTo(&s)
+	s.BytesIn = r.bytesIn.Load()
+	s.setTraffic(r.group.Traffic())
 	return s
 }

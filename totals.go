@@ -1,6 +1,11 @@
 package tcproom
 
-import "example.com/tcproom/internal/lockorder"
+import (
+	"sync/atomic"
+
+	"example.com/tcproom/internal/fanout"
+	"example.com/tcproom/internal/lockorder"
+)
 
 // totals are the counts of the rooms that a hub has had.
 type totals struct {
@@ -10,6 +15,19 @@ type totals struct {
 	mu    lockorder.Mutex
 	past  Stats              // counts of the rooms whose end is over
 	going map[*Room]struct{} // taken out, and not yet in past; guarded by the hub's lock
+
+	// Not in past, for they grow when the end of a room is over: connections have still to
+	// take what it had for them, or have a read of frames for it that is not counted yet.
+	in  atomic.Uint64
+	out fanout.Tally
+}
+
+// countIn counts so many bytes of members' frames.
+func (r *Room) countIn(n int) {
+	if r.isNamed() {
+		r.hub.totals.in.Add(uint64(n)) // first: no room has more than all together
+	}
+	r.bytesIn.Add(uint64(n))
 }
 
 // Totals returns the counts of all rooms that the hub ever had, without "*", added up: a
@@ -36,7 +54,8 @@ func (h *Hub) Totals() Stats {
 	for _, r := range rooms {
 		r.addTo(&sum)
 	}
-	sum.Seq, sum.Stopping = 0, stops
+	sum.Seq, sum.Stopping, sum.BytesIn = 0, stops, t.in.Load()
+	sum.setTraffic(t.out.Traffic())
 	return sum
 }
 
@@ -55,14 +74,12 @@ func (t *totals) leave(h *Hub, r *Room) {
 	h.mu.Unlock()
 }
 
-// addTo adds what r has seen to sum, whose Left is not nil.
+// addTo adds what r has seen to sum, whose Left is not nil, but for the traffic.
 func (r *Room) addTo(sum *Stats) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := &r.stats
-	traffic := c.traffic
 	for _, l := range r.lanes {
-		traffic.Add(l.log.Traffic())
 		lag := l.log.Lag()
 		sum.Waiting += lag.Cursors
 		sum.Backlog, sum.SlowestFor = max(sum.Backlog, lag.Bytes), max(sum.SlowestFor, lag.Since)
@@ -74,22 +91,21 @@ func (r *Room) addTo(sum *Stats) {
 	sum.Stopping = sum.Stopping || r.state != roomOpen
 	sum.addCounts(&Stats{
 		Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes,
-		BytesIn: r.bytesIn.Load(), BytesOut: traffic.Bytes, Delivered: traffic.Frames, Skipped: traffic.Skipped,
 		AcceptErrors: c.acceptErrors, Left: c.Left,
 	})
 }
 
-// addCounts adds what only grows.
+func (s *Stats) setTraffic(t fanout.Traffic) {
+	s.BytesOut, s.Delivered, s.Skipped = t.Bytes, t.Frames, t.Skipped
+}
+
+// addCounts adds what only grows, but for the traffic.
 func (s *Stats) addCounts(o *Stats) {
 	s.Joined += o.Joined
 	s.Resumed += o.Resumed
 	s.Refused += o.Refused
 	s.Messages += o.Messages
 	s.Bytes += o.Bytes
-	s.BytesIn += o.BytesIn
-	s.BytesOut += o.BytesOut
-	s.Delivered += o.Delivered
-	s.Skipped += o.Skipped
 	s.AcceptErrors += o.AcceptErrors
 	for cause, n := range o.Left {
 		s.Left[cause] += n

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -136,4 +137,35 @@ func TestTotalsNeverGoDown(t *testing.T) {
 		left += n
 	}
 	require.Equal(t, uint64(peers*rounds), left, "%v", s.Left)
+}
+
+// TestTotalsOfWhatComesLate: what a removed room had still to give to a connection that
+// took nothing counts when that takes it.
+func TestTotalsOfWhatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHub(WithCodec(JSON{}), WithRoomLinger(-1), WithWriteTimeout(-1), WithRoom("lobby"))
+		defer func() { h.Close(); <-h.Done() }()
+		conn, err := h.Join(t.Context(), "", Identity{Name: "ada"}, InRooms("lobby", "attic"))
+		require.NoError(t, err)
+		defer conn.Close()
+		attic, _ := h.Lookup("attic")
+		const messages = 60
+		for range messages {
+			_, err := attic.Broadcast(t.Context(), make([]byte, 1000))
+			require.NoError(t, err)
+		}
+		require.NoError(t, h.Remove("attic", ""))
+		<-attic.Done()
+		before := h.Totals()
+		require.Less(t, before.Delivered, uint64(messages), "or the test shows nothing")
+		go func() {
+			for range conn.Events(context.Background()) {
+			}
+		}()
+		time.Sleep(time.Second)
+		after := h.Totals()
+		requireGrown(t, before, after)
+		require.EqualValues(t, messages, after.Delivered)
+		require.Greater(t, after.BytesOut, uint64(1000*messages))
+	})
 }

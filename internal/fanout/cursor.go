@@ -281,7 +281,7 @@ func (c *Cursor) jumpLocked() {
 	last := l.findLocked(head - 1)
 	c.gapTo = last.index[last.frameAt(head-1)].seq
 	n := l.frameLocked(head) - l.frameLocked(pos)
-	l.traffic.Skipped += n
+	l.group.count(Traffic{Skipped: n})
 	c.untold += n - c.owns
 	c.pos.Store(head)
 	if c.isHeld() {
@@ -319,7 +319,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 			return dst, false, err
 		}
 		e.pass(len(dst) - n)
-		l.traffic.Bytes += uint64(len(dst) - n)
+		l.group.count(Traffic{Bytes: uint64(len(dst) - n)})
 	}
 	if c.lost || l.dropped {
 		return dst, false, nil
@@ -359,7 +359,7 @@ func (c *Cursor) takeInsert(dst []byte, e *ends) []byte {
 	in := c.inserts[0]
 	dst = append(dst, in.b...)
 	e.pass(len(in.b))
-	c.log.traffic.Bytes += uint64(len(in.b))
+	c.log.group.count(Traffic{Bytes: uint64(len(in.b))})
 	if !in.shared {
 		c.inserted -= int32(len(in.b))
 	}
@@ -393,7 +393,7 @@ func (c *Cursor) copyLocked(dst []byte, e *ends, pos, stop int64, limit int) ([]
 			taken++
 		}
 		c.sink.unwritten.Add(int64(taken))
-		c.log.traffic.Add(Traffic{Bytes: uint64(int64(to) - (pos - s.start)), Frames: uint64(taken)})
+		c.log.group.count(Traffic{Bytes: uint64(int64(to) - (pos - s.start)), Frames: uint64(taken)})
 		return dst, s.start + int64(to)
 	}
 	run, taken, had := off, 0, len(dst)
@@ -411,7 +411,7 @@ func (c *Cursor) copyLocked(dst []byte, e *ends, pos, stop int64, limit int) ([]
 	}
 	c.sink.unwritten.Add(int64(taken))
 	dst = append(dst, s.buf[run:off]...)
-	c.log.traffic.Add(Traffic{Bytes: uint64(len(dst) - had), Frames: uint64(taken)})
+	c.log.group.count(Traffic{Bytes: uint64(len(dst) - had), Frames: uint64(taken)})
 	return dst, s.start + int64(off)
 }
 

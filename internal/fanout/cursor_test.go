@@ -46,7 +46,7 @@ func TestSkipContinuesAfterOneGap(t *testing.T) {
 			require.Equal(t, next, it.num)
 		}
 		require.Equal(t, uint64(207), next)
-		require.Equal(t, hole, h.log.Traffic().Skipped)
+		require.Equal(t, hole, h.group.Traffic().Skipped)
 		require.Zero(t, m.cur.Missed())
 		h.idle(t)
 	})

@@ -19,6 +19,8 @@ type Group struct {
 	logs []*Log     // by slot; nil where a log was dropped
 
 	progress progress
+	tally    Tally
+	all      *Tally // nil: none; see CountIn
 }
 
 // NewGroup returns a Group without logs.

@@ -42,8 +42,7 @@ type Log struct {
 	limit       int64      // of the charge kept, for the append that was admitted
 	class       int        // of the next first segment: what the last burst needed
 	frames      uint64
-	served      []served // by shard
-	traffic     Traffic
+	served      []served    // by shard
 	watches     []watch     // in the order of their positions
 	look        *time.Timer // of lookAgain; nil: it is not set
 	dropped     bool
@@ -427,7 +426,7 @@ func (v *view) close(shard int) (progress bool) {
 
 func (v *view) closeLocked(shard int) (progress bool) {
 	l := v.log
-	l.traffic.Add(v.taken)
+	l.group.count(v.taken)
 	v.taken = Traffic{}
 	for i := range v.spans {
 		s := v.spans[i].seg

@@ -2,29 +2,46 @@ package fanout
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
-// Traffic is what cursors of a log have taken to be written, all together.
+// Traffic is what cursors of a group have taken to be written, all together.
 type Traffic struct {
-	Bytes   uint64 // of the log, inserts and gaps
-	Frames  uint64 // of the log
-	Skipped uint64 // frames of the log that cursors jumped over
+	Bytes   uint64 // of logs, inserts and gaps
+	Frames  uint64 // of logs
+	Skipped uint64 // frames of logs that cursors jumped over
 }
 
-// Add adds o to t.
-func (t *Traffic) Add(o Traffic) {
-	t.Bytes += o.Bytes
-	t.Frames += o.Frames
-	t.Skipped += o.Skipped
+// A Tally adds up traffic. It is not that of a log, whose cursors may take something when
+// the log is dropped and its group forgotten. The zero Tally is ready for use.
+type Tally struct{ bytes, frames, skipped atomic.Uint64 }
+
+// Traffic returns the sum so far.
+func (t *Tally) Traffic() Traffic {
+	return Traffic{Bytes: t.bytes.Load(), Frames: t.frames.Load(), Skipped: t.skipped.Load()}
 }
 
-// Traffic returns what cursors have taken so far. What a walk has written counts when it
-// ends.
-func (l *Log) Traffic() Traffic {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.traffic
+func (t *Tally) add(o Traffic) {
+	t.bytes.Add(o.Bytes)
+	t.frames.Add(o.Frames)
+	if o.Skipped > 0 {
+		t.skipped.Add(o.Skipped)
+	}
+}
+
+// CountIn has the traffic of g counted in all, too. It is called before g has cursors.
+func (g *Group) CountIn(all *Tally) { g.all = all }
+
+// Traffic returns what cursors of g have taken so far, those included whose logs are
+// dropped. What a walk has written counts when it ends.
+func (g *Group) Traffic() Traffic { return g.tally.Traffic() }
+
+func (g *Group) count(t Traffic) {
+	if g.all != nil {
+		g.all.add(t) // first: no group has more than all together
+	}
+	g.tally.add(t)
 }
 
 // Lag is how far the waiting cursors of a log are behind. Those that have ended or are

@@ -72,7 +72,7 @@ func TestTrafficIsWhatWasTaken(t *testing.T) {
 				}
 			}
 		}
-		got := h.log.Traffic()
+		got := h.group.Traffic()
 		require.NotZero(t, got.Skipped)
 		require.Equal(t, want.Bytes, got.Bytes)
 		require.Equal(t, want.Frames, got.Frames)
@@ -240,8 +240,8 @@ func TestTrafficOfNothing(t *testing.T) {
 		v.took(sp, 0, uint32(1-i)*uint32(len(sp.buf)))
 		v.close(0)
 	}
-	require.Equal(t, Traffic{Bytes: 300, Frames: 3}, h.log.Traffic())
-	require.Zero(t, o.log.Traffic())
+	require.Equal(t, Traffic{Bytes: 300, Frames: 3}, h.group.Traffic())
+	require.Zero(t, o.group.Traffic())
 }
 
 // TestWaitedIsOver: who waited once, and does not when it ends, has not been waiting.
