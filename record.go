@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"example.com/tcproom/internal/fanout"
 )
 
 // Records have one form: what happened, in the past tense, then whom it happened to, by
@@ -80,7 +82,7 @@ func (l *link) logEnd(cause error, code Cause, joined, stays bool) {
 	level := endLevel(cause)
 	args := []any{"cause", cause}
 	if joined && level > slog.LevelDebug {
-		args = append(args, l.stream.behind()...)
+		args = append(args, l.stream.behind(l.cur)...)
 	}
 	l.report(level, msg+" "+string(code), l.room, msg, args...)
 }
@@ -97,11 +99,11 @@ func (s *stream) logLeft() {
 	s.link.report(endLevel(cause), "left "+string(s.member.leftBy()), s.room, "left", "cause", cause)
 }
 
-// behind returns attributes that say what the connection of s has not taken, and what
-// holds it up: none if nothing does.
-func (s *stream) behind() (args []any) {
-	if s.cur != nil {
-		missed, waited := s.cur.Missed()+s.link.sink.Unwritten(), s.cur.Waited()
+// behind returns attributes that say what the connection of s, whose cursor is cur, has
+// not taken, and what holds it up: none if nothing does.
+func (s *stream) behind(cur *fanout.Cursor) (args []any) {
+	if cur != nil {
+		missed, waited := cur.Missed()+s.link.sink.Unwritten(), cur.Waited()
 		if missed > 0 {
 			args = append(args, "missed", missed)
 		}
@@ -124,9 +126,10 @@ func (s *stream) behind() (args []any) {
 func (m *Member) LogValue() slog.Value {
 	m.room.mu.Lock()
 	s, state := m.at.Load(), m.state
+	cur := s.cur
 	m.room.mu.Unlock()
 	args := append(s.link.about(m.room), "state", state.String())
-	args = append(args, s.behind()...)
+	args = append(args, s.behind(cur)...)
 	group := slog.Group("", args...)
 	return slog.GroupValue(group.Value.Group()...)
 }

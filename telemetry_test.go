@@ -404,3 +404,22 @@ func TestMemberLogValue(t *testing.T) {
 		require.NoError(t, room.Close())
 	})
 }
+
+// TestMemberLogValueWhileItJoins: whoever has a member may log it at any time. It is the
+// race detector that fails.
+func TestMemberLogValueWhileItJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := tcproom.New(tcproom.OnJoin(func(m *tcproom.Member) error {
+			go m.LogValue()
+			time.Sleep(time.Second) // which orders nothing: the join comes next
+			return nil
+		}))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, room.Len())
+		nc.Close()
+		<-served
+		require.NoError(t, room.Close())
+	})
+}
