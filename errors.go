@@ -78,7 +78,8 @@ type CutMember struct {
 	Missed uint64
 }
 
-// A StuckConn is a connection, or a listener, that did not end when its room stopped.
+// A StuckConn is a connection, a listener, or calls of the function of [WithTrace], that
+// did not end when its room stopped.
 type StuckConn struct {
 	Member MemberInfo // zero if it had not joined
 	Addr   string

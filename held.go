@@ -339,7 +339,7 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	from, via, read := p.from, p.via, p.read
 	p.from, p.via = h.by.member, nil
 	h.mu.Lock()
-	p.read = h.read
+	p.readAt(h.read)
 	h.mu.Unlock()
 	p.nameSpeaker()
 	defer func() {

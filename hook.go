@@ -211,6 +211,7 @@ type hooksAtOnce struct {
 	links   map[*link]uint64
 	members map[*Member][]*link // those of them over which a member came
 	asides  []*aside
+	traces  []*tracing
 }
 
 // An aside is a hook of a hub that runs now, and not as one of a link's own.
@@ -265,6 +266,9 @@ func (r *Room) hooksNow() hooksAtOnce {
 	if r.hub != nil {
 		now.asides = r.hub.asidesNow()
 	}
+	for t := range r.inTrace {
+		now.traces = append(now.traces, t)
+	}
 	for l := range r.links {
 		run := l.running.run.Load()
 		if run&hookMask == noHook {
@@ -317,5 +321,6 @@ func (r *Room) onlyLocked(now hooksAtOnce) bool {
 			n++
 		}
 	}
-	return n > 0 && r.hub.left.Load() <= n
+	traces := slices.ContainsFunc(now.traces, func(t *tracing) bool { _, runs := r.inTrace[t]; return runs })
+	return (n > 0 || traces) && (r.hub == nil || r.hub.left.Load() <= n)
 }

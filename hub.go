@@ -50,6 +50,7 @@ type Hub struct {
 	stops bool
 
 	totals totals
+	traces atomic.Bool // a room has, or had, WithTrace
 
 	left    atomic.Int64    // calls of OnLeave and OnRoom that are owed, beside those of links
 	asideMu lockorder.Mutex // guards asides; taken last

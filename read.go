@@ -51,7 +51,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
 	in.by = &l.stream
-	if l.room.cfg.trace != nil {
+	if l.room.traces() {
 		in.read = time.Now()
 	}
 	data, used, talked := l.src.Held(), 0, false
@@ -329,7 +329,8 @@ func (in *inbox) acknowledges(number uint64) bool {
 func (l *link) orderAll(in *inbox) error {
 	p := in.by.room.pass(context.Background(), in.by.member)
 	defer p.end()
-	p.via, p.read = l, in.read
+	p.via = l
+	p.readAt(in.read)
 	var muted error
 	for i := range in.msgs {
 		switch err := p.take(in, &in.msgs[i]); err {

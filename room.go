@@ -32,7 +32,8 @@ type Room struct {
 	wg    sync.WaitGroup
 	logs  logLimit
 
-	bytesIn atomic.Uint64 // of its members' frames
+	bytesIn  atomic.Uint64 // of its members' frames
+	tracings atomic.Int64  // traces under way
 
 	patience atomic.Int64 // of the most patient Shutdown, in nanoseconds
 
@@ -48,8 +49,9 @@ type Room struct {
 // ordering is the order of a room and its encodings. It is guarded by the room's lock.
 type ordering struct {
 	seq     uint64
-	said    uint64 // seq of the last message; 0: none
-	traced  uint64 // messages, up to the next that is traced and on
+	said    uint64                // seq of the last message; 0: none
+	traced  uint64                // messages that were counted for WithTrace
+	inTrace map[*tracing]struct{} // whose calls run: in a hub the room of all connections has those of all
 	lanes   []*lane
 	held    []*heldPosts // whose hooks have returned, and that is not ordered yet
 	history *ring        // of messages, for those who join; nil without WithHistory
@@ -115,6 +117,9 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	r.mu.SetRank(rankRooms + lockorder.Rank(num))
 	if h != nil && name != allRooms {
 		r.group.CountIn(&h.totals.out)
+		if cfg.trace != nil {
+			h.traces.Store(true)
+		}
 	}
 	r.history = newRing(r.cfg.history, r.cfg.backlog)
 	if s := r.cfg.sessions; s != nil {

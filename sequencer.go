@@ -24,7 +24,7 @@ type pass struct {
 	via    *link      // from speaks over it, and over no other; nil: it need not
 	owner  *stream    // does not get the event
 	now    time.Time
-	read   time.Time // when the frame of a message was read; zero: it came by a call, or nobody asks
+	read   time.Time // for traces: when the frame of a message was read, or the call was made
 	ev     Event     // of say, or a welcome
 	enc    *encoder
 	events bool
@@ -38,6 +38,9 @@ var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
 func (r *Room) pass(ctx context.Context, from *Member) *pass {
 	p := passPool.Get().(*pass)
 	p.r, p.ctx, p.from = r, ctx, from
+	if r.cfg.trace != nil {
+		p.read = time.Now() // before it waits for anything
+	}
 	r.mu.Lock()
 	p.nameSpeaker()
 	p.now = time.Now() // with the lock, so that it rises with seq

@@ -193,6 +193,7 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 		addrs = append(addrs, l.RemoteAddr())
 		e.Stuck = append(e.Stuck, l.stuckLocked())
 	}
+	traces := len(r.inTrace) > 0
 	accepting := make(map[*acceptor]bool)
 	for a := range r.acceptors {
 		accepting[a] = true
@@ -200,6 +201,9 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	r.mu.Unlock()
 	for i, addr := range addrs {
 		e.Stuck[i].Addr = addrString(addr)
+	}
+	if traces {
+		e.Stuck = append(e.Stuck, StuckConn{Hook: hookNames[hookTrace]})
 	}
 	for a := range accepting {
 		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})

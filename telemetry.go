@@ -141,16 +141,23 @@ type Trace struct {
 
 // WithTrace has one of so many messages traced, the first included, from the read to the
 // last write. The function is called when the message has been written, on a goroutine of
-// its own, which [Room.Done], and in a hub [Hub.Done], waits for; calls can overlap, and
-// come in another order than the messages. A message is not traced if nobody is there to
-// get it, or if it is still being written when the room stops. One or less traces each
-// message; then and with every small number, traces cost more than messages. By default,
-// and with nil, nothing is traced.
+// its own, which [Room.Done], and in a hub [Hub.Done], waits for, but Close does not;
+// calls can overlap, and come in another order than the messages. A panic is logged.
+//
+// A message is not traced if nobody is there to get it, or if it is still being written
+// when the room stops. Nor is it while 1,000 traces of the room are under way: messages
+// that are still being written, or calls that have not returned. So a function that blocks
+// holds a bounded number of goroutines. One or less traces each message; then and with
+// every small number, traces cost more than messages. By default, and with nil, nothing
+// is traced.
 func WithTrace(every int, fn func(Trace)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.trace, c.traceEvery = fn, uint64(max(every, 1)) })
 }
 
-// A tracing is a trace that is not complete.
+// maxTraces bounds the traces of a room that are under way.
+const maxTraces = 1000
+
+// A tracing is a trace under way: it is not complete, or its call has not returned.
 type tracing struct {
 	room *Room
 
@@ -159,12 +166,24 @@ type tracing struct {
 	left  int // lanes in which it is not written yet
 }
 
+// traces reports whether members' messages may be traced, in a hub those for any room.
+func (r *Room) traces() bool {
+	return r.cfg.trace != nil || r.hub != nil && r.hub.traces.Load()
+}
+
+// readAt says when the messages were read that are ordered next, if somebody noted that.
+func (p *pass) readAt(at time.Time) {
+	if !at.IsZero() {
+		p.read = at
+	}
+}
+
 // traceLocked has ev traced, a message that has just been appended, if it is the turn of
 // that.
 func (p *pass) traceLocked(ev *Event) {
 	r := p.r
 	n := r.traced
-	if r.traced++; n%r.cfg.traceEvery != 0 {
+	if r.traced++; n%r.cfg.traceEvery != 0 || r.tracings.Load() >= maxTraces {
 		return
 	}
 	t := &tracing{room: r, trace: Trace{
@@ -173,13 +192,13 @@ func (p *pass) traceLocked(ev *Event) {
 	if r.name != allRooms {
 		t.trace.Room = r.name
 	}
-	if t.trace.Read.IsZero() {
-		t.trace.Read = p.now
-	}
 	for _, l := range r.lanes {
 		if l.members > 0 {
 			t.left++
 		}
+	}
+	if t.left > 0 {
+		r.tracings.Add(1)
 	}
 	for _, l := range r.lanes {
 		if l.members > 0 {
@@ -200,6 +219,28 @@ func (t *tracing) written(at time.Time, waiting int) {
 	whole := t.left == 0
 	t.mu.Unlock()
 	if whole {
-		t.room.callPlain(hookTrace, func() error { t.room.cfg.trace(t.trace); return nil })
+		t.call()
 	}
+}
+
+// call calls the user's function. A Close in the meantime, from there perhaps, does not
+// wait for it.
+func (t *tracing) call() {
+	r, of := t.room, t.room
+	if r.hub != nil {
+		of = r.hub.all
+	}
+	of.mu.Lock()
+	if of.inTrace == nil {
+		of.inTrace = make(map[*tracing]struct{})
+	}
+	of.inTrace[t] = struct{}{}
+	of.mu.Unlock()
+	defer func() { // also if the function ends the goroutine
+		of.mu.Lock()
+		delete(of.inTrace, t)
+		of.mu.Unlock()
+		r.tracings.Add(-1)
+	}()
+	r.callPlain(hookTrace, func() error { r.cfg.trace(t.trace); return nil })
 }

@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -421,5 +423,150 @@ func TestMemberLogValueWhileItJoins(t *testing.T) {
 		nc.Close()
 		<-served
 		require.NoError(t, room.Close())
+	})
+}
+
+// TestTraceOfABlockedCall: what held it back shows between the call and the order.
+func TestTraceOfABlockedCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		traces := make(chan tcproom.Trace, 200)
+		room := tcproom.New(tcproom.WithSlowMembers(tcproom.Block(20*time.Second)), tcproom.WithWriteTimeout(-1), tcproom.WithTrace(1, func(tr tcproom.Trace) { traces <- tr }))
+		nc, served := pipe(room)
+		synctest.Wait()
+		longest := time.Duration(0)
+		for i := 0; i < 100 && room.Len() > 0; i++ {
+			began := time.Now()
+			_, err := room.Broadcast(t.Context(), make([]byte, 50_000))
+			require.NoError(t, err)
+			longest = max(longest, time.Since(began))
+		}
+		require.Greater(t, longest, 15*time.Second, "or nothing was held back")
+		nc.Close()
+		<-served
+		require.NoError(t, room.Close())
+		<-room.Done()
+		close(traces)
+		shown := time.Duration(0)
+		for tr := range traces {
+			shown = max(shown, tr.Ordered.Sub(tr.Read))
+		}
+		require.Equal(t, longest, shown)
+	})
+}
+
+// TestTraceOfOneRoom: it begins with the read too if the hub as a whole has no traces.
+func TestTraceOfOneRoom(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		traces := make(chan tcproom.Trace, 1)
+		s := newStable(t,
+			tcproom.WithRoom("a", tcproom.WithTrace(1, func(tr tcproom.Trace) { traces <- tr })),
+			tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+				time.Sleep(time.Second)
+				return body, nil
+			}))
+		s.labelled("ada", "a").say(`{"type":"message","room":"a","body":"x"}`)
+		tr := <-traces
+		require.Equal(t, time.Second, tr.Ordered.Sub(tr.Read))
+		require.Equal(t, "a", tr.Room)
+	})
+}
+
+// TestTraceThatCloses: the function may stop what called it, as a hook may.
+func TestTraceThatCloses(t *testing.T) {
+	inBubble("room", t, func(t *testing.T) {
+		closed := make(chan time.Duration, 1)
+		var room *tcproom.Room
+		room = tcproom.New(tcproom.WithTrace(1, func(tcproom.Trace) {
+			began := time.Now()
+			require.NoError(t, room.Close())
+			closed <- time.Since(began)
+		}))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		synctest.Wait()
+		_, err := room.Broadcast(t.Context(), []byte("x"))
+		require.NoError(t, err)
+		require.Zero(t, <-closed)
+		<-served
+		<-room.Done()
+	})
+	inBubble("hub", t, func(t *testing.T) {
+		closed := make(chan time.Duration, 1)
+		var hub *tcproom.Hub
+		hub = tcproom.NewHub(tcproom.WithTrace(1, func(tcproom.Trace) {
+			began := time.Now()
+			require.NoError(t, hub.Close())
+			closed <- time.Since(began)
+		}))
+		conn, err := hub.Join(t.Context(), "a", tcproom.Identity{Name: "ada"}, tcproom.OnEvent(func(tcproom.Event) {}))
+		require.NoError(t, err)
+		synctest.Wait()
+		a, _ := hub.Lookup("a")
+		_, err = a.Broadcast(t.Context(), []byte("x"))
+		require.NoError(t, err)
+		require.Less(t, <-closed, time.Second)
+		<-hub.Done()
+		conn.Close()
+	})
+}
+
+// TestTraceThatBlocks holds no more goroutines than it may, and is named when the room
+// cannot stop for it.
+func TestTraceThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var calls atomic.Int32
+		room := tcproom.New(tcproom.WithTrace(1, func(tcproom.Trace) {
+			calls.Add(1)
+			<-release
+		}))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		synctest.Wait()
+		say := func(n int) {
+			for range n {
+				_, err := room.Broadcast(t.Context(), []byte("x"))
+				require.NoError(t, err)
+				synctest.Wait()
+			}
+		}
+		say(1100)
+		require.EqualValues(t, 1000, calls.Load())
+		nc.Close()
+		<-served
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var stop *tcproom.StopError
+		require.ErrorAs(t, room.Shutdown(ctx), &stop)
+		require.Equal(t, []tcproom.StuckConn{{Hook: "WithTrace"}}, stop.Stuck)
+		close(release)
+		<-room.Done()
+		require.NoError(t, room.Shutdown(t.Context()))
+	})
+}
+
+// TestTraceThatEndsItsGoroutine: others follow it, more than can be under way at once.
+func TestTraceThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		room := tcproom.New(tcproom.WithTrace(1, func(tcproom.Trace) {
+			calls.Add(1)
+			runtime.Goexit()
+		}))
+		nc, served := pipe(room)
+		go io.Copy(io.Discard, nc)
+		synctest.Wait()
+		for range 11 {
+			for range 100 {
+				_, err := room.Broadcast(t.Context(), []byte("x"))
+				require.NoError(t, err)
+			}
+			synctest.Wait()
+		}
+		require.EqualValues(t, 1100, calls.Load())
+		nc.Close()
+		<-served
+		require.NoError(t, room.Close())
+		<-room.Done()
 	})
 }
