@@ -303,7 +303,9 @@ func (r *Room) notifyPart(s *stream, on *link) {
 		on.awaitHooks(func() { m.takeTurn(nil) })
 	}
 	defer m.giveTurn()
-	s.logLeft()
+	if s.cur != nil { // else it has not joined
+		s.logLeft()
+	}
 	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
 		return
 	}

@@ -570,3 +570,23 @@ func TestTraceThatEndsItsGoroutine(t *testing.T) {
 		<-room.Done()
 	})
 }
+
+// TestRecordsOfOneThatIsNotLetIn: who has not joined has not left.
+func TestRecordsOfOneThatIsNotLetIn(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		var lines logLines
+		s := newStable(t, tcproom.WithLogger(slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))), tcproom.OnLeave(func(*tcproom.Member, error) {}),
+			tcproom.OnJoin(func(m *tcproom.Member) error {
+				if m.Room().Name() == "b" {
+					return m.Room().Close()
+				}
+				return nil
+			}))
+		ada := s.labelled("ada", "a")
+		ada.say(`{"type":"enter","room":"b","ref":1}`)
+		require.Equal(t, "refused closed ref 1", inBrief(ada.objects()[2]))
+		require.Len(t, lines.With("tcproom: joined"), 2)
+		require.Len(t, lines.With("tcproom: request refused"), 1)
+		require.Empty(t, lines.With("tcproom: left"))
+	})
+}
