@@ -236,7 +236,8 @@ type Stats struct {
 	// BytesIn counts the bytes of frames that members have sent, with what the framing adds,
 	// and BytesOut those that their connections have taken of the room's stream: events,
 	// welcomes and history, once for each member. TLS and handshakes are not in them.
-	// Delivered counts the events in BytesOut, once for each member and without history.
+	// Delivered counts the events in BytesOut, once for each member, but not those that it
+	// is sent of the past: of the history, or because it has resumed.
 	BytesIn, BytesOut, Delivered uint64
 
 	// Waiting is how many members wait for their connections, which take nothing at the

@@ -14,9 +14,10 @@ import (
 //
 // The function is called on the goroutine of the hook and holds up what the hook would,
 // so it must be quick; it must be safe to call from several goroutines at once, and it
-// must not panic. A hook that panics or ends its goroutine counts too. The functions of
-// [OnEvent], [WithNameValidator] and of a hub's [WithRoomNames] and [WithRoomOptions] are
-// not timed. By default, and with nil, nothing is timed, which costs nothing.
+// must not panic: that is a failure of the hook. A hook that panics or ends its goroutine
+// counts too. The functions of [OnEvent], [WithNameValidator], [WithRate], [WithTrace] and
+// of a hub's [WithRoomNames] and [WithRoomOptions] are not timed. By default, and with nil,
+// nothing is timed, which costs nothing.
 func WithHookTimer(fn func(hook, room string, took time.Duration)) RoomOption {
 	return roomOption(func(c *roomConfig) {
 		if fn != nil {

@@ -34,7 +34,8 @@ func (r *Room) countIn(n int) {
 // room that is removed does not take its counts with it, so they never go down. Members,
 // Detached and Waiting are those of the rooms that there are, Backlog and SlowestFor
 // those of the worst of them; Pending, Refused and AcceptErrors concern the hub as a
-// whole and are of [Hub.All]. Seq is zero. It looks at each room, and costs as much.
+// whole and are of [Hub.All]. Seq is zero. What connections have still to take of a room
+// that is removed counts when they take it. It looks at each room, and costs as much.
 func (h *Hub) Totals() Stats {
 	t := &h.totals
 	t.mu.Lock()
