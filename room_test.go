@@ -64,9 +64,8 @@ func TestMemberList(t *testing.T) {
 
 	broadcast(t, room, []byte("four"))
 	s := room.Stats()
-	require.NotZero(t, s.BytesOut)
-	require.NotZero(t, s.Delivered)
-	s.BytesOut, s.Delivered = 0, 0 // others have them in their tests
+	// What is told by the clock, and by who reads at the moment, has tests of its own.
+	s.BytesOut, s.Delivered, s.Waiting, s.Backlog, s.SlowestFor = 0, 0, 0, 0, 0
 	require.Equal(t, tcproom.Stats{Members: 10, Joined: 20, Messages: 1, Bytes: 4, Seq: 31, Left: map[tcproom.Cause]uint64{tcproom.ErrKicked: 10}}, s)
 }
 
