@@ -330,14 +330,17 @@ func (c *chaos) talk(rnd *rand.Rand, conn *tcproom.Conn, link *roomtest.Conn, nu
 // hurt does something to a link, and reports whether it is beyond repair.
 func (c *chaos) hurt(rnd *rand.Rand, link *roomtest.Conn, number int) bool {
 	bytes := rnd.Int64N(20 << 10)
-	switch rnd.IntN(12) {
-	case 0:
-		// At the end of a frame the cut looks like a clean end, and what was not written
-		// yet is thrown away.
+	what := rnd.IntN(12)
+	if what <= 5 {
+		// What is on its way is thrown away, and both ends may take that for a clean end: a
+		// cut at the end of a frame looks like one, and a system tells of a reset once, to
+		// whoever reads or writes first; then the other one, which reads, has an end.
 		c.rec.add(record{Op: opFault, Client: number})
+	}
+	switch what {
+	case 0:
 		link.In(roomtest.CutAfter(bytes))
 	case 1:
-		c.rec.add(record{Op: opFault, Client: number}) // the room reads a clean end
 		link.Out(roomtest.CutAfter(bytes))
 	case 2:
 		link.In(roomtest.ResetAfter(bytes))
@@ -346,7 +349,6 @@ func (c *chaos) hurt(rnd *rand.Rand, link *roomtest.Conn, number int) bool {
 	case 4:
 		link.Reset()
 	case 5:
-		c.rec.add(record{Op: opFault, Client: number})
 		link.Out(roomtest.BlackHole())
 	case 6, 7, 8:
 		link.In(roomtest.Stall()) // until something else, or its end
