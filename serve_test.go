@@ -285,7 +285,7 @@ func TestMaxPending(t *testing.T) {
 	for range comers - limit {
 		require.ErrorIs(t, rejected.Next(t), errTooManyPending)
 	}
-	require.Equal(t, limit, room.Stats().Pending)
+	waitPending(t, room, limit) // OnReject comes before a connection is forgotten
 	require.EqualValues(t, comers-limit, room.Stats().Refused)
 	close(release)
 	waitLen(t, room, limit)
