@@ -140,7 +140,8 @@ func (m *Metrics) AddHub(h *tcproom.Hub) {
 }
 
 // Remove takes out a room that Add added: one that has stopped, for example. What it has
-// counted so far stays in the totals. One that is not there is no error.
+// counted so far stays in the totals, so do not add it again: that would count twice. One
+// that is not there is no error.
 func (m *Metrics) Remove(r *tcproom.Room) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -107,7 +107,8 @@ func (c *Collector) AddHub(h *tcproom.Hub) {
 }
 
 // Remove takes out a room that Add added: one that has stopped, for example. What it has
-// counted so far stays in the totals. One that is not there is no error.
+// counted so far stays in the totals, so do not add it again: that would count twice. One
+// that is not there is no error.
 func (c *Collector) Remove(r *tcproom.Room) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
