@@ -85,21 +85,26 @@ func TestSendWaitsForTheHook(t *testing.T) {
 func TestSendWaitsForItsOwnMessage(t *testing.T) {
 	tests := []struct {
 		name string
-		say  func(ada *roomtest.Member)
+		say  func(srv *roomtest.Server, ada *roomtest.Member)
 		want int
 	}{
-		{name: "heartbeats", say: func(*roomtest.Member) {}, want: 1},
-		{name: "Conn.Send", say: func(ada *roomtest.Member) {
+		{name: "heartbeats", say: func(*roomtest.Server, *roomtest.Member) {}, want: 1},
+		{name: "Conn.Send", say: func(_ *roomtest.Server, ada *roomtest.Member) {
 			for range 10 {
 				ada.Conn.Send(t.Context(), []byte("x"))
 			}
 		}, want: 11},
-		{name: "black hole", say: func(ada *roomtest.Member) {
+		{name: "black hole", say: func(srv *roomtest.Server, ada *roomtest.Member) {
+			// Both ends have a byte of the other's, so that no heartbeat falls into the hole.
+			_, err := srv.Room.Broadcast(t.Context(), []byte("here"))
+			require.NoError(t, err)
+			require.NoError(t, ada.Conn.Send(t.Context(), []byte("x")))
+			time.Sleep(2 * time.Second)
 			ada.Link.Out(roomtest.BlackHole())
 			ada.SendAsync("lost\n")
 			time.Sleep(time.Second)
 			ada.Link.Out(roomtest.Chop(7))
-		}, want: 1},
+		}, want: 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,7 +119,7 @@ func TestSendWaitsForItsOwnMessage(t *testing.T) {
 				ada := srv.Join("ada", tcproom.WithHeartbeat(50*time.Second))
 				ada.Link.Out(roomtest.Chop(7))
 				time.Sleep(time.Hour)
-				tt.say(ada)
+				tt.say(srv, ada)
 				time.Sleep(time.Hour)
 				ada.Send("x")
 				require.Equal(t, tt.want, done)
