@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -229,12 +228,24 @@ func (b *tab) run(statements string) {
 // text as an expression.
 func (b *tab) until(format string, texts ...string) {
 	b.t.Helper()
-	args := make([]any, len(texts))
+	values := make([]any, len(texts))
 	for i, text := range texts {
-		args[i] = js(text)
+		values[i] = text
+	}
+	if !b.becomes(format, values...) {
+		b.t.Fatalf("never: "+format, values...)
+	}
+}
+
+// becomes waits until an expression about the document is true, and tells if it was in
+// time. For a %s in it stands a value as an expression.
+func (b *tab) becomes(format string, values ...any) (became bool) {
+	b.t.Helper()
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = js(v)
 	}
 	condition := fmt.Sprintf(format, args...)
-	var became bool
 	b.evaluate(fmt.Sprintf(`new Promise((done) => {
 		const look = () => {
 			const is = Boolean(%s)
@@ -249,9 +260,7 @@ func (b *tab) until(format string, texts ...string) {
 		const timer = setInterval(look, 50) // not all that changes is in the document's tree
 		look()
 	})`, condition, (patience-5*time.Second).Milliseconds()), &became)
-	if !became {
-		b.t.Fatalf("never: %s", condition)
-	}
+	return became
 }
 
 // js returns v as an expression of JavaScript.
@@ -357,6 +366,22 @@ func (b *tab) texts() []string {
 	return texts
 }
 
+// shows waits until the messages in the log that the room has are exactly want. A page
+// learns the place of its own message at another moment than all others get it, so a test
+// that only looks once may look too early.
+func (b *tab) shows(want ...line) {
+	b.t.Helper()
+	if !b.becomes(`JSON.stringify(`+readLines+`) === JSON.stringify(%s)`, want) {
+		require.Equal(b.t, want, b.lines())
+	}
+}
+
+// lists waits until the page lists these names, which stand between commas.
+func (b *tab) lists(names string) {
+	b.t.Helper()
+	b.until(`[...document.querySelectorAll('#members li')].map((e) => e.textContent).join(',') === %s`, names)
+}
+
 // hears waits until a message is in the log.
 func (b *tab) hears(who, text string) {
 	b.t.Helper()
@@ -367,14 +392,6 @@ func (b *tab) hears(who, text string) {
 func (b *tab) notes(text string) {
 	b.t.Helper()
 	b.until(`[...document.querySelectorAll('#log > .note')].some((e) => e.textContent.includes(%s))`, text)
-}
-
-// roster returns the names that the page lists, between commas.
-func (b *tab) roster() string {
-	b.t.Helper()
-	var names []string
-	b.evaluate(`[...document.querySelectorAll('#members li')].map((e) => e.textContent)`, &names)
-	return strings.Join(names, ",")
 }
 
 // press clicks a button by its text.

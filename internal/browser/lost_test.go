@@ -162,8 +162,8 @@ func TestServerKilled(t *testing.T) {
 	bob.hears("guest-1", "end")
 	n.expect("bob: after")
 	want := []line{{"ada", "before"}, {"ada", "meanwhile"}, {"bob", "after"}, {"guest-1", "end"}}
-	require.Equal(t, want, ada.lines())
-	require.Equal(t, want, bob.lines())
+	ada.shows(want...)
+	bob.shows(want...)
 }
 
 // TestEventSource: a browser that reads events comes back by itself when its connection

@@ -71,7 +71,7 @@ func TestRooms(t *testing.T) {
 	ada.hears("guest-1", "only in the lobby")
 	bob.tabs("kitchen", "kitchen", "lobby (1)")
 	bob.until(`document.title === '(1) Chat'`)
-	require.Equal(t, []line{{"bob", "anybody in the kitchen?"}}, bob.lines())
+	bob.shows(line{"bob", "anybody in the kitchen?"})
 
 	ada.until(`document.querySelector('#rooms option')`)
 	ada.run(`document.querySelector('#room').focus()`)
@@ -82,14 +82,14 @@ func TestRooms(t *testing.T) {
 	ada.until(`document.activeElement.id === 'text'`)
 	ada.say("ada is")
 	bob.hears("ada", "ada is")
-	require.Equal(t, "ada,bob", bob.roster())
+	bob.lists("ada,bob")
 	require.Equal(t, 3, hub.All().Len())
 
 	bob.run(`history.back()`)
 	bob.tabs("lobby", "lobby", "kitchen")
 	bob.hears("guest-1", "only in the lobby")
 	bob.until(`document.title === 'Chat'`)
-	require.Equal(t, []line{{"guest-1", "only in the lobby"}}, bob.lines())
+	bob.shows(line{"guest-1", "only in the lobby"})
 	bob.until(`document.querySelector('#here').textContent === '3 here'`)
 	ada.say("where is bob?")
 	bob.tabs("lobby", "lobby", "kitchen (1)")
@@ -117,7 +117,7 @@ func TestRooms(t *testing.T) {
 	bob.run(`document.querySelector('#tabs a[href="#kitchen"]').click()`)
 	bob.tabs("kitchen", "kitchen", "lobby")
 	bob.notes("ada\u2069 left")
-	require.Equal(t, "bob", bob.roster())
+	bob.lists("bob")
 	ada.until(`document.querySelector('#leave').hidden`) // one stays
 }
 
@@ -185,10 +185,10 @@ func TestRoomsLost(t *testing.T) {
 	ada.until(`document.querySelector('#here').textContent === '1 here'`)
 	ada.run(`history.back()`)
 	ada.hears("ada", "written offline")
-	require.Equal(t, []line{{"ada", "before"}, {"guest-2", "in the kitchen"}, {"ada", "written offline"}}, ada.lines())
+	ada.shows(line{"ada", "before"}, line{"guest-2", "in the kitchen"}, line{"ada", "written offline"})
 	ada.run(`document.querySelector('#tabs a[href="#lobby"]').click()`)
 	ada.hears("guest-1", "in the lobby")
-	require.Len(t, ada.lines(), 1)
+	ada.shows(line{"guest-1", "in the lobby"})
 	require.EqualValues(t, 1, hub.All().Stats().Resumed)
 	require.EqualValues(t, 3, hub.All().Stats().Joined)
 	ada.excuse(`^network: WebSocket connection to .* failed`)

@@ -36,11 +36,11 @@ func TestTalk(t *testing.T) {
 	ada.hears("bob", "hi from bob")
 
 	want := []line{{"guest-1", "hi from nc"}, {"ada", "hi from ada"}, {"bob", "hi from bob"}}
-	require.Equal(t, want, ada.lines())
-	require.Equal(t, want, bob.lines())
+	ada.shows(want...)
+	bob.shows(want...)
 	for _, b := range []*tab{ada, bob} {
 		b.until(`document.querySelector('#here').textContent === '3 here'`)
-		require.Equal(t, "ada,bob,guest-1", b.roster())
+		b.lists("ada,bob,guest-1")
 	}
 	n.conn.Close()
 	ada.notes("guest-1\u2069 left")
@@ -71,10 +71,10 @@ func TestReload(t *testing.T) {
 	ada.say("after")
 	require.Empty(t, n.expect("ada: after"), "joins and leaves of what is one member")
 	ada.hears("ada", "after")
-	require.Equal(t, []line{{"ada", "before"}, {"guest-1", "in between"}, {"ada", "after"}}, ada.lines())
+	ada.shows(line{"ada", "before"}, line{"guest-1", "in between"}, line{"ada", "after"})
 	require.Equal(t, id, s.member(t, "ada").ID())
 	require.EqualValues(t, 2, s.room.Stats().Resumed)
-	require.Equal(t, "ada,guest-1", ada.roster())
+	ada.lists("ada,guest-1")
 }
 
 // TestDuplicatedTab: a copy of a tab, which begins with a copy of its storage, is a
@@ -96,9 +96,9 @@ func TestDuplicatedTab(t *testing.T) {
 	other.say("from the second")
 	var name string
 	other.evaluate(`document.querySelector('#state').textContent`, &name)
-	ada.hears(strings.TrimPrefix(name, "You are "), "from the second")
-	require.Equal(t, []string{"from the first", "from the second"}, other.texts())
-	require.Equal(t, ada.lines(), other.lines())
+	want := []line{{"ada", "from the first"}, {strings.TrimPrefix(name, "You are "), "from the second"}}
+	ada.shows(want...)
+	other.shows(want...)
 	for _, b := range []*tab{ada, other} {
 		b.do(chromedp.Reload()) // each keeps its own
 		b.until(`document.querySelector('#state').textContent.startsWith('You are ')`)
@@ -317,7 +317,7 @@ func TestForeignText(t *testing.T) {
 	}
 	ada.hears(name, bodies[len(bodies)-1])
 	require.Equal(t, bodies, ada.texts())
-	require.Equal(t, name+",ada", ada.roster())
+	ada.lists(name + ",ada")
 	var links []string
 	ada.evaluate(`[...document.querySelectorAll('#log a')].map((a) => a.href + ' ' + a.rel + ' ' + a.target)`, &links)
 	require.Equal(t, []string{`https://example.test/ noopener noreferrer _blank`, `https://example.test/ noopener noreferrer _blank`}, links)
