@@ -54,6 +54,11 @@ import (
 //	muted                  ErrMuted: may not say anything for now
 //	banned                 ErrBanned: may not come in
 //	recipient              nobody has that ID or name, or several do
+//	restarting             ErrRestarting: this node stops, others go on
+//	elsewhere              ErrElsewhere: the member went on at another node
+//	unavailable            ErrUnavailable: the room's log does not answer
+//	uncertain              ErrUncertain: it is not known if it was ordered
+//	history-lost           ErrHistoryLost: the room's log was lost
 //
 // A cause that has no constant is compared as
 //
@@ -116,6 +121,24 @@ const (
 	// ErrBanned is the cause of a member that was put out for good or for a time, and
 	// of a refusal because of that.
 	ErrBanned Cause = "banned"
+
+	// The following are of a room with a log, see [WithLog], but for ErrUncertain.
+
+	// ErrRestarting is the cause of a connection whose process stops while the room goes
+	// on in others.
+	ErrRestarting Cause = "restarting"
+	// ErrElsewhere is what [OnLeave] gets if the member has resumed at another process.
+	ErrElsewhere Cause = "elsewhere"
+	// ErrUnavailable is the cause of a refusal, and of the end of a connection, because the
+	// room's log does not answer, and is returned by calls for what is surely not ordered.
+	ErrUnavailable Cause = "unavailable"
+	// ErrUncertain is returned by a call that ended while what it wants ordered was on its
+	// way: the room may have taken it, or may still take it. SendAcked of a [Client] returns
+	// it, and Append of a [Log] for a record that is perhaps stored.
+	ErrUncertain Cause = "uncertain"
+	// ErrHistoryLost is the cause of a member's end because the room's log was lost, and
+	// the member's codec cannot tell it that another stream has begun.
+	ErrHistoryLost Cause = "history-lost"
 )
 
 // The others, which the table of [Cause] explains.
@@ -182,6 +205,11 @@ var causes = []struct {
 	{ErrMuted, "muted", false},
 	{ErrBanned, "banned", true},
 	{errRecipient, "no such recipient, or more than one", false},
+	{ErrRestarting, "the process stops, and the room goes on in others", false},
+	{ErrElsewhere, "gone on at another process", false},
+	{ErrUncertain, "the room may have taken it, or may still take it", false},
+	{ErrUnavailable, "the room's log does not answer", false},
+	{ErrHistoryLost, "the room's log was lost", false},
 }
 
 // Causes returns the causes of the library, which are all but those that a hook, a codec

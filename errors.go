@@ -21,9 +21,6 @@ var (
 	// ErrOffline is returned by Send of a [Client] that has no connection, if
 	// [WithOffline] says so.
 	ErrOffline = errors.New("tcproom: no connection to the room")
-	// ErrUncertain is returned by SendAcked of a [Client] for a message that the
-	// room may have taken, or may still take.
-	ErrUncertain = errors.New("tcproom: the room may have taken the message, and has not acknowledged it")
 )
 
 // errReceive is returned by Receive and Events if the loop of [OnEvent] reads.
