@@ -1,0 +1,283 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/ledger"
+)
+
+// The ways in which a room with a log has something ordered: each makes entries, and waits
+// until they have come back.
+
+const defaultMaxOutage = 15 * time.Second
+
+// WithLog has the room's order given by a log, which several processes share: in each of
+// them a room with a log of the same name is a part of one room. All members see the same
+// order, and know of each other, whichever process they are connected to. See the package
+// roomnats for such a log.
+//
+// A room with a log reads it from New on, until it is closed: it must be closed also if
+// nobody has joined. It lets nobody in before it has caught up, see [Room.Ready]. Seqs rise
+// and are the same in all processes, but are not 1, 2, 3, …: they are places in the log.
+// Calls that order something wait for the log, and may return [ErrUnavailable] or
+// [ErrUncertain] if that does not answer, see [WithMaxOutage].
+//
+// A log is one room's: Serve, Join, Ready and what orders something return [ErrOption] in
+// a second room with the same one. [NewHub] ignores this option, and logs that.
+func WithLog(l Log) RoomOption { return roomOption(func(c *roomConfig) { c.log = l }) }
+
+// WithMaxOutage says how long the log of [WithLog] may be silent before the room gives up
+// what waits for it, and ends its members with [ErrUnavailable], so that they come back in
+// another process. The default, also for zero and negative values, is 15 seconds.
+func WithMaxOutage(d time.Duration) RoomOption {
+	return roomOption(func(c *roomConfig) { c.maxOutage = d })
+}
+
+// messageEntry returns the entry for a message of whom the pass is about.
+func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
+	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}
+	switch {
+	case p.from != nil:
+		e.From, e.Service = p.from.Info().ID, p.from.Remote()
+	case p.guest != MemberInfo{}:
+		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
+	}
+	return e
+}
+
+// maySay says whether a message may be ordered, as things are now here.
+func (p *pass) maySay(ev *Event) error {
+	if len(ev.Body) > p.r.cfg.conn.maxMessage {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(ev.Body), p.r.cfg.conn.maxMessage)
+	}
+	if err := p.may(); err != nil {
+		return err
+	}
+	// The frames are made again when the message has its place. Here they say whether
+	// the framings can carry it, while there is somebody to tell.
+	ev.Seq, ev.Time = p.r.seq+1, p.now
+	return p.enc.encode(p.r.lanes, ev)
+}
+
+// sayInLog is order for a message.
+func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
+	if err := p.maySay(ev); err != nil {
+		return 0, err
+	}
+	c := newCall()
+	c.read = p.read
+	c.add(p.messageEntry(p.number, ev.Body))
+	if err := p.submit(c, false); err != nil {
+		return 0, err
+	}
+	o := c.outcomes[0]
+	if o.err == errDuplicate {
+		return 0, errTaken
+	}
+	return o.seq, o.err
+}
+
+// A said is a message that was read here, and what becomes of it.
+type said struct {
+	number uint64
+	body   []byte
+	i      int // its place in the call; -1: it is in none
+	taken  ledger.Taken
+	err    error
+}
+
+// sayAll orders messages of p.from, in one batch if the log has room, up to the first one
+// that may not be ordered. It notes what became of each: those behind one that failed have
+// its error.
+func (p *pass) sayAll(msgs []said) {
+	c := newCall()
+	c.read = p.read
+	var failed error
+	for i := range msgs {
+		msg := &msgs[i]
+		if msg.i = -1; failed != nil {
+			msg.err = failed
+			continue
+		}
+		if msg.number != 0 {
+			if taken, ok := p.from.find(msg.number); ok {
+				msg.taken = taken
+				continue
+			}
+		}
+		p.ev.Kind, p.ev.Body = Message, msg.body
+		switch err := p.maySay(&p.ev); {
+		case err == error(ErrMuted):
+			msg.err = err
+		case err != nil:
+			failed, msg.err = err, err
+		default:
+			msg.i = len(c.ends)
+			c.add(p.messageEntry(msg.number, msg.body))
+		}
+	}
+	if len(c.ends) == 0 {
+		return
+	}
+	err := p.submit(c, false)
+	for i := range msgs {
+		msg := &msgs[i]
+		if msg.i < 0 {
+			continue
+		}
+		if c.outcomes == nil { // it was not even queued
+			msg.err = err
+			continue
+		}
+		o := c.outcomes[msg.i]
+		if msg.err = o.err; o == (outcome{}) {
+			msg.err = err
+		}
+		if msg.number == 0 {
+			continue
+		}
+		if msg.taken = (ledger.Taken{Number: msg.number, Seq: o.seq}); o.err == errDuplicate {
+			msg.err = nil
+			if taken, ok := p.from.find(msg.number); ok {
+				msg.taken = taken
+			}
+		}
+	}
+}
+
+// joinByLog is join in a room with a log: the member comes in when its join has come back.
+func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
+	l := s.link
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	addr := l.ip()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	if r.state != roomOpen {
+		return 0, ErrRoomClosed
+	}
+	rp := r.replica
+	j := &joining{stream: s, member: m, entry: e}
+	if j.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
+		return 0, err
+	}
+	j.lane.members++
+	id := m.Info().ID
+	rp.joins[id] = j
+	join := &fold.Entry{Kind: fold.Join, ID: id, Name: m.Info().Name, Addr: addr, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
+	_, err = p.submitOne(join, false)
+	delete(rp.joins, id)
+	if !j.in {
+		j.lane.members--
+		r.tidyLanesLocked()
+		if errors.Is(err, ErrUncertain) { // if it comes back, its leave follows
+			err = context.Cause(ctx)
+		}
+		return 0, cmpErr(err, ErrUnavailable)
+	}
+	if j.err != nil && m.state == memberPresent {
+		p.leave(m, l.Err(), l.ended())
+	}
+	return j.seq, j.err
+}
+
+// leaveByLog is finishLeave in a room with a log. If that does not answer in time, the
+// leave is ordered later.
+func (p *pass) leaveByLog(m *Member) {
+	r := p.r
+	e := &fold.Entry{Kind: fold.Leave, ID: m.Info().ID}
+	m.mu.Lock()
+	cause := m.ending
+	m.mu.Unlock()
+	var kick *kickError
+	if errors.As(cause.cause, &kick) {
+		e.Kind, e.Text = fold.Kick, kick.reason
+	} else {
+		e.Cause = string(cause.code)
+	}
+	c := newCall()
+	c.keep = true
+	c.add(e)
+	before := p.ctx
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
+	defer cancel()
+	p.ctx = ctx
+	err := p.submit(c, true)
+	p.ctx = before
+	if m.state != memberLeaving {
+		return
+	}
+	if s := m.at.Load(); s.state == streamJoined {
+		r.moveStreamLocked(s, streamEnded)
+	}
+	if c.outcomes == nil || err == nil || r.state != roomOpen { // the room stops, or the log knows no such member
+		p.departed(m)
+	}
+}
+
+// kickRemote is Kick of a member that is connected to another process.
+func (r *Room) kickRemote(m *Member, reason string) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: reason}, false)
+	return err
+}
+
+// sendRemote is Send to a member that is connected to another process, or was a moment
+// ago.
+func (m *Member) sendRemote(ctx context.Context, from MemberInfo, body []byte) error {
+	p := m.room.pass(ctx, nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body}, false)
+	return err
+}
+
+// muteByLog is Mute in a room with a log.
+func (r *Room) muteByLog(id string, until time.Time) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Mute, ID: id, Until: until}, false)
+	return err
+}
+
+// addRemoteLocked notes a member that is connected to another process.
+func (r *Room) addRemoteLocked(of *fold.Member) {
+	m := &Member{room: r, state: memberPresent}
+	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
+	m.at.Store(r.replica.nowhere)
+	r.members.add(m)
+	if r.cfg.unique {
+		if r.names == nil {
+			r.names = make(map[string]*Member)
+		}
+		r.names[of.Name] = m
+	}
+}
+
+// removeRemoteLocked takes it out.
+func (r *Room) removeRemoteLocked(m *Member) {
+	m.state = memberGone
+	r.freeNameLocked(m)
+	r.members.remove(m)
+}
+
+// drop takes out m, which was connected here, without telling anybody: the log in which it
+// had joined is lost.
+func (p *pass) drop(m *Member, cause Cause) {
+	r, was := p.r, m.state
+	if was == memberDetached {
+		r.keepLocked(m.conn())
+	}
+	m.setCause(cause, cause)
+	if was != memberLeaving {
+		r.moveLocked(m, memberLeaving)
+	}
+	p.departed(m)
+	if was == memberDetached {
+		go r.dismiss(m)
+	}
+}
