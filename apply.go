@@ -6,20 +6,23 @@ import (
 	"time"
 
 	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/ledger"
 )
 
 // What comes back on the log's tail takes effect here, entry by entry, in a pass of the
 // goroutine that reads the log: it calls no hook.
 
-// A joining is a member that waits for its join to come back.
-type joining struct {
-	stream *stream
-	member *Member
-	lane   *lane
-	entry  entry
-	in     bool   // it has joined
-	seq    uint64 // of its welcome
-	err    error  // why it cannot stay, although it has joined
+// A coming is a member that waits on a link for its join, or its resume, to come back.
+type coming struct {
+	stream  *stream
+	member  *Member
+	lane    *lane
+	entry   entry
+	limiter Limiter // of a member that resumes from another node
+	in      bool    // it has joined, or resumed
+	seq     uint64  // of its welcome
+	err     error   // why it cannot stay, although it is in
+	over    bool    // nobody waits any more
 }
 
 // apply folds a record, and does what its entries say.
@@ -33,6 +36,9 @@ func (rp *replica) apply(rec Record) error {
 	defer p.end()
 	if rp.phase == phaseOver {
 		return errStopTail
+	}
+	if rp.state.Pos() == 0 && rec.Pos > 1 {
+		rp.forgetLocked(rec.Pos - 1)
 	}
 	if rec.Time.After(rp.time) {
 		rp.time = rec.Time
@@ -86,7 +92,9 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	case fold.Message:
 		p.said(res, q)
 	case fold.Join:
-		p.joined(res)
+		p.joined(res, q)
+	case fold.Resume:
+		p.resumed(res, q)
 	case fold.Leave:
 		p.gone(res, Cause(e.Cause))
 	case fold.Kick:
@@ -137,27 +145,88 @@ func (p *pass) said(res *fold.Result, q *queued) {
 }
 
 // joined lets a member in, here if it waits for that.
-func (p *pass) joined(res *fold.Result) {
+func (p *pass) joined(res *fold.Result, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
 	if r.cfg.notices {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
-	j := rp.joins[e.ID]
-	if j == nil {
-		r.addRemoteLocked(res.Member)
+	c := q.coming()
+	if c == nil {
+		r.addRemoteLocked(res.Member, nil)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
 		}
 		return
 	}
-	past, err := r.historyLocked(p, j.stream, j.lane, j.entry)
-	j.in, j.err = true, err
-	if j.seq, err = p.comeIn(j.stream, j.lane, past, j.entry); err != nil {
-		j.err = err
+	past, err := r.historyLocked(p, c.stream, c.lane, c.entry)
+	c.in, c.err = true, err
+	if c.seq, err = p.comeIn(c.stream, c.lane, past, c.entry); err != nil {
+		c.err = err
 	}
-	if j.err != nil {
-		j.stream.link.setCause(j.err)
+	if c.err != nil {
+		c.stream.link.setCause(c.err)
+	}
+}
+
+// coming returns who waits for q; nil if it is of another node, or nobody does.
+func (q *queued) coming() *coming {
+	if q == nil || q.call.comes == nil || q.call.comes.over {
+		return nil
+	}
+	return q.call.comes
+}
+
+// resumed has a member go on at another node, or here.
+func (p *pass) resumed(res *fold.Result, q *queued) {
+	r := p.r
+	rp := r.replica
+	m := r.members.byID(res.Member.ID)
+	if m == nil {
+		return
+	}
+	here := res.Member.Home == rp.node
+	c := q.coming()
+	switch {
+	case here && c != nil:
+		p.goOnHere(c, m, res)
+	case here: // nobody waits for it any more
+		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: res.Member.ID})
+	case !m.Remote():
+		p.goOnElsewhere(m, res.Member)
+	}
+}
+
+// goOnElsewhere ends what m, which was connected here, has of the room: it has resumed at
+// another node.
+func (p *pass) goOnElsewhere(m *Member, of *fold.Member) {
+	next := m.next
+	if l := m.conn(); m.state == memberPresent && l.setCause(ErrTakenOver) {
+		p.broken = append(p.broken, l)
+	}
+	p.drop(m, ErrElsewhere)
+	p.r.addRemoteLocked(of, next)
+	p.r.group.Wake()
+}
+
+// goOnHere is for a member that has resumed here. It was connected here, or at another
+// node.
+func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
+	r, s := p.r, c.stream
+	l, h := s.link, s.link.hello.Resume
+	if m.Remote() {
+		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
+		if n := res.Member.Number; n > 0 {
+			m.session.taken.Take(n, 0)
+		}
+		m.limiter = c.limiter
+		if m.turn == nil && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
+			m.turn = make(chan struct{}, 1)
+		}
+	}
+	c.err = p.goOn(s, c.lane, m, h)
+	if c.in = c.err == nil; !c.in && m.state == memberPresent {
+		r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
 	}
 }
 
@@ -269,8 +338,8 @@ func (rp *replica) reapLocked() {
 		rp.reaper.Stop()
 		rp.reaper = nil
 	}
-	next, ok := rp.state.NextDue()
-	if !ok || rp.phase != phaseReady || rp.reaping {
+	next := rp.state.NextDue()
+	if next.IsZero() || rp.phase != phaseReady || rp.reaping {
 		return
 	}
 	due := next.Add(-rp.skew).Add(rp.turn())
@@ -322,7 +391,7 @@ func (rp *replica) oneTurn() time.Duration { return 250 * time.Millisecond }
 // is longest in the cluster does not.
 func (rp *replica) turn() time.Duration {
 	n := time.Duration(0)
-	for node := range rp.state.OpenNodes() {
+	for node := range rp.state.Alive() {
 		if node == rp.node {
 			break
 		}

@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -160,29 +161,104 @@ func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) 
 	if r.state != roomOpen {
 		return 0, ErrRoomClosed
 	}
-	rp := r.replica
-	j := &joining{stream: s, member: m, entry: e}
-	if j.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
+	c := &coming{stream: s, member: m, entry: e}
+	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
 		return 0, err
 	}
-	j.lane.members++
-	id := m.Info().ID
-	rp.joins[id] = j
-	join := &fold.Entry{Kind: fold.Join, ID: id, Name: m.Info().Name, Addr: addr, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
-	_, err = p.submitOne(join, false)
-	delete(rp.joins, id)
-	if !j.in {
-		j.lane.members--
-		r.tidyLanesLocked()
-		if errors.Is(err, ErrUncertain) { // if it comes back, its leave follows
-			err = context.Cause(ctx)
-		}
-		return 0, cmpErr(err, ErrUnavailable)
+	who := m.Info()
+	join := &fold.Entry{Kind: fold.Join, ID: who.ID, Name: who.Name, Addr: addr, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
+	if r.mayResume(l.cfg) {
+		c.entry.token = Secret(rand.Text())
+		join.Hash, join.Grace = fold.Hash(ledger.KeyOf(string(c.entry.token))), r.cfg.sessions.Grace
 	}
-	if j.err != nil && m.state == memberPresent {
+	if err = p.comeByLog(c, join); err != nil {
+		return 0, err
+	}
+	if c.err != nil && m.state == memberPresent {
 		p.leave(m, l.Err(), l.ended())
 	}
-	return j.seq, j.err
+	return c.seq, c.err
+}
+
+// comeByLog has the entry ordered with which c comes in. An error says that it is not in.
+func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
+	c.lane.members++ // stays, while the lock is let go of
+	of := newCall()
+	of.comes = c
+	of.add(e)
+	err := p.submit(of, false)
+	if err == nil {
+		err = of.outcomes[0].err
+	}
+	c.over = true
+	if c.in {
+		return nil
+	}
+	c.lane.members--
+	p.r.tidyLanesLocked()
+	if errors.Is(err, ErrUncertain) { // if it comes back, what undoes it follows
+		err = context.Cause(p.ctx)
+	}
+	return cmpErr(err, cmpErr(c.err, ErrUnavailable))
+}
+
+// resumeByLog is resume in a room with a log: a member resumes here, wherever it was
+// connected.
+func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
+	l.mayWait()
+	m, err := r.mayResumeByLog(l, name)
+	if m == nil || err != nil {
+		return false, err
+	}
+	c := &coming{stream: &l.stream, member: m}
+	if m.Remote() {
+		if l.cfg.rate != nil {
+			if c.limiter, err = l.newLimiter(m); err != nil {
+				return false, err
+			}
+		}
+		if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+			if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
+				return false, refuse(err)
+			}
+			l.owesLeave = true
+		}
+	}
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	h, addr := l.hello.Resume, l.ip()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
+		return false, err
+	}
+	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
+		l.newcomer.outcome = outcomeExpired
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// mayResumeByLog returns the member that l wants to resume, as things are now here; nil
+// if there is none.
+func (r *Room) mayResumeByLog(l *link, name string) (*Member, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return nil, ErrRoomClosed
+	}
+	m := r.resumableLocked(l, l.hello.Resume)
+	switch {
+	case l.Err() != nil:
+		return nil, l.Err()
+	case m == nil:
+		l.newcomer.outcome = outcomeExpired
+		return nil, nil
+	case name != "" && name != m.Info().Name:
+		return nil, otherName(name, m)
+	}
+	return m, nil
 }
 
 // leaveByLog is finishLeave in a room with a log. If that does not answer in time, the
@@ -245,11 +321,12 @@ func (r *Room) muteByLog(id string, until time.Time) error {
 }
 
 // addRemoteLocked notes a member that is connected to another process.
-func (r *Room) addRemoteLocked(of *fold.Member) {
+// Its place in the list is before next, or the last one.
+func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
 	m := &Member{room: r, state: memberPresent}
 	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
 	m.at.Store(r.replica.nowhere)
-	r.members.add(m)
+	r.members.insert(m, next)
 	if r.cfg.unique {
 		if r.names == nil {
 			r.names = make(map[string]*Member)
@@ -265,8 +342,8 @@ func (r *Room) removeRemoteLocked(m *Member) {
 	r.members.remove(m)
 }
 
-// drop takes out m, which was connected here, without telling anybody: the log in which it
-// had joined is lost.
+// drop takes out m, which was connected here, without telling the others: it goes on
+// elsewhere, or the log in which it had joined is lost.
 func (p *pass) drop(m *Member, cause Cause) {
 	r, was := p.r, m.state
 	if was == memberDetached {
@@ -280,4 +357,17 @@ func (p *pass) drop(m *Member, cause Cause) {
 	if was == memberDetached {
 		go r.dismiss(m)
 	}
+}
+
+// byTokenLocked returns the member whose token that is; nil if there is none.
+func (rp *replica) byTokenLocked(token Secret) *Member {
+	of := rp.state.ByHash(fold.Hash(ledger.KeyOf(string(token))))
+	if of == nil {
+		return nil
+	}
+	m := rp.room.members.byID(of.ID)
+	if m == nil || m.Remote() {
+		return m
+	}
+	return resumable(m)
 }

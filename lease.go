@@ -146,7 +146,7 @@ func (rp *replica) trustedLocked() bool {
 
 // suspectsLocked returns the nodes that are open and have no lease that is known of.
 func (rp *replica) suspectsLocked() (list []fold.Node) {
-	for node := range rp.state.OpenNodes() {
+	for node := range rp.state.Alive() {
 		if node != rp.node && !rp.alive[nodeName(node)] {
 			list = append(list, node)
 		}

@@ -467,7 +467,10 @@ func (l *memberList) byID(id string) *Member {
 	return nil
 }
 
-func (l *memberList) add(m *Member) {
+func (l *memberList) add(m *Member) { l.insert(m, nil) }
+
+// insert adds m before next, or, if that is nil, as the last one.
+func (l *memberList) insert(m, next *Member) {
 	if l.n++; l.n > fewMembers && l.ids == nil {
 		l.ids = make(map[string]*Member)
 		for m := l.first; m != nil; m = m.next {
@@ -477,12 +480,17 @@ func (l *memberList) add(m *Member) {
 	if l.ids != nil {
 		l.ids[m.Info().ID] = m
 	}
-	if m.prev = l.last; m.prev != nil {
+	m.prev, m.next = l.last, next
+	if next != nil {
+		m.prev, next.prev = next.prev, m
+	} else {
+		l.last = m
+	}
+	if m.prev != nil {
 		m.prev.next = m
 	} else {
 		l.first = m
 	}
-	l.last = m
 }
 
 func (l *memberList) remove(m *Member) {

@@ -35,10 +35,9 @@ type replica struct {
 	phase   phase
 	ready   chan struct{} // closed from phaseReady on, until the node is another one
 	over    chan struct{} // closed by phaseOver
-	joins   map[string]*joining
-	nowhere *stream   // of all members whose home is another node
-	ids     uint64    // of members and guests that were made up
-	time    time.Time // of the last record, made not to fall
+	nowhere *stream       // of all members whose home is another node
+	ids     uint64        // of members and guests that were made up
+	time    time.Time     // of the last record, made not to fall
 	skew    time.Duration
 	saved   uint64 // the position up to which a checkpoint was begun
 	reaping bool   // leaves of members whose grace is over are on the way
@@ -67,7 +66,6 @@ func newReplica(r *Room, log Log) *replica {
 	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
 	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
-	rp.joins = make(map[string]*joining)
 	rp.flights = make(map[uint64]*flight)
 	rp.alive = make(map[string]bool)
 	rp.renew = make(chan struct{}, 1)
@@ -220,10 +218,22 @@ func (rp *replica) load() error {
 	defer r.mu.Unlock()
 	rp.state, rp.saved = s, at
 	for m := range s.Members() {
-		r.addRemoteLocked(m)
+		r.addRemoteLocked(m, nil)
 	}
+	rp.forgetLocked(at)
 	rp.setEpochLocked()
 	return nil
+}
+
+// forgetLocked says that the room does not know the events of the records up to pos.
+func (rp *replica) forgetLocked(pos uint64) {
+	r, last := rp.room, pos*fold.MaxEntries+fold.MaxEntries-1
+	for _, g := range []*ring{r.history, r.events} {
+		if g != nil {
+			g.gone = last
+		}
+	}
+	r.seq, r.said = last, last
 }
 
 // follow applies the records from the one that was applied last on, until the log has a

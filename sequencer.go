@@ -157,7 +157,7 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 // If it cannot be welcomed, it has joined and is to leave.
 func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64, err error) {
 	r, l, m := p.r, s.link, s.member
-	token := r.beginSessionLocked(l, m)
+	token := r.beginSessionLocked(l, m, e)
 	switch {
 	case m.isPart():
 		token = e.token

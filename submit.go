@@ -38,6 +38,7 @@ type call struct {
 	left     int           // that have none yet; guarded by the room's lock
 	done     chan struct{} // closed when none is left
 	keep     bool          // it is queued again if its batch is given up
+	comes    *coming       // it is for one that comes in, and waits; nil: it is not
 }
 
 // An outcome is what has become of an entry.
