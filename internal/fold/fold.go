@@ -102,12 +102,12 @@ const (
 	Away      // the member that a direct message is for is detached
 )
 
-var verdicts = [...]string{"placed", "not-member", "name-taken", "full", "banned", "muted", "duplicate", "fenced", "stale", "elsewhen", "needless", "unknown", "away"}
+var verdictNames = [...]string{"placed", "not-member", "name-taken", "full", "banned", "muted", "duplicate", "fenced", "stale", "elsewhen", "needless", "unknown", "away"}
 
 // String returns the verdict as logs have it.
 func (v Verdict) String() string {
-	if int(v) < len(verdicts) {
-		return verdicts[v]
+	if int(v) < len(verdictNames) {
+		return verdictNames[v]
 	}
 	return fmt.Sprintf("verdict-%d", uint8(v))
 }
