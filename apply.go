@@ -1,7 +1,6 @@
 package tcproom
 
 import (
-	"errors"
 	"log/slog"
 	"time"
 
@@ -40,6 +39,7 @@ func (rp *replica) apply(rec Record) error {
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
+	rp.lost = time.Time{}
 	if rec.Time.After(rp.time) {
 		rp.time = rec.Time
 	}
@@ -68,6 +68,9 @@ func (rp *replica) apply(rec Record) error {
 	}
 	if err != nil {
 		return rp.cannotRead(rec, err)
+	}
+	if p.differs {
+		return errDiffers
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
@@ -103,6 +106,10 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.told(res)
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
+	case fold.Beat:
+		if res.Differs {
+			p.differs = true
+		}
 	case fold.NodeDown:
 		if e.Node == rp.node {
 			p.declaredDead()
@@ -404,19 +411,20 @@ func (rp *replica) turn() time.Duration {
 const checkpointEvery = 2000
 
 // checkpointLocked saves the state, if it is this node's turn: its record has come to the
-// mark.
+// mark, or was a beat.
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
-	if !own || pos/checkpointEvery == rp.saved/checkpointEvery || rp.phase != phaseReady {
+	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
+	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
 		return
 	}
-	rp.saved = pos
+	rp.beats = false
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
-		if err := rp.log.Save(rp.ctx, pos, state); err != nil && !errors.Is(err, rp.ctx.Err()) {
+		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
 		}
 	}()

@@ -103,7 +103,7 @@ func resumable(m *Member) *Member {
 // vanished reports whether a member whose connection has ended so may come back.
 func vanished(code Cause) bool {
 	switch code {
-	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow:
+	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow, ErrRestarting, ErrUnavailable:
 		return true
 	}
 	return false

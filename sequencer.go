@@ -29,6 +29,8 @@ type pass struct {
 	enc    *encoder
 	events bool
 	waits  bool    // the event that is ordered is told later, with others
+	// differs says that a node has another state than this one, see replica.
+	differs bool
 	broken []*link // their framing or codec failed for an event
 }
 
