@@ -295,7 +295,7 @@ func roomOfSlowHook() (room *tcproom.Room, release chan bool, left *atomic.Int32
 func visitsOver(t testing.TB, room *tcproom.Room, hello object, opts ...tcproom.ConnOption) (*visit, <-chan error) {
 	t.Helper()
 	nc, served := enter(t, room, opts...)
-	v := &visit{t, nc, bufio.NewReader(nc)}
+	v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 	hello["type"] = "hello"
 	v.say(hello)
 	return v, served
