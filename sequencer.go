@@ -353,7 +353,7 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if err := p.may(); err != nil {
 			return 0, err
 		}
-		ev.Seq, ev.Time = r.seq+1, p.now
+		ev.Seq, ev.Time = r.nextSeq(), p.now
 		if err := p.enc.encode(r.lanes, ev); err != nil {
 			return 0, err
 		}
@@ -458,6 +458,15 @@ func (r *Room) named(ev *Event) *Event {
 	in := *ev
 	in.Room = r.name
 	return &in
+}
+
+// nextSeq is the seq of the next event. Seqs rise strictly, and nothing may take them to
+// be dense.
+func (r *Room) nextSeq() uint64 {
+	if next := r.cfg.probe.Next; next != nil {
+		return next(r.seq)
+	}
+	return r.seq + 1
 }
 
 func (p *pass) commit(ev *Event) uint64 {
