@@ -63,6 +63,10 @@ type StopError struct {
 	Cut   []CutMember // of Shutdown: members that did not get all that was ordered before it
 	Stuck []StuckConn // conns that are still there
 	Err   error       // the context's error, or nil
+	// Unordered counts the messages that were handed in to a room with a log and that the
+	// log had not given back when Shutdown stopped waiting for it: perhaps it has some of
+	// them, and the other processes get those.
+	Unordered int
 }
 
 // A CutMember is a member that was cut while the room stopped.
@@ -92,6 +96,9 @@ func (e *StopError) Error() string {
 	b.WriteString("tcproom: stop")
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Unordered > 0 {
+		fmt.Fprintf(&b, ": the log has not given back %d messages", e.Unordered)
 	}
 	if n := len(e.Cut); n > 0 {
 		var missed uint64

@@ -29,21 +29,22 @@ type replica struct {
 	err  error // why the log cannot be used; nil: it can
 
 	// Guarded by the room's lock.
-	state   *fold.State
-	node    fold.Node
-	name    string // of the node, in the log's leases and in IDs
-	phase   phase
-	ready   chan struct{} // closed from phaseReady on, until the node is another one
-	over    chan struct{} // closed by phaseOver
-	nowhere *stream       // of all members whose home is another node
-	ids     uint64        // of members and guests that were made up
-	time    time.Time     // of the last record, made not to fall
-	skew    time.Duration
-	lost    time.Time // since when the log has no tail; zero: it has one
-	mark    uint64    // the position up to which it is known who saves a checkpoint
-	beats   bool      // a beat of this node's is on the way, with which the state is saved
-	reaping bool   // leaves of members whose grace is over are on the way
-	reaper  *time.Timer
+	state     *fold.State
+	node      fold.Node
+	name      string // of the node, in the log's leases and in IDs
+	phase     phase
+	ready     chan struct{} // closed from phaseReady on, until the node is another one
+	over      chan struct{} // closed by phaseOver
+	nowhere   *stream       // of all members whose home is another node
+	ids       uint64        // of members and guests that were made up
+	time      time.Time     // of the last record, made not to fall
+	skew      time.Duration
+	lost      time.Time // since when the log has no tail; zero: it has one
+	mark      uint64    // the position up to which it is known who saves a checkpoint
+	beats     bool      // a beat of this node's is on the way, with which the state is saved
+	unordered int       // messages that were on their way when the room stopped
+	reaping   bool      // leaves of members whose grace is over are on the way
+	reaper    *time.Timer
 	outbound
 	leases
 }
@@ -396,6 +397,8 @@ func (rp *replica) drain(ctx context.Context) {
 	if !ready {
 		return
 	}
+	ctx, cancel := rp.forLog(ctx)
+	defer cancel()
 	if d := r.cfg.drain; d > 0 {
 		for _, l := range links {
 			l.end(ErrRestarting)
@@ -414,6 +417,16 @@ func (rp *replica) drain(ctx context.Context) {
 	}
 }
 
+// forLog returns the part of ctx for which a stop waits for the log: after that members
+// have still to be told goodbye.
+func (rp *replica) forLog(ctx context.Context) (context.Context, context.CancelFunc) {
+	d := rp.room.cfg.drain + rp.room.cfg.maxOutage
+	if end, ok := ctx.Deadline(); ok {
+		d = min(d, time.Until(end)/4*3)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
 // linksLocked returns the links that carry a member.
 func (rp *replica) linksLocked() (links []*link) {
 	for m := rp.room.members.first; m != nil; m = m.next {
@@ -430,6 +443,7 @@ func (rp *replica) endLocked() {
 		rp.phase = phaseOver
 		close(rp.over)
 	}
+	rp.unordered += rp.messagesLocked()
 	rp.stop()
 	for _, q := range rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, ErrRoomClosed), ErrRoomClosed) {
 		q.settle(outcome{err: ErrRoomClosed})
@@ -437,6 +451,30 @@ func (rp *replica) endLocked() {
 	if rp.reaper != nil {
 		rp.reaper.Stop()
 	}
+}
+
+// messagesLocked returns how many messages are on their way to the log.
+func (rp *replica) messagesLocked() (n int) {
+	count := func(items []queued) {
+		for _, q := range items {
+			switch fold.Kind(q.bytes()[0]) {
+			case fold.Message, fold.Direct:
+				n++
+			}
+		}
+	}
+	for _, f := range rp.flights {
+		count(f.items)
+	}
+	count(rp.queue)
+	return n
+}
+
+// unorderedAtEnd returns how many there were when the room stopped.
+func (rp *replica) unorderedAtEnd() int {
+	rp.room.mu.Lock()
+	defer rp.room.mu.Unlock()
+	return rp.unordered
 }
 
 // level is how bad the end of a tail is.

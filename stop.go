@@ -198,6 +198,9 @@ func (r *Room) await(d time.Duration, enough func() bool) bool {
 // stopError says what went wrong with a stop, or returns nil.
 func (r *Room) stopError(cause error, tellCut bool) error {
 	e := &StopError{Err: cause}
+	if tellCut && r.replica != nil {
+		e.Unordered = r.replica.unorderedAtEnd()
+	}
 	var addrs []net.Addr // of e.Stuck: their String may be the user's code, so not under the lock
 	r.mu.Lock()
 	if tellCut {
@@ -222,7 +225,7 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	for a := range accepting {
 		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})
 	}
-	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 {
+	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 && e.Unordered == 0 {
 		return nil
 	}
 	return e
