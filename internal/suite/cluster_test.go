@@ -553,6 +553,8 @@ func TestClusterShutdown(t *testing.T) {
 		require.LessOrEqual(t, time.Since(began), 6*time.Second)
 		var stop *tcproom.StopError
 		require.ErrorAs(t, err, &stop)
+		require.Equal(t, 1, stop.Unordered)
+		require.Empty(t, stop.Stuck)
 		ends(t, ada, tcproom.ErrRestarting)
 	})
 }
