@@ -32,7 +32,13 @@ func (rp *replica) apply(rec Record) error {
 		return rp.cannotRead(rec, err)
 	}
 	p := r.pass(rp.ctx, nil)
-	defer p.end()
+	defer func() {
+		lost := p.lost
+		p.end()
+		if lost > 0 {
+			r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
+		}
+	}()
 	if rp.phase == phaseOver {
 		return errStopTail
 	}
@@ -55,6 +61,10 @@ func (rp *replica) apply(rec Record) error {
 		var q *queued
 		if f != nil {
 			q = &f.items[res.Index]
+		}
+		if res.Missing > 0 {
+			p.lost += res.Missing
+			r.stats.logGaps += res.Missing
 		}
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
@@ -200,18 +210,18 @@ func (p *pass) resumed(res *fold.Result, q *queued) {
 	case here: // nobody waits for it any more
 		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: res.Member.ID})
 	case !m.Remote():
-		p.goOnElsewhere(m, res.Member)
+		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
 	}
 }
 
-// goOnElsewhere ends what m, which was connected here, has of the room: it has resumed at
-// another node.
-func (p *pass) goOnElsewhere(m *Member, of *fold.Member) {
+// goOnElsewhere ends what m, which was connected here, has of the room, and its connection
+// with end: it is a member still, whose home is another node.
+func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 	next := m.next
-	if l := m.conn(); m.state == memberPresent && l.setCause(ErrTakenOver) {
+	if l := m.conn(); m.state == memberPresent && l.setCause(end) {
 		p.broken = append(p.broken, l)
 	}
-	p.drop(m, ErrElsewhere)
+	p.drop(m, cause)
 	p.r.addRemoteLocked(of, next)
 	p.r.group.Wake()
 }
@@ -323,11 +333,17 @@ func (p *pass) place(ev *Event, seq uint64) {
 }
 
 // declaredDead is for a node that others take for dead, and that lives: what it has under
-// way does not count any more, and its members are sent elsewhere, or back to its next
-// self.
+// way does not count any more. Its members are detached, and may resume at other nodes, or
+// at the one that it is from now on.
 func (p *pass) declaredDead() {
 	rp := p.r.replica
-	rp.endLinksLocked(p, ErrUnavailable)
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if !m.Remote() {
+			p.goOnElsewhere(m, rp.state.Member(m.Info().ID), ErrUnavailable, ErrUnavailable)
+		}
+		m = next
+	}
 	rp.anew(ErrUnavailable)
 }
 

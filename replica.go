@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ type replica struct {
 	lost    time.Time // since when the log has no tail; zero: it has one
 	mark    uint64    // the position up to which it is known who saves a checkpoint
 	beats   bool      // a beat of this node's is on the way, with which the state is saved
-	reaping bool   // leaves of members whose grace is over are on the way
+	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
 	outbound
 	leases
@@ -74,6 +75,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if !reflect.ValueOf(log).Comparable() {
+		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
+		rp.stop()
+		return rp
+	}
 	if _, taken := logsInUse.LoadOrStore(log, r); taken {
 		rp.err = fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
 		rp.stop()
@@ -169,12 +175,13 @@ func (rp *replica) run() {
 	defer rp.room.wg.Done()
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	at := uint64(0) // of the checkpoint with which it has begun
 	for loaded := false; rp.ctx.Err() == nil; {
 		var err error
 		began := time.Now()
 		if !loaded {
 			if err = rp.load(); err == nil {
-				loaded = true
+				loaded, at = true, rp.state.Pos()
 				continue
 			}
 		} else {
@@ -191,8 +198,12 @@ func (rp *replica) run() {
 		rp.room.mu.Unlock()
 		var lost *LostError
 		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+			// A checkpoint with which it could not even begin is of another log.
+			useless := at > 0 && rp.state.Pos() == at
 			rp.startOver()
-			loaded = false
+			if loaded, at = useless, 0; useless {
+				continue
+			}
 		}
 		pause(rp.ctx, wait.next(time.Since(began), 0))
 	}
@@ -287,7 +298,7 @@ func (rp *replica) startOver() {
 	rp.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.at.Load() == rp.nowhere {
+		if m.Remote() {
 			r.removeRemoteLocked(m)
 		} else {
 			p.drop(m, ErrUnavailable)
@@ -296,6 +307,11 @@ func (rp *replica) startOver() {
 	}
 	rp.anew(ErrUncertain)
 	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	for _, l := range r.lanes {
+		l.history, l.events = nil, nil
+	}
 }
 
 // anew makes the node another one, which has to open: what it had under way comes to
