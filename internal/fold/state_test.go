@@ -704,7 +704,7 @@ func TestPositions(t *testing.T) {
 	}
 	require.Equal(t, before, l.Save())
 	require.NoError(t, l.Apply(MaxPosition, start, rec, nil), "others may be of another room")
-	require.EqualValues(t, MaxPosition, l.Pos())
+	require.Equal(t, uint64(MaxPosition), l.Pos())
 }
 
 // TestHalfARecord: a fault in the last entry keeps the first from being applied.
