@@ -28,9 +28,12 @@ type Room struct {
 	epoch string
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
-	done  chan struct{} // closed by reap; of a named room with mu held, nil until somebody asks
-	wg    sync.WaitGroup
-	logs  logLimit
+	// replica keeps the room in step with a log that gives it its order; nil: the room
+	// does that itself.
+	replica *replica
+	done    chan struct{} // closed by reap; of a named room with mu held, nil until somebody asks
+	wg      sync.WaitGroup
+	logs    logLimit
 
 	bytesIn  atomic.Uint64 // of its members' frames
 	tracings atomic.Int64  // traces under way
@@ -132,6 +135,9 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	} // else its members bring their lanes, so that ten thousand quiet ones take little
 	if d := r.cfg.together; d > 0 && r.cfg.notices {
 		r.together = &together{after: d}
+	}
+	if h == nil && cfg.log != nil {
+		r.replica = newReplica(r, cfg.log)
 	}
 	return r
 }
