@@ -35,8 +35,13 @@ func (rp *replica) attendLease() {
 		rp.giveUpLate()
 		rp.beat()
 		rp.declare()
+		var soon <-chan time.Time
+		if name == "" {
+			soon = time.After(every / 10)
+		}
 		select {
 		case <-t.C:
+		case <-soon:
 		case <-rp.renew:
 		case <-rp.ctx.Done():
 		}
@@ -75,7 +80,7 @@ func (rp *replica) open(name string) {
 	rp.room.mu.Lock()
 	defer rp.room.mu.Unlock()
 	if rp.name == name && rp.phase == phaseOpening {
-		rp.queueAloneLocked(&fold.Entry{Kind: fold.Open})
+		rp.controlLocked(&fold.Entry{Kind: fold.Open})
 	}
 }
 
@@ -123,6 +128,9 @@ func (rp *replica) watchLeases() {
 	wait := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	for rp.ctx.Err() == nil {
 		began := time.Now()
+		r.mu.Lock()
+		clear(rp.alive) // the watch tells of all that there are
+		r.mu.Unlock()
 		err := rp.log.Nodes().Watch(rp.ctx, func(node string, alive bool) {
 			r.mu.Lock()
 			if alive {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -29,22 +30,23 @@ type replica struct {
 	err  error // why the log cannot be used; nil: it can
 
 	// Guarded by the room's lock.
-	state     *fold.State
-	node      fold.Node
-	name      string // of the node, in the log's leases and in IDs
-	phase     phase
-	ready     chan struct{} // closed from phaseReady on, until the node is another one
-	over      chan struct{} // closed by phaseOver
-	nowhere   *stream       // of all members whose home is another node
-	ids       uint64        // of members and guests that were made up
-	time      time.Time     // of the last record, made not to fall
-	skew      time.Duration
-	lost      time.Time // since when the log has no tail; zero: it has one
-	mark      uint64    // the position up to which it is known who saves a checkpoint
-	beats     bool      // a beat of this node's is on the way, with which the state is saved
-	unordered int       // messages that were on their way when the room stopped
-	reaping   bool      // leaves of members whose grace is over are on the way
-	reaper    *time.Timer
+	state   *fold.State
+	node    fold.Node
+	name    string // of the node, in the log's leases and in IDs
+	phase   phase
+	ready   chan struct{} // closed from phaseReady on, until the node is another one
+	over    chan struct{} // closed by phaseOver
+	nowhere *stream       // of all members whose home is another node
+	ids     uint64        // of members and guests that were made up
+	time    time.Time     // of the last record, made not to fall
+	skew    time.Duration
+	lost    time.Time // since when the log has no tail; zero: it has one
+	mark    uint64    // the position up to which it is known who saves a checkpoint
+	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	reaping bool      // leaves of members whose grace is over are on the way
+	reaper  *time.Timer
+	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
+	claims  int       // reclaims that are on the way
 	outbound
 	leases
 }
@@ -65,7 +67,7 @@ const (
 // logsInUse are the logs of all rooms: a log is one room's.
 var logsInUse sync.Map
 
-// newReplica returns the replica of r, which begins to read the log.
+// newReplica returns the replica of r, which reads nothing before start.
 func newReplica(r *Room, log Log) *replica {
 	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
@@ -75,6 +77,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if !reflect.ValueOf(log).Comparable() {
+		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
+		rp.stop()
+		return rp
+	}
 	if _, taken := logsInUse.LoadOrStore(log, r); taken {
 		rp.err = fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
 		rp.stop()
@@ -86,11 +93,18 @@ func newReplica(r *Room, log Log) *replica {
 		rp.stop()
 		return rp
 	}
-	r.wg.Add(3)
+	return rp
+}
+
+// start begins to read the log.
+func (rp *replica) start() {
+	if rp.err != nil {
+		return
+	}
+	rp.room.wg.Add(3)
 	go rp.run()
 	go rp.attendLease()
 	go rp.watchLeases()
-	return rp
 }
 
 // newNowhere returns the stream of members that have none in this process: its link has
@@ -170,12 +184,13 @@ func (rp *replica) run() {
 	defer rp.room.wg.Done()
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	at := uint64(0) // of the checkpoint with which it has begun
 	for loaded := false; rp.ctx.Err() == nil; {
 		var err error
 		began := time.Now()
 		if !loaded {
 			if err = rp.load(); err == nil {
-				loaded = true
+				loaded, at = true, rp.state.Pos()
 				continue
 			}
 		} else {
@@ -192,8 +207,12 @@ func (rp *replica) run() {
 		rp.room.mu.Unlock()
 		var lost *LostError
 		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+			// A checkpoint with which it could not even begin is of another log.
+			useless := at > 0 && rp.state.Pos() == at
 			rp.startOver()
-			loaded = false
+			if loaded, at = useless, 0; useless {
+				continue
+			}
 		}
 		pause(rp.ctx, wait.next(time.Since(began), 0))
 	}
@@ -288,23 +307,28 @@ func (rp *replica) startOver() {
 	rp.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.at.Load() == rp.nowhere {
+		if m.Remote() {
 			r.removeRemoteLocked(m)
 		} else {
 			p.drop(m, ErrUnavailable)
 		}
 		m = next
 	}
-	rp.anew(ErrUncertain)
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.anewLocked()
+	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	for _, l := range r.lanes {
+		l.history, l.events = nil, nil
+	}
 }
 
-// anew makes the node another one, which has to open: what it had under way comes to
-// nothing, of which cause is the reason.
-func (rp *replica) anew(cause error) {
-	for _, q := range rp.failLocked(cause, cause) {
-		q.settle(outcome{err: cause})
-	}
+// anewLocked makes the node another one, which has to open.
+func (rp *replica) anewLocked() {
 	if rp.phase > phaseReady {
 		return
 	}
@@ -340,7 +364,8 @@ func (rp *replica) setEpochLocked() {
 	}
 }
 
-// progressLocked brings the node on, if it has caught up or an epoch is in force.
+// progressLocked brings the node on: once it has caught up, an epoch is in force, and it
+// has back what it had under another name, it is ready.
 func (rp *replica) progressLocked(opened bool) {
 	var none fold.Epoch
 	if opened && rp.phase == phaseOpening {
@@ -348,13 +373,15 @@ func (rp *replica) progressLocked(opened bool) {
 		if e := rp.state.Epoch(); e == none {
 			var next fold.Epoch
 			rand.Read(next[:])
-			rp.queueAloneLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
+			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
 		}
+		rp.reclaimLocked()
 	}
-	if rp.phase == phaseOpen && rp.state.Epoch() != none {
+	if rp.phase == phaseOpen && rp.state.Epoch() != none && rp.claims == 0 {
 		rp.setEpochLocked()
 		rp.phase = phaseReady
 		close(rp.ready)
+		rp.startAppendingLocked()
 		rp.room.group.Wake()
 	}
 }

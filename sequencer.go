@@ -28,10 +28,11 @@ type pass struct {
 	ev     Event     // of say, or a welcome
 	enc    *encoder
 	events bool
-	waits  bool    // the event that is ordered is told later, with others
+	waits  bool // the event that is ordered is told later, with others
 	// differs says that a node has another state than this one, see replica.
 	differs bool
-	broken []*link // their framing or codec failed for an event
+	lost    uint64  // records that the log has lost, see replica
+	broken  []*link // their framing or codec failed for an event
 }
 
 var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
