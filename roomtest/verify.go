@@ -528,3 +528,18 @@ func (v *verifier) nodes(nodes []*node) {
 		}
 	}
 }
+
+// Transcript returns the whole order of the log, from its first record on, also of records
+// that it has dropped since. Of a log that was replaced or rolled back it is the order of
+// what is there now.
+func (c *Cluster) Transcript() *Transcript {
+	v := &verifier{c: c}
+	v.read()
+	tr := new(Transcript)
+	if n := len(v.books); n > 0 {
+		for _, ev := range v.books[n-1].events {
+			tr.events = append(tr.events, ev.Event)
+		}
+	}
+	return tr
+}
