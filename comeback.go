@@ -45,7 +45,7 @@ func (c *Client) live() error {
 		return err
 	}
 	w := newWalk(c.addr, c.opts.addrs, c.opts.backoff)
-	for told := false; ; {
+	for told := false; c.ctx.Err() == nil; {
 		addr := w.now().addr
 		conn, l := c.connect(w)
 		lasted := time.Duration(-1)
@@ -75,6 +75,7 @@ func (c *Client) live() error {
 		}
 		c.sleep(delay)
 	}
+	return context.Cause(c.ctx)
 }
 
 // lostEvent tells the user of l, after which the client waits for delay.
