@@ -1,7 +1,6 @@
 package tcproom
 
 import (
-	"errors"
 	"log/slog"
 	"time"
 
@@ -33,13 +32,20 @@ func (rp *replica) apply(rec Record) error {
 		return rp.cannotRead(rec, err)
 	}
 	p := r.pass(rp.ctx, nil)
-	defer p.end()
+	defer func() {
+		lost := p.lost
+		p.end()
+		if lost > 0 {
+			r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
+		}
+	}()
 	if rp.phase == phaseOver {
 		return errStopTail
 	}
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
+	rp.lost = time.Time{}
 	if rec.Time.After(rp.time) {
 		rp.time = rec.Time
 	}
@@ -56,6 +62,10 @@ func (rp *replica) apply(rec Record) error {
 		if f != nil {
 			q = &f.items[res.Index]
 		}
+		if res.Missing > 0 {
+			p.lost += res.Missing
+			r.stats.logGaps += res.Missing
+		}
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
@@ -68,6 +78,9 @@ func (rp *replica) apply(rec Record) error {
 	}
 	if err != nil {
 		return rp.cannotRead(rec, err)
+	}
+	if p.differs {
+		return errDiffers
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
@@ -103,6 +116,10 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.told(res)
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
+	case fold.Beat:
+		if res.Differs {
+			p.differs = true
+		}
 	case fold.NodeDown:
 		if e.Node == rp.node {
 			p.declaredDead()
@@ -193,18 +210,18 @@ func (p *pass) resumed(res *fold.Result, q *queued) {
 	case here: // nobody waits for it any more
 		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: res.Member.ID})
 	case !m.Remote():
-		p.goOnElsewhere(m, res.Member)
+		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
 	}
 }
 
-// goOnElsewhere ends what m, which was connected here, has of the room: it has resumed at
-// another node.
-func (p *pass) goOnElsewhere(m *Member, of *fold.Member) {
+// goOnElsewhere ends what m, which was connected here, has of the room, and its connection
+// with end: it is a member still, whose home is another node.
+func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 	next := m.next
-	if l := m.conn(); m.state == memberPresent && l.setCause(ErrTakenOver) {
+	if l := m.conn(); m.state == memberPresent && l.setCause(end) {
 		p.broken = append(p.broken, l)
 	}
-	p.drop(m, ErrElsewhere)
+	p.drop(m, cause)
 	p.r.addRemoteLocked(of, next)
 	p.r.group.Wake()
 }
@@ -316,11 +333,17 @@ func (p *pass) place(ev *Event, seq uint64) {
 }
 
 // declaredDead is for a node that others take for dead, and that lives: what it has under
-// way does not count any more, and its members are sent elsewhere, or back to its next
-// self.
+// way does not count any more. Its members are detached, and may resume at other nodes, or
+// at the one that it is from now on.
 func (p *pass) declaredDead() {
 	rp := p.r.replica
-	rp.endLinksLocked(p, ErrUnavailable)
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if !m.Remote() {
+			p.goOnElsewhere(m, rp.state.Member(m.Info().ID), ErrUnavailable, ErrUnavailable)
+		}
+		m = next
+	}
 	rp.anew(ErrUnavailable)
 }
 
@@ -404,19 +427,20 @@ func (rp *replica) turn() time.Duration {
 const checkpointEvery = 2000
 
 // checkpointLocked saves the state, if it is this node's turn: its record has come to the
-// mark.
+// mark, or was a beat.
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
-	if !own || pos/checkpointEvery == rp.saved/checkpointEvery || rp.phase != phaseReady {
+	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
+	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
 		return
 	}
-	rp.saved = pos
+	rp.beats = false
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
-		if err := rp.log.Save(rp.ctx, pos, state); err != nil && !errors.Is(err, rp.ctx.Err()) {
+		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
 		}
 	}()

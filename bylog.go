@@ -38,6 +38,13 @@ func WithMaxOutage(d time.Duration) RoomOption {
 	return roomOption(func(c *roomConfig) { c.maxOutage = d })
 }
 
+// WithDrain has [Room.Shutdown] of a room with a log end its members with [ErrRestarting]
+// one after the other, over a time of d, so that other processes do not get all of them at
+// once. Members with sessions resume there, and nobody sees a leave. The default, and zero
+// and negative values, ends all together. The context of Shutdown cuts it short. A room
+// without a log ignores it.
+func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
+
 // messageEntry returns the entry for a message of whom the pass is about.
 func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
 	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}

@@ -33,9 +33,15 @@ func (rp *replica) attendLease() {
 			rp.open(name)
 		}
 		rp.giveUpLate()
+		rp.beat()
 		rp.declare()
+		var soon <-chan time.Time
+		if name == "" {
+			soon = time.After(every / 10)
+		}
 		select {
 		case <-t.C:
+		case <-soon:
 		case <-rp.renew:
 		case <-rp.ctx.Done():
 		}
@@ -81,20 +87,38 @@ func (rp *replica) open(name string) {
 // errSilent says that a log has taken a batch, and its tail does not tell of it.
 var errSilent = errors.New("tcproom: the log's tail does not bring what it has taken")
 
-// giveUpLate gives up a batch of which neither the log's answer nor its tail has told for
-// too long.
+// giveUpLate begins another life if the log is silent for too long: it does not bring back
+// what it has taken, or has no tail.
 func (rp *replica) giveUpLate() {
-	var late *flight
+	most := rp.room.cfg.maxOutage
 	rp.room.mu.Lock()
+	var late *flight
 	for _, f := range rp.flights {
-		if time.Since(f.began) >= rp.room.cfg.maxOutage {
+		if time.Since(f.began) >= most {
 			late = f
 		}
 	}
+	silent := !rp.lost.IsZero() && time.Since(rp.lost) >= most && rp.phase == phaseReady
 	rp.room.mu.Unlock()
-	if late != nil {
+	if late != nil || silent {
 		rp.giveUp(late, errSilent)
 	}
+}
+
+// beat has a sign of life ordered, if it is this node's turn and nothing else was ordered
+// for long: so the log never forgets all that it has, and the last checkpoint stays of
+// use. It carries the sum of the state, by which a node sees that it differs.
+func (rp *replica) beat() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lowest, _ := rp.state.Lowest()
+	if rp.caps.Age <= 0 || rp.phase != phaseReady || lowest != rp.node || time.Since(rp.time.Add(-rp.skew)) < rp.caps.Age/4 {
+		return
+	}
+	seq, sum := rp.state.LastBeat()
+	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
+	rp.beats = true
 }
 
 // watchLeases notes who lives. It is a goroutine of the room's.
@@ -104,6 +128,9 @@ func (rp *replica) watchLeases() {
 	wait := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	for rp.ctx.Err() == nil {
 		began := time.Now()
+		r.mu.Lock()
+		clear(rp.alive) // the watch tells of all that there are
+		r.mu.Unlock()
 		err := rp.log.Nodes().Watch(rp.ctx, func(node string, alive bool) {
 			r.mu.Lock()
 			if alive {

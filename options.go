@@ -117,6 +117,7 @@ type roomConfig struct {
 	traceEvery    uint64
 	log           Log           // nil: the room orders by itself
 	maxOutage     time.Duration // of the log
+	drain         time.Duration // over which Shutdown sends members to other processes; 0: at once
 	probe         probe.Probe   // of package roomtest
 }
 
@@ -158,6 +159,7 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	setDefault(&cfg.backlog, defaultBacklog)
 	setDefault(&cfg.maxPending, defaultMaxPending)
 	setDefault(&cfg.maxOutage, defaultMaxOutage)
+	cfg.drain = max(cfg.drain, 0)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
 	cfg.together = max(cfg.together, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)

@@ -9,7 +9,12 @@ import (
 // A probeOption is what package roomtest puts into both ends.
 type probeOption struct{ probe.Probe }
 
-func (o probeOption) applyRoom(c *roomConfig) { c.probe = o.Probe }
+func (o probeOption) applyRoom(c *roomConfig) {
+	if o.Next == nil {
+		o.Next = c.probe.Next
+	}
+	c.probe = o.Probe
+}
 func (o probeOption) applyHub(c *hubConfig)   { c.template = append(c.template, o) }
 func (o probeOption) applyDial(c *dialConfig) { c.probe = o.Probe }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -39,8 +40,10 @@ type replica struct {
 	ids     uint64        // of members and guests that were made up
 	time    time.Time     // of the last record, made not to fall
 	skew    time.Duration
-	saved   uint64 // the position up to which a checkpoint was begun
-	reaping bool   // leaves of members whose grace is over are on the way
+	lost    time.Time // since when the log has no tail; zero: it has one
+	mark    uint64    // the position up to which it is known who saves a checkpoint
+	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
 	outbound
 	leases
@@ -54,7 +57,8 @@ const (
 	phaseOpening phase = iota // reads the log, until it comes to its own open
 	phaseOpen                 // has caught up, and waits for an epoch
 	phaseReady
-	phaseDraining // Shutdown: takes nothing more, and has what was queued ordered
+	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseLeaving  // its node-left is on the way, the last that it has ordered
 	phaseOver     // the rest of the log is not for this node
 )
 
@@ -71,6 +75,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if !reflect.ValueOf(log).Comparable() {
+		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
+		rp.stop()
+		return rp
+	}
 	if _, taken := logsInUse.LoadOrStore(log, r); taken {
 		rp.err = fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
 		rp.stop()
@@ -166,12 +175,13 @@ func (rp *replica) run() {
 	defer rp.room.wg.Done()
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	at := uint64(0) // of the checkpoint with which it has begun
 	for loaded := false; rp.ctx.Err() == nil; {
 		var err error
 		began := time.Now()
 		if !loaded {
 			if err = rp.load(); err == nil {
-				loaded = true
+				loaded, at = true, rp.state.Pos()
 				continue
 			}
 		} else {
@@ -180,11 +190,20 @@ func (rp *replica) run() {
 		if rp.ctx.Err() != nil || errors.Is(err, errStopTail) {
 			return
 		}
-		rp.room.report(rp.room.cfg.conn.logger, slog.LevelWarn, "log", logBurst, "log interrupted", "cause", err)
+		rp.room.report(rp.room.cfg.conn.logger, level(err), "log", logBurst, "log interrupted", "cause", err)
+		rp.room.mu.Lock()
+		if rp.lost.IsZero() {
+			rp.lost = time.Now()
+		}
+		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) {
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+			// A checkpoint with which it could not even begin is of another log.
+			useless := at > 0 && rp.state.Pos() == at
 			rp.startOver()
-			loaded = false
+			if loaded, at = useless, 0; useless {
+				continue
+			}
 		}
 		pause(rp.ctx, wait.next(time.Since(began), 0))
 	}
@@ -192,6 +211,10 @@ func (rp *replica) run() {
 
 // errOtherLog says that the log has another record where the replica stands.
 var errOtherLog = errors.New("tcproom: the log has another record at the position of the last one that was read")
+
+// errDiffers says that this node has made another state of the log than the one that
+// wrote the last beat: one of them is wrong, or of another version.
+var errDiffers = errors.New("tcproom: the state that was made of the log is not that of another node: do the nodes run versions that go together?")
 
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
@@ -216,7 +239,7 @@ func (rp *replica) load() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rp.state, rp.saved = s, at
+	rp.state, rp.mark = s, at
 	for m := range s.Members() {
 		r.addRemoteLocked(m, nil)
 	}
@@ -262,6 +285,7 @@ func (rp *replica) checkSame(rec Record) error {
 	if node, batch := rp.state.LastID(); err != nil || rec.Pos != rp.state.Pos() || h.Node != node || h.Batch != batch {
 		return errOtherLog
 	}
+	rp.lost = time.Time{}
 	return nil
 }
 
@@ -274,7 +298,7 @@ func (rp *replica) startOver() {
 	rp.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.at.Load() == rp.nowhere {
+		if m.Remote() {
 			r.removeRemoteLocked(m)
 		} else {
 			p.drop(m, ErrUnavailable)
@@ -283,6 +307,11 @@ func (rp *replica) startOver() {
 	}
 	rp.anew(ErrUncertain)
 	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	for _, l := range r.lanes {
+		l.history, l.events = nil, nil
+	}
 }
 
 // anew makes the node another one, which has to open: what it had under way comes to
@@ -306,9 +335,9 @@ func (rp *replica) anew(cause error) {
 
 // endLinksLocked ends all links that carry a member.
 func (rp *replica) endLinksLocked(p *pass, cause Cause) {
-	for m := rp.room.members.first; m != nil; m = m.next {
-		if s := m.at.Load(); s.state == streamJoined && s.link.setCause(cause) {
-			p.broken = append(p.broken, s.link)
+	for _, l := range rp.linksLocked() {
+		if l.setCause(cause) {
+			p.broken = append(p.broken, l)
 		}
 	}
 }
@@ -359,33 +388,56 @@ func (rp *replica) awaitReady(l *link) error {
 	l.mayWait()
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
-	return rp.room.Ready(ctx)
+	err := rp.room.Ready(ctx)
+	if err == error(ErrRoomClosed) { // which goes on in other processes
+		return ErrRestarting
+	}
+	return err
 }
 
-// drain takes nothing more, and waits until what was queued has come back, and this node
-// has left, or ctx ends.
+// drain takes nothing more, sends members to other nodes if the option says so, and waits
+// until what was queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
 	r := rp.room
-	p := r.pass(ctx, nil)
-	defer p.end()
+	r.mu.Lock()
 	if rp.err != nil || rp.phase > phaseReady {
+		r.mu.Unlock()
 		return
 	}
-	was := rp.phase
+	ready := rp.phase == phaseReady
 	rp.phase = phaseDraining
 	r.group.Wake()
-	if was < phaseReady {
+	links := rp.linksLocked()
+	r.mu.Unlock()
+	if !ready {
 		return
 	}
-	c := newCall()
-	c.add(&fold.Entry{Kind: fold.NodeLeft})
-	rp.queueLocked(c) // behind all that was queued
-	p.letGo()
+	if d := r.cfg.drain; d > 0 {
+		for _, l := range links {
+			l.end(ErrRestarting)
+			pause(ctx, d/time.Duration(len(links)))
+		}
+	}
+	r.mu.Lock()
+	if rp.phase == phaseDraining {
+		rp.phase = phaseLeaving
+		rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeLeft}) // behind all that was queued
+	}
+	r.mu.Unlock()
 	select {
 	case <-rp.over:
 	case <-ctx.Done():
 	}
-	r.mu.Lock()
+}
+
+// linksLocked returns the links that carry a member.
+func (rp *replica) linksLocked() (links []*link) {
+	for m := rp.room.members.first; m != nil; m = m.next {
+		if s := m.at.Load(); s.state == streamJoined {
+			links = append(links, s.link)
+		}
+	}
+	return links
 }
 
 // endLocked is the end of the replica, with the room's.
@@ -401,4 +453,12 @@ func (rp *replica) endLocked() {
 	if rp.reaper != nil {
 		rp.reaper.Stop()
 	}
+}
+
+// level is how bad the end of a tail is.
+func level(err error) slog.Level {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
 }

@@ -103,7 +103,7 @@ func resumable(m *Member) *Member {
 // vanished reports whether a member whose connection has ended so may come back.
 func vanished(code Cause) bool {
 	switch code {
-	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow:
+	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow, ErrRestarting, ErrUnavailable:
 		return true
 	}
 	return false
@@ -201,7 +201,7 @@ func (r *Room) missedLocked(p *pass, s *stream, lane *lane, m *Member, seq uint6
 	}
 	outcome = outcomeResumed
 	from := max(seq, m.session.start) + 1
-	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
+	if to := r.events.gone; from <= to {
 		gap, err := s.encode(&Event{Kind: Gap, Gap: Span{from, to}})
 		if err != nil {
 			return nil, "", err

@@ -124,10 +124,7 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 			h.traces.Store(true)
 		}
 	}
-	r.history = newRing(r.cfg.history, r.cfg.backlog)
-	if s := r.cfg.sessions; s != nil {
-		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
-	}
+	r.startRings()
 	if h == nil || name == allRooms {
 		r.done = make(chan struct{})
 		r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
@@ -140,6 +137,14 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 		r.replica = newReplica(r, cfg.log)
 	}
 	return r
+}
+
+// startRings makes the rings of what is remembered, which are empty.
+func (r *Room) startRings() {
+	r.history = newRing(r.cfg.history, r.cfg.backlog)
+	if s := r.cfg.sessions; s != nil {
+		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
+	}
 }
 
 // Broadcast sends body to everyone, from the room itself, and returns its
@@ -255,6 +260,7 @@ type Stats struct {
 	Backlog    int
 	SlowestFor time.Duration
 
+	LogGaps      uint64 // records that the log of WithLog had taken and has lost, as far as known
 	AcceptErrors uint64 // times at which a listener failed to accept, and went on
 	// Left counts the members that are gone by cause.
 	Left map[Cause]uint64
@@ -262,8 +268,8 @@ type Stats struct {
 
 // counts are the Stats that a room keeps.
 type counts struct {
-	Joined, Resumed, Refused, Messages, Bytes, acceptErrors uint64
-	Left                                                    map[Cause]uint64 // nil while nobody has left
+	Joined, Resumed, Refused, Messages, Bytes, acceptErrors, logGaps uint64
+	Left                                                             map[Cause]uint64 // nil while nobody has left
 }
 
 // leftBy counts a member that is gone.

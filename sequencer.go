@@ -28,8 +28,11 @@ type pass struct {
 	ev     Event     // of say, or a welcome
 	enc    *encoder
 	events bool
-	waits  bool    // the event that is ordered is told later, with others
-	broken []*link // their framing or codec failed for an event
+	waits  bool // the event that is ordered is told later, with others
+	// differs says that a node has another state than this one, see replica.
+	differs bool
+	lost    uint64  // records that the log has lost, see replica
+	broken  []*link // their framing or codec failed for an event
 }
 
 var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
@@ -351,7 +354,7 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if err := p.may(); err != nil {
 			return 0, err
 		}
-		ev.Seq, ev.Time = r.seq+1, p.now
+		ev.Seq, ev.Time = r.nextSeq(), p.now
 		if err := p.enc.encode(r.lanes, ev); err != nil {
 			return 0, err
 		}
@@ -456,6 +459,15 @@ func (r *Room) named(ev *Event) *Event {
 	in := *ev
 	in.Room = r.name
 	return &in
+}
+
+// nextSeq is the seq of the next event. Seqs rise strictly, and nothing may take them to
+// be dense.
+func (r *Room) nextSeq() uint64 {
+	if next := r.cfg.probe.Next; next != nil {
+		return next(r.seq)
+	}
+	return r.seq + 1
 }
 
 func (p *pass) commit(ev *Event) uint64 {

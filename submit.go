@@ -196,22 +196,20 @@ func pause(ctx context.Context, d time.Duration) {
 
 // giveUp begins another life of the node, after which the batch f does not count if it
 // is not in the log yet. It may be: who waits for it is told so. What is queued was not
-// said.
+// said. f is nil if there is none.
 func (rp *replica) giveUp(f *flight, cause error) {
 	r := rp.room
 	p := r.pass(rp.ctx, nil)
 	defer p.end()
-	if rp.flights[f.batch] != f {
-		return // the tail has told of it
+	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
+		return // the tail has told of it, or nothing more is taken
 	}
 	rp.endLinksLocked(p, ErrUnavailable)
 	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
 	if rp.phase == phaseReady {
 		rp.ready = make(chan struct{})
 	}
-	if rp.phase <= phaseReady {
-		rp.phase = phaseOpening
-	}
+	rp.phase = phaseOpening
 	if rp.life++; rp.life > maxLife {
 		rp.rename()
 	}
@@ -278,7 +276,7 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
 	for {
-		if err := rp.mayQueueLocked(); err != nil {
+		if err := rp.mayQueueLocked(urgent); err != nil {
 			return err
 		}
 		full := rp.waiting > 0 && rp.waiting+len(c.buf) > maxWaiting
@@ -310,11 +308,11 @@ func (p *pass) submit(c *call, urgent bool) error {
 }
 
 // mayQueueLocked says why nothing is taken for the log any more.
-func (rp *replica) mayQueueLocked() error {
+func (rp *replica) mayQueueLocked(urgent bool) error {
 	switch {
 	case rp.err != nil:
 		return rp.err
-	case rp.phase > phaseReady:
+	case rp.phase > phaseDraining, rp.phase > phaseReady && !urgent:
 		return ErrRoomClosed
 	}
 	return nil

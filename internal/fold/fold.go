@@ -30,12 +30,12 @@ type Kind uint8
 
 // The kinds, as they are in records.
 const (
-	Message  Kind = 1  // From (and Name, if Guest), Number, Body, Service
+	Message  Kind = 1  // From (and Name, if Guest), Unique (of a guest), Number, Body, Service
 	Join     Kind = 2  // ID, Name, Hash, Grace, Addr, Unique, MaxMembers
-	Leave    Kind = 3  // ID, Cause, Text; by its home or, if it is detached and its grace is over, by any node
-	Detach   Kind = 4  // ID
+	Leave    Kind = 3  // ID, Cause, Text, Service; by its home or, if it is detached and its grace is over, by any node
+	Detach   Kind = 4  // ID, Service
 	Resume   Kind = 5  // ID, Hash, Addr
-	Direct   Kind = 6  // ID (to), From, Body
+	Direct   Kind = 6  // ID (to), From, Body, Service
 	Kick     Kind = 7  // ID, Text: the reason
 	Rename   Kind = 8  // ID, Name, Unique
 	Mute     Kind = 9  // ID, Until

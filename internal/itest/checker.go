@@ -122,6 +122,7 @@ type checker struct {
 	found   []anomaly
 
 	together bool
+	sparse   bool
 }
 
 func (c *checker) fail(name, format string, args ...any) {
@@ -148,6 +149,8 @@ func (c *checker) take(rec *record) {
 		cl.faulty = true
 	case opTogether:
 		c.together = true
+	case opSparse:
+		c.sparse = true
 	case opEnd:
 		cl.clean = rec.Cause == ""
 		if rec.Cause == "malformed" || rec.Cause == "too-large" || rec.Cause == "wrong-door" {
@@ -266,7 +269,7 @@ func (c *checker) checkOrder() {
 	c.places = slices.Sorted(maps.Keys(c.order))
 	for _, seq := range c.places {
 		e := c.order[seq]
-		known = known && seq == before+1
+		known = known && (c.sparse || seq == before+1)
 		before = seq
 		c.said = append(c.said, said)
 		there := byID[e.from] != nil
@@ -488,6 +491,9 @@ func (w *walk) gap(rec *record) {
 		w.fail(skip, "client %d is told of a gap up to %d, and the order ends at %d", w.cl.number, rec.To, w.head)
 	}
 	w.hole(rec.Seq, skip)
+	if w.sparse && w.order[rec.To] == nil {
+		w.fail(skip, "client %d is told of a gap up to %d, which is no event", w.cl.number, rec.To)
+	}
 	w.at = rec.To
 }
 
@@ -527,7 +533,9 @@ func (w *walk) hole(seq uint64, name string) {
 			w.fail(name, "client %d does not see %d, %v", w.cl.number, s, *e)
 		}
 	}
-	w.unknown += int(seq-w.at-1) - (to - from)
+	if !w.sparse { // else nothing is missing that nobody saw
+		w.unknown += int(seq-w.at-1) - (to - from)
+	}
 }
 
 // messages counts the messages among places[from:to].

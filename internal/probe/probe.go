@@ -11,6 +11,11 @@ type Probe struct {
 	// *tcproom.Event that is valid until it returns. It is called under the
 	// room's lock, before anybody is told of the event.
 	Ordered func(ev any)
+	// Next returns the seq of the event that follows that of seq last, 0 for the first one:
+	// a greater one. It is called under the lock of a room, of several rooms at once, and
+	// more than once for an event that is held back. Nil: seqs are dense. A Probe without
+	// one keeps that of a Probe before it.
+	Next func(last uint64) uint64
 	// HookFailed hears of each panic and runtime.Goexit in a hook, with the
 	// *tcproom.HookError and the name of the connection, on the hook's goroutine.
 	HookFailed func(err error, name string)
