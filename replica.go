@@ -65,7 +65,7 @@ const (
 // logsInUse are the logs of all rooms: a log is one room's.
 var logsInUse sync.Map
 
-// newReplica returns the replica of r, which begins to read the log.
+// newReplica returns the replica of r, which does not read the log yet.
 func newReplica(r *Room, log Log) *replica {
 	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
@@ -91,11 +91,18 @@ func newReplica(r *Room, log Log) *replica {
 		rp.stop()
 		return rp
 	}
-	r.wg.Add(3)
+	return rp
+}
+
+// start begins to read the log. The room has rp by then, for what is read changes it.
+func (rp *replica) start() {
+	if rp.err != nil {
+		return
+	}
+	rp.room.wg.Add(3)
 	go rp.run()
 	go rp.attendLease()
 	go rp.watchLeases()
-	return rp
 }
 
 // newNowhere returns the stream of members that have none in this process: its link has
