@@ -72,7 +72,7 @@ func appendFrame(dst []byte, kind byte, num uint64, size int) []byte {
 	return dst
 }
 
-func appendGap(dst []byte, from, to uint64) ([]byte, error) {
+func appendGap(dst []byte, from, to, _ uint64) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, frameHead+8)
 	dst = append(dst, kindGap)
 	dst = binary.BigEndian.AppendUint64(dst, from)

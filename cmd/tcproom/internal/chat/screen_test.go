@@ -566,7 +566,7 @@ func TestToAll(t *testing.T) {
 	st.enters("lobby", bob)
 	st.enters("kitchen")
 	st.come(tcproom.Event{Kind: tcproom.Message, Room: "*", Body: []byte("to all"), Seq: 7})
-	st.come(tcproom.Event{Kind: tcproom.Gap, Room: "*", Gap: tcproom.Span{First: 8, Last: 9}})
+	st.come(tcproom.Event{Kind: tcproom.Gap, Room: "*", Gap: tcproom.Span{First: 8, Last: 9}, Skipped: 2})
 	st.come(tcproom.Event{Kind: tcproom.Direct, Body: []byte("to you")})
 	require.Len(t, st.panes, 2)
 	all := st.texts("lobby")
