@@ -83,9 +83,9 @@ type MemberInfo struct {
 	Name string
 }
 
-// A Span is a run of events: those with a seq from First to Last. There is none outside of
-// it that belongs to the run, and Last is the seq of one. How many they are it does not
-// say, for seqs need not be dense, see [Event].
+// A Span is a run of events: those with a seq from First to Last, and no others. First and
+// Last are exact bounds, and in a room with a log need not be seqs of events. How many
+// events there are between them the Span does not say, for seqs need not be dense.
 type Span struct{ First, Last uint64 }
 
 // Len returns how many seqs the span has, of events or of none; 0 if it is not a span.

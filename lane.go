@@ -200,6 +200,25 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 	return nil
 }
 
+// encodeOrdered makes the frames of an event that has its place: a lane that cannot carry
+// it has failed, whoever it binds.
+func (e *encoder) encodeOrdered(lanes []*lane, ev *Event) {
+	for len(e.frames) < len(lanes) {
+		e.frames = append(e.frames, encoded{})
+	}
+	for i, l := range lanes {
+		f := &e.frames[i]
+		f.b, f.failed = f.b[:0], false
+		if l.members == 0 {
+			continue
+		}
+		b, err := e.encodeLane(l, f.b, ev)
+		if f.failed = err != nil; err == nil {
+			f.b = b
+		}
+	}
+}
+
 // encodeLane makes the frame for one lane. A panic of its framing or codec becomes
 // the error.
 func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err error) {

@@ -114,7 +114,10 @@ type roomConfig struct {
 	hookTimers    hookTimers
 	trace         func(Trace)
 	traceEvery    uint64
-	probe         probe.Probe // of package roomtest
+	log           Log           // nil: the room orders by itself
+	maxOutage     time.Duration // of the log
+	drain         time.Duration // over which Shutdown sends members to other processes; 0: at once
+	probe         probe.Probe   // of package roomtest
 }
 
 // hooks are those of a room, but for the handshake's.
@@ -153,6 +156,8 @@ func newRoomConfig(opts []RoomOption) roomConfig {
 	cfg.conn.setDefaults()
 	setDefault(&cfg.backlog, defaultBacklog)
 	setDefault(&cfg.maxPending, defaultMaxPending)
+	setDefault(&cfg.maxOutage, defaultMaxOutage)
+	cfg.drain = max(cfg.drain, 0)
 	cfg.maxMembers = max(cfg.maxMembers, 0)
 	cfg.together = max(cfg.together, 0)
 	cfg.maxPerAddress = max(cfg.maxPerAddress, 0)
