@@ -475,6 +475,13 @@ func (rp *replica) endLocked() {
 	for _, q := range rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, ErrRoomClosed), ErrRoomClosed) {
 		q.settle(outcome{err: ErrRoomClosed})
 	}
+	for m := rp.room.members.first; m != nil; { // whose leave nobody waits for any more
+		next := m.next
+		if m.state == memberLeaving {
+			rp.room.departedLocked(m)
+		}
+		m = next
+	}
 	if rp.reaper != nil {
 		rp.reaper.Stop()
 	}
