@@ -194,8 +194,8 @@ func TestClusterNodeCut(t *testing.T) {
 		c.Verify()
 	})
 	// One that waits for the log for longer than others wait for its lease learns from
-	// the log that it was taken for dead.
-	inBubble("and fences itself", t, func(t *testing.T) {
+	// the log that it was taken for dead, and goes on under another name.
+	inBubble("and has its members back", t, func(t *testing.T) {
 		c := newCluster(t, 3, tcproom.WithMaxOutage(time.Hour))
 		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
 		ada.Expect(roomtest.Joined("bob"))
@@ -204,13 +204,12 @@ func TestClusterNodeCut(t *testing.T) {
 		time.Sleep(3 * lease)
 		ada.Send("where are you?")
 		c.Heal(1)
-		ends(t, bob, tcproom.ErrUnavailable)
 		sent()
-		bob = c.Room(1).Resume(bob)
-		require.Equal(t, "resumed", bob.Welcome.Welcome.Outcome)
-		require.Zero(t, said(c, 0, "lost"))
+		ada.Expect(roomtest.Message("bob", "lost")) // after all
+		bob.Expect(roomtest.Message("ada", "where are you?"))
 		bob.Send("here")
 		ada.Expect(roomtest.Message("bob", "here"))
+		require.Equal(t, 1, said(c, 0, "lost"))
 		c.Verify()
 	})
 }
