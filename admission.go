@@ -114,7 +114,7 @@ func (r *Room) admit(l *link) error {
 	if err != nil {
 		return err
 	}
-	if r.replica != nil { // behind the handshake: before it nothing can be said
+	if r.replica != nil {
 		if err := r.replica.awaitReady(l); err != nil {
 			return err
 		}

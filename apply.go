@@ -121,6 +121,8 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.told(res)
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
+	case fold.Begin:
+		p.begins()
 	case fold.Beat:
 		if res.Differs {
 			p.differs = true
@@ -383,6 +385,15 @@ func (p *pass) declaredDead() {
 	flown, waits := rp.takeAllLocked()
 	rp.requeueLocked(append(flown, waits...))
 	rp.anewLocked()
+}
+
+// begins is for another stream than the one before, of which nobody is a member yet.
+func (p *pass) begins() {
+	rp := p.r.replica
+	p.forgetStream()
+	if rp.phase == phaseReady { // else it takes over the epoch when it is
+		rp.setEpochLocked()
+	}
 }
 
 // maxClaim is how many members a reclaim is about at most, so that a record holds it.

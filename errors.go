@@ -62,11 +62,10 @@ func (e *HookError) Unwrap() []error {
 type StopError struct {
 	Cut   []CutMember // of Shutdown: members that did not get all that was ordered before it
 	Stuck []StuckConn // conns that are still there
-	Err   error       // the context's error, or nil
-	// Unordered counts the messages that were handed in to a room with a log and that the
-	// log had not given back when Shutdown stopped waiting for it: perhaps it has some of
-	// them, and the other processes get those.
+	// Unordered counts, in a room with a log, what was on its way to the log or queued for
+	// it, and of which it is not known if it was ordered.
 	Unordered int
+	Err       error // the context's error, or nil
 }
 
 // A CutMember is a member that was cut while the room stopped.
@@ -97,15 +96,15 @@ func (e *StopError) Error() string {
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
-	if e.Unordered > 0 {
-		fmt.Fprintf(&b, ": the log has not given back %d messages", e.Unordered)
-	}
 	if n := len(e.Cut); n > 0 {
 		var missed uint64
 		for _, m := range e.Cut {
 			missed += m.Missed
 		}
 		fmt.Fprintf(&b, ": %d members were cut; together they missed %d events", n, missed)
+	}
+	if e.Unordered > 0 {
+		fmt.Fprintf(&b, "; it is not known of %d entries if the log has ordered them", e.Unordered)
 	}
 	for i, s := range e.Stuck {
 		if i == 8 {

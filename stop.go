@@ -198,13 +198,11 @@ func (r *Room) await(d time.Duration, enough func() bool) bool {
 // stopError says what went wrong with a stop, or returns nil.
 func (r *Room) stopError(cause error, tellCut bool) error {
 	e := &StopError{Err: cause}
-	if tellCut && r.replica != nil {
-		e.Unordered = r.replica.unorderedAtEnd()
-	}
 	var addrs []net.Addr // of e.Stuck: their String may be the user's code, so not under the lock
 	r.mu.Lock()
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
+		e.Unordered = r.unordered
 	}
 	for l := range r.links {
 		addrs = append(addrs, l.RemoteAddr())

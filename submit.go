@@ -21,7 +21,6 @@ type outbound struct {
 	waiting   int                // bytes of it
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue
-	unordered int                // messages that were on their way when the room stopped
 }
 
 const (
