@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -200,7 +201,7 @@ func (p *pass) void(res *fold.Result) {
 		return
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
-		p.departed(m)
+		p.departedHere(m)
 		p.r.group.Wake()
 	}
 }
@@ -255,6 +256,12 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		// not the one for which hooks were called.
 		c.err = ErrUnavailable
 		p.stays(m)
+		return
+	}
+	if m.state == memberLeaving { // that is on its way, and who had it go sees the member out
+		if c.err = m.Err(); !errors.Is(c.err, ErrKicked) {
+			c.err = ErrUnavailable
+		}
 		return
 	}
 	if m.Remote() {
