@@ -1,0 +1,196 @@
+package roomnats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomnats"
+	"example.com/tcproom/roomnats/natstest"
+)
+
+// patience is for what has no reason to take long.
+const patience = 20 * time.Second
+
+var errEnough = errors.New("enough")
+
+// dial connects as a node does.
+func dial(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, append(roomnats.ConnOptions(), opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// usual are the options of most tests. Others may follow.
+func usual(opts ...roomnats.Option) []roomnats.Option {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	return append([]roomnats.Option{roomnats.MaxBytes(64 << 20), roomnats.Logger(quiet)}, opts...)
+}
+
+func backplane(t testing.TB, nc *nats.Conn, opts ...roomnats.Option) *roomnats.Backplane {
+	t.Helper()
+	b, err := roomnats.New(t.Context(), nc, usual(opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func open(t testing.TB, b tcproom.Backplane, room string) tcproom.Log {
+	t.Helper()
+	l, err := b.Open(t.Context(), room)
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// solo is a log of one room on a server of its own.
+func solo(t testing.TB, opts ...roomnats.Option) (*natstest.Server, tcproom.Log) {
+	t.Helper()
+	s := natstest.Solo(t)
+	return s, open(t, backplane(t, dial(t, s.URL()), opts...), "lobby")
+}
+
+// add appends records, each under its text as id.
+func add(t testing.TB, l tcproom.Log, recs ...string) (positions []uint64) {
+	t.Helper()
+	for _, rec := range recs {
+		pos, err := l.Append(t.Context(), rec, []byte(rec))
+		require.NoError(t, err)
+		positions = append(positions, pos)
+	}
+	return positions
+}
+
+// numbered returns n texts.
+func numbered(prefix string, from, n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("%s%d", prefix, from+i)
+	}
+	return list
+}
+
+// read returns n records from a position on, or the error of Tail.
+func read(t testing.TB, l tcproom.Log, from uint64, n int) (texts []string, positions []uint64, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if n == 0 {
+		return nil, nil, nil
+	}
+	err = l.Tail(ctx, from, func(r tcproom.Record) error {
+		texts, positions = append(texts, string(r.Data)), append(positions, r.Pos)
+		if len(texts) == n {
+			return errEnough
+		}
+		return nil
+	})
+	if err == errEnough {
+		err = nil
+	}
+	return texts, positions, err
+}
+
+// A reader tails a log as the core does: each attachment begins with the record that came
+// last.
+type reader struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	texts []string
+	pos   uint64
+	doubt []error
+	wrong error
+}
+
+// begin starts a reader, which ends with the test.
+func begin(t testing.TB, l tcproom.Log) *reader {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &reader{cancel: cancel, done: make(chan struct{})}
+	go r.run(ctx, l)
+	t.Cleanup(func() {
+		cancel()
+		<-r.done
+	})
+	return r
+}
+
+// run ends with ctx, and with a LostError.
+func (r *reader) run(ctx context.Context, l tcproom.Log) {
+	defer close(r.done)
+	for ctx.Err() == nil {
+		again := r.pos
+		err := l.Tail(ctx, r.pos, func(rec tcproom.Record) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if again == rec.Pos {
+				again = 0
+				return nil
+			}
+			r.texts, r.pos = append(r.texts, string(rec.Data)), rec.Pos
+			return nil
+		})
+		var lost *tcproom.LostError
+		r.mu.Lock()
+		r.doubt = append(r.doubt, err)
+		if errors.As(err, &lost) {
+			r.wrong = err
+		}
+		r.mu.Unlock()
+		if r.wrong != nil {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (r *reader) got() (texts []string, doubts []error, wrong error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.texts...), append([]error(nil), r.doubt...), r.wrong
+}
+
+// await waits for so many records.
+func (r *reader) await(t testing.TB, n int) []string {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		texts, doubts, wrong := r.got()
+		require.NoError(t, wrong)
+		if len(texts) >= n {
+			return texts
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d records came; doubts: %v", len(texts), n, doubts)
+		}
+	}
+}
+
+// insist appends as the core does: the same id again while it is uncertain.
+func insist(t testing.TB, l tcproom.Log, rec string) (pos uint64) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		pos, err := l.Append(t.Context(), rec, []byte(rec))
+		if err == nil {
+			return pos
+		}
+		require.ErrorIs(t, err, tcproom.ErrUncertain)
+		if time.Now().After(end) {
+			t.Fatalf("append %q: %v", rec, err)
+		}
+	}
+}

@@ -1,0 +1,414 @@
+package roomnats_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomnats"
+	"example.com/tcproom/roomnats/natstest"
+)
+
+const stream = "TCPROOM_default_0"
+
+func manage(t testing.TB, s *natstest.Server) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(s.Conn())
+	require.NoError(t, err)
+	return js
+}
+
+// lostAt checks that a tail from a position is refused, and returns where the log begins.
+func lostAt(t testing.TB, l tcproom.Log, from uint64) uint64 {
+	t.Helper()
+	texts, _, err := read(t, l, from, 1)
+	var lost *tcproom.LostError
+	require.ErrorAs(t, err, &lost)
+	require.Empty(t, texts)
+	return lost.First
+}
+
+// doubt checks that a tail from a position ends without a verdict and without a record.
+func doubt(t testing.TB, l tcproom.Log, from uint64) error {
+	t.Helper()
+	texts, _, err := read(t, l, from, 1)
+	require.Error(t, err)
+	require.NotErrorAs(t, err, new(*tcproom.LostError))
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.Empty(t, texts)
+	return err
+}
+
+func TestTrimmedByRecords(t *testing.T) {
+	_, l := solo(t, roomnats.MaxRecords(100))
+	pos := add(t, l, numbered("r", 0, 150)...)
+	require.Equal(t, pos[50], lostAt(t, l, pos[0]))
+	require.Equal(t, pos[50], lostAt(t, l, pos[49]))
+	texts, _, err := read(t, l, pos[50], 100)
+	require.NoError(t, err)
+	require.Equal(t, numbered("r", 50, 100), texts)
+	texts, _, err = read(t, l, 0, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"r50"}, texts)
+}
+
+func TestTrimmedByBytes(t *testing.T) {
+	s := natstest.Solo(t)
+	b := backplane(t, dial(t, s.URL()), roomnats.MaxBytes(16<<20), roomnats.Memory())
+	l, other := open(t, b, "lobby"), open(t, b, "other")
+	pos := add(t, l, "a", "b")
+	for _, id := range numbered("r", 0, 45) {
+		_, err := other.Append(t.Context(), id, make([]byte, 400<<10))
+		require.NoError(t, err)
+	}
+	// Nothing of this room is left.
+	require.Zero(t, lostAt(t, l, pos[1]))
+	more := add(t, l, "c")
+	require.Equal(t, more[0], lostAt(t, l, pos[1]))
+	require.Greater(t, more[0], pos[1])
+}
+
+// A tail that lags so far that records go before it reads them finds out, and skips none
+// in silence: not at the server, which has sent only a part, nor in its channel.
+func TestTrimmedWhileTailLags(t *testing.T) {
+	_, l := solo(t, roomnats.MaxRecords(1000), roomnats.Memory())
+	add(t, l, numbered("r", 0, 1000)...)
+	var got []string
+	err := l.Tail(t.Context(), 0, func(r tcproom.Record) error {
+		if len(got) == 10 {
+			add(t, l, numbered("r", 1000, 3000)...)
+		}
+		got = append(got, string(r.Data))
+		return nil
+	})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, context.Canceled)
+	require.Equal(t, numbered("r", 0, len(got)), got)
+	require.Less(t, len(got), 1000)
+}
+
+// A stream whose numbers have gaps, because it has other rooms, is no reason for doubt.
+func TestOtherRoomsBetween(t *testing.T) {
+	s := natstest.Solo(t)
+	b := backplane(t, dial(t, s.URL()), roomnats.Memory())
+	l, other := open(t, b, "lobby"), open(t, b, "other")
+	r := begin(t, l)
+	for i := range 300 {
+		add(t, l, fmt.Sprintf("r%d", i))
+		add(t, other, numbered(fmt.Sprintf("o%d-", i), 0, 3)...)
+	}
+	require.Equal(t, numbered("r", 0, 300), r.await(t, 300))
+	_, doubts, _ := r.got()
+	require.Empty(t, doubts)
+}
+
+// A position that another room has is not there.
+func TestPositionOfAnotherRoom(t *testing.T) {
+	s := natstest.Solo(t)
+	b := backplane(t, dial(t, s.URL()))
+	l, other := open(t, b, "lobby"), open(t, b, "other")
+	first := add(t, l, "a")[0]
+	theirs := add(t, other, "x")[0]
+	require.Equal(t, first, lostAt(t, l, theirs))
+	add(t, l, "b")
+	require.Equal(t, first, lostAt(t, l, theirs))
+}
+
+// A log that ends before a position may be that of a server that lags: no verdict.
+func TestFromBehindTheEnd(t *testing.T) {
+	_, l := solo(t)
+	pos := add(t, l, "a")
+	require.ErrorContains(t, doubt(t, l, pos[0]+5), "ends at")
+}
+
+// A stream that was removed and made again begins anew. A tail that was at the old one
+// ends, and so does one that comes with a position of the old one.
+func TestStreamMadeAgain(t *testing.T) {
+	s, l := solo(t)
+	js := manage(t, s)
+	pos := add(t, l, "a", "b", "c")
+	tailed, began := make(chan error, 1), make(chan struct{})
+	go func() {
+		tailed <- l.Tail(context.Background(), pos[2], func(tcproom.Record) error { close(began); return nil })
+	}()
+	<-began
+	require.NoError(t, js.DeleteStream(t.Context(), stream))
+	err := <-tailed
+	require.Error(t, err)
+	require.NotErrorAs(t, err, new(*tcproom.LostError))
+
+	// The first append finds that the stream is gone.
+	require.Equal(t, uint64(1), insist(t, l, "new"))
+	doubt(t, l, pos[2])
+	texts, positions, err := read(t, l, 0, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"new"}, texts)
+	require.Equal(t, []uint64{1}, positions)
+	// Position 3 is there again, and is another record: the room looks at it.
+	insist(t, l, "new 2")
+	insist(t, l, "new 3")
+	texts, _, err = read(t, l, pos[2], 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{"new 3"}, texts)
+}
+
+// What a restart of the server leaves: all on disk, nothing in memory.
+func TestServerRestarts(t *testing.T) {
+	for name, storage := range map[string]roomnats.Option{"file": roomnats.File(), "memory": roomnats.Memory()} {
+		t.Run(name, func(t *testing.T) {
+			s, l := solo(t, storage)
+			require.Equal(t, name == "file", l.Caps().Durable)
+			add(t, l, numbered("r", 0, 50)...)
+			r := begin(t, l)
+			r.await(t, 50)
+			stop, stopped := make(chan struct{}), make(chan []string, 1)
+			go func() { stopped <- keepAppending(l, stop) }()
+			r.await(t, 60)
+			s.Restart()
+			if name == "file" {
+				texts, _, wrong := r.got()
+				require.NoError(t, wrong)
+				r.await(t, len(texts)+20)
+				close(stop)
+				want := append(numbered("r", 0, 50), <-stopped...)
+				require.Equal(t, want, r.await(t, len(want)))
+				return
+			}
+			// The reader has a position of what is lost.
+			next := begin(t, l)
+			next.await(t, 20)
+			close(stop)
+			all := <-stopped
+			texts := next.await(t, 20)
+			require.Subset(t, all, texts)
+			require.NotContains(t, texts, "r0")
+		})
+	}
+}
+
+// keepAppending appends until it is stopped, each record again while it is uncertain, and
+// returns those that were answered.
+func keepAppending(l tcproom.Log, stop <-chan struct{}) (done []string) {
+	for i := 0; ; i++ {
+		text := fmt.Sprintf("more%d", i)
+		for {
+			_, err := l.Append(context.Background(), text, []byte(text))
+			if err == nil {
+				done = append(done, text)
+				break
+			}
+			if !errors.Is(err, tcproom.ErrUncertain) {
+				return append(done, err.Error())
+			}
+			select {
+			case <-stop:
+				return done
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		select {
+		case <-stop:
+			return done
+		default:
+		}
+	}
+}
+
+// While there is no server an append ends, uncertain, within the time for one attempt.
+func TestAppendWithoutServer(t *testing.T) {
+	s, l := solo(t)
+	add(t, l, "a")
+	s.Stop()
+	began := time.Now()
+	_, err := l.Append(t.Context(), "b", []byte("b"))
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	require.Less(t, time.Since(began), 10*time.Second)
+	require.Error(t, l.Tail(t.Context(), 0, func(tcproom.Record) error { return nil }))
+	require.Error(t, l.Nodes().Renew(t.Context(), "node"))
+	s.Start()
+	insist(t, l, "b")
+	texts, _, err := read(t, l, 0, 2)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, texts)
+}
+
+// A network that swallows: the append ends uncertain, the tail in doubt, within seconds.
+func TestSwallowed(t *testing.T) {
+	s := natstest.Solo(t)
+	f := natstest.Forward(t, s.Addr())
+	nc, near := dial(t, f.URL()), dial(t, s.URL())
+	l, other := open(t, backplane(t, nc), "lobby"), open(t, backplane(t, near), "lobby")
+	add(t, l, "a")
+	r := begin(t, l)
+	r.await(t, 1)
+	f.Swallow()
+	_, err := l.Append(t.Context(), "lost", []byte("lost"))
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	add(t, other, "b")
+	require.Eventually(t, func() bool { _, doubts, _ := r.got(); return len(doubts) > 0 }, patience, time.Millisecond)
+	f.Heal()
+	require.Equal(t, []string{"a", "b"}, r.await(t, 2))
+	insist(t, l, "c")
+	require.Equal(t, []string{"a", "b", "c"}, r.await(t, 3))
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	s := natstest.Solo(t)
+	b := backplane(t, dial(t, s.URL()), roomnats.MaxRecords(100))
+	l := open(t, b, "lobby")
+	load := func(at uint64, state []byte) {
+		t.Helper()
+		gotAt, got, err := l.Load(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, at, gotAt)
+		require.True(t, bytes.Equal(state, got), "%d bytes", len(got))
+	}
+	load(0, nil)
+	require.ErrorContains(t, l.Save(t.Context(), 0, nil), "position")
+	big := bytes.Repeat([]byte("0123456789abcdef"), 4<<20/16)
+	pos := add(t, l, numbered("r", 0, 5)...)
+	require.NoError(t, l.Save(t.Context(), pos[0], []byte{}))
+	load(pos[0], []byte{})
+	require.NoError(t, l.Save(t.Context(), pos[1], big))
+	load(pos[0], []byte{})
+	require.NoError(t, l.Save(t.Context(), pos[2], []byte("two")))
+	load(pos[1], big)
+	require.NoError(t, l.Save(t.Context(), pos[2], []byte("two, again")))
+	load(pos[1], big)
+	require.NoError(t, l.Save(t.Context(), pos[3], append(big, 'x')))
+	load(pos[2], []byte("two, again"))
+
+	// Two are kept, and nothing else: a pointer, one chunk, and 17.
+	bucket, err := manage(t, s).Stream(t.Context(), "KV_tcproom_default_state")
+	require.NoError(t, err)
+	require.Equal(t, uint64(1+1+17), bucket.CachedInfo().State.Msgs)
+
+	// If the log does not reach the older one any more, it is the newer one.
+	add(t, l, numbered("s", 0, 98)...)
+	load(pos[3], append(big, 'x'))
+
+	// What is not whole is passed over.
+	require.NoError(t, l.Save(t.Context(), pos[4], []byte("four")))
+	require.NoError(t, bucket.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.tcproom_default_state.lobby."+fmt.Sprint(pos[3])+".*.7")))
+	load(pos[4], []byte("four"))
+}
+
+// Nodes that save at the same time do not mix what they save.
+func TestSaveAtOnce(t *testing.T) {
+	s := natstest.Solo(t)
+	pos := add(t, open(t, backplane(t, dial(t, s.URL())), "lobby"), "a", "b")
+	errs := make(chan error, 4)
+	for i := range 4 {
+		l := open(t, backplane(t, dial(t, s.URL())), "lobby")
+		go func() {
+			for n := range 10 {
+				if err := l.Save(context.Background(), pos[n%2], bytes.Repeat([]byte{byte('a' + i)}, 600<<10+i)); err != nil {
+					errs <- err
+					return
+				}
+				if _, state, err := l.Load(context.Background()); err != nil || len(bytes.Trim(state, string(state[:1]))) != 0 {
+					errs <- fmt.Errorf("%d bytes, %v", len(state), err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 4 {
+		require.NoError(t, <-errs)
+	}
+	bucket, err := manage(t, s).Stream(t.Context(), "KV_tcproom_default_state")
+	require.NoError(t, err)
+	require.Equal(t, uint64(1+2*3), bucket.CachedInfo().State.Msgs)
+}
+
+// What was saved is of no account for the log itself.
+func TestBucketsGone(t *testing.T) {
+	s, l := solo(t)
+	js := manage(t, s)
+	pos := add(t, l, "a")
+	require.NoError(t, l.Save(t.Context(), pos[0], []byte("state")))
+	require.NoError(t, l.Nodes().Renew(t.Context(), "node"))
+	r := begin(t, l)
+	watch := make(chan error, 1)
+	seen := make(chan struct{})
+	go func() { watch <- l.Nodes().Watch(context.Background(), func(string, bool) { close(seen) }) }()
+	<-seen
+	require.NoError(t, js.DeleteStream(t.Context(), "KV_tcproom_default_state"))
+	require.NoError(t, js.DeleteStream(t.Context(), "KV_tcproom_default_nodes"))
+	require.Error(t, <-watch)
+	// No verdict while it is gone.
+	_, err := l.Nodes().Alive(t.Context(), "node")
+	require.Error(t, err)
+	_, _, err = l.Load(t.Context())
+	require.Error(t, err)
+	add(t, l, "b")
+	require.Equal(t, []string{"a", "b"}, r.await(t, 2))
+	_, doubts, _ := r.got()
+	require.Empty(t, doubts)
+	// They are made again when they are needed, with what they were.
+	require.Eventually(t, func() bool { return l.Nodes().Renew(t.Context(), "node") == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return l.Save(t.Context(), pos[0], []byte("state")) == nil }, patience, 10*time.Millisecond)
+	alive, err := l.Nodes().Alive(t.Context(), "node")
+	require.NoError(t, err)
+	require.True(t, alive)
+	bucket, err := js.Stream(t.Context(), "KV_tcproom_default_nodes")
+	require.NoError(t, err)
+	require.Equal(t, l.Caps().Lease, bucket.CachedInfo().Config.MaxAge)
+	require.Equal(t, time.Minute, bucket.CachedInfo().Config.SubjectDeleteMarkerTTL)
+}
+
+func TestOldServerAndNoJetStream(t *testing.T) {
+	s := natstest.Solo(t, natstest.Configure(withoutJetStream))
+	_, err := roomnats.New(t.Context(), s.Conn(), usual()...)
+	require.ErrorIs(t, err, jetstream.ErrJetStreamNotEnabled)
+	require.ErrorContains(t, err, "roomnats: ")
+}
+
+// A stream that cannot be used is not touched.
+func TestStreamThatCannotBeUsed(t *testing.T) {
+	for want, change := range map[string]func(*jetstream.StreamConfig){
+		"the subjects":   func(c *jetstream.StreamConfig) { c.Subjects = []string{"tcproom.default.>"} },
+		"by its limits":  func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
+		"MaxMsgSize":     func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 },
+		"tcproom-format": func(c *jetstream.StreamConfig) { c.Metadata = nil },
+	} {
+		s := natstest.Solo(t)
+		js := manage(t, s)
+		cfg := jetstream.StreamConfig{
+			Name: stream, Subjects: []string{"tcproom.default.0.log.*"},
+			Metadata: map[string]string{"tcproom-format": "1", "tcproom-shards": "1"},
+		}
+		change(&cfg)
+		made, err := js.CreateStream(t.Context(), cfg)
+		require.NoError(t, err)
+		_, err = roomnats.New(t.Context(), s.Conn(), usual()...)
+		require.ErrorContains(t, err, want)
+		info, err := made.Info(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, made.CachedInfo().Config, info.Config)
+		s.Stop()
+	}
+}
+
+func TestOtherLimitsAreLogged(t *testing.T) {
+	s := natstest.Solo(t)
+	backplane(t, s.Conn(), roomnats.MaxAge(time.Minute))
+	var out strings.Builder
+	backplane(t, s.Conn(), roomnats.MaxAge(time.Minute), logTo(&out))
+	require.Empty(t, out.String())
+	backplane(t, s.Conn(), roomnats.MaxAge(2*time.Minute), logTo(&out))
+	require.Contains(t, out.String(), stream)
+	require.Contains(t, out.String(), "max_age.is=1m0s max_age.wanted=2m0s")
+}
+
+var _ = nats.ErrTimeout

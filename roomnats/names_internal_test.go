@@ -1,0 +1,34 @@
+package roomnats
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestToken(t *testing.T) {
+	for name, want := range map[string]string{
+		"lobby": "lobby", "A-b_9": "A-b_9", "a.b": "a=2Eb", "*": "=2A", ">": "=3E", " ": "=20", "=2A": "=3D2A", "ä": "=C3=A4", "": "",
+		strings.Repeat("x", 128): strings.Repeat("x", 128), strings.Repeat(".", 42): strings.Repeat("=2E", 42),
+	} {
+		require.Equal(t, want, token(name))
+	}
+	for _, long := range []string{strings.Repeat("x", 129), strings.Repeat(".", 43), strings.Repeat("ü", 127)} {
+		require.Regexp(t, `^==[A-Z2-7]{52}$`, token(long))
+	}
+}
+
+// Different names have different tokens, which are words of a subject.
+func FuzzToken(f *testing.F) {
+	f.Add("a", "a.b")
+	f.Add("=", "=3D")
+	f.Add("==", strings.Repeat("x", 200))
+	word := regexp.MustCompile(`^[A-Za-z0-9_=-]*$`)
+	f.Fuzz(func(t *testing.T, a, b string) {
+		require.Regexp(t, word, token(a))
+		require.LessOrEqual(t, len(token(a)), maxToken)
+		require.Equal(t, a == b, token(a) == token(b))
+	})
+}
