@@ -18,9 +18,13 @@ const (
 	// attempt bounds one request to the servers.
 	attempt = 2 * time.Second
 	// badFor is how long requests may fail on a connection that seems healthy: the
-	// server at its other end may be cut off from those that lead.
-	badFor = 5 * time.Second
+	// server at its other end may be cut off from the others. Those elect a leader in
+	// less than that, and their clients stay.
+	badFor = 8 * time.Second
 )
+
+// inProcess is the code of the error for an id whose record is not yet stored.
+const inProcess jetstream.ErrorCode = 10158
 
 // api is the prefix of JetStream's subjects.
 const api = "$JS.API."
@@ -281,10 +285,15 @@ func (e *engine) ask(ctx context.Context, subject string, request, out any) erro
 	if err != nil {
 		return err
 	}
-	m, err := e.nc.RequestWithContext(ctx, api+subject, body)
+	err = e.request(ctx, subject, body, out)
 	e.health(err)
+	return because(ctx, err)
+}
+
+func (e *engine) request(ctx context.Context, subject string, body []byte, out any) error {
+	m, err := e.nc.RequestWithContext(ctx, api+subject, body)
 	if err != nil {
-		return because(ctx, err)
+		return err
 	}
 	var failed struct {
 		Error *jetstream.APIError `json:"error"`
@@ -329,8 +338,12 @@ func (e *engine) message(ctx context.Context, stream string, w wanted) (*stored,
 // health takes note of how a request went. If all fail for a while on a connection that
 // is there, it makes a new one, perhaps to another server.
 func (e *engine) health(err error) {
-	_, answered := errors.AsType[*jetstream.APIError](err)
-	if bad := err != nil && !answered && !errors.Is(err, context.Canceled); !e.giveUp(bad) {
+	bad := err != nil && !errors.Is(err, context.Canceled)
+	if failed, ok := errors.AsType[*jetstream.APIError](err); ok {
+		// As by a server that does not find a leader, or by one that leads nobody.
+		bad = failed.Code >= 500 || failed.ErrorCode == inProcess
+	}
+	if !e.giveUp(bad) {
 		return
 	}
 	e.logger.Warn("roomnats: the server does not answer, and is given up", "server", e.nc.ConnectedUrlRedacted(), "err", err)

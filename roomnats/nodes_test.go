@@ -54,6 +54,7 @@ func expect(t testing.TB, told <-chan news, node string, alive bool) time.Time {
 }
 
 func TestLeases(t *testing.T) {
+	t.Parallel()
 	const lease = time.Second
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()), roomnats.Lease(lease))
@@ -102,6 +103,7 @@ func TestLeases(t *testing.T) {
 // A user with the permissions that are listed can do all, and one without may not speak
 // in a room.
 func TestPermissions(t *testing.T) {
+	t.Parallel()
 	publish, subscribe, err := roomnats.Permissions(roomnats.Namespace("prod"), roomnats.Shards(2))
 	require.NoError(t, err)
 	s := natstest.Solo(t, natstest.Configure(func(o *server.Options) {
