@@ -118,10 +118,18 @@
 //		})
 //	}
 //
+// # Logs
+//
+// A [Log] is an engine in memory for rooms that live in several nodes. Each node has a
+// [Backplane], which takes faults: [Backplane.Delay], [Backplane.Cut], [Backplane.Stall],
+// [Backplane.Stale] and [Backplane.Uncertain]. Faults of the engine are [Log.Trim],
+// [Log.Rollback], [Log.Replace] and [Log.Stop].
+//
 // # Conformance
 //
 // [TestFraming], [TestCodec] and [TestConn] test whether your own framing, codec or
-// net.Conn does what a room needs of it.
+// net.Conn does what a room needs of it. Package roomtest/logtest does so for an engine
+// that keeps logs.
 //
 // # Bodies on loan
 //
