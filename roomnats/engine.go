@@ -276,35 +276,41 @@ func (e *engine) publish(ctx context.Context, p *place, m *nats.Msg, opts ...jet
 	return ack, because(ctx, err)
 }
 
-// ask sends a request to JetStream and reads the answer into out, or an *APIError. It is
-// the leader that answers, and not whichever server is next.
-func (e *engine) ask(ctx context.Context, subject string, request, out any) error {
-	ctx, cancel := e.attempted(ctx)
-	defer cancel()
-	body, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	err = e.request(ctx, subject, body, out)
-	e.health(err)
-	return because(ctx, err)
+// An answer of JetStream, of which requests here need these parts.
+type answer struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *stored             `json:"message"`
+	State   struct {
+		LastSeq uint64 `json:"last_seq"`
+	} `json:"state"`
 }
 
-func (e *engine) request(ctx context.Context, subject string, body []byte, out any) error {
+// ask sends a request to JetStream, once and not longer than an attempt. It is the leader
+// of a stream that answers, and not whichever server is next.
+func (e *engine) ask(ctx context.Context, subject string, request any) (answer, error) {
+	ctx, cancel := e.attempted(ctx)
+	defer cancel()
+	a, err := e.request(ctx, subject, request)
+	e.health(err)
+	return a, because(ctx, err)
+}
+
+func (e *engine) request(ctx context.Context, subject string, request any) (a answer, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return a, err
+	}
 	m, err := e.nc.RequestWithContext(ctx, api+subject, body)
 	if err != nil {
-		return err
+		return a, err
 	}
-	var failed struct {
-		Error *jetstream.APIError `json:"error"`
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return a, fmt.Errorf("answer to %s: %w", subject, err)
 	}
-	if err := errors.Join(json.Unmarshal(m.Data, &failed), json.Unmarshal(m.Data, out)); err != nil {
-		return fmt.Errorf("answer to %s: %w", subject, err)
+	if a.Error != nil {
+		return a, a.Error
 	}
-	if failed.Error != nil {
-		return failed.Error
-	}
-	return nil
+	return a, nil
 }
 
 // A stored message, as the leader has it.
@@ -325,14 +331,11 @@ type wanted struct {
 
 // message asks the leader of a stream for a message; it is nil if there is none.
 func (e *engine) message(ctx context.Context, stream string, w wanted) (*stored, error) {
-	var answer struct {
-		Message *stored `json:"message"`
-	}
-	err := e.ask(ctx, "STREAM.MSG.GET."+stream, w, &answer)
+	a, err := e.ask(ctx, "STREAM.MSG.GET."+stream, w)
 	if failed, ok := errors.AsType[*jetstream.APIError](err); ok && failed.ErrorCode == jetstream.JSErrCodeMessageNotFound {
 		return nil, nil
 	}
-	return answer.Message, err
+	return a.Message, err
 }
 
 // health takes note of how a request went. If all fail for a while on a connection that

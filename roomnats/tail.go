@@ -294,12 +294,8 @@ func (l *roomLog) lost(ctx context.Context, first uint64) error {
 // answers from the past, so only one that has had the position, and has not got it any
 // more, gives a verdict.
 func (l *roomLog) missing(ctx context.Context, from uint64) error {
-	var info struct {
-		State struct {
-			LastSeq uint64 `json:"last_seq"`
-		} `json:"state"`
-	}
-	if err := l.b.ask(ctx, "STREAM.INFO."+l.place.config.Name, struct{}{}, &info); err != nil {
+	info, err := l.b.ask(ctx, "STREAM.INFO."+l.place.config.Name, struct{}{})
+	if err != nil {
 		return fmt.Errorf("no record came, and it is not known why: %w", err)
 	}
 	if info.State.LastSeq < from {
