@@ -17,6 +17,9 @@ import (
 func TestConformance(t *testing.T) {
 	for name, storage := range storages {
 		t.Run(name, func(t *testing.T) {
+			if name == "memory" && testing.Short() {
+				t.Skip("the tests of a restart are those of a file")
+			}
 			t.Parallel()
 			var s *natstest.Server
 			var links []*natstest.Forwarder

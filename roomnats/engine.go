@@ -131,11 +131,15 @@ func (c *config) bucketConfig(bucket, about string) jetstream.StreamConfig {
 	}
 }
 
-// stateConfig is the bucket of what rooms save. What is of no use any more, because the
-// log has no record of it, goes by itself.
-func (c *config) stateConfig() jetstream.StreamConfig {
+// stateConfig is the bucket of what rooms save, whose logs keep records for age, or
+// without end if that is 0. What is of no use any more, because the log has no record of
+// it, goes by itself.
+func (c *config) stateConfig(age time.Duration) jetstream.StreamConfig {
 	s := c.bucketConfig(c.states(), "what the rooms of tcproom have saved")
-	s.MaxAge, s.Duplicates = 2*c.maxAge, min(2*time.Minute, 2*c.maxAge)
+	s.MaxAge, s.Duplicates = 2*age, window
+	if age > 0 {
+		s.Duplicates = min(window, 2*age)
+	}
 	s.MaxBytes = max(c.maxBytes/4, minBytes)
 	return s
 }
@@ -143,7 +147,7 @@ func (c *config) stateConfig() jetstream.StreamConfig {
 // leaseConfig is the bucket of leases.
 func (c *config) leaseConfig() jetstream.StreamConfig {
 	s := c.bucketConfig(c.leases(), "which nodes of tcproom live")
-	s.MaxAge, s.Duplicates = c.lease, min(2*time.Minute, c.lease)
+	s.MaxAge, s.Duplicates = c.lease, min(window, c.lease)
 	s.AllowMsgTTL, s.SubjectDeleteMarkerTTL = true, markerTTL
 	s.MaxBytes = leaseBytes
 	return s

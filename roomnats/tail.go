@@ -200,20 +200,21 @@ func (f *follower) remark(m *nats.Msg) error {
 // A skipCheck finds out whether the server has dropped records between two that it has
 // sent: a consumer that lags goes on with the first one that is left, and says nothing.
 // Records go from the front. So nothing is missing between them if the earlier one was
-// still there when the later one was sent. That is so without asking if the later one
-// was sent as soon as it was stored; if not, the server is asked.
+// still there when the later one was sent. The server is asked for it if there may be a
+// reason to drop it already, and where numbers are missing, which may also be those of
+// other rooms: then not more often than once in gapEvery.
 type skipCheck struct {
-	l    *roomLog
-	last uint64 // position of the record that was passed on last
-	sure int    // messages that the follower had got when that was there
+	l       *roomLog
+	last    uint64 // position of the record that was passed on last
+	time    time.Time
+	sure    int // messages that the follower had got when that was there
+	checked time.Time
 }
 
+const gapEvery = time.Second
+
 func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
-	if f.taken <= s.sure {
-		return nil
-	}
-	limit := s.l.caps.Records
-	if s.last == 0 || time.Since(f.caughtUp) < silence && (limit == 0 || d.pending < uint64(limit/2)) {
+	if s.last == 0 || f.taken <= s.sure || !s.doubtful(f, d) {
 		return nil
 	}
 	got, now := f.taken+len(f.waiting), time.Now()
@@ -224,8 +225,21 @@ func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
 	if !there {
 		return errors.New("the log drops records faster than they are read")
 	}
-	s.sure, f.caughtUp = got, now
+	s.sure, s.checked, f.caughtUp = got, now, now
 	return nil
+}
+
+func (s *skipCheck) doubtful(f *follower, d delivery) bool {
+	caps := s.l.caps
+	switch {
+	case time.Since(f.caughtUp) >= silence: // the server is behind
+		return true
+	case caps.Records > 0 && d.pending >= uint64(caps.Records/2): // soon there are too many
+		return true
+	case caps.Age > 0 && d.time.Sub(s.time) > caps.Age/2: // the earlier one may be too old by now
+		return false
+	}
+	return d.seq != s.last+1 && time.Since(s.checked) >= gapEvery
 }
 
 // Tail implements [tcproom.Log].
@@ -250,7 +264,7 @@ func (l *roomLog) Tail(ctx context.Context, from uint64, fn func(tcproom.Record)
 		if err := check.next(ctx, f, d); err != nil {
 			return err
 		}
-		check.last = d.seq
+		check.last, check.time = d.seq, d.time
 		own = fn(tcproom.Record{Pos: d.seq, Time: d.time, Data: d.Data})
 		return own
 	})
