@@ -41,7 +41,6 @@ type follower struct {
 	stream  string
 	name    string // of the consumer
 	inbox   string
-	asked   int    // pulls that are under way
 	came    uint64 // messages: the consumer's number of the last one
 	taken   int    // from waiting
 	waiting chan *nats.Msg
@@ -116,7 +115,6 @@ func (f *follower) pull(n int) error {
 	if err != nil {
 		return err
 	}
-	f.asked++
 	return f.e.nc.PublishRequest(api+"CONSUMER.MSG.NEXT."+f.stream+"."+f.name, f.inbox, request)
 }
 
@@ -135,12 +133,12 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-quiet.C:
-			return errSilent
+			if len(f.waiting) == 0 { // this process may have been asleep
+				return errSilent
+			}
 		case <-nothing.C:
-			if f.came == 0 && none != nil {
-				if err := none(); err != nil {
-					return err
-				}
+			if err := f.nothing(nothing, none); err != nil {
+				return err
 			}
 		case m, ok := <-f.waiting:
 			if !ok {
@@ -153,6 +151,19 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 			quiet.Reset(silence)
 		}
 	}
+}
+
+// nothing calls none if nothing has come, and looks again if something waits, which may
+// be a heartbeat.
+func (f *follower) nothing(again *time.Timer, none func() error) error {
+	switch {
+	case f.came > 0 || none == nil:
+		return nil
+	case len(f.waiting) > 0:
+		again.Reset(time.Millisecond)
+		return nil
+	}
+	return none()
 }
 
 // take passes a message on, or reads what the server says between them.
@@ -188,7 +199,6 @@ func (f *follower) remark(m *nats.Msg) error {
 		f.caughtUp = time.Now()
 		return nil
 	case status == "408", status == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes")):
-		f.asked--
 		return f.pull(pullMessages)
 	case status == "503":
 		return errors.New("the consumer is gone")
