@@ -76,6 +76,9 @@ func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 }
 
 func (r *Room) connConfig(opts []ConnOption) (*connConfig, error) {
+	if r.replica != nil && r.replica.err != nil {
+		return nil, r.replica.err
+	}
 	if len(opts) == 0 {
 		return &r.cfg.conn, nil
 	}

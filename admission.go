@@ -110,6 +110,11 @@ func (r *Room) admit(l *link) error {
 	if err := r.awaitAddr(l); err != nil {
 		return err
 	}
+	if r.replica != nil {
+		if err := r.replica.awaitReady(l); err != nil {
+			return err
+		}
+	}
 	id, err := r.handshake(l)
 	if err != nil {
 		return err
@@ -224,6 +229,9 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 	for id.Name == "" {
 		r.guests++
 		name := "guest-" + strconv.FormatUint(r.guests, 10)
+		if r.replica != nil {
+			name = r.replica.guestName(r.guests)
+		}
 		if _, taken := r.names[name]; !taken {
 			id.Name = name
 		}
@@ -250,8 +258,10 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 	return l.member, nil
 }
 
-func (r *Room) freeNameLocked(name string) {
-	if r.cfg.unique {
+// freeNameLocked gives up the name of m. Another member may have got it before m did, by
+// the log.
+func (r *Room) freeNameLocked(m *Member) {
+	if name := m.Info().Name; r.cfg.unique && r.names[name] == m {
 		delete(r.names, name)
 	}
 }

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"example.com/tcproom/internal/ledger"
@@ -349,6 +350,9 @@ func (p *pass) sayHeld(h *heldPosts) error {
 		p.owner = nil
 		p.r.group.Wake() // finish may wait
 	}()
+	if p.r.replica != nil {
+		return p.sayHeldByLog(h)
+	}
 	for {
 		post, ok := h.next()
 		if !ok {
@@ -360,6 +364,41 @@ func (p *pass) sayHeld(h *heldPosts) error {
 		}
 		h.done(&post, taken, err)
 	}
+}
+
+// sayHeldByLog is sayHeld in a room with a log: what is held now goes there together.
+func (p *pass) sayHeldByLog(h *heldPosts) error {
+	h.mu.Lock()
+	posts := slices.Clone(h.posts)
+	if h.err != nil {
+		posts = nil
+	}
+	h.mu.Unlock()
+	msgs := make([]said, 0, len(posts))
+	for i := range posts {
+		if posts[i].body != nil {
+			msgs = append(msgs, said{number: posts[i].number, body: posts[i].body})
+		}
+	}
+	p.sayAll(msgs)
+	for i := range posts {
+		post := &posts[i]
+		if post.body == nil {
+			taken, err := p.sayPost(post)
+			h.done(post, taken, err)
+			continue
+		}
+		msg := msgs[0]
+		msgs = msgs[1:]
+		if msg.err == error(ErrMuted) && post.number != 0 {
+			msg.taken = p.from.take(post.number, 0)
+		}
+		h.done(post, msg.taken, msg.err)
+		if msg.err != nil && msg.err != error(ErrMuted) {
+			return nil // nothing is held any more
+		}
+	}
+	return nil
 }
 
 // sayPost orders a post, if there is something to order, and notes its number.

@@ -55,6 +55,8 @@ type (
 var (
 	testContext     = testkit.Context
 	inBubble        = testkit.Bubble
+	inBubbleEach    = testkit.BubbleEachSeqs
+	eachSeqs        = testkit.EachSeqs
 	serve           = testkit.Serve
 	serveTCP        = testkit.ServeTCP
 	listen          = testkit.Listen
@@ -83,9 +85,10 @@ var (
 
 // A visit is one connection of a JSON client that is as simple as can be.
 type visit struct {
-	t  testing.TB
-	nc net.Conn
-	in *bufio.Reader
+	t    testing.TB
+	nc   net.Conn
+	in   *bufio.Reader
+	seqs testkit.Seqs // of the room
 }
 
 type object = map[string]any
@@ -102,14 +105,14 @@ func visits(t testing.TB, srv *roomtest.Server, hello object) *visit {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { nc.Close() })
-	v := &visit{t, nc, bufio.NewReader(nc)}
+	v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 	v.hello(hello)
 	return v
 }
 
 // newVisit says hello over a connection.
 func newVisit(t testing.TB, nc net.Conn) *visit {
-	v := &visit{t, nc, bufio.NewReader(nc)}
+	v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 	v.hello(nil)
 	return v
 }
@@ -138,22 +141,35 @@ func (v *visit) next() object {
 	return o
 }
 
-// short returns the next event in few words.
+// short returns the next event in few words, with its place.
 func (v *visit) short() string {
 	v.t.Helper()
 	o := v.next()
 	from, _ := o["from"].(object)
 	switch o["type"] {
 	case "message":
-		return fmt.Sprintf("%v %v: %v", o["seq"], from["name"], o["body"])
+		return fmt.Sprintf("%v %v: %v", v.place(o["seq"]), from["name"], o["body"])
 	case "join", "leave":
-		return fmt.Sprintf("%v %v %v", o["seq"], o["type"], from["name"])
+		return fmt.Sprintf("%v %v %v", v.place(o["seq"]), o["type"], from["name"])
 	case "gap":
-		return fmt.Sprintf("gap %v-%v", o["first"], o["last"])
+		first, last := uint64(o["first"].(float64)), uint64(o["last"].(float64))
+		require.Equal(v.t, v.seqs.At(v.seqs.Place(last)), last, "an event")
+		return fmt.Sprintf("gap %v-%v", v.seqs.Place(first), v.seqs.Place(last))
 	case "ack":
-		return fmt.Sprintf("ack %v=%v", o["id"], o["seq"])
+		return fmt.Sprintf("ack %v=%v", o["id"], v.place(o["seq"]))
 	}
 	return fmt.Sprint(o["type"], o["code"], o["retry"])
+}
+
+// place returns the place of a seq, or nil if there is none. No other is one of an event.
+func (v *visit) place(seq any) any {
+	v.t.Helper()
+	if seq == nil {
+		return nil
+	}
+	n := uint64(seq.(float64))
+	require.Equal(v.t, v.seqs.At(v.seqs.Place(n)), n, "an event")
+	return v.seqs.Place(n)
 }
 
 // welcomed reads the welcome and checks its outcome.
@@ -169,6 +185,14 @@ func (v *visit) welcomed(outcome string) (welcome object) {
 // resume is the field of a hello that continues w behind seq.
 func resume(w object, seq any) object {
 	return object{"resume": object{"token": w["token"], "epoch": w["epoch"], "seq": seq}}
+}
+
+// visitsAs is visits, in a room with such seqs.
+func visitsAs(t testing.TB, srv *roomtest.Server, s testkit.Seqs, hello object) *visit {
+	t.Helper()
+	v := visits(t, srv, hello)
+	v.seqs = s
+	return v
 }
 
 func sessionServer(t testing.TB, s tcproom.Sessions, opts ...tcproom.RoomOption) *roomtest.Server {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -127,9 +128,11 @@ func TestHistoryOfAllThatIsSaid(t *testing.T) {
 
 // TestP3HistoryCut: what is replayed and what is live neither overlap nor miss
 // a message, while many join and others talk.
-func TestP3HistoryCut(t *testing.T) {
+func TestP3HistoryCut(t *testing.T) { eachSeqs(t, historyCut) }
+
+func historyCut(t *testing.T, s testkit.Seqs) {
 	checkGoroutines(t)
-	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}),
+	room := tcproom.New(s.Option(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithHistory(tcproom.History{Messages: 500}),
 		tcproom.WithSlowMembers(tcproom.Block(within))) // who is slow here is the machine
 	addr := serveTCP(t, room)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -148,7 +151,7 @@ func TestP3HistoryCut(t *testing.T) {
 		joiners.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 5))
 			for range 20 {
-				if err := checkCut(room, addr, rng); err != nil {
+				if err := checkCut(room, s, addr, rng); err != nil {
 					t.Error(err)
 					return
 				}
@@ -163,7 +166,7 @@ func TestP3HistoryCut(t *testing.T) {
 // checkCut joins, reads on for a while, and looks for holes: in the live
 // stream by the numbers of events, in history, which holds messages only, by
 // what the talkers count.
-func checkCut(room *tcproom.Room, addr string, rng *rand.Rand) error {
+func checkCut(room *tcproom.Room, s testkit.Seqs, addr string, rng *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	ask := rng.IntN(600)
@@ -194,8 +197,9 @@ func checkCut(room *tcproom.Room, addr string, rng *rand.Rand) error {
 		case ev.History:
 			past++
 		default:
-			if live++; ev.Seq != welcome.Seq+live {
-				return fmt.Errorf("live %d, want %d", ev.Seq, welcome.Seq+live)
+			live++
+			if want := s.At(s.Place(welcome.Seq) + live); ev.Seq != want {
+				return fmt.Errorf("live %d, want %d", ev.Seq, want)
 			}
 		}
 		last = ev.Seq

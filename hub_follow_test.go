@@ -41,13 +41,13 @@ func (f *follower) object(o object) {
 	case s == nil:
 		f.bad("H3: of a room that it is not in")
 	case typ == "gap":
-		first, last := number(o, "first"), number(o, "last")
+		first, last := f.seqs.Place(number(o, "first")), f.place(o, "last")
 		if !s.gap || first != s.at+1 || last < first || last > uint64(len(s.co.events)) {
 			f.bad("P6: a gap behind %d", s.at)
 		}
 		s.at, s.gap = max(s.at, last), false
 	case typ == "ack":
-		f.ack(s, number(o, "seq"))
+		f.ack(s, f.place(o, "seq"))
 	default:
 		f.see(s, o)
 	}
@@ -58,6 +58,16 @@ func number(o object, field string) uint64 {
 	return uint64(n)
 }
 
+// place returns the place of the seq in a field; 0 if there is none.
+func (f *follower) place(o object, field string) uint64 {
+	seq := number(o, field)
+	place := f.seqs.Place(seq)
+	if f.seqs.At(place) != seq {
+		f.bad("P1: %d is no event", seq)
+	}
+	return place
+}
+
 // welcome begins a stay.
 func (f *follower) welcome(o object, room string, old *stay) {
 	epoch, _ := o["epoch"].(string)
@@ -65,7 +75,7 @@ func (f *follower) welcome(o object, room string, old *stay) {
 	if f.id == "" || o["room"] == nil {
 		f.id = id
 	}
-	co, seq := f.find(epoch), number(o, "seq")
+	co, seq := f.find(epoch), f.place(o, "seq")
 	if co == nil || room != "" && room != co.name || id != f.id || seq > uint64(len(co.events)) {
 		f.bad("P3: no such room, event or member")
 		return
@@ -81,7 +91,7 @@ func (f *follower) welcome(o object, room string, old *stay) {
 	pos, resumes := f.from[room]
 	switch outcome := o["outcome"]; {
 	case resumes && (outcome == "resumed" || outcome == "gap") && pos.epoch == epoch:
-		s.begin, s.at, s.gap = 0, max(pos.seq, f.lastJoin(co, seq)), outcome == "gap"
+		s.begin, s.at, s.gap = 0, max(f.seqs.Place(pos.seq), f.lastJoin(co, seq)), outcome == "gap"
 	case outcome == "resumed" || outcome == "gap":
 		f.bad("P16: it did not ask for that")
 	default:
@@ -140,7 +150,7 @@ func (f *follower) behind(s *stay, o object) {
 
 // see checks an event of a room.
 func (f *follower) see(s *stay, o object) {
-	seq := number(o, "seq")
+	seq := f.place(o, "seq")
 	if seq <= s.at || seq > uint64(len(s.co.events)) {
 		f.bad("P1: behind %d of %d", s.at, len(s.co.events))
 		return

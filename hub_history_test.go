@@ -11,6 +11,7 @@ import (
 
 	"example.com/tcproom"
 	"example.com/tcproom/internal/probe"
+	"example.com/tcproom/internal/testkit"
 )
 
 // What happened in the rooms of a hub, and what its connections got of that: the tests
@@ -25,11 +26,12 @@ type instant struct {
 // A course is the order of one room, from its making to its end.
 type course struct {
 	name, epoch string
-	events      []instant // events[i] has the seq i+1
+	events      []instant // events[i] has the place i+1, which is its Seq here
 }
 
 // A chronicle is the orders of all rooms of a hub.
 type chronicle struct {
+	seqs    testkit.Seqs // of all rooms
 	mu      sync.Mutex
 	at      int
 	courses []*course
@@ -55,12 +57,15 @@ func (c *chronicle) options(name string) []tcproom.RoomOption {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.at++
-		co.events = append(co.events, instant{c.at, e})
-		if e.Seq != uint64(len(co.events)) {
-			c.failLocked("P1: %s has %d where %d is due", co.name, e.Seq, len(co.events))
+		place := uint64(len(co.events) + 1)
+		if want := c.seqs.At(place); e.Seq != want {
+			c.failLocked("P1: %s has %d where %d is due", co.name, e.Seq, want)
 		}
+		e.Seq = place
+		co.events = append(co.events, instant{c.at, e})
 	}
 	return []tcproom.RoomOption{
+		c.seqs.Option(),
 		probe.Option(probe.Probe{Ordered: ordered}).(tcproom.RoomOption),
 		tcproom.OnJoin(func(m *tcproom.Member) error { c.joined(co, m); return nil }),
 		tcproom.OnLeave(c.left),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
@@ -225,14 +226,15 @@ func (m *model) check(what string) {
 func TestHubModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for i := range uint64(8) {
-		inBubble(fmt.Sprint("seed ", seed+i), t, func(t *testing.T) { runModel(t, rand.New(rand.NewPCG(seed+i, 1))) })
+		s := testkit.Seqs(i%2 == 1)
+		inBubble(fmt.Sprintf("seed %d, %v", seed+i, s), t, func(t *testing.T) { runModel(t, s, rand.New(rand.NewPCG(seed+i, 1))) })
 	}
 }
 
-func runModel(t *testing.T, r *rand.Rand) {
+func runModel(t *testing.T, s testkit.Seqs, r *rand.Rand) {
 	var network roomtest.Network
 	m := &model{Rand: r, banned: map[tcproom.Ban]bool{}}
-	m.storm = newStorm(t, r, func() net.Listener {
+	m.storm = newStorm(t, s, r, func() net.Listener {
 		l, err := network.Listen("")
 		require.NoError(t, err)
 		return l

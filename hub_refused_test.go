@@ -47,7 +47,7 @@ func TestNumberedMessagesAreAnswered(t *testing.T) {
 		nc, err := n.Dial(t.Context(), "tcp", addr)
 		require.NoError(t, err)
 		t.Cleanup(func() { nc.Close() })
-		v := &visit{t, nc, bufio.NewReader(nc)}
+		v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 		v.hello(object{"name": "ada", "rooms": []string{"a", "b"}})
 		for range 3 {
 			require.Equal(t, "welcome", v.next()["type"])
@@ -112,7 +112,7 @@ func TestResumeNamesRooms(t *testing.T) {
 			nc, err := n.Dial(t.Context(), "tcp", addr)
 			require.NoError(t, err)
 			t.Cleanup(func() { nc.Close() })
-			v := &visit{t, nc, bufio.NewReader(nc)}
+			v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 			v.hello(hello)
 			return v
 		}

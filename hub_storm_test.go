@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -36,8 +37,8 @@ var stormRooms = []string{"a", "b", "c", "d", "lobby"}
 
 func pickOf[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-func newStorm(t *testing.T, r *rand.Rand, listen func() net.Listener, dial func(addr string) (net.Conn, error)) *storm {
-	w := &storm{chronicle: &chronicle{}, t: t, dial: dial, ids: map[string]string{}}
+func newStorm(t *testing.T, s testkit.Seqs, r *rand.Rand, listen func() net.Listener, dial func(addr string) (net.Conn, error)) *storm {
+	w := &storm{chronicle: &chronicle{seqs: s}, t: t, dial: dial, ids: map[string]string{}}
 	opts := []tcproom.HubOption{
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithRoomOptions(w.options),
 		tcproom.WithRoomLinger(pickOf(r, []time.Duration{-1, time.Millisecond, time.Minute})),
@@ -402,18 +403,20 @@ func (w *storm) ban(b tcproom.Ban, room *tcproom.Room) {
 
 // TestHubStorm has 8 connections of all kinds, and the program, do what they can in 5
 // rooms at once, and holds what each connection got against the orders of the rooms.
-func TestHubStorm(t *testing.T) {
+func TestHubStorm(t *testing.T) { eachSeqs(t, testHubStorm) }
+
+func testHubStorm(t *testing.T, s testkit.Seqs) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	w := newStorm(t, r, func() net.Listener { return listen(t, "tcp") }, func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) })
+	w := newStorm(t, s, r, func() net.Listener { return listen(t, "tcp") }, func(addr string) (net.Conn, error) { return net.Dial("tcp", addr) })
 	var travellers []*traveller
 	var travelling, ruling sync.WaitGroup
 	done := make(chan struct{})
 	for i := range 8 {
 		v := &traveller{storm: w, Rand: rand.New(rand.NewPCG(seed, uint64(i)+2)), name: fmt.Sprintf("t%d", i), text: i%4 == 3, labelled: i%2 == 0}
 		travellers = append(travellers, v)
-		travelling.Go(func() { v.travel(200) })
+		travelling.Go(func() { v.travel(100) })
 	}
 	ruling.Go(func() { w.rule(rand.New(rand.NewPCG(seed, 100)), done) })
 	travelling.Wait()

@@ -39,7 +39,7 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 		form: f, room: r.name, epoch: r.epoch, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
-	b, err := l.gap(1, 2)
+	b, err := l.gap(1, 2, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
@@ -49,9 +49,9 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	return l
 }
 
-// gap returns the frame of a gap; nil if there is none.
-func (l *lane) gap(from, to uint64) ([]byte, error) {
-	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}}
+// gap returns the frame of a gap of n events; nil if there is none.
+func (l *lane) gap(from, to, n uint64) ([]byte, error) {
+	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}, Skipped: n}
 	if !l.form.shape(&ev, l.room) {
 		return nil, nil
 	}
@@ -59,8 +59,8 @@ func (l *lane) gap(from, to uint64) ([]byte, error) {
 }
 
 // appendGap is the Gap of the lane's log.
-func (l *lane) appendGap(dst []byte, from, to uint64) ([]byte, error) {
-	b, err := l.gap(from, to)
+func (l *lane) appendGap(dst []byte, from, to, n uint64) ([]byte, error) {
+	b, err := l.gap(from, to, n)
 	if err == nil && len(b) == 0 {
 		err = ErrNoFrame
 	}
@@ -198,6 +198,25 @@ func (e *encoder) encode(lanes []*lane, ev *Event) (err error) {
 		f.failed = true
 	}
 	return nil
+}
+
+// encodeOrdered makes the frames of an event that has its place: a lane that cannot carry
+// it has failed, whoever it binds.
+func (e *encoder) encodeOrdered(lanes []*lane, ev *Event) {
+	for len(e.frames) < len(lanes) {
+		e.frames = append(e.frames, encoded{})
+	}
+	for i, l := range lanes {
+		f := &e.frames[i]
+		f.b, f.failed = f.b[:0], false
+		if l.members == 0 {
+			continue
+		}
+		b, err := e.encodeLane(l, f.b, ev)
+		if f.failed = err != nil; err == nil {
+			f.b = b
+		}
+	}
 }
 
 // encodeLane makes the frame for one lane. A panic of its framing or codec becomes

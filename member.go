@@ -166,7 +166,7 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 		r.detached.Add(m, m.session.until)
 		r.expireLater()
 	case memberGone:
-		r.freeNameLocked(m.Info().Name)
+		r.freeNameLocked(m)
 		if from == memberLeaving {
 			r.members.remove(m)
 			r.stats.leftBy(m.leftBy())
@@ -247,6 +247,9 @@ func (m *Member) send(ctx context.Context, from MemberInfo, body []byte) error {
 		return err
 	}
 	for {
+		if m.Remote() {
+			return m.sendRemote(ctx, from, body)
+		}
 		s := m.voice()
 		b, err := s.frameDirect(from, body)
 		if err != nil {
@@ -284,6 +287,9 @@ func (m *Member) sendError(l *link, cause error) error {
 // In a [Hub] it ends the membership m alone, and the connection goes on, see [Hub.Leave];
 // Kick of the member of [Hub.All] ends the connection and all of its memberships.
 func (m *Member) Kick(reason string) error {
+	if m.Remote() {
+		return m.room.kickRemote(m, reason)
+	}
 	if !m.kick(&kickError{reason}) {
 		return ErrNotMember
 	}
@@ -380,7 +386,13 @@ func (v valuesFrom) Value(key any) any {
 // newMember returns a member that has no place in the room yet.
 func (r *Room) newMember(l *link, id Identity) *Member {
 	m := &Member{room: r}
-	m.who.Store(&MemberInfo{ID: rand.Text(), Name: id.Name})
+	who := MemberInfo{Name: id.Name}
+	if r.replica != nil {
+		who.ID = r.replica.newID()
+	} else {
+		who.ID = rand.Text()
+	}
+	m.who.Store(&who)
 	if id.Context != nil {
 		m.ctx = newEndContext(context.Background())
 		m.ctx.Context = valuesFrom{m.ctx.Context, id.Context}
@@ -455,7 +467,10 @@ func (l *memberList) byID(id string) *Member {
 	return nil
 }
 
-func (l *memberList) add(m *Member) {
+func (l *memberList) add(m *Member) { l.insert(m, nil) }
+
+// insert adds m before next, or, if that is nil, as the last one.
+func (l *memberList) insert(m, next *Member) {
 	if l.n++; l.n > fewMembers && l.ids == nil {
 		l.ids = make(map[string]*Member)
 		for m := l.first; m != nil; m = m.next {
@@ -465,12 +480,17 @@ func (l *memberList) add(m *Member) {
 	if l.ids != nil {
 		l.ids[m.Info().ID] = m
 	}
-	if m.prev = l.last; m.prev != nil {
+	m.prev, m.next = l.last, next
+	if next != nil {
+		m.prev, next.prev = next.prev, m
+	} else {
+		l.last = m
+	}
+	if m.prev != nil {
 		m.prev.next = m
 	} else {
 		l.first = m
 	}
-	l.last = m
 }
 
 func (l *memberList) remove(m *Member) {

@@ -188,16 +188,24 @@ type mute struct {
 // comes back with the same name: when Mute returns, no further message of the member gets
 // a place. The member's messages are refused with [ErrMuted], and [Member.Post] returns
 // that. A mute is of this room alone, and direct messages are not of a room. A zero time,
-// or one that has passed, ends it. It does not block, and returns [ErrNotMember] if there
-// is no such member.
+// or one that has passed, ends it. It does not block, but in a room with a log, and returns
+// [ErrNotMember] if there is no such member.
 func (r *Room) Mute(id string, until time.Time) error {
+	if r.replica != nil {
+		return r.muteByLog(id, until)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.members.byID(id)
 	if m == nil {
 		return ErrNotMember
 	}
-	name := m.Name()
+	r.muteLocked(id, m.Name(), until)
+	return nil
+}
+
+// muteLocked is Mute of a member with that name.
+func (r *Room) muteLocked(id, name string, until time.Time) {
 	now := time.Now()
 	for id, mu := range r.muted { // of it, and what is over
 		if mu.name == name || !now.Before(mu.until) {
@@ -206,13 +214,12 @@ func (r *Room) Mute(id string, until time.Time) error {
 	}
 	if until.IsZero() {
 		delete(r.muted, id)
-		return nil
+		return
 	}
 	if r.muted == nil {
 		r.muted = make(map[string]mute)
 	}
 	r.muted[id] = mute{name, until}
-	return nil
 }
 
 // isMutedLocked reports whether who, or a member of that name, may not say anything now.

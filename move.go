@@ -188,7 +188,7 @@ func (p *pass) prepare(ev *Event) *hindrance {
 	if !r.cfg.notices {
 		return nil
 	}
-	ev.Seq, ev.Time = r.seq+1, p.now
+	ev.Seq, ev.Time = r.nextSeq(), p.now
 	_ = p.enc.encode(r.lanes, ev) // fails for messages alone
 	p.mayWait(ev)
 	ch := r.group.Progress()

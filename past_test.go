@@ -9,20 +9,23 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
-// pastOf returns seqs and bodies of what the room has behind after.
-func pastOf(p tcproom.Past) (all []string) {
+// pastOf returns places and bodies of what the room has behind after.
+func pastOf(s testkit.Seqs, p tcproom.Past) (all []string) {
 	for _, ev := range p.Events {
-		all = append(all, fmt.Sprintf("%d %s", ev.Seq, ev.Body))
+		all = append(all, fmt.Sprintf("%d %s", s.Place(ev.Seq), ev.Body))
 	}
 	return all
 }
 
 // TestPast: the messages behind a seq, what of them is missing, and where the order
 // stands.
-func TestPast(t *testing.T) {
+func TestPast(t *testing.T) { eachSeqs(t, testPast) }
+
+func testPast(t *testing.T, s testkit.Seqs) {
 	long := strings.Repeat("x", 500)
 	three := &tcproom.History{Messages: 3}
 	bytes := &tcproom.History{Bytes: 400}
@@ -53,7 +56,7 @@ func TestPast(t *testing.T) {
 		{name: "no history, and nothing was said since", said: []string{"a"}, after: 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var opts []tcproom.RoomOption
+			opts := []tcproom.RoomOption{s.Option()}
 			if tt.history != nil {
 				opts = append(opts, tcproom.WithHistory(*tt.history))
 			}
@@ -64,10 +67,14 @@ func TestPast(t *testing.T) {
 				_, err := room.Broadcast(t.Context(), []byte(body))
 				require.NoError(t, err)
 			}
-			p := room.Past(tt.after, tt.limit)
-			require.Equal(t, tt.want, pastOf(p))
+			after := tt.after
+			if after < math.MaxUint64 {
+				after = s.At(after)
+			}
+			p := room.Past(after, tt.limit)
+			require.Equal(t, tt.want, pastOf(s, p))
 			require.Equal(t, tt.gap, p.Gap)
-			require.Equal(t, uint64(1+len(tt.said)), p.Seq)
+			require.Equal(t, s.At(uint64(1+len(tt.said))), p.Seq)
 			require.Equal(t, room.Past(0, 1).Epoch, p.Epoch)
 			require.NotEmpty(t, p.Epoch)
 			require.NotEqual(t, tcproom.New().Past(0, 0).Epoch, p.Epoch)
@@ -94,7 +101,7 @@ func TestPastIsTheCallers(t *testing.T) {
 	copy(ev.Body, "yy")
 	require.Equal(t, "hi", string(room.Past(0, 0).Events[0].Body))
 	require.NoError(t, room.Close())
-	require.Equal(t, []string{"2 hi"}, pastOf(room.Past(0, 0)), "after Close")
+	require.Equal(t, []string{"2 hi"}, pastOf(testkit.Dense, room.Past(0, 0)), "after Close")
 }
 
 // TestPastGetsOld: messages go by themselves, and then there is a gap.
@@ -107,7 +114,7 @@ func TestPastGetsOld(t *testing.T) {
 			time.Sleep(40 * time.Minute)
 		}
 		p := room.Past(0, 0)
-		require.Equal(t, []string{"2 a"}, pastOf(p))
+		require.Equal(t, []string{"2 a"}, pastOf(testkit.Dense, p))
 		require.True(t, p.Gap)
 		require.False(t, room.Past(1, 0).Gap)
 		time.Sleep(time.Hour)

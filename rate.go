@@ -26,15 +26,20 @@ const (
 )
 
 // setLimiter asks for the limiter of m, if the option is set.
-func (l *link) setLimiter(m *Member) error {
-	if l.cfg.rate == nil {
-		return nil
+func (l *link) setLimiter(m *Member) (err error) {
+	if l.cfg.rate != nil {
+		m.limiter, err = l.newLimiter(m)
 	}
+	return err
+}
+
+func (l *link) newLimiter(m *Member) (limiter Limiter, err error) {
 	l.mayWait()
-	return l.call(hookRate, func() error {
-		m.limiter = l.cfg.rate(m)
+	err = l.call(hookRate, func() error {
+		limiter = l.cfg.rate(m)
 		return nil
 	})
+	return limiter, err
 }
 
 // pay waits until a frame of n bytes on the wire may be dealt with.

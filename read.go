@@ -331,6 +331,9 @@ func (l *link) orderAll(in *inbox) error {
 	defer p.end()
 	p.via = l
 	p.readAt(in.read)
+	if in.by.room.replica != nil {
+		return p.orderByLog(in)
+	}
 	var muted error
 	for i := range in.msgs {
 		switch err := p.take(in, &in.msgs[i]); err {
@@ -342,6 +345,32 @@ func (l *link) orderAll(in *inbox) error {
 		}
 	}
 	return muted
+}
+
+// orderByLog is orderAll in a room with a log.
+func (p *pass) orderByLog(in *inbox) (err error) {
+	msgs := make([]said, len(in.msgs))
+	for i := range in.msgs {
+		msgs[i] = said{number: in.msgs[i].number, body: in.msgs[i].body}
+	}
+	p.sayAll(msgs)
+	for i := range msgs {
+		msg := &msgs[i]
+		if msg.err == error(ErrMuted) {
+			err = msg.err
+			if msg.number != 0 {
+				in.acks = append(in.acks, p.from.take(msg.number, 0))
+			}
+			continue
+		}
+		if msg.err != nil {
+			return msg.err
+		}
+		if msg.number != 0 {
+			in.acks = append(in.acks, msg.taken)
+		}
+	}
+	return err
 }
 
 // take orders a message, unless it was taken before.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/ledger"
 )
 
@@ -47,13 +48,17 @@ func (r *Room) mayResume(cfg *connConfig) bool {
 
 // beginSessionLocked gives m, which joins, a session and returns its token; ""
 // if it cannot resume.
-func (r *Room) beginSessionLocked(l *link, m *Member) Secret {
+func (r *Room) beginSessionLocked(l *link, m *Member, e entry) Secret {
 	if !r.mayResume(l.cfg) {
 		return ""
 	}
 	if m.isPart() {
 		m.session.start = r.seq
 		return ""
+	}
+	if r.replica != nil { // by which the member is found
+		m.session = &session{start: r.seq, token: ledger.KeyOf(string(e.token))}
+		return e.token
 	}
 	token, key := r.tokens.Issue(m)
 	m.session = &session{start: r.seq, token: key}
@@ -73,8 +78,19 @@ func (r *Room) resumableLocked(l *link, h *Resume) *Member {
 }
 
 func (r *Room) byTokenLocked(token Secret) *Member {
+	if r.replica != nil {
+		return r.replica.byTokenLocked(token)
+	}
 	m, ok := r.tokens.Find(string(token))
-	if !ok || !m.state.in() {
+	if !ok {
+		return nil
+	}
+	return resumable(m)
+}
+
+// resumable returns m, or nil if that cannot be resumed, as it is about to leave.
+func resumable(m *Member) *Member {
+	if !m.state.in() {
 		return nil
 	}
 	l := m.conn()
@@ -87,7 +103,7 @@ func (r *Room) byTokenLocked(token Secret) *Member {
 // vanished reports whether a member whose connection has ended so may come back.
 func vanished(code Cause) bool {
 	switch code {
-	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow:
+	case errLeft, errCutOff, errReset, errIdleTimeout, errWriteTimeout, ErrSlow, ErrRestarting, ErrUnavailable:
 		return true
 	}
 	return false
@@ -98,6 +114,9 @@ func vanished(code Cause) bool {
 func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	if l.hello == nil || l.hello.Resume == nil || !r.mayResume(l.cfg) {
 		return false, nil
+	}
+	if r.replica != nil {
+		return r.resumeByLog(l, name)
 	}
 	h := l.hello.Resume
 	addr := l.ip()
@@ -118,7 +137,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 	case m.state == memberPresent && l.born < m.conn().born: // its hello was held up, by a hook perhaps
 		return false, fmt.Errorf("%w, which began later", ErrTakenOver)
 	case name != "" && name != m.Info().Name:
-		return false, refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.Info().Name))
+		return false, otherName(name, m)
 	}
 	if err := r.banned(m.Info().Name, addr); err != nil {
 		return false, err
@@ -128,22 +147,35 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		return false, err
 	}
 	lane.members++
-	var welcome []byte
-	missed, outcome, err := r.missedLocked(p, &l.stream, lane, m, h.Seq)
-	if err == nil {
-		welcome, err = r.welcomeLocked(p, &l.stream, m, h.Token, entry{outcome: outcome})
-	}
-	if err == nil {
-		err = r.reseatLocked(l, m)
-	}
-	if err != nil {
+	if err = p.goOn(&l.stream, lane, m, h); err != nil {
 		lane.members--
 		r.tidyLanesLocked()
-		return false, err
+	}
+	return err == nil, err
+}
+
+// otherName refuses one whom a handshake hook knows by another name than the room does.
+func otherName(name string, m *Member) error {
+	return refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.Info().Name))
+}
+
+// goOn has m go on by s, in a lane that counts it already, from where h says.
+func (p *pass) goOn(s *stream, lane *lane, m *Member, h *Resume) error {
+	r, l := p.r, s.link
+	missed, outcome, err := r.missedLocked(p, s, lane, m, h.Seq)
+	if err != nil {
+		return err
+	}
+	welcome, err := r.welcomeLocked(p, s, m, h.Token, entry{outcome: outcome})
+	if err != nil {
+		return err
+	}
+	if err := r.reseatLocked(l, m); err != nil {
+		return err
 	}
 	l.member = m
-	r.takeOverLocked(p, &l.stream)
-	r.attachLocked(&l.stream, lane)
+	r.takeOverLocked(p, s)
+	r.attachLocked(s, lane)
 	l.owesLeave = true
 	if l.labelled {
 		l.sink.Queue(welcome, math.MaxInt)
@@ -151,7 +183,7 @@ func (r *Room) resume(l *link, name string) (resumed bool, err error) {
 		l.cur.Insert(welcome, len(welcome))
 	}
 	l.cur.InsertShared(missed)
-	return true, nil
+	return nil
 }
 
 // missedLocked returns the frames of what m, which is to go on by s, has not received
@@ -169,8 +201,12 @@ func (r *Room) missedLocked(p *pass, s *stream, lane *lane, m *Member, seq uint6
 	}
 	outcome = outcomeResumed
 	from := max(seq, m.session.start) + 1
-	if to := min(r.events.oldest(), r.seq+1) - 1; from <= to {
-		gap, err := s.encode(&Event{Kind: Gap, Gap: Span{from, to}})
+	if to := r.events.gone; from <= to {
+		ev := &Event{Kind: Gap, Gap: Span{from, to}}
+		if r.isDense() {
+			ev.Skipped = ev.Gap.Len()
+		}
+		gap, err := s.encode(ev)
 		if err != nil {
 			return nil, "", err
 		}
@@ -227,6 +263,9 @@ func (r *Room) detachLocked(l *link, cause error) bool {
 	s.lost, s.code, s.until = cause, l.ended(), time.Now().Add(r.cfg.sessions.Grace)
 	s.seat, l.seat = l.seat, nil // it counts until the member leaves
 	r.moveLocked(m, memberDetached)
+	if r.replica != nil {
+		r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+	}
 	if r.detached.Len() > r.cfg.sessions.Detached {
 		first, _, _ := r.detached.First()
 		r.dismissLocked(first, first.session.lost, first.session.code)

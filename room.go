@@ -28,9 +28,12 @@ type Room struct {
 	epoch string
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
-	done  chan struct{} // closed by reap; of a named room with mu held, nil until somebody asks
-	wg    sync.WaitGroup
-	logs  logLimit
+	// replica keeps the room in step with a log that gives it its order; nil: the room
+	// does that itself.
+	replica *replica
+	done    chan struct{} // closed by reap; of a named room with mu held, nil until somebody asks
+	wg      sync.WaitGroup
+	logs    logLimit
 
 	bytesIn  atomic.Uint64 // of its members' frames
 	tracings atomic.Int64  // traces under way
@@ -121,10 +124,7 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 			h.traces.Store(true)
 		}
 	}
-	r.history = newRing(r.cfg.history, r.cfg.backlog)
-	if s := r.cfg.sessions; s != nil {
-		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
-	}
+	r.startRings()
 	if h == nil || name == allRooms {
 		r.done = make(chan struct{})
 		r.lanes = append(r.lanes, r.newLane(&r.cfg.conn.limits, r.cfg.form))
@@ -133,7 +133,19 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	if d := r.cfg.together; d > 0 && r.cfg.notices {
 		r.together = &together{after: d}
 	}
+	if h == nil && cfg.log != nil {
+		r.replica = newReplica(r, cfg.log)
+		r.replica.start()
+	}
 	return r
+}
+
+// startRings makes the rings of what is remembered, which are empty.
+func (r *Room) startRings() {
+	r.history = newRing(r.cfg.history, r.cfg.backlog)
+	if s := r.cfg.sessions; s != nil {
+		r.events = newRing(&History{Messages: s.Events}, r.cfg.backlog)
+	}
 }
 
 // Broadcast sends body to everyone, from the room itself, and returns its
@@ -249,6 +261,7 @@ type Stats struct {
 	Backlog    int
 	SlowestFor time.Duration
 
+	LogGaps      uint64 // records that the log of WithLog had taken and has lost, as far as known
 	AcceptErrors uint64 // times at which a listener failed to accept, and went on
 	// Left counts the members that are gone by cause.
 	Left map[Cause]uint64
@@ -256,8 +269,8 @@ type Stats struct {
 
 // counts are the Stats that a room keeps.
 type counts struct {
-	Joined, Resumed, Refused, Messages, Bytes, acceptErrors uint64
-	Left                                                    map[Cause]uint64 // nil while nobody has left
+	Joined, Resumed, Refused, Messages, Bytes, acceptErrors, logGaps uint64
+	Left                                                             map[Cause]uint64 // nil while nobody has left
 }
 
 // leftBy counts a member that is gone.

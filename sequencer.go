@@ -28,8 +28,11 @@ type pass struct {
 	ev     Event     // of say, or a welcome
 	enc    *encoder
 	events bool
-	waits  bool    // the event that is ordered is told later, with others
-	broken []*link // their framing or codec failed for an event
+	waits  bool // the event that is ordered is told later, with others
+	// differs says that a node has another state than this one, see replica.
+	differs bool
+	lost    uint64  // records that the log has lost, see replica
+	broken  []*link // their framing or codec failed for an event
 }
 
 var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
@@ -58,6 +61,9 @@ func (p *pass) nameSpeaker() {
 // say orders a message.
 func (p *pass) say(body []byte) (seq uint64, err error) {
 	p.ev.Kind, p.ev.Body = Message, body
+	if p.r.replica != nil {
+		return p.sayInLog(&p.ev)
+	}
 	return p.order(&p.ev)
 }
 
@@ -76,6 +82,8 @@ func (p *pass) sayOnce(number uint64, body []byte) (ledger.Taken, error) {
 		return t, nil
 	case err != nil:
 		return ledger.Taken{}, err
+	case p.r.replica != nil: // when it came back
+		return ledger.Taken{Number: number, Seq: seq}, nil
 	}
 	return p.from.take(number, seq), nil
 }
@@ -93,6 +101,9 @@ type entry struct {
 // member list, history and live stream are cut at one instant. It returns the seq of
 // that.
 func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
+	if r.replica != nil {
+		return r.joinByLog(s, m, e)
+	}
 	l := s.link
 	addr := l.ip()
 	p := r.pass(context.Background(), nil)
@@ -139,13 +150,17 @@ func (r *Room) join(s *stream, m *Member, e entry) (seq uint64, err error) {
 	if m.isPart() && !m.presence.add(m, l) {
 		return giveUp(cmpErr(l.Err(), ErrDetached))
 	}
-	return p.comeIn(s, lane, past, e)
+	if seq, err = p.comeIn(s, lane, past, e); err != nil && !m.isPart() {
+		p.leave(m, err, ErrUnframeable)
+	} // else the end of l takes it out: in a move its leave would wait under two locks
+	return seq, err
 }
 
 // comeIn gives s a cursor in its lane, and welcomes its member, whose join has its place.
+// If it cannot be welcomed, it has joined and is to leave.
 func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64, err error) {
 	r, l, m := p.r, s.link, s.member
-	token := r.beginSessionLocked(l, m)
+	token := r.beginSessionLocked(l, m, e)
 	switch {
 	case m.isPart():
 		token = e.token
@@ -161,9 +176,6 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	welcome, err := r.welcomeLocked(p, s, m, token, e)
 	if err != nil {
 		l.setCause(err)
-		if !m.isPart() {
-			p.leave(m, err, ErrUnframeable)
-		} // else the end of l takes it out: in a move its leave would wait under two locks
 		return 0, err
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
@@ -282,12 +294,20 @@ func (p *pass) leave(m *Member, cause error, code Cause) {
 
 // finishLeave is leave for a member that is leaving already.
 func (p *pass) finishLeave(m *Member) {
-	s := m.at.Load()
-	p.owner = s
+	if p.r.replica != nil {
+		p.leaveByLog(m)
+		return
+	}
+	p.owner = m.at.Load()
 	p.orderLeave(m)
 	p.owner = nil
+	p.departed(m)
+}
+
+// departed ends what m, whose leave has its place, has of the room.
+func (p *pass) departed(m *Member) {
 	p.r.moveLocked(m, memberGone)
-	if s.state == streamJoined {
+	if s := m.at.Load(); s.state == streamJoined {
 		p.r.moveStreamLocked(s, streamEnded)
 	}
 }
@@ -334,25 +354,13 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 		if err := p.may(); err != nil {
 			return 0, err
 		}
-		ev.Seq, ev.Time = r.seq+1, p.now
+		ev.Seq, ev.Time = r.nextSeq(), p.now
 		if err := p.enc.encode(r.lanes, ev); err != nil {
 			return 0, err
 		}
 		p.mayWait(ev)
-		switch p.admit(ev, never) {
-		case fanout.Fits:
-			return p.commit(ev), nil
-		case fanout.Blocked:
-			if blockedSince.IsZero() {
-				blockedSince = time.Now()
-			}
-		}
-		force := never
-		if !blockedSince.IsZero() && time.Since(blockedSince) >= r.cfg.slow.blocks() {
-			force = r.cfg.slow.blocks()
-		}
-		ch := r.group.Progress()
-		if p.admit(ev, force) == fanout.Fits {
+		ch := p.hasRoom(ev, &blockedSince)
+		if ch == nil {
 			return p.commit(ev), nil
 		}
 		// A member that has waited for less than that holds it back still: it has its
@@ -364,6 +372,29 @@ func (p *pass) order(ev *Event) (seq uint64, err error) {
 			return 0, p.via.Err()
 		}
 	}
+}
+
+// hasRoom returns nil if there is room for ev, whose frames are made, else a channel that is
+// closed when there may be. blockedSince is since when members hold it back.
+func (p *pass) hasRoom(ev *Event, blockedSince *time.Time) <-chan struct{} {
+	slow := p.r.cfg.slow
+	switch p.admit(ev, never) {
+	case fanout.Fits:
+		return nil
+	case fanout.Blocked:
+		if blockedSince.IsZero() {
+			*blockedSince = time.Now()
+		}
+	}
+	force := never
+	if !blockedSince.IsZero() && time.Since(*blockedSince) >= slow.blocks() {
+		force = slow.blocks()
+	}
+	ch := p.r.group.Progress()
+	if p.admit(ev, force) == fanout.Fits {
+		return nil
+	}
+	return ch
 }
 
 // may says whether ev may be ordered, as things are now, and sets who does not
@@ -430,9 +461,21 @@ func (r *Room) named(ev *Event) *Event {
 	return &in
 }
 
+// isDense reports whether seqs count the events.
+func (r *Room) isDense() bool { return r.replica == nil && r.cfg.probe.Next == nil }
+
+// nextSeq is the seq of the next event, which no log orders. Seqs rise strictly; only who
+// asks isDense may take them to rise by one.
+func (r *Room) nextSeq() uint64 {
+	if next := r.cfg.probe.Next; next != nil {
+		return next(r.seq)
+	}
+	return r.seq + 1
+}
+
 func (p *pass) commit(ev *Event) uint64 {
 	r := p.r
-	r.seq++
+	r.seq = ev.Seq
 	if r.cfg.probe.Ordered != nil { // before a flusher that runs can tell a member
 		r.cfg.probe.Ordered(r.named(ev))
 	}

@@ -13,24 +13,25 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
 
 func TestP16Resume(t *testing.T) {
-	inBubble("what was missed comes once, in order, and then what is live", t, resumeInOrder)
-	inBubble("before anything was seen, after an hour of quiet, twice in a row", t, resumeAgainAndAgain)
-	inBubble("a gap has exact numbers", t, resumeBehindAGap)
-	inBubble("own messages are not missed, but for an echo", t, resumeWithoutOwnMessages)
-	inBubble("what cannot be resumed", t, resumeImpossible)
-	inBubble("a token is its member's", t, resumeOfAnotherMember)
-	inBubble("a room without sessions knows none", t, resumeWithoutSessions)
+	inBubbleEach("what was missed comes once, in order, and then what is live", t, resumeInOrder)
+	inBubbleEach("before anything was seen, after an hour of quiet, twice in a row", t, resumeAgainAndAgain)
+	inBubbleEach("a gap has exact numbers", t, resumeBehindAGap)
+	inBubbleEach("own messages are not missed, but for an echo", t, resumeWithoutOwnMessages)
+	inBubbleEach("what cannot be resumed", t, resumeImpossible)
+	inBubbleEach("a token is its member's", t, resumeOfAnotherMember)
+	inBubbleEach("a room without sessions knows none", t, resumeWithoutSessions)
 }
 
-func resumeInOrder(t *testing.T) {
-	srv := sessionServer(t, tcproom.Sessions{})
+func resumeInOrder(t *testing.T, s testkit.Seqs) {
+	srv := sessionServer(t, tcproom.Sessions{}, s.Option())
 	bob := srv.Join("bob")
-	ada := visits(t, srv, object{"name": "ada"})
+	ada := visitsAs(t, srv, s, object{"name": "ada"})
 	w := ada.welcomed("joined")
 	bob.Expect(roomtest.Joined("ada"))
 	bob.Send("one")
@@ -42,11 +43,11 @@ func resumeInOrder(t *testing.T) {
 	eve.Leave()
 	bob.Expect(roomtest.Joined("eve"), roomtest.Left("eve"))
 
-	ada = visits(t, srv, resume(w, 3))
+	ada = visitsAs(t, srv, s, resume(w, s.At(3)))
 	w2 := ada.welcomed("resumed")
 	require.Equal(t, w["id"], w2["id"])
 	require.Equal(t, "ada", w2["name"])
-	require.Equal(t, 6.0, w2["seq"])
+	require.EqualValues(t, 6, ada.place(w2["seq"]))
 	for _, want := range []string{"4 bob: two", "5 join eve", "6 leave eve"} {
 		require.Equal(t, want, ada.short())
 	}
@@ -56,15 +57,15 @@ func resumeInOrder(t *testing.T) {
 	require.Equal(t, 2, srv.Room.Len())
 }
 
-func resumeAgainAndAgain(t *testing.T) {
-	srv := sessionServer(t, tcproom.Sessions{Grace: 2 * time.Hour})
+func resumeAgainAndAgain(t *testing.T, s testkit.Seqs) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: 2 * time.Hour}, s.Option())
 	bob := srv.Join("bob")
-	ada := visits(t, srv, object{"name": "ada"})
+	ada := visitsAs(t, srv, s, object{"name": "ada"})
 	w := ada.welcomed("joined")
 	for i := range 3 {
 		ada.nc.Close()
 		time.Sleep(time.Hour)
-		ada = visits(t, srv, resume(w, w["seq"].(float64)+float64(i)))
+		ada = visitsAs(t, srv, s, resume(w, s.At(uint64(2+i))))
 		ada.welcomed("resumed")
 		bob.Send("hi")
 		require.Equal(t, fmt.Sprintf("%d bob: hi", 3+i), ada.short())
@@ -72,28 +73,36 @@ func resumeAgainAndAgain(t *testing.T) {
 	require.EqualValues(t, 3, srv.Room.Stats().Resumed)
 }
 
-func resumeBehindAGap(t *testing.T) {
-	srv := sessionServer(t, tcproom.Sessions{Events: 100})
+func resumeBehindAGap(t *testing.T, s testkit.Seqs) {
+	srv := sessionServer(t, tcproom.Sessions{Events: 100}, s.Option())
 	bob := srv.Join("bob")
-	ada := visits(t, srv, nil)
+	ada := visitsAs(t, srv, s, nil)
 	w := ada.welcomed("joined")
 	ada.nc.Close()
 	synctest.Wait()
 	for i := range 250 {
 		bob.Send(fmt.Sprint(i))
 	}
-	ada = visits(t, srv, resume(w, 2))
+	ada = visitsAs(t, srv, s, resume(w, s.At(2)))
 	ada.welcomed("gap")
 	require.Equal(t, "gap 3-152", ada.short())
 	for i := range 100 {
 		require.Equal(t, fmt.Sprintf("%d bob: %d", 153+i, 150+i), ada.short())
 	}
+	for seq, want := range map[uint64]string{s.At(152): "resumed", s.At(152) - 1: "gap"} { // the last that has gone
+		ada = visitsAs(t, srv, s, resume(w, seq))
+		ada.welcomed(want)
+		if want == "gap" {
+			require.Equal(t, "gap 152-152", ada.short())
+		}
+		require.Equal(t, "153 bob: 150", ada.short())
+	}
 }
 
-func resumeWithoutOwnMessages(t *testing.T) {
+func resumeWithoutOwnMessages(t *testing.T, s testkit.Seqs) {
 	for _, echo := range []bool{false, true} {
-		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithEcho(echo))
-		ada := visits(t, srv, nil)
+		srv := sessionServer(t, tcproom.Sessions{}, s.Option(), tcproom.WithEcho(echo))
+		ada := visitsAs(t, srv, s, nil)
 		w := ada.welcomed("joined")
 		ada.say(object{"type": "message", "body": "mine"})
 		synctest.Wait()
@@ -101,7 +110,7 @@ func resumeWithoutOwnMessages(t *testing.T) {
 		synctest.Wait()
 		_, err := srv.Room.Broadcast(t.Context(), []byte("theirs"))
 		require.NoError(t, err)
-		ada = visits(t, srv, resume(w, 1))
+		ada = visitsAs(t, srv, s, resume(w, s.At(1)))
 		ada.welcomed("resumed")
 		if echo {
 			require.Equal(t, "2 guest-1: mine", ada.short())
@@ -110,42 +119,42 @@ func resumeWithoutOwnMessages(t *testing.T) {
 	}
 }
 
-func resumeImpossible(t *testing.T) {
-	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute})
-	ada := visits(t, srv, object{"name": "ada"})
+func resumeImpossible(t *testing.T, s testkit.Seqs) {
+	srv := sessionServer(t, tcproom.Sessions{Grace: time.Minute}, s.Option())
+	ada := visitsAs(t, srv, s, object{"name": "ada"})
 	w := ada.welcomed("joined")
 	ada.nc.Close()
 
-	v := visits(t, srv, resume(w, 2))
+	v := visitsAs(t, srv, s, resume(w, s.At(2)))
 	require.Equal(t, "refused"+"future"+"false", v.short())
-	v = visits(t, srv, resume(object{"token": w["token"], "epoch": "another"}, 1))
+	v = visitsAs(t, srv, s, resume(object{"token": w["token"], "epoch": "another"}, 1))
 	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
-	v = visits(t, srv, resume(object{"token": strings.Repeat("A", 26), "epoch": w["epoch"]}, 1))
+	v = visitsAs(t, srv, s, resume(object{"token": strings.Repeat("A", 26), "epoch": w["epoch"]}, 1))
 	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
 	time.Sleep(time.Minute)
 	synctest.Wait()
-	v = visits(t, srv, resume(w, 1))
+	v = visitsAs(t, srv, s, resume(w, s.At(1)))
 	require.NotEqual(t, w["id"], v.welcomed("expired")["id"])
 }
 
-func resumeOfAnotherMember(t *testing.T) {
-	srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithHandshake(func(_ context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
+func resumeOfAnotherMember(t *testing.T, s testkit.Seqs) {
+	srv := sessionServer(t, tcproom.Sessions{}, s.Option(), tcproom.WithHandshake(func(_ context.Context, c *tcproom.Newcomer) (tcproom.Identity, error) {
 		return tcproom.Identity{Name: string(c.Hello().Auth)}, nil
 	}))
-	ada := visits(t, srv, object{"auth": "ada"})
+	ada := visitsAs(t, srv, s, object{"auth": "ada"})
 	w := ada.welcomed("joined")
 	require.Equal(t, "ada", w["name"])
 	thief := resume(w, w["seq"])
 	thief["auth"] = "eve"
-	require.Equal(t, "refused"+"denied"+"false", visits(t, srv, thief).short())
+	require.Equal(t, "refused"+"denied"+"false", visitsAs(t, srv, s, thief).short())
 	back := resume(w, w["seq"])
 	back["auth"] = "ada"
-	visits(t, srv, back).welcomed("resumed")
+	visitsAs(t, srv, s, back).welcomed("resumed")
 }
 
-func resumeWithoutSessions(t *testing.T) {
-	srv := roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}))
-	v := visits(t, srv, resume(object{"token": "x", "epoch": "y"}, 1))
+func resumeWithoutSessions(t *testing.T, s testkit.Seqs) {
+	srv := roomtest.NewMemServer(t, s.Option(), tcproom.WithCodec(tcproom.JSON{}))
+	v := visitsAs(t, srv, s, resume(object{"token": "x", "epoch": "y"}, 1))
 	o := v.next()
 	require.Nil(t, o["outcome"])
 	require.Nil(t, o["token"])
@@ -303,7 +312,7 @@ func detachedCount(t *testing.T) {
 	from := func(source string, hello object) *visit {
 		nc, err := srv.Net.DialFrom(t.Context(), source, srv.Addr)
 		require.NoError(t, err)
-		v := &visit{t, nc, bufio.NewReader(nc)}
+		v := &visit{t: t, nc: nc, in: bufio.NewReader(nc)}
 		t.Cleanup(func() { nc.Close() })
 		o := object{"type": "hello"}
 		for k, x := range hello {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -37,7 +38,9 @@ func sinceRoom(t *testing.T, opts ...tcproom.RoomOption) (*tcproom.Room, string)
 
 // TestSince: history after a position only, behind a gap that is exact if messages are
 // missing; joins and leaves are none.
-func TestSince(t *testing.T) {
+func TestSince(t *testing.T) { eachSeqs(t, testSince) }
+
+func testSince(t *testing.T, s testkit.Seqs) {
 	kept := func(n int) tcproom.RoomOption { return tcproom.WithHistory(tcproom.History{Messages: n}) }
 	none := tcproom.WithNotices(true) // no history
 	for _, test := range []struct {
@@ -70,8 +73,8 @@ func TestSince(t *testing.T) {
 	} {
 		for _, how := range []string{"hello", "arrival"} {
 			t.Run(test.name+", "+how, func(t *testing.T) {
-				room, epoch := sinceRoom(t, test.opt)
-				since := &tcproom.Position{Epoch: epoch, Seq: test.seq}
+				room, epoch := sinceRoom(t, test.opt, s.Option())
+				since := &tcproom.Position{Epoch: epoch, Seq: s.At(test.seq)}
 				here, there := pairOver(t, "tcp")
 				in := bufio.NewReader(there)
 				codec, arrival := tcproom.Codec(tcproom.JSON{}), tcproom.Arrival{}
@@ -99,7 +102,8 @@ func TestSince(t *testing.T) {
 					case tcproom.Welcome:
 						require.Empty(t, got)
 					case tcproom.Gap:
-						got = append(got, fmt.Sprintf("gap %d-%d", ev.Gap.First, ev.Gap.Last))
+						require.Equal(t, s.At(s.Place(ev.Gap.Last)), ev.Gap.Last, "an event")
+						got = append(got, fmt.Sprintf("gap %d-%d", s.Place(ev.Gap.First), s.Place(ev.Gap.Last)))
 					case tcproom.Message:
 						require.True(t, ev.History)
 						got = append(got, string(ev.Body))
@@ -173,9 +177,11 @@ func TestSinceAfterAnExpiredResume(t *testing.T) {
 // TestP6SinceIsExact: whatever is said and forgotten while members come, each gets
 // every message behind its position once and in order, or a gap that ends at the next
 // that it gets.
-func TestP6SinceIsExact(t *testing.T) {
+func TestP6SinceIsExact(t *testing.T) { eachSeqs(t, sinceIsExact) }
+
+func sinceIsExact(t *testing.T, s testkit.Seqs) {
 	checkGoroutines(t)
-	room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{Messages: 20}))
+	room := tcproom.New(s.Option(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithNotices(false), tcproom.WithHistory(tcproom.History{Messages: 20}))
 	d := door(t, room)
 	watcher := join(t, room)
 	epoch := next(t, watcher).Welcome.Epoch
@@ -197,7 +203,7 @@ func TestP6SinceIsExact(t *testing.T) {
 		come.Go(func() {
 			for pair := range pairs {
 				seq := room.Stats().Seq
-				seq -= min(seq, uint64(rand.N(40)))
+				seq = s.At(s.Place(seq) - min(s.Place(seq), uint64(rand.N(40))))
 				here, there := pair[0], pair[1]
 				hello := fmt.Appendf(nil, `{"type":"hello","since":{"epoch":%q,"seq":%d}}`+"\n", epoch, seq)
 				if err := d.Admit(here, tcproom.Arrival{Read: hello}); err != nil {
@@ -214,7 +220,11 @@ func TestP6SinceIsExact(t *testing.T) {
 					if ev.Kind == tcproom.Gap {
 						first, last = ev.Gap.First, ev.Gap.Last
 					}
-					if err != nil || ev.Kind != tcproom.Welcome && first != seq+1 {
+					begin := s.At(s.Place(seq) + 1) // of an event; a gap names all numbers behind the last
+					if ev.Kind == tcproom.Gap {
+						begin = seq + 1
+					}
+					if err != nil || ev.Kind != tcproom.Welcome && first != begin || s.At(s.Place(last)) != last {
 						t.Errorf("behind %d comes %v %d-%d, %v", seq, ev.Kind, first, last, err)
 						break
 					}
@@ -226,7 +236,7 @@ func TestP6SinceIsExact(t *testing.T) {
 			}
 		})
 	}
-	for range times(60, 1200) {
+	for range times(30, 600) {
 		here, there := pairOver(t, "tcp")
 		pairs <- [2]net.Conn{here, there}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
@@ -50,8 +51,10 @@ const helloLine = `{"type":"hello","name":"slow"}` + "\n"
 
 // TestSlowSkips: with Skip a member that reads again gets what was before, a
 // gap that names exactly what is missing, and then everything live (P6).
-func TestSlowSkips(t *testing.T) {
-	room := slowRoom(tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(tcproom.JSON{}))
+func TestSlowSkips(t *testing.T) { eachSeqs(t, slowSkips) }
+
+func slowSkips(t *testing.T, s testkit.Seqs) {
+	room := slowRoom(s.Option(), tcproom.WithSlowMembers(tcproom.Skip), tcproom.WithCodec(tcproom.JSON{}))
 	addr := serveTCP(t, room)
 	w := dial(t, addr, tcproom.WithCodec(tcproom.JSON{}))
 	nc := dialSmall(t, addr, helloLine)
@@ -69,13 +72,15 @@ func TestSlowSkips(t *testing.T) {
 			case tcproom.Welcome:
 				at = ev.Seq
 			case tcproom.Gap:
-				require.Equal(t, at+1, ev.Gap.First)
+				require.Equal(t, s.At(s.Place(at)+1), ev.Gap.First)
 				require.GreaterOrEqual(t, ev.Gap.Last, ev.Gap.First)
+				require.Equal(t, s.At(s.Place(ev.Gap.Last)), ev.Gap.Last, "an event")
 				gaps++
-				missed += ev.Gap.Len()
+				require.Equal(t, s.Place(ev.Gap.Last)-s.Place(at), ev.Skipped)
+				missed += ev.Skipped
 				at = ev.Gap.Last
 			case tcproom.Message:
-				at++
+				at = s.At(s.Place(at) + 1)
 				require.Equal(t, at, ev.Seq)
 				events++
 			case tcproom.Direct:

@@ -35,6 +35,9 @@ func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 
 func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
+	if r.replica != nil {
+		r.replica.drain(ctx)
+	}
 	r.stop(roomDraining)
 	var cause error
 	select {
@@ -113,6 +116,9 @@ func (r *Room) stop(state roomState) {
 	first := r.state == roomOpen
 	told := r.tellLocked()
 	r.state = state
+	if r.replica != nil {
+		r.replica.endLocked()
+	}
 	acceptors, links := make([]*acceptor, 0, len(r.acceptors)), make([]*link, 0, len(r.links))
 	for a := range r.acceptors {
 		acceptors = append(acceptors, a)
@@ -125,7 +131,7 @@ func (r *Room) stop(state roomState) {
 		links = append(links, l)
 	}
 	for m, _, ok := r.detached.First(); ok; m, _, ok = r.detached.First() {
-		r.dismissLocked(m, ErrRoomClosed, ErrRoomClosed)
+		r.dismissLocked(m, r.stopCause(), r.stopCause())
 	}
 	r.expireLater()
 	r.releasedLocked()
@@ -135,7 +141,7 @@ func (r *Room) stop(state roomState) {
 		go a.close()
 	}
 	for _, l := range links {
-		if l.end(ErrRoomClosed); state == roomClosed {
+		if l.end(r.stopCause()); state == roomClosed {
 			l.abort()
 		}
 	}
@@ -146,6 +152,14 @@ func (r *Room) stop(state roomState) {
 	if first {
 		go r.reap()
 	}
+}
+
+// stopCause is why members leave a room that stops.
+func (r *Room) stopCause() Cause {
+	if r.replica != nil {
+		return ErrRestarting
+	}
+	return ErrRoomClosed
 }
 
 // reap closes done when all is over. It ends then.
@@ -231,7 +245,7 @@ func (l *link) stuckLocked() StuckConn {
 // noteCut notes what l, which carried a member when the room began to stop, did
 // not get.
 func (r *Room) noteCut(l *link, cause error) {
-	if !errors.Is(cause, ErrRoomClosed) || l.cur == nil {
+	if !errors.Is(cause, r.stopCause()) || l.cur == nil {
 		return
 	}
 	r.mu.Lock()

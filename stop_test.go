@@ -879,7 +879,7 @@ func TestStuckConnOfOneThatLeftIsNamed(t *testing.T) {
 			here, there := net.Pipe()
 			bad := &badConn{there, "Close", make(chan struct{})}
 			go room.ServeConn(bad)
-			v := &visit{t, here, bufio.NewReader(here)}
+			v := &visit{t: t, nc: here, in: bufio.NewReader(here)}
 			v.say(object{"type": "hello", "name": "ada"})
 			w := v.welcomed("joined")
 			c, _ := room.Member(w["id"].(string))

@@ -92,7 +92,7 @@ func (r *Room) addTo(sum *Stats) {
 	sum.Stopping = sum.Stopping || r.state != roomOpen
 	sum.addCounts(&Stats{
 		Joined: c.Joined, Resumed: c.Resumed, Refused: c.Refused, Messages: c.Messages, Bytes: c.Bytes,
-		AcceptErrors: c.acceptErrors, Left: c.Left,
+		AcceptErrors: c.acceptErrors, LogGaps: c.logGaps, Left: c.Left,
 	})
 }
 
@@ -108,6 +108,7 @@ func (s *Stats) addCounts(o *Stats) {
 	s.Messages += o.Messages
 	s.Bytes += o.Bytes
 	s.AcceptErrors += o.AcceptErrors
+	s.LogGaps += o.LogGaps
 	for cause, n := range o.Left {
 		s.Left[cause] += n
 	}

@@ -8,6 +8,7 @@
 package fold
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -29,22 +30,22 @@ type Kind uint8
 
 // The kinds, as they are in records.
 const (
-	Message  Kind = 1  // From (and Name, if Guest), Number, Body, Service
+	Message  Kind = 1  // From (and Name, if Guest), Unique (of a guest), Number, Body, Service
 	Join     Kind = 2  // ID, Name, Hash, Grace, Addr, Unique, MaxMembers
-	Leave    Kind = 3  // ID, Cause, Text; by its home or, if it is detached and its grace is over, by any node
-	Detach   Kind = 4  // ID
+	Leave    Kind = 3  // ID, Cause, Text, Service; by its home or, if it is detached and its grace is over, by any node
+	Detach   Kind = 4  // ID, Service
 	Resume   Kind = 5  // ID, Hash, Addr
-	Direct   Kind = 6  // ID (to), From, Body
+	Direct   Kind = 6  // ID (to), From, Body, Service
 	Kick     Kind = 7  // ID, Text: the reason
 	Rename   Kind = 8  // ID, Name, Unique
 	Mute     Kind = 9  // ID, Until
-	Ban      Kind = 10 // Ban
+	Ban      Kind = 10 // Name, Prefix, Until, Text: the reason; Lift
 	Open     Kind = 16 // nothing: the node that wrote the record opens, and has another life
 	Begin    Kind = 17 // Epoch: the new one; Replaces
 	NodeLeft Kind = 18 // nothing: of the node that wrote it
 	NodeDown Kind = 19 // Node
 	Reclaim  Kind = 20 // IDs, Replaces: the node that its members had as home
-	Beat     Kind = 21 // Sum
+	Beat     Kind = 21 // Number: the position of a beat before; Sum: of the state before that
 	End      Kind = 22 // Force: also while somebody is in
 )
 
@@ -59,6 +60,7 @@ type Entry struct {
 	// Unique is the condition that nobody else has the name.
 	Unique bool
 	Force  bool
+	Lift   bool // ends the ban of the same Name and Prefix
 
 	ID         string // of the member that the entry is about
 	From       string // ID of who speaks; empty: the room
@@ -71,7 +73,8 @@ type Entry struct {
 	Grace      time.Duration // for how long a detached member stays
 	Addr       netip.Addr    // of its peer; invalid: none
 	MaxMembers int           // the condition that there are fewer than that; 0: none
-	Until      time.Time
+	Until      time.Time     // of a mute, zero ends it; of a ban, zero means without end
+	Prefix     netip.Prefix
 	Epoch      Epoch
 	Node       Node
 	Replaces   [16]byte
@@ -96,7 +99,18 @@ const (
 	Elsewhen  // its epoch is not in force
 	Needless  // it says what is so already, or what is not the case
 	Unknown   // its kind is not known
+	Away      // the member that a direct message is for is detached
 )
+
+var verdictNames = [...]string{"placed", "not-member", "name-taken", "full", "banned", "muted", "duplicate", "fenced", "stale", "elsewhen", "needless", "unknown", "away"}
+
+// String returns the verdict as logs have it.
+func (v Verdict) String() string {
+	if int(v) < len(verdictNames) {
+		return verdictNames[v]
+	}
+	return fmt.Sprintf("verdict-%d", uint8(v))
+}
 
 // A Result is what an entry has become.
 type Result struct {
@@ -104,13 +118,25 @@ type Result struct {
 	Seq     uint64 // its position
 	Index   int    // in its record
 	Verdict Verdict
+	Header  Header // of its record
 	// Member is the member that the entry is about, or that speaks, as it is after the
-	// entry, also if that has taken it out; nil if there is none.
+	// entry, also if that has taken it out; nil if there is none, and for an entry that is
+	// Fenced, Stale, Elsewhen or Unknown. Of a direct message it is the one that it is for.
 	Member *Member
+	// Members are those that a reclaim has brought home, in the order of its IDs, or that
+	// the end of a node has detached, in the order of their joins. The slice is valid
+	// until the function that got the Result has returned.
+	Members []*Member
 	// Old is the home that it had before a resume or reclaim, and the name that it had
 	// before a rename.
 	Old     Node
 	OldName string
+	// Missing is, in the Result of the first entry, how many records of the node's life
+	// should be before this one and are not: the log has lost them.
+	Missing uint64
+	// Differs says of a beat that its Sum is not that of this state: the two nodes have
+	// made different states of the same records.
+	Differs bool
 }
 
 // A Member is one that is in the room, as all nodes know it.

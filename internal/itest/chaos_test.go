@@ -13,11 +13,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
@@ -32,14 +34,17 @@ func TestChaos(t *testing.T) {
 	for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block(100 * time.Millisecond)} {
 		t.Run(policy.String(), func(t *testing.T) {
 			if long() {
-				runChaos(t, policy, 200, 20*time.Second, 600*time.Millisecond)
+				runChaos(t, testkit.Dense, policy, 200, 20*time.Second, 600*time.Millisecond)
 			} else {
-				runChaos(t, policy, 80, time.Second, 100*time.Millisecond)
+				runChaos(t, testkit.Dense, policy, 80, time.Second, 100*time.Millisecond)
 			}
 		})
 	}
 	t.Run("notices together", func(t *testing.T) {
-		runChaos(t, tcproom.Skip, 80, time.Second, 100*time.Millisecond, tcproom.WithNoticesTogether(50*time.Millisecond))
+		runChaos(t, testkit.Dense, tcproom.Skip, 80, time.Second, 100*time.Millisecond, tcproom.WithNoticesTogether(50*time.Millisecond))
+	})
+	t.Run("sparse", func(t *testing.T) {
+		runChaos(t, testkit.Sparse, tcproom.Skip, 80, time.Second, 100*time.Millisecond)
 	})
 }
 
@@ -70,9 +75,9 @@ type place struct {
 	opts []tcproom.DialOption
 }
 
-func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration, opts ...tcproom.RoomOption) {
+func runChaos(t *testing.T, s testkit.Seqs, policy tcproom.SlowPolicy, people int, lasts, pause time.Duration, opts ...tcproom.RoomOption) {
 	requireNoneLeft(t)
-	c := newChaos(t, policy, pause, opts...)
+	c := newChaos(t, s, policy, pause, opts...)
 	c.begin(t, people)
 	select {
 	case <-time.After(lasts): // how long they do it
@@ -93,13 +98,16 @@ func runChaos(t *testing.T, policy tcproom.SlowPolicy, people int, lasts, pause 
 	}
 }
 
-func newChaos(t *testing.T, policy tcproom.SlowPolicy, pause time.Duration, opts ...tcproom.RoomOption) *chaos {
+func newChaos(t *testing.T, s testkit.Seqs, policy tcproom.SlowPolicy, pause time.Duration, opts ...tcproom.RoomOption) *chaos {
 	t.Helper()
 	stop := make(chan struct{})
 	c := &chaos{rec: &recorder{}, window: newWindow(64, stop), stop: stop, watched: make(chan struct{}), pause: pause}
-	c.open(t, policy, opts)
+	c.open(t, policy, append(slices.Clone(opts), s.Option()))
 	if len(opts) > 0 {
 		c.rec.add(record{Op: opTogether})
+	}
+	if s == testkit.Sparse {
+		c.rec.add(record{Client: 1, Op: opSparse})
 	}
 	return c
 }

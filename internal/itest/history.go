@@ -34,6 +34,9 @@ const (
 
 	// Joins and leaves are told together: who leaves may not be told of the last ones.
 	opTogether op = "together"
+	// Seqs rise and are not dense. This client is there from the first event to the end
+	// and sees all: what it does not see and did not say itself is not in the order.
+	opSparse op = "sparse"
 
 	// What the room's hooks saw of the member From.
 	opJoined op = "joined"

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"golang.org/x/sync/errgroup"
 )
@@ -32,6 +33,7 @@ func (lean) MaxFrame(maxBody int) (toRoom, toMember int) { return 6*maxBody + 1<
 // A world is a room, its members, and what the model knows of it.
 type world struct {
 	t       failer
+	seqs    testkit.Seqs // of the room; the model counts places
 	policy  tcproom.SlowPolicy
 	history int
 	room    *tcproom.Room
@@ -40,7 +42,7 @@ type world struct {
 	serving errgroup.Group
 	rec     *recorder
 
-	log     []tcproom.Event // the order: log[i] has seq i+1
+	log     []tcproom.Event // the order: log[i] has place i+1
 	present []*actor        // in join order; the first sees everything
 	gone    []*actor
 	count   int // of bodies
@@ -77,8 +79,11 @@ type direct struct {
 }
 
 func newWorld(t failer, s script) *world {
-	w := &world{t: t, policy: s.policy, history: s.history, rec: &recorder{}}
-	opts := append(w.rec.hooks(),
+	w := &world{t: t, seqs: s.seqs, policy: s.policy, history: s.history, rec: &recorder{}}
+	if s.seqs == testkit.Sparse {
+		w.rec.add(record{Client: 1, Op: opSparse})
+	}
+	opts := append(w.rec.hooks(), s.seqs.Option(),
 		tcproom.WithCodec(lean{}), tcproom.WithMaxMessage(modelBody), tcproom.WithBacklog(1),
 		tcproom.WithSlowMembers(s.policy), tcproom.WithWriteTimeout(1000*time.Hour))
 	if s.history > 0 {
@@ -224,12 +229,13 @@ func (w *world) join() outcome {
 		w.t.Fatalf("dial: %v", err)
 	}
 	w.present = append(w.present, a)
-	go a.read(w.rec)
+	go a.read(w.rec, w.seqs)
 	return outcome{events: []tcproom.Event{{Kind: tcproom.Join, From: tcproom.MemberInfo{ID: a.conn.ID()}}}}
 }
 
-// read collects what a gets, until the end of the stream, and then closes.
-func (a *actor) read(rec *recorder) {
+// read collects what a gets, with places for seqs, until the end of the stream, and then
+// closes.
+func (a *actor) read(rec *recorder, s testkit.Seqs) {
 	defer close(a.done)
 	var end error
 	for ev, err := range a.conn.Events(context.Background()) {
@@ -238,6 +244,7 @@ func (a *actor) read(rec *recorder) {
 			break
 		}
 		rec.event(a.number, &ev)
+		ev.Seq, ev.Gap = s.Place(ev.Seq), tcproom.Span{First: s.Place(ev.Gap.First), Last: s.Place(ev.Gap.Last)}
 		a.mu.Lock()
 		a.got = append(a.got, ev)
 		a.mu.Unlock()
@@ -588,7 +595,7 @@ func (w *world) checkRoom() {
 	if !slices.Equal(ids, want) || stats.Members != len(want) || w.room.Len() != len(want) {
 		w.t.Fatalf("the room says that %v are there, and %v are", ids, want)
 	}
-	if stats.Seq != uint64(len(w.log)) {
+	if stats.Seq != w.seqs.At(uint64(len(w.log))) {
 		w.t.Fatalf("the room says that its order ends at %d, and it does at %d", stats.Seq, len(w.log))
 	}
 	if left := int(stats.Joined) - stats.Members; left != len(w.gone) {

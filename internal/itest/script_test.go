@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"pgregory.net/rapid"
 )
 
 // A script is what is done to a room, one step after the other.
 type script struct {
+	seqs    testkit.Seqs
 	policy  tcproom.SlowPolicy
 	history int // messages
 	steps   []step
@@ -21,7 +23,7 @@ type script struct {
 
 func (s script) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v, history %d:", s.policy, s.history)
+	fmt.Fprintf(&b, "%v, %v, history %d:", s.seqs, s.policy, s.history)
 	for _, st := range s.steps {
 		fmt.Fprintf(&b, " %v", st)
 	}
@@ -81,6 +83,7 @@ var (
 	})
 	scriptGen = rapid.Custom(func(t *rapid.T) script {
 		return script{
+			seqs:    testkit.Seqs(rapid.Bool().Draw(t, "sparse")),
 			policy:  rapid.SampledFrom(policies).Draw(t, "policy"),
 			history: rapid.SampledFrom(histories).Draw(t, "history"),
 			end:     rapid.SampledFrom(ends).Draw(t, "end"),
@@ -98,6 +101,7 @@ func parseScript(b []byte) (s script, ok bool) {
 		return script{}, false
 	}
 	s.policy, s.history, s.end = pick(policies, b[0]), pick(histories, b[1]), pick(ends, b[2])
+	s.seqs = testkit.Seqs(int(b[2])/len(ends)%2 == 1)
 	for b = b[3:]; len(b) >= 3; b = b[3:] {
 		s.steps = append(s.steps, step{pick(stepKinds, b[0]), int(b[1]) % modelCrowd, pick(bursts, b[2])})
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -23,7 +24,7 @@ func TestSoak(t *testing.T) {
 	}
 	requireNoneLeft(t)
 	before := measure(t)
-	c := newChaos(t, tcproom.Skip, 300*time.Millisecond)
+	c := newChaos(t, testkit.Dense, tcproom.Skip, 300*time.Millisecond)
 	c.rec.forget, c.mortal = true, true
 	c.begin(t, 100)
 	lasts := time.Duration(minutes * float64(time.Minute))
@@ -70,7 +71,7 @@ checker: %d histories of small rooms with %d records, %d unsound`,
 // soakChecked has 20 clients come and go in a room for a while, and checks its
 // history. It returns how many records that has.
 func soakChecked(t *testing.T, policy tcproom.SlowPolicy, lasts time.Duration) (records int) {
-	c := newChaos(t, policy, 300*time.Millisecond)
+	c := newChaos(t, testkit.Dense, policy, 300*time.Millisecond)
 	c.begin(t, 20)
 	select {
 	case <-time.After(lasts): // how long they do it

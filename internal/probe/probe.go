@@ -11,6 +11,11 @@ type Probe struct {
 	// *tcproom.Event that is valid until it returns. It is called under the
 	// room's lock, before anybody is told of the event.
 	Ordered func(ev any)
+	// Next returns the seq of the event that follows that of seq last, 0 for the first one:
+	// a greater one. It is called under the lock of a room, of several rooms at once, and
+	// more than once for an event that is held back. Nil: seqs are dense. A Probe without
+	// one keeps that of a Probe before it.
+	Next func(last uint64) uint64
 	// HookFailed hears of each panic and runtime.Goexit in a hook, with the
 	// *tcproom.HookError and the name of the connection, on the hook's goroutine.
 	HookFailed func(err error, name string)
@@ -51,3 +56,8 @@ var Link func(m any) interface {
 	// Err returns why the connection has ended, or nil while it has not.
 	Err() error
 }
+
+// Fold returns how far a *tcproom.Room with a log has read that, as the position of the
+// last record, and a sum of what it has made of it; 0 and 0 of a room without one.
+// Package tcproom sets it when it is initialized.
+var Fold func(room any) (pos, sum uint64)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -41,13 +42,27 @@ func watch(c *tcproom.Conn, w *witness, seen func(tcproom.Event)) {
 }
 
 // checkWitnesses checks P1, P3, P5, P6, P7 and P8 against what all saw. The
-// first witness was there all the time and sent nothing.
-func checkWitnesses(t *testing.T, ws []*witness) {
+// first witness was there all the time and sent nothing. What has the seqs s is looked at
+// by place: so it must be a run without a hole.
+func checkWitnesses(t *testing.T, s testkit.Seqs, ws []*witness) {
 	t.Helper()
 	must := func(ok bool, format string, args ...any) {
 		if !ok { // Helper is dear, and this is asked for each event
 			t.Helper()
 			t.Fatalf(format, args...)
+		}
+	}
+	place := func(seq uint64) uint64 {
+		n := s.Place(seq)
+		must(s.At(n) == seq, "P1: %d is no event", seq)
+		return n
+	}
+	for _, w := range ws {
+		w.welcome.Seq = place(w.welcome.Seq)
+		for i := range w.events {
+			ev := &w.events[i]
+			ev.Seq = place(ev.Seq)
+			ev.Gap = tcproom.Span{First: s.Place(ev.Gap.First), Last: place(ev.Gap.Last)}
 		}
 	}
 	order := map[uint64]tcproom.Event{}
@@ -174,18 +189,20 @@ func (w *window) seen(ev tcproom.Event) {
 func TestPromisesUnderChurn(t *testing.T) {
 	checkGoroutines(t)
 	t.Run("policies", func(t *testing.T) { // ends when all of them have
-		for _, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block(50 * time.Millisecond)} {
-			t.Run(policy.String(), func(t *testing.T) {
+		for i, policy := range []tcproom.SlowPolicy{tcproom.Disconnect, tcproom.Skip, tcproom.Block(50 * time.Millisecond), tcproom.Skip, tcproom.Disconnect} {
+			s := testkit.Seqs(i >= 3)
+			t.Run(fmt.Sprintf("%v, %v", policy, s), func(t *testing.T) {
 				t.Parallel()
-				testChurn(t, policy)
+				testChurn(t, s, policy)
 			})
 		}
 	})
 }
 
-func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
+func testChurn(t *testing.T, s testkit.Seqs, policy tcproom.SlowPolicy) {
 	var joined, left atomic.Int64
 	room := tcproom.New(
+		s.Option(),
 		tcproom.WithCodec(tcproom.JSON{}),
 		tcproom.WithMaxMessage(1<<10),
 		tcproom.WithBacklog(256<<10),
@@ -247,7 +264,7 @@ func testChurn(t *testing.T, policy tcproom.SlowPolicy) {
 	require.NoError(t, err)
 	last := observer.events[len(observer.events)-1]
 	require.Equal(t, tcproom.Goodbye, last.Kind)
-	checkWitnesses(t, ws)
+	checkWitnesses(t, s, ws)
 	require.Equal(t, joined.Load(), left.Load(), "P8")
 	t.Logf("%d lives, %d events, stats %+v", len(ws), len(observer.events), room.Stats())
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
@@ -278,8 +279,8 @@ func TestP16ResumeUnderResets(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		testResets(t, roomtest.NewMemServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
 	})
-	t.Run("TCP", func(t *testing.T) {
-		testResets(t, roomtest.NewServer(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
+	t.Run("TCP, sparse", func(t *testing.T) {
+		testResets(t, roomtest.NewServer(t, testkit.Sparse.Option(), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{})), 10, 20, within)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"example.com/tcproom/roomtest"
 	"github.com/stretchr/testify/require"
 )
@@ -30,12 +31,12 @@ func TestClientsInAStorm(t *testing.T) {
 			storm{srv: srv, dial: srv.Net.Dial, clients: 50, resets: 5}.blow(t)
 		})
 	})
-	t.Run("in virtual time, with a hook", func(t *testing.T) {
+	t.Run("in virtual time, with a hook, sparse", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			srv := roomtest.NewMemServer(t, append(sessions, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+			srv := roomtest.NewMemServer(t, append(sessions, testkit.Sparse.Option(), tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
 				return body, nil
 			}))...)
-			storm{srv: srv, dial: srv.Net.Dial, clients: 20, resets: 20}.blow(t)
+			storm{srv: srv, seqs: testkit.Sparse, dial: srv.Net.Dial, clients: 20, resets: 20}.blow(t)
 		})
 	})
 	t.Run("over sockets", func(t *testing.T) {
@@ -51,6 +52,7 @@ func TestClientsInAStorm(t *testing.T) {
 
 type storm struct {
 	srv     *roomtest.Server
+	seqs    testkit.Seqs // of its room
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	clients int
 	resets  int // of each
@@ -198,11 +200,11 @@ func (s storm) check(t *testing.T, sailors []*sailor, seq uint64) {
 	}
 	next := make(map[string]int)
 	var order []tcproom.Event
-	for n := uint64(2); n <= seq; n++ { // the first join was heard by nobody
-		ev, ok := all[n]
-		require.True(t, ok, "nobody heard %d", n)
+	for n := uint64(2); n <= s.seqs.Place(seq); n++ { // the first join was heard by nobody
+		ev, ok := all[s.seqs.At(n)]
+		require.True(t, ok, "nobody heard %d", s.seqs.At(n))
 		order = append(order, ev)
-		if ev.Kind == tcproom.Message && n < seq {
+		if ev.Kind == tcproom.Message && ev.Seq < seq {
 			require.Equal(t, fmt.Sprintf("%s %d", ev.From.Name[1:], next[ev.From.Name]), string(ev.Body))
 			next[ev.From.Name]++
 		}
@@ -210,7 +212,7 @@ func (s storm) check(t *testing.T, sailors []*sailor, seq uint64) {
 	for i, a := range sailors {
 		name := fmt.Sprint("n", i)
 		require.Equal(t, a.said, next[name], "all that %s said, and once", name)
-		want := slices.DeleteFunc(slices.Clone(order), func(ev tcproom.Event) bool { return ev.From.Name == name || ev.Seq <= uint64(i+1) })
+		want := slices.DeleteFunc(slices.Clone(order), func(ev tcproom.Event) bool { return ev.From.Name == name || ev.Seq <= s.seqs.At(uint64(i+1)) })
 		got := slices.DeleteFunc(a.heard, func(ev tcproom.Event) bool { return ev.Seq > seq })
 		require.Equal(t, len(want), len(got), name)
 		for i := range want {

@@ -151,7 +151,7 @@ func (s *suite) trimmed() {
 	close(open) // what was on the way may still come
 	s.requireOver(slow, last, "records were dropped")
 	s.requireLost(s.tail(logs[1], "what was dropped", first+2), first+7)
-	if got := s.tail(logs[0], "the rest", 0).await(3); got[0].pos != first+7 {
+	if got := s.tail(logs[0], "the rest", 0).awaitPos(last); got[0].pos != first+7 {
 		s.add(lawBegins, "a Tail from 0 began at %d, where the first record is at %d", got[0].pos, first+7)
 	}
 	s.f.Trim(s.t, theRoom, 3)
@@ -313,7 +313,7 @@ func (s *suite) await(begun <-chan struct{}, tl *tailing) {
 
 // watchCalls: C6 for Watch, beside another one that shows that news has come.
 func (s *suite) watchCalls(b tcproom.Backplane) {
-	ended, other := s.watch(b, "node 0"), s.watch(s.node(1), "node 1")
+	ended, other := s.watch(b.Nodes(), "node 0"), s.watch(s.node(1).Nodes(), "node 1")
 	s.renew(b, "first")
 	ended.await("first", true)
 	ended.cancel()

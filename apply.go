@@ -1,0 +1,498 @@
+package tcproom
+
+import (
+	"log/slog"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/ledger"
+)
+
+// What comes back on the log's tail takes effect here, entry by entry, in a pass of the
+// goroutine that reads the log: it calls no hook.
+
+// A coming is a member that waits on a link for its join, or its resume, to come back.
+type coming struct {
+	stream  *stream
+	member  *Member
+	lane    *lane
+	entry   entry
+	limiter Limiter // of a member that resumes from another node
+	in      bool    // it has joined, or resumed
+	seq     uint64  // of its welcome
+	err     error   // why it cannot stay, although it is in
+	over    bool    // nobody waits any more
+}
+
+// apply folds a record, and does what its entries say.
+func (rp *replica) apply(rec Record) error {
+	r := rp.room
+	h, _, _, err := fold.ParseHeader(rec.Data)
+	if err != nil {
+		return rp.cannotRead(rec, err)
+	}
+	p := r.pass(rp.ctx, nil)
+	defer func() {
+		lost := p.lost
+		p.end()
+		if lost > 0 {
+			r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
+		}
+	}()
+	if rp.phase == phaseOver {
+		return errStopTail
+	}
+	if rp.state.Pos() == 0 && rec.Pos > 1 {
+		rp.forgetLocked(rec.Pos - 1)
+	}
+	rp.lost = time.Time{}
+	if rec.Time.After(rp.time) {
+		rp.time = rec.Time
+	}
+	rp.skew = time.Until(rec.Time)
+	var f *flight
+	if h.Node == rp.node {
+		if f = rp.flights[h.Batch]; f != nil {
+			delete(rp.flights, f.batch) // what becomes of it is told here, and nowhere else
+		}
+	}
+	opened := false
+	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
+		var q *queued
+		if f != nil {
+			q = &f.items[res.Index]
+		}
+		if res.Missing > 0 {
+			p.lost += res.Missing
+			r.stats.logGaps += res.Missing
+		}
+		if res.Entry.Kind == fold.Reclaim && q != nil {
+			p.reclaimed()
+		}
+		if res.Verdict == fold.Placed {
+			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
+			p.effect(res, h.Node, q)
+		} else if q != nil {
+			q.settle(outcome{err: verdictError(res.Verdict)})
+		}
+	})
+	if f != nil {
+		f.told()
+	}
+	if err != nil {
+		return rp.cannotRead(rec, err)
+	}
+	if p.differs {
+		return errDiffers
+	}
+	rp.progressLocked(opened)
+	rp.reapLocked()
+	rp.checkpointLocked(h.Node == rp.node)
+	return nil
+}
+
+// cannotRead ends the room: what is in the log is of a later version, or no room's.
+func (rp *replica) cannotRead(rec Record, err error) error {
+	r := rp.room
+	r.report(r.cfg.conn.logger, slog.LevelError, "record", logBurst, "room ends: its log has a record that this version cannot read", "pos", rec.Pos, "cause", err)
+	go r.Close()
+	return err
+}
+
+// effect does what an entry says that has its place. q is the entry here, if it is this
+// node's.
+func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
+	r, e := p.r, res.Entry
+	rp := r.replica
+	switch e.Kind {
+	case fold.Message:
+		p.said(res, q)
+	case fold.Join:
+		p.joined(res, q)
+	case fold.Resume:
+		p.resumed(res, q)
+	case fold.Leave:
+		p.gone(res, Cause(e.Cause))
+	case fold.Kick:
+		p.gone(res, &kickError{e.Text})
+	case fold.Direct:
+		p.told(res)
+	case fold.Mute:
+		r.muteLocked(e.ID, res.Member.Name, e.Until)
+	case fold.Beat:
+		if res.Differs {
+			p.differs = true
+		}
+	case fold.NodeDown:
+		if e.Node == rp.node {
+			p.declaredDead()
+		}
+	case fold.NodeLeft:
+		if node == rp.node {
+			rp.endLinksAtLocked()
+		}
+	}
+	if q != nil {
+		q.settle(outcome{seq: res.Seq})
+	}
+}
+
+// said orders a message.
+func (p *pass) said(res *fold.Result, q *queued) {
+	e := res.Entry
+	p.from, p.guest, p.owner, p.read = nil, MemberInfo{}, nil, time.Time{}
+	switch {
+	case e.Guest:
+		p.guest = MemberInfo{ID: e.From, Name: e.Name}
+	case res.Member != nil:
+		p.from = p.r.members.byID(e.From)
+	}
+	p.nameSpeaker()
+	if m := p.from; m != nil {
+		if s := m.at.Load(); !s.link.cfg.echo {
+			p.owner = s
+		}
+	}
+	if q != nil {
+		p.read = q.call.read
+	}
+	p.ev.Kind, p.ev.Body = Message, e.Body
+	p.place(&p.ev, res.Seq)
+	if m := p.from; m != nil && e.Number != 0 && m.session != nil {
+		m.take(e.Number, res.Seq)
+	}
+	p.from, p.guest, p.owner = nil, MemberInfo{}, nil
+}
+
+// joined lets a member in, here if it waits for that.
+func (p *pass) joined(res *fold.Result, q *queued) {
+	r, e := p.r, res.Entry
+	rp := r.replica
+	if r.cfg.notices {
+		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
+	}
+	c := q.coming()
+	if c == nil {
+		r.addRemoteLocked(res.Member, nil)
+		if res.Member.Home == rp.node { // nobody waits for it any more
+			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
+		}
+		return
+	}
+	past, err := r.historyLocked(p, c.stream, c.lane, c.entry)
+	c.in, c.err = true, err
+	if c.seq, err = p.comeIn(c.stream, c.lane, past, c.entry); err != nil {
+		c.err = err
+	}
+	if c.err != nil {
+		c.stream.link.setCause(c.err)
+	}
+}
+
+// coming returns who waits for q; nil if it is of another node, or nobody does.
+func (q *queued) coming() *coming {
+	if q == nil || q.call.comes == nil || q.call.comes.over {
+		return nil
+	}
+	return q.call.comes
+}
+
+// resumed has a member go on at another node, or here.
+func (p *pass) resumed(res *fold.Result, q *queued) {
+	r := p.r
+	rp := r.replica
+	m := r.members.byID(res.Member.ID)
+	if m == nil {
+		return
+	}
+	here := res.Member.Home == rp.node
+	c := q.coming()
+	switch {
+	case here && c != nil:
+		p.goOnHere(c, m, res)
+	case here: // nobody waits for it any more
+		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: res.Member.ID})
+	case !m.Remote():
+		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
+	}
+}
+
+// goOnElsewhere ends what m, which was connected here, has of the room, and its connection
+// with end: it is a member still, whose home is another node.
+func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
+	next := m.next
+	if l := m.conn(); m.state == memberPresent && l.setCause(end) {
+		p.broken = append(p.broken, l)
+	}
+	p.drop(m, cause)
+	p.r.addRemoteLocked(of, next)
+	p.r.group.Wake()
+}
+
+// goOnHere is for a member that has resumed here. It was connected here, or at another
+// node.
+func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
+	r, s := p.r, c.stream
+	l, h := s.link, s.link.hello.Resume
+	if m.Remote() {
+		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
+		if n := res.Member.Number; n > 0 {
+			m.session.taken.Take(n, 0)
+		}
+		m.limiter = c.limiter
+		if m.turn == nil && (r.cfg.hooks.serial() || l.cfg.rate != nil) {
+			m.turn = make(chan struct{}, 1)
+		}
+	}
+	c.err = p.goOn(s, c.lane, m, h)
+	if c.in = c.err == nil; !c.in && m.state == memberPresent {
+		r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+	}
+}
+
+// gone takes a member out.
+func (p *pass) gone(res *fold.Result, cause error) {
+	r := p.r
+	m := r.members.byID(res.Member.ID)
+	switch {
+	case m == nil:
+	case m.Remote():
+		if r.cfg.notices {
+			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
+		}
+		r.removeRemoteLocked(m)
+	default:
+		p.departs(m, cause, res.Seq)
+	}
+}
+
+// departs takes out a member that is connected here, or was. Up to its leave it gets what
+// is ordered.
+func (p *pass) departs(m *Member, cause error, seq uint64) {
+	r, l, was := p.r, m.conn(), m.state
+	switch was {
+	case memberPresent:
+		if l.setCause(cause) {
+			p.broken = append(p.broken, l)
+		}
+		cause = l.Err()
+	case memberDetached:
+		r.keepLocked(l)
+	}
+	m.setCause(cause, causeOf(cause))
+	if was != memberLeaving {
+		r.moveLocked(m, memberLeaving)
+	}
+	if r.cfg.notices {
+		p.owner = m.at.Load()
+		p.place(&Event{Kind: Leave, From: m.Info()}, seq)
+		p.owner = nil
+	}
+	p.departed(m)
+	if was == memberDetached {
+		go r.dismiss(m)
+	}
+	r.group.Wake() // for those who wait for its end
+}
+
+// told sends a member what is for it alone, if it is connected here.
+func (p *pass) told(res *fold.Result) {
+	r, e := p.r, res.Entry
+	m := r.members.byID(e.ID)
+	if m == nil || m.Remote() {
+		return
+	}
+	var from MemberInfo
+	if f := p.r.members.byID(e.From); f != nil {
+		from = f.Info()
+	}
+	s := m.at.Load()
+	b, err := s.frameDirect(from, e.Body)
+	if err == nil && s.state == streamJoined {
+		p.tell()
+		p.events = s.cur.Insert(b, max(maxQueued, len(b))) || p.events
+	}
+}
+
+// place gives ev the place that the log has given it, and appends it to every lane. It
+// waits while flushers are behind, or members hold messages back. Only the room's end
+// ends that.
+func (p *pass) place(ev *Event, seq uint64) {
+	r := p.r
+	ev.Seq, ev.Time = seq, r.replica.time
+	var blockedSince time.Time
+	for {
+		p.enc.encodeOrdered(r.lanes, ev)
+		p.mayWait(ev)
+		ch := p.hasRoom(ev, &blockedSince)
+		if ch == nil {
+			p.commit(ev)
+			return
+		}
+		if p.await(ch, blockedSince) != nil || r.state == roomClosed {
+			return
+		}
+	}
+}
+
+// declaredDead is for a node that others take for dead, and that lives. It goes on as
+// another one, which wants the members back that are connected here. What was on its way
+// does not count any more, and is queued again.
+func (p *pass) declaredDead() {
+	rp := p.r.replica
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if !m.Remote() && m.state != memberPresent {
+			p.goOnElsewhere(m, rp.state.Member(m.Info().ID), ErrUnavailable, ErrUnavailable)
+		}
+		m = next
+	}
+	if rp.phase > phaseReady {
+		return
+	}
+	rp.fenced = rp.node
+	flown, waits := rp.takeAllLocked()
+	rp.requeueLocked(append(flown, waits...))
+	rp.anewLocked()
+}
+
+// maxClaim is how many members a reclaim is about at most, so that a record holds it.
+const maxClaim = 1000
+
+// reclaimLocked wants the members back that are connected here and were those of the node
+// that this one was.
+func (rp *replica) reclaimLocked() {
+	if rp.fenced == (fold.Node{}) {
+		return
+	}
+	e := fold.Entry{Kind: fold.Reclaim, Replaces: rp.fenced}
+	for m := rp.room.members.first; m != nil; m = m.next {
+		if !m.Remote() {
+			e.IDs = append(e.IDs, m.Info().ID)
+		}
+		if len(e.IDs) == maxClaim || m.next == nil && len(e.IDs) > 0 {
+			rp.claims++
+			rp.controlLocked(&e)
+			e.IDs = e.IDs[:0]
+		}
+	}
+	if rp.claims == 0 {
+		rp.fenced = fold.Node{}
+	}
+}
+
+// reclaimed is for the verdict on a reclaim of this node. When there is the last of them,
+// members that it has not got back have gone on elsewhere, or are about to be told as left.
+func (p *pass) reclaimed() {
+	rp := p.r.replica
+	if rp.claims--; rp.claims > 0 {
+		return
+	}
+	rp.fenced = fold.Node{}
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if of := rp.state.Member(m.Info().ID); !m.Remote() && of != nil && of.Home != rp.node {
+			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		}
+		m = next
+	}
+}
+
+// endLinksAtLocked is for the node-left of this node: the cursors of those that are here
+// end with what was ordered before it.
+func (rp *replica) endLinksAtLocked() {
+	rp.phase = phaseOver
+	close(rp.over)
+}
+
+// reapLocked orders the leaves of members whose grace is over, and sees to it that
+// somebody does so in time for those for whom that comes.
+func (rp *replica) reapLocked() {
+	if rp.reaper != nil {
+		rp.reaper.Stop()
+		rp.reaper = nil
+	}
+	next := rp.state.NextDue()
+	if next.IsZero() || rp.phase != phaseReady || rp.reaping {
+		return
+	}
+	due := next.Add(-rp.skew).Add(rp.turn())
+	if d := time.Until(due); d > 0 {
+		rp.reaper = time.AfterFunc(d, rp.reap)
+		return
+	}
+	c := newCall()
+	for _, m := range rp.state.Due(time.Now().Add(rp.skew)) {
+		c.add(&fold.Entry{Kind: fold.Leave, ID: m.ID, Cause: string(errLeft)})
+		if len(c.ends) == fold.MaxEntries {
+			break
+		}
+	}
+	if len(c.ends) == 0 { // the clocks differ a little
+		rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
+		return
+	}
+	rp.queueLocked(c)
+	rp.reaping = true
+	r := rp.room
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		select {
+		case <-c.done:
+		case <-rp.ctx.Done():
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		rp.reaping = false
+		rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
+	}()
+}
+
+// reap is reapLocked when the timer goes off.
+func (rp *replica) reap() {
+	rp.room.mu.Lock()
+	defer rp.room.mu.Unlock()
+	if rp.ctx.Err() == nil {
+		rp.reapLocked()
+	}
+}
+
+// oneTurn is how long a node waits for the one before it to do what one of them has to.
+func (rp *replica) oneTurn() time.Duration { return 250 * time.Millisecond }
+
+// turn is how long this node waits before it does what one of all has to do: the one that
+// is longest in the cluster does not.
+func (rp *replica) turn() time.Duration {
+	n := time.Duration(0)
+	for node := range rp.state.Alive() {
+		if node == rp.node {
+			break
+		}
+		n++
+	}
+	return n * rp.oneTurn()
+}
+
+// checkpointEvery is after how many records a state is saved.
+const checkpointEvery = 2000
+
+// checkpointLocked saves the state, if it is this node's turn: its record has come to the
+// mark, or was a beat.
+func (rp *replica) checkpointLocked(own bool) {
+	pos := rp.state.Pos()
+	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
+	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
+		return
+	}
+	rp.beats = false
+	state := rp.state.Save()
+	r := rp.room
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
+			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
+		}
+	}()
+}

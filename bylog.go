@@ -1,0 +1,380 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/ledger"
+)
+
+// The ways in which a room with a log has something ordered: each makes entries, and waits
+// until they have come back.
+
+const defaultMaxOutage = 15 * time.Second
+
+// WithLog has the room's order given by a log, which several processes share: in each of
+// them a room with a log of the same name is a part of one room. All members see the same
+// order, and know of each other, whichever process they are connected to. See the package
+// roomnats for such a log.
+//
+// A room with a log reads it from New on, until it is closed: it must be closed also if
+// nobody has joined. It lets nobody in before it has caught up, see [Room.Ready]. Seqs rise
+// and are the same in all processes, but are not 1, 2, 3, …: they are places in the log.
+// Calls that order something wait for the log, and may return [ErrUnavailable] or
+// [ErrUncertain] if that does not answer, see [WithMaxOutage].
+//
+// A log is one room's: Serve, Join, Ready and what orders something return [ErrOption] in
+// a second room with the same one. [NewHub] ignores this option, and logs that.
+func WithLog(l Log) RoomOption { return roomOption(func(c *roomConfig) { c.log = l }) }
+
+// WithMaxOutage says how long the log of [WithLog] may be silent before the room gives up
+// what waits for it, and ends its members with [ErrUnavailable], so that they come back in
+// another process. The default, also for zero and negative values, is 15 seconds.
+func WithMaxOutage(d time.Duration) RoomOption {
+	return roomOption(func(c *roomConfig) { c.maxOutage = d })
+}
+
+// WithDrain has [Room.Shutdown] of a room with a log end its members with [ErrRestarting]
+// one after the other, over a time of d, so that other processes do not get all of them at
+// once. Members with sessions resume there, and nobody sees a leave. The default, and zero
+// and negative values, ends all together. The context of Shutdown cuts it short. A room
+// without a log ignores it.
+func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
+
+// messageEntry returns the entry for a message of whom the pass is about.
+func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
+	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}
+	switch {
+	case p.from != nil:
+		e.From, e.Service = p.from.Info().ID, p.from.Remote()
+	case p.guest != MemberInfo{}:
+		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
+	}
+	return e
+}
+
+// maySay says whether a message may be ordered, as things are now here.
+func (p *pass) maySay(ev *Event) error {
+	if len(ev.Body) > p.r.cfg.conn.maxMessage {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrFrameTooLarge, len(ev.Body), p.r.cfg.conn.maxMessage)
+	}
+	if err := p.may(); err != nil {
+		return err
+	}
+	// The frames are made again when the message has its place. Here they say whether
+	// the framings can carry it, while there is somebody to tell.
+	ev.Seq, ev.Time = p.r.seq+1, p.now
+	return p.enc.encode(p.r.lanes, ev)
+}
+
+// sayInLog is order for a message.
+func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
+	if err := p.maySay(ev); err != nil {
+		return 0, err
+	}
+	c := newCall()
+	c.read = p.read
+	c.add(p.messageEntry(p.number, ev.Body))
+	if err := p.submit(c, false); err != nil {
+		return 0, err
+	}
+	o := c.outcomes[0]
+	if o.err == errDuplicate {
+		return 0, errTaken
+	}
+	return o.seq, o.err
+}
+
+// A said is a message that was read here, and what becomes of it.
+type said struct {
+	number uint64
+	body   []byte
+	i      int // its place in the call; -1: it is in none
+	taken  ledger.Taken
+	err    error
+}
+
+// sayAll orders messages of p.from, in one batch if the log has room, up to the first one
+// that may not be ordered. It notes what became of each: those behind one that failed have
+// its error.
+func (p *pass) sayAll(msgs []said) {
+	c := newCall()
+	c.read = p.read
+	var failed error
+	for i := range msgs {
+		msg := &msgs[i]
+		if msg.i = -1; failed != nil {
+			msg.err = failed
+			continue
+		}
+		if msg.number != 0 {
+			if taken, ok := p.from.find(msg.number); ok {
+				msg.taken = taken
+				continue
+			}
+		}
+		p.ev.Kind, p.ev.Body = Message, msg.body
+		switch err := p.maySay(&p.ev); {
+		case err == error(ErrMuted):
+			msg.err = err
+		case err != nil:
+			failed, msg.err = err, err
+		default:
+			msg.i = len(c.ends)
+			c.add(p.messageEntry(msg.number, msg.body))
+		}
+	}
+	if len(c.ends) == 0 {
+		return
+	}
+	err := p.submit(c, false)
+	for i := range msgs {
+		msg := &msgs[i]
+		if msg.i < 0 {
+			continue
+		}
+		if c.outcomes == nil { // it was not even queued
+			msg.err = err
+			continue
+		}
+		o := c.outcomes[msg.i]
+		if msg.err = o.err; o == (outcome{}) {
+			msg.err = err
+		}
+		if msg.number == 0 {
+			continue
+		}
+		if msg.taken = (ledger.Taken{Number: msg.number, Seq: o.seq}); o.err == errDuplicate {
+			msg.err = nil
+			if taken, ok := p.from.find(msg.number); ok {
+				msg.taken = taken
+			}
+		}
+	}
+}
+
+// joinByLog is join in a room with a log: the member comes in when its join has come back.
+func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
+	l := s.link
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	addr := l.ip()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	if r.state != roomOpen {
+		return 0, ErrRoomClosed
+	}
+	c := &coming{stream: s, member: m, entry: e}
+	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
+		return 0, err
+	}
+	who := m.Info()
+	join := &fold.Entry{Kind: fold.Join, ID: who.ID, Name: who.Name, Addr: addr, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
+	if r.mayResume(l.cfg) {
+		c.entry.token = Secret(rand.Text())
+		join.Hash, join.Grace = fold.Hash(ledger.KeyOf(string(c.entry.token))), r.cfg.sessions.Grace
+	}
+	if err = p.comeByLog(c, join); err != nil {
+		return 0, err
+	}
+	if c.err != nil && m.state == memberPresent {
+		p.leave(m, l.Err(), l.ended())
+	}
+	return c.seq, c.err
+}
+
+// comeByLog has the entry ordered with which c comes in. An error says that it is not in.
+func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
+	c.lane.members++ // stays, while the lock is let go of
+	of := newCall()
+	of.comes = c
+	of.add(e)
+	err := p.submit(of, false)
+	if err == nil {
+		err = of.outcomes[0].err
+	}
+	c.over = true
+	if c.in {
+		return nil
+	}
+	c.lane.members--
+	p.r.tidyLanesLocked()
+	if errors.Is(err, ErrUncertain) { // if it comes back, what undoes it follows
+		err = context.Cause(p.ctx)
+	}
+	return cmpErr(err, cmpErr(c.err, ErrUnavailable))
+}
+
+// resumeByLog is resume in a room with a log: a member resumes here, wherever it was
+// connected.
+func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
+	l.mayWait()
+	m, err := r.mayResumeByLog(l, name)
+	if m == nil || err != nil {
+		return false, err
+	}
+	c := &coming{stream: &l.stream, member: m}
+	if m.Remote() {
+		if l.cfg.rate != nil {
+			if c.limiter, err = l.newLimiter(m); err != nil {
+				return false, err
+			}
+		}
+		if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+			if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
+				return false, refuse(err)
+			}
+			l.owesLeave = true
+		}
+	}
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	h, addr := l.hello.Resume, l.ip()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
+		return false, err
+	}
+	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
+		l.newcomer.outcome = outcomeExpired
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// mayResumeByLog returns the member that l wants to resume, as things are now here; nil
+// if there is none.
+func (r *Room) mayResumeByLog(l *link, name string) (*Member, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != roomOpen {
+		return nil, ErrRoomClosed
+	}
+	m := r.resumableLocked(l, l.hello.Resume)
+	switch {
+	case l.Err() != nil:
+		return nil, l.Err()
+	case m == nil:
+		l.newcomer.outcome = outcomeExpired
+		return nil, nil
+	case name != "" && name != m.Info().Name:
+		return nil, otherName(name, m)
+	}
+	return m, nil
+}
+
+// leaveByLog is finishLeave in a room with a log. If that does not answer in time, the
+// leave is ordered later.
+func (p *pass) leaveByLog(m *Member) {
+	r := p.r
+	e := &fold.Entry{Kind: fold.Leave, ID: m.Info().ID}
+	m.mu.Lock()
+	cause := m.ending
+	m.mu.Unlock()
+	var kick *kickError
+	if errors.As(cause.cause, &kick) {
+		e.Kind, e.Text = fold.Kick, kick.reason
+	} else {
+		e.Cause = string(cause.code)
+	}
+	c := newCall()
+	c.keep = true
+	c.add(e)
+	before := p.ctx
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
+	defer cancel()
+	p.ctx = ctx
+	err := p.submit(c, true)
+	p.ctx = before
+	if m.state != memberLeaving {
+		return
+	}
+	if s := m.at.Load(); s.state == streamJoined {
+		r.moveStreamLocked(s, streamEnded)
+	}
+	if c.outcomes == nil || err == nil || r.state != roomOpen { // the room stops, or the log knows no such member
+		p.departed(m)
+	}
+}
+
+// kickRemote is Kick of a member that is connected to another process.
+func (r *Room) kickRemote(m *Member, reason string) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: reason}, false)
+	return err
+}
+
+// sendRemote is Send to a member that is connected to another process, or was a moment
+// ago.
+func (m *Member) sendRemote(ctx context.Context, from MemberInfo, body []byte) error {
+	p := m.room.pass(ctx, nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body}, false)
+	return err
+}
+
+// muteByLog is Mute in a room with a log.
+func (r *Room) muteByLog(id string, until time.Time) error {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Mute, ID: id, Until: until}, false)
+	return err
+}
+
+// addRemoteLocked notes a member that is connected to another process.
+// Its place in the list is before next, or the last one.
+func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
+	m := &Member{room: r, state: memberPresent}
+	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
+	m.at.Store(r.replica.nowhere)
+	r.members.insert(m, next)
+	if r.cfg.unique {
+		if r.names == nil {
+			r.names = make(map[string]*Member)
+		}
+		r.names[of.Name] = m
+	}
+}
+
+// removeRemoteLocked takes it out.
+func (r *Room) removeRemoteLocked(m *Member) {
+	m.state = memberGone
+	r.freeNameLocked(m)
+	r.members.remove(m)
+}
+
+// drop takes out m, which was connected here, without telling the others: it goes on
+// elsewhere, or the log in which it had joined is lost.
+func (p *pass) drop(m *Member, cause Cause) {
+	r, was := p.r, m.state
+	if was == memberDetached {
+		r.keepLocked(m.conn())
+	}
+	m.setCause(cause, cause)
+	if was != memberLeaving {
+		r.moveLocked(m, memberLeaving)
+	}
+	p.departed(m)
+	if was == memberDetached {
+		go r.dismiss(m)
+	}
+}
+
+// byTokenLocked returns the member whose token that is; nil if there is none.
+func (rp *replica) byTokenLocked(token Secret) *Member {
+	of := rp.state.ByHash(fold.Hash(ledger.KeyOf(string(token))))
+	if of == nil {
+		return nil
+	}
+	m := rp.room.members.byID(of.ID)
+	if m == nil || m.Remote() {
+		return m
+	}
+	return resumable(m)
+}

@@ -1,0 +1,73 @@
+package tcproom_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+)
+
+func TestClusterSmoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewLog()
+		var rooms []*tcproom.Room
+		for range 3 {
+			lg, err := log.Attach().Open(t.Context(), "lobby")
+			require.NoError(t, err)
+			r := tcproom.New(tcproom.WithLog(lg), tcproom.WithCodec(tcproom.JSON{}))
+			rooms = append(rooms, r)
+		}
+		for _, r := range rooms {
+			require.NoError(t, r.Ready(t.Context()))
+		}
+		var conns []*tcproom.Conn
+		for i, r := range rooms {
+			c, err := r.Join(t.Context(), tcproom.Identity{Name: fmt.Sprint("m", i)})
+			require.NoError(t, err)
+			conns = append(conns, c)
+		}
+		var wg sync.WaitGroup
+		got := make([][]string, 3)
+		for i, c := range conns {
+			wg.Go(func() {
+				for ev, err := range c.Events(context.Background()) {
+					if err != nil {
+						return
+					}
+					got[i] = append(got[i], fmt.Sprintf("%d %v %s %q", ev.Seq, ev.Kind, ev.From.Name, ev.Body))
+				}
+			})
+		}
+		for i := range 5 {
+			for _, c := range conns {
+				require.NoError(t, c.Send(t.Context(), fmt.Append(nil, i)))
+			}
+		}
+		time.Sleep(time.Second)
+		seq, err := rooms[0].Broadcast(t.Context(), []byte("all"))
+		require.NoError(t, err)
+		t.Log(seq)
+		require.Equal(t, 3, rooms[2].Len())
+		for m := range rooms[0].Members() {
+			t.Log(m.Name(), m.Remote(), m.ID())
+			if m.Name() == "m1" {
+				require.NoError(t, m.Kick("out"))
+			}
+		}
+		time.Sleep(time.Second)
+		for _, r := range rooms {
+			require.NoError(t, r.Shutdown(context.Background()))
+		}
+		wg.Wait()
+		for i := range got {
+			t.Log(i, got[i])
+		}
+	})
+}

@@ -1,0 +1,476 @@
+package tcproom
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+)
+
+// A replica keeps a room in step with its [Log], which gives the order. What is said or
+// done here is queued, goes into the log in batches (submit.go), and takes effect when it
+// comes back on the log's tail, as what other nodes have put there does (apply.go). So all
+// nodes see one order. Nothing waits for the log with the room's lock held.
+//
+// A node is the stay of this process in the cluster. Other nodes know by its lease that
+// it lives (lease.go).
+type replica struct {
+	room *Room
+	log  Log
+	caps Caps
+	ctx  context.Context // ends when nothing more is wanted of the log
+	stop context.CancelFunc
+	err  error // why the log cannot be used; nil: it can
+
+	// Guarded by the room's lock.
+	state   *fold.State
+	node    fold.Node
+	name    string // of the node, in the log's leases and in IDs
+	phase   phase
+	ready   chan struct{} // closed from phaseReady on, until the node is another one
+	over    chan struct{} // closed by phaseOver
+	nowhere *stream       // of all members whose home is another node
+	ids     uint64        // of members and guests that were made up
+	time    time.Time     // of the last record, made not to fall
+	skew    time.Duration
+	lost    time.Time // since when the log has no tail; zero: it has one
+	mark    uint64    // the position up to which it is known who saves a checkpoint
+	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	reaping bool      // leaves of members whose grace is over are on the way
+	reaper  *time.Timer
+	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
+	claims  int       // reclaims that are on the way
+	outbound
+	leases
+}
+
+// phase is how far a node has come. It goes back to phaseOpening when the node is
+// declared dead and takes another name.
+type phase uint8
+
+const (
+	phaseOpening phase = iota // reads the log, until it comes to its own open
+	phaseOpen                 // has caught up, and waits for an epoch
+	phaseReady
+	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseLeaving  // its node-left is on the way, the last that it has ordered
+	phaseOver     // the rest of the log is not for this node
+)
+
+// logsInUse are the logs of all rooms: a log is one room's.
+var logsInUse sync.Map
+
+// newReplica returns the replica of r, which reads nothing before start.
+func newReplica(r *Room, log Log) *replica {
+	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
+	rp.ctx, rp.stop = context.WithCancel(context.Background())
+	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
+	rp.flights = make(map[uint64]*flight)
+	rp.alive = make(map[string]bool)
+	rp.renew = make(chan struct{}, 1)
+	rp.nowhere = newNowhere(r)
+	rp.rename()
+	if !reflect.ValueOf(log).Comparable() {
+		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
+		rp.stop()
+		return rp
+	}
+	if _, taken := logsInUse.LoadOrStore(log, r); taken {
+		rp.err = fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
+		rp.stop()
+		return rp
+	}
+	if most := rp.maxBody(); r.cfg.conn.maxMessage > most {
+		rp.err = fmt.Errorf("%w: WithMaxMessage(%d) with WithLog: a record of the log holds bodies of %d bytes at most", ErrOption, r.cfg.conn.maxMessage, most)
+		logsInUse.Delete(log)
+		rp.stop()
+		return rp
+	}
+	return rp
+}
+
+// start begins to read the log.
+func (rp *replica) start() {
+	if rp.err != nil {
+		return
+	}
+	rp.room.wg.Add(3)
+	go rp.run()
+	go rp.attendLease()
+	go rp.watchLeases()
+}
+
+// newNowhere returns the stream of members that have none in this process: its link has
+// ended.
+func newNowhere(r *Room) *stream {
+	l := &link{cfg: &r.cfg.conn}
+	l.transport = transport{cfg: &l.cfg.limits, group: r.group}
+	l.stream = stream{link: l, room: r, state: streamEnded}
+	l.setCause(ErrElsewhere)
+	return &l.stream
+}
+
+// maxBody is how long a body may be, so that a record holds it with all that belongs to
+// it.
+func (rp *replica) maxBody() int { return rp.caps.MaxRecord - 4<<10 }
+
+// rename makes the node another one, which has not opened.
+func (rp *replica) rename() {
+	rand.Read(rp.node[:])
+	rp.name = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(rp.node[:])
+	rp.life, rp.batch = 1, 0
+	rp.phase = phaseOpening
+}
+
+// newID returns the ID of a member that joins here.
+func (rp *replica) newID() string {
+	rp.ids++
+	return fmt.Sprintf("%s-%d", rp.name[:8], rp.ids)
+}
+
+// guestName returns a name for a member that has none.
+func (rp *replica) guestName(n uint64) string {
+	return fmt.Sprintf("guest-%d-%d", rp.state.NodeNumber(rp.node), n)
+}
+
+// Ready returns nil once the room knows all that is in its log, and can let members in:
+// at once in a room without a log. It returns the cause of ctx if that ends first,
+// [ErrRoomClosed] if the room stops, and [ErrOption] if the log cannot be used. For a
+// balancer that asks which processes may get connections it is the right question.
+func (r *Room) Ready(ctx context.Context) error {
+	rp := r.replica
+	if rp == nil {
+		if r.isStopping() {
+			return ErrRoomClosed
+		}
+		return nil
+	}
+	for {
+		if rp.err != nil {
+			return rp.err
+		}
+		r.mu.Lock()
+		phase, ready := rp.phase, rp.ready
+		r.mu.Unlock()
+		switch {
+		case phase == phaseReady:
+			return nil
+		case phase > phaseReady:
+			return ErrRoomClosed
+		}
+		select {
+		case <-ready:
+		case <-rp.over:
+			return ErrRoomClosed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Remote reports whether m is connected to another process, see [WithLog]. It does not
+// block.
+func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
+
+// run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
+func (rp *replica) run() {
+	defer rp.room.wg.Done()
+	defer logsInUse.Delete(rp.log)
+	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	at := uint64(0) // of the checkpoint with which it has begun
+	for loaded := false; rp.ctx.Err() == nil; {
+		var err error
+		began := time.Now()
+		if !loaded {
+			if err = rp.load(); err == nil {
+				loaded, at = true, rp.state.Pos()
+				continue
+			}
+		} else {
+			err = rp.follow()
+		}
+		if rp.ctx.Err() != nil || errors.Is(err, errStopTail) {
+			return
+		}
+		rp.room.report(rp.room.cfg.conn.logger, level(err), "log", logBurst, "log interrupted", "cause", err)
+		rp.room.mu.Lock()
+		if rp.lost.IsZero() {
+			rp.lost = time.Now()
+		}
+		rp.room.mu.Unlock()
+		var lost *LostError
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+			// A checkpoint with which it could not even begin is of another log.
+			useless := at > 0 && rp.state.Pos() == at
+			rp.startOver()
+			if loaded, at = useless, 0; useless {
+				continue
+			}
+		}
+		pause(rp.ctx, wait.next(time.Since(began), 0))
+	}
+}
+
+// errOtherLog says that the log has another record where the replica stands.
+var errOtherLog = errors.New("tcproom: the log has another record at the position of the last one that was read")
+
+// errDiffers says that this node has made another state of the log than the one that
+// wrote the last beat: one of them is wrong, or of another version.
+var errDiffers = errors.New("tcproom: the state that was made of the log is not that of another node: do the nodes run versions that go together?")
+
+// errStopTail ends a Tail that is not wanted any more.
+var errStopTail = errors.New("tcproom: enough of the log")
+
+// load begins from a checkpoint, if there is one.
+func (rp *replica) load() error {
+	at, state, err := rp.log.Load(rp.ctx)
+	if err != nil {
+		return fmt.Errorf("the checkpoint: %w", err)
+	}
+	if at == 0 {
+		return nil // the state is that of an empty log
+	}
+	r := rp.room
+	s, err := fold.Load(state)
+	if err == nil && s.Pos() != at {
+		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
+	}
+	if err != nil {
+		r.report(r.cfg.conn.logger, slog.LevelError, "checkpoint", logBurst, "checkpoint not used", "cause", err)
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp.state, rp.mark = s, at
+	for m := range s.Members() {
+		r.addRemoteLocked(m, nil)
+	}
+	rp.forgetLocked(at)
+	rp.setEpochLocked()
+	return nil
+}
+
+// forgetLocked says that the room does not know the events of the records up to pos.
+func (rp *replica) forgetLocked(pos uint64) {
+	r, last := rp.room, pos*fold.MaxEntries+fold.MaxEntries-1
+	for _, g := range []*ring{r.history, r.events} {
+		if g != nil {
+			g.gone = last
+		}
+	}
+	r.seq, r.said = last, last
+}
+
+// follow applies the records from the one that was applied last on, until the log has a
+// doubt.
+func (rp *replica) follow() error {
+	r := rp.room
+	r.mu.Lock()
+	from := rp.state.Pos()
+	r.mu.Unlock()
+	again := from > 0
+	return rp.log.Tail(rp.ctx, from, func(rec Record) error {
+		if again {
+			again = false
+			return rp.checkSame(rec)
+		}
+		return rp.apply(rec)
+	})
+}
+
+// checkSame says whether rec is the record that was applied last.
+func (rp *replica) checkSame(rec Record) error {
+	h, _, _, err := fold.ParseHeader(rec.Data)
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if node, batch := rp.state.LastID(); err != nil || rec.Pos != rp.state.Pos() || h.Node != node || h.Batch != batch {
+		return errOtherLog
+	}
+	rp.lost = time.Time{}
+	return nil
+}
+
+// startOver forgets what was read, for the log has lost it. Members here are sent
+// elsewhere, or back, and all others are gone.
+func (rp *replica) startOver() {
+	r := rp.room
+	p := r.pass(rp.ctx, nil)
+	defer p.end()
+	rp.endLinksLocked(p, ErrUnavailable)
+	for m := r.members.first; m != nil; {
+		next := m.next
+		if m.Remote() {
+			r.removeRemoteLocked(m)
+		} else {
+			p.drop(m, ErrUnavailable)
+		}
+		m = next
+	}
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.anewLocked()
+	rp.fenced, rp.claims = fold.Node{}, 0
+	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	for _, l := range r.lanes {
+		l.history, l.events = nil, nil
+	}
+}
+
+// anewLocked makes the node another one, which has to open.
+func (rp *replica) anewLocked() {
+	if rp.phase > phaseReady {
+		return
+	}
+	if rp.phase == phaseReady {
+		rp.ready = make(chan struct{})
+	}
+	rp.rename()
+	select {
+	case rp.renew <- struct{}{}:
+	default:
+	}
+}
+
+// endLinksLocked ends all links that carry a member.
+func (rp *replica) endLinksLocked(p *pass, cause Cause) {
+	for _, l := range rp.linksLocked() {
+		if l.setCause(cause) {
+			p.broken = append(p.broken, l)
+		}
+	}
+}
+
+// setEpochLocked takes over the epoch in force.
+func (rp *replica) setEpochLocked() {
+	e := rp.state.Epoch()
+	if e == (fold.Epoch{}) {
+		return
+	}
+	r := rp.room
+	r.epoch = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	for _, l := range r.lanes {
+		l.epoch = r.epoch
+	}
+}
+
+// progressLocked brings the node on: once it has caught up, an epoch is in force, and it
+// has back what it had under another name, it is ready.
+func (rp *replica) progressLocked(opened bool) {
+	var none fold.Epoch
+	if opened && rp.phase == phaseOpening {
+		rp.phase = phaseOpen
+		if e := rp.state.Epoch(); e == none {
+			var next fold.Epoch
+			rand.Read(next[:])
+			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
+		}
+		rp.reclaimLocked()
+	}
+	if rp.phase == phaseOpen && rp.state.Epoch() != none && rp.claims == 0 {
+		rp.setEpochLocked()
+		rp.phase = phaseReady
+		close(rp.ready)
+		rp.startAppendingLocked()
+		rp.room.group.Wake()
+	}
+}
+
+// awaitReady waits until newcomers can be let in, at most until deadline.
+func (rp *replica) awaitReady(l *link) error {
+	if rp.err != nil {
+		return rp.err
+	}
+	rp.room.mu.Lock()
+	phase := rp.phase
+	rp.room.mu.Unlock()
+	if phase == phaseReady {
+		return nil
+	}
+	l.mayWait()
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	err := rp.room.Ready(ctx)
+	if err == error(ErrRoomClosed) { // which goes on in other processes
+		return ErrRestarting
+	}
+	return err
+}
+
+// drain takes nothing more, sends members to other nodes if the option says so, and waits
+// until what was queued has come back, and this node has left, or ctx ends.
+func (rp *replica) drain(ctx context.Context) {
+	r := rp.room
+	r.mu.Lock()
+	if rp.err != nil || rp.phase > phaseReady {
+		r.mu.Unlock()
+		return
+	}
+	ready := rp.phase == phaseReady
+	rp.phase = phaseDraining
+	r.group.Wake()
+	links := rp.linksLocked()
+	r.mu.Unlock()
+	if !ready {
+		return
+	}
+	if d := r.cfg.drain; d > 0 {
+		for _, l := range links {
+			l.end(ErrRestarting)
+			pause(ctx, d/time.Duration(len(links)))
+		}
+	}
+	r.mu.Lock()
+	if rp.phase == phaseDraining {
+		rp.phase = phaseLeaving
+		rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeLeft}) // behind all that was queued
+	}
+	r.mu.Unlock()
+	select {
+	case <-rp.over:
+	case <-ctx.Done():
+	}
+}
+
+// linksLocked returns the links that carry a member.
+func (rp *replica) linksLocked() (links []*link) {
+	for m := rp.room.members.first; m != nil; m = m.next {
+		if s := m.at.Load(); s.state == streamJoined {
+			links = append(links, s.link)
+		}
+	}
+	return links
+}
+
+// endLocked is the end of the replica, with the room's.
+func (rp *replica) endLocked() {
+	if rp.phase != phaseOver {
+		rp.phase = phaseOver
+		close(rp.over)
+	}
+	rp.stop()
+	for _, q := range rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, ErrRoomClosed), ErrRoomClosed) {
+		q.settle(outcome{err: ErrRoomClosed})
+	}
+	if rp.reaper != nil {
+		rp.reaper.Stop()
+	}
+}
+
+// level is how bad the end of a tail is.
+func level(err error) slog.Level {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}

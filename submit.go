@@ -1,0 +1,395 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+)
+
+// outbound is what a replica has on its way to the log. It is guarded by the room's lock.
+type outbound struct {
+	life      uint64             // of the node: it begins another one if it does not know what became of a batch
+	batch     uint64             // the last one of this life
+	control   []queued           // of the node itself, to be ready: it goes before all that is queued
+	queue     []queued           // waits until the node is ready
+	waiting   int                // bytes of it
+	flights   map[uint64]*flight // batches that the tail has not told of, by number
+	appending bool               // a goroutine takes from the queue
+}
+
+const (
+	maxWaiting   = 4 << 20   // bytes of a room's queue
+	maxBatch     = 256 << 10 // bytes of a record, if the log allows
+	maxLife      = 1<<16 - 1
+	appendWithin = 5 * time.Second // what one Append may take
+)
+
+// A call is entries that were queued together, and what becomes of them.
+type call struct {
+	buf      []byte    // the entries
+	ends     []int     // of each in buf
+	read     time.Time // for traces: when the messages were read
+	outcomes []outcome
+	left     int           // that have none yet; guarded by the room's lock
+	done     chan struct{} // closed when none is left
+	keep     bool          // it is queued again if its batch is given up
+	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
+	comes    *coming       // it is for one that comes in, and waits; nil: it is not
+}
+
+// An outcome is what has become of an entry.
+type outcome struct {
+	seq uint64
+	err error
+}
+
+func newCall() *call { return &call{done: make(chan struct{})} }
+
+func (c *call) add(e *fold.Entry) {
+	c.buf = fold.AppendEntry(c.buf, e)
+	c.ends = append(c.ends, len(c.buf))
+}
+
+// A queued is an entry on its way.
+type queued struct {
+	call *call
+	i    int // its place there
+}
+
+func (q queued) bytes() []byte {
+	start := 0
+	if q.i > 0 {
+		start = q.call.ends[q.i-1]
+	}
+	return q.call.buf[start:q.call.ends[q.i]]
+}
+
+// settle notes what has become of an entry.
+func (q queued) settle(o outcome) {
+	c := q.call
+	c.outcomes[q.i] = o
+	if c.left--; c.left == 0 {
+		close(c.done)
+	}
+}
+
+// A flight is a batch that was handed to the log.
+type flight struct {
+	batch uint64
+	id    string
+	rec   []byte
+	items []queued
+	began time.Time
+	ctx   context.Context // ends when the tail has told of it, or nobody wants it any more
+	told  context.CancelFunc
+}
+
+// queueLocked puts the entries of c behind all that wait.
+func (rp *replica) queueLocked(c *call) {
+	c.left = len(c.ends)
+	c.outcomes = make([]outcome, c.left)
+	for i := range c.ends {
+		rp.queue = append(rp.queue, queued{c, i})
+	}
+	rp.waiting += len(c.buf)
+	rp.startAppendingLocked()
+}
+
+// queueAloneLocked queues an entry for which nobody waits.
+func (rp *replica) queueAloneLocked(e *fold.Entry) {
+	c := newCall()
+	c.keep, c.upkeep = e.Kind == fold.Leave, e.Kind != fold.Leave
+	c.add(e)
+	rp.queueLocked(c)
+}
+
+// controlLocked queues an entry that the node needs to be ready.
+func (rp *replica) controlLocked(e *fold.Entry) {
+	c := newCall()
+	c.upkeep = true
+	c.add(e)
+	c.left, c.outcomes = 1, make([]outcome, 1)
+	rp.control = append(rp.control, queued{c, 0})
+	rp.startAppendingLocked()
+}
+
+// nextLocked returns the queue from which the next batch is taken.
+func (rp *replica) nextLocked() *[]queued {
+	if len(rp.control) > 0 || rp.phase < phaseReady {
+		return &rp.control
+	}
+	return &rp.queue
+}
+
+func (rp *replica) startAppendingLocked() {
+	if !rp.appending && len(*rp.nextLocked()) > 0 && rp.ctx.Err() == nil {
+		rp.appending = true
+		rp.room.wg.Add(1) // the goroutine that reads the log counts until ctx has ended
+		go rp.appendAll()
+	}
+}
+
+// appendAll brings what is queued into the log, a batch at a time. It ends when nothing
+// is queued.
+func (rp *replica) appendAll() {
+	r := rp.room
+	defer r.wg.Done()
+	for {
+		r.mu.Lock()
+		f := rp.nextFlightLocked()
+		if f == nil {
+			rp.appending = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		rp.fly(f)
+	}
+}
+
+// nextFlightLocked makes a batch of what is queued; nil if nothing is.
+func (rp *replica) nextFlightLocked() *flight {
+	from := rp.nextLocked()
+	if len(*from) == 0 || rp.ctx.Err() != nil {
+		return nil
+	}
+	most, n, size := min(maxBatch, rp.caps.MaxRecord-1<<10), 0, 0
+	for n < len(*from) && n < fold.MaxEntries {
+		b := len((*from)[n].bytes())
+		if n > 0 && size+b > most {
+			break
+		}
+		size += b
+		n++
+	}
+	rp.batch++
+	f := &flight{batch: rp.life<<48 | rp.batch, items: slices.Clone((*from)[:n]), began: time.Now()}
+	f.ctx, f.told = context.WithCancel(rp.ctx)
+	if *from = slices.Delete(*from, 0, n); from == &rp.queue {
+		rp.waiting -= size
+	}
+	rec := make([]byte, 0, size+64)
+	rec = fold.AppendHeader(rec, fold.Header{Node: rp.node, Batch: f.batch, Epoch: rp.state.Epoch()}, n)
+	for _, q := range f.items {
+		rec = append(rec, q.bytes()...)
+	}
+	f.rec, f.id = rec, fmt.Sprintf("%s.%d", rp.name, f.batch)
+	rp.flights[f.batch] = f
+	rp.room.group.Wake() // the queue has room
+	return f
+}
+
+// fly brings a batch into the log: when it returns, that has answered, or its tail has
+// told of the batch, or the batch was given up.
+func (rp *replica) fly(f *flight) {
+	r, wait := rp.room, backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
+	for f.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(f.ctx, appendWithin)
+		_, err := rp.log.Append(ctx, f.id, f.rec)
+		cancel()
+		if err == nil || f.ctx.Err() != nil {
+			return
+		}
+		silent := time.Since(f.began)
+		r.report(r.cfg.conn.logger, slog.LevelWarn, "append", logBurst, "log does not take a record", "cause", err, "since", silent)
+		if silent >= r.cfg.maxOutage {
+			rp.giveUp(f, err)
+			return
+		}
+		pause(f.ctx, wait.next(0, 0))
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// giveUp begins another life of the node, after which the batch f does not count if it
+// is not in the log yet. It may be: who waits for it is told so. What is queued was not
+// said. f is nil if there is none.
+func (rp *replica) giveUp(f *flight, cause error) {
+	r := rp.room
+	p := r.pass(rp.ctx, nil)
+	defer p.end()
+	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
+		return // the tail has told of it, or nothing more is taken
+	}
+	rp.endLinksLocked(p, ErrUnavailable)
+	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
+	if rp.phase == phaseReady {
+		rp.ready = make(chan struct{})
+	}
+	rp.phase = phaseOpening
+	if rp.life++; rp.life > maxLife {
+		rp.rename()
+	}
+	rp.batch = 0
+	rp.requeueLocked(kept)
+	rp.controlLocked(&fold.Entry{Kind: fold.Open})
+}
+
+// requeueLocked puts what was on its way into the queue, in which nothing is.
+func (rp *replica) requeueLocked(items []queued) {
+	for _, q := range items {
+		rp.queue = append(rp.queue, q)
+		rp.waiting += len(q.bytes())
+	}
+}
+
+// failLocked gives up what is on its way because of underWay, and what is queued because
+// of notSent, and returns what is to be queued again.
+func (rp *replica) failLocked(underWay, notSent error) (kept []queued) {
+	flown, waits := rp.takeAllLocked()
+	for i, q := range append(flown, waits...) {
+		switch {
+		case q.call.keep:
+			kept = append(kept, q)
+		case i < len(flown):
+			q.settle(outcome{err: underWay})
+		default:
+			q.settle(outcome{err: notSent})
+		}
+	}
+	return kept
+}
+
+// takeAllLocked takes back what is on its way, and what is queued, in order. It settles
+// what is of no more use.
+func (rp *replica) takeAllLocked() (flown, waits []queued) {
+	for _, n := range slices.Sorted(maps.Keys(rp.flights)) {
+		f := rp.flights[n]
+		flown = append(flown, f.items...)
+		f.told()
+	}
+	clear(rp.flights)
+	waits = rp.queue
+	for _, q := range rp.control {
+		q.settle(outcome{})
+	}
+	rp.control, rp.queue, rp.waiting = nil, nil, 0
+	useless := func(q queued) bool {
+		if q.call.upkeep {
+			q.settle(outcome{})
+		}
+		return q.call.upkeep
+	}
+	rp.room.group.Wake()
+	return slices.DeleteFunc(flown, useless), slices.DeleteFunc(waits, useless)
+}
+
+// withdrawLocked takes out of the queue what of c is there, because of cause, and returns
+// what a call returns that has to end now.
+func (rp *replica) withdrawLocked(c *call, cause error) error {
+	if c.keep {
+		return fmt.Errorf("%w: %w", ErrUncertain, cause)
+	}
+	kept := rp.queue[:0]
+	for _, q := range rp.queue {
+		if q.call == c {
+			rp.waiting -= len(q.bytes())
+			q.settle(outcome{err: cause})
+		} else {
+			kept = append(kept, q)
+		}
+	}
+	clear(rp.queue[len(kept):])
+	rp.queue = kept
+	if c.left > 0 {
+		return fmt.Errorf("%w: %w", ErrUncertain, cause)
+	}
+	return nil
+}
+
+// submit queues the entries of c, when there is room for them, and waits for what becomes
+// of them. An error says that it does not know of all. The lock is let go of meanwhile.
+// What has to be ordered for good, as a leave, does not wait for room.
+func (p *pass) submit(c *call, urgent bool) error {
+	rp, since := p.r.replica, time.Time{}
+	for {
+		if err := rp.mayQueueLocked(urgent); err != nil {
+			return err
+		}
+		full := rp.waiting > 0 && rp.waiting+len(c.buf) > maxWaiting
+		if urgent || rp.phase == phaseReady && !full {
+			break
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) >= p.r.cfg.maxOutage {
+			return ErrUnavailable
+		}
+		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
+			return err
+		}
+	}
+	rp.queueLocked(c)
+	p.letGo()
+	select {
+	case <-c.done:
+	case <-p.ctx.Done():
+	}
+	p.r.mu.Lock()
+	p.now = time.Now()
+	if c.left > 0 {
+		return rp.withdrawLocked(c, context.Cause(p.ctx))
+	}
+	return nil
+}
+
+// mayQueueLocked says why nothing is taken for the log any more.
+func (rp *replica) mayQueueLocked(urgent bool) error {
+	switch {
+	case rp.err != nil:
+		return rp.err
+	case rp.phase > phaseDraining, rp.phase > phaseReady && !urgent:
+		return ErrRoomClosed
+	}
+	return nil
+}
+
+// submitOne is submit of a single entry.
+func (p *pass) submitOne(e *fold.Entry, urgent bool) (seq uint64, err error) {
+	c := newCall()
+	c.add(e)
+	if err := p.submit(c, urgent); err != nil {
+		return 0, err
+	}
+	return c.outcomes[0].seq, c.outcomes[0].err
+}
+
+// errDuplicate is the outcome of a numbered message whose number was taken.
+var errDuplicate = errors.New("duplicate")
+
+// verdictError returns what a call returns whose entry does not count.
+func verdictError(v fold.Verdict) error {
+	switch v {
+	case fold.NotMember:
+		return ErrNotMember
+	case fold.NameTaken:
+		return ErrNameTaken
+	case fold.Full:
+		return ErrRoomFull
+	case fold.Banned:
+		return &banError{}
+	case fold.Muted:
+		return ErrMuted
+	case fold.Duplicate:
+		return errDuplicate
+	case fold.Needless:
+		return nil
+	}
+	return ErrUnavailable
+}
