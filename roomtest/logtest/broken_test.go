@@ -530,7 +530,7 @@ func brokenTails() []violation {
 				})
 			}
 		}},
-		{name: "begins anew where the record is lost", row: "C5 from", law: "C5", want: "has not returned in 10s, though its record is not there", log: func(l *brokenLog) {
+		{name: "begins anew where the record is lost", row: "C5 from", law: "C5", want: "has not returned in 10s, though the log ends before its record", log: func(l *brokenLog) {
 			l.tail = func(ctx context.Context, from uint64, fn func(tcproom.Record) error) error {
 				err := l.Log.Tail(ctx, from, fn)
 				if errors.As(err, new(*tcproom.LostError)) {
@@ -548,7 +548,7 @@ func brokenTails() []violation {
 				return err
 			}
 		}},
-		{name: "another error than LostError", row: "C5 from", law: "C5", want: `returned the error "gone"`, log: func(l *brokenLog) {
+		{name: "another error than LostError", row: "C5 trim", law: "C5", want: `returned the error "gone"`, log: func(l *brokenLog) {
 			l.tail = func(ctx context.Context, from uint64, fn func(tcproom.Record) error) error {
 				err := l.Log.Tail(ctx, from, fn)
 				if errors.As(err, new(*tcproom.LostError)) {

@@ -13,6 +13,7 @@ import (
 
 var (
 	lawLost      = &law{"C5", "Tail returns a LostError if the record at from is not there, with the first position that is, or 0"}
+	lawBeyond    = &law{"C5", "Tail gives nothing of a log that ends before from, and returns a LostError or a doubt"}
 	lawOtherList = &law{"C5", "Tail does not go on in another list of records, but returns"}
 	lawFnError   = &law{"C5", "Tail returns the error of fn, and does not call it again"}
 )
@@ -38,7 +39,7 @@ func (s *suite) from() {
 		s.tail(logs[1], "what is not there", last+1000),
 	}
 	for _, tl := range beyond {
-		s.requireLost(tl, first)
+		s.requireBeyond(tl, first)
 	}
 	enough := errors.New("enough")
 	failing := s.tailWith(logs[0], "a fn that fails", first, func(r tcproom.Record) error {
@@ -90,6 +91,19 @@ func (s *suite) requireLost(tl *tailing, first uint64) {
 	case !errors.As(err, &lost):
 		s.add(lawLost, "%s returned the error %q", tl.name, fmt.Sprint(err))
 	case lost.First != first:
+		s.add(lawLost, "%s returned the First %d, not %d", tl.name, lost.First, first)
+	}
+}
+
+// requireBeyond checks that a Tail of a log that ends before from returns a LostError, or
+// a doubt if the engine may have answered from the past.
+func (s *suite) requireBeyond(tl *tailing, first uint64) {
+	err := tl.ended(lawBeyond, "the log ends before its record")
+	var lost *tcproom.LostError
+	switch got, _ := tl.look(); {
+	case len(got) > 0:
+		s.add(lawBeyond, "%s gave %v", tl.name, got)
+	case errors.As(err, &lost) && lost.First != first:
 		s.add(lawLost, "%s returned the First %d, not %d", tl.name, lost.First, first)
 	}
 }
@@ -178,7 +192,9 @@ func (s *suite) wiped() {
 	}
 	again := s.tail(logs[1], "the new list", at)
 	switch {
-	case at < first || at > last:
+	case at > last:
+		s.requireBeyond(again, first)
+	case at < first:
 		s.requireLost(again, first)
 	default:
 		if got := again.awaitPos(last); got[0].data != fmt.Sprint("new ", at-first+1) {
