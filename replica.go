@@ -353,6 +353,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
+	rp.unready = time.Now()
 	select {
 	case rp.renew <- struct{}{}:
 	default:
