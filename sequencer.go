@@ -278,8 +278,15 @@ func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 		p.leave(m, cause, causeOf(cause))
 		return true
 	}
+	if r.replica != nil { // then it may come later
+		ctx, cancel := context.WithTimeout(p.ctx, r.cfg.maxOutage)
+		defer cancel()
+		p.ctx = ctx
+	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
-		p.await(r.group.Progress(), time.Time{})
+		if p.await(r.group.Progress(), time.Time{}) != nil {
+			break
+		}
 	}
 	return false
 }
@@ -305,10 +312,12 @@ func (p *pass) finishLeave(m *Member) {
 }
 
 // departed ends what m, whose leave has its place, has of the room.
-func (p *pass) departed(m *Member) {
-	p.r.moveLocked(m, memberGone)
+func (p *pass) departed(m *Member) { p.r.departedLocked(m) }
+
+func (r *Room) departedLocked(m *Member) {
+	r.moveLocked(m, memberGone)
 	if s := m.at.Load(); s.state == streamJoined {
-		p.r.moveStreamLocked(s, streamEnded)
+		r.moveStreamLocked(s, streamEnded)
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 //   - a member was taken back in the order, or received something twice, or its own
 //     messages, or something behind its leave;
 //   - a member lacks an event that it was not told to be in a gap: between two others,
-//     behind where it has resumed, before its leave if it was kicked, or up to now if it
-//     is connected;
+//     behind where it has resumed, up to now if it is connected, or before its leave if it
+//     was kicked and no node has ever lost the log;
 //   - a Welcome lists other members than those that were in;
 //   - the order has joins and leaves of a member that do not alternate, or something that
 //     a member said who was not in;
@@ -41,7 +41,7 @@ func (c *Cluster) Verify() {
 	for _, n := range nodes {
 		c.heal(n)
 	}
-	v := &verifier{c: c, patience: defaultWithin}
+	v := &verifier{c: c, patience: defaultWithin, lost: c.Log.wasLost()}
 	if len(nodes) > 0 {
 		v.patience = nodes[0].s.patience()
 	}
@@ -80,6 +80,7 @@ type verifier struct {
 	patience time.Duration
 	books    []*book
 	notices  bool // members are told of joins and leaves
+	lost     bool // a node has lost the log: who is kicked then is told before that is ordered
 	found    []string
 }
 
@@ -122,18 +123,22 @@ type book struct {
 	joins  map[string]uint64
 	leaves map[string]uint64
 	kicked map[string]bool
+	in     map[string]bool
 }
 
-// A noted event is one of the order.
+// A noted event is one of the order, or the beginning of a stream: then it is none.
 type noted struct {
 	tcproom.Event
 }
+
+// begins reports whether it is the beginning of a stream, in which nobody is.
+func (n *noted) begins() bool { return n.Kind == 0 }
 
 // read makes the books.
 func (v *verifier) read() {
 	lives, _ := v.c.Log.all(ClusterRoom)
 	for _, recs := range lives {
-		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool)}
+		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool), in: make(map[string]bool)}
 		for i, rec := range recs {
 			err := b.state.Apply(uint64(i)+1, rec.time, rec.data, func(res *fold.Result) {
 				if res.Verdict == fold.Placed {
@@ -161,7 +166,7 @@ func (v *verifier) note(b *book, res *fold.Result) {
 			ev.From = tcproom.MemberInfo{ID: e.From, Name: e.Name}
 		case res.Member != nil:
 			ev.From = tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
-			if !b.isIn(ev.From.ID) {
+			if !b.in[ev.From.ID] {
 				v.fail("%d is a message of %s, who is not in", res.Seq, ev.From.ID)
 			}
 		}
@@ -170,21 +175,22 @@ func (v *verifier) note(b *book, res *fold.Result) {
 		if b.joins[e.ID] != 0 {
 			v.fail("%s joins at %d, and has joined at %d", e.ID, res.Seq, b.joins[e.ID])
 		}
-		b.joins[e.ID] = res.Seq
+		b.joins[e.ID], b.in[e.ID] = res.Seq, true
 	case fold.Leave, fold.Kick:
 		ev.Kind, ev.From = tcproom.Leave, tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
-		if !b.isIn(ev.From.ID) {
+		if !b.in[ev.From.ID] {
 			v.fail("%s leaves at %d, and is not in", ev.From.ID, res.Seq)
 		}
 		b.leaves[ev.From.ID] = res.Seq
+		delete(b.in, ev.From.ID)
 		b.kicked[ev.From.ID] = e.Kind == fold.Kick
+	case fold.Begin:
+		clear(b.in)
 	default:
 		return
 	}
 	b.events = append(b.events, noted{ev})
 }
-
-func (b *book) isIn(id string) bool { return b.joins[id] != 0 && b.leaves[id] == 0 }
 
 // at returns the event at seq, nil if there is none.
 func (b *book) at(seq uint64) *noted {
@@ -212,10 +218,12 @@ func (b *book) behind(seq uint64) int {
 // their joins.
 func (b *book) roster(seq uint64) (ids []string) {
 	for _, ev := range b.events[:b.behind(seq)] {
-		switch ev.Kind {
-		case tcproom.Join:
+		switch {
+		case ev.begins():
+			ids = nil
+		case ev.Kind == tcproom.Join:
 			ids = append(ids, ev.From.ID)
-		case tcproom.Leave:
+		case ev.Kind == tcproom.Leave:
 			ids = slices.DeleteFunc(ids, func(id string) bool { return id == ev.From.ID })
 		}
 	}
@@ -239,6 +247,10 @@ func (v *verifier) order() string {
 			fmt.Fprintf(&b, "… %d events\n", n)
 		}
 		for _, ev := range bk.events[max(0, len(bk.events)-most):] {
+			if ev.begins() {
+				fmt.Fprintf(&b, "%8d  a stream begins: %s\n", ev.Seq, ev.Epoch)
+				continue
+			}
 			fmt.Fprintf(&b, "%8d  %s %s\n", ev.Seq, ev.From.ID, short(line(&ev.Event)))
 		}
 	}
@@ -332,6 +344,7 @@ type walk struct {
 	l     *look
 	who   string
 	id    string
+	epoch string
 	at    uint64 // up to where it has everything, or knows that it has not
 	past  uint64 // the last message of history
 	live  bool
@@ -340,7 +353,8 @@ type walk struct {
 }
 
 func newWalk(v *verifier, b *book, cl *client, l *look, who string) *walk {
-	return &walk{v: v, b: b, cl: cl, l: l, who: who, id: l.events[0].From.ID}
+	first := &l.events[0]
+	return &walk{v: v, b: b, cl: cl, l: l, who: who, id: first.From.ID, epoch: first.Welcome.Epoch}
 }
 
 func (w *walk) fail(format string, args ...any) {
@@ -355,12 +369,16 @@ func (w *walk) all() {
 	}
 	switch {
 	case w.l.err == nil:
-	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id]:
+	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id] && !w.v.lost:
 	default:
 		return // what was on its way may be lost
 	}
 	if ev := w.missing(w.end()); ev != nil {
-		w.fail("lacks %d: %s", ev.Seq, line(&ev.Event))
+		how := "is connected"
+		if w.l.err != nil {
+			how = fmt.Sprintf("has ended (%v)", w.l.err)
+		}
+		w.fail("%s and lacks %d, behind %d: %s", how, ev.Seq, w.at, line(&ev.Event))
 	}
 }
 
@@ -380,7 +398,7 @@ func (w *walk) end() uint64 {
 func (w *walk) missing(seq uint64) *noted {
 	for i := w.b.behind(w.at); i < len(w.b.events) && w.b.events[i].Seq < seq; i++ {
 		ev := &w.b.events[i]
-		if ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
+		if !ev.begins() && ev.Epoch == w.epoch && ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
 			return ev
 		}
 	}
@@ -426,8 +444,9 @@ func (w *walk) welcome(ev *tcproom.Event) {
 	default:
 		w.at = max(from.Seq, joined)
 	}
-	if epoch := w.b.state.Epoch(); ev.Welcome.Epoch != base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:]) {
-		w.fail("was told an epoch that the log does not end with: %q", ev.Welcome.Epoch)
+	if i := w.b.behind(max(at, joined)); i == 0 || w.b.events[i-1].Epoch != w.epoch {
+		w.fail("was told at %d of another epoch than that of the log: %q", at, w.epoch)
+		return
 	}
 	if ev.Welcome.Resumed() && !w.v.notices {
 		return // joins and leaves have no seq then
@@ -476,6 +495,8 @@ func (w *walk) ordered(ev *tcproom.Event) {
 		w.fail("has received %d behind %d: %s", ev.Seq, w.at, line(ev))
 	case was == nil:
 		w.fail("has received at %d: %s, where the log has nothing", ev.Seq, line(ev))
+	case was.Epoch != w.epoch:
+		w.fail("has received at %d: %s, which is of another epoch than its own", ev.Seq, line(ev))
 	case !was.same(ev):
 		w.fail("has received at %d: %s, where the log has: %s", ev.Seq, line(ev), line(&was.Event))
 	case ev.From.ID == w.id:
@@ -527,4 +548,23 @@ func (v *verifier) nodes(nodes []*node) {
 			v.fail("%s is connected, or was last, to %d nodes that run, and is to be to %d", m.ID, homes[m.ID], want)
 		}
 	}
+}
+
+// Transcript returns the whole order of the log, from its first record on, also of records
+// that it has dropped since. Of a log that was replaced or rolled back it is the order
+// since then.
+func (c *Cluster) Transcript() *Transcript {
+	v := &verifier{c: c}
+	v.read()
+	tr := new(Transcript)
+	if n := len(v.books); n > 0 {
+		for _, ev := range v.books[n-1].events {
+			if ev.begins() {
+				tr.events = nil
+				continue
+			}
+			tr.events = append(tr.events, ev.Event)
+		}
+	}
+	return tr
 }
