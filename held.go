@@ -212,8 +212,8 @@ func (l *link) hookCause(err error) error {
 	switch {
 	case err == nil, errors.As(err, &he) && he.Hook == hookNames[hookOnMessage]:
 		return err
-	case errors.Is(err, ErrRoomClosed) && l.room.isStopping():
-		return ErrRoomClosed
+	case errors.Is(err, ErrRoomClosed) && l.room.takesNothing():
+		return l.room.stopCause()
 	case l.Err() != nil:
 		return l.Err()
 	}

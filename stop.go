@@ -162,6 +162,14 @@ func (r *Room) stopCause() Cause {
 	return ErrRoomClosed
 }
 
+// takesNothing reports whether r has begun to stop, and refuses what its members say with
+// ErrRoomClosed. A room with a log does so before it ends them.
+func (r *Room) takesNothing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state != roomOpen || r.replica != nil && r.replica.phase > phaseReady
+}
+
 // reap closes done when all is over. It ends then.
 func (r *Room) reap() {
 	r.wg.Wait()
