@@ -35,7 +35,7 @@ func testNames(t testing.TB) map[string]string {
 func TestDocsNameTests(t *testing.T) {
 	quoted := regexp.MustCompile("`((?:Test|Fuzz)[A-Z0-9]\\w*)`")
 	names := testNames(t)
-	for _, doc := range []string{"docs/faults.md", "PROMISES.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, doc := range []string{"docs/faults.md", "docs/operation.md", "PROMISES.md", "SECURITY.md", "CONTRIBUTING.md"} {
 		text, err := os.ReadFile(doc)
 		require.NoError(t, err)
 		for _, m := range quoted.FindAllSubmatch(text, -1) {

@@ -42,6 +42,7 @@ type replica struct {
 	skew    time.Duration
 	lost    time.Time // since when the log has no tail; zero: it has one
 	mark    uint64    // the position up to which it is known who saves a checkpoint
+	saving  bool      // a checkpoint is being saved
 	beats   bool      // a beat of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
@@ -142,10 +143,16 @@ func (rp *replica) guestName(n uint64) string {
 	return fmt.Sprintf("guest-%d-%d", rp.state.NodeNumber(rp.node), n)
 }
 
-// Ready returns nil once the room knows all that is in its log, and can let members in:
-// at once in a room without a log. It returns the cause of ctx if that ends first,
-// [ErrRoomClosed] if the room stops, and [ErrOption] if the log cannot be used. For a
-// balancer that asks which processes may get connections it is the right question.
+// Ready returns nil once the room knows all that was in its log when it began to read,
+// and can let members in: at once in a room without a log. It waits until then, again
+// each time the log has been silent for [WithMaxOutage], has lost what was read, or says
+// that others took this process for dead. It returns the cause of ctx if that ends first,
+// [ErrRoomClosed] from the beginning of a stop on, and [ErrOption] if the log cannot be
+// used. It may be called from many goroutines.
+//
+// A balancer that asks which processes may get connections can ask this, with a context
+// of a second. That the log is silent it shows only after WithMaxOutage: until then
+// members wait.
 func (r *Room) Ready(ctx context.Context) error {
 	rp := r.replica
 	if rp == nil {
@@ -177,8 +184,16 @@ func (r *Room) Ready(ctx context.Context) error {
 	}
 }
 
-// Remote reports whether m is connected to another process, see [WithLog]. It does not
-// block.
+// Remote reports whether m is connected to another process, or was last, see [WithLog].
+// In a room without a log it is false. It does not block.
+//
+// A remote member that resumes here is the same value, and not remote any more. One that
+// was connected here and resumes elsewhere is gone, with [ErrElsewhere], and another
+// value stands for it in [Room.Members].
+//
+// Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
+// through the log, and its process does the rest. RemoteAddr and TLS are nil, Hello is
+// zero, and its Context is not done when it leaves: ask [Room.Member].
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
 // run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
@@ -352,6 +367,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
+	rp.unready = time.Now()
 	select {
 	case rp.renew <- struct{}{}:
 	default:

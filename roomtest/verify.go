@@ -64,7 +64,7 @@ func (c *Cluster) Verify() {
 	if more := len(v.found) - most; more > 0 {
 		text += fmt.Sprintf("\nand %d more", more)
 	}
-	c.t.Errorf("roomtest: the cluster does not keep its promises:\n%s\nthe order of the log:\n%s", indent(text), indent(v.order()))
+	c.t.Errorf("roomtest: the cluster does not keep its promises:\n\t%s\nthe order of the log:\n%s", strings.ReplaceAll(text, "\n", "\n\t"), v.order())
 }
 
 // conns returns the clients of s that are members.
@@ -126,13 +126,15 @@ type book struct {
 	in     map[string]bool
 }
 
-// A noted event is one of the order, or the beginning of a stream: then it is none.
+// A noted event is one of the order, or, with Kind 0, what else nodes had ordered.
 type noted struct {
 	tcproom.Event
+	what fold.Kind
+	text string
 }
 
 // begins reports whether it is the beginning of a stream, in which nobody is.
-func (n *noted) begins() bool { return n.Kind == 0 }
+func (n *noted) begins() bool { return n.what == fold.Begin }
 
 // read makes the books.
 func (v *verifier) read() {
@@ -186,15 +188,35 @@ func (v *verifier) note(b *book, res *fold.Result) {
 		b.kicked[ev.From.ID] = e.Kind == fold.Kick
 	case fold.Begin:
 		clear(b.in)
-	default:
-		return
 	}
-	b.events = append(b.events, noted{ev})
+	b.events = append(b.events, noted{ev, e.Kind, aside(res, b.state)})
+}
+
+// aside says what an entry is that makes no event.
+func aside(res *fold.Result, s *fold.State) string {
+	e, by := res.Entry, fmt.Sprintf("node %d", s.NodeNumber(res.Header.Node))
+	switch e.Kind {
+	case fold.Detach:
+		return fmt.Sprintf("%s: %s has lost its connection", by, e.ID)
+	case fold.Resume:
+		return fmt.Sprintf("%s: %s resumes here", by, e.ID)
+	case fold.Reclaim:
+		return fmt.Sprintf("%s: has %d members back", by, len(res.Members))
+	case fold.Open:
+		return fmt.Sprintf("%s: opens, for the time %d", by, res.Header.Batch>>48)
+	case fold.NodeLeft:
+		return fmt.Sprintf("%s: leaves", by)
+	case fold.NodeDown:
+		return fmt.Sprintf("%s: node %d is dead", by, s.NodeNumber(e.Node))
+	case fold.Begin:
+		return fmt.Sprintf("%s: a stream begins", by)
+	}
+	return ""
 }
 
 // at returns the event at seq, nil if there is none.
 func (b *book) at(seq uint64) *noted {
-	if i := b.behind(seq - 1); i < len(b.events) && b.events[i].Seq == seq {
+	if i := b.behind(seq - 1); i < len(b.events) && b.events[i].Seq == seq && b.events[i].Kind != 0 {
 		return &b.events[i]
 	}
 	return nil
@@ -242,13 +264,16 @@ func (v *verifier) order() string {
 		if len(v.books) > 1 {
 			fmt.Fprintf(&b, "log %d\n", i+1)
 		}
-		const most = 300
+		const most = 3000
 		if n := len(bk.events) - most; n > 0 {
 			fmt.Fprintf(&b, "… %d events\n", n)
 		}
 		for _, ev := range bk.events[max(0, len(bk.events)-most):] {
-			if ev.begins() {
-				fmt.Fprintf(&b, "%8d  a stream begins: %s\n", ev.Seq, ev.Epoch)
+			switch {
+			case ev.text != "":
+				fmt.Fprintf(&b, "%8d    %s\n", ev.Seq, ev.text)
+				continue
+			case ev.Kind == 0:
 				continue
 			}
 			fmt.Fprintf(&b, "%8d  %s %s\n", ev.Seq, ev.From.ID, short(line(&ev.Event)))
@@ -398,7 +423,7 @@ func (w *walk) end() uint64 {
 func (w *walk) missing(seq uint64) *noted {
 	for i := w.b.behind(w.at); i < len(w.b.events) && w.b.events[i].Seq < seq; i++ {
 		ev := &w.b.events[i]
-		if !ev.begins() && ev.Epoch == w.epoch && ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
+		if ev.Kind != 0 && ev.Epoch == w.epoch && ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
 			return ev
 		}
 	}
@@ -559,11 +584,12 @@ func (c *Cluster) Transcript() *Transcript {
 	tr := new(Transcript)
 	if n := len(v.books); n > 0 {
 		for _, ev := range v.books[n-1].events {
-			if ev.begins() {
+			switch {
+			case ev.begins():
 				tr.events = nil
-				continue
+			case ev.Kind != 0:
+				tr.events = append(tr.events, ev.Event)
 			}
-			tr.events = append(tr.events, ev.Event)
 		}
 	}
 	return tr
