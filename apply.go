@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -200,7 +201,7 @@ func (p *pass) void(res *fold.Result) {
 		return
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
-		p.departed(m)
+		p.departedHere(m)
 		p.r.group.Wake()
 	}
 }
@@ -255,6 +256,12 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		// not the one for which hooks were called.
 		c.err = ErrUnavailable
 		p.stays(m)
+		return
+	}
+	if m.state == memberLeaving { // that is on its way, and who had it go sees the member out
+		if c.err = m.Err(); !errors.Is(c.err, ErrKicked) {
+			c.err = ErrUnavailable
+		}
 		return
 	}
 	if m.Remote() {
@@ -522,15 +529,20 @@ const checkpointEvery = 2000
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
 	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
-	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
+	if rp.mark = pos; !own || !due || rp.saving || rp.phase != phaseReady {
 		return
 	}
-	rp.beats = false
+	rp.beats, rp.saving = false, true
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
+		defer func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			rp.saving = false
+		}()
 		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
 		}

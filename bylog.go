@@ -355,7 +355,17 @@ func (p *pass) leaveByLog(m *Member) {
 		r.moveStreamLocked(s, streamEnded)
 	}
 	if c.outcomes == nil || err == nil || r.state != roomOpen { // the room stops, or the log knows no such member
-		p.departed(m)
+		p.departedHere(m)
+	}
+}
+
+// departedHere is departed for a member whose leave has no place, and gets none. If it is
+// in as others know it, it is in here too.
+func (p *pass) departedHere(m *Member) {
+	next := m.next
+	p.departed(m)
+	if of := p.r.replica.state.Member(m.Info().ID); of != nil && p.r.state == roomOpen {
+		p.r.addRemoteLocked(of, next)
 	}
 }
 

@@ -21,6 +21,7 @@ type outbound struct {
 	waiting   int                // bytes of it
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue
+	unready   time.Time          // since when the node is not ready, if it was before
 }
 
 const (
@@ -232,7 +233,7 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	if rp.phase == phaseReady {
 		rp.ready = make(chan struct{})
 	}
-	rp.phase = phaseOpening
+	rp.phase, rp.unready = phaseOpening, time.Now()
 	if rp.life++; rp.life > maxLife {
 		rp.rename()
 	}

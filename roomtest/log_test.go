@@ -554,3 +554,21 @@ func TestLogTime(t *testing.T) {
 		require.Empty(t, log.Records("lobby"))
 	})
 }
+
+// A watch learns of nothing while its connection stalls, and of all of it later.
+func TestLogWatchStalls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := roomtest.NewLog()
+		b := log.Attach()
+		told := make(chan string, 2)
+		go b.Nodes().Watch(t.Context(), func(node string, alive bool) { told <- fmt.Sprint(node, " ", alive) })
+		synctest.Wait()
+		b.Stall()
+		require.NoError(t, log.Nodes().Renew(t.Context(), "n"))
+		require.NoError(t, log.Nodes().Release(t.Context(), "n"))
+		blocked(t, told)
+		b.Heal()
+		require.Equal(t, "n true", <-told)
+		require.Equal(t, "n false", <-told)
+	})
+}

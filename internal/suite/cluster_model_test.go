@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func (m *clusterModel) hook(who *tcproom.Member, d int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.hooks[who] += d; m.hooks[who] < 0 || m.hooks[who] > 1 {
-		m.t.Errorf("OnJoin and OnLeave of %s do not alternate: %d", who.ID(), m.hooks[who])
+		m.t.Errorf("OnJoin and OnLeave of %s do not alternate: %d\n%s", who.ID(), m.hooks[who], debug.Stack())
 	}
 }
 
