@@ -66,6 +66,9 @@ func (rp *replica) apply(rec Record) error {
 			p.lost += res.Missing
 			r.stats.logGaps += res.Missing
 		}
+		if res.Entry.Kind == fold.Reclaim && q != nil {
+			p.reclaimed()
+		}
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
@@ -332,19 +335,67 @@ func (p *pass) place(ev *Event, seq uint64) {
 	}
 }
 
-// declaredDead is for a node that others take for dead, and that lives: what it has under
-// way does not count any more. Its members are detached, and may resume at other nodes, or
-// at the one that it is from now on.
+// declaredDead is for a node that others take for dead, and that lives. It goes on as
+// another one, which wants the members back that are connected here. What was on its way
+// does not count any more, and is queued again.
 func (p *pass) declaredDead() {
 	rp := p.r.replica
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if !m.Remote() {
+		if !m.Remote() && m.state != memberPresent {
 			p.goOnElsewhere(m, rp.state.Member(m.Info().ID), ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
-	rp.anew(ErrUnavailable)
+	if rp.phase > phaseReady {
+		return
+	}
+	rp.fenced = rp.node
+	flown, waits := rp.takeAllLocked()
+	rp.requeueLocked(append(flown, waits...))
+	rp.anewLocked()
+}
+
+// maxClaim is how many members a reclaim is about at most, so that a record holds it.
+const maxClaim = 1000
+
+// reclaimLocked wants the members back that are connected here and were those of the node
+// that this one was.
+func (rp *replica) reclaimLocked() {
+	if rp.fenced == (fold.Node{}) {
+		return
+	}
+	e := fold.Entry{Kind: fold.Reclaim, Replaces: rp.fenced}
+	for m := rp.room.members.first; m != nil; m = m.next {
+		if !m.Remote() {
+			e.IDs = append(e.IDs, m.Info().ID)
+		}
+		if len(e.IDs) == maxClaim || m.next == nil && len(e.IDs) > 0 {
+			rp.claims++
+			rp.controlLocked(&e)
+			e.IDs = e.IDs[:0]
+		}
+	}
+	if rp.claims == 0 {
+		rp.fenced = fold.Node{}
+	}
+}
+
+// reclaimed is for the verdict on a reclaim of this node. When there is the last of them,
+// members that it has not got back have gone on elsewhere, or are about to be told as left.
+func (p *pass) reclaimed() {
+	rp := p.r.replica
+	if rp.claims--; rp.claims > 0 {
+		return
+	}
+	rp.fenced = fold.Node{}
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if of := rp.state.Member(m.Info().ID); !m.Remote() && of != nil && of.Home != rp.node {
+			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		}
+		m = next
+	}
 }
 
 // endLinksAtLocked is for the node-left of this node: the cursors of those that are here

@@ -18,12 +18,13 @@ import (
 // again, until its context ends, Close is called, or coming back would not help.
 // With a room of [WithSessions] and a codec that has numbers, as [JSON] has, it
 // resumes: it goes on from its place, gets what it missed, and nobody is told that it
-// was away. With others it joins anew each time.
+// was away. With others it joins anew each time. With [Addresses] it goes to another
+// process that has the room if one fails or restarts.
 //
 // Events come in one stream over all connections. A [Welcome] says that the client is
 // connected, and [WelcomeInfo].Resumed whether the stream goes on where it stopped;
 // with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
-// connection is lost, or that the first could not be made. [Gap] names what was missed
+// connection is lost, or that the first could not be made, at any of its addresses. [Gap] names what was missed
 // for good. A [Refused] event is the answer to a request, or has in its Body a message
 // that was not taken, and a [Goodbye] the end of the
 // client or, with a Room, of the membership there. No event comes twice: of the history
@@ -50,7 +51,6 @@ import (
 //
 // All methods may be called from many goroutines.
 type Client struct {
-	addr   string
 	opts   dialConfig
 	ctx    context.Context // done when run is to end
 	cancel context.CancelCauseFunc
@@ -60,6 +60,7 @@ type Client struct {
 
 	mu       sync.Mutex    // guards what follows; never held during I/O
 	changed  chan struct{} // closed when something that follows has changed; nil while nobody waits
+	addr     string        // of the present connection, or of the last attempt
 	online   bool
 	acks     bool    // the room of the present connection acknowledges
 	lost     error   // why it is not online
@@ -88,10 +89,11 @@ const (
 	maxOutbox = 1 << 20
 )
 
-// NewClient returns a client that is a member of the room at the TCP address addr
-// until ctx ends, as far as it can be reached. It does not wait for that: see
-// Receive and Events for what becomes of it. Each attempt is a [Dial] with opts, for
-// which dialling takes 30 seconds at most and the handshake [WithHandshakeTimeout].
+// NewClient returns a client that is a member of the room at the TCP address addr, and
+// at those of [Addresses], until ctx ends, as far as it can be reached. It does not wait
+// for that: see Receive and Events for what becomes of it. Each attempt is a [Dial] with
+// opts, for which dialling takes 30 seconds at most and the handshake
+// [WithHandshakeTimeout].
 //
 // It ends by itself, and Err says why:
 //   - when an option cannot work ([ErrOption]), and when addr or the name of
@@ -105,6 +107,8 @@ const (
 //     it goes on trying: then it is a proxy that answers while its backend is away;
 //   - when one end does not trust the other's certificate or speaks another version
 //     of TLS.
+//
+// With [Addresses] the last two, and an addr that makes no sense, must be so of each.
 //
 // All else is tried again, as [WithBackoff] says.
 //
@@ -123,11 +127,18 @@ func NewClient(ctx context.Context, addr string, opts ...DialOption) *Client {
 	}
 	c.startRooms()
 	if c.opts.onEvent != nil {
-		c.events = c.opts.newEventLoop(c.fail, func() string { return c.opts.name }, func() string { return addr })
+		c.events = c.opts.newEventLoop(c.fail, func() string { return c.opts.name }, c.address)
 		go c.deliverEvents()
 	}
 	go c.run()
 	return c
+}
+
+// address returns where c is connected, or last tried to be.
+func (c *Client) address() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addr
 }
 
 // fail ends c because of cause, soon.

@@ -230,7 +230,8 @@ type Resume struct {
 //	                         the same as history, with its time in UTC
 //	* ada joined
 //	* ada left
-//	* 12 messages skipped    a Gap; "* 1 message skipped" for one
+//	* 12 messages skipped    a Gap; "* 1 message skipped" for one, and
+//	                         "* messages skipped" if it is not known how many
 //	* goodbye: reason        a Goodbye or a Refused; "* goodbye" without a reason
 //
 // Other events have no line. No name holds a space or a colon or is "*", so no
@@ -248,8 +249,7 @@ type Resume struct {
 // ParseEvent gives typed events. Names that no room allows are no names, and a
 // line of none of the forms above is a Message of the room itself with the
 // whole line as its Body: that is what another program that speaks in lines
-// sends. A Gap is one of that many messages from 1 on, because the line does not
-// tell which they were.
+// sends. A Gap has no Span, because the line does not tell which events they were.
 //
 // With Commands it is for a hub. A line to the room that begins with "/" is a command
 // then:
@@ -339,15 +339,15 @@ func (t Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		}
 		return append(dst, " left"...), nil
 	case Gap:
-		if err := checkGap(ev); err != nil {
-			return dst, err
+		dst = append(dst, '*')
+		switch n := ev.Skipped; n {
+		case 0:
+			return append(dst, manySkipped...), nil
+		case 1:
+			return append(append(dst, " 1"...), oneSkipped...), nil
+		default:
+			return append(strconv.AppendUint(append(dst, ' '), n, 10), manySkipped...), nil
 		}
-		n := ev.Gap.Len()
-		dst = strconv.AppendUint(append(dst, "* "...), n, 10)
-		if n == 1 {
-			return append(dst, oneSkipped...), nil
-		}
-		return append(dst, manySkipped...), nil
 	case Goodbye, Refused:
 		if ev.Kind == Goodbye && !ev.inOneRoom() || ev.Kind == Refused && !ev.answers() {
 			return appendWhy(append(dst, "* goodbye"...), ev.End), nil
@@ -371,14 +371,6 @@ const (
 	oneSkipped  = " message skipped"
 	manySkipped = " messages skipped"
 )
-
-// checkGap returns an error for a Gap that skips nothing. No room makes one.
-func checkGap(ev *Event) error {
-	if ev.Gap.Len() == 0 {
-		return fmt.Errorf("tcproom: a gap of %d to %d", ev.Gap.First, ev.Gap.Last)
-	}
-	return nil
-}
 
 // ParseEvent decodes a line. The only error is [ErrNoFrame], for an empty one.
 func (t Text) ParseEvent(frame []byte, ev *Event) error {
@@ -442,12 +434,16 @@ func parseNotice(notice []byte, ev *Event) bool {
 		return true
 	}
 	if n, ok := bytes.CutSuffix(notice, []byte(oneSkipped)); ok && string(n) == "1" {
-		*ev = Event{Kind: Gap, Gap: Span{First: 1, Last: 1}}
+		*ev = Event{Kind: Gap, Skipped: 1}
+		return true
+	}
+	if string(notice) == manySkipped[1:] {
+		*ev = Event{Kind: Gap}
 		return true
 	}
 	if digits, ok := bytes.CutSuffix(notice, []byte(manySkipped)); ok {
 		n, ok := parseUint(digits)
-		*ev = Event{Kind: Gap, Gap: Span{First: 1, Last: n}}
+		*ev = Event{Kind: Gap, Skipped: n}
 		return ok && n > 1
 	}
 	kind := Join

@@ -84,7 +84,7 @@ func (JSON) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		if out, err = appendType(dst, "gap", ev); err == nil {
 			out = strconv.AppendUint(append(out, `,"first":`...), ev.Gap.First, 10)
 			out = strconv.AppendUint(append(out, `,"last":`...), ev.Gap.Last, 10)
-			out = append(out, '}')
+			out = append(appendNumber(out, `,"skipped":`, ev.Skipped), '}')
 		}
 	case Goodbye:
 		if out, err = appendType(dst, "goodbye", ev); err == nil {
@@ -166,6 +166,14 @@ func appendRoom(dst []byte, name string) ([]byte, error) {
 		return nil, err
 	}
 	return appendToken(dst, name), nil
+}
+
+// checkGap returns an error for a Gap that skips nothing. No room makes one.
+func checkGap(ev *Event) error {
+	if ev.Gap.Len() == 0 {
+		return fmt.Errorf("tcproom: a gap of %d to %d", ev.Gap.First, ev.Gap.Last)
+	}
+	return nil
 }
 
 // appendNumber appends a field and its number, unless that is 0.
@@ -836,13 +844,14 @@ const (
 	fieldAfter
 	fieldLimit
 	fieldMore
+	fieldSkipped
 	numFields
 )
 
 var fieldNames = [numFields]string{"type", "seq", "from", "time", "body", "data", "reason", "first", "last",
 	"code", "message", "epoch", "id", "name", "members", "total", "history", "ping",
 	"outcome", "token", "auth", "resume", "retry", "retryAfter", "lastId", "since",
-	"room", "ref", "rooms", "to", "prefix", "after", "limit", "more"}
+	"room", "ref", "rooms", "to", "prefix", "after", "limit", "more", "skipped"}
 
 // object holds the values of the known fields as they stand in the frame; nil
 // for a field that is absent or null.
@@ -929,7 +938,8 @@ func (o *object) event(e *Event) (err error) {
 		if checkGap(e) != nil {
 			return malformed("a gap of %d to %d", e.Gap.First, e.Gap.Last)
 		}
-		return nil
+		e.Skipped, err = o.number(fieldSkipped)
+		return err
 	case Goodbye:
 		e.End, err = o.farewell(fieldReason)
 		return err

@@ -48,6 +48,7 @@ var jsonEvents = []struct {
 		want: `{"type":"join","room":"a\"b\\ž","seq":2,"from":{"id":"1","name":"ada"}}`},
 	{name: "leave in a room", ev: Event{Kind: Leave, Room: "lobby", Seq: 3, From: MemberInfo{ID: "1", Name: "ada"}, End: &EndError{Text: "moved"}},
 		want: `{"type":"leave","room":"lobby","seq":3,"from":{"id":"1","name":"ada"},"reason":"moved"}`},
+	{name: "gap with a count", ev: Event{Kind: Gap, Gap: Span{First: 5, Last: 1 << 40}, Skipped: 150}, want: `{"type":"gap","first":5,"last":1099511627776,"skipped":150}`},
 	{name: "gap in a room", ev: Event{Kind: Gap, Room: "lobby", Gap: Span{First: 59, Last: 70}}, want: `{"type":"gap","room":"lobby","first":59,"last":70}`},
 	{name: "welcome to a room", ev: Event{Kind: Welcome, Room: "kitchen", Ref: 7, Seq: 1, From: MemberInfo{ID: "x-1", Name: "ada"}, Welcome: &WelcomeInfo{Epoch: "E9", Members: []MemberInfo{{ID: "x-1", Name: "ada"}}, Total: 1, Outcome: "joined"}},
 		want: `{"type":"welcome","room":"kitchen","ref":7,"epoch":"E9","seq":1,"id":"x-1","name":"ada","members":[{"id":"x-1","name":"ada"}],"total":1,"outcome":"joined"}`},

@@ -275,6 +275,8 @@ func (left *wireLeft) set(key, text string) (err error) {
 		number(&ev.Gap.First)
 	case "to":
 		number(&ev.Gap.Last)
+	case "skipped":
+		number(&ev.Skipped)
 	case "code":
 		ev.End.Cause = Cause(text)
 	case "text":

@@ -11,19 +11,13 @@ import (
 	"example.com/tcproom/internal/outbox"
 )
 
-const (
-	// dialTimeout bounds the dialling of an attempt to connect.
-	dialTimeout = 30 * time.Second
-	// maxDoubts bounds how many attempts in a row may find what is no room.
-	maxDoubts = 5
-)
-
 // A loss is the end of a client's connection, or of an attempt to make one.
 type loss struct {
-	end     *EndError // for the user; Final and RetryAfter are the room's words, or our own
-	err     error     // end, or the same as a *RefusedError
-	strange bool      // before anything else, what was read is nothing that a room sends
-	last    bool      // there is to be no other attempt
+	end       *EndError // for the user; Final and RetryAfter are the room's words, or our own
+	err       error     // end, or the same as a *RefusedError
+	strange   bool      // before anything else, what was read is nothing that a room sends
+	untrusted bool      // this address would fail like this again; others may be better
+	last      bool      // there is to be no other attempt
 }
 
 // run connects c again and again. It ends when c has ended.
@@ -50,18 +44,18 @@ func (c *Client) live() error {
 	if err := c.opts.check(); err != nil {
 		return err
 	}
-	pause := c.opts.backoff
-	var doubts doubts
-	for told := false; ; {
-		conn, l := c.connect()
-		var lasted time.Duration
+	w := newWalk(c.addr, c.opts.addrs, c.opts.backoff)
+	for told := false; c.ctx.Err() == nil; {
+		addr := w.now().addr
+		conn, l := c.connect(w)
+		lasted := time.Duration(-1)
 		if conn != nil {
 			told = false
 			began := time.Now()
-			l = c.attend(conn, &doubts)
+			l = c.attend(conn, w)
 			lasted = time.Since(began)
 		} else if c.ctx.Err() == nil {
-			l.last = !doubts.mayTryAgain(&l)
+			l.last = w.isLast(&l)
 		}
 		switch {
 		case l.last:
@@ -69,36 +63,19 @@ func (c *Client) live() error {
 		case c.ctx.Err() != nil:
 			return context.Cause(c.ctx)
 		}
-		delay := pause.next(lasted, l.end.RetryAfter)
+		delay, round := w.next(&l, lasted)
 		msg := "tcproom: connecting failed"
 		if conn != nil {
 			msg = "tcproom: lost"
 		}
-		c.opts.logger.Info(msg, "addr", c.addr, "cause", l.err, "delay", delay)
-		if !told {
+		c.opts.logger.Info(msg, "addr", addr, "cause", l.err, "delay", delay)
+		if !told && (conn != nil || round) {
 			told = true
 			c.deliver(lostEvent(&l, delay))
 		}
 		c.sleep(delay)
 	}
-}
-
-// doubts count the signs that there is no room at the address at all.
-type doubts struct {
-	known  bool // it has welcomed this client before
-	strain int  // strange losses in a row
-}
-
-// mayTryAgain reports whether l is worth another attempt. Strange bytes may come
-// from a proxy while the room behind it is away; but for what has never been a room
-// this comes to an end.
-func (d *doubts) mayTryAgain(l *loss) bool {
-	if !l.strange {
-		d.strain = 0
-		return !l.end.Final
-	}
-	d.strain++
-	return d.known && l.end.Cause != ErrFrameTooLarge || d.strain < maxDoubts
+	return context.Cause(c.ctx)
 }
 
 // lostEvent tells the user of l, after which the client waits for delay.
@@ -121,18 +98,19 @@ func (c *Client) sleep(d time.Duration) {
 	}
 }
 
-// connect makes a connection, or says why there is none.
-func (c *Client) connect() (*Conn, loss) {
+// connect makes a connection to the address where w is, or says why there is none.
+func (c *Client) connect(w *walk) (*Conn, loss) {
 	opts := c.opts
 	opts.onEvent, opts.resume = nil, nil
 	c.mu.Lock()
+	c.addr = w.now().addr
 	if c.resume.Token != "" {
 		at := c.resume
 		opts.resume = &at
 	}
 	c.helloRoomsLocked(&opts)
 	c.mu.Unlock()
-	conn, err := c.attempt(&opts)
+	conn, err := c.attempt(&opts, w)
 	if err == nil {
 		return conn, loss{}
 	}
@@ -143,18 +121,19 @@ func (c *Client) connect() (*Conn, loss) {
 	return nil, l
 }
 
-func (c *Client) attempt(opts *dialConfig) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, dialTimeout)
+func (c *Client) attempt(opts *dialConfig, w *walk) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, w.dialTimeout())
 	defer cancel()
-	nc, err := opts.dial(ctx, "tcp", c.addr)
+	addr := w.now().addr
+	nc, err := opts.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("tcproom: %w", err)
 	}
-	return opts.open(c.ctx, nc, c.addr)
+	return opts.open(c.ctx, nc, addr)
 }
 
 // attend receives from conn until it is lost, and closes it.
-func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
+func (c *Client) attend(conn *Conn, w *walk) (l loss) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var written chan struct{}
 	returned := false
@@ -167,7 +146,7 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 			l = lossOf(endError(conn.endCodec(recover())), true)
 		}
 		// Without an end of the connection it is that of c's context.
-		l.last = conn.Err() != nil && !doubts.mayTryAgain(&l)
+		l.last = conn.Err() != nil && w.isLast(&l)
 		c.leave(conn, &l)
 	}()
 	if !conn.cfg.features.Hello {
@@ -185,7 +164,7 @@ func (c *Client) attend(conn *Conn, doubts *doubts) (l loss) {
 			returned = true
 			return l
 		}
-		doubts.known = true
+		w.now().known = true
 		if ev.Kind == Welcome && written == nil {
 			written = c.begin(ctx, conn, ev)
 			continue
@@ -434,11 +413,12 @@ func lossOf(err error, received bool) loss {
 	case !ended: // of dialling
 		end = &EndError{Cause: dialCause(err), err: err}
 	}
-	if hopeless(err) {
+	l := loss{untrusted: hopeless(err)}
+	if l.untrusted {
 		same := *end
 		end, same.Final = &same, true
 	}
-	l := loss{end: end, err: end}
+	l.end, l.err = end, end
 	switch end.Cause {
 	case ErrWrongDoor:
 		l.strange = !told // by a room

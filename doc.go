@@ -138,6 +138,7 @@
 //	                      hub    none          none
 //	WithName, WithAuth, WithResume, WithReplay, WithDialer, OnEvent
 //	                      dial   none          none
+//	Addresses             client none          none
 //	WithBackoff           client 100 ms, 30 s  the default   the default
 //	WithOffline           client Send waits    Send fails    Send waits
 //	WithPatience          stop   0.5 s         the default   no bound

@@ -18,8 +18,8 @@ const (
 	// there, and the Seq after which its live stream starts. In a hub each room that
 	// the connection enters begins so.
 	Welcome
-	// Gap says that the events Gap.First to Gap.Last were skipped for this
-	// member, because it lagged further behind than the backlog allows, or because
+	// Gap says that the events with the seqs from Gap.First to Gap.Last were skipped for
+	// this member, because it lagged further behind than the backlog allows, or because
 	// the room does not have them any more: for one that resumes, or that said since
 	// when it wants history. Then Last is the newest message that is missing; there
 	// may be joins and leaves in the span and behind it, of which history has none.
@@ -83,10 +83,12 @@ type MemberInfo struct {
 	Name string
 }
 
-// A Span is a run of events, from the seq First to the seq Last.
+// A Span is a run of events: those with a seq from First to Last, and no others. First and
+// Last are exact bounds, and in a room with a log need not be seqs of events. How many
+// events there are between them the Span does not say, for seqs need not be dense.
 type Span struct{ First, Last uint64 }
 
-// Len returns how many seqs the span has; 0 if it is not a span.
+// Len returns how many seqs the span has, of events or of none; 0 if it is not a span.
 func (s Span) Len() uint64 {
 	if s.First == 0 || s.Last < s.First {
 		return 0
@@ -113,8 +115,11 @@ type Event struct {
 	// Ref is that of the [Request] which the event answers; 0: it answers none, or one
 	// without a Ref.
 	Ref uint64
-	// Seq is the position in the room's order, 1, 2, 3, …; 0 if the event has
-	// none. In a Welcome it is that of the last event before the live stream, which
+	// Seq is the position in the room's order; 0 if the event has none. It rises
+	// strictly, and each member sees an event with the same one. In a room by itself it
+	// is 1, 2, 3, …, without a hole. In a room with a log, of which several processes have
+	// a part, it is a position in the log, the same at all of them: no number of a
+	// hole there means an event. It is below 2^53. In a Welcome it is that of the last event before the live stream, which
 	// is the member's own join if the room announces joins.
 	Seq uint64
 	// From is the member that sent, joined or left, or that had this name before a
@@ -131,8 +136,11 @@ type Event struct {
 	// Refused that refuses a message, too; in a Welcome that resumes, the greatest that
 	// the member has given to one.
 	Number uint64
-	// Gap is what a Gap skipped.
+	// Gap is what a Gap skipped; zero if the codec does not tell, as [Text] does not.
 	Gap Span
+	// Skipped is how many events a Gap skipped, the member's own messages included; 0 if
+	// that is not known, as of one before the history.
+	Skipped uint64
 	// Welcome is what only a Welcome has; nil in all others, and in a Welcome that
 	// a [Client] makes because its codec has none.
 	Welcome *WelcomeInfo

@@ -13,7 +13,7 @@ func ExampleText() {
 		{Kind: tcproom.Join, From: ada},
 		{Kind: tcproom.Message, From: ada, Body: []byte("hi\n* bob left")},
 		{Kind: tcproom.Message, Body: []byte("restart in 5 minutes")},
-		{Kind: tcproom.Gap, Gap: tcproom.Span{First: 5, Last: 16}},
+		{Kind: tcproom.Gap, Gap: tcproom.Span{First: 5, Last: 16}, Skipped: 12},
 		{Kind: tcproom.Goodbye, End: &tcproom.EndError{Text: "room closed"}},
 	} {
 		line, err := tcproom.Text{}.AppendEvent(nil, &ev)

@@ -209,7 +209,7 @@ func ExampleWithSlowMembers() {
 		case ev.Kind == tcproom.Message:
 			received++
 		case ev.Kind == tcproom.Gap:
-			skipped += ev.Gap.Len()
+			skipped += ev.Skipped
 		}
 	}
 	fmt.Println("received and skipped:", received+skipped)

@@ -408,7 +408,7 @@ func requireSameJSON(tb testing.TB, frame []byte, want *Event) {
 	switch got.Kind {
 	case Gap:
 		require.Nil(tb, o.From)
-		got.Gap = Span{First: o.First, Last: o.Last}
+		got.Gap, got.Skipped = Span{First: o.First, Last: o.Last}, o.Skipped
 	case Welcome:
 		got.From = MemberInfo{ID: o.ID.(string), Name: o.Name}
 		got.Number, got.Welcome = o.LastID, o.welcome()
@@ -645,6 +645,7 @@ type jsonAny struct {
 	From       json.RawMessage `json:"from"`
 	First      uint64          `json:"first"`
 	Last       uint64          `json:"last"`
+	Skipped    uint64          `json:"skipped"`
 	Time       *time.Time      `json:"time"`
 	Body       *string         `json:"body"`
 	Data       *string         `json:"data"`

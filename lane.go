@@ -39,7 +39,7 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 		form: f, room: r.name, epoch: r.epoch, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
-	b, err := l.gap(1, 2)
+	b, err := l.gap(1, 2, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
@@ -49,9 +49,9 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	return l
 }
 
-// gap returns the frame of a gap; nil if there is none.
-func (l *lane) gap(from, to uint64) ([]byte, error) {
-	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}}
+// gap returns the frame of a gap of n events; nil if there is none.
+func (l *lane) gap(from, to, n uint64) ([]byte, error) {
+	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}, Skipped: n}
 	if !l.form.shape(&ev, l.room) {
 		return nil, nil
 	}
@@ -59,8 +59,8 @@ func (l *lane) gap(from, to uint64) ([]byte, error) {
 }
 
 // appendGap is the Gap of the lane's log.
-func (l *lane) appendGap(dst []byte, from, to uint64) ([]byte, error) {
-	b, err := l.gap(from, to)
+func (l *lane) appendGap(dst []byte, from, to, n uint64) ([]byte, error) {
+	b, err := l.gap(from, to, n)
 	if err == nil && len(b) == 0 {
 		err = ErrNoFrame
 	}

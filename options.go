@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"example.com/tcproom/internal/probe"
@@ -141,6 +142,7 @@ type dialConfig struct {
 	probe   probe.Probe // of package roomtest
 
 	// Of a Client.
+	addrs     []string // beside the first
 	backoff   backoff
 	offline   int    // bytes; negative: Send waits
 	forClient string // an option that only a Client can have, if one was given
@@ -247,6 +249,9 @@ func (c *dialConfig) check() error {
 		if o.given {
 			return fmt.Errorf("%w: %s with codec %T, which has %s: use JSON, or leave it out", ErrOption, o.option, c.codec, o.lacks)
 		}
+	}
+	if slices.Contains(c.addrs, "") {
+		return fmt.Errorf("%w: Addresses with an empty one: want host:port, or leave it out", ErrOption)
 	}
 	return c.checkRooms()
 }
@@ -364,8 +369,8 @@ func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.h
 // A member that is lost or has left, and not in order, may have further attributes: how
 // many events it had not got (missed), for how long its connection had been taking
 // nothing (waited), and the hook that held it up (hook). [Member.LogValue] has the same
-// of one that is there. A [Client] logs lost, and connecting failed, with delay. An
-// option that cannot work is logged at Warn.
+// of one that is there. A [Client] logs lost, and connecting failed, with the addr where
+// that was and delay. An option that cannot work is logged at Warn.
 //
 // After ten records of one kind, such as members that leave for one cause, a room logs
 // one a second, with the number of records in between as unlogged. A [WithHandshake]
@@ -640,12 +645,43 @@ func OnEvent(fn func(ev Event)) DialOption {
 
 // Options of a client.
 
+// Addresses gives a [Client] addresses beside that of [NewClient]: those of other
+// processes that have the same room, as by one log ([WithLog]), at all of which it is the
+// same member; or of proxies before one process. Given addresses of different rooms it
+// joins anew in each.
+//
+// The client dials that of NewClient first, and then one after the other in turn: the
+// next one if one cannot be reached, refuses the client or ends the connection. It does
+// not go back to the first because that is there again. Only what is final
+// ([EndError].Final) ends the client, whichever process says it: a kick, or a failed
+// authentication. What is wrong with one address alone, such as a certificate that is not
+// trusted, ends it only when it is so of all.
+//
+// Within a round over all addresses nothing waits, so that one that is dead costs no more
+// than the attempt to dial it, for which each has its share of the 30 seconds, but 2 at
+// least. What [WithBackoff] says is waited before each round: when all have failed, and
+// when a connection is lost, with which a round begins. A process that restarts
+// ([ErrRestarting]) is left at once. [EndError].RetryAfter counts for coming back to the
+// address that said it: this is left out for so long, and the others are not.
+//
+// Clients with one list are all at its first address. To spread them, shuffle the list
+// once in each ([math/rand/v2.Shuffle]).
+//
+// An address that is given twice, here or to NewClient, is one. An empty one is
+// [ErrOption]. The default is none, and a later Addresses replaces an earlier one. It is
+// for [NewClient]; Dial, NewConn and Join fail with [ErrOption].
+func Addresses(addrs ...string) DialOption {
+	addrs = slices.Clone(addrs)
+	return dialOption(func(c *dialConfig) { c.addrs, c.forClient = addrs, "Addresses" })
+}
+
 // WithBackoff says how long a [Client] waits before it dials again: a random time
 // below a ceiling, so that the clients of one room do not come back together. The
 // ceiling is first, and doubles with each attempt until it is most. A connection that
 // lasted for 10 seconds from its [Welcome] on makes it first again. If the room says
 // how long to wait ([EndError].RetryAfter), that is added, and the ceiling is at least
-// as long as that, as far as most allows.
+// as long as that, as far as most allows. With [Addresses] an attempt is a round over all
+// of them, and RetryAfter counts for one.
 //
 // To resume, a client must be back within the room's [Sessions].Grace.
 //

@@ -130,6 +130,7 @@ func TestClientOptionsElsewhere(t *testing.T) {
 	for name, opt := range map[string]tcproom.DialOption{
 		"WithBackoff": tcproom.WithBackoff(0, 0),
 		"WithOffline": tcproom.WithOffline(-1),
+		"Addresses":   tcproom.Addresses("room:1"),
 	} {
 		opts := []tcproom.DialOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(noDialer(t)), opt}
 		everyEnd(t, room, opts, false, func(t *testing.T, err error) {

@@ -45,6 +45,8 @@ type replica struct {
 	beats   bool      // a beat of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
+	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
+	claims  int       // reclaims that are on the way
 	outbound
 	leases
 }
@@ -65,7 +67,7 @@ const (
 // logsInUse are the logs of all rooms: a log is one room's.
 var logsInUse sync.Map
 
-// newReplica returns the replica of r, which begins to read the log.
+// newReplica returns the replica of r, which reads nothing before start.
 func newReplica(r *Room, log Log) *replica {
 	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
@@ -91,11 +93,18 @@ func newReplica(r *Room, log Log) *replica {
 		rp.stop()
 		return rp
 	}
-	r.wg.Add(3)
+	return rp
+}
+
+// start begins to read the log.
+func (rp *replica) start() {
+	if rp.err != nil {
+		return
+	}
+	rp.room.wg.Add(3)
 	go rp.run()
 	go rp.attendLease()
 	go rp.watchLeases()
-	return rp
 }
 
 // newNowhere returns the stream of members that have none in this process: its link has
@@ -305,7 +314,11 @@ func (rp *replica) startOver() {
 		}
 		m = next
 	}
-	rp.anew(ErrUncertain)
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.anewLocked()
+	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.time = fold.New(), time.Time{}
 	r.seq, r.said = 0, 0
 	r.startRings()
@@ -314,12 +327,8 @@ func (rp *replica) startOver() {
 	}
 }
 
-// anew makes the node another one, which has to open: what it had under way comes to
-// nothing, of which cause is the reason.
-func (rp *replica) anew(cause error) {
-	for _, q := range rp.failLocked(cause, cause) {
-		q.settle(outcome{err: cause})
-	}
+// anewLocked makes the node another one, which has to open.
+func (rp *replica) anewLocked() {
 	if rp.phase > phaseReady {
 		return
 	}
@@ -355,7 +364,8 @@ func (rp *replica) setEpochLocked() {
 	}
 }
 
-// progressLocked brings the node on, if it has caught up or an epoch is in force.
+// progressLocked brings the node on: once it has caught up, an epoch is in force, and it
+// has back what it had under another name, it is ready.
 func (rp *replica) progressLocked(opened bool) {
 	var none fold.Epoch
 	if opened && rp.phase == phaseOpening {
@@ -363,13 +373,15 @@ func (rp *replica) progressLocked(opened bool) {
 		if e := rp.state.Epoch(); e == none {
 			var next fold.Epoch
 			rand.Read(next[:])
-			rp.queueAloneLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
+			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
 		}
+		rp.reclaimLocked()
 	}
-	if rp.phase == phaseOpen && rp.state.Epoch() != none {
+	if rp.phase == phaseOpen && rp.state.Epoch() != none && rp.claims == 0 {
 		rp.setEpochLocked()
 		rp.phase = phaseReady
 		close(rp.ready)
+		rp.startAppendingLocked()
 		rp.room.group.Wake()
 	}
 }

@@ -202,7 +202,11 @@ func (r *Room) missedLocked(p *pass, s *stream, lane *lane, m *Member, seq uint6
 	outcome = outcomeResumed
 	from := max(seq, m.session.start) + 1
 	if to := r.events.gone; from <= to {
-		gap, err := s.encode(&Event{Kind: Gap, Gap: Span{from, to}})
+		ev := &Event{Kind: Gap, Gap: Span{from, to}}
+		if r.isDense() {
+			ev.Skipped = ev.Gap.Len()
+		}
+		gap, err := s.encode(ev)
 		if err != nil {
 			return nil, "", err
 		}

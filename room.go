@@ -135,6 +135,7 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	}
 	if h == nil && cfg.log != nil {
 		r.replica = newReplica(r, cfg.log)
+		r.replica.start()
 	}
 	return r
 }

@@ -461,8 +461,11 @@ func (r *Room) named(ev *Event) *Event {
 	return &in
 }
 
-// nextSeq is the seq of the next event. Seqs rise strictly, and nothing may take them to
-// be dense.
+// isDense reports whether seqs count the events.
+func (r *Room) isDense() bool { return r.replica == nil && r.cfg.probe.Next == nil }
+
+// nextSeq is the seq of the next event, which no log orders. Seqs rise strictly; only who
+// asks isDense may take them to rise by one.
 func (r *Room) nextSeq() uint64 {
 	if next := r.cfg.probe.Next; next != nil {
 		return next(r.seq)

@@ -76,7 +76,8 @@ func slowSkips(t *testing.T, s testkit.Seqs) {
 				require.GreaterOrEqual(t, ev.Gap.Last, ev.Gap.First)
 				require.Equal(t, s.At(s.Place(ev.Gap.Last)), ev.Gap.Last, "an event")
 				gaps++
-				missed += s.Place(ev.Gap.Last) - s.Place(at)
+				require.Equal(t, s.Place(ev.Gap.Last)-s.Place(at), ev.Skipped)
+				missed += ev.Skipped
 				at = ev.Gap.Last
 			case tcproom.Message:
 				at = s.At(s.Place(at) + 1)

@@ -14,10 +14,11 @@ import (
 
 // outbound is what a replica has on its way to the log. It is guarded by the room's lock.
 type outbound struct {
-	life      uint64 // of the node: it begins another one if it does not know what became of a batch
-	batch     uint64 // the last one of this life
-	queue     []queued
-	waiting   int                // bytes of the queue
+	life      uint64             // of the node: it begins another one if it does not know what became of a batch
+	batch     uint64             // the last one of this life
+	control   []queued           // of the node itself, to be ready: it goes before all that is queued
+	queue     []queued           // waits until the node is ready
+	waiting   int                // bytes of it
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue
 }
@@ -38,6 +39,7 @@ type call struct {
 	left     int           // that have none yet; guarded by the room's lock
 	done     chan struct{} // closed when none is left
 	keep     bool          // it is queued again if its batch is given up
+	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
 	comes    *coming       // it is for one that comes in, and waits; nil: it is not
 }
 
@@ -102,13 +104,31 @@ func (rp *replica) queueLocked(c *call) {
 // queueAloneLocked queues an entry for which nobody waits.
 func (rp *replica) queueAloneLocked(e *fold.Entry) {
 	c := newCall()
-	c.keep = e.Kind == fold.Leave
+	c.keep, c.upkeep = e.Kind == fold.Leave, e.Kind != fold.Leave
 	c.add(e)
 	rp.queueLocked(c)
 }
 
+// controlLocked queues an entry that the node needs to be ready.
+func (rp *replica) controlLocked(e *fold.Entry) {
+	c := newCall()
+	c.upkeep = true
+	c.add(e)
+	c.left, c.outcomes = 1, make([]outcome, 1)
+	rp.control = append(rp.control, queued{c, 0})
+	rp.startAppendingLocked()
+}
+
+// nextLocked returns the queue from which the next batch is taken.
+func (rp *replica) nextLocked() *[]queued {
+	if len(rp.control) > 0 || rp.phase < phaseReady {
+		return &rp.control
+	}
+	return &rp.queue
+}
+
 func (rp *replica) startAppendingLocked() {
-	if !rp.appending && len(rp.queue) > 0 && rp.ctx.Err() == nil {
+	if !rp.appending && len(*rp.nextLocked()) > 0 && rp.ctx.Err() == nil {
 		rp.appending = true
 		rp.room.wg.Add(1) // the goroutine that reads the log counts until ctx has ended
 		go rp.appendAll()
@@ -135,12 +155,13 @@ func (rp *replica) appendAll() {
 
 // nextFlightLocked makes a batch of what is queued; nil if nothing is.
 func (rp *replica) nextFlightLocked() *flight {
-	if len(rp.queue) == 0 || rp.ctx.Err() != nil {
+	from := rp.nextLocked()
+	if len(*from) == 0 || rp.ctx.Err() != nil {
 		return nil
 	}
 	most, n, size := min(maxBatch, rp.caps.MaxRecord-1<<10), 0, 0
-	for n < len(rp.queue) && n < fold.MaxEntries {
-		b := len(rp.queue[n].bytes())
+	for n < len(*from) && n < fold.MaxEntries {
+		b := len((*from)[n].bytes())
 		if n > 0 && size+b > most {
 			break
 		}
@@ -148,10 +169,11 @@ func (rp *replica) nextFlightLocked() *flight {
 		n++
 	}
 	rp.batch++
-	f := &flight{batch: rp.life<<48 | rp.batch, items: slices.Clone(rp.queue[:n]), began: time.Now()}
+	f := &flight{batch: rp.life<<48 | rp.batch, items: slices.Clone((*from)[:n]), began: time.Now()}
 	f.ctx, f.told = context.WithCancel(rp.ctx)
-	rp.queue = slices.Delete(rp.queue, 0, n)
-	rp.waiting -= size
+	if *from = slices.Delete(*from, 0, n); from == &rp.queue {
+		rp.waiting -= size
+	}
 	rec := make([]byte, 0, size+64)
 	rec = fold.AppendHeader(rec, fold.Header{Node: rp.node, Batch: f.batch, Epoch: rp.state.Epoch()}, n)
 	for _, q := range f.items {
@@ -214,8 +236,13 @@ func (rp *replica) giveUp(f *flight, cause error) {
 		rp.rename()
 	}
 	rp.batch = 0
-	rp.queueAloneLocked(&fold.Entry{Kind: fold.Open})
-	for _, q := range kept {
+	rp.requeueLocked(kept)
+	rp.controlLocked(&fold.Entry{Kind: fold.Open})
+}
+
+// requeueLocked puts what was on its way into the queue, in which nothing is.
+func (rp *replica) requeueLocked(items []queued) {
+	for _, q := range items {
 		rp.queue = append(rp.queue, q)
 		rp.waiting += len(q.bytes())
 	}
@@ -224,27 +251,42 @@ func (rp *replica) giveUp(f *flight, cause error) {
 // failLocked gives up what is on its way because of underWay, and what is queued because
 // of notSent, and returns what is to be queued again.
 func (rp *replica) failLocked(underWay, notSent error) (kept []queued) {
-	fail := func(q queued, err error) {
-		if q.call.keep {
+	flown, waits := rp.takeAllLocked()
+	for i, q := range append(flown, waits...) {
+		switch {
+		case q.call.keep:
 			kept = append(kept, q)
-		} else {
-			q.settle(outcome{err: err})
+		case i < len(flown):
+			q.settle(outcome{err: underWay})
+		default:
+			q.settle(outcome{err: notSent})
 		}
 	}
+	return kept
+}
+
+// takeAllLocked takes back what is on its way, and what is queued, in order. It settles
+// what is of no more use.
+func (rp *replica) takeAllLocked() (flown, waits []queued) {
 	for _, n := range slices.Sorted(maps.Keys(rp.flights)) {
 		f := rp.flights[n]
-		for _, q := range f.items {
-			fail(q, underWay)
-		}
+		flown = append(flown, f.items...)
 		f.told()
 	}
 	clear(rp.flights)
-	for _, q := range rp.queue {
-		fail(q, notSent)
+	waits = rp.queue
+	for _, q := range rp.control {
+		q.settle(outcome{})
 	}
-	rp.queue, rp.waiting = nil, 0
+	rp.control, rp.queue, rp.waiting = nil, nil, 0
+	useless := func(q queued) bool {
+		if q.call.upkeep {
+			q.settle(outcome{})
+		}
+		return q.call.upkeep
+	}
 	rp.room.group.Wake()
-	return kept
+	return slices.DeleteFunc(flown, useless), slices.DeleteFunc(waits, useless)
 }
 
 // withdrawLocked takes out of the queue what of c is there, because of cause, and returns

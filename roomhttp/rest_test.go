@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
@@ -338,4 +339,45 @@ func TestRoutes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSparseSeqs: pages, places and positions are right if seqs rise by more than one.
+func TestSparseSeqs(t *testing.T) {
+	testkit.EachSeqs(t, func(t *testing.T, seqs testkit.Seqs) {
+		room := newRoom(t, seqs.Option(), tcproom.WithHistory(tcproom.History{Messages: 5}), tcproom.WithNotices(false))
+		srv := serve(t, New(One("lobby", room), WithAnonymousPost(true)))
+		epoch := room.Past(0, 1).Epoch
+		for i := range 8 {
+			a := srv.ask("POST", "/rooms/lobby/messages", fmt.Sprintf(`{"body":"m%d"}`, i+1), "Content-Type: application/json")
+			require.Equal(t, http.StatusCreated, a.StatusCode, a.body)
+			require.EqualValues(t, seqs.At(uint64(i+1)), a.json["seq"])
+			a = srv.ask("GET", "/rooms/lobby/"+a.Header.Get("Location"), "")
+			require.Len(t, a.json["messages"], 1)
+			require.Equal(t, fmt.Sprint("m", i+1), a.json["messages"].([]any)[0].(map[string]any)["body"])
+		}
+		var got []string
+		after, tags := uint64(0), map[string]bool{}
+		for more := true; more; {
+			path := fmt.Sprintf("/rooms/lobby/messages?after=%d&limit=2", after)
+			a := srv.ask("GET", path, "")
+			require.Equal(t, after == 0, a.json["gap"], "the first three are gone")
+			for _, m := range a.json["messages"].([]any) {
+				m := m.(map[string]any)
+				got = append(got, m["body"].(string))
+				after = uint64(m["seq"].(float64))
+			}
+			more = a.json["more"].(bool)
+			tags[a.Header.Get("ETag")] = true
+			require.Equal(t, http.StatusNotModified, srv.ask("GET", path, "", "If-None-Match: "+a.Header.Get("ETag")).StatusCode)
+		}
+		require.Equal(t, []string{"m4", "m5", "m6", "m7", "m8"}, got)
+		require.Equal(t, seqs.At(8), after)
+		require.Len(t, tags, 2)
+
+		e := read(t, srv.Server, "", "Last-Event-ID", fmt.Sprintf("%s:%d", epoch, seqs.At(2)))
+		e.expect(welcomed(seqs.At(8), "guest-1"), fmt.Sprintf(`{"type":"gap","first":%d,"last":%d}`, seqs.At(2)+1, seqs.At(3)))
+		require.Equal(t, fmt.Sprintf("%s:%d", epoch, seqs.At(3)), e.id)
+		e.expect(fmt.Sprintf(`{"type":"message","seq":%d,"from":{"id":"?","name":"web"},"time":"?","history":true,"body":"m4"}`, seqs.At(4)))
+		require.Equal(t, fmt.Sprintf("%s:%d", epoch, seqs.At(4)), e.id)
+	})
 }

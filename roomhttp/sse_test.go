@@ -282,7 +282,7 @@ func toldBefore(seq int, body string) string {
 	return fmt.Sprintf(`{"type":"message","seq":%d,"time":"?","history":true,"body":%q}`, seq, body)
 }
 
-func welcomed(seq int, name string) string {
+func welcomed(seq any, name string) string {
 	return fmt.Sprintf(`{"type":"welcome","epoch":"?","seq":%d,"id":"?","name":%q,"members":[{"id":"?","name":%[2]q}],"total":1}`, seq, name)
 }
 

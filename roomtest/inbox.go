@@ -197,6 +197,15 @@ func (in *inbox) welcome() tcproom.Event {
 	}
 }
 
+// isOrdered reports whether ev has a place in the room's order.
+func isOrdered(ev *tcproom.Event) bool {
+	switch ev.Kind {
+	case tcproom.Message, tcproom.Join, tcproom.Leave, tcproom.Renamed:
+		return true
+	}
+	return false
+}
+
 // came reports whether those barriers have come, and forgets them then.
 func (in *inbox) came(sent []uint64) bool {
 	in.mu.Lock()

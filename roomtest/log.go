@@ -179,6 +179,25 @@ func (l *Log) records(room string) []tcproom.Record {
 	return recs
 }
 
+// keepAll has the room's list keep all that is stored from now on, for all.
+func (l *Log) keepAll(room string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.listLocked(room)
+	s.all = [][]kept{slices.Clone(s.kept)}
+}
+
+// all returns what keepAll has the list keep, and the position of the last record.
+func (l *Log) all(room string) (lives [][]kept, last uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.listLocked(room)
+	for _, recs := range s.all {
+		lives = append(lives, recs[:len(recs):len(recs)])
+	}
+	return lives, s.end() - 1
+}
+
 // listLocked returns the list of the room, which it makes if there is none.
 func (l *Log) listLocked(room string) *list {
 	s := l.lists[room]
@@ -201,6 +220,10 @@ type list struct {
 	// before must not go on.
 	lives   int
 	changed signal // a record was added, or some were dropped
+	// all is, for each of these lives, every record that was stored from position 1 on,
+	// also those that were dropped at the front. It is for [Cluster.Verify]; nil: nobody
+	// asks.
+	all [][]kept
 }
 
 // A kept record is in a list.
@@ -239,6 +262,9 @@ func (s *list) store(id string, r kept) uint64 {
 	s.ids[id] = pos
 	s.known = append(s.known, knownID{id, r.at})
 	s.kept = append(s.kept, r)
+	if n := len(s.all); n > 0 {
+		s.all[n-1] = append(s.all[n-1], r)
+	}
 	if most := s.caps.Records; most > 0 && len(s.kept) > most {
 		s.dropOldest(len(s.kept) - most)
 	}
@@ -277,14 +303,22 @@ func (s *list) dropNewest(n int) {
 		}
 		return lost
 	})
-	s.lives++
+	s.nextLife(left + int(s.first) - 1)
 }
 
 // empty makes it another list, but for what was saved.
 func (s *list) empty() {
 	s.first, s.kept, s.known = 1, nil, nil
 	clear(s.ids)
+	s.nextLife(0)
+}
+
+// nextLife says that positions behind the first n are used again.
+func (s *list) nextLife(n int) {
 	s.lives++
+	if last := len(s.all) - 1; last >= 0 {
+		s.all = append(s.all, slices.Clone(s.all[last][:n]))
+	}
 }
 
 // save keeps the newest two. One of the same position as the last replaces that.

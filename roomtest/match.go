@@ -105,7 +105,8 @@ func Left(name string) Match {
 }
 
 // Gap matches a gap of exactly these first and last sequence numbers; a zero
-// stands for any number.
+// stands for any number. Of a codec that does not tell them, as [tcproom.Text], only
+// Gap(0, 0) matches.
 func Gap(from, to uint64) Match {
 	return Where("gap "+span(from, to), func(ev tcproom.Event) bool {
 		return ev.Kind == tcproom.Gap && (from == 0 || ev.Gap.First == from) && (to == 0 || ev.Gap.Last == to)

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,14 +77,17 @@ func (s *Server) Join(name string, opts ...tcproom.DialOption) *Member {
 
 // join is Join from any goroutine.
 func (s *Server) join(name string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
-	return s.joinWith(fmt.Sprintf("that of the member %q", name), serve, append(opts[:len(opts):len(opts)], tcproom.WithName(name)))
+	return s.joinWith(fmt.Sprintf("that of the member %q", name), serve, append(opts[:len(opts):len(opts)], tcproom.WithName(name)), nil)
 }
 
 // joinWith is join with the name that opts set. who names the connection in a
-// failure.
-func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOption) (*Member, error) {
+// failure. from is where opts resume, if they do and that is known.
+func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOption, from *tcproom.Resume) (*Member, error) {
 	var room *served
 	dial := func(context.Context, string, string) (net.Conn, error) {
+		if s.dead.Load() {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+		}
 		here, there := Pipe()
 		room = s.serving(there, who)
 		return here, s.start(func() { serve(room) })
@@ -94,6 +99,7 @@ func (s *Server) joinWith(who string, serve func(*served), opts []tcproom.DialOp
 	if err != nil {
 		return nil, err
 	}
+	cl.from = from
 	m := s.member(c, cl)
 	m.there = room
 	m.Link = cl.link

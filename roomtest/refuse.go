@@ -58,7 +58,7 @@ func (s *Server) TryJoin(name string, opts ...tcproom.DialOption) (*Member, erro
 func (s *Server) Refuses(cause tcproom.Cause, opts ...tcproom.DialOption) *tcproom.RefusedError {
 	s.watch.use("Server.Refuses")
 	s.watch.t.Helper()
-	m, err := s.joinWith("that of Refuses", s.serveMember, opts)
+	m, err := s.joinWith("that of Refuses", s.serveMember, opts, nil)
 	refused, ok := errors.AsType[*tcproom.RefusedError](err)
 	if ok && refused.Cause == cause {
 		return refused

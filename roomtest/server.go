@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,7 @@ type Server struct {
 	watch *watch
 	rec   recorder
 	bots  botNames
+	dead  atomic.Bool // nothing can connect any more, see Cluster.Crash
 
 	mu        sync.Mutex // guards what follows; never held while anything waits
 	within    time.Duration
@@ -356,7 +358,8 @@ type client struct {
 	link  *Conn  // nil if it is not in memory
 	local string // its address; empty if it was not dialled here
 	who   string
-	in    *inbox // nil unless it is a Member
+	in    *inbox          // nil unless it is a Member
+	from  *tcproom.Resume // where it wanted to go on; nil: it is not known that it did
 }
 
 // addClient hands the client to the cleanup, or closes it.

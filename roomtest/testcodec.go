@@ -109,7 +109,7 @@ func roomEvents() []tcproom.Event {
 		{Kind: tcproom.Message, Seq: math.MaxUint64, From: testAda, Time: testTime.UTC().Truncate(time.Second), Body: []byte("last")},
 		{Kind: tcproom.Message, Seq: 6, From: testAda, Time: testTime, Body: []byte("long ago"), History: true},
 		{Kind: tcproom.Direct, Time: testTime, Body: []byte("for you alone")}, {Kind: tcproom.Direct, From: testBob, Time: testTime, Body: []byte("of bob, for you alone")},
-		{Kind: tcproom.Gap, Gap: tcproom.Span{First: 3, Last: 9}}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 5, Last: 5}}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 1, Last: 2}}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 1, Last: math.MaxUint64}},
+		{Kind: tcproom.Gap, Gap: tcproom.Span{First: 3, Last: 9}, Skipped: 7}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 5, Last: 5}, Skipped: 1}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 1, Last: 2}}, {Kind: tcproom.Gap, Gap: tcproom.Span{First: 1, Last: math.MaxUint64}, Skipped: math.MaxUint64},
 		{Kind: tcproom.Goodbye, Time: testTime}, {Kind: tcproom.Goodbye, Time: testTime, End: &tcproom.EndError{Text: "room closed"}},
 		{Kind: tcproom.Goodbye, Time: testTime, End: &tcproom.EndError{Cause: tcproom.ErrKicked, Text: "go", Final: true}},
 		{Kind: tcproom.Goodbye, Time: testTime, End: &tcproom.EndError{Cause: tcproom.ErrRoomClosed, RetryAfter: 1500 * time.Millisecond}},
@@ -344,8 +344,10 @@ func wrongField(was, got *tcproom.Event) string {
 		return "History"
 	case got.Number != 0 && got.Number != was.Number:
 		return "Number"
-	case got.Gap != (tcproom.Span{}) && got.Gap.Len() != was.Gap.Len():
+	case got.Gap != (tcproom.Span{}) && got.Gap != was.Gap:
 		return "Gap"
+	case got.Skipped != 0 && got.Skipped != was.Skipped:
+		return "Skipped"
 	}
 	if field := wrongEnd(endOf(was), endOf(got)); field != "" {
 		return field
@@ -450,7 +452,7 @@ func worstEvents() (events []tcproom.Event) {
 				tcproom.Event{Kind: tcproom.Refused, Time: late, End: &tcproom.EndError{Cause: tcproom.Cause(text), Text: text, Final: true, RetryAfter: math.MaxInt64}})
 		}
 	}
-	return append(events, tcproom.Event{Kind: tcproom.Gap, Gap: tcproom.Span{First: 1e19, Last: math.MaxUint64}}, tcproom.Event{Kind: tcproom.Ack, Number: math.MaxUint64, Seq: math.MaxUint64})
+	return append(events, tcproom.Event{Kind: tcproom.Gap, Gap: tcproom.Span{First: 1e19, Last: math.MaxUint64}, Skipped: math.MaxUint64}, tcproom.Event{Kind: tcproom.Ack, Number: math.MaxUint64, Seq: math.MaxUint64})
 }
 
 // testMaxFrame tests the bound on frames.
@@ -711,7 +713,7 @@ func hearAll(ctx context.Context, c *tcproom.Conn, bodies []string) error {
 func sameEvent(a, b *tcproom.Event) bool {
 	aEnd, bEnd, aWelcome, bWelcome := endOf(a), endOf(b), welcomeOf(a), welcomeOf(b)
 	return a.Kind == b.Kind && a.Seq == b.Seq && a.From == b.From && a.Time.Equal(b.Time) && bytes.Equal(a.Body, b.Body) &&
-		a.History == b.History && a.Number == b.Number && a.Gap == b.Gap && sameInHub(a, b) &&
+		a.History == b.History && a.Number == b.Number && a.Gap == b.Gap && a.Skipped == b.Skipped && sameInHub(a, b) &&
 		aEnd.Cause == bEnd.Cause && aEnd.Text == bEnd.Text && aEnd.Final == bEnd.Final && aEnd.RetryAfter == bEnd.RetryAfter &&
 		aWelcome.Epoch == bWelcome.Epoch && slices.Equal(aWelcome.Members, bWelcome.Members) && aWelcome.Total == bWelcome.Total &&
 		aWelcome.Outcome == bWelcome.Outcome && aWelcome.Token == bWelcome.Token
@@ -751,6 +753,9 @@ func describe(ev *tcproom.Event) string {
 	}
 	if ev.Gap != (tcproom.Span{}) {
 		fmt.Fprintf(&b, " of %d to %d", ev.Gap.First, ev.Gap.Last)
+	}
+	if ev.Skipped != 0 {
+		fmt.Fprintf(&b, " of %d events", ev.Skipped)
 	}
 	if ev.Number != 0 {
 		fmt.Fprintf(&b, " number %d", ev.Number)

@@ -213,7 +213,7 @@ func TestCodecViolationsOfCalls(t *testing.T) {
 
 func TestCodecViolationsOfEvents(t *testing.T) {
 	requireCodecViolations(t, []codecViolation{
-		{name: "an error for a Gap", law: "says or says not", want: `a Gap of 3 to 9 returned the error "no gaps"`, c: brokenCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
+		{name: "an error for a Gap", law: "says or says not", want: `a Gap of 3 to 9 of 7 events returned the error "no gaps"`, c: brokenCodec{appendEvent: func(dst []byte, ev *tcproom.Event) ([]byte, error) {
 			if ev.Kind == tcproom.Gap {
 				return dst, errors.New("no gaps")
 			}
@@ -232,6 +232,7 @@ func TestCodecViolationsOfEvents(t *testing.T) {
 		{name: "wrong name", law: "fields", want: "From of a Join", c: parses(tcproom.Join, func(ev *tcproom.Event) error { ev.From.Name = "x"; return nil })},
 		{name: "wrong time zone", law: "fields", want: "Time of a Message", c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Time = ev.Time.Add(7200e9) })},
 		{name: "wrong body", law: "fields", want: "Body of a Message", c: appends(tcproom.Message, func(ev *tcproom.Event) { ev.Body = bytes.ToUpper(ev.Body) })},
+		{name: "wrong count of a gap", law: "fields", want: "Skipped of a Gap of 3 to 9", c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.Skipped--; return nil })},
 		{name: "wrong gap", law: "fields", want: "Gap of a Gap of 3 to 9", c: parses(tcproom.Gap, func(ev *tcproom.Event) error { ev.Gap.Last++; return nil })},
 		{name: "wrong cause", law: "fields", want: "Cause of a Refused", c: parses(tcproom.Refused, func(ev *tcproom.Event) error { ev.End.Cause = "x"; return nil })},
 		{name: "wrong reason", law: "fields", want: "Text of a Goodbye", c: parses(tcproom.Goodbye, func(ev *tcproom.Event) error { ev.End.Text += "!"; return nil })},

@@ -142,6 +142,9 @@ func lineInRoom(ev *tcproom.Event) string {
 	case tcproom.Welcome:
 		return "* welcome " + name
 	case tcproom.Gap:
+		if ev.Gap == (tcproom.Span{}) { // the codec does not tell
+			return "* gap"
+		}
 		return fmt.Sprintf("* gap from %d to %d", ev.Gap.First, ev.Gap.Last)
 	case tcproom.Goodbye:
 		return "* goodbye" + reason(ev)

@@ -39,7 +39,8 @@ type Cursor struct {
 	prev, next *Cursor  // in seg's list
 	ownLo      int64    // its own frames lie in [ownLo, ownHi)
 	ownHi      int64
-	owns       uint64 // how many
+	owns       uint32 // how many
+	gapOwns    uint32 // how many of those were in the gap
 	inserts    []insert
 	inserted   int32 // bytes of inserts
 	latest     bool  // one of inserts is of InsertLatest and beyond its limit
@@ -226,7 +227,7 @@ func (c *Cursor) Missed() uint64 {
 	if c.end.Load() != math.MaxInt64 {
 		end = c.endAt
 	}
-	return end - at - c.owns + c.untold
+	return end - at - uint64(c.owns) + c.untold
 }
 
 // frameLocked returns how many frames begin before c's position.
@@ -282,7 +283,8 @@ func (c *Cursor) jumpLocked() {
 	c.gapTo = last.index[last.frameAt(head-1)].seq
 	n := l.frameLocked(head) - l.frameLocked(pos)
 	l.group.count(Traffic{Skipped: n})
-	c.untold += n - c.owns
+	c.untold += n - uint64(c.owns)
+	c.gapOwns += min(c.owns, math.MaxUint32-c.gapOwns)
 	c.pos.Store(head)
 	if c.isHeld() {
 		c.hold.Store(head)
@@ -347,11 +349,11 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 // sayGapLocked appends the announcement of the gap, for which it lets go of
 // the lock: then appends may overrun c again.
 func (c *Cursor) sayGapLocked(dst []byte) ([]byte, error) {
-	l, from, to := c.log, c.gapFrom, c.gapTo
-	c.gapFrom, c.gapTo, c.untold = 0, 0, 0
+	l, from, to, n := c.log, c.gapFrom, c.gapTo, c.untold+uint64(c.gapOwns)
+	c.gapFrom, c.gapTo, c.untold, c.gapOwns = 0, 0, 0, 0
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	return l.cfg.Gap(dst, from, to)
+	return l.cfg.Gap(dst, from, to, n)
 }
 
 // takeInsert appends the first of the inserts to dst.

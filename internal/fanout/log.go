@@ -15,10 +15,11 @@ type LogConfig struct {
 	// Block makes Admit answer [Blocked] rather than let an append overrun
 	// a waiting cursor.
 	Block bool
-	// Gap appends to dst the frame that announces the hole from..to to a
-	// cursor that skips. It is called with no lock held, by whoever writes, so it
+	// Gap appends to dst the frame that announces the hole from..to, of n frames, to a
+	// cursor that skips: from and to are the sequence numbers of the first and the last of
+	// them. It is called with no lock held, by whoever writes, so it
 	// must be quick and return. An error ends the sink.
-	Gap func(dst []byte, from, to uint64) ([]byte, error)
+	Gap func(dst []byte, from, to, n uint64) ([]byte, error)
 }
 
 // A Log is a stream of frames, of which a window [tail, head) is kept.

@@ -56,3 +56,8 @@ var Link func(m any) interface {
 	// Err returns why the connection has ended, or nil while it has not.
 	Err() error
 }
+
+// Fold returns how far a *tcproom.Room with a log has read that, as the position of the
+// last record, and a sum of what it has made of it; 0 and 0 of a room without one.
+// Package tcproom sets it when it is initialized.
+var Fold func(room any) (pos, sum uint64)

@@ -703,7 +703,7 @@ function page(url, named, home) {
 			note(of(e), `\u2068${e.from.name}\u2069 ${what}`, false, e.seq) // isolated, as by bdi
 			roster()
 		})
-		on('gap', (e) => note(of(e), `Events missed: ${e.last - e.first + 1}`, true))
+		on('gap', (e) => note(of(e), e.skipped ? `Events missed: ${e.skipped}` : 'Events were missed', true))
 		on('rooms', (e) => {
 			$('rooms').replaceChildren(...e.rooms.map(({ name, members }) => element('option', { value: name, label: `${name} (${members})` })))
 		})

@@ -370,10 +370,11 @@ func (c *checker) end(member int, err error) {
 	}
 }
 
-// skip notes a gap.
+// skip notes a gap of n events; 0 if the room does not say how many, which counts as one.
 func (c *checker) skip(member int, n uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	n = max(n, 1)
 	c.faults.Skipped += n
 	c.faults.tell("skipped", "member %d was told of a gap of %d events", member, n)
 }

@@ -126,7 +126,7 @@ func (m *member) receive() {
 		case tcproom.Message:
 			m.take(&ev, r.now())
 		case tcproom.Gap:
-			r.checker.skip(m.number, ev.Gap.Len())
+			r.checker.skip(m.number, ev.Skipped)
 		case tcproom.Refused:
 			select {
 			case <-m.met: // before, it may be refused because it is not in the room yet

@@ -27,7 +27,7 @@ func (s *screen) event(ev *tcproom.Event) {
 		s.change(ev)
 	case tcproom.Gap:
 		p := s.open(ev.Room)
-		it := newItem(trouble, s.now(), "", count(ev.Gap.Len(), "message was", "messages were")+" missed here, for good")
+		it := newItem(trouble, s.now(), "", missed(ev, "message", "messages"))
 		it.seq = ev.Gap.Last
 		s.add(p, it, false)
 	case tcproom.Goodbye:
@@ -50,6 +50,15 @@ func (s *screen) event(ev *tcproom.Event) {
 	}
 }
 
+// missed says what a gap skipped.
+func missed(ev *tcproom.Event, one, several string) string {
+	what := several + " were"
+	if ev.Skipped > 0 {
+		what = count(ev.Skipped, one+" was", several+" were")
+	}
+	return what + " missed here, for good"
+}
+
 // ofAll shows what concerns all connections of a hub, and is in the order of no room that
 // can be looked at. It reports whether there is nothing else to do.
 func (s *screen) ofAll(ev *tcproom.Event) bool {
@@ -57,7 +66,7 @@ func (s *screen) ofAll(ev *tcproom.Event) bool {
 	case tcproom.Message:
 		s.tell(ev, ev.From.Name)
 	case tcproom.Gap:
-		s.note(nil, trouble, "%s missed here, for good", count(ev.Gap.Len(), "message to all was", "messages to all were"))
+		s.note(nil, trouble, "%s", missed(ev, "message to all", "messages to all"))
 	case tcproom.Join, tcproom.Leave, tcproom.Renamed: // the rooms have them
 	default:
 		return false

@@ -71,7 +71,7 @@ func TestGolden(t *testing.T) {
 			st.wait(time.Minute)
 			st.come(tcproom.Event{Kind: tcproom.Welcome, Room: "*", From: ada, Welcome: &tcproom.WelcomeInfo{Outcome: "resumed"}})
 			st.come(tcproom.Event{Kind: tcproom.Welcome, Room: "lobby", From: ada, Welcome: &tcproom.WelcomeInfo{Epoch: "E1", Outcome: "gap", Members: []tcproom.MemberInfo{ada, bob}, Total: 2}})
-			st.come(tcproom.Event{Kind: tcproom.Gap, Room: "lobby", Gap: tcproom.Span{First: 5, Last: 16}})
+			st.come(tcproom.Event{Kind: tcproom.Gap, Room: "lobby", Gap: tcproom.Span{First: 5, Last: 16}, Skipped: 12})
 			st.seq["lobby"] = 16
 			st.says("lobby", bob, "that was fun")
 			st.did(0, fmt.Errorf("lost: %w", tcproom.ErrUncertain))

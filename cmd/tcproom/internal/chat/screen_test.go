@@ -566,11 +566,12 @@ func TestToAll(t *testing.T) {
 	st.enters("lobby", bob)
 	st.enters("kitchen")
 	st.come(tcproom.Event{Kind: tcproom.Message, Room: "*", Body: []byte("to all"), Seq: 7})
-	st.come(tcproom.Event{Kind: tcproom.Gap, Room: "*", Gap: tcproom.Span{First: 8, Last: 9}})
+	st.come(tcproom.Event{Kind: tcproom.Gap, Room: "*", Gap: tcproom.Span{First: 8, Last: 9}, Skipped: 2})
+	st.come(tcproom.Event{Kind: tcproom.Gap, Room: "*", Gap: tcproom.Span{First: 10, Last: 1 << 40}})
 	st.come(tcproom.Event{Kind: tcproom.Direct, Body: []byte("to you")})
 	require.Len(t, st.panes, 2)
 	all := st.texts("lobby")
-	require.Equal(t, []string{"*: before all", "*: to all", "2 messages to all were missed here, for good", "*: to you"}, append(all[:1:1], all[2:]...))
+	require.Equal(t, []string{"*: before all", "*: to all", "2 messages to all were missed here, for good", "messages to all were missed here, for good", "*: to you"}, append(all[:1:1], all[2:]...))
 }
 
 // TestComeBackToRooms: a room that does not let one in again after a break is none that

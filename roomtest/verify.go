@@ -1,0 +1,530 @@
+package roomtest
+
+import (
+	"bytes"
+	"encoding/base32"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/tcproom"
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/probe"
+)
+
+// Verify ends the faults of all nodes, waits until those that run have read all of the log,
+// and their members have received what is theirs, and then holds what everybody has seen
+// against the order that the log gives. The test fails, with the place in the order, if
+//
+//   - two have seen different events at one place, or one of them another than there was;
+//   - a member was taken back in the order, or received something twice, or its own
+//     messages, or something behind its leave;
+//   - a member lacks an event that it was not told to be in a gap: between two others,
+//     behind where it has resumed, before its leave if it was kicked, or up to now if it
+//     is connected;
+//   - a Welcome lists other members than those that were in;
+//   - the order has joins and leaves of a member that do not alternate, or something that
+//     a member said who was not in;
+//   - nodes that run have made different things of the log, or know of other members.
+//
+// It looks at the members of [Server.Join] and [Server.Resume], and those of
+// [Server.Watch] that have a Welcome, on all nodes, also if they have left. Nothing may
+// join, leave or send while it does. It knows nothing of [tcproom.WithEcho] and
+// [tcproom.WithNoticesTogether]: with these it finds faults that are none.
+func (c *Cluster) Verify() {
+	c.t.Helper()
+	c.mu.Lock()
+	nodes, lives := slices.Clone(c.nodes), slices.Clone(c.lives)
+	c.mu.Unlock()
+	nodes = slices.DeleteFunc(nodes, func(n *node) bool { return n.down })
+	for _, n := range nodes {
+		c.heal(n)
+	}
+	v := &verifier{c: c, patience: defaultWithin}
+	if len(nodes) > 0 {
+		v.patience = nodes[0].s.patience()
+	}
+	v.settle(nodes)
+	v.read()
+	for i, n := range lives {
+		v.transcript(i, n.s)
+	}
+	for i, n := range lives {
+		for _, cl := range n.s.conns() {
+			v.stream(i, n.s, cl)
+		}
+	}
+	v.nodes(nodes)
+	if len(v.found) == 0 {
+		return
+	}
+	const most = 8
+	text := strings.Join(v.found[:min(most, len(v.found))], "\n")
+	if more := len(v.found) - most; more > 0 {
+		text += fmt.Sprintf("\nand %d more", more)
+	}
+	c.t.Errorf("roomtest: the cluster does not keep its promises:\n%s\nthe order of the log:\n%s", indent(text), indent(v.order()))
+}
+
+// conns returns the clients of s that are members.
+func (s *Server) conns() []*client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.clients), func(cl *client) bool { return cl.in == nil })
+}
+
+// A verifier is a call of Verify.
+type verifier struct {
+	c        *Cluster
+	patience time.Duration
+	books    []*book
+	notices  bool // members are told of joins and leaves
+	found    []string
+}
+
+func (v *verifier) fail(format string, args ...any) {
+	v.found = append(v.found, fmt.Sprintf(format, args...))
+}
+
+// settle waits until all nodes have read all, and nothing more is on its way there.
+func (v *verifier) settle(nodes []*node) {
+	const quiet = 20 // looks in a row at which nothing was new
+	deadline := time.Now().Add(v.patience)
+	for calm, before := 0, uint64(0); calm < quiet; time.Sleep(5 * time.Millisecond) {
+		_, last := v.c.Log.all(ClusterRoom)
+		calm++
+		if last != before {
+			calm, before = 0, last
+		}
+		for i, n := range nodes {
+			pos, _ := probe.Fold(n.s.Room)
+			if pos == last {
+				continue
+			}
+			if calm = 0; time.Now().After(deadline) {
+				v.fail("node %d has read the log up to record %d, and not up to %d, within %v", i, pos, last, v.patience)
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			v.fail("the log does not come to rest within %v", v.patience)
+			return
+		}
+	}
+}
+
+// A book is what a log's records say, from its first one on: a log that was replaced or
+// rolled back has several.
+type book struct {
+	state  *fold.State // at the end
+	events []noted     // by seq
+	joins  map[string]uint64
+	leaves map[string]uint64
+	kicked map[string]bool
+}
+
+// A noted event is one of the order.
+type noted struct {
+	tcproom.Event
+}
+
+// read makes the books.
+func (v *verifier) read() {
+	lives, _ := v.c.Log.all(ClusterRoom)
+	for _, recs := range lives {
+		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool)}
+		for i, rec := range recs {
+			err := b.state.Apply(uint64(i)+1, rec.time, rec.data, func(res *fold.Result) {
+				if res.Verdict == fold.Placed {
+					v.note(b, res)
+				}
+			})
+			if err != nil {
+				v.fail("record %d cannot be read: %v", i+1, err)
+			}
+		}
+		v.books = append(v.books, b)
+	}
+}
+
+// note adds what an entry has become to b.
+func (v *verifier) note(b *book, res *fold.Result) {
+	e := res.Entry
+	epoch := b.state.Epoch()
+	ev := tcproom.Event{Seq: res.Seq, Epoch: base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:])}
+	switch e.Kind {
+	case fold.Message:
+		ev.Kind, ev.Body = tcproom.Message, bytes.Clone(e.Body)
+		switch {
+		case e.Guest:
+			ev.From = tcproom.MemberInfo{ID: e.From, Name: e.Name}
+		case res.Member != nil:
+			ev.From = tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
+			if !b.isIn(ev.From.ID) {
+				v.fail("%d is a message of %s, who is not in", res.Seq, ev.From.ID)
+			}
+		}
+	case fold.Join:
+		ev.Kind, ev.From = tcproom.Join, tcproom.MemberInfo{ID: e.ID, Name: e.Name}
+		if b.joins[e.ID] != 0 {
+			v.fail("%s joins at %d, and has joined at %d", e.ID, res.Seq, b.joins[e.ID])
+		}
+		b.joins[e.ID] = res.Seq
+	case fold.Leave, fold.Kick:
+		ev.Kind, ev.From = tcproom.Leave, tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
+		if !b.isIn(ev.From.ID) {
+			v.fail("%s leaves at %d, and is not in", ev.From.ID, res.Seq)
+		}
+		b.leaves[ev.From.ID] = res.Seq
+		b.kicked[ev.From.ID] = e.Kind == fold.Kick
+	default:
+		return
+	}
+	b.events = append(b.events, noted{ev})
+}
+
+func (b *book) isIn(id string) bool { return b.joins[id] != 0 && b.leaves[id] == 0 }
+
+// at returns the event at seq, nil if there is none.
+func (b *book) at(seq uint64) *noted {
+	if i := b.behind(seq - 1); i < len(b.events) && b.events[i].Seq == seq {
+		return &b.events[i]
+	}
+	return nil
+}
+
+// behind returns the index of the first event behind seq.
+func (b *book) behind(seq uint64) int {
+	i, _ := slices.BinarySearchFunc(b.events, seq+1, func(ev noted, seq uint64) int {
+		switch {
+		case ev.Seq < seq:
+			return -1
+		case ev.Seq > seq:
+			return 1
+		}
+		return 0
+	})
+	return i
+}
+
+// roster returns the IDs of those who were in behind the event at seq, in the order of
+// their joins.
+func (b *book) roster(seq uint64) (ids []string) {
+	for _, ev := range b.events[:b.behind(seq)] {
+		switch ev.Kind {
+		case tcproom.Join:
+			ids = append(ids, ev.From.ID)
+		case tcproom.Leave:
+			ids = slices.DeleteFunc(ids, func(id string) bool { return id == ev.From.ID })
+		}
+	}
+	return ids
+}
+
+// same reports whether ev is what was noted.
+func (n *noted) same(ev *tcproom.Event) bool {
+	return n.Kind == ev.Kind && n.From == ev.From && (ev.Kind != tcproom.Message || bytes.Equal(n.Body, ev.Body))
+}
+
+// order is the order of the log as a failure shows it.
+func (v *verifier) order() string {
+	var b strings.Builder
+	for i, bk := range v.books {
+		if len(v.books) > 1 {
+			fmt.Fprintf(&b, "log %d\n", i+1)
+		}
+		const most = 300
+		if n := len(bk.events) - most; n > 0 {
+			fmt.Fprintf(&b, "… %d events\n", n)
+		}
+		for _, ev := range bk.events[max(0, len(bk.events)-most):] {
+			fmt.Fprintf(&b, "%8d  %s %s\n", ev.Seq, ev.From.ID, short(line(&ev.Event)))
+		}
+	}
+	return b.String()
+}
+
+// by calls check with each book, newest first, until it returns nothing, and keeps what
+// it returned for the newest one if that does not happen.
+func (v *verifier) by(check func(b *book) []string) {
+	var first []string
+	for i := len(v.books) - 1; i >= 0; i-- {
+		found := check(v.books[i])
+		if len(found) == 0 {
+			return
+		}
+		if first == nil {
+			first = found
+		}
+	}
+	v.found = append(v.found, first...)
+}
+
+// transcript compares the order as a node has read it.
+func (v *verifier) transcript(i int, s *Server) {
+	events := s.rec.transcript().events
+	for j := range events {
+		ev := &events[j]
+		v.notices = v.notices || ev.Kind != tcproom.Message
+		if j > 0 && ev.Seq <= events[j-1].Seq && len(v.books) == 1 {
+			v.fail("life %d of a node has %d behind %d", i, ev.Seq, events[j-1].Seq)
+		}
+		v.by(func(b *book) []string {
+			was := b.at(ev.Seq)
+			switch {
+			case was == nil:
+				return []string{fmt.Sprintf("life %d of a node has at %d: %s, where the log has nothing", i, ev.Seq, line(ev))}
+			case !was.same(ev):
+				return []string{fmt.Sprintf("life %d of a node has at %d: %s, where the log has: %s", i, ev.Seq, line(ev), line(&was.Event))}
+			}
+			return nil
+		})
+	}
+}
+
+// stream follows what a client has received.
+func (v *verifier) stream(i int, s *Server, cl *client) {
+	v.awaitAll(cl)
+	l := cl.in.look()
+	if len(l.events) == 0 || l.events[0].Kind != tcproom.Welcome || l.events[0].From.ID == "" {
+		return // its codec does not tell, or it was refused
+	}
+	v.by(func(b *book) []string {
+		w := newWalk(v, b, cl, &l, fmt.Sprintf("%s, in life %d of a node,", safe([]byte(l.events[0].From.Name)), i))
+		w.all()
+		return w.found
+	})
+}
+
+// awaitAll waits until a client that is connected has received all that is for it, as far
+// as that can be known, or is slow.
+func (v *verifier) awaitAll(cl *client) {
+	if len(v.books) == 0 {
+		return
+	}
+	b := v.books[len(v.books)-1]
+	deadline := time.Now().Add(v.patience)
+	for time.Now().Before(deadline) {
+		l := cl.in.look()
+		if len(l.events) == 0 || l.events[0].Kind != tcproom.Welcome || l.events[0].From.ID == "" || l.err != nil {
+			return
+		}
+		w := newWalk(v, b, cl, &l, "")
+		for i := range l.events {
+			w.event(&l.events[i])
+		}
+		if w.missing(w.end()) == nil {
+			return
+		}
+		select {
+		case <-l.changed:
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// A walk follows one stream by a book.
+type walk struct {
+	v     *verifier
+	b     *book
+	cl    *client
+	l     *look
+	who   string
+	id    string
+	at    uint64 // up to where it has everything, or knows that it has not
+	past  uint64 // the last message of history
+	live  bool
+	over  *tcproom.EndError // of a goodbye
+	found []string
+}
+
+func newWalk(v *verifier, b *book, cl *client, l *look, who string) *walk {
+	return &walk{v: v, b: b, cl: cl, l: l, who: who, id: l.events[0].From.ID}
+}
+
+func (w *walk) fail(format string, args ...any) {
+	w.found = append(w.found, w.who+" "+fmt.Sprintf(format, args...))
+}
+
+func (w *walk) all() {
+	for i := range w.l.events {
+		if w.event(&w.l.events[i]); len(w.found) > 0 {
+			return // what follows would follow from it
+		}
+	}
+	switch {
+	case w.l.err == nil:
+	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id]:
+	default:
+		return // what was on its way may be lost
+	}
+	if ev := w.missing(w.end()); ev != nil {
+		w.fail("lacks %d: %s", ev.Seq, line(&ev.Event))
+	}
+}
+
+// end returns up to where what is ordered is for w.
+func (w *walk) end() uint64 {
+	if left := w.b.leaves[w.id]; left != 0 {
+		return left
+	}
+	if n := len(w.b.events); n > 0 {
+		return w.b.events[n-1].Seq + 1
+	}
+	return 0
+}
+
+// missing returns the first event before seq that w has not received and is for it, nil
+// if there is none.
+func (w *walk) missing(seq uint64) *noted {
+	for i := w.b.behind(w.at); i < len(w.b.events) && w.b.events[i].Seq < seq; i++ {
+		ev := &w.b.events[i]
+		if ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
+			return ev
+		}
+	}
+	return nil
+}
+
+func (w *walk) event(ev *tcproom.Event) {
+	switch {
+	case w.over != nil:
+		w.fail("has received %q behind a goodbye", line(ev))
+	case ev.Kind == tcproom.Welcome:
+		w.welcome(ev)
+	case ev.Kind == tcproom.Goodbye:
+		if w.over = ev.End; w.over == nil {
+			w.over = new(tcproom.EndError)
+		}
+	case ev.Kind == tcproom.Gap:
+		w.gap(ev)
+	case !isOrdered(ev):
+	case ev.History:
+		w.history(ev)
+	default:
+		w.ordered(ev)
+	}
+}
+
+func (w *walk) welcome(ev *tcproom.Event) {
+	if w.at != 0 || w.live {
+		w.fail("was welcomed twice")
+		return
+	}
+	at := ev.Seq
+	joined := w.b.joins[w.id]
+	switch from := w.cl.from; {
+	case joined == 0:
+		w.fail("was welcomed as %s, which has not joined", w.id)
+		return
+	case !ev.Welcome.Resumed():
+		at = joined
+		w.at = joined
+	case from == nil:
+		w.at = ev.Seq // it is not known, so the first event counts
+	default:
+		w.at = max(from.Seq, joined)
+	}
+	if epoch := w.b.state.Epoch(); ev.Welcome.Epoch != base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:]) {
+		w.fail("was told an epoch that the log does not end with: %q", ev.Welcome.Epoch)
+	}
+	if ev.Welcome.Resumed() && !w.v.notices {
+		return // joins and leaves have no seq then
+	}
+	want := w.b.roster(at)
+	var got []string
+	for _, m := range ev.Welcome.Members {
+		got = append(got, m.ID)
+	}
+	if ev.Welcome.Total != len(want) || !slices.Equal(got, want[:min(len(want), len(got))]) {
+		w.fail("was told at %d that %d are in: %v, and %d are: %v", at, ev.Welcome.Total, got, len(want), want)
+	}
+}
+
+func (w *walk) gap(ev *tcproom.Event) {
+	switch g := ev.Gap; {
+	case g.Last < g.First, g.Last <= w.at && w.live:
+		w.fail("was told of a gap from %d to %d behind %d", g.First, g.Last, w.at)
+	default:
+		if ev := w.missing(g.First); ev != nil {
+			w.fail("lacks %d before a gap from %d: %s", ev.Seq, g.First, line(&ev.Event))
+		}
+		w.at = max(w.at, g.Last)
+	}
+}
+
+func (w *walk) history(ev *tcproom.Event) {
+	was := w.b.at(ev.Seq)
+	switch {
+	case w.live:
+		w.fail("has received history, %d, behind what is live", ev.Seq)
+	case ev.Seq <= w.past || ev.Seq > w.at:
+		w.fail("has received %d as history behind %d, and joined at %d", ev.Seq, w.past, w.at)
+	case was == nil || !was.same(ev):
+		w.fail("has received as history at %d: %s, where the log has something else", ev.Seq, line(ev))
+	}
+	w.past = ev.Seq
+}
+
+func (w *walk) ordered(ev *tcproom.Event) {
+	w.live = true
+	was := w.b.at(ev.Seq)
+	left := w.b.leaves[w.id]
+	switch {
+	case ev.Seq <= w.at:
+		w.fail("has received %d behind %d: %s", ev.Seq, w.at, line(ev))
+	case was == nil:
+		w.fail("has received at %d: %s, where the log has nothing", ev.Seq, line(ev))
+	case !was.same(ev):
+		w.fail("has received at %d: %s, where the log has: %s", ev.Seq, line(ev), line(&was.Event))
+	case ev.From.ID == w.id:
+		w.fail("has received its own, at %d: %s", ev.Seq, line(ev))
+	case left != 0 && ev.Seq > left:
+		w.fail("has left at %d and received %d: %s", left, ev.Seq, line(ev))
+	default:
+		if lacks := w.missing(ev.Seq); lacks != nil {
+			w.fail("has received %d: %s, and lacks %d before: %s", ev.Seq, line(ev), lacks.Seq, line(&lacks.Event))
+		}
+	}
+	w.at = max(w.at, ev.Seq)
+}
+
+// nodes compares what the nodes that run know.
+func (v *verifier) nodes(nodes []*node) {
+	if len(v.books) == 0 {
+		return
+	}
+	state := v.books[len(v.books)-1].state
+	sum := state.Sum()
+	homes := make(map[string]int) // at how many nodes a member is connected
+	for i, n := range nodes {
+		if pos, got := probe.Fold(n.s.Room); got != sum {
+			v.fail("running node %d has made another state of the log, up to record %d", i, pos)
+		}
+		var got, want []tcproom.MemberInfo
+		for m := range n.s.Room.Members() {
+			if got = append(got, m.Info()); !m.Remote() {
+				homes[m.ID()]++
+			}
+		}
+		for m := range state.Members() {
+			want = append(want, tcproom.MemberInfo{ID: m.ID, Name: m.Name})
+		}
+		if !slices.Equal(got, want) {
+			v.fail("running node %d knows of the members %v, and in are %v", i, got, want)
+		}
+		if got := n.s.Room.Len(); got != len(want) {
+			v.fail("running node %d says that %d are in, and %d are", i, got, len(want))
+		}
+	}
+	for m := range state.Members() {
+		want := 0
+		if state.IsOpen(m.Home) {
+			want = 1
+		}
+		if homes[m.ID] != want {
+			v.fail("%s is connected, or was last, to %d nodes that run, and is to be to %d", m.ID, homes[m.ID], want)
+		}
+	}
+}
