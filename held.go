@@ -213,7 +213,7 @@ func (l *link) hookCause(err error) error {
 	case err == nil, errors.As(err, &he) && he.Hook == hookNames[hookOnMessage]:
 		return err
 	case errors.Is(err, ErrRoomClosed) && l.room.isStopping():
-		return ErrRoomClosed
+		return l.room.stopCause()
 	case l.Err() != nil:
 		return l.Err()
 	}

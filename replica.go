@@ -59,7 +59,7 @@ const (
 	phaseOpening phase = iota // reads the log, until it comes to its own open
 	phaseOpen                 // has caught up, and waits for an epoch
 	phaseReady
-	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseDraining // Shutdown: lets nobody in, and sends members to other nodes
 	phaseLeaving  // its node-left is on the way, the last that it has ordered
 	phaseOver     // the rest of the log is not for this node
 )
@@ -407,8 +407,9 @@ func (rp *replica) awaitReady(l *link) error {
 	return err
 }
 
-// drain takes nothing more, sends members to other nodes if the option says so, and waits
-// until what was queued has come back, and this node has left, or ctx ends.
+// drain lets nobody in any more, and sends members to other nodes if the option says so:
+// what they say until then is ordered. Then it takes nothing more, and waits until what was
+// queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
 	r := rp.room
 	r.mu.Lock()

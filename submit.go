@@ -318,11 +318,11 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
 	for {
-		if err := rp.mayQueueLocked(urgent); err != nil {
+		if err := rp.mayQueueLocked(); err != nil {
 			return err
 		}
 		full := rp.waiting > 0 && rp.waiting+len(c.buf) > maxWaiting
-		if urgent || rp.phase == phaseReady && !full {
+		if urgent || (rp.phase == phaseReady || rp.phase == phaseDraining) && !full {
 			break
 		}
 		if since.IsZero() {
@@ -350,11 +350,11 @@ func (p *pass) submit(c *call, urgent bool) error {
 }
 
 // mayQueueLocked says why nothing is taken for the log any more.
-func (rp *replica) mayQueueLocked(urgent bool) error {
+func (rp *replica) mayQueueLocked() error {
 	switch {
 	case rp.err != nil:
 		return rp.err
-	case rp.phase > phaseDraining, rp.phase > phaseReady && !urgent:
+	case rp.phase > phaseDraining:
 		return ErrRoomClosed
 	}
 	return nil

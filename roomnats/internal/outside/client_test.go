@@ -281,7 +281,7 @@ func (c *client) act() error {
 func (c *client) say(kind string) error {
 	l := c.life
 	s := &said{number: uint64(len(l.sent) + 1), first: time.Now(), sentNow: true}
-	s.body = fmt.Sprintf("%s %s %d", kind, l.name, s.number)
+	s.body = fmt.Sprintf("%s %s %d", kind, l.id, s.number)
 	l.sent = append(l.sent, s)
 	l.unacked = append(l.unacked, s)
 	return c.write(map[string]any{"type": "message", "id": s.number, "body": s.body})

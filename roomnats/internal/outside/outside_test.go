@@ -448,10 +448,10 @@ func (w *world) verifyStory(seqs []uint64, order map[uint64]event, bodies map[st
 			w.fail("%q is there twice, at %d and %d", e.body, at, seq)
 		}
 		bodies[e.body] = seq
-		var kind, name string
+		var kind, id string
 		var n uint64
-		if _, err := fmt.Sscan(e.body, &kind, &name, &n); err != nil || name != e.name {
-			w.fail("%q is of %s: %v", e.body, e.name, err)
+		if _, err := fmt.Sscan(e.body, &kind, &id, &n); err != nil || id != e.id {
+			w.fail("%q is of %s: %v", e.body, e.id, err)
 		}
 		if n <= number[e.id] {
 			w.fail("%q at %d comes behind number %d of %s", e.body, seq, number[e.id], e.id)
