@@ -214,8 +214,17 @@ func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
 func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	l.mayWait()
 	m, err := r.mayResumeByLog(l, name)
-	if m == nil || err != nil {
+	if m == nil && err == nil { // as far as this node has read the log
+		if err = r.catchUp(l); err == nil {
+			m, err = r.mayResumeByLog(l, name)
+		}
+	}
+	if err != nil {
 		return false, err
+	}
+	if m == nil {
+		l.newcomer.outcome = outcomeExpired
+		return false, nil
 	}
 	c := &coming{stream: &l.stream, member: m}
 	if m.Remote() {
@@ -247,6 +256,23 @@ func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	return err == nil, err
 }
 
+// catchUp waits until this node has read what was in the log when it was called: it has
+// something ordered that means nothing, and waits for that.
+func (r *Room) catchUp(l *link) error {
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Resume}, false)
+	switch {
+	case err == error(ErrNotMember):
+		return nil
+	case errors.Is(err, ErrUncertain):
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // mayResumeByLog returns the member that l wants to resume, as things are now here; nil
 // if there is none.
 func (r *Room) mayResumeByLog(l *link, name string) (*Member, error) {
@@ -260,7 +286,6 @@ func (r *Room) mayResumeByLog(l *link, name string) (*Member, error) {
 	case l.Err() != nil:
 		return nil, l.Err()
 	case m == nil:
-		l.newcomer.outcome = outcomeExpired
 		return nil, nil
 	case name != "" && name != m.Info().Name:
 		return nil, otherName(name, m)

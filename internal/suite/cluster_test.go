@@ -491,6 +491,24 @@ func TestClusterResumeAtALaggingNode(t *testing.T) {
 		bob.Expect(roomtest.Message("ada", "next"))
 		c.Verify()
 	})
+	inBubble("who has joined since", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		c.Delay(1, time.Second)
+		ada := c.Room(0).Join("ada")
+		ada = c.Room(1).Resume(ada)
+		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+		c.Verify()
+	})
+	inBubble("a token that nobody has", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		bob.Leave()
+		ada.Expect(roomtest.Left("bob"))
+		bob = c.Room(0).Resume(bob)
+		require.Equal(t, "expired", bob.Welcome.Welcome.Outcome)
+		c.Verify()
+	})
 }
 
 // TestClusterShutdown: a node that stops in good order loses nothing of what was handed in
