@@ -296,6 +296,25 @@ func TestClusterBehindTheLog(t *testing.T) {
 	})
 }
 
+// TestClusterFreshNode: a node that has just started, behind the first checkpoint, knows
+// what members missed before it.
+func TestClusterFreshNode(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada := c.Room(0).Join("ada")
+		ada.Pause()
+		for i := range 2100 {
+			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		c.Shutdown(1)
+		c.Restart(1)
+		ada = c.Room(1).Resume(ada)
+		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+		c.Verify()
+	})
+}
+
 // TestClusterCrash: who was connected to a node that died leaves once, when lease and
 // grace are over, unless it resumes before that.
 func TestClusterCrash(t *testing.T) {
