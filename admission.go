@@ -110,14 +110,14 @@ func (r *Room) admit(l *link) error {
 	if err := r.awaitAddr(l); err != nil {
 		return err
 	}
+	id, err := r.handshake(l)
+	if err != nil {
+		return err
+	}
 	if r.replica != nil {
 		if err := r.replica.awaitReady(l); err != nil {
 			return err
 		}
-	}
-	id, err := r.handshake(l)
-	if err != nil {
-		return err
 	}
 	if r.hub != nil {
 		l.present()

@@ -17,7 +17,8 @@ type coming struct {
 	member  *Member
 	lane    *lane
 	entry   entry
-	limiter Limiter // of a member that resumes from another node
+	limiter Limiter // of a member that arrives
+	arrives bool    // from another node, and OnJoin was called for it
 	in      bool    // it has joined, or resumed
 	seq     uint64  // of its welcome
 	err     error   // why it cannot stay, although it is in
@@ -73,6 +74,7 @@ func (rp *replica) apply(rec Record) error {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
 		} else if q != nil {
+			p.void(res)
 			q.settle(outcome{err: verdictError(res.Verdict)})
 		}
 	})
@@ -119,6 +121,8 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.told(res)
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
+	case fold.Begin:
+		p.begins()
 	case fold.Beat:
 		if res.Differs {
 			p.differs = true
@@ -189,6 +193,18 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	}
 }
 
+// void is for an entry of this node that does not count. A leave of which the log does not
+// know the member may have nobody who waits for it any more.
+func (p *pass) void(res *fold.Result) {
+	if res.Verdict != fold.NotMember || res.Entry.Kind != fold.Leave && res.Entry.Kind != fold.Kick {
+		return
+	}
+	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
+		p.departed(m)
+		p.r.group.Wake()
+	}
+}
+
 // coming returns who waits for q; nil if it is of another node, or nobody does.
 func (q *queued) coming() *coming {
 	if q == nil || q.call.comes == nil || q.call.comes.over {
@@ -211,7 +227,7 @@ func (p *pass) resumed(res *fold.Result, q *queued) {
 	case here && c != nil:
 		p.goOnHere(c, m, res)
 	case here: // nobody waits for it any more
-		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: res.Member.ID})
+		p.stays(m)
 	case !m.Remote():
 		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
 	}
@@ -234,6 +250,13 @@ func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 	r, s := p.r, c.stream
 	l, h := s.link, s.link.hello.Resume
+	if m != c.member || m.Remote() != c.arrives {
+		// It went elsewhere, or came from there, while its resume was on its way: it is
+		// not the one for which hooks were called.
+		c.err = ErrUnavailable
+		p.stays(m)
+		return
+	}
 	if m.Remote() {
 		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
 		if n := res.Member.Number; n > 0 {
@@ -245,8 +268,16 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		}
 	}
 	c.err = p.goOn(s, c.lane, m, h)
-	if c.in = c.err == nil; !c.in && m.state == memberPresent {
-		r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+	if c.in = c.err == nil; !c.in {
+		p.stays(m)
+	}
+}
+
+// stays is for a member that has resumed here and has not got that connection: it has none,
+// but for one that it had here before.
+func (p *pass) stays(m *Member) {
+	if m.Remote() || m.state == memberDetached {
+		p.r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
 	}
 }
 
@@ -354,6 +385,15 @@ func (p *pass) declaredDead() {
 	flown, waits := rp.takeAllLocked()
 	rp.requeueLocked(append(flown, waits...))
 	rp.anewLocked()
+}
+
+// begins is for another stream than the one before, of which nobody is a member yet.
+func (p *pass) begins() {
+	rp := p.r.replica
+	p.forgetStream()
+	if rp.phase == phaseReady { // else it takes over the epoch when it is
+		rp.setEpochLocked()
+	}
 }
 
 // maxClaim is how many members a reclaim is about at most, so that a record holds it.
@@ -481,11 +521,11 @@ const checkpointEvery = 2000
 // mark, or was a beat.
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
-	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
+	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.saves
 	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
 		return
 	}
-	rp.beats = false
+	rp.saves = false
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)

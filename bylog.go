@@ -213,10 +213,10 @@ func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
 // connected.
 func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	l.mayWait()
-	m, err := r.mayResumeByLog(l, name)
+	m, arrives, err := r.mayResumeByLog(l, name)
 	if m == nil && err == nil { // as far as this node has read the log
 		if err = r.catchUp(l); err == nil {
-			m, err = r.mayResumeByLog(l, name)
+			m, arrives, err = r.mayResumeByLog(l, name)
 		}
 	}
 	if err != nil {
@@ -226,20 +226,39 @@ func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 		l.newcomer.outcome = outcomeExpired
 		return false, nil
 	}
-	c := &coming{stream: &l.stream, member: m}
-	if m.Remote() {
-		if l.cfg.rate != nil {
-			if c.limiter, err = l.newLimiter(m); err != nil {
-				return false, err
-			}
-		}
-		if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
-			if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
-				return false, refuse(err)
-			}
-			l.owesLeave = true
+	c := &coming{stream: &l.stream, member: m, arrives: arrives}
+	if !arrives {
+		return r.comeBackByLog(l, c)
+	}
+	defer r.arrived(m)
+	if l.cfg.rate != nil {
+		if c.limiter, err = l.newLimiter(m); err != nil {
+			return false, err
 		}
 	}
+	if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+		if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
+			return false, refuse(err)
+		}
+	}
+	resumed, err = r.comeBackByLog(l, c)
+	if onLeave := r.cfg.hooks.onLeave; onLeave != nil && !resumed {
+		cause := cmpErr(err, ErrNotMember)
+		l.call(hookOnLeave, func() error { onLeave(m, cause); return nil })
+	}
+	return resumed, err
+}
+
+// arrived says that another connection may resume m here.
+func (r *Room) arrived(m *Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.arrives = false
+	r.group.Wake()
+}
+
+// comeBackByLog has it ordered that the member of c resumes here.
+func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
 	h, addr := l.hello.Resume, l.ip()
@@ -248,7 +267,7 @@ func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
-	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: c.member.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
 		l.newcomer.outcome = outcomeExpired
 		return false, nil
@@ -274,23 +293,37 @@ func (r *Room) catchUp(l *link) error {
 }
 
 // mayResumeByLog returns the member that l wants to resume, as things are now here; nil
-// if there is none.
-func (r *Room) mayResumeByLog(l *link, name string) (*Member, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.state != roomOpen {
-		return nil, ErrRoomClosed
+// if there is none. If it arrives from another process, no other connection may resume it
+// here until arrived is called: OnJoin is for the one that does.
+func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, err error) {
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	for {
+		m = nil
+		if r.state == roomOpen {
+			m = r.resumableLocked(l, l.hello.Resume)
+		}
+		switch {
+		case r.state != roomOpen:
+			return nil, false, ErrRoomClosed
+		case l.Err() != nil:
+			return nil, false, l.Err()
+		case m == nil:
+			return nil, false, nil
+		case name != "" && name != m.Info().Name:
+			return nil, false, otherName(name, m)
+		case !m.Remote():
+			return m, false, nil
+		case !m.arrives:
+			m.arrives = true
+			return m, true, nil
+		}
+		if err := p.await(r.group.Progress(), time.Time{}); err != nil {
+			return nil, false, err
+		}
 	}
-	m := r.resumableLocked(l, l.hello.Resume)
-	switch {
-	case l.Err() != nil:
-		return nil, l.Err()
-	case m == nil:
-		return nil, nil
-	case name != "" && name != m.Info().Name:
-		return nil, otherName(name, m)
-	}
-	return m, nil
 }
 
 // leaveByLog is finishLeave in a room with a log. If that does not answer in time, the

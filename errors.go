@@ -62,7 +62,10 @@ func (e *HookError) Unwrap() []error {
 type StopError struct {
 	Cut   []CutMember // of Shutdown: members that did not get all that was ordered before it
 	Stuck []StuckConn // conns that are still there
-	Err   error       // the context's error, or nil
+	// Unordered counts, in a room with a log, what was on its way to the log or queued for
+	// it, and of which it is not known if it was ordered.
+	Unordered int
+	Err       error // the context's error, or nil
 }
 
 // A CutMember is a member that was cut while the room stopped.
@@ -99,6 +102,9 @@ func (e *StopError) Error() string {
 			missed += m.Missed
 		}
 		fmt.Fprintf(&b, ": %d members were cut; together they missed %d events", n, missed)
+	}
+	if e.Unordered > 0 {
+		fmt.Fprintf(&b, "; it is not known of %d entries if the log has ordered them", e.Unordered)
 	}
 	for i, s := range e.Stuck {
 		if i == 8 {

@@ -37,6 +37,7 @@ type Member struct {
 
 	// Guarded by the room's lock.
 	state      memberState
+	arrives    bool     // a connection resumes it here, that was connected to another process
 	prev, next *Member  // in join order
 	session    *session // nil: it cannot resume
 }

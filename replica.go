@@ -42,11 +42,13 @@ type replica struct {
 	skew    time.Duration
 	lost    time.Time // since when the log has no tail; zero: it has one
 	mark    uint64    // the position up to which it is known who saves a checkpoint
-	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	saves   bool      // a record of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
 	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
 	claims  int       // reclaims that are on the way
+	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
+	lostEpoch fold.Epoch
 	outbound
 	leases
 }
@@ -209,7 +211,7 @@ func (rp *replica) run() {
 		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver()
+			rp.startOver(lost == nil || lost.First <= rp.state.Pos())
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -298,13 +300,33 @@ func (rp *replica) checkSame(rec Record) error {
 	return nil
 }
 
-// startOver forgets what was read, for the log has lost it. Members here are sent
-// elsewhere, or back, and all others are gone.
-func (rp *replica) startOver() {
-	r := rp.room
-	p := r.pass(rp.ctx, nil)
+// startOver forgets what was read, for the log has lost it. If it has other records in
+// their place, or may have, its stream is not the one that members know: then another one
+// is begun, unless another node has done so.
+func (rp *replica) startOver(other bool) {
+	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
-	rp.endLinksLocked(p, ErrUnavailable)
+	if rp.phase > phaseReady {
+		return
+	}
+	if other {
+		rp.lostEpoch = rp.state.Epoch()
+	}
+	p.forgetStream()
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.anewLocked()
+	rp.fenced, rp.claims = fold.Node{}, 0
+	rp.state, rp.time = fold.New(), time.Time{}
+	rp.room.seq = 0
+}
+
+// forgetStream ends the stream that the room had: members that are connected here are sent
+// away, and all others are gone.
+func (p *pass) forgetStream() {
+	r := p.r
+	r.replica.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
@@ -314,13 +336,7 @@ func (rp *replica) startOver() {
 		}
 		m = next
 	}
-	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
-		q.settle(outcome{err: ErrUnavailable})
-	}
-	rp.anewLocked()
-	rp.fenced, rp.claims = fold.Node{}, 0
-	rp.state, rp.time = fold.New(), time.Time{}
-	r.seq, r.said = 0, 0
+	r.said = 0
 	r.startRings()
 	for _, l := range r.lanes {
 		l.history, l.events = nil, nil
@@ -367,18 +383,21 @@ func (rp *replica) setEpochLocked() {
 // progressLocked brings the node on: once it has caught up, an epoch is in force, and it
 // has back what it had under another name, it is ready.
 func (rp *replica) progressLocked(opened bool) {
-	var none fold.Epoch
 	if opened && rp.phase == phaseOpening {
 		rp.phase = phaseOpen
-		if e := rp.state.Epoch(); e == none {
+		if e := rp.state.Epoch(); e == (fold.Epoch{}) || e == rp.lostEpoch {
 			var next fold.Epoch
 			rand.Read(next[:])
-			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next})
+			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
+			// The older of two is loaded: so a node that starts after the next checkpoint
+			// reads all that is before it.
+			rp.saves = true
 		}
 		rp.reclaimLocked()
 	}
-	if rp.phase == phaseOpen && rp.state.Epoch() != none && rp.claims == 0 {
+	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && e != rp.lostEpoch && rp.claims == 0 {
 		rp.setEpochLocked()
+		rp.lostEpoch = fold.Epoch{}
 		rp.phase = phaseReady
 		close(rp.ready)
 		rp.startAppendingLocked()
@@ -437,10 +456,22 @@ func (rp *replica) drain(ctx context.Context) {
 		rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeLeft}) // behind all that was queued
 	}
 	r.mu.Unlock()
+	ctx, cancel := mostOf(ctx, r.cfg.maxOutage)
+	defer cancel()
 	select {
 	case <-rp.over:
 	case <-ctx.Done():
 	}
+}
+
+// mostOf returns a context that ends when three quarters of the time have passed which ctx
+// has, or otherwise, if it has no end: the rest is for goodbyes.
+func mostOf(ctx context.Context, otherwise time.Duration) (context.Context, context.CancelFunc) {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return context.WithTimeout(ctx, otherwise)
+	}
+	return context.WithTimeout(ctx, time.Until(d)*3/4)
 }
 
 // linksLocked returns the links that carry a member.
@@ -460,8 +491,20 @@ func (rp *replica) endLocked() {
 		close(rp.over)
 	}
 	rp.stop()
-	for _, q := range rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, ErrRoomClosed), ErrRoomClosed) {
+	flown, waits := rp.takeAllLocked()
+	rp.room.unordered += len(flown) + len(waits)
+	for _, q := range flown {
+		q.settle(outcome{err: fmt.Errorf("%w: %w", ErrUncertain, ErrRoomClosed)})
+	}
+	for _, q := range waits {
 		q.settle(outcome{err: ErrRoomClosed})
+	}
+	for m := rp.room.members.first; m != nil; { // whose leave nobody waits for any more
+		next := m.next
+		if m.state == memberLeaving {
+			rp.room.departedLocked(m)
+		}
+		m = next
 	}
 	if rp.reaper != nil {
 		rp.reaper.Stop()

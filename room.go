@@ -87,6 +87,7 @@ type service struct {
 	acceptors map[*acceptor]struct{}
 	released  chan struct{} // closed when a link or acceptor is gone; nil until somebody waits
 	cut       []CutMember   // while stopping
+	unordered int           // what was on its way to a log, or queued for it, when the room stopped
 }
 
 // roomState only grows.

@@ -305,10 +305,12 @@ func (p *pass) finishLeave(m *Member) {
 }
 
 // departed ends what m, whose leave has its place, has of the room.
-func (p *pass) departed(m *Member) {
-	p.r.moveLocked(m, memberGone)
+func (p *pass) departed(m *Member) { p.r.departedLocked(m) }
+
+func (r *Room) departedLocked(m *Member) {
+	r.moveLocked(m, memberGone)
 	if s := m.at.Load(); s.state == streamJoined {
-		p.r.moveStreamLocked(s, streamEnded)
+		r.moveStreamLocked(s, streamEnded)
 	}
 }
 

@@ -202,6 +202,7 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	r.mu.Lock()
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
+		e.Unordered = r.unordered
 	}
 	for l := range r.links {
 		addrs = append(addrs, l.RemoteAddr())
@@ -222,7 +223,7 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	for a := range accepting {
 		e.Stuck = append(e.Stuck, StuckConn{Addr: addrString(a.l.Addr())})
 	}
-	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 {
+	if cause == nil && len(e.Cut) == 0 && len(e.Stuck) == 0 && e.Unordered == 0 {
 		return nil
 	}
 	return e

@@ -104,7 +104,8 @@ func (rp *replica) queueLocked(c *call) {
 // queueAloneLocked queues an entry for which nobody waits.
 func (rp *replica) queueAloneLocked(e *fold.Entry) {
 	c := newCall()
-	c.keep, c.upkeep = e.Kind == fold.Leave, e.Kind != fold.Leave
+	c.keep = e.Kind == fold.Leave || e.Kind == fold.Detach
+	c.upkeep = !c.keep
 	c.add(e)
 	rp.queueLocked(c)
 }

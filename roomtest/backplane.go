@@ -82,7 +82,7 @@ func (b *Backplane) Delay(d time.Duration) {
 // and all other calls, return an error at once. Leases go on to their end.
 func (b *Backplane) Cut() {
 	b.turn(func() {
-		b.state = cut
+		b.state, b.log.lost = cut, true
 		b.loseLocked()
 	})
 }
@@ -91,7 +91,7 @@ func (b *Backplane) Cut() {
 // learns of that: calls block until their contexts end, and tails get nothing. What was
 // sent meanwhile arrives at Heal, also an append that has given up and so is uncertain.
 func (b *Backplane) Stall() {
-	b.turn(func() { b.state = stalled })
+	b.turn(func() { b.state, b.log.lost = stalled, true })
 }
 
 // Stale leaves the node with a part of the engine that is cut off from the others, until
@@ -100,7 +100,7 @@ func (b *Backplane) Stall() {
 // stored. Other writes, and a new Watch, block until Heal.
 func (b *Backplane) Stale() {
 	b.turn(func() {
-		b.state = stale
+		b.state, b.log.lost = stale, true
 		b.past = oldNews{lists: make(map[string]list), alive: make(map[string]bool)}
 		for room, s := range b.log.lists {
 			b.past.lists[room] = list{first: s.first, kept: slices.Clone(s.kept), saved: slices.Clone(s.saved)}

@@ -32,6 +32,7 @@ type Log struct {
 	nodes    map[*Backplane]struct{}
 	watchers map[*watcher]struct{}
 	stopped  bool
+	lost     bool          // a node has been without the log, or the log without its records
 	skewed   time.Duration // how far the engine's clock is ahead
 }
 
@@ -118,6 +119,7 @@ func (l *Log) Replace(room string) {
 func (l *Log) change(room string, how func(*list)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lost = true
 	if s := l.lists[room]; s != nil {
 		how(s)
 		s.changed.fire()
@@ -133,7 +135,7 @@ func (l *Log) Stop() {
 	if l.stopped {
 		return
 	}
-	l.stopped = true
+	l.stopped, l.lost = true, true
 	for b := range l.nodes {
 		b.loseLocked()
 	}
@@ -196,6 +198,13 @@ func (l *Log) all(room string) (lives [][]kept, last uint64) {
 		lives = append(lives, recs[:len(recs):len(recs)])
 	}
 	return lives, s.end() - 1
+}
+
+// wasLost reports whether a node has ever been without the log.
+func (l *Log) wasLost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // listLocked returns the list of the room, which it makes if there is none.

@@ -21,8 +21,8 @@ import (
 //   - a member was taken back in the order, or received something twice, or its own
 //     messages, or something behind its leave;
 //   - a member lacks an event that it was not told to be in a gap: between two others,
-//     behind where it has resumed, before its leave if it was kicked, or up to now if it
-//     is connected;
+//     behind where it has resumed, up to now if it is connected, or before its leave if it
+//     was kicked and no node has ever lost the log;
 //   - a Welcome lists other members than those that were in;
 //   - the order has joins and leaves of a member that do not alternate, or something that
 //     a member said who was not in;
@@ -41,7 +41,7 @@ func (c *Cluster) Verify() {
 	for _, n := range nodes {
 		c.heal(n)
 	}
-	v := &verifier{c: c, patience: defaultWithin}
+	v := &verifier{c: c, patience: defaultWithin, lost: c.Log.wasLost()}
 	if len(nodes) > 0 {
 		v.patience = nodes[0].s.patience()
 	}
@@ -80,6 +80,7 @@ type verifier struct {
 	patience time.Duration
 	books    []*book
 	notices  bool // members are told of joins and leaves
+	lost     bool // a node has lost the log: who is kicked then is told before that is ordered
 	found    []string
 }
 
@@ -355,12 +356,16 @@ func (w *walk) all() {
 	}
 	switch {
 	case w.l.err == nil:
-	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id]:
+	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id] && !w.v.lost:
 	default:
 		return // what was on its way may be lost
 	}
 	if ev := w.missing(w.end()); ev != nil {
-		w.fail("lacks %d: %s", ev.Seq, line(&ev.Event))
+		how := "is connected"
+		if w.l.err != nil {
+			how = fmt.Sprintf("has ended (%v)", w.l.err)
+		}
+		w.fail("%s and lacks %d, behind %d: %s", how, ev.Seq, w.at, line(&ev.Event))
 	}
 }
 
@@ -527,4 +532,19 @@ func (v *verifier) nodes(nodes []*node) {
 			v.fail("%s is connected, or was last, to %d nodes that run, and is to be to %d", m.ID, homes[m.ID], want)
 		}
 	}
+}
+
+// Transcript returns the whole order of the log, from its first record on, also of records
+// that it has dropped since. Of a log that was replaced or rolled back it is the order of
+// what is there now.
+func (c *Cluster) Transcript() *Transcript {
+	v := &verifier{c: c}
+	v.read()
+	tr := new(Transcript)
+	if n := len(v.books); n > 0 {
+		for _, ev := range v.books[n-1].events {
+			tr.events = append(tr.events, ev.Event)
+		}
+	}
+	return tr
 }

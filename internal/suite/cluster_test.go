@@ -194,23 +194,37 @@ func TestClusterNodeCut(t *testing.T) {
 		c.Verify()
 	})
 	// One that waits for the log for longer than others wait for its lease learns from
-	// the log that it was taken for dead.
+	// the log that it was taken for dead, and gets its members back.
 	inBubble("and fences itself", t, func(t *testing.T) {
 		c := newCluster(t, 3, tcproom.WithMaxOutage(time.Hour))
 		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
 		ada.Expect(roomtest.Joined("bob"))
 		c.Cut(1)
-		sent := later(func() { bob.SendAsync("lost") })
+		sent := later(func() { bob.SendAsync("still here") })
 		time.Sleep(3 * lease)
 		ada.Send("where are you?")
 		c.Heal(1)
-		ends(t, bob, tcproom.ErrUnavailable)
+		bob.Expect(roomtest.Message("ada", "where are you?"))
+		ada.Expect(roomtest.Message("bob", "still here"))
 		sent()
-		bob = c.Room(1).Resume(bob)
-		require.Equal(t, "resumed", bob.Welcome.Welcome.Outcome)
-		require.Zero(t, said(c, 0, "lost"))
-		bob.Send("here")
+		time.Sleep(2 * grace)
+		ada.Refute(roomtest.Any(tcproom.Leave))
+		c.Verify()
+	})
+	// Its members that went on elsewhere meanwhile it does not get back.
+	inBubble("and loses a member", t, func(t *testing.T) {
+		c := newCluster(t, 3, tcproom.WithMaxOutage(time.Hour))
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		c.Cut(1)
+		time.Sleep(3 * lease)
+		again := c.Room(2).Resume(bob)
+		again.Send("here")
 		ada.Expect(roomtest.Message("bob", "here"))
+		c.Heal(1)
+		ends(t, bob, tcproom.ErrTakenOver)
+		again.Send("still")
+		ada.Expect(roomtest.Message("bob", "still"))
 		c.Verify()
 	})
 }
@@ -309,8 +323,11 @@ func TestClusterFreshNode(t *testing.T) {
 		}
 		c.Shutdown(1)
 		c.Restart(1)
+		old := ada
 		ada = c.Room(1).Resume(ada)
 		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+		old.Resume()
+		ends(t, old, tcproom.ErrTakenOver)
 		c.Verify()
 	})
 }
@@ -590,6 +607,8 @@ func TestClusterShutdown(t *testing.T) {
 		require.LessOrEqual(t, time.Since(began), 6*time.Second)
 		var stop *tcproom.StopError
 		require.ErrorAs(t, err, &stop)
+		require.Equal(t, 1, stop.Unordered)
+		require.Empty(t, stop.Stuck)
 		ends(t, ada, tcproom.ErrRestarting)
 	})
 }
