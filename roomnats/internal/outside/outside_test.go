@@ -24,7 +24,7 @@ var (
 	seed   = flag.Uint64("outside.seed", 1, "of the faults")
 	length = flag.Duration("outside.for", 6*time.Second, "how long there are faults")
 	keep   = flag.String("outside.keep", "", "a directory for what the processes have written")
-	quietF = flag.String("outside.faults", "all", "node, server, all or none")
+	which  = flag.String("outside.faults", "all", "node, server, way, all or none")
 )
 
 // A world is a server, three nodes, and their clients.
@@ -32,6 +32,7 @@ type world struct {
 	t      testing.TB
 	server *process
 	nodes  []*process
+	ways   []*forwarder // from each node to the server
 	addrs  []string
 	grace  time.Duration
 	began  time.Time
@@ -85,10 +86,11 @@ func newWorld(t testing.TB) *world {
 	w.server = newProcess(t, "server", role{NATS: &n})
 	require.True(t, w.server.start(20*time.Second), "the server starts")
 	for i := range 3 {
-		at := freeAddr(t)
+		at, way := freeAddr(t), newForwarder(t, addr)
+		w.ways = append(w.ways, way)
 		w.addrs = append(w.addrs, at)
 		w.nodes = append(w.nodes, newProcess(t, fmt.Sprintf("node%d", i), role{Rooms: &roomsRole{
-			URL: "nats://" + addr, Names: [][]byte{[]byte("lobby")}, Addrs: []string{at},
+			URL: "nats://" + way.addr, Names: [][]byte{[]byte("lobby")}, Addrs: []string{at},
 			Lease: lease, Grace: grace, Outage: outage, Drain: 300 * time.Millisecond,
 		}}))
 	}
@@ -126,14 +128,16 @@ type fault struct {
 
 func (w *world) fault(rng *rand.Rand) fault {
 	ms := func(from, to int) time.Duration { return time.Duration(from+rng.IntN(to-from)) * time.Millisecond }
-	kinds := 12
-	if *quietF == "node" {
-		kinds = 8
-	}
-	n := w.nodes[rng.IntN(len(w.nodes))]
-	kind := rng.IntN(kinds)
-	if *quietF == "server" {
+	i := rng.IntN(len(w.nodes))
+	n, way := w.nodes[i], w.ways[i]
+	kind := rng.IntN(16)
+	switch *which {
+	case "node":
+		kind = rng.IntN(8)
+	case "server":
 		kind = 8 + rng.IntN(4)
+	case "way":
+		kind = 12 + rng.IntN(4)
 	}
 	switch pause := ms(0, 2500); {
 	case kind < 3:
@@ -164,6 +168,20 @@ func (w *world) fault(rng *rand.Rand) fault {
 				w.fail("the server does not start again")
 			}
 		}}
+	case kind >= 12 && kind < 14:
+		pause = ms(0, 6000)
+		return fault{fmt.Sprintf("cut %s for %v", n.name, pause), n, func() {
+			way.cut()
+			time.Sleep(pause)
+			way.heal()
+		}}
+	case kind >= 14:
+		pause = ms(200, 8000)
+		return fault{fmt.Sprintf("block %s for %v", n.name, pause), n, func() {
+			way.stop(true)
+			time.Sleep(pause)
+			way.stop(false)
+		}}
 	default:
 		pause = ms(200, 6000)
 		return fault{fmt.Sprintf("stop server for %v", pause), w.server, func() {
@@ -180,7 +198,7 @@ func (w *world) disturb(rng *rand.Rand, d time.Duration) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	busy := make(map[*process]bool)
-	if *quietF == "none" {
+	if *which == "none" {
 		time.Sleep(d)
 		return
 	}
