@@ -60,6 +60,14 @@ type life struct {
 	sent                   []*said // all, by number from 1 on
 	unacked                []*said
 	lastByte               time.Time
+	expired                *expiry // nil: it has not
+}
+
+// An expiry is what a life was told when it was to go on.
+type expiry struct {
+	at    time.Time
+	node  int
+	epoch string // of the welcome
 }
 
 // A roster is who a welcome says is there.
@@ -359,9 +367,8 @@ func (c *client) welcome(f *frame) error {
 		}
 		if l != nil {
 			c.w.expired.Add(1)
-			if away := time.Since(l.lastByte); f.Epoch == l.epoch && away < c.w.grace-500*time.Millisecond {
-				c.w.fail("%s (%s): expired at node %d after %v, at %d", l.name, l.id, c.node, away, l.pos)
-			}
+			l.expired = &expiry{time.Now(), c.node, f.Epoch}
+			c.w.logf("%s (%s) has expired, at %d", l.name, l.id, l.pos)
 		}
 		name := fmt.Sprintf("%s-%d", c.name, len(c.lives)+1)
 		if l != nil {

@@ -423,6 +423,7 @@ func (w *world) verifyEpoch(lives []*life, bodies map[string]uint64) {
 	for _, l := range lives {
 		w.verifyWhole(l, seqs, order)
 	}
+	w.verifyExpiries(lives, seqs, order)
 	w.verifyRosters(lives, seqs, order)
 	w.verifyRealTime(lives, bodies)
 }
@@ -501,6 +502,27 @@ func (w *world) verifyWhole(l *life, seqs []uint64, order map[uint64]event) {
 			around = append(around, fmt.Sprintf("%s node %d at %d", r.outcome, r.node, r.seq))
 		}
 		w.fail("%s (%s), from %d to %d, has missed %d, the first at %d: %+v; welcomes: %v", l.name, l.id, l.join, l.pos, missing, first, order[first], around)
+	}
+}
+
+// verifyExpiries: who was told that its session has expired has left, and was away for
+// the grace before that.
+func (w *world) verifyExpiries(lives []*life, seqs []uint64, order map[uint64]event) {
+	for _, l := range lives {
+		x := l.expired
+		if x == nil || x.epoch != l.epoch {
+			continue
+		}
+		var left event
+		for _, seq := range seqs {
+			if e := order[seq]; e.id == l.id && e.kind == "leave" {
+				left = e
+			}
+		}
+		if away := x.at.Sub(l.lastByte); away < w.grace-200*time.Millisecond || left.seq == 0 || left.time.Sub(l.lastByte) < w.grace-200*time.Millisecond {
+			w.fail("%s (%s), at %d, has expired at node %d at %v, when it was away for %v; its leave is at %d, %v", l.name, l.id, l.pos,
+				x.node, x.at.Format(clock), away, left.seq, left.time.Local().Format(clock))
+		}
 	}
 }
 
