@@ -95,15 +95,7 @@ func (r *Room) isClosed() bool {
 func (r *Room) isStopping() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.state != roomOpen || r.replica != nil && r.replica.phase > phaseReady
-}
-
-// orStop returns err, or why links end if the room stops and err is due to that.
-func (r *Room) orStop(err error) error {
-	if errors.Is(err, ErrRoomClosed) && r.isStopping() {
-		return r.stopCause()
-	}
-	return err
+	return r.state != roomOpen
 }
 
 // An acceptor is one running Serve.

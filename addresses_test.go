@@ -172,6 +172,37 @@ func TestAddressesRestart(t *testing.T) {
 	inBubble("the next process at once, and nothing is lost", t, addressesMove)
 	inBubble("each process, one after the other, under load", t, addressesRoll)
 	inBubble("a process that is gone without a word", t, addressesCrash)
+	for name, hook := range map[string]func(*tcproom.Member, []byte) ([]byte, error){
+		"no hook": nil,
+		"a hook":  func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil },
+		"a hook that posts": func(m *tcproom.Member, body []byte) ([]byte, error) {
+			_, err := m.Post(context.Background(), body)
+			return nil, err
+		},
+	} {
+		inBubble("what is said to a process that drains, with "+name, t, func(t *testing.T) { addressesDrain(t, hook) })
+	}
+}
+
+// What a member says while its process takes nothing more has it go on elsewhere, and say
+// it there.
+func addressesDrain(t *testing.T, hook func(*tcproom.Member, []byte) ([]byte, error)) {
+	p := newPlaces(t)
+	a := p.open("a:1", tcproom.Sessions{}, tcproom.WithDrain(20*time.Second), tcproom.OnMessage(hook))
+	b := p.open("b:1", tcproom.Sessions{})
+	newEarwitness(t, a, "eve") // whose turn is before ada's
+	bob := newEarwitness(t, b, "bob")
+	c := p.client()
+	hearAll(t, c, "welcome joined")
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.Shutdown(t.Context()) }()
+	time.Sleep(time.Second)
+	sayAcked(t, c, "hi")
+	hearAll(t, c, "goodbye restarting", "lost", "welcome resumed")
+	require.NoError(t, <-stopped)
+	time.Sleep(time.Hour)
+	require.Equal(t, []string{"hi"}, bob.heard("ada"))
+	require.Equal(t, "ab", p.order())
 }
 
 func addressesMove(t *testing.T) {
@@ -434,25 +465,41 @@ func TestAddressesRetryAfter(t *testing.T) {
 // are not dialled in a loop without a wait.
 func TestAddressesAllRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dials := 0
-		c := rawClient(t, &dials, always(welcomeLine+`{"type":"goodbye","code":"restarting","retry":true,"reason":"x"}`+"\n"),
-			tcproom.Addresses("b:1", "c:1"), tcproom.WithBackoff(time.Second, time.Second))
+		var dials atomic.Int32
+		said := welcomeLine + `{"type":"goodbye","code":"restarting","retry":true,"reason":"x"}` + "\n"
+		c := tcproom.NewClient(t.Context(), "a:1", tcproom.Addresses("b:1", "c:1"), tcproom.WithCodec(tcproom.JSON{}),
+			tcproom.WithBackoff(time.Second, time.Second), tcproom.WithDialer(func(context.Context, string, string) (net.Conn, error) {
+				dials.Add(1)
+				return says(said), nil
+			}))
+		t.Cleanup(func() { c.Close() })
 		go func() {
 			for range c.Events(t.Context()) {
 			}
 		}()
 		synctest.Wait()
-		require.Equal(t, 3, dials)
+		require.EqualValues(t, 3, dials.Load())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.GreaterOrEqual(t, dials, 6)
+		require.GreaterOrEqual(t, dials.Load(), int32(6))
 		time.Sleep(99 * time.Second)
 		synctest.Wait()
 		// A round for each wait, of half a second as a rule.
-		require.Zero(t, dials%3)
-		require.Greater(t, dials, 3*120)
-		require.Less(t, dials, 3*350)
+		require.Zero(t, dials.Load()%3)
+		require.Greater(t, dials.Load(), int32(3*120))
+		require.Less(t, dials.Load(), int32(3*350))
 	})
+}
+
+// says returns a connection that says that, when a hello has come, and ends.
+func says(said string) net.Conn {
+	here, there := roomtest.Pipe()
+	go func() {
+		defer there.Close()
+		there.Read(make([]byte, 1000))
+		io.WriteString(there, said)
+	}()
+	return here
 }
 
 // TestAddressesEnd: what is final at one is final for all.
@@ -551,13 +598,7 @@ func TestAddressesOfNoRoom(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				here, there := roomtest.Pipe()
-				go func() {
-					defer there.Close()
-					there.Read(make([]byte, 1000))
-					io.WriteString(there, said)
-				}()
-				return here, nil
+				return says(said), nil
 			}))
 		t.Cleanup(func() { c.Close() })
 		return c, func(addr string) int {

@@ -522,15 +522,20 @@ const checkpointEvery = 2000
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
 	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.saves
-	if rp.mark = pos; !own || !due || rp.phase != phaseReady {
+	if rp.mark = pos; !own || !due || rp.saving || rp.phase != phaseReady {
 		return
 	}
-	rp.saves = false
+	rp.saves, rp.saving = false, true
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
+		defer func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			rp.saving = false
+		}()
 		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
 		}

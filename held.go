@@ -212,7 +212,7 @@ func (l *link) hookCause(err error) error {
 	switch {
 	case err == nil, errors.As(err, &he) && he.Hook == hookNames[hookOnMessage]:
 		return err
-	case errors.Is(err, ErrRoomClosed) && l.room.isStopping():
+	case errors.Is(err, ErrRoomClosed) && l.room.takesNothing():
 		return l.room.stopCause()
 	case l.Err() != nil:
 		return l.Err()

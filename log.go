@@ -16,8 +16,8 @@ import (
 type Log interface {
 	// Append puts rec behind all records that are there, and returns its position: the
 	// first has a position above 0, and of two records the later one has the greater.
-	// Records have positions without gaps between them, but for those that were dropped
-	// at the front. Two calls with the same id within [Caps].Window store one record, and
+	// They need not follow on each other: an engine may count the records of several
+	// rooms together. Records are dropped at the front alone. Two calls with the same id within [Caps].Window store one record, and
 	// both return its position; the ids of a room's records are unique.
 	//
 	// It blocks until the engine has stored it. An error that wraps [ErrUncertain] means
@@ -29,8 +29,9 @@ type Log interface {
 	// come. It calls fn on one goroutine at a time, and not after it has returned.
 	//
 	// It returns at the first doubt, such as a lost connection, when ctx ends, or with the
-	// error of fn, and with a [*LostError] if the record at from is not there. It never
-	// skips a record.
+	// error of fn, and with a [*LostError] if the record at from is not there. A log that
+	// ends before from is in doubt only, if the engine may have answered from the past, as
+	// a server that is cut off from the others does. It never skips a record.
 	Tail(ctx context.Context, from uint64, fn func(Record) error) error
 	// Save keeps state, which a room has made of all records up to the position at, and
 	// the one saved before it, in the place of older ones. It keeps nothing of state

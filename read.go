@@ -363,6 +363,9 @@ func (p *pass) orderByLog(in *inbox) (err error) {
 			}
 			continue
 		}
+		if errors.Is(msg.err, ErrRoomClosed) { // here; it may be said elsewhere
+			return ErrRestarting
+		}
 		if msg.err != nil {
 			return msg.err
 		}

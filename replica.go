@@ -42,6 +42,7 @@ type replica struct {
 	skew    time.Duration
 	lost    time.Time // since when the log has no tail; zero: it has one
 	mark    uint64    // the position up to which it is known who saves a checkpoint
+	saving  bool      // a checkpoint is being saved
 	saves   bool      // a record of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer

@@ -278,8 +278,15 @@ func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 		p.leave(m, cause, causeOf(cause))
 		return true
 	}
+	if r.replica != nil { // then it may come later
+		ctx, cancel := context.WithTimeout(p.ctx, r.cfg.maxOutage)
+		defer cancel()
+		p.ctx = ctx
+	}
 	for m.state == memberLeaving { // until the leave that another call orders has its place
-		p.await(r.group.Progress(), time.Time{})
+		if p.await(r.group.Progress(), time.Time{}) != nil {
+			break
+		}
 	}
 	return false
 }

@@ -162,6 +162,22 @@ func (r *Room) stopCause() Cause {
 	return ErrRoomClosed
 }
 
+// takesNothing reports whether r has begun to stop, and refuses what its members say with
+// ErrRoomClosed. A room with a log does so before it ends them.
+func (r *Room) takesNothing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state != roomOpen || r.replica != nil && r.replica.phase > phaseReady
+}
+
+// orStop returns err, or why links end if the room stops and err is due to that.
+func (r *Room) orStop(err error) error {
+	if errors.Is(err, ErrRoomClosed) && r.takesNothing() {
+		return r.stopCause()
+	}
+	return err
+}
+
 // reap closes done when all is over. It ends then.
 func (r *Room) reap() {
 	r.wg.Wait()

@@ -88,10 +88,11 @@ func connect(ctx context.Context, nc *nats.Conn, opts []Option) (*Backplane, err
 	b := &Backplane{engine: &engine{config: c, nc: nc, js: js}}
 	b.ctx, b.close = context.WithCancelCause(context.Background())
 	// The first shard says how many there are.
-	if _, err = b.shard(ctx, 0); err != nil {
+	first, err := b.shard(ctx, 0)
+	if err != nil {
 		return nil, err
 	}
-	if b.states, err = b.attach(ctx, c.stateConfig()); err != nil {
+	if b.states, err = b.attach(ctx, c.stateConfig(first.config.MaxAge)); err != nil {
 		return nil, err
 	}
 	if b.lives, err = b.attach(ctx, c.leaseConfig()); err != nil {

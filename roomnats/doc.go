@@ -27,6 +27,10 @@
 // options this is logged, and nothing is changed: an operator may have a reason. Change
 // them with the tools of NATS.
 //
+// Append makes one attempt, of two seconds at most; the room makes the next one. If the
+// server at the other end of a connection answers nothing for eight seconds, as one does
+// that is cut off from the others, the connection is made anew, for all that use it.
+//
 // The position of a record is its number in the stream. Rooms of one shard share these, so
 // that a room has some of them. A stream ends after 2^41 records, which at 10,000 a second
 // takes seven years; rooms that were in it go on in another namespace.

@@ -18,9 +18,13 @@ const (
 	// attempt bounds one request to the servers.
 	attempt = 2 * time.Second
 	// badFor is how long requests may fail on a connection that seems healthy: the
-	// server at its other end may be cut off from those that lead.
-	badFor = 5 * time.Second
+	// server at its other end may be cut off from the others. Those elect a leader in
+	// less than that, and their clients stay.
+	badFor = 8 * time.Second
 )
+
+// inProcess is the code of the error for an id whose record is not yet stored.
+const inProcess jetstream.ErrorCode = 10158
 
 // api is the prefix of JetStream's subjects.
 const api = "$JS.API."
@@ -127,11 +131,15 @@ func (c *config) bucketConfig(bucket, about string) jetstream.StreamConfig {
 	}
 }
 
-// stateConfig is the bucket of what rooms save. What is of no use any more, because the
-// log has no record of it, goes by itself.
-func (c *config) stateConfig() jetstream.StreamConfig {
+// stateConfig is the bucket of what rooms save, whose logs keep records for age, or
+// without end if that is 0. What is of no use any more, because the log has no record of
+// it, goes by itself.
+func (c *config) stateConfig(age time.Duration) jetstream.StreamConfig {
 	s := c.bucketConfig(c.states(), "what the rooms of tcproom have saved")
-	s.MaxAge, s.Duplicates = 2*c.maxAge, min(2*time.Minute, 2*c.maxAge)
+	s.MaxAge, s.Duplicates = 2*age, window
+	if age > 0 {
+		s.Duplicates = min(window, 2*age)
+	}
 	s.MaxBytes = max(c.maxBytes/4, minBytes)
 	return s
 }
@@ -139,7 +147,7 @@ func (c *config) stateConfig() jetstream.StreamConfig {
 // leaseConfig is the bucket of leases.
 func (c *config) leaseConfig() jetstream.StreamConfig {
 	s := c.bucketConfig(c.leases(), "which nodes of tcproom live")
-	s.MaxAge, s.Duplicates = c.lease, min(2*time.Minute, c.lease)
+	s.MaxAge, s.Duplicates = c.lease, min(window, c.lease)
 	s.AllowMsgTTL, s.SubjectDeleteMarkerTTL = true, markerTTL
 	s.MaxBytes = leaseBytes
 	return s
@@ -272,30 +280,41 @@ func (e *engine) publish(ctx context.Context, p *place, m *nats.Msg, opts ...jet
 	return ack, because(ctx, err)
 }
 
-// ask sends a request to JetStream and reads the answer into out, or an *APIError. It is
-// the leader that answers, and not whichever server is next.
-func (e *engine) ask(ctx context.Context, subject string, request, out any) error {
+// An answer of JetStream, of which requests here need these parts.
+type answer struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message *stored             `json:"message"`
+	State   struct {
+		LastSeq uint64 `json:"last_seq"`
+	} `json:"state"`
+}
+
+// ask sends a request to JetStream, once and not longer than an attempt. It is the leader
+// of a stream that answers, and not whichever server is next.
+func (e *engine) ask(ctx context.Context, subject string, request any) (answer, error) {
 	ctx, cancel := e.attempted(ctx)
 	defer cancel()
+	a, err := e.request(ctx, subject, request)
+	e.health(err)
+	return a, because(ctx, err)
+}
+
+func (e *engine) request(ctx context.Context, subject string, request any) (a answer, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
-		return err
+		return a, err
 	}
 	m, err := e.nc.RequestWithContext(ctx, api+subject, body)
-	e.health(err)
 	if err != nil {
-		return because(ctx, err)
+		return a, err
 	}
-	var failed struct {
-		Error *jetstream.APIError `json:"error"`
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return a, fmt.Errorf("answer to %s: %w", subject, err)
 	}
-	if err := errors.Join(json.Unmarshal(m.Data, &failed), json.Unmarshal(m.Data, out)); err != nil {
-		return fmt.Errorf("answer to %s: %w", subject, err)
+	if a.Error != nil {
+		return a, a.Error
 	}
-	if failed.Error != nil {
-		return failed.Error
-	}
-	return nil
+	return a, nil
 }
 
 // A stored message, as the leader has it.
@@ -316,21 +335,22 @@ type wanted struct {
 
 // message asks the leader of a stream for a message; it is nil if there is none.
 func (e *engine) message(ctx context.Context, stream string, w wanted) (*stored, error) {
-	var answer struct {
-		Message *stored `json:"message"`
-	}
-	err := e.ask(ctx, "STREAM.MSG.GET."+stream, w, &answer)
+	a, err := e.ask(ctx, "STREAM.MSG.GET."+stream, w)
 	if failed, ok := errors.AsType[*jetstream.APIError](err); ok && failed.ErrorCode == jetstream.JSErrCodeMessageNotFound {
 		return nil, nil
 	}
-	return answer.Message, err
+	return a.Message, err
 }
 
 // health takes note of how a request went. If all fail for a while on a connection that
 // is there, it makes a new one, perhaps to another server.
 func (e *engine) health(err error) {
-	_, answered := errors.AsType[*jetstream.APIError](err)
-	if bad := err != nil && !answered && !errors.Is(err, context.Canceled); !e.giveUp(bad) {
+	bad := err != nil && !errors.Is(err, context.Canceled)
+	if failed, ok := errors.AsType[*jetstream.APIError](err); ok {
+		// As by a server that does not find a leader, or by one that leads nobody.
+		bad = failed.Code >= 500 || failed.ErrorCode == inProcess
+	}
+	if !e.giveUp(bad) {
 		return
 	}
 	e.logger.Warn("roomnats: the server does not answer, and is given up", "server", e.nc.ConnectedUrlRedacted(), "err", err)

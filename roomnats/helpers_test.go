@@ -175,7 +175,8 @@ func (r *reader) await(t testing.TB, n int) []string {
 			return texts
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%d of %d records came; doubts: %v", len(texts), n, doubts)
+			doubts = append([]error{nil}, doubts...)
+			t.Fatalf("%d of %d records came, with %d doubts, the last is %v", len(texts), n, len(doubts)-1, doubts[len(doubts)-1])
 		}
 	}
 }

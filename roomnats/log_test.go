@@ -51,6 +51,7 @@ func TestTailGoesOn(t *testing.T) {
 
 // More than all pulls together, and larger than them.
 func TestTailReadsMuch(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t)
 	texts := numbered("small", 0, 3000)
 	add(t, l, texts...)
@@ -67,6 +68,7 @@ func TestTailReadsMuch(t *testing.T) {
 
 // A fn that blocks for longer than the server waits for anything is no reason to stop.
 func TestTailWaitsForFn(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes longer than a pull")
 	}

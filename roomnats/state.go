@@ -120,6 +120,10 @@ func changed(err error) bool {
 // pointer returns what was saved, and the revision of that.
 func (l *roomLog) pointer(ctx context.Context) (p pointer, revision uint64, err error) {
 	m, err := l.b.message(ctx, l.b.states.config.Name, wanted{Last: l.pointerSubject()})
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // with all that was saved
+		l.b.restore(ctx, l.b.states)
+		m, err = l.b.message(ctx, l.b.states.config.Name, wanted{Last: l.pointerSubject()})
+	}
 	if err != nil || m == nil {
 		return p, 0, err
 	}

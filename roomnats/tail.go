@@ -41,7 +41,6 @@ type follower struct {
 	stream  string
 	name    string // of the consumer
 	inbox   string
-	asked   int    // pulls that are under way
 	came    uint64 // messages: the consumer's number of the last one
 	taken   int    // from waiting
 	waiting chan *nats.Msg
@@ -116,7 +115,6 @@ func (f *follower) pull(n int) error {
 	if err != nil {
 		return err
 	}
-	f.asked++
 	return f.e.nc.PublishRequest(api+"CONSUMER.MSG.NEXT."+f.stream+"."+f.name, f.inbox, request)
 }
 
@@ -135,12 +133,12 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-quiet.C:
-			return errSilent
+			if len(f.waiting) == 0 { // this process may have been asleep
+				return errSilent
+			}
 		case <-nothing.C:
-			if f.came == 0 && none != nil {
-				if err := none(); err != nil {
-					return err
-				}
+			if err := f.nothing(nothing, none); err != nil {
+				return err
 			}
 		case m, ok := <-f.waiting:
 			if !ok {
@@ -153,6 +151,19 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 			quiet.Reset(silence)
 		}
 	}
+}
+
+// nothing calls none if nothing has come, and looks again if something waits, which may
+// be a heartbeat.
+func (f *follower) nothing(again *time.Timer, none func() error) error {
+	switch {
+	case f.came > 0 || none == nil:
+		return nil
+	case len(f.waiting) > 0:
+		again.Reset(time.Millisecond)
+		return nil
+	}
+	return none()
 }
 
 // take passes a message on, or reads what the server says between them.
@@ -188,7 +199,6 @@ func (f *follower) remark(m *nats.Msg) error {
 		f.caughtUp = time.Now()
 		return nil
 	case status == "408", status == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes")):
-		f.asked--
 		return f.pull(pullMessages)
 	case status == "503":
 		return errors.New("the consumer is gone")
@@ -200,20 +210,21 @@ func (f *follower) remark(m *nats.Msg) error {
 // A skipCheck finds out whether the server has dropped records between two that it has
 // sent: a consumer that lags goes on with the first one that is left, and says nothing.
 // Records go from the front. So nothing is missing between them if the earlier one was
-// still there when the later one was sent. That is so without asking if the later one
-// was sent as soon as it was stored; if not, the server is asked.
+// still there when the later one was sent. The server is asked for it if there may be a
+// reason to drop it already, and where numbers are missing, which may also be those of
+// other rooms: then not more often than once in gapEvery.
 type skipCheck struct {
-	l    *roomLog
-	last uint64 // position of the record that was passed on last
-	sure int    // messages that the follower had got when that was there
+	l       *roomLog
+	last    uint64 // position of the record that was passed on last
+	time    time.Time
+	sure    int // messages that the follower had got when that was there
+	checked time.Time
 }
 
+const gapEvery = time.Second
+
 func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
-	if f.taken <= s.sure {
-		return nil
-	}
-	limit := s.l.caps.Records
-	if s.last == 0 || time.Since(f.caughtUp) < silence && (limit == 0 || d.pending < uint64(limit/2)) {
+	if s.last == 0 || f.taken <= s.sure || !s.doubtful(f, d) {
 		return nil
 	}
 	got, now := f.taken+len(f.waiting), time.Now()
@@ -224,8 +235,21 @@ func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
 	if !there {
 		return errors.New("the log drops records faster than they are read")
 	}
-	s.sure, f.caughtUp = got, now
+	s.sure, s.checked, f.caughtUp = got, now, now
 	return nil
+}
+
+func (s *skipCheck) doubtful(f *follower, d delivery) bool {
+	caps := s.l.caps
+	switch {
+	case time.Since(f.caughtUp) >= silence: // the server is behind
+		return true
+	case caps.Records > 0 && d.pending >= uint64(caps.Records/2): // soon there are too many
+		return true
+	case caps.Age > 0 && d.time.Sub(s.time) > caps.Age/2: // the earlier one may be too old by now
+		return false
+	}
+	return d.seq != s.last+1 && time.Since(s.checked) >= gapEvery
 }
 
 // Tail implements [tcproom.Log].
@@ -250,7 +274,7 @@ func (l *roomLog) Tail(ctx context.Context, from uint64, fn func(tcproom.Record)
 		if err := check.next(ctx, f, d); err != nil {
 			return err
 		}
-		check.last = d.seq
+		check.last, check.time = d.seq, d.time
 		own = fn(tcproom.Record{Pos: d.seq, Time: d.time, Data: d.Data})
 		return own
 	})
@@ -294,12 +318,8 @@ func (l *roomLog) lost(ctx context.Context, first uint64) error {
 // answers from the past, so only one that has had the position, and has not got it any
 // more, gives a verdict.
 func (l *roomLog) missing(ctx context.Context, from uint64) error {
-	var info struct {
-		State struct {
-			LastSeq uint64 `json:"last_seq"`
-		} `json:"state"`
-	}
-	if err := l.b.ask(ctx, "STREAM.INFO."+l.place.config.Name, struct{}{}, &info); err != nil {
+	info, err := l.b.ask(ctx, "STREAM.INFO."+l.place.config.Name, struct{}{})
+	if err != nil {
 		return fmt.Errorf("no record came, and it is not known why: %w", err)
 	}
 	if info.State.LastSeq < from {

@@ -136,10 +136,9 @@ func (b *Backplane) turn(change func()) {
 	b.turned.fire()
 }
 
-// loseLocked breaks what uses the connection.
+// loseLocked breaks what uses the connection: what was sent before never arrives.
 func (b *Backplane) loseLocked() {
 	b.lost++
-	b.held = nil
 	b.turned.fire()
 }
 

@@ -132,9 +132,6 @@ func (l *Log) change(room string, how func(*list)) {
 func (l *Log) Stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopped {
-		return
-	}
 	l.stopped, l.lost = true, true
 	for b := range l.nodes {
 		b.loseLocked()
@@ -277,7 +274,6 @@ func (s *list) store(id string, r kept) uint64 {
 	if most := s.caps.Records; most > 0 && len(s.kept) > most {
 		s.dropOldest(len(s.kept) - most)
 	}
-	s.dropAged(r.at)
 	s.changed.fire()
 	return pos
 }

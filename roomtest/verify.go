@@ -123,18 +123,22 @@ type book struct {
 	joins  map[string]uint64
 	leaves map[string]uint64
 	kicked map[string]bool
+	in     map[string]bool
 }
 
-// A noted event is one of the order.
+// A noted event is one of the order, or the beginning of a stream: then it is none.
 type noted struct {
 	tcproom.Event
 }
+
+// begins reports whether it is the beginning of a stream, in which nobody is.
+func (n *noted) begins() bool { return n.Kind == 0 }
 
 // read makes the books.
 func (v *verifier) read() {
 	lives, _ := v.c.Log.all(ClusterRoom)
 	for _, recs := range lives {
-		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool)}
+		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool), in: make(map[string]bool)}
 		for i, rec := range recs {
 			err := b.state.Apply(uint64(i)+1, rec.time, rec.data, func(res *fold.Result) {
 				if res.Verdict == fold.Placed {
@@ -162,7 +166,7 @@ func (v *verifier) note(b *book, res *fold.Result) {
 			ev.From = tcproom.MemberInfo{ID: e.From, Name: e.Name}
 		case res.Member != nil:
 			ev.From = tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
-			if !b.isIn(ev.From.ID) {
+			if !b.in[ev.From.ID] {
 				v.fail("%d is a message of %s, who is not in", res.Seq, ev.From.ID)
 			}
 		}
@@ -171,21 +175,22 @@ func (v *verifier) note(b *book, res *fold.Result) {
 		if b.joins[e.ID] != 0 {
 			v.fail("%s joins at %d, and has joined at %d", e.ID, res.Seq, b.joins[e.ID])
 		}
-		b.joins[e.ID] = res.Seq
+		b.joins[e.ID], b.in[e.ID] = res.Seq, true
 	case fold.Leave, fold.Kick:
 		ev.Kind, ev.From = tcproom.Leave, tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
-		if !b.isIn(ev.From.ID) {
+		if !b.in[ev.From.ID] {
 			v.fail("%s leaves at %d, and is not in", ev.From.ID, res.Seq)
 		}
 		b.leaves[ev.From.ID] = res.Seq
+		delete(b.in, ev.From.ID)
 		b.kicked[ev.From.ID] = e.Kind == fold.Kick
+	case fold.Begin:
+		clear(b.in)
 	default:
 		return
 	}
 	b.events = append(b.events, noted{ev})
 }
-
-func (b *book) isIn(id string) bool { return b.joins[id] != 0 && b.leaves[id] == 0 }
 
 // at returns the event at seq, nil if there is none.
 func (b *book) at(seq uint64) *noted {
@@ -213,10 +218,12 @@ func (b *book) behind(seq uint64) int {
 // their joins.
 func (b *book) roster(seq uint64) (ids []string) {
 	for _, ev := range b.events[:b.behind(seq)] {
-		switch ev.Kind {
-		case tcproom.Join:
+		switch {
+		case ev.begins():
+			ids = nil
+		case ev.Kind == tcproom.Join:
 			ids = append(ids, ev.From.ID)
-		case tcproom.Leave:
+		case ev.Kind == tcproom.Leave:
 			ids = slices.DeleteFunc(ids, func(id string) bool { return id == ev.From.ID })
 		}
 	}
@@ -240,6 +247,10 @@ func (v *verifier) order() string {
 			fmt.Fprintf(&b, "… %d events\n", n)
 		}
 		for _, ev := range bk.events[max(0, len(bk.events)-most):] {
+			if ev.begins() {
+				fmt.Fprintf(&b, "%8d  a stream begins: %s\n", ev.Seq, ev.Epoch)
+				continue
+			}
 			fmt.Fprintf(&b, "%8d  %s %s\n", ev.Seq, ev.From.ID, short(line(&ev.Event)))
 		}
 	}
@@ -333,6 +344,7 @@ type walk struct {
 	l     *look
 	who   string
 	id    string
+	epoch string
 	at    uint64 // up to where it has everything, or knows that it has not
 	past  uint64 // the last message of history
 	live  bool
@@ -341,7 +353,8 @@ type walk struct {
 }
 
 func newWalk(v *verifier, b *book, cl *client, l *look, who string) *walk {
-	return &walk{v: v, b: b, cl: cl, l: l, who: who, id: l.events[0].From.ID}
+	first := &l.events[0]
+	return &walk{v: v, b: b, cl: cl, l: l, who: who, id: first.From.ID, epoch: first.Welcome.Epoch}
 }
 
 func (w *walk) fail(format string, args ...any) {
@@ -385,7 +398,7 @@ func (w *walk) end() uint64 {
 func (w *walk) missing(seq uint64) *noted {
 	for i := w.b.behind(w.at); i < len(w.b.events) && w.b.events[i].Seq < seq; i++ {
 		ev := &w.b.events[i]
-		if ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
+		if !ev.begins() && ev.Epoch == w.epoch && ev.From.ID != w.id && (w.v.notices || ev.Kind == tcproom.Message) {
 			return ev
 		}
 	}
@@ -431,8 +444,9 @@ func (w *walk) welcome(ev *tcproom.Event) {
 	default:
 		w.at = max(from.Seq, joined)
 	}
-	if epoch := w.b.state.Epoch(); ev.Welcome.Epoch != base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:]) {
-		w.fail("was told an epoch that the log does not end with: %q", ev.Welcome.Epoch)
+	if i := w.b.behind(max(at, joined)); i == 0 || w.b.events[i-1].Epoch != w.epoch {
+		w.fail("was told at %d of another epoch than that of the log: %q", at, w.epoch)
+		return
 	}
 	if ev.Welcome.Resumed() && !w.v.notices {
 		return // joins and leaves have no seq then
@@ -481,6 +495,8 @@ func (w *walk) ordered(ev *tcproom.Event) {
 		w.fail("has received %d behind %d: %s", ev.Seq, w.at, line(ev))
 	case was == nil:
 		w.fail("has received at %d: %s, where the log has nothing", ev.Seq, line(ev))
+	case was.Epoch != w.epoch:
+		w.fail("has received at %d: %s, which is of another epoch than its own", ev.Seq, line(ev))
 	case !was.same(ev):
 		w.fail("has received at %d: %s, where the log has: %s", ev.Seq, line(ev), line(&was.Event))
 	case ev.From.ID == w.id:
@@ -535,14 +551,18 @@ func (v *verifier) nodes(nodes []*node) {
 }
 
 // Transcript returns the whole order of the log, from its first record on, also of records
-// that it has dropped since. Of a log that was replaced or rolled back it is the order of
-// what is there now.
+// that it has dropped since. Of a log that was replaced or rolled back it is the order
+// since then.
 func (c *Cluster) Transcript() *Transcript {
 	v := &verifier{c: c}
 	v.read()
 	tr := new(Transcript)
 	if n := len(v.books); n > 0 {
 		for _, ev := range v.books[n-1].events {
+			if ev.begins() {
+				tr.events = nil
+				continue
+			}
 			tr.events = append(tr.events, ev.Event)
 		}
 	}

@@ -86,21 +86,24 @@ func (c *Servers) Conn(opts ...nats.Option) *nats.Conn {
 }
 
 // Ready waits until all servers that run have found their leader and have caught up with
-// it. They must be able to reach each other.
+// it, and it knows that they are there. They must be able to reach each other.
 func (c *Servers) Ready() {
 	c.t.Helper()
 	c.await("the servers have no leader that all follow", func() bool {
-		leader := false
+		running, known := 0, 0
 		for _, s := range c.servers {
 			if s.running == nil {
 				continue
 			}
+			running++
 			if !s.running.ReadyForConnections(time.Second) || !s.running.JetStreamIsCurrent() {
 				return false
 			}
-			leader = leader || s.running.JetStreamIsLeader()
+			if s.running.JetStreamIsLeader() {
+				known = len(s.running.JetStreamClusterPeers())
+			}
 		}
-		return leader
+		return known >= running
 	})
 }
 

@@ -71,6 +71,14 @@ type brokenLog struct {
 	load   func(ctx context.Context) (uint64, []byte, error)
 	caps   func(*tcproom.Caps)
 	close  func() error
+	nodes  tcproom.Nodes
+}
+
+func (l *brokenLog) Nodes() tcproom.Nodes {
+	if l.nodes != nil {
+		return l.nodes
+	}
+	return l.b.Nodes()
 }
 
 func (l *brokenLog) Append(ctx context.Context, id string, rec []byte) (uint64, error) {
@@ -395,11 +403,7 @@ func brokenAppends() []violation {
 			}
 		}},
 		{name: "not durable", row: "C2 restart", law: "C2", want: "Append returned 1 after a restart", caps: func(c *tcproom.Caps) { c.Durable = false }, log: saysDurable},
-		{name: "stores an id twice", row: "C3 ids", law: "C3", want: "Append of an id returned 1, then 2 at node 0", log: func(l *brokenLog) {
-			l.append = func(ctx context.Context, id string, rec []byte) (uint64, error) {
-				return l.Log.Append(ctx, fmt.Sprint(id, orders.Add(1)), rec)
-			}
-		}},
+		{name: "stores an id twice", row: "C3 ids", law: "C3", want: "Append of an id returned 1, then 2 at node 0", log: storesTwice},
 		{name: "ids of a node", row: "C3 ids", law: "C3", want: "then 2 at node 1", make: func(b *broken) {
 			b.log = func(l *brokenLog) {
 				l.append = func(ctx context.Context, id string, rec []byte) (uint64, error) {
@@ -464,6 +468,12 @@ func stalls(f *Factory) {
 	}
 }
 
+func storesTwice(l *brokenLog) {
+	l.append = func(ctx context.Context, id string, rec []byte) (uint64, error) {
+		return l.Log.Append(ctx, fmt.Sprint(id, orders.Add(1)), rec)
+	}
+}
+
 func saysDurable(l *brokenLog) {
 	l.caps = func(c *tcproom.Caps) { c.Durable = true }
 }
@@ -520,7 +530,7 @@ func brokenTails() []violation {
 				})
 			}
 		}},
-		{name: "begins anew where the record is lost", row: "C5 from", law: "C5", want: "has not returned in 10s, though its record is not there", log: func(l *brokenLog) {
+		{name: "begins anew where the record is lost", row: "C5 from", law: "C5", want: "has not returned in 10s, though the log ends before its record", log: func(l *brokenLog) {
 			l.tail = func(ctx context.Context, from uint64, fn func(tcproom.Record) error) error {
 				err := l.Log.Tail(ctx, from, fn)
 				if errors.As(err, new(*tcproom.LostError)) {
@@ -538,7 +548,7 @@ func brokenTails() []violation {
 				return err
 			}
 		}},
-		{name: "another error than LostError", row: "C5 from", law: "C5", want: `returned the error "gone"`, log: func(l *brokenLog) {
+		{name: "another error than LostError", row: "C5 trim", law: "C5", want: `returned the error "gone"`, log: func(l *brokenLog) {
 			l.tail = func(ctx context.Context, from uint64, fn func(tcproom.Record) error) error {
 				err := l.Log.Tail(ctx, from, fn)
 				if errors.As(err, new(*tcproom.LostError)) {
@@ -626,6 +636,16 @@ func brokenTails() []violation {
 				return err
 			}
 		}},
+		{name: "0 is not the first one", row: "C5 trim", law: "C5", want: "a Tail from 0 began at 9, where the first record is at 8", make: func(b *broken) {
+			b.log = func(l *brokenLog) {
+				given(l, func(from uint64) uint64 {
+					if from == 0 && b.node == 0 {
+						return 9
+					}
+					return from
+				}, straight)
+			}
+		}},
 		{name: "positions begin again when all was dropped", row: "C5 trim", law: "C5", want: "Append returned 1 after records to 10", factory: func(f *Factory) {
 			trim := f.Trim
 			f.Trim = func(t testing.TB, room string, n int) {
@@ -634,6 +654,17 @@ func brokenTails() []violation {
 					return
 				}
 				trim(t, room, n)
+			}
+		}},
+		{name: "loses the first record of another list", row: "C5 wipe", law: "C5", want: "a Tail of a list of 8 new records from 1 gave", make: func(b *broken) {
+			n := 0
+			b.log = func(l *brokenLog) {
+				given(l, func(from uint64) uint64 {
+					if n++; n > 1 && from == 0 {
+						return 2
+					}
+					return from
+				}, straight)
 			}
 		}},
 		{name: "attaches again by itself", row: "C5 wipe", law: "C5", want: "has not returned in 10s, though its list was replaced", log: attachesAgain},
@@ -837,6 +868,9 @@ func brokenLeases() []violation {
 				fn("released", false)
 				return n.Nodes.Watch(ctx, fn)
 			}
+		}},
+		{name: "a Log has Nodes of its own", row: "C7 leases", law: "C7", want: "the Watch at node 2 has not told in 10s", log: func(l *brokenLog) {
+			l.nodes = roomtest.NewLog().Nodes()
 		}},
 		{name: "Watch returns", row: "C7 leases", law: "C7", want: `returned the error "enough" before`, nodes: func(n *brokenNodes) {
 			n.watch = func(ctx context.Context, fn func(string, bool)) error { return errors.New("enough") }

@@ -39,12 +39,12 @@ type tale struct {
 	at    time.Time
 }
 
-func (s *suite) watch(b tcproom.Backplane, name string) *watching {
+func (s *suite) watch(n tcproom.Nodes, name string) *watching {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{s: s, name: "the Watch at " + name, cancel: cancel, done: make(chan struct{}),
 		last: make(map[string]tale), more: make(chan struct{})}
 	s.watches = append(s.watches, w)
-	go w.run(ctx, b.Nodes())
+	go w.run(ctx, n)
 	return w
 }
 
@@ -179,7 +179,7 @@ func (s *suite) leases() {
 	logs := s.openAll(3)
 	lease := logs[0].Caps().Lease
 	a, b, c := s.node(0), s.node(1), s.node(2)
-	watches := []*watching{s.watch(b, "node 1")}
+	watches := []*watching{s.watch(b.Nodes(), "node 1")}
 	all := []string{"released", "keeps", "dies", "another"}
 	for _, node := range all {
 		s.renew(a, node)
@@ -187,7 +187,7 @@ func (s *suite) leases() {
 	watches[0].await("keeps", true)
 	keeper := s.keep(a, "keeps", lease/3)
 	defer keeper.stop()
-	watches = append(watches, s.watch(c, "node 2")) // learns of those that are there
+	watches = append(watches, s.watch(logs[2].Nodes(), "node 2")) // learns of those that are there
 	for _, w := range watches {
 		for _, node := range all {
 			w.await(node, true)
@@ -202,7 +202,7 @@ func (s *suite) leases() {
 	s.alive("unheard-of", false)
 	s.release(a, "released")
 	s.release(a, "unheard-of")
-	watches = append(watches, s.watch(a, "node 0")) // and not of the released one
+	watches = append(watches, s.watch(a.Nodes(), "node 0")) // and not of the released one
 
 	began := time.Now()
 	s.renew(c, "dies")

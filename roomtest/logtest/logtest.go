@@ -65,8 +65,8 @@ type Factory struct {
 //
 // Other words in a subtest's name say which fault it needs. What is wrong is reported
 // with the law. An engine without fault takes Run some two leases and a second, and
-// one in a bubble a small part of a second. Goroutines are looked for by the labels of
-// runtime/pprof, which Open and attach do not have.
+// one in a bubble a small part of a second. Goroutines of what Factory.Open and attach
+// have started do not count as left over; they are told apart by labels of runtime/pprof.
 func Run(t *testing.T, f Factory) {
 	t.Helper()
 	for _, r := range rows {

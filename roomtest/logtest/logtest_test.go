@@ -1,6 +1,8 @@
 package logtest
 
 import (
+	"os"
+	"os/exec"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,4 +101,24 @@ func TestSkips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		require.ErrorIs(t, rowOf(t, "C8 restart").run(t, f), errSkipped)
 	})
+}
+
+// bad says that this process is to test an engine that stores ids twice.
+const bad = "TCPROOM_LOGTEST_BAD"
+
+// Run fails its test, in the subtest of the law and with its words.
+func TestRunFails(t *testing.T) {
+	if os.Getenv(bad) != "" {
+		v := violation{log: storesTwice}
+		Run(t, v.Factory())
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRunFails$/^C[34]")
+	cmd.Env = append(os.Environ(), bad+"=1")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "--- FAIL: TestRunFails/C3_ids")
+	require.Contains(t, string(out), rowOf(t, "C3 ids").says+":\n")
+	require.Contains(t, string(out), "logtest: C3: Append of an id returned 1, then 2 at node 0; the contract: two Appends with the same id")
+	require.NotContains(t, string(out), "--- FAIL: TestRunFails/C4")
 }

@@ -13,6 +13,7 @@ import (
 
 var (
 	lawLost      = &law{"C5", "Tail returns a LostError if the record at from is not there, with the first position that is, or 0"}
+	lawBeyond    = &law{"C5", "Tail gives nothing of a log that ends before from, and returns a LostError or a doubt"}
 	lawOtherList = &law{"C5", "Tail does not go on in another list of records, but returns"}
 	lawFnError   = &law{"C5", "Tail returns the error of fn, and does not call it again"}
 )
@@ -38,7 +39,7 @@ func (s *suite) from() {
 		s.tail(logs[1], "what is not there", last+1000),
 	}
 	for _, tl := range beyond {
-		s.requireLost(tl, first)
+		s.requireBeyond(tl, first)
 	}
 	enough := errors.New("enough")
 	failing := s.tailWith(logs[0], "a fn that fails", first, func(r tcproom.Record) error {
@@ -94,6 +95,19 @@ func (s *suite) requireLost(tl *tailing, first uint64) {
 	}
 }
 
+// requireBeyond checks that a Tail of a log that ends before from returns a LostError, or
+// a doubt if the engine may have answered from the past.
+func (s *suite) requireBeyond(tl *tailing, first uint64) {
+	err := tl.ended(lawBeyond, "the log ends before its record")
+	var lost *tcproom.LostError
+	switch got, _ := tl.look(); {
+	case len(got) > 0:
+		s.add(lawBeyond, "%s gave %v", tl.name, got)
+	case errors.As(err, &lost) && lost.First != first:
+		s.add(lawLost, "%s returned the First %d, not %d", tl.name, lost.First, first)
+	}
+}
+
 // hold holds fn up until open is closed.
 func (s *suite) hold(open <-chan struct{}) error {
 	select {
@@ -137,7 +151,7 @@ func (s *suite) trimmed() {
 	close(open) // what was on the way may still come
 	s.requireOver(slow, last, "records were dropped")
 	s.requireLost(s.tail(logs[1], "what was dropped", first+2), first+7)
-	if got := s.tail(logs[0], "the rest", 0).await(3); got[0].pos != first+7 {
+	if got := s.tail(logs[0], "the rest", 0).awaitPos(last); got[0].pos != first+7 {
 		s.add(lawBegins, "a Tail from 0 began at %d, where the first record is at %d", got[0].pos, first+7)
 	}
 	s.f.Trim(s.t, theRoom, 3)
@@ -178,7 +192,9 @@ func (s *suite) wiped() {
 	}
 	again := s.tail(logs[1], "the new list", at)
 	switch {
-	case at < first || at > last:
+	case at > last:
+		s.requireBeyond(again, first)
+	case at < first:
 		s.requireLost(again, first)
 	default:
 		if got := again.awaitPos(last); got[0].data != fmt.Sprint("new ", at-first+1) {
@@ -297,7 +313,7 @@ func (s *suite) await(begun <-chan struct{}, tl *tailing) {
 
 // watchCalls: C6 for Watch, beside another one that shows that news has come.
 func (s *suite) watchCalls(b tcproom.Backplane) {
-	ended, other := s.watch(b, "node 0"), s.watch(s.node(1), "node 1")
+	ended, other := s.watch(b.Nodes(), "node 0"), s.watch(s.node(1).Nodes(), "node 1")
 	s.renew(b, "first")
 	ended.await("first", true)
 	ended.cancel()
