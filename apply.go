@@ -59,6 +59,7 @@ func (rp *replica) apply(rec Record) error {
 	}
 	opened := false
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
+		rp.known = res.Seq
 		var q *queued
 		if f != nil {
 			q = &f.items[res.Index]
@@ -277,7 +278,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 // but for one that it had here before.
 func (p *pass) stays(m *Member) {
 	if m.Remote() || m.state == memberDetached {
-		p.r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+		p.r.replica.detachLocked(m)
 	}
 }
 

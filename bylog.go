@@ -257,7 +257,9 @@ func (r *Room) arrived(m *Member) {
 	r.group.Wake()
 }
 
-// comeBackByLog has it ordered that the member of c resumes here.
+// comeBackByLog has it ordered that the member of c resumes here. It fails with
+// ErrUnavailable if the member has resumed since as far as others know: perhaps that is
+// where its client is now, and nobody is at the end of l any more.
 func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
@@ -267,7 +269,10 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
-	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: c.member.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	err = p.comeByLog(c, &fold.Entry{
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
+	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
 		l.newcomer.outcome = outcomeExpired
 		return false, nil

@@ -31,6 +31,7 @@ type replica struct {
 
 	// Guarded by the room's lock.
 	state   *fold.State
+	known   uint64 // the position of the last entry that has taken effect
 	node    fold.Node
 	name    string // of the node, in the log's leases and in IDs
 	phase   phase
@@ -268,7 +269,7 @@ func (rp *replica) forgetLocked(pos uint64) {
 			g.gone = last
 		}
 	}
-	r.seq, r.said = last, last
+	r.seq, r.said, rp.known = last, last, last
 }
 
 // follow applies the records from the one that was applied last on, until the log has a
@@ -319,7 +320,7 @@ func (rp *replica) startOver(other bool) {
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
-	rp.state, rp.time = fold.New(), time.Time{}
+	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.room.seq = 0
 }
 

@@ -110,6 +110,12 @@ func (rp *replica) queueAloneLocked(e *fold.Entry) {
 	rp.queueLocked(c)
 }
 
+// detachLocked has it ordered that m has lost the connection that it has as far as this
+// node knows: if it has resumed since, it has another one.
+func (rp *replica) detachLocked(m *Member) {
+	rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID, Number: rp.known})
+}
+
 // controlLocked queues an entry that the node needs to be ready.
 func (rp *replica) controlLocked(e *fold.Entry) {
 	c := newCall()
