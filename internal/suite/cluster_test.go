@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -479,6 +480,7 @@ func TestClusterConditions(t *testing.T) {
 			require.Equal(t, tt.cause, refused.Cause)
 			eve.Expect(roomtest.Joined(tt.names[1-lost]))
 			eve.Refute(roomtest.Any(tcproom.Join))
+			synctest.Wait() // OnLeave comes behind the refusal
 			require.EqualValues(t, 3, in.Load())
 			require.EqualValues(t, 1, out.Load(), "of the one that was let in by OnJoin and not by the log")
 			joined[1-lost].Leave()
