@@ -31,6 +31,7 @@ type replica struct {
 
 	// Guarded by the room's lock.
 	state   *fold.State
+	known   uint64 // the position of the last entry that has taken effect
 	node    fold.Node
 	name    string // of the node, in the log's leases and in IDs
 	phase   phase
@@ -41,9 +42,11 @@ type replica struct {
 	time    time.Time     // of the last record, made not to fall
 	skew    time.Duration
 	lost    time.Time // since when the log has no tail; zero: it has one
+	cutTail func()    // ends the tail
+	other   bool      // the log has taken a record of ours at a position that was read already
 	mark    uint64    // the position up to which it is known who saves a checkpoint
 	saving  bool      // a checkpoint is being saved
-	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	saves   bool      // a record of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
 	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
@@ -62,7 +65,7 @@ const (
 	phaseOpening phase = iota // reads the log, until it comes to its own open
 	phaseOpen                 // has caught up, and waits for an epoch
 	phaseReady
-	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseDraining // Shutdown: lets nobody in, and sends members to other nodes
 	phaseLeaving  // its node-left is on the way, the last that it has ordered
 	phaseOver     // the rest of the log is not for this node
 )
@@ -143,10 +146,16 @@ func (rp *replica) guestName(n uint64) string {
 	return fmt.Sprintf("guest-%d-%d", rp.state.NodeNumber(rp.node), n)
 }
 
-// Ready returns nil once the room knows all that is in its log, and can let members in:
-// at once in a room without a log. It returns the cause of ctx if that ends first,
-// [ErrRoomClosed] if the room stops, and [ErrOption] if the log cannot be used. For a
-// balancer that asks which processes may get connections it is the right question.
+// Ready returns nil once the room knows all that was in its log when it began to read,
+// and can let members in: at once in a room without a log. It waits until then, again
+// each time the log has been silent for [WithMaxOutage], has lost what was read, or says
+// that others took this process for dead. It returns the cause of ctx if that ends first,
+// [ErrRoomClosed] from the beginning of a stop on, and [ErrOption] if the log cannot be
+// used. It may be called from many goroutines.
+//
+// A balancer that asks which processes may get connections can ask this, with a context
+// of a second. That the log is silent it shows only after WithMaxOutage: until then
+// members wait.
 func (r *Room) Ready(ctx context.Context) error {
 	rp := r.replica
 	if rp == nil {
@@ -178,8 +187,16 @@ func (r *Room) Ready(ctx context.Context) error {
 	}
 }
 
-// Remote reports whether m is connected to another process, see [WithLog]. It does not
-// block.
+// Remote reports whether m is connected to another process, or was last, see [WithLog].
+// In a room without a log it is false. It does not block.
+//
+// A remote member that resumes here is the same value, and not remote any more. One that
+// was connected here and resumes elsewhere is gone, with [ErrElsewhere], and another
+// value stands for it in [Room.Members].
+//
+// Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
+// through the log, and its process does the rest. RemoteAddr and TLS are nil, Hello is
+// zero, and its Context is not done when it leaves: ask [Room.Member].
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
 // run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
@@ -268,24 +285,36 @@ func (rp *replica) forgetLocked(pos uint64) {
 			g.gone = last
 		}
 	}
-	r.seq, r.said = last, last
+	r.seq, r.said, rp.known = last, last, last
 }
 
 // follow applies the records from the one that was applied last on, until the log has a
 // doubt.
 func (rp *replica) follow() error {
 	r := rp.room
+	ctx, cut := context.WithCancel(rp.ctx)
+	defer cut()
 	r.mu.Lock()
-	from := rp.state.Pos()
+	from, other := rp.state.Pos(), rp.other
+	rp.cutTail = cut
 	r.mu.Unlock()
+	if other {
+		return errOtherLog
+	}
 	again := from > 0
-	return rp.log.Tail(rp.ctx, from, func(rec Record) error {
+	err := rp.log.Tail(ctx, from, func(rec Record) error {
 		if again {
 			again = false
 			return rp.checkSame(rec)
 		}
 		return rp.apply(rec)
 	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.other {
+		return errOtherLog
+	}
+	return err
 }
 
 // checkSame says whether rec is the record that was applied last.
@@ -319,7 +348,7 @@ func (rp *replica) startOver(other bool) {
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
-	rp.state, rp.time = fold.New(), time.Time{}
+	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.room.seq = 0
 }
 
@@ -391,6 +420,9 @@ func (rp *replica) progressLocked(opened bool) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
+			// The older of two is loaded: so a node that starts after the next checkpoint
+			// reads all that is before it.
+			rp.saves = true
 		}
 		rp.reclaimLocked()
 	}
@@ -425,8 +457,9 @@ func (rp *replica) awaitReady(l *link) error {
 	return err
 }
 
-// drain takes nothing more, sends members to other nodes if the option says so, and waits
-// until what was queued has come back, and this node has left, or ctx ends.
+// drain lets nobody in any more, and sends members to other nodes if the option says so:
+// what they say until then is ordered. Then it takes nothing more, and waits until what was
+// queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
 	r := rp.room
 	r.mu.Lock()
