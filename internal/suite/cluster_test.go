@@ -571,9 +571,10 @@ func TestClusterNumbers(t *testing.T) {
 func TestClusterResumeAtALaggingNode(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		ada, bob := c.Room(0).Join("ada"), c.Room(0).Join("bob")
-		ada.Expect(roomtest.Joined("bob"))
+		ada := c.Room(0).Join("ada")
 		c.Delay(1, 3*time.Second)
+		bob := c.Room(0).Join("bob") // of which node 1 knows nothing yet
+		ada.Expect(roomtest.Joined("bob"))
 		for i := range 10 {
 			ada.Send(fmt.Sprint(i))
 		}
