@@ -176,6 +176,7 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	if r.cfg.notices {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
+	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
 	if c == nil {
 		r.addRemoteLocked(res.Member, nil)

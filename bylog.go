@@ -292,22 +292,25 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 
 // mayResumeByLog returns the member that l wants to resume, as things are now here; nil
 // if there is none. If it arrives from another process, no other connection may resume it
-// here until arrived is called: OnJoin is for the one that does.
+// here until arrived is called: OnJoin is for the one that does. Who has seen more than
+// this process has read of the log waits for that.
 func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
+	h := l.hello.Resume
 	p := r.pass(ctx, nil)
 	defer p.end()
 	for {
 		m = nil
 		if r.state == roomOpen {
-			m = r.resumableLocked(l, l.hello.Resume)
+			m = r.resumableLocked(l, h)
 		}
 		switch {
 		case r.state != roomOpen:
 			return nil, false, ErrRoomClosed
 		case l.Err() != nil:
 			return nil, false, l.Err()
+		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch): // this node lags
 		case m == nil:
 			l.newcomer.outcome = outcomeExpired
 			return nil, false, nil
