@@ -82,6 +82,7 @@ type control struct {
 	engine string // address of what it is connected to; empty: there is none
 
 	members   func() int
+	here      func() []string        // IDs of the members that are connected to this process; nil: it has no log
 	makeRooms func(n int) (keep any) // makes n idle rooms; nil where there are none
 	swallowed func() uint64          // messages received and not passed on; nil where there are none
 

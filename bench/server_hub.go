@@ -20,7 +20,7 @@ type hub struct {
 	leave     chan *hubMember
 	broadcast chan hubLine
 	count     atomic.Int64
-	publish   func(line []byte) error // takes lines in the place of broadcast; nil: there is none
+	publish   func(line []byte) error // tells other processes; nil: there are none
 }
 
 func newHub() *hub {
@@ -114,9 +114,8 @@ func (h *hub) read(m *hubMember) {
 		if err != nil {
 			break
 		}
-		if h.publish == nil {
-			h.broadcast <- hubLine{m, line}
-		} else if h.publish(line) != nil {
+		h.broadcast <- hubLine{m, line}
+		if h.publish != nil && h.publish(line) != nil {
 			break
 		}
 	}

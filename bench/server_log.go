@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,14 @@ func (c *control) serveOn(log tcproom.Log, options []tcproom.RoomOption) error {
 		return err
 	}
 	c.members = room.Len
+	c.here = func() (ids []string) {
+		for m := range room.Members() {
+			if !m.Remote() {
+				ids = append(ids, m.Info().ID)
+			}
+		}
+		return ids
+	}
 	return c.serveRooms(func(l net.Listener) error { return room.Serve(l) })
 }
 
@@ -91,6 +100,10 @@ func logServer(name, where string, nodes int, storage roomnats.Option, options [
 		nodes:  nodes,
 		engine: engineServer,
 		serve: func(c *control) error {
+			lease := time.Duration(0) // as usual
+			if slices.Contains(only, "nodedown") {
+				lease = nodeLease
+			}
 			return c.withBackplane(func(nc *client.Conn, b *roomnats.Backplane) error {
 				log, err := b.Open(context.Background(), theRoom)
 				if err != nil {
@@ -98,10 +111,11 @@ func logServer(name, where string, nodes int, storage roomnats.Option, options [
 				}
 				c.measures = map[string]func(int) (any, error){
 					"log":       func(int) (any, error) { return logState(nc) },
+					"here":      func(int) (any, error) { return c.here(), nil },
 					"quietlogs": func(n int) (any, error) { return measureQuietLogs(b, n) },
 				}
 				return c.serveOn(log, options)
-			}, storage)
+			}, storage, lease)
 		},
 	}
 }
@@ -110,13 +124,13 @@ func logServer(name, where string, nodes int, storage roomnats.Option, options [
 const nodeLease = 3 * time.Second
 
 // withBackplane connects to the engine.
-func (c *control) withBackplane(do func(*client.Conn, *roomnats.Backplane) error, storage roomnats.Option) error {
+func (c *control) withBackplane(do func(*client.Conn, *roomnats.Backplane) error, storage roomnats.Option, lease time.Duration) error {
 	nc, err := client.Connect("nats://"+c.engine, roomnats.ConnOptions()...)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	b, err := roomnats.New(context.Background(), nc, storage, roomnats.MaxBytes(256<<20), roomnats.Lease(nodeLease))
+	b, err := roomnats.New(context.Background(), nc, storage, roomnats.MaxBytes(256<<20), roomnats.Lease(lease))
 	if err != nil {
 		return err
 	}
@@ -205,14 +219,14 @@ var engineServer = &server{
 // no order: each line is published, and what comes is copied to the members.
 var natsHubsServer = &server{
 	name:   "nats-hubs",
-	about:  "hub in three processes, each of which publishes its members' lines on core NATS and copies what comes to its members: without an order",
-	speaks: echoing(plainLines),
+	about:  "hub in three processes, each of which also publishes its members' lines on core NATS, and copies what comes from the others to its members: without an order",
+	speaks: plainLines,
 	only:   []string{"lograte", "nodesflood"},
 	nodes:  3,
 	apart:  true,
 	engine: engineServer,
 	serve: func(c *control) error {
-		nc, err := client.Connect("nats://" + c.engine)
+		nc, err := client.Connect("nats://"+c.engine, client.NoEcho())
 		if err != nil {
 			return err
 		}
@@ -242,12 +256,6 @@ var natsHubsServer = &server{
 		go func() { failed <- c.run() }()
 		return <-failed
 	},
-}
-
-// echoing is d with members that get what they have sent.
-func echoing(d dialect) dialect {
-	d.echo = true
-	return d
 }
 
 // Bare JetStream, beside which a room is measured. It has no members.
