@@ -60,6 +60,7 @@ func (rp *replica) apply(rec Record) error {
 	}
 	opened := false
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
+		rp.known = res.Seq
 		var q *queued
 		if f != nil {
 			q = &f.items[res.Index]
@@ -176,6 +177,7 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	if r.cfg.notices {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
+	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
 	if c == nil {
 		r.addRemoteLocked(res.Member, nil)
@@ -284,7 +286,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 // but for one that it had here before.
 func (p *pass) stays(m *Member) {
 	if m.Remote() || m.state == memberDetached {
-		p.r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+		p.r.replica.detachLocked(m)
 	}
 }
 
@@ -528,11 +530,11 @@ const checkpointEvery = 2000
 // mark, or was a beat.
 func (rp *replica) checkpointLocked(own bool) {
 	pos := rp.state.Pos()
-	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
+	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.saves
 	if rp.mark = pos; !own || !due || rp.saving || rp.phase != phaseReady {
 		return
 	}
-	rp.beats, rp.saving = false, true
+	rp.saves, rp.saving = false, true
 	state := rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)

@@ -238,8 +238,17 @@ func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
 func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	l.mayWait()
 	m, arrives, err := r.mayResumeByLog(l, name)
-	if m == nil || err != nil {
+	if m == nil && err == nil { // as far as this node has read the log
+		if err = r.catchUp(l); err == nil {
+			m, arrives, err = r.mayResumeByLog(l, name)
+		}
+	}
+	if err != nil {
 		return false, err
+	}
+	if m == nil {
+		l.newcomer.outcome = outcomeExpired
+		return false, nil
 	}
 	c := &coming{stream: &l.stream, member: m, arrives: arrives}
 	if !arrives {
@@ -272,7 +281,9 @@ func (r *Room) arrived(m *Member) {
 	r.group.Wake()
 }
 
-// comeBackByLog has it ordered that the member of c resumes here.
+// comeBackByLog has it ordered that the member of c resumes here. It fails with
+// ErrUnavailable if the member has resumed since as far as others know: perhaps that is
+// where its client is now, and nobody is at the end of l any more.
 func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
@@ -282,7 +293,10 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
-	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: c.member.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	err = p.comeByLog(c, &fold.Entry{
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
+	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
 		l.newcomer.outcome = outcomeExpired
 		return false, nil
@@ -290,26 +304,45 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	return err == nil, err
 }
 
+// catchUp waits until this node has read what was in the log when it was called: it has
+// something ordered that means nothing, and waits for that.
+func (r *Room) catchUp(l *link) error {
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Resume}, false)
+	switch {
+	case err == error(ErrNotMember):
+		return nil
+	case errors.Is(err, ErrUncertain):
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // mayResumeByLog returns the member that l wants to resume, as things are now here; nil
 // if there is none. If it arrives from another process, no other connection may resume it
-// here until arrived is called: OnJoin is for the one that does.
+// here until arrived is called: OnJoin is for the one that does. Who has seen more than
+// this process has read of the log waits for that.
 func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
+	h := l.hello.Resume
 	p := r.pass(ctx, nil)
 	defer p.end()
 	for {
 		m = nil
 		if r.state == roomOpen {
-			m = r.resumableLocked(l, l.hello.Resume)
+			m = r.resumableLocked(l, h)
 		}
 		switch {
 		case r.state != roomOpen:
 			return nil, false, ErrRoomClosed
 		case l.Err() != nil:
 			return nil, false, l.Err()
+		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch): // this node lags
 		case m == nil:
-			l.newcomer.outcome = outcomeExpired
 			return nil, false, nil
 		case name != "" && name != m.Info().Name:
 			return nil, false, otherName(name, m)

@@ -137,7 +137,7 @@ func (rp *replica) beat() {
 	}
 	seq, sum := rp.state.LastBeat()
 	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
-	rp.beats = true
+	rp.saves = true
 }
 
 // watchLeases notes who lives. It is a goroutine of the room's.

@@ -366,6 +366,8 @@ func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.h
 //	hook failed            Error; with hook and stack
 //	accept failed          Error; with delay, after which it is tried again
 //
+// Those about the log of [WithLog] are in docs/operation.md.
+//
 // A member that is lost or has left, and not in order, may have further attributes: how
 // many events it had not got (missed), for how long its connection had been taking
 // nothing (waited), and the hook that held it up (hook). [Member.LogValue] has the same

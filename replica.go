@@ -31,6 +31,7 @@ type replica struct {
 
 	// Guarded by the room's lock.
 	state   *fold.State
+	known   uint64 // the position of the last entry that has taken effect
 	node    fold.Node
 	name    string // of the node, in the log's leases and in IDs
 	phase   phase
@@ -41,9 +42,11 @@ type replica struct {
 	time    time.Time     // of the last record, made not to fall
 	skew    time.Duration
 	lost    time.Time // since when the log has no tail; zero: it has one
+	cutTail func()    // ends the tail
+	other   bool      // the log has taken a record of ours at a position that was read already
 	mark    uint64    // the position up to which it is known who saves a checkpoint
 	saving  bool      // a checkpoint is being saved
-	beats   bool      // a beat of this node's is on the way, with which the state is saved
+	saves   bool      // a record of this node's is on the way, with which the state is saved
 	reaping bool      // leaves of members whose grace is over are on the way
 	reaper  *time.Timer
 	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
@@ -62,7 +65,7 @@ const (
 	phaseOpening phase = iota // reads the log, until it comes to its own open
 	phaseOpen                 // has caught up, and waits for an epoch
 	phaseReady
-	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseDraining // Shutdown: lets nobody in, and sends members to other nodes
 	phaseLeaving  // its node-left is on the way, the last that it has ordered
 	phaseOver     // the rest of the log is not for this node
 )
@@ -282,24 +285,36 @@ func (rp *replica) forgetLocked(pos uint64) {
 			g.gone = last
 		}
 	}
-	r.seq, r.said = last, last
+	r.seq, r.said, rp.known = last, last, last
 }
 
 // follow applies the records from the one that was applied last on, until the log has a
 // doubt.
 func (rp *replica) follow() error {
 	r := rp.room
+	ctx, cut := context.WithCancel(rp.ctx)
+	defer cut()
 	r.mu.Lock()
-	from := rp.state.Pos()
+	from, other := rp.state.Pos(), rp.other
+	rp.cutTail = cut
 	r.mu.Unlock()
+	if other {
+		return errOtherLog
+	}
 	again := from > 0
-	return rp.log.Tail(rp.ctx, from, func(rec Record) error {
+	err := rp.log.Tail(ctx, from, func(rec Record) error {
 		if again {
 			again = false
 			return rp.checkSame(rec)
 		}
 		return rp.apply(rec)
 	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.other {
+		return errOtherLog
+	}
+	return err
 }
 
 // checkSame says whether rec is the record that was applied last.
@@ -333,7 +348,7 @@ func (rp *replica) startOver(other bool) {
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
-	rp.state, rp.time = fold.New(), time.Time{}
+	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.room.seq = 0
 }
 
@@ -405,6 +420,9 @@ func (rp *replica) progressLocked(opened bool) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
+			// The older of two is loaded: so a node that starts after the next checkpoint
+			// reads all that is before it.
+			rp.saves = true
 		}
 		rp.reclaimLocked()
 	}
@@ -439,8 +457,9 @@ func (rp *replica) awaitReady(l *link) error {
 	return err
 }
 
-// drain takes nothing more, sends members to other nodes if the option says so, and waits
-// until what was queued has come back, and this node has left, or ctx ends.
+// drain lets nobody in any more, and sends members to other nodes if the option says so:
+// what they say until then is ordered. Then it takes nothing more, and waits until what was
+// queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
 	r := rp.room
 	r.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/ledger"
 )
 
@@ -264,7 +263,7 @@ func (r *Room) detachLocked(l *link, cause error) bool {
 	s.seat, l.seat = l.seat, nil // it counts until the member leaves
 	r.moveLocked(m, memberDetached)
 	if rp := r.replica; rp != nil && rp.phase <= phaseDraining { // else node-left does it, for all
-		rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+		rp.detachLocked(m)
 	}
 	if r.detached.Len() > r.cfg.sessions.Detached {
 		first, _, _ := r.detached.First()

@@ -179,6 +179,14 @@ func (r *Room) takesNothing() bool {
 	return r.state != roomOpen || r.replica != nil && r.replica.phase > phaseReady
 }
 
+// orStop returns err, or why links end if the room stops and err is due to that.
+func (r *Room) orStop(err error) error {
+	if errors.Is(err, ErrRoomClosed) && r.takesNothing() {
+		return r.stopCause()
+	}
+	return err
+}
+
 // reap closes done when all is over. It ends then.
 func (r *Room) reap() {
 	r.wg.Wait()

@@ -5,9 +5,11 @@
 //	order, err := roomnats.Open(ctx, nc, "lobby", roomnats.MaxBytes(1<<30)) // one room
 //	room := tcproom.New(tcproom.WithLog(order))
 //
-//	// or a hub
+//	// or several, with a log each
 //	bp, err := roomnats.New(ctx, nc, roomnats.MaxBytes(1<<30), roomnats.Replicas(3))
-//	hub := tcproom.NewHub(tcproom.WithBackplane(bp))
+//	order, err := bp.Open(ctx, "lobby")
+//
+// Close the room, then its log, then the connection. docs/operation.md says how to run it.
 //
 // It needs NATS server 2.11 or later. Package roomnats/natstest runs servers in tests.
 //
@@ -39,7 +41,7 @@
 //
 // Servers acknowledge a record before their disks have it, unless their configuration says
 // sync_interval: always. A power failure of all that store a stream may lose what was
-// acknowledged last; the rooms notice that, and tell their members.
+// acknowledged last; the rooms notice that, and end their members, who join anew.
 //
 // # Permissions
 //

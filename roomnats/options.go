@@ -66,7 +66,7 @@ func Shards(n int) Option { return func(c *config) { c.shards = n } }
 func Replicas(n int) Option { return func(c *config) { c.replicas = n } }
 
 // Memory keeps streams in the memory of the servers. With one replica they are lost when
-// the server stops; members are then told that their history was lost, and go on.
+// the server stops; members then end with [tcproom.ErrUnavailable], and join anew.
 func Memory() Option { return func(c *config) { c.storage = jetstream.MemoryStorage } }
 
 // File keeps streams on the servers' disks, which is the default.

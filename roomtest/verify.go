@@ -565,12 +565,11 @@ func (v *verifier) nodes(nodes []*node) {
 		}
 	}
 	for m := range state.Members() {
-		want := 0
-		if state.IsOpen(m.Home) {
-			want = 1
-		}
-		if homes[m.ID] != want {
-			v.fail("%s is connected, or was last, to %d nodes that run, and is to be to %d", m.ID, homes[m.ID], want)
+		switch n := homes[m.ID]; {
+		case n == 0 && (!m.Detached.IsZero() || !state.IsOpen(m.Home)):
+		case n == 1 && state.IsOpen(m.Home):
+		default:
+			v.fail("%s is connected, or was last, to %d of the nodes that run", m.ID, n)
 		}
 	}
 }

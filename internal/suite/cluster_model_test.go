@@ -188,8 +188,8 @@ func (m *clusterModel) member(rng *rand.Rand, name string) {
 			if last == nil {
 				break
 			}
-			for _, ev := range last.Events()[max(0, len(last.Events())-1):] {
-				if ev.Kind == tcproom.Message && !ev.History {
+			if events := last.Events(); len(events) > 0 {
+				if ev := events[len(events)-1]; ev.Kind == tcproom.Message && !ev.History {
 					m.seen(ev.Seq)
 				}
 			}
