@@ -30,27 +30,29 @@ type replica struct {
 	err  error // why the log cannot be used; nil: it can
 
 	// Guarded by the room's lock.
-	state   *fold.State
-	known   uint64 // the position of the last entry that has taken effect
-	node    fold.Node
-	name    string // of the node, in the log's leases and in IDs
-	phase   phase
-	ready   chan struct{} // closed from phaseReady on, until the node is another one
-	over    chan struct{} // closed by phaseOver
-	nowhere *stream       // of all members whose home is another node
-	ids     uint64        // of members and guests that were made up
-	time    time.Time     // of the last record, made not to fall
-	skew    time.Duration
-	lost    time.Time // since when the log has no tail; zero: it has one
-	cutTail func()    // ends the tail
-	other   bool      // the log has taken a record of ours at a position that was read already
-	mark    uint64    // the position up to which it is known who saves a checkpoint
-	saving  bool      // a checkpoint is being saved
-	saves   bool      // a record of this node's is on the way, with which the state is saved
-	reaping bool      // leaves of members whose grace is over are on the way
-	reaper  *time.Timer
-	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
-	claims  int       // reclaims that are on the way
+	state        *fold.State
+	known        uint64 // the position of the last entry that has taken effect
+	node         fold.Node
+	name         string // of the node, in the log's leases and in IDs
+	phase        phase
+	ready        chan struct{} // closed from phaseReady on, until the node is another one
+	over         chan struct{} // closed by phaseOver
+	nowhere      *stream       // of all members whose home is another node
+	ids          uint64        // of members and guests that were made up
+	time         time.Time     // of the last record, made not to fall
+	skew         time.Duration
+	lost         time.Time // since when the log has no tail; zero: it has one
+	cutTail      func()    // ends the tail
+	other        bool      // the log has taken a record of ours at a position that was read already
+	saving       bool      // a checkpoint is being saved
+	savedAt      time.Time // when this node began the last one; zero: it has not
+	unsaved      int       // records since then
+	unsavedBytes int       // of them
+	begun        bool      // the state knows how its stream began
+	reaping      bool      // leaves of members whose grace is over are on the way
+	reaper       *time.Timer
+	fenced       fold.Node // the node that this one was, and whose members it wants back; zero: none
+	claims       int       // reclaims that are on the way
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -226,10 +228,10 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) || errors.Is(err, errNoBeginning) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver(lost == nil || lost.First <= rp.state.Pos())
+			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -244,6 +246,10 @@ var errOtherLog = errors.New("tcproom: the log has another record at the positio
 // errDiffers says that this node has made another state of the log than the one that
 // wrote the last beat: one of them is wrong, or of another version.
 var errDiffers = errors.New("tcproom: the state that was made of the log is not that of another node: do the nodes run versions that go together?")
+
+// errNoBeginning says that the log has dropped its first records, and that there is no
+// checkpoint of them: who is in is not to be known.
+var errNoBeginning = errors.New("tcproom: the log does not reach back to its beginning, and has no checkpoint that does: another node saves one soon, if there is one")
 
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
@@ -268,7 +274,7 @@ func (rp *replica) load() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rp.state, rp.mark = s, at
+	rp.state, rp.begun = s, true
 	for m := range s.Members() {
 		r.addRemoteLocked(m, nil)
 	}
@@ -420,9 +426,6 @@ func (rp *replica) progressLocked(opened bool) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
-			// The older of two is loaded: so a node that starts after the next checkpoint
-			// reads all that is before it.
-			rp.saves = true
 		}
 		rp.reclaimLocked()
 	}
@@ -544,7 +547,7 @@ func (rp *replica) endLocked() {
 
 // level is how bad the end of a tail is.
 func level(err error) slog.Level {
-	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) || errors.Is(err, errNoBeginning) {
 		return slog.LevelError
 	}
 	return slog.LevelWarn
