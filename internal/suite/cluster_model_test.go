@@ -90,6 +90,7 @@ func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts
 	m.c.Verify()
 	m.check()
 	for i := range nodes {
+		m.c.Room(i).Within(0)
 		m.c.Shutdown(i)
 	}
 	for who, n := range m.hooks {
