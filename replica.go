@@ -85,6 +85,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
+		rp.err = fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
+		rp.stop()
+		return rp
+	}
 	if !reflect.ValueOf(log).Comparable() {
 		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
 		rp.stop()
@@ -107,6 +112,7 @@ func newReplica(r *Room, log Log) *replica {
 // start begins to read the log.
 func (rp *replica) start() {
 	if rp.err != nil {
+		rp.room.cfg.conn.logger.Warn("tcproom: log cannot be used", "cause", rp.err)
 		return
 	}
 	rp.room.wg.Add(3)
@@ -124,6 +130,9 @@ func newNowhere(r *Room) *stream {
 	l.setCause(ErrElsewhere)
 	return &l.stream
 }
+
+// minRecord is how many bytes a record of a log must be able to hold.
+const minRecord = 64 << 10
 
 // maxBody is how long a body may be, so that a record holds it with all that belongs to
 // it.
@@ -366,7 +375,7 @@ func (p *pass) forgetStream() {
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
-			r.removeRemoteLocked(m)
+			p.removeRemote(m, ErrUnavailable)
 		} else {
 			p.drop(m, ErrUnavailable)
 		}

@@ -411,6 +411,8 @@ func verdictError(v fold.Verdict) error {
 		return ErrMuted
 	case fold.Duplicate:
 		return errDuplicate
+	case fold.Away:
+		return ErrDetached
 	case fold.Needless:
 		return nil
 	}
