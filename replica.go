@@ -237,7 +237,11 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) || errors.Is(err, errNoBeginning) {
+		if errors.Is(err, errNoBeginning) {
+			rp.readAgain()
+			loaded = false
+		}
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
 			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
@@ -365,6 +369,23 @@ func (rp *replica) startOver(other bool) {
 	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.room.seq = 0
+}
+
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+func (rp *replica) readAgain() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	if rp.phase > phaseReady {
+		return
+	}
+	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.reopenLocked()
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
