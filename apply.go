@@ -305,7 +305,7 @@ func (p *pass) gone(res *fold.Result, cause error) {
 		if r.cfg.notices {
 			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
 		}
-		r.removeRemoteLocked(m)
+		p.removeRemote(m, cause)
 	default:
 		p.departs(m, cause, res.Seq)
 	}

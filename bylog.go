@@ -422,7 +422,7 @@ func (r *Room) kickRemote(m *Member, reason string) error {
 func (m *Member) sendRemote(ctx context.Context, from MemberInfo, body []byte) error {
 	p := m.room.pass(ctx, nil)
 	defer p.end()
-	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body}, false)
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body, Service: true}, false)
 	return err
 }
 
@@ -449,8 +449,11 @@ func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
 	}
 }
 
-// removeRemoteLocked takes it out.
-func (r *Room) removeRemoteLocked(m *Member) {
+// removeRemote takes it out because of cause.
+func (p *pass) removeRemote(m *Member, cause error) {
+	r := p.r
+	m.setCause(cause, causeOf(cause))
+	p.left = append(p.left, m)
 	m.state = memberGone
 	r.freeNameLocked(m)
 	r.members.remove(m)

@@ -85,6 +85,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
+		rp.err = fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
+		rp.stop()
+		return rp
+	}
 	if !reflect.ValueOf(log).Comparable() {
 		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
 		rp.stop()
@@ -107,6 +112,7 @@ func newReplica(r *Room, log Log) *replica {
 // start begins to read the log.
 func (rp *replica) start() {
 	if rp.err != nil {
+		rp.room.cfg.conn.logger.Warn("tcproom: log cannot be used", "cause", rp.err)
 		return
 	}
 	rp.room.wg.Add(3)
@@ -124,6 +130,9 @@ func newNowhere(r *Room) *stream {
 	l.setCause(ErrElsewhere)
 	return &l.stream
 }
+
+// minRecord is how many bytes a record of a log must be able to hold.
+const minRecord = 64 << 10
 
 // maxBody is how long a body may be, so that a record holds it with all that belongs to
 // it.
@@ -228,7 +237,11 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) || errors.Is(err, errNoBeginning) {
+		if errors.Is(err, errNoBeginning) {
+			rp.readAgain()
+			loaded = false
+		}
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
 			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
@@ -358,6 +371,23 @@ func (rp *replica) startOver(other bool) {
 	rp.room.seq = 0
 }
 
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+func (rp *replica) readAgain() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	if rp.phase > phaseReady {
+		return
+	}
+	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.reopenLocked()
+}
+
 // forgetStream ends the stream that the room had: members that are connected here are sent
 // away, and all others are gone.
 func (p *pass) forgetStream() {
@@ -366,7 +396,7 @@ func (p *pass) forgetStream() {
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
-			r.removeRemoteLocked(m)
+			p.removeRemote(m, ErrUnavailable)
 		} else {
 			p.drop(m, ErrUnavailable)
 		}

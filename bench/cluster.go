@@ -10,14 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"example.com/tcproom"
 )
 
 // The works of this file are about one room over several processes. All processes of a
-// server, its engine too, are on the servers' core.
+// server, its engine too, are on the servers' core, if nothing else is said.
 
 // clusterName stands for all of them.
 const clusterName = "cluster"
@@ -303,7 +302,8 @@ var nodeDownWork = &work{
 		{title: "got twice", metric: eventsTwice, format: digits(0), spread: true},
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		w := nodeDown{members: s.size, rate: 10}
+		// Another node declares it dead after a lease and what it takes to look.
+		w := nodeDown{members: s.size, rate: 10, before: time.Second, after: nodeLease + 3*time.Second}
 		m, err := w.measure(s.server.name, r.server)
 		return outcome{metrics: m}, err
 	},
@@ -311,8 +311,9 @@ var nodeDownWork = &work{
 
 // nodeDown is the work in which one of three processes is killed.
 type nodeDown struct {
-	members int // of each process
-	rate    int // messages a second
+	members       int // of each process
+	rate          int // messages a second
+	before, after time.Duration
 }
 
 // A survivor is a client that looks at what it gets.
@@ -330,17 +331,15 @@ type survivor struct {
 	lost     string // why it was cut last, or could not connect
 }
 
-// heed takes note of an event. since is when the process was killed; zero: it lives.
-func (s *survivor) heed(ev *tcproom.Event, mu *sync.Mutex, killed *atomic.Int64) {
-	mu.Lock()
-	defer mu.Unlock()
+// heed takes note of an event. killed is when the process was; zero: it lives.
+func (s *survivor) heed(ev *tcproom.Event, killed time.Time) {
 	switch ev.Kind {
 	case tcproom.Welcome:
 		s.welcomes++
 		s.id = ev.From.ID
 		s.outcome = ev.Welcome.Outcome
-		if at := killed.Load(); at != 0 {
-			s.resumed = time.Duration(time.Now().UnixNano() - at)
+		if !killed.IsZero() {
+			s.resumed = time.Since(killed)
 		}
 	case tcproom.Message:
 		n, err := strconv.Atoi(string(ev.Body))
@@ -372,15 +371,19 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var mu sync.Mutex
-	var killed atomic.Int64
+	var mu sync.Mutex // guards what clients have noted
+	var killed time.Time
 	connect := func(at int, s *survivor) {
 		addrs := make([]string, len(list))
 		for i := range list {
 			addrs[i] = list[(at+i)%len(list)].String()
 		}
 		s.client = tcproom.NewClient(ctx, addrs[0], tcproom.Addresses(addrs[1:]...), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
-			tcproom.OnEvent(func(ev tcproom.Event) { s.heed(&ev, &mu, &killed) }))
+			tcproom.OnEvent(func(ev tcproom.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				s.heed(&ev, killed)
+			}))
 	}
 	all := make([]survivor, w.members*len(list))
 	for i := range all {
@@ -408,7 +411,7 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 		}
 		return nil
 	}
-	if err := talk(time.Second); err != nil {
+	if err := talk(w.before); err != nil {
 		return nil, err
 	}
 	victim := p.others[1]
@@ -416,16 +419,19 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 	if err := victim.askJSON("here 0", &dead); err != nil {
 		return nil, err
 	}
-	killed.Store(time.Now().UnixNano())
+	mu.Lock()
+	killed = time.Now()
+	mu.Unlock()
 	if err := victim.cmd.Process.Kill(); err != nil {
 		return nil, err
 	}
-	// Another node declares it dead after a lease and what it takes to look.
-	if err := talk(nodeLease + 3*time.Second); err != nil {
+	if err := talk(w.after); err != nil {
 		return nil, err
 	}
 	w.settle(all, &mu, said)
-	return w.verdict(all, &mu, said, dead)
+	mu.Lock()
+	defer mu.Unlock()
+	return w.verdict(all, said, dead)
 }
 
 // settle waits until all have what was said, or nothing has come for a while.
@@ -448,9 +454,7 @@ func (w nodeDown) settle(all []survivor, mu *sync.Mutex, said int) {
 }
 
 // verdict is what became of all; dead are the IDs of those whose process was killed.
-func (w nodeDown) verdict(all []survivor, mu *sync.Mutex, said int, dead []string) (metrics, error) {
-	mu.Lock()
-	defer mu.Unlock()
+func (w nodeDown) verdict(all []survivor, said int, dead []string) (metrics, error) {
 	m := metrics{leavesTold: 0, eventsMissed: 0, eventsTwice: 0}
 	var times []float64
 	cut := make(map[string]bool)
@@ -483,14 +487,12 @@ func (w nodeDown) verdict(all []survivor, mu *sync.Mutex, said int, dead []strin
 	return m, nil
 }
 
-const (
-	joinSeconds = "joins_seconds"
-)
+const joinSeconds = "joins_seconds"
 
 var logJoinsWork = &work{
 	name:    "logjoins",
 	title:   "Joins at once over three processes",
-	about:   "Connections made as fast as they are taken, at most 2,000 of which are not counted yet; joins are told together every 250 ms. The time until every process counts all of them, and the CPU of those that have members.",
+	about:   "Connections made as fast as they are taken, at most 2,000 of which are not counted yet; joins are told together every 250 ms; nothing but the generator is bound to a core. The time until every process counts all of them, and the CPU of those that have members.",
 	counted: "joins",
 	full:    []int{9000},
 	quick:   []int{600},
@@ -505,7 +507,8 @@ var logJoinsWork = &work{
 		value("generator busy", generatorBusy, percent),
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		m, err := measureLogJoins(s.server.name, r.server, s.size)
+		// Three processes on one core would be a third of what they are.
+		m, err := measureLogJoins(s.server.name, r.all, s.size)
 		return outcome{metrics: m}, err
 	},
 }

@@ -301,9 +301,9 @@ func bareJetStream(name string, storage jetstream.StorageType) *server {
 // bareRate is how many records a client has published, one after the other.
 type bareRate struct{ Records, Seconds float64 }
 
-// publishBare publishes records of n bytes for a second.
+// publishBare publishes records of n bytes for a while.
 func publishBare(js jetstream.JetStream, n int) (any, error) {
-	const length = time.Second
+	const length = 500 * time.Millisecond
 	rec := make([]byte, n)
 	began, count := time.Now(), 0
 	for time.Since(began) < length {
@@ -464,7 +464,7 @@ func measureQuietLogs(b *roomnats.Backplane, n int) (any, error) {
 		return nil, err
 	}
 	read := func() (bytes, ours, all float64) {
-		time.Sleep(2 * time.Second) // what opening needs is done
+		time.Sleep(500 * time.Millisecond) // what opening needs is done
 		m := readMemory()
 		mine, total := goroutinesOf("created by example.com/tcproom")
 		return float64(m.HeapAlloc + m.StackInuse), float64(mine), float64(total)

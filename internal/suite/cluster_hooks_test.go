@@ -67,6 +67,7 @@ func TestClusterHooksOfResumes(t *testing.T) {
 		p.check(t, 2, 1)
 		require.ErrorIs(t, p.causes[0], tcproom.ErrElsewhere)
 		bob.Leave()
+		time.Sleep(time.Second)
 		p.check(t, 2, 2)
 		c.Verify()
 	})
@@ -78,6 +79,7 @@ func TestClusterHooksOfResumes(t *testing.T) {
 		c.Room(1).Within(time.Minute)
 		_, err := c.Room(1).TryResume(bob)
 		require.ErrorIs(t, err, tcproom.ErrUnavailable)
+		time.Sleep(time.Second)
 		p.check(t, 2, 1)
 		c.Verify() // its resume came later, and took the member away from where it was
 		require.NotNil(t, c.Room(0).Resume(bob))
