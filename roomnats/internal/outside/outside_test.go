@@ -376,17 +376,18 @@ func look(addr string) (*frame, error) {
 	}
 	defer c.conn.Close()
 	c.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	for line := range c.lines {
-		var f frame
-		if err := decode(line, &f); err != nil {
-			return nil, err
-		}
-		if f.Type != "welcome" {
-			return nil, fmt.Errorf("%s", line)
-		}
-		return &f, c.write(map[string]any{"type": "goodbye"})
+	line, ok := <-c.lines
+	if !ok {
+		return nil, io.EOF
 	}
-	return nil, io.EOF
+	var f frame
+	if err := decode(line, &f); err != nil {
+		return nil, err
+	}
+	if f.Type != "welcome" {
+		return nil, fmt.Errorf("%s", line)
+	}
+	return &f, c.write(map[string]any{"type": "goodbye"})
 }
 
 // verify looks at all that the lives were told.
