@@ -290,11 +290,18 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	h, addr := l.hello.Resume, l.ip()
 	p := r.pass(ctx, nil)
 	defer p.end()
+	known := max(l.newcomer.known, 1)
+	if m := c.member; !m.Remote() { // it is known here which connection came later
+		if m.state == memberPresent && l.born < m.conn().born {
+			return false, fmt.Errorf("%w, which began later", ErrTakenOver)
+		}
+		known = max(known, r.replica.known)
+	}
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
 	err = p.comeByLog(c, &fold.Entry{
-		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: known,
 		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
 	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
