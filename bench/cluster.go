@@ -80,12 +80,16 @@ var logLatencyWork = &work{
 func (r *runner) logLatency(s step) (metrics, error) {
 	w := paced{rate: pacedRate, duration: r.shorter(4*time.Second, 500*time.Millisecond), patience: 4 * time.Second}
 	cfg := loadConfig{size: smallLine, receivers: s.size, inFlight: w.total()}
+	if s.server == natsServer {
+		got, err := r.session(s.server, cfg, w.measure)
+		return got.metrics, err
+	}
 	lone, err := r.session(tcproomServer, cfg, w.measure)
 	if err != nil {
 		return nil, fmt.Errorf("a room by itself: %w", err)
 	}
 	got, err := r.session(s.server, cfg, w.measure)
-	if err != nil || s.server == natsServer {
+	if err != nil {
 		return got.metrics, err
 	}
 	bare, err := bareOf(s.server, r.server)
@@ -131,7 +135,6 @@ var logRateWork = &work{
 	counted: "in flight",
 	full:    []int{3, 48, 768, 16_384},
 	quick:   []int{48},
-	fixed:   true,
 	takes:   oneOf(tcproom3NATSServer, tcproom3NATSFileServer, natsHubsServer),
 	columns: []column{
 		{title: "messages/s", metric: messageRate, format: thousands, spread: true},
