@@ -56,7 +56,7 @@ var logLatencyWork = &work{
 	name:  "loglatency",
 	title: "Latency of a room with a log",
 	about: "500 lines of 64 bytes a second, at fixed times, to few receivers: the time from when one was due until the last receiver has it. " +
-		"Added is what that is more than in a room by itself, which is measured straight before; bare is from when a record of as many bytes was due until a client of JetStream that has published it gets it back, straight behind.",
+		"Added is what that is more than in a room by itself, which is measured straight before; bare is from when a client of JetStream publishes a record of as many bytes until it gets it back, straight behind.",
 	counted: "receivers",
 	full:    []int{1},
 	quick:   []int{1},
