@@ -81,6 +81,7 @@ func newReplica(r *Room, log Log) *replica {
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
 	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
 	rp.flights = make(map[uint64]*flight)
+	rp.more = make(chan struct{}, 1)
 	rp.alive = make(map[string]bool)
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
