@@ -1,7 +1,6 @@
 package suite_test
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -220,7 +219,7 @@ func TestClusterKicks(t *testing.T) {
 		c.Heal(1)
 		time.Sleep(time.Minute)
 		require.NoError(t, c.Room(1).Room.Ready(t.Context()))
-		ada.Send(fmt.Sprint("still here"))
+		ada.Send("still here")
 		c.Verify()
 	})
 }
