@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -269,6 +270,11 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		if c.err = m.Err(); !errors.Is(c.err, ErrKicked) {
 			c.err = ErrUnavailable
 		}
+		return
+	}
+	if h.Seq > res.Seq { // which is behind all that there can be
+		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
+		p.stays(m)
 		return
 	}
 	if m.Remote() {

@@ -223,3 +223,25 @@ func TestClusterKicks(t *testing.T) {
 		c.Verify()
 	})
 }
+
+// TestClusterResumeOfTheFuture: nobody goes on from what is not there, wherever that is
+// asked.
+func TestClusterResumeOfTheFuture(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		ada := c.Room(0).Join("ada")
+		w := ada.Welcome.Welcome
+		for i := range 2 {
+			nc, err := c.Room(i).Net.Dial(t.Context(), "tcp", c.Room(i).Addr)
+			require.NoError(t, err)
+			conn := tcproom.NewConn(nc, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: 1 << 50}))
+			defer conn.Close()
+			_, err = conn.Receive(t.Context())
+			require.ErrorIs(t, err, tcproom.Cause("future"))
+		}
+		ada.Send("still here")
+		time.Sleep(2 * grace)
+		require.Equal(t, 1, c.Room(1).Room.Len())
+		c.Verify()
+	})
+}
