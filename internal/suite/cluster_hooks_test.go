@@ -225,13 +225,14 @@ func TestClusterKicks(t *testing.T) {
 }
 
 // TestClusterResumeOfTheFuture: nobody goes on from what is not there, wherever that is
-// asked.
+// asked. At another node the member's connection has been taken over by then, and it can
+// resume as it should.
 func TestClusterResumeOfTheFuture(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
 		c := newCluster(t, 2, tcproom.WithCodec(tcproom.JSON{}))
 		ada := c.Room(0).Join("ada")
 		w := ada.Welcome.Welcome
-		for i := range 2 {
+		resume := func(i int) {
 			nc, err := c.Room(i).Net.Dial(t.Context(), "tcp", c.Room(i).Addr)
 			require.NoError(t, err)
 			conn := tcproom.NewConn(nc, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithResume(tcproom.Resume{Token: w.Token, Epoch: w.Epoch, Seq: 1 << 50}))
@@ -239,9 +240,14 @@ func TestClusterResumeOfTheFuture(t *testing.T) {
 			_, err = conn.Receive(t.Context())
 			require.ErrorIs(t, err, tcproom.Cause("future"))
 		}
+		resume(0)
 		ada.Send("still here")
+		resume(1)
+		ends(t, ada, tcproom.ErrTakenOver)
+		ada = c.Room(1).Resume(ada)
+		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
 		time.Sleep(2 * grace)
-		require.Equal(t, 1, c.Room(1).Room.Len())
+		require.Equal(t, 1, c.Room(0).Room.Len())
 		c.Verify()
 	})
 }
