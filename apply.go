@@ -47,6 +47,11 @@ func (rp *replica) apply(rec Record) error {
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
+	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
+		return errNoBeginning
+	}
+	rp.unsaved++
+	rp.unsavedBytes += len(rec.Data)
 	rp.lost = time.Time{}
 	if rec.Time.After(rp.time) {
 		rp.time = rec.Time
@@ -91,7 +96,7 @@ func (rp *replica) apply(rec Record) error {
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
-	rp.checkpointLocked(h.Node == rp.node)
+	rp.checkpointLocked()
 	return nil
 }
 
@@ -300,7 +305,7 @@ func (p *pass) gone(res *fold.Result, cause error) {
 		if r.cfg.notices {
 			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
 		}
-		r.removeRemoteLocked(m)
+		p.removeRemote(m, cause)
 	default:
 		p.departs(m, cause, res.Seq)
 	}
@@ -399,6 +404,7 @@ func (p *pass) declaredDead() {
 // begins is for another stream than the one before, of which nobody is a member yet.
 func (p *pass) begins() {
 	rp := p.r.replica
+	rp.begun = true
 	p.forgetStream()
 	if rp.phase == phaseReady { // else it takes over the epoch when it is
 		rp.setEpochLocked()
@@ -523,30 +529,42 @@ func (rp *replica) turn() time.Duration {
 	return n * rp.oneTurn()
 }
 
-// checkpointEvery is after how many records a state is saved.
-const checkpointEvery = 2000
+const (
+	checkpointRecords = 2000    // after so many records a state is saved
+	checkpointBytes   = 4 << 20 // or so many bytes of them
+)
 
-// checkpointLocked saves the state, if it is this node's turn: its record has come to the
-// mark, or was a beat.
-func (rp *replica) checkpointLocked(own bool) {
-	pos := rp.state.Pos()
-	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.saves
-	if rp.mark = pos; !own || !due || rp.saving || rp.phase != phaseReady {
+// checkpointLocked saves the state, if that is this node's turn, which is open for longest
+// of all: there were many records since the last time, or that is long ago. So a log has
+// still the record of the older one of the last two.
+func (rp *replica) checkpointLocked() {
+	if rp.saving || rp.unsaved == 0 || rp.phase != phaseReady {
 		return
 	}
-	rp.saves, rp.saving = false, true
-	state := rp.state.Save()
+	most := checkpointRecords
+	if kept := rp.caps.Records; kept > 0 {
+		most = min(most, max(kept/4, 1))
+	}
+	// The older of two is loaded: so a node that starts after the second checkpoint reads
+	// all that is between them.
+	late := rp.savedAt.IsZero() || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
+	if lowest, _ := rp.state.Lowest(); lowest != rp.node || !late && rp.unsaved < most && rp.unsavedBytes < checkpointBytes {
+		return
+	}
+	rp.saving, rp.unsaved, rp.unsavedBytes, rp.savedAt = true, 0, 0, time.Now()
+	pos, state := rp.state.Pos(), rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
-		defer func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			rp.saving = false
-		}()
-		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
+		err := rp.log.Save(rp.ctx, pos, state)
+		if err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if rp.saving = false; err != nil {
+			rp.unsaved, rp.savedAt = max(rp.unsaved, 1), time.Time{} // soon again
 		}
 	}()
 }

@@ -290,11 +290,18 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	h, addr := l.hello.Resume, l.ip()
 	p := r.pass(ctx, nil)
 	defer p.end()
+	known := max(l.newcomer.known, 1)
+	if m := c.member; !m.Remote() { // it is known here which connection came later
+		if m.state == memberPresent && l.born < m.conn().born {
+			return false, fmt.Errorf("%w, which began later", ErrTakenOver)
+		}
+		known = max(known, r.replica.known)
+	}
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
 	err = p.comeByLog(c, &fold.Entry{
-		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: known,
 		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
 	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
@@ -415,7 +422,7 @@ func (r *Room) kickRemote(m *Member, reason string) error {
 func (m *Member) sendRemote(ctx context.Context, from MemberInfo, body []byte) error {
 	p := m.room.pass(ctx, nil)
 	defer p.end()
-	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body}, false)
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body, Service: true}, false)
 	return err
 }
 
@@ -442,8 +449,11 @@ func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
 	}
 }
 
-// removeRemoteLocked takes it out.
-func (r *Room) removeRemoteLocked(m *Member) {
+// removeRemote takes it out because of cause.
+func (p *pass) removeRemote(m *Member, cause error) {
+	r := p.r
+	m.setCause(cause, causeOf(cause))
+	p.left = append(p.left, m)
 	m.state = memberGone
 	r.freeNameLocked(m)
 	r.members.remove(m)

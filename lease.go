@@ -131,13 +131,13 @@ func (rp *replica) beat() {
 	r := rp.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	rp.checkpointLocked()
 	lowest, _ := rp.state.Lowest()
 	if rp.caps.Age <= 0 || rp.phase != phaseReady || lowest != rp.node || time.Since(rp.time.Add(-rp.skew)) < rp.caps.Age/4 {
 		return
 	}
 	seq, sum := rp.state.LastBeat()
 	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
-	rp.saves = true
 }
 
 // watchLeases notes who lives. It is a goroutine of the room's.

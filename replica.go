@@ -30,27 +30,29 @@ type replica struct {
 	err  error // why the log cannot be used; nil: it can
 
 	// Guarded by the room's lock.
-	state   *fold.State
-	known   uint64 // the position of the last entry that has taken effect
-	node    fold.Node
-	name    string // of the node, in the log's leases and in IDs
-	phase   phase
-	ready   chan struct{} // closed from phaseReady on, until the node is another one
-	over    chan struct{} // closed by phaseOver
-	nowhere *stream       // of all members whose home is another node
-	ids     uint64        // of members and guests that were made up
-	time    time.Time     // of the last record, made not to fall
-	skew    time.Duration
-	lost    time.Time // since when the log has no tail; zero: it has one
-	cutTail func()    // ends the tail
-	other   bool      // the log has taken a record of ours at a position that was read already
-	mark    uint64    // the position up to which it is known who saves a checkpoint
-	saving  bool      // a checkpoint is being saved
-	saves   bool      // a record of this node's is on the way, with which the state is saved
-	reaping bool      // leaves of members whose grace is over are on the way
-	reaper  *time.Timer
-	fenced  fold.Node // the node that this one was, and whose members it wants back; zero: none
-	claims  int       // reclaims that are on the way
+	state        *fold.State
+	known        uint64 // the position of the last entry that has taken effect
+	node         fold.Node
+	name         string // of the node, in the log's leases and in IDs
+	phase        phase
+	ready        chan struct{} // closed from phaseReady on, until the node is another one
+	over         chan struct{} // closed by phaseOver
+	nowhere      *stream       // of all members whose home is another node
+	ids          uint64        // of members and guests that were made up
+	time         time.Time     // of the last record, made not to fall
+	skew         time.Duration
+	lost         time.Time // since when the log has no tail; zero: it has one
+	cutTail      func()    // ends the tail
+	other        bool      // the log has taken a record of ours at a position that was read already
+	saving       bool      // a checkpoint is being saved
+	savedAt      time.Time // when this node began the last one; zero: it has not
+	unsaved      int       // records since then
+	unsavedBytes int       // of them
+	begun        bool      // the state knows how its stream began
+	reaping      bool      // leaves of members whose grace is over are on the way
+	reaper       *time.Timer
+	fenced       fold.Node // the node that this one was, and whose members it wants back; zero: none
+	claims       int       // reclaims that are on the way
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -84,6 +86,11 @@ func newReplica(r *Room, log Log) *replica {
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
 	rp.rename()
+	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
+		rp.err = fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
+		rp.stop()
+		return rp
+	}
 	if !reflect.ValueOf(log).Comparable() {
 		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
 		rp.stop()
@@ -106,6 +113,7 @@ func newReplica(r *Room, log Log) *replica {
 // start begins to read the log.
 func (rp *replica) start() {
 	if rp.err != nil {
+		rp.room.cfg.conn.logger.Warn("tcproom: log cannot be used", "cause", rp.err)
 		return
 	}
 	rp.room.wg.Add(3)
@@ -123,6 +131,9 @@ func newNowhere(r *Room) *stream {
 	l.setCause(ErrElsewhere)
 	return &l.stream
 }
+
+// minRecord is how many bytes a record of a log must be able to hold.
+const minRecord = 64 << 10
 
 // maxBody is how long a body may be, so that a record holds it with all that belongs to
 // it.
@@ -227,10 +238,14 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
+		if errors.Is(err, errNoBeginning) {
+			rp.readAgain()
+			loaded = false
+		}
 		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver(lost == nil || lost.First <= rp.state.Pos())
+			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -245,6 +260,10 @@ var errOtherLog = errors.New("tcproom: the log has another record at the positio
 // errDiffers says that this node has made another state of the log than the one that
 // wrote the last beat: one of them is wrong, or of another version.
 var errDiffers = errors.New("tcproom: the state that was made of the log is not that of another node: do the nodes run versions that go together?")
+
+// errNoBeginning says that the log has dropped its first records, and that there is no
+// checkpoint of them: who is in is not to be known.
+var errNoBeginning = errors.New("tcproom: the log does not reach back to its beginning, and has no checkpoint that does: another node saves one soon, if there is one")
 
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
@@ -269,7 +288,7 @@ func (rp *replica) load() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rp.state, rp.mark = s, at
+	rp.state, rp.begun = s, true
 	for m := range s.Members() {
 		r.addRemoteLocked(m, nil)
 	}
@@ -353,6 +372,23 @@ func (rp *replica) startOver(other bool) {
 	rp.room.seq = 0
 }
 
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+func (rp *replica) readAgain() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	if rp.phase > phaseReady {
+		return
+	}
+	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.reopenLocked()
+}
+
 // forgetStream ends the stream that the room had: members that are connected here are sent
 // away, and all others are gone.
 func (p *pass) forgetStream() {
@@ -361,7 +397,7 @@ func (p *pass) forgetStream() {
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
-			r.removeRemoteLocked(m)
+			p.removeRemote(m, ErrUnavailable)
 		} else {
 			p.drop(m, ErrUnavailable)
 		}
@@ -421,9 +457,6 @@ func (rp *replica) progressLocked(opened bool) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
-			// The older of two is loaded: so a node that starts after the next checkpoint
-			// reads all that is before it.
-			rp.saves = true
 		}
 		rp.reclaimLocked()
 	}
@@ -545,7 +578,7 @@ func (rp *replica) endLocked() {
 
 // level is how bad the end of a tail is.
 func level(err error) slog.Level {
-	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) || errors.Is(err, errNoBeginning) {
 		return slog.LevelError
 	}
 	return slog.LevelWarn

@@ -277,15 +277,22 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	}
 	rp.endLinksLocked(p, ErrUnavailable)
 	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
+	rp.requeueLocked(kept)
+	rp.reopenLocked()
+}
+
+// reopenLocked begins another life of the node.
+func (rp *replica) reopenLocked() {
+	if rp.life == maxLife {
+		rp.anewLocked()
+		return
+	}
 	if rp.phase == phaseReady {
 		rp.ready = make(chan struct{})
 	}
 	rp.phase, rp.unready = phaseOpening, time.Now()
-	if rp.life++; rp.life > maxLife {
-		rp.rename()
-	}
+	rp.life++
 	rp.batch = 0
-	rp.requeueLocked(kept)
 	rp.controlLocked(&fold.Entry{Kind: fold.Open})
 }
 
@@ -437,6 +444,8 @@ func verdictError(v fold.Verdict) error {
 		return ErrMuted
 	case fold.Duplicate:
 		return errDuplicate
+	case fold.Away:
+		return ErrDetached
 	case fold.Needless:
 		return nil
 	}
