@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -376,7 +377,7 @@ func (p *pass) leaveByLog(m *Member) {
 	m.mu.Unlock()
 	var kick *kickError
 	if errors.As(cause.cause, &kick) {
-		e.Kind, e.Text = fold.Kick, kick.reason
+		e.Kind, e.Text = fold.Kick, inLog(kick.reason)
 	} else {
 		e.Cause = string(cause.code)
 	}
@@ -414,8 +415,19 @@ func (p *pass) departedHere(m *Member) {
 func (r *Room) kickRemote(m *Member, reason string) error {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
-	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: reason}, false)
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: inLog(reason)}, false)
 	return err
+}
+
+// maxReason is how many bytes of a reason go into the log.
+const maxReason = 4 << 10
+
+// inLog returns what of a reason goes into the log: a record must hold it.
+func inLog(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "")
 }
 
 // sendRemote is Send to a member that is connected to another process, or was a moment

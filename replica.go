@@ -85,6 +85,7 @@ func newReplica(r *Room, log Log) *replica {
 	rp.alive = make(map[string]bool)
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
+	rp.cutTail = func() {}
 	rp.rename()
 	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
 		rp.err = fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
@@ -138,6 +139,9 @@ const minRecord = 64 << 10
 // maxBody is how long a body may be, so that a record holds it with all that belongs to
 // it.
 func (rp *replica) maxBody() int { return rp.caps.MaxRecord - 4<<10 }
+
+// maxEntry is how long an entry may be.
+func (rp *replica) maxEntry() int { return rp.caps.MaxRecord - 1<<10 }
 
 // rename makes the node another one, which has not opened.
 func (rp *replica) rename() {
@@ -245,7 +249,10 @@ func (rp *replica) run() {
 		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
+			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
+				<-rp.ctx.Done() // nothing more comes of what this node knows
+				return
+			}
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -294,6 +301,13 @@ func (rp *replica) load() error {
 	}
 	rp.forgetLocked(at)
 	rp.setEpochLocked()
+	if rp.phase == phaseOpening && len(rp.flights) > 0 {
+		// The checkpoint may be of after an open that is on its way: then the tail, which
+		// begins behind it, would not tell of that.
+		flown, waits := rp.takeAllLocked()
+		rp.requeueLocked(append(flown, waits...))
+		rp.reopenLocked()
+	}
 	return nil
 }
 
@@ -352,12 +366,13 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so.
-func (rp *replica) startOver(other bool) {
+// is begun, unless another node has done so. It reports false, and does nothing, if the node
+// is about to stop.
+func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
 	if rp.phase > phaseReady {
-		return
+		return false
 	}
 	if other {
 		rp.lostEpoch = rp.state.Epoch()
@@ -369,7 +384,9 @@ func (rp *replica) startOver(other bool) {
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
+	rp.begun, rp.other = false, false
 	rp.room.seq = 0
+	return true
 }
 
 // readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
@@ -458,6 +475,7 @@ func (rp *replica) progressLocked(opened bool) {
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
 		}
+		rp.claims = 0 // those of a life before do not count
 		rp.reclaimLocked()
 	}
 	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && e != rp.lostEpoch && rp.claims == 0 {

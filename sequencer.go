@@ -31,7 +31,7 @@ type pass struct {
 	waits  bool // the event that is ordered is told later, with others
 	// differs says that a node has another state than this one, see replica.
 	differs bool
-	lost    uint64    // records that the log has lost, see replica
+	cut     bool      // the room's end came while an event waited that the log has ordered
 	broken  []*link   // their framing or codec failed for an event
 	left    []*Member // of other processes, that have left
 }

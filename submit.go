@@ -59,6 +59,15 @@ func (c *call) add(e *fold.Entry) {
 	c.ends = append(c.ends, len(c.buf))
 }
 
+// longest returns how long the longest of the entries is.
+func (c *call) longest() (n int) {
+	start := 0
+	for _, end := range c.ends {
+		n, start = max(n, end-start), end
+	}
+	return n
+}
+
 // A queued is an entry on its way.
 type queued struct {
 	call *call
@@ -373,6 +382,9 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 // What has to be ordered for good, as a leave, does not wait for room.
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
+	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
+		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
+	}
 	for {
 		if err := rp.mayQueueLocked(); err != nil {
 			return err
