@@ -185,7 +185,9 @@ func (p *pass) sayAll(msgs []said) {
 // joinByLog is join in a room with a log: the member comes in when its join has come back.
 func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
 	l := s.link
-	l.mayWait()
+	if r.mayCrowd() {
+		l.mayWait()
+	}
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
 	addr := l.ip()
@@ -211,6 +213,15 @@ func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) 
 		p.leave(m, l.Err(), l.ended())
 	}
 	return c.seq, c.err
+}
+
+// mayCrowd reports whether others may be admitted while one waits for the log. If there
+// are slots only for those that a door runs ahead of, they wait to be accepted: else the
+// room would turn away a crowd because the log takes its time.
+func (r *Room) mayCrowd() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pending+maxAccepted+2 < r.cfg.maxPending
 }
 
 // comeByLog has the entry ordered with which c comes in. An error says that it is not in.
