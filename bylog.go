@@ -185,6 +185,7 @@ func (p *pass) sayAll(msgs []said) {
 // joinByLog is join in a room with a log: the member comes in when its join has come back.
 func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
 	l := s.link
+	l.mayWait()
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
 	addr := l.ip()

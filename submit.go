@@ -382,7 +382,7 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 // What has to be ordered for good, as a leave, does not wait for room.
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
-	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
+	if n, most := c.longest(), rp.maxEntry(); n > most && rp.err == nil { // the log would never take it
 		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
 	}
 	for {

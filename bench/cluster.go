@@ -504,6 +504,7 @@ var logJoinsWork = &work{
 	columns: []column{
 		{title: "seconds", metric: joinSeconds, format: digits(2), spread: true},
 		{title: "CPU, µs a join", metric: cpuPerJoin, format: digits(0), spread: true},
+		value("joins a record", perRecord, digits(1)),
 		value("told, bytes a member", noticeBytes, digits(0)),
 		value("nodes busy", serverBusy, percent),
 		value("engine busy", engineShare, percent),
@@ -578,11 +579,19 @@ func measureLogJoins(server string, cpus []int, n int) (metrics, error) {
 	if least := float64(n) * float64(n-1) / 2 * float64(len("* x joined\n")); told < least {
 		return nil, fmt.Errorf("members were sent %.0f bytes for %d joins, fewer than %.0f", told, n, least)
 	}
-	return metrics{
+	joins := metrics{
 		joinSeconds: m[seconds], serverBusy: m[serverBusy], generatorBusy: m[generatorBusy], seconds: m[seconds],
 		engineShare: (after - used).Seconds() / m[seconds],
 		cpuPerJoin:  m[serverBusy] * m[seconds] * 1e6 / float64(n), noticeBytes: told / float64(n),
-	}, nil
+	}
+	if p.engine != nil {
+		var log logSize
+		if err := s.logState(&log); err != nil {
+			return nil, err
+		}
+		joins[perRecord] = float64(n) / float64(log.Records)
+	}
+	return joins, nil
 }
 
 // await reads until p counts n members.

@@ -463,7 +463,7 @@ func measureQuietLogs(b *roomnats.Backplane, n int) (any, error) {
 		return nil, err
 	}
 	read := func() (bytes, ours, all float64) {
-		time.Sleep(500 * time.Millisecond) // what opening needs is done
+		time.Sleep(1500 * time.Millisecond) // what opening needs is done, and its goroutines have ended
 		m := readMemory()
 		mine, total := goroutinesOf("created by example.com/tcproom")
 		return float64(m.HeapAlloc + m.StackInuse), float64(mine), float64(total)
