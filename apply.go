@@ -168,7 +168,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		switch {
 		case node != rp.node:
 		case rp.phase == phaseLeaving:
-			rp.endLinksAtLocked()
+			rp.overLocked()
 		case rp.phase < phaseLeaving: // it has not said so
 			p.declaredDead()
 		}
@@ -490,11 +490,13 @@ func (p *pass) reclaimed() {
 	}
 }
 
-// endLinksAtLocked is for the node-left of this node: the cursors of those that are here
-// end with what was ordered before it.
-func (rp *replica) endLinksAtLocked() {
-	rp.phase = phaseOver
-	close(rp.over)
+// overLocked ends what this node has of the log. After its node-left it gets nothing more: the
+// cursors of those that are here end with what was ordered before that.
+func (rp *replica) overLocked() {
+	if rp.phase != phaseOver {
+		rp.phase = phaseOver
+		close(rp.over)
+	}
 }
 
 // reapLocked orders the leaves of members whose grace is over, and sees to it that

@@ -250,7 +250,6 @@ func (rp *replica) run() {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
 			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
-				<-rp.ctx.Done() // nothing more comes of what this node knows
 				return
 			}
 			if loaded, at = useless, 0; useless {
@@ -366,12 +365,13 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so. It reports false, and does nothing, if the node
-// is about to stop.
+// is begun, unless another node has done so. It reports false if the node is about to stop:
+// then it does so now, for what was on its way is not to be seen any more.
 func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
 	if rp.phase > phaseReady {
+		rp.overLocked()
 		return false
 	}
 	if other {
@@ -569,10 +569,7 @@ func (rp *replica) linksLocked() (links []*link) {
 
 // endLocked is the end of the replica, with the room's.
 func (rp *replica) endLocked() {
-	if rp.phase != phaseOver {
-		rp.phase = phaseOver
-		close(rp.over)
-	}
+	rp.overLocked()
 	rp.stop()
 	flown, waits := rp.takeAllLocked()
 	rp.room.unordered += len(flown) + len(waits)
