@@ -269,6 +269,7 @@ func TestClusterWithoutABeginning(t *testing.T) {
 		require.Equal(t, 1, second.Len())
 		seq, err := second.Broadcast(t.Context(), []byte("for both"))
 		require.NoError(t, err)
+		synctest.Wait() // until the first one has read it
 		require.Equal(t, seq, first.Stats().Seq)
 	})
 }
