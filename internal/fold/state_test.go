@@ -744,7 +744,7 @@ func TestDue(t *testing.T) {
 	require.Equal(t, 2262, l.NextDue().Year(), "the end of time")
 }
 
-// TestRoster: whatever is joined, renamed and taken out, the roster says the same as maps.
+// TestRoster: members that join, are renamed and go are found as maps find them.
 func TestRoster(t *testing.T) {
 	rnd := newRand(1)
 	var r roster
@@ -801,7 +801,7 @@ func TestRoster(t *testing.T) {
 	}
 }
 
-// members returns a log with a room of n members, with names and IDs as they are in rooms.
+// members returns a log with a room of n members, whose names and IDs are those of rooms.
 func members(t testing.TB, n int) *log {
 	l := newRoom(t)
 	var e []Entry
