@@ -131,7 +131,7 @@ func (s *State) check(pos uint64, rec []byte) error {
 	}
 	r := &s.reader
 	r.d.check = true
-	defer func() { r.d.check = false }()
+	defer func() { r.d.check, r.d.b, s.entry.Body = false, nil, nil }()
 	if _, err := r.Reset(rec); err != nil {
 		return err
 	}
