@@ -646,6 +646,16 @@ func TestRules(t *testing.T) {
 			l.want(Placed, b, Entry{Kind: Detach, ID: "bob"})
 			require.Equal(l, start, l.Member("bob").Detached)
 		}},
+		{"a log without times has one", func(l *log) {
+			l.State, l.now = New(), time.Time{}
+			l.want(Placed, a, Entry{Kind: Open})
+			l.want(Placed, a, Entry{Kind: Begin, Epoch: epoch1})
+			l.want(Placed, a, join("ada"))
+			l.want(Placed, a, Entry{Kind: Detach, ID: "ada"})
+			require.False(l, l.Member("ada").Detached.IsZero())
+			l.want(Placed, a, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
+			require.Zero(l, l.NextDue())
+		}},
 		{"records that a node has written and the log has lost are counted", func(l *log) {
 			for range 3 {
 				l.header(a)
