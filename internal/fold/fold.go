@@ -3,8 +3,8 @@
 // same state, and know of each entry whether it counts.
 //
 // A record is a batch of entries of one node, in the format of record.go. The position of
-// an entry is that of its record times [MaxEntries] plus its index there. It is the seq of
-// the event that the entry makes, if it makes one.
+// an entry is that of its record times [MaxEntries] plus its index there. It is the seq
+// of the event that the entry makes, if it makes one.
 package fold
 
 import (

@@ -200,8 +200,8 @@ func (st stored) apply(t testing.TB, s *State) string {
 	return strings.Join(results, "\n")
 }
 
-// TestReplicas: states that begin from different checkpoints of a log become the same, and
-// say the same of each entry.
+// TestReplicas: states that begin from different checkpoints of a log become the same,
+// and say the same of each entry.
 func TestReplicas(t *testing.T) {
 	runs := 40
 	if testing.Short() {

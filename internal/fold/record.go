@@ -266,9 +266,9 @@ func (r *Reader) Reset(rec []byte) (Header, error) {
 	return h, r.d.err()
 }
 
-// Next reads the next entry into e, all of whose fields it sets, and reports whether there
-// was one. The body is a part of the record. Errors are [*FormatError]; after one there
-// are no more entries.
+// Next reads the next entry into e, all of whose fields it sets, and reports whether
+// there was one. The body is a part of the record. Errors are [*FormatError]; after one
+// there are no more entries.
 func (r *Reader) Next(e *Entry) (ok bool, err error) {
 	d := &r.d
 	if r.left == 0 || d.fault != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// everyKind is an entry of each kind with all its fields, and one of a kind that is not known.
+// everyKind is an entry of each kind with all its fields, and one of a kind that is not
+// known.
 func everyKind() []Entry {
 	addr4, addr6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	return []Entry{
@@ -203,7 +204,7 @@ func TestReaderAfterAFault(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// FuzzRecord: a record that is parsed is the only form of what it says, and can be folded.
+// FuzzRecord: a record that is parsed is the only form of what it says, and is folded.
 func FuzzRecord(f *testing.F) {
 	h := Header{Node: a, Batch: 1<<lifeBits | 1}
 	f.Add(encode(h, everyKind()...))

@@ -49,9 +49,12 @@ func TestSave(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, saved, again.Save(), "a checkpoint is not a part of the state")
 
-	day := encode(Header{Node: d, Batch: 1}, Entry{Kind: Open}) // when the node c is known just so
-	require.NoError(t, again.Apply(l.pos+1, start.Add(time.Second+24*time.Hour-1), day, nil))
-	require.EqualValues(t, 3, again.NodeNumber(c))
+	l.want(Placed, b, Entry{Kind: Kick, ID: "cy"})
+	again, err = Load(l.Save())
+	require.NoError(t, err)
+	open := encode(Header{Node: d, Batch: 1}, Entry{Kind: Open})
+	require.NoError(t, again.Apply(l.pos+1, start.Add(time.Second+24*time.Hour-1), open, nil))
+	require.EqualValues(t, 3, again.NodeNumber(c), "it is known for a day after its end")
 
 	empty, err := Load(New().Save())
 	require.NoError(t, err)

@@ -131,7 +131,7 @@ func (s *State) check(pos uint64, rec []byte) error {
 	}
 	r := &s.reader
 	r.d.check = true
-	defer func() { r.d.check = false }()
+	defer func() { r.d.check, r.d.b, s.entry.Body = false, nil, nil }()
 	if _, err := r.Reset(rec); err != nil {
 		return err
 	}
@@ -532,8 +532,8 @@ func (s *State) Members() iter.Seq[*Member] { return slices.Values(s.members.ord
 // Len returns how many members there are.
 func (s *State) Len() int { return len(s.members.order) }
 
-// NodeNumber returns the how many-th node it is that has opened, from 1 on; 0 if it is not
-// known: it has not opened, or has ended a day ago or earlier.
+// NodeNumber returns the number of a node: the first that has opened has 1, the next one
+// 2. It is 0 if the node is not known: it has not opened, or ended a day ago or earlier.
 func (s *State) NodeNumber(id Node) uint64 {
 	if n := s.byNode[id]; n != nil {
 		return n.k
@@ -609,7 +609,8 @@ func (s *State) isMuted(id, name string, now int64) bool {
 }
 
 // Banned returns the ban that keeps somebody of that name and address out at now, nil if
-// there is none. An empty name has no ban by name, and an invalid address none by address.
+// there is none. No ban by name is of an empty name, and none of addresses is of an
+// invalid one.
 func (s *State) Banned(name string, addr netip.Addr, now time.Time) *BanRule {
 	return s.banned(name, addr, nanos(now))
 }

@@ -668,6 +668,16 @@ func TestRules(t *testing.T) {
 			l.want(Placed, b, Entry{Kind: Detach, ID: "bob"})
 			require.Equal(l, start, l.Member("bob").Detached)
 		}},
+		{"a log without times has one", func(l *log) {
+			l.State, l.now = New(), time.Time{}
+			l.want(Placed, a, Entry{Kind: Open})
+			l.want(Placed, a, Entry{Kind: Begin, Epoch: epoch1})
+			l.want(Placed, a, join("ada"))
+			l.want(Placed, a, Entry{Kind: Detach, ID: "ada"})
+			require.False(l, l.Member("ada").Detached.IsZero())
+			l.want(Placed, a, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
+			require.Zero(l, l.NextDue())
+		}},
 		{"records that a node has written and the log has lost are counted", func(l *log) {
 			for range 3 {
 				l.header(a)
@@ -766,7 +776,7 @@ func TestDue(t *testing.T) {
 	require.Equal(t, 2262, l.NextDue().Year(), "the end of time")
 }
 
-// TestRoster: whatever is joined, renamed and taken out, the roster says the same as maps.
+// TestRoster: members that join, are renamed and go are found as maps find them.
 func TestRoster(t *testing.T) {
 	rnd := newRand(1)
 	var r roster
@@ -823,7 +833,7 @@ func TestRoster(t *testing.T) {
 	}
 }
 
-// members returns a log with a room of n members, with names and IDs as they are in rooms.
+// members returns a log with a room of n members, whose names and IDs are those of rooms.
 func members(t testing.TB, n int) *log {
 	l := newRoom(t)
 	var e []Entry
