@@ -18,12 +18,13 @@ type coming struct {
 	member  *Member
 	lane    *lane
 	entry   entry
-	limiter Limiter // of a member that arrives
-	arrives bool    // from another node, and OnJoin was called for it
-	in      bool    // it has joined, or resumed
-	seq     uint64  // of its welcome
-	err     error   // why it cannot stay, although it is in
-	over    bool    // nobody waits any more
+	limiter Limiter  // of a member that arrives
+	arrives bool     // from another node, and OnJoin was called for it
+	in      bool     // it has joined, or resumed
+	seq     uint64   // of its welcome
+	err     error    // why it cannot stay, although it is in
+	over    bool     // nobody waits any more
+	pos     Position // of a membership of a connection: from where on it goes on
 }
 
 // apply folds a record, and does what its entries say.
@@ -124,6 +125,8 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
 		p.begins()
+	case fold.End:
+		p.ends(e.Force)
 	case fold.Beat:
 		if res.Differs {
 			p.differs = true
@@ -177,7 +180,7 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
 	c := q.coming()
-	if c == nil {
+	if c == nil || !c.enters() {
 		r.addRemoteLocked(res.Member, nil)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
@@ -238,6 +241,9 @@ func (p *pass) resumed(res *fold.Result, q *queued) {
 // with end: it is a member still, whose home is another node.
 func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 	next := m.next
+	if m.presence != nil && cause == ErrElsewhere {
+		m.presence.goElsewhere()
+	}
 	if l := m.conn(); m.state == memberPresent && l.setCause(end) {
 		p.broken = append(p.broken, l)
 	}
@@ -249,6 +255,10 @@ func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 // goOnHere is for a member that has resumed here. It was connected here, or at another
 // node.
 func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
+	if !c.stream.isMain() {
+		p.partGoesOn(c, m, res)
+		return
+	}
 	r, s := p.r, c.stream
 	l, h := s.link, s.link.hello.Resume
 	if m != c.member || m.Remote() != c.arrives {
@@ -265,6 +275,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		return
 	}
 	if m.Remote() {
+		p.arrives(m, l)
 		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
 		if n := res.Member.Number; n > 0 {
 			m.session.taken.Take(n, 0)
@@ -307,6 +318,10 @@ func (p *pass) gone(res *fold.Result, cause error) {
 // departs takes out a member that is connected here, or was. Up to its leave it gets what
 // is ordered.
 func (p *pass) departs(m *Member, cause error, seq uint64) {
+	if m.isPart() {
+		p.partDeparts(m, cause, seq)
+		return
+	}
 	r, l, was := p.r, m.conn(), m.state
 	switch was {
 	case memberPresent:

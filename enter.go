@@ -84,6 +84,10 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ 
 		return nil, err
 	}
 	r, letIn := c.hr.room, false
+	if err := r.awaitPart(ctx, l); err != nil {
+		c.done()
+		return nil, err
+	}
 	c.s = &stream{link: l, room: r, form: l.partForm()}
 	defer func() { // also if a hook ends the goroutine
 		if letIn {
@@ -327,7 +331,9 @@ func (r *Room) putOut(cause error, code Cause) {
 	var out []*stream
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.state.in() {
+		if m.Remote() {
+			r.removeRemoteLocked(m)
+		} else if m.state.in() {
 			m.setCause(cause, code)
 			r.moveLocked(m, memberLeaving)
 			s := m.at.Load()
@@ -361,6 +367,9 @@ func (r *Room) closeTo(state roomState) {
 	r.mu.Lock()
 	told := r.tellLocked()
 	r.state = max(r.state, state)
+	if r.replica != nil {
+		r.replica.endLocked()
+	}
 	r.mu.Unlock()
 	if told {
 		r.group.Flush()
@@ -375,7 +384,7 @@ func (r *Room) isEmpty() (empty, fresh bool) {
 	return r.emptyLocked(), r.stats.Joined == 0
 }
 
-func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }
+func (r *Room) emptyLocked() bool { return r.localLocked() == 0 && r.reserved == 0 }
 
 // closeIfEmpty closes r if it is empty, and reports whether it did.
 func (r *Room) closeIfEmpty() bool {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/lockorder"
 )
 
@@ -22,6 +23,8 @@ type presence struct {
 	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
 
 	mu     lockorder.Mutex // guards what follows; taken under rooms' locks
+	hash   fold.Hash       // of the token of its session, in a hub with logs; zero: it has none
+	gone   bool            // in a hub with logs: it goes on in another process
 	link   *link           // that it may enter rooms by; nil: it is detached, or has left
 	list   []*Member       // beside base, in the order in which they began
 	claims []string        // rooms that it is about to enter
@@ -248,16 +251,29 @@ func (p *presence) takeOwed() (left []*stream) {
 
 // isPart reports whether m is one of the memberships of a connection, and not the
 // member of the connection itself.
-func (m *Member) isPart() bool { return m.presence != nil && m.presence.base != m }
+func (m *Member) isPart() bool {
+	p := m.presenceNow()
+	return p != nil && p.base != m
+}
+
+// presenceNow returns what m's memberships have in common; nil if m is not of a hub, or
+// connected to another process.
+func (m *Member) presenceNow() *presence {
+	if m.Remote() {
+		return nil
+	}
+	return m.presence
+}
 
 // voice returns the stream that takes what is for m alone: m's own or, if m is that of a
 // connection which is in one room at a time, the room's, so that both are in one order.
 func (m *Member) voice() *stream {
 	s := m.at.Load()
-	if m.presence == nil || m.isPart() || s.link.labelled {
+	p := m.presenceNow()
+	if p == nil || m.isPart() || s.link.labelled {
 		return s
 	}
-	if here := m.presence.current(); here != nil {
+	if here := p.current(); here != nil {
 		if t := here.at.Load(); t.link == s.link {
 			return t
 		}
@@ -270,7 +286,7 @@ func (m *Member) voice() *stream {
 // them; if it has left, its connection may be in others. It does not block.
 func (h *Hub) Memberships(m *Member) iter.Seq[*Member] {
 	list := []*Member{m}
-	if p := m.presence; p != nil {
+	if p := m.presenceNow(); p != nil {
 		list = append([]*Member{p.base}, p.all()...)
 	}
 	return slices.Values(list)

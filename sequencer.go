@@ -220,10 +220,10 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 	ev := &p.ev
 	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.Info(), Time: p.now, Ref: e.ref, Welcome: w}
-	if token != "" || m.isPart() && m.session != nil {
+	if token != "" || !s.isMain() && m.session != nil {
 		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
 	}
-	if m.session != nil && (!m.isPart() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
+	if m.session != nil && (s.isMain() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
 		ev.Number = m.lastTaken()
 	}
 	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing

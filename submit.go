@@ -384,13 +384,15 @@ func verdictError(v fold.Verdict) error {
 	case fold.Full:
 		return ErrRoomFull
 	case fold.Banned:
-		return &banError{}
+		return ErrBanned
 	case fold.Muted:
 		return ErrMuted
 	case fold.Duplicate:
 		return errDuplicate
 	case fold.Needless:
 		return nil
+	case fold.Away:
+		return ErrDetached
 	}
 	return ErrUnavailable
 }
