@@ -118,9 +118,13 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	case fold.Leave:
 		p.gone(res, Cause(e.Cause))
 	case fold.Kick:
-		p.gone(res, &kickError{e.Text})
+		p.gone(res, p.kickCause(res))
 	case fold.Direct:
 		p.told(res)
+	case fold.Rename:
+		p.renamed(res, q)
+	case fold.Ban:
+		r.noteBansLocked()
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
@@ -359,8 +363,11 @@ func (p *pass) told(res *fold.Result) {
 	if f := p.r.members.byID(e.From); f != nil {
 		from = f.Info()
 	}
-	s := m.at.Load()
+	s, v := m.at.Load(), m.voice()
 	b, err := s.frameDirect(from, e.Body)
+	if err == nil && v != s && v.put(b, maxQueued) {
+		return
+	}
 	if err == nil && s.state == streamJoined {
 		p.tell()
 		p.events = s.cur.Insert(b, max(maxQueued, len(b))) || p.events

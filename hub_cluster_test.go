@@ -212,3 +212,199 @@ func TestHubClusterResume(t *testing.T) {
 		})
 	}
 }
+
+// TestHubClusterKick: any node ends a membership, or a connection, at any other.
+func TestHubClusterKick(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), f.nodes[1].labelled("bob", "a", "b")
+		f.settle()
+		ada.told()
+		bob.told()
+		require.NoError(t, f.nodes[1].member("a", "ada").Kick("out"))
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"goodbye kicked"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"leave ada"}}, bob.told())
+		ada.say(`{"type":"message","room":"b","body":"here still"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"b": {"ada: here still"}}, bob.told())
+		require.NoError(t, f.nodes[1].member("*", "ada").Kick("and away"))
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"goodbye kicked"}}, ada.told())
+		require.True(t, ada.gone())
+		require.Equal(t, map[string][]string{"b": {"leave ada"}}, bob.told())
+		require.Equal(t, []string{"bob"}, f.nodes[0].names("*"))
+	})
+}
+
+// TestHubClusterMove: a move is a join and then a leave. A refused one changes nothing.
+func TestHubClusterMove(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		full := func(name string) []tcproom.RoomOption {
+			if name == "full" {
+				return []tcproom.RoomOption{tcproom.WithMaxMembers(1)}
+			}
+			return []tcproom.RoomOption{}
+		}
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomOptions(full))
+		bob := f.nodes[1].labelled("bob", "a", "b", "full")
+		f.settle()
+		ada, eve := f.nodes[0].labelled("ada", "a"), f.nodes[0].person("eve")
+		f.settle()
+		bob.told()
+		ada.told()
+		eve.got()
+		ada.say(`{"type":"move","room":"a","to":"b","ref":1}`)
+		f.settle()
+		ada.say(`{"type":"move","room":"b","to":"full","ref":2}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"goodbye moved ref 1"}, "b": {"welcome ref 1"}, "full": {"refused full ref 2"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"leave ada"}, "b": {"join ada"}}, bob.told())
+		eve.say("/join a")
+		f.settle()
+		bob.say(`{"type":"message","room":"a","body":"hi"}`)
+		f.settle()
+		eve.say("/join full", "hello")
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"join eve", "eve: hello"}}, bob.told())
+		require.Equal(t, []string{"bob", "eve"}, f.nodes[1].names("a"))
+		require.Empty(t, f.nodes[1].names("lobby"))
+		t.Log(eve.got())
+		_, err := f.nodes[1].hub.Move(t.Context(), f.nodes[1].member("a", "eve"), "b")
+		require.ErrorIs(t, err, tcproom.ErrElsewhere)
+		_, err = f.nodes[0].hub.Move(t.Context(), f.nodes[0].member("a", "eve"), "b")
+		require.NoError(t, err)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"leave eve"}, "b": {"join eve"}}, bob.told())
+	})
+}
+
+// TestHubClusterRename: the log of "*" decides a name, and the other rooms follow.
+func TestHubClusterRename(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 3, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithUniqueNames(true))
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), f.nodes[1].labelled("bob", "a")
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"refused name-taken"}}, f.nodes[2].labelled("ada", "a").told())
+		ada.told()
+		bob.told()
+		ada.say(`{"type":"rename","name":"bob"}`, `{"type":"rename","name":"eve"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"refused name-taken"}, "a": {"ada is now eve"}, "b": {"ada is now eve"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"ada is now eve"}}, bob.told())
+		require.ErrorIs(t, f.nodes[2].hub.Rename(f.nodes[2].member("*", "bob"), "eve"), tcproom.ErrNameTaken)
+		require.NoError(t, f.nodes[2].hub.Rename(f.nodes[2].member("*", "bob"), "ada"))
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"bob is now ada"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"bob is now ada"}}, bob.told())
+		for _, s := range f.nodes {
+			require.Equal(t, []string{"ada", "eve"}, s.names("*"))
+		}
+		require.Equal(t, []string{"ada", "eve"}, f.nodes[0].names("a"))
+	})
+}
+
+// TestHubClusterTell: a direct message reaches a connection at another node.
+func TestHubClusterTell(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}))
+		ada, bob, eve := f.nodes[0].labelled("ada", "a"), f.nodes[1].labelled("bob", "a"), f.nodes[1].person("eve")
+		f.settle()
+		ada.told()
+		bob.told()
+		eve.got()
+		id := f.nodes[0].member("*", "bob").ID()
+		ada.say(`{"type":"direct","to":"`+id+`","ref":7,"body":"psst"}`, `{"type":"direct","to":"nobody","body":"psst"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"ack ref 7", "refused recipient"}}, ada.told())
+		require.Equal(t, map[string][]string{"": {"direct ada: psst"}}, bob.told())
+		require.NoError(t, f.nodes[0].hub.Tell(t.Context(), nil, f.nodes[0].member("*", "eve").ID(), []byte("you")))
+		require.NoError(t, f.nodes[0].member("a", "bob").Send(t.Context(), []byte("in a")))
+		f.settle()
+		require.Equal(t, []string{"*: you"}, eve.got())
+		require.Equal(t, map[string][]string{"a": {"direct <nil>: in a"}}, bob.told())
+		bob.nc.Reset()
+		f.settle()
+		require.ErrorIs(t, f.nodes[0].hub.Tell(t.Context(), nil, id, []byte("you")), tcproom.ErrDetached)
+	})
+}
+
+// TestHubClusterBan: all nodes keep out, and put out, whom a ban is about.
+func TestHubClusterBan(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 3, tcproom.WithCodec(tcproom.JSON{}))
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), f.nodes[1].labelled("bob", "a", "b")
+		f.settle()
+		ada.told()
+		bob.told()
+		put, err := f.nodes[2].hub.Ban(tcproom.Ban{Room: "a", Name: "ada", Reason: "noise"})
+		require.NoError(t, err)
+		require.Equal(t, 1, put)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"goodbye banned"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"leave ada"}}, bob.told())
+		ada.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"refused banned"}}, ada.told())
+		require.ErrorIs(t, f.nodes[1].hub.Banned("a", "ada", nil), tcproom.ErrBanned)
+		require.True(t, f.nodes[1].hub.Unban(tcproom.Ban{Room: "a", Name: "ada"}))
+		require.False(t, f.nodes[1].hub.Unban(tcproom.Ban{Room: "a", Name: "ada"}))
+		ada.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"welcome"}}, ada.told())
+		bob.told()
+		put, err = f.nodes[1].hub.Ban(tcproom.Ban{Name: "ada"})
+		require.NoError(t, err)
+		require.Equal(t, 1, put)
+		f.settle()
+		require.Equal(t, []string{"goodbye banned"}, ada.told()[""])
+		require.True(t, ada.gone())
+		require.Equal(t, map[string][]string{"a": {"leave ada"}, "b": {"leave ada"}}, bob.told())
+		require.Equal(t, map[string][]string{"": {"refused banned"}}, f.nodes[2].labelled("ada").told())
+		require.Len(t, f.start(tcproom.WithCodec(tcproom.JSON{})).hub.Bans(), 1)
+	})
+}
+
+// TestHubClusterMute: a mute is of one room, at all nodes.
+func TestHubClusterMute(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), f.nodes[1].labelled("bob", "a", "b")
+		f.settle()
+		ada.told()
+		bob.told()
+		require.NoError(t, f.nodes[1].room("a").Mute(f.nodes[1].member("a", "ada").ID(), time.Now().Add(time.Hour)))
+		f.settle()
+		ada.say(`{"type":"message","room":"a","body":"one"}`, `{"type":"message","room":"b","body":"two"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"refused muted"}}, ada.told())
+		require.Equal(t, map[string][]string{"b": {"ada: two"}}, bob.told())
+	})
+}
+
+// TestHubClusterRemove: a room that is removed ends at all nodes.
+func TestHubClusterRemove(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), f.nodes[1].labelled("bob", "a", "b")
+		f.settle()
+		ada.told()
+		bob.told()
+		was := f.nodes[0].room("a").Past(0, 0).Epoch
+		require.NoError(t, f.nodes[1].hub.Remove("a", "over"))
+		require.ErrorIs(t, f.nodes[1].hub.Remove("a", "over"), tcproom.ErrNoRoom)
+		f.settle()
+		for _, s := range f.nodes {
+			_, ok := s.hub.Lookup("a")
+			require.False(t, ok)
+		}
+		require.Equal(t, map[string][]string{"a": {"goodbye removed"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"goodbye removed"}}, bob.told())
+		ada.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		bob.say(`{"type":"enter","room":"a"}`, `{"type":"message","room":"b","body":"hi"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"welcome", "join bob"}, "b": {"bob: hi"}}, ada.told())
+		require.NotEqual(t, was, f.nodes[0].room("a").Past(0, 0).Epoch)
+	})
+}

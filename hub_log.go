@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +36,7 @@ type remoteRoom struct {
 	tried  chan struct{} // closed when its log could not be opened, or has been
 	failed error         // why it could not be; nil: it has been, or it is not known yet
 	reason string        // why the room is removed
+	bans   atomic.Pointer[[]Ban]
 }
 
 // Ready returns nil once the hub can let connections in: the logs of [WithBackplane] that

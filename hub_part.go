@@ -390,3 +390,38 @@ func (r *Room) awaitEmpty() {
 		}
 	}
 }
+
+// moveByLog is swap in a hub whose rooms have logs: it has the join ordered, and then the
+// leave. Others see the member in both rooms in between, and its connection gets nothing
+// of the new one before the old one has ended.
+func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool, err error) {
+	if err := m.mayMove(c.s.link); err != nil {
+		return 0, false, false, err
+	}
+	c.s.held = true
+	seq, err = c.s.room.joinByLog(c.s, c.s.member, e)
+	if c.s.cur == nil {
+		return 0, false, false, err
+	}
+	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
+		defer c.s.cur.Release()
+	}
+	left = m.room.depart(m, errMoved, errMoved, e.ref)
+	return seq, true, left, err
+}
+
+// mayMove says why m, of the connection l, cannot move now; nil if it can.
+func (m *Member) mayMove(l *link) error {
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	s := m.at.Load()
+	switch {
+	case m.Remote(), !m.state.in():
+		return cmpErr(l.Err(), ErrNotMember)
+	case m.state != memberPresent || s.link != l || s.state != streamJoined:
+		return cmpErr(l.Err(), ErrDetached)
+	case m.room.state != roomOpen:
+		return ErrRoomClosed
+	}
+	return l.Err()
+}

@@ -281,6 +281,7 @@ func (rp *replica) load() error {
 		r.addRemoteLocked(m, nil)
 	}
 	rp.forgetLocked(at)
+	r.noteBansLocked()
 	rp.setEpochLocked()
 	return nil
 }

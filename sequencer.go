@@ -169,8 +169,8 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)
-	if r.cfg.hooks.onJoined != nil {
-		s.cur.Hold() // until the hook has returned
+	if r.cfg.hooks.onJoined != nil || s.held {
+		s.cur.Hold() // until the hook has returned, or what is before it has ended
 	}
 	r.moveLocked(m, memberPresent)
 	welcome, err := r.welcomeLocked(p, s, m, token, e)

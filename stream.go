@@ -18,6 +18,7 @@ type stream struct {
 	form   form
 
 	parted    bool // its link sees it out; guarded by presence.mu
+	held      bool // it comes in by a move, and waits for the leave; the goroutine's that has it join
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
 
 	// Guarded by the room's lock.
