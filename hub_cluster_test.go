@@ -349,6 +349,7 @@ func TestHubClusterBan(t *testing.T) {
 		require.ErrorIs(t, f.nodes[1].hub.Banned("a", "ada", nil), tcproom.ErrBanned)
 		require.True(t, f.nodes[1].hub.Unban(tcproom.Ban{Room: "a", Name: "ada"}))
 		require.False(t, f.nodes[1].hub.Unban(tcproom.Ban{Room: "a", Name: "ada"}))
+		f.settle()
 		ada.say(`{"type":"enter","room":"a"}`)
 		f.settle()
 		require.Equal(t, map[string][]string{"a": {"welcome"}}, ada.told())
