@@ -48,6 +48,11 @@ func (rp *replica) apply(rec Record) error {
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
+	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
+		return errNoBeginning
+	}
+	rp.unsaved++
+	rp.unsavedBytes += len(rec.Data)
 	rp.lost = time.Time{}
 	if rec.Time.After(rp.time) {
 		rp.time = rec.Time
@@ -61,6 +66,7 @@ func (rp *replica) apply(rec Record) error {
 	}
 	opened := false
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
+		rp.known = res.Seq
 		var q *queued
 		if f != nil {
 			q = &f.items[res.Index]
@@ -91,7 +97,7 @@ func (rp *replica) apply(rec Record) error {
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
-	rp.checkpointLocked(h.Node == rp.node)
+	rp.checkpointLocked()
 	return nil
 }
 
@@ -183,6 +189,7 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	if r.cfg.notices {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
+	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
 	if c == nil || !c.enters() {
 		r.addRemoteLocked(res.Member, nil)
@@ -299,7 +306,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 // but for one that it had here before.
 func (p *pass) stays(m *Member) {
 	if m.Remote() || m.state == memberDetached {
-		p.r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+		p.r.replica.detachLocked(m)
 	}
 }
 
@@ -419,6 +426,7 @@ func (p *pass) declaredDead() {
 // begins is for another stream than the one before, of which nobody is a member yet.
 func (p *pass) begins() {
 	rp := p.r.replica
+	rp.begun = true
 	p.forgetStream()
 	if rp.phase == phaseReady { // else it takes over the epoch when it is
 		rp.setEpochLocked()
@@ -543,30 +551,42 @@ func (rp *replica) turn() time.Duration {
 	return n * rp.oneTurn()
 }
 
-// checkpointEvery is after how many records a state is saved.
-const checkpointEvery = 2000
+const (
+	checkpointRecords = 2000    // after so many records a state is saved
+	checkpointBytes   = 4 << 20 // or so many bytes of them
+)
 
-// checkpointLocked saves the state, if it is this node's turn: its record has come to the
-// mark, or was a beat.
-func (rp *replica) checkpointLocked(own bool) {
-	pos := rp.state.Pos()
-	due := pos/checkpointEvery != rp.mark/checkpointEvery || own && rp.beats
-	if rp.mark = pos; !own || !due || rp.saving || rp.phase != phaseReady {
+// checkpointLocked saves the state, if that is this node's turn, which is open for longest
+// of all: there were many records since the last time, or that is long ago. So a log has
+// still the record of the older one of the last two.
+func (rp *replica) checkpointLocked() {
+	if rp.saving || rp.unsaved == 0 || rp.phase != phaseReady {
 		return
 	}
-	rp.beats, rp.saving = false, true
-	state := rp.state.Save()
+	most := checkpointRecords
+	if kept := rp.caps.Records; kept > 0 {
+		most = min(most, max(kept/4, 1))
+	}
+	// The older of two is loaded: so a node that starts after the second checkpoint reads
+	// all that is between them.
+	late := rp.savedAt.IsZero() || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
+	if lowest, _ := rp.state.Lowest(); lowest != rp.node || !late && rp.unsaved < most && rp.unsavedBytes < checkpointBytes {
+		return
+	}
+	rp.saving, rp.unsaved, rp.unsavedBytes, rp.savedAt = true, 0, 0, time.Now()
+	pos, state := rp.state.Pos(), rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)
 	go func() {
 		defer r.wg.Done()
-		defer func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			rp.saving = false
-		}()
-		if err := rp.log.Save(rp.ctx, pos, state); err != nil && rp.ctx.Err() == nil {
+		err := rp.log.Save(rp.ctx, pos, state)
+		if err != nil && rp.ctx.Err() == nil {
 			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if rp.saving = false; err != nil {
+			rp.unsaved, rp.savedAt = max(rp.unsaved, 1), time.Time{} // soon again
 		}
 	}()
 }

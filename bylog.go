@@ -19,29 +19,53 @@ const defaultMaxOutage = 15 * time.Second
 // WithLog has the room's order given by a log, which several processes share: in each of
 // them a room with a log of the same name is a part of one room. All members see the same
 // order, and know of each other, whichever process they are connected to. See the package
-// roomnats for such a log.
+// roomnats for such a log, PROMISES.md for what holds, and docs/operation.md for how to
+// run it.
 //
 // A room with a log reads it from New on, until it is closed: it must be closed also if
-// nobody has joined. It lets nobody in before it has caught up, see [Room.Ready]. Seqs rise
-// and are the same in all processes, but are not 1, 2, 3, …: they are places in the log.
-// Calls that order something wait for the log, and may return [ErrUnavailable] or
-// [ErrUncertain] if that does not answer, see [WithMaxOutage].
+// nobody has joined. It does not close l: do that when the room has stopped. It lets
+// nobody in before it has caught up, see [Room.Ready]. Seqs rise and are the same in all
+// processes, but are not 1, 2, 3, …: they are places in the log.
 //
-// A log is one room's: Serve, Join, Ready and what orders something return [ErrOption] in
-// a second room with the same one. [NewHub] ignores this option, and logs that.
+// Calls that order something wait until their place has come back from the log. If that
+// does not answer, see [WithMaxOutage], they return [ErrUnavailable] for what is surely
+// not ordered, and [ErrUncertain] for what may be, also if a context ends meanwhile.
+//
+// Hooks of a member run in the process to which it is connected. If it resumes in another
+// one, that one calls [OnJoin], which may refuse, and the one before calls [OnLeave] with
+// [ErrElsewhere]; other members are told nothing. If the one before has died, nobody
+// calls OnLeave there.
+//
+// A log is one room's: Serve, Door, ServeConn, Join, Ready and what orders something
+// return [ErrOption] in a second room with the same one, if a [WithMaxMessage] is above
+// what a record holds, which is 4 KiB less than [Caps].MaxRecord, and if l is of a type
+// that cannot be compared. The default, and nil, is no log. [NewHub] ignores this option,
+// and logs that.
 func WithLog(l Log) RoomOption { return roomOption(func(c *roomConfig) { c.log = l }) }
 
 // WithMaxOutage says how long the log of [WithLog] may be silent before the room gives up
-// what waits for it, and ends its members with [ErrUnavailable], so that they come back in
-// another process. The default, also for zero and negative values, is 15 seconds.
+// what waits for it, and ends its members with [ErrUnavailable], all at once, so that
+// they come back in another process. Until then all wait, and nobody is told. What is
+// given up and was on its way fails with [ErrUncertain], what was queued with
+// [ErrUnavailable]. Newcomers wait for the log for [WithHandshakeTimeout], and are
+// refused with ErrUnavailable.
+//
+// If d is longer than [Caps].Lease, other processes may take this one for dead before it
+// gives up. When it has the log again it takes back the members that nobody has resumed
+// elsewhere.
+//
+// The default, also for zero and negative values, is 15 seconds. A room without a log
+// ignores it.
 func WithMaxOutage(d time.Duration) RoomOption {
 	return roomOption(func(c *roomConfig) { c.maxOutage = d })
 }
 
 // WithDrain has [Room.Shutdown] of a room with a log end its members with [ErrRestarting]
-// one after the other, over a time of d, so that other processes do not get all of them at
-// once. Members with sessions resume there, and nobody sees a leave. The default, and zero
-// and negative values, ends all together. The context of Shutdown cuts it short. A room
+// one after the other, over a time of d, so that other processes do not get all of them
+// at once. Members with sessions resume there, and nobody sees a leave. A member that
+// sends something meanwhile may be sent on before its turn: a [Client] sends again in the
+// other process what was numbered. The default, and zero and negative values, ends all
+// together. The context of Shutdown cuts it short, so that should last longer. A room
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 
@@ -224,8 +248,17 @@ func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
 func (r *Room) resumeByLog(l *link, name string) (resumed bool, err error) {
 	l.mayWait()
 	m, arrives, err := r.mayResumeByLog(l, name)
-	if m == nil || err != nil {
+	if m == nil && err == nil { // as far as this node has read the log
+		if err = r.catchUp(l); err == nil {
+			m, arrives, err = r.mayResumeByLog(l, name)
+		}
+	}
+	if err != nil {
 		return false, err
+	}
+	if m == nil {
+		l.newcomer.outcome = outcomeExpired
+		return false, nil
 	}
 	c := &coming{stream: &l.stream, member: m, arrives: arrives}
 	if !arrives {
@@ -258,7 +291,9 @@ func (r *Room) arrived(m *Member) {
 	r.group.Wake()
 }
 
-// comeBackByLog has it ordered that the member of c resumes here.
+// comeBackByLog has it ordered that the member of c resumes here. It fails with
+// ErrUnavailable if the member has resumed since as far as others know: perhaps that is
+// where its client is now, and nobody is at the end of l any more.
 func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
@@ -268,7 +303,10 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
-	err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: c.member.Info().ID, Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr})
+	err = p.comeByLog(c, &fold.Entry{
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
+	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
 		l.newcomer.outcome = outcomeExpired
 		return false, nil
@@ -276,26 +314,45 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	return err == nil, err
 }
 
+// catchUp waits until this node has read what was in the log when it was called: it has
+// something ordered that means nothing, and waits for that.
+func (r *Room) catchUp(l *link) error {
+	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Resume}, false)
+	switch {
+	case err == error(ErrNotMember):
+		return nil
+	case errors.Is(err, ErrUncertain):
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // mayResumeByLog returns the member that l wants to resume, as things are now here; nil
 // if there is none. If it arrives from another process, no other connection may resume it
-// here until arrived is called: OnJoin is for the one that does.
+// here until arrived is called: OnJoin is for the one that does. Who has seen more than
+// this process has read of the log waits for that.
 func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, err error) {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
+	h := l.hello.Resume
 	p := r.pass(ctx, nil)
 	defer p.end()
 	for {
 		m = nil
 		if r.state == roomOpen {
-			m = r.resumableLocked(l, l.hello.Resume)
+			m = r.resumableLocked(l, h)
 		}
 		switch {
 		case r.state != roomOpen:
 			return nil, false, ErrRoomClosed
 		case l.Err() != nil:
 			return nil, false, l.Err()
+		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch): // this node lags
 		case m == nil:
-			l.newcomer.outcome = outcomeExpired
 			return nil, false, nil
 		case name != "" && name != m.Info().Name:
 			return nil, false, otherName(name, m)

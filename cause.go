@@ -58,7 +58,7 @@ import (
 //	elsewhere              ErrElsewhere: the member went on at another node
 //	unavailable            ErrUnavailable: the room's log does not answer
 //	uncertain              ErrUncertain: it is not known if it was ordered
-//	history-lost           ErrHistoryLost: the room's log was lost
+//	history-lost           ErrHistoryLost: not in use yet
 //
 // A cause that has no constant is compared as
 //
@@ -130,14 +130,15 @@ const (
 	// ErrElsewhere is what [OnLeave] gets if the member has resumed at another process.
 	ErrElsewhere Cause = "elsewhere"
 	// ErrUnavailable is the cause of a refusal, and of the end of a connection, because the
-	// room's log does not answer, and is returned by calls for what is surely not ordered.
+	// room's log does not answer or was lost, and is returned by calls for what is surely
+	// not ordered.
 	ErrUnavailable Cause = "unavailable"
 	// ErrUncertain is returned by a call that ended while what it wants ordered was on its
 	// way: the room may have taken it, or may still take it. SendAcked of a [Client] returns
 	// it, and Append of a [Log] for a record that is perhaps stored.
 	ErrUncertain Cause = "uncertain"
-	// ErrHistoryLost is the cause of a member's end because the room's log was lost, and
-	// the member's codec cannot tell it that another stream has begun.
+	// ErrHistoryLost is kept for a member's end because the room's log was lost. No room
+	// returns it yet: its members end with ErrUnavailable, and join anew.
 	ErrHistoryLost Cause = "history-lost"
 )
 

@@ -24,9 +24,9 @@ import (
 // Events come in one stream over all connections. A [Welcome] says that the client is
 // connected, and [WelcomeInfo].Resumed whether the stream goes on where it stopped;
 // with a codec that has no Welcome it is empty but for its Time. [Lost] says that the
-// connection is lost, or that the first could not be made, at any of its addresses. [Gap] names what was missed
-// for good. A [Refused] event is the answer to a request, or has in its Body a message
-// that was not taken, and a [Goodbye] the end of the
+// connection is lost, or that the first could not be made, at any of its addresses.
+// [Gap] names what was missed for good. A [Refused] event is the answer to a request, or
+// has in its Body a message that was not taken, and a [Goodbye] the end of the
 // client or, with a Room, of the membership there. No event comes twice: of the history
 // after an outcome of "expired", what was received before is left out. What a connection
 // did not deliver of its history is not given again after a resume.

@@ -62,6 +62,17 @@
 // the rest. People use commands, such as /join, by Text with Commands, which is the
 // codec of a hub if no other is set.
 //
+// # One room in many processes
+//
+// A room lives in one process, unless it has a log: with [WithLog] the rooms of several
+// processes that read one log are one room. The log gives the order, so that all members
+// see the same events in the same order with the same numbers, whichever process they are
+// connected to, and a member may resume in any of them. Package roomnats keeps such logs
+// on NATS JetStream, and package roomtest in memory, for tests. [Room.Ready] says when a
+// process has caught up, [WithDrain] lets it stop without a leave, and [Addresses] has a
+// [Client] go on to the next one. PROMISES.md says what holds then and what does not, and
+// docs/operation.md how to run it. A Hub has no logs yet: its rooms live in one process.
+//
 // # Hooks
 //
 // [WithHandshake] talks with and names a [Newcomer], [OnJoin] may refuse a [Member],
@@ -75,8 +86,8 @@
 //
 // All methods of [Room], [Member], [Conn] and [Client] may be called from many
 // goroutines. The methods of a Framing or Codec run under the room's lock: they must be
-// pure and quick. A room without members has no goroutine but those in Serve;
-// docs/memory.md counts the others.
+// pure and quick. A room without members and without a log has no goroutine but those in
+// Serve; docs/memory.md counts the others.
 //
 // # Stopping
 //
@@ -123,6 +134,9 @@
 //	WithUniqueNames       room   false
 //	WithNotices           room   true
 //	WithNoticesTogether   room   at once
+//	WithLog               room   none          none
+//	WithMaxOutage         room   15 s          the default   the default
+//	WithDrain             room   at once       at once       at once
 //	Hidden                room   not hidden
 //	OnJoin, OnJoined, OnMessage, OnLeave, OnReject
 //	                      room   none          none

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func testNames(t testing.TB) map[string]string {
 func TestDocsNameTests(t *testing.T) {
 	quoted := regexp.MustCompile("`((?:Test|Fuzz)[A-Z0-9]\\w*)`")
 	names := testNames(t)
-	for _, doc := range []string{"docs/faults.md", "PROMISES.md", "SECURITY.md", "CONTRIBUTING.md"} {
+	for _, doc := range []string{"docs/faults.md", "docs/operation.md", "PROMISES.md", "SECURITY.md", "CONTRIBUTING.md"} {
 		text, err := os.ReadFile(doc)
 		require.NoError(t, err)
 		for _, m := range quoted.FindAllSubmatch(text, -1) {
@@ -70,4 +71,34 @@ func TestDocsFaults(t *testing.T) {
 			require.Contains(t, shown[m[1]], "`"+name+"`", "the row of F%s", m[1])
 		}
 	}
+}
+
+// TestDocsLogRecords: docs/operation.md has the words of each record that a room with a
+// log, or package roomnats, writes about its log, and no others.
+func TestDocsLogRecords(t *testing.T) {
+	text, err := os.ReadFile("docs/operation.md")
+	require.NoError(t, err)
+	var said []string
+	for _, m := range regexp.MustCompile("(?m)^\\| (?:Warn|Error) \\| `([^`]+)` \\|").FindAllSubmatch(text, -1) {
+		said = append(said, string(m[1]))
+	}
+	require.NotEmpty(t, said)
+
+	var written []string
+	find := func(prefix string, files []string, call string) {
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range regexp.MustCompile(call).FindAllSubmatch(src, -1) {
+				if msg := prefix + string(m[1]); !slices.Contains(written, msg) {
+					written = append(written, msg)
+				}
+			}
+		}
+	}
+	find("tcproom: ", []string{"replica.go", "submit.go", "apply.go", "lease.go", "bylog.go"}, `logBurst, "([^"]+)"`)
+	nats, err := filepath.Glob("roomnats/*.go")
+	require.NoError(t, err)
+	find("", nats, `logger\.(?:Warn|Error)\("([^"]+)"`)
+	require.ElementsMatch(t, written, said)
 }

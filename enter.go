@@ -231,7 +231,8 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, by *lin
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
 		return true
 	}
-	for m.state == memberLeaving { // until the leave that another call orders has its place
+	// Until the leave that another call orders has its place, or that call has given up.
+	for m.state == memberLeaving && (r.replica == nil || m.at.Load().state != streamEnded) {
 		p.await(r.group.Progress(), time.Time{})
 	}
 	return false

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
 )
 
 // A client loses its connection, and comes back as the same member.
@@ -57,6 +58,54 @@ func ExampleNewClient() {
 	// resumed as ada
 	// 2: said meanwhile
 	// 3 <nil>
+}
+
+// A room is in two processes. One of them restarts, and the client goes on in the other.
+func ExampleAddresses() {
+	ctx := context.Background()
+	log := roomtest.NewLog() // in memory, in place of one of package roomnats
+	var rooms []*tcproom.Room
+	var addrs []string
+	for range 2 {
+		order, err := log.Attach().Open(ctx, "lobby")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		room := tcproom.New(tcproom.WithLog(order), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}))
+		defer room.Close()
+		l, err := net.Listen("tcp", "localhost:0")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		go room.Serve(l)
+		rooms, addrs = append(rooms, room), append(addrs, l.Addr().String())
+	}
+
+	c := tcproom.NewClient(ctx, addrs[0], tcproom.Addresses(addrs[1]),
+		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"))
+	defer c.Close()
+	for ev, err := range c.Events(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		switch {
+		case ev.Kind == tcproom.Lost:
+			fmt.Println("lost:", ev.End.Cause.Error())
+		case ev.Kind == tcproom.Welcome && !ev.Welcome.Resumed():
+			fmt.Println("joined as", ev.From.Name)
+			rooms[0].Shutdown(ctx)
+		case ev.Kind == tcproom.Welcome:
+			fmt.Println("resumed as", ev.From.Name)
+			return
+		}
+	}
+	// Output:
+	// joined as ada
+	// lost: tcproom: the process stops, and the room goes on in others
+	// resumed as ada
 }
 
 // A program that only sends has no use for what comes back, but must read it: a

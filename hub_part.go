@@ -138,14 +138,14 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 		p.departed(m)
 		if of := rp.state.Member(m.Info().ID); of != nil && r.state == roomOpen {
 			r.addRemoteLocked(of, next)
-			if of.Home == rp.node && of.Detached.IsZero() {
-				rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: of.ID})
+			if of.Home == rp.node && of.Detached.IsZero() && rp.phase <= phaseDraining {
+				rp.detachLocked(m)
 			}
 		}
 		owes(s)
 		r.dismissStreamLocked(s, ErrElsewhere, 0)
 	default:
-		for m.state == memberLeaving {
+		for m.state == memberLeaving && m.at.Load().state != streamEnded { // as in departing
 			p.await(r.group.Progress(), time.Time{})
 		}
 	}
@@ -252,7 +252,7 @@ func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrive
 	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
 		return err
 	}
-	return p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Hash: hash, Addr: addr})
+	return p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: r.replica.known, Hash: hash, Addr: addr})
 }
 
 // resumeFromElsewhere lets the membership of l's member in the named room, which was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -99,10 +100,28 @@ func (rp *replica) giveUpLate() {
 		}
 	}
 	silent := !rp.lost.IsZero() && time.Since(rp.lost) >= most && rp.phase == phaseReady
+	idle := rp.phase < phaseReady && len(rp.flights)+len(rp.control) == 0 && !rp.unready.IsZero() && time.Since(rp.unready) >= most
 	rp.room.mu.Unlock()
-	if late != nil || silent {
+	switch {
+	case late != nil || silent:
 		rp.giveUp(late, errSilent)
+	case idle:
+		rp.giveUpWaiting()
 	}
+}
+
+// errNotOpen says that a node which has another name cannot open.
+var errNotOpen = errors.New("tcproom: this process was taken for dead, and gets no lease to go on")
+
+// giveUpWaiting is for what waits until the node is ready again, which takes too long: it
+// has another name, and gets no lease.
+func (rp *replica) giveUpWaiting() {
+	p := rp.room.pass(rp.ctx, nil)
+	defer p.end()
+	rp.unready = time.Now()
+	rp.endLinksLocked(p, ErrUnavailable)
+	err := fmt.Errorf("%w: %w", ErrUnavailable, errNotOpen)
+	rp.requeueLocked(rp.failLocked(err, err))
 }
 
 // beat has a sign of life ordered, if it is this node's turn and nothing else was ordered
@@ -112,13 +131,13 @@ func (rp *replica) beat() {
 	r := rp.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	rp.checkpointLocked()
 	lowest, _ := rp.state.Lowest()
 	if rp.caps.Age <= 0 || rp.phase != phaseReady || lowest != rp.node || time.Since(rp.time.Add(-rp.skew)) < rp.caps.Age/4 {
 		return
 	}
 	seq, sum := rp.state.LastBeat()
 	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
-	rp.beats = true
 }
 
 // watchLeases notes who lives. It is a goroutine of the room's.

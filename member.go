@@ -194,7 +194,7 @@ func (m *Member) Info() MemberInfo { return *m.who.Load() }
 func (m *Member) Room() *Room { return m.room }
 
 // RemoteAddr returns the address of the peer of its connection, or of the last
-// one; nil only if the net.Conn that the user gave says so.
+// one; nil only for a [Member.Remote], or if the net.Conn that the user gave says so.
 func (m *Member) RemoteAddr() net.Addr { return m.conn().RemoteAddr() }
 
 // TLS returns the state of the TLS session of its connection, or of the last
@@ -211,7 +211,8 @@ func (m *Member) Hello() Hello { return m.conn().helloSaid() }
 // m unless [OnMessage] is set.
 //
 // It blocks like [Room.Broadcast], and keeps nothing of body. Beside the errors of
-// Broadcast it returns [ErrNotMember] if m has not joined or has left.
+// Broadcast it returns [ErrNotMember] if m has not joined or has left. It may be called
+// for a member that is [Member.Remote].
 func (m *Member) Post(ctx context.Context, body []byte) (seq uint64, err error) {
 	return m.room.message(ctx, m, body)
 }
@@ -224,12 +225,18 @@ func (m *Member) Post(ctx context.Context, body []byte) (seq uint64, err error) 
 // has it. It keeps nothing of body. Errors are [ErrFrameTooLarge], [ErrUnframeable],
 // [ErrDetached], [ErrNotMember], the cause of ctx, or that of the end of m's
 // connection.
+//
+// If m is [Member.Remote] it goes through the log, which all processes of the room read.
+// It blocks until it has its place there, and nil means that and not that m's process had
+// room for it. Errors are [ErrFrameTooLarge], [ErrNotMember], [ErrUnavailable], also if m
+// is detached, and those that wrap [ErrUncertain].
 func (m *Member) Send(ctx context.Context, body []byte) error {
 	return m.SendFrom(ctx, nil, body)
 }
 
-// SendFrom is Send of a message from another member of the room, or from the room
-// itself if from is nil. [Raw] does not show from whom it is.
+// SendFrom is Send of a message from another member of the room, or from the room itself
+// if from is nil. [Raw] does not show from whom it is. If m is [Member.Remote], from must
+// not be: it fails with [ErrNotMember].
 func (m *Member) SendFrom(ctx context.Context, from *Member, body []byte) error {
 	var info MemberInfo
 	if from != nil {
@@ -284,6 +291,11 @@ func (m *Member) sendError(l *link, cause error) error {
 // goodbye with the reason. Its connection is closed once m has read that, or does
 // not read. Kick does not wait for that. It returns [ErrNotMember] if m has not
 // joined or has left.
+//
+// In a room with a log it blocks until the leave has its place there. If that takes
+// longer than [WithMaxOutage], it returns nil for a member that is connected here, whose
+// leave is ordered later, and [ErrUnavailable] or an error that wraps [ErrUncertain] for
+// one that is [Member.Remote].
 //
 // In a [Hub] it ends the membership m alone, and the connection goes on, see [Hub.Leave];
 // Kick of the member of [Hub.All] ends the connection and all of its memberships.

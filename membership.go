@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/ledger"
 )
 
@@ -210,8 +209,8 @@ func (r *Room) detachPart(s *stream) {
 	if m := s.member; m.at.Load() == s && m.state == memberPresent && s.state == streamJoined {
 		r.moveStreamLocked(s, streamParted)
 		r.moveLocked(m, memberDetached)
-		if r.replica != nil {
-			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+		if rp := r.replica; rp != nil && rp.phase <= phaseDraining { // else node-left does it
+			rp.detachLocked(m)
 		}
 	}
 }

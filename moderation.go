@@ -216,8 +216,12 @@ type mute struct {
 // comes back with the same name: when Mute returns, no further message of the member gets
 // a place. The member's messages are refused with [ErrMuted], and [Member.Post] returns
 // that. A mute is of this room alone, and direct messages are not of a room. A zero time,
-// or one that has passed, ends it. It does not block, but in a room with a log, and returns
-// [ErrNotMember] if there is no such member.
+// or one that has passed, ends it. It does not block, and returns [ErrNotMember] if there
+// is no such member.
+//
+// In a room with a log the mute is one of all processes. Mute blocks there until it has
+// its place, and may return [ErrUnavailable], or an error that wraps [ErrUncertain], if
+// that takes longer than [WithMaxOutage].
 func (r *Room) Mute(id string, until time.Time) error {
 	if r.replica != nil {
 		return r.muteByLog(id, until)

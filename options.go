@@ -366,6 +366,8 @@ func WithHeartbeat(d time.Duration) Option { return option(func(l *limits) { l.h
 //	hook failed            Error; with hook and stack
 //	accept failed          Error; with delay, after which it is tried again
 //
+// Those about the log of [WithLog] are in docs/operation.md.
+//
 // A member that is lost or has left, and not in order, may have further attributes: how
 // many events it had not got (missed), for how long its connection had been taking
 // nothing (waited), and the hook that held it up (hook). [Member.LogValue] has the same
@@ -486,6 +488,9 @@ func WithHistory(h History) RoomOption { return roomOption(func(c *roomConfig) {
 //
 // The room keeps its last events for that, once as they are and once encoded for each
 // pair of framing and codec in which a member resumed. The default is no sessions.
+//
+// In a room with a log a member may resume in any process. If that is another one than
+// before, hooks are called, see [WithLog].
 func WithSessions(s Sessions) RoomOption { return roomOption(func(c *roomConfig) { c.sessions = &s }) }
 
 // WithSlowMembers sets the policy for members that lag behind more than the
@@ -493,11 +498,13 @@ func WithSessions(s Sessions) RoomOption { return roomOption(func(c *roomConfig)
 func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
 
 // WithMaxMembers bounds the number of members; others are refused with
-// [ErrRoomFull]. Zero and negative values, and the default, mean no bound.
+// [ErrRoomFull]. Zero and negative values, and the default, mean no bound. In a room with
+// a log it is for the members of all processes; each asks for its own bound.
 func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxMembers = n }) }
 
 // WithMaxPending bounds the number of connections that have not joined yet;
-// others are closed at once. The default, and zero and negative values, is 256.
+// others are closed at once. The default, and zero and negative values, is 256. In a room
+// with a log it is for each process, as are all limits but those of members and names.
 func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
 
 // WithMaxPerAddress bounds the number of connections, of members and newcomers
@@ -526,7 +533,8 @@ func WithNameValidator(fn func(name string) error) RoomOption {
 }
 
 // WithUniqueNames refuses a name that a member bears with [ErrNameTaken]. The
-// name is free again when that member's leave is ordered. The default is false.
+// name is free again when that member's leave is ordered. The default is false. In a room
+// with a log it is for the members of all processes, which should all have the same.
 func WithUniqueNames(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.unique = on }) }
 
 // WithNotices sets whether joins and leaves are events that members receive.

@@ -259,7 +259,7 @@ func (l *link) take(in *inbox) error {
 	if in.by.room.cfg.hooks.onMessage != nil {
 		err = l.takeByHook(in)
 	} else {
-		err = l.orderAll(in)
+		err = in.by.room.orStop(l.orderAll(in))
 	}
 	var unsaid error
 	if len(in.acks) > 0 {

@@ -30,26 +30,31 @@ type replica struct {
 	err  error // why the log cannot be used; nil: it can
 
 	// Guarded by the room's lock.
-	state   *fold.State
-	node    fold.Node
-	name    string // of the node, in the log's leases and in IDs
-	phase   phase
-	ready   chan struct{} // closed from phaseReady on, until the node is another one
-	over    chan struct{} // closed by phaseOver
-	nowhere *stream       // of all members whose home is another node
-	ids     uint64        // of members and guests that were made up
-	time    time.Time     // of the last record, made not to fall
-	skew    time.Duration
-	lost    time.Time // since when the log has no tail; zero: it has one
-	mark    uint64    // the position up to which it is known who saves a checkpoint
-	saving  bool      // a checkpoint is being saved
-	beats   bool      // a beat of this node's is on the way, with which the state is saved
-	reaping bool      // leaves of members whose grace is over are on the way
-	reaper  *time.Timer
-	fenced  fold.Node  // the node that this one was, and whose members it wants back; zero: none
-	claims  int        // reclaims that are on the way
-	remotes int        // members that are connected to other nodes
-	remote  remoteRoom // of a hub
+	state        *fold.State
+	known        uint64 // the position of the last entry that has taken effect
+	node         fold.Node
+	name         string // of the node, in the log's leases and in IDs
+	phase        phase
+	ready        chan struct{} // closed from phaseReady on, until the node is another one
+	over         chan struct{} // closed by phaseOver
+	nowhere      *stream       // of all members whose home is another node
+	ids          uint64        // of members and guests that were made up
+	time         time.Time     // of the last record, made not to fall
+	skew         time.Duration
+	lost         time.Time // since when the log has no tail; zero: it has one
+	cutTail      func()    // ends the tail
+	other        bool      // the log has taken a record of ours at a position that was read already
+	saving       bool      // a checkpoint is being saved
+	savedAt      time.Time // when this node began the last one; zero: it has not
+	unsaved      int       // records since then
+	unsavedBytes int       // of them
+	begun        bool      // the state knows how its stream began
+	reaping      bool      // leaves of members whose grace is over are on the way
+	reaper       *time.Timer
+	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
+	claims       int        // reclaims that are on the way
+	remotes      int        // members that are connected to other nodes
+	remote       remoteRoom // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -64,7 +69,7 @@ const (
 	phaseOpening phase = iota // reads the log, until it comes to its own open
 	phaseOpen                 // has caught up, and waits for an epoch
 	phaseReady
-	phaseDraining // Shutdown: takes nothing more but the ends of members
+	phaseDraining // Shutdown: lets nobody in, and sends members to other nodes
 	phaseLeaving  // its node-left is on the way, the last that it has ordered
 	phaseOver     // the rest of the log is not for this node
 )
@@ -159,10 +164,16 @@ func (rp *replica) guestName(n uint64) string {
 	return fmt.Sprintf("guest-%d-%d", rp.state.NodeNumber(rp.node), n)
 }
 
-// Ready returns nil once the room knows all that is in its log, and can let members in:
-// at once in a room without a log. It returns the cause of ctx if that ends first,
-// [ErrRoomClosed] if the room stops, and [ErrOption] if the log cannot be used. For a
-// balancer that asks which processes may get connections it is the right question.
+// Ready returns nil once the room knows all that was in its log when it began to read,
+// and can let members in: at once in a room without a log. It waits until then, again
+// each time the log has been silent for [WithMaxOutage], has lost what was read, or says
+// that others took this process for dead. It returns the cause of ctx if that ends first,
+// [ErrRoomClosed] from the beginning of a stop on, and [ErrOption] if the log cannot be
+// used. It may be called from many goroutines.
+//
+// A balancer that asks which processes may get connections can ask this, with a context
+// of a second. That the log is silent it shows only after WithMaxOutage: until then
+// members wait.
 func (r *Room) Ready(ctx context.Context) error {
 	rp := r.replica
 	if rp == nil {
@@ -203,8 +214,16 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 	}
 }
 
-// Remote reports whether m is connected to another process, see [WithLog]. It does not
-// block.
+// Remote reports whether m is connected to another process, or was last, see [WithLog].
+// In a room without a log it is false. It does not block.
+//
+// A remote member that resumes here is the same value, and not remote any more. One that
+// was connected here and resumes elsewhere is gone, with [ErrElsewhere], and another
+// value stands for it in [Room.Members].
+//
+// Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
+// through the log, and its process does the rest. RemoteAddr and TLS are nil, Hello is
+// zero, and its Context is not done when it leaves: ask [Room.Member].
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
 // run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
@@ -234,10 +253,10 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) || errors.Is(err, errNoBeginning) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver(lost == nil || lost.First <= rp.state.Pos())
+			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -252,6 +271,10 @@ var errOtherLog = errors.New("tcproom: the log has another record at the positio
 // errDiffers says that this node has made another state of the log than the one that
 // wrote the last beat: one of them is wrong, or of another version.
 var errDiffers = errors.New("tcproom: the state that was made of the log is not that of another node: do the nodes run versions that go together?")
+
+// errNoBeginning says that the log has dropped its first records, and that there is no
+// checkpoint of them: who is in is not to be known.
+var errNoBeginning = errors.New("tcproom: the log does not reach back to its beginning, and has no checkpoint that does: another node saves one soon, if there is one")
 
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
@@ -276,7 +299,7 @@ func (rp *replica) load() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rp.state, rp.mark = s, at
+	rp.state, rp.begun = s, true
 	for m := range s.Members() {
 		r.addRemoteLocked(m, nil)
 	}
@@ -294,24 +317,36 @@ func (rp *replica) forgetLocked(pos uint64) {
 			g.gone = last
 		}
 	}
-	r.seq, r.said = last, last
+	r.seq, r.said, rp.known = last, last, last
 }
 
 // follow applies the records from the one that was applied last on, until the log has a
 // doubt.
 func (rp *replica) follow() error {
 	r := rp.room
+	ctx, cut := context.WithCancel(rp.ctx)
+	defer cut()
 	r.mu.Lock()
-	from := rp.state.Pos()
+	from, other := rp.state.Pos(), rp.other
+	rp.cutTail = cut
 	r.mu.Unlock()
+	if other {
+		return errOtherLog
+	}
 	again := from > 0
-	return rp.log.Tail(rp.ctx, from, func(rec Record) error {
+	err := rp.log.Tail(ctx, from, func(rec Record) error {
 		if again {
 			again = false
 			return rp.checkSame(rec)
 		}
 		return rp.apply(rec)
 	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.other {
+		return errOtherLog
+	}
+	return err
 }
 
 // checkSame says whether rec is the record that was applied last.
@@ -345,7 +380,7 @@ func (rp *replica) startOver(other bool) {
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
-	rp.state, rp.time = fold.New(), time.Time{}
+	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.room.seq = 0
 }
 
@@ -379,6 +414,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
+	rp.unready = time.Now()
 	select {
 	case rp.renew <- struct{}{}:
 	default:
@@ -447,8 +483,9 @@ func (rp *replica) awaitReady(l *link) error {
 	return err
 }
 
-// drain takes nothing more, sends members to other nodes if the option says so, and waits
-// until what was queued has come back, and this node has left, or ctx ends.
+// drain lets nobody in any more, and sends members to other nodes if the option says so:
+// what they say until then is ordered. Then it takes nothing more, and waits until what was
+// queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
 	if rp.beginDrain(ctx) {
 		rp.leave(ctx, false)
@@ -560,7 +597,7 @@ func (rp *replica) endLocked() {
 
 // level is how bad the end of a tail is.
 func level(err error) slog.Level {
-	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) || errors.Is(err, errNoBeginning) {
 		return slog.LevelError
 	}
 	return slog.LevelWarn

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/ledger"
 )
 
@@ -269,8 +268,8 @@ func (r *Room) detachLocked(l *link, cause error) bool {
 	s.lost, s.code, s.until = cause, l.ended(), time.Now().Add(r.cfg.sessions.Grace)
 	s.seat, l.seat = l.seat, nil // it counts until the member leaves
 	r.moveLocked(m, memberDetached)
-	if r.replica != nil {
-		r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID})
+	if rp := r.replica; rp != nil && rp.phase <= phaseDraining { // else node-left does it, for all
+		rp.detachLocked(m)
 	}
 	if r.detached.Len() > r.cfg.sessions.Detached {
 		first, _, _ := r.detached.First()

@@ -100,7 +100,8 @@ const (
 )
 
 // New returns an open room. It listens nowhere and holds no goroutine until
-// somebody joins. It never fails: an option that cannot work is logged at Warn.
+// somebody joins; with [WithLog] it reads the log at once. It never fails: an option that
+// cannot work is logged at Warn.
 func New(opts ...RoomOption) *Room {
 	cfg := newRoomConfig(opts)
 	return newRoom(&cfg, fanout.New(), sock.NewLookout(attendTo, overdue), nil, "", 0)
@@ -158,6 +159,10 @@ func (r *Room) startRings() {
 //
 // It returns [ErrRoomClosed], [ErrFrameTooLarge] or [ErrUnframeable], or the
 // cause of ctx; with an error the message is not in the order.
+//
+// In a room with a log, see [WithLog], it waits until the message has come back from
+// that, and returns [ErrUnavailable] too. An error that wraps [ErrUncertain], as the end
+// of ctx may, means that the message may be in the order, now or later.
 func (r *Room) Broadcast(ctx context.Context, body []byte) (seq uint64, err error) {
 	return r.message(ctx, nil, body)
 }
@@ -199,7 +204,9 @@ func (r *Room) orderHeld(ctx context.Context) error {
 	return p.sayAllHeld()
 }
 
-// Members returns the members present at the moment of the call, in join order.
+// Members returns the members present at the moment of the call, in join order. In a room
+// with a log they are those of all processes, as far as this one has read the log; see
+// [Member.Remote]. So are those of Member and Len.
 func (r *Room) Members() iter.Seq[*Member] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,6 +243,16 @@ func (r *Room) Len() int {
 func (r *Room) MaxMessage() int { return r.cfg.conn.maxMessage }
 
 // Stats are counts of what a room has seen, taken at one moment.
+//
+// In a room with a log, see [WithLog], Members, Messages, Bytes, Seq and LogGaps are of
+// the room in all processes, as far as this one has read the log. Members and Seq are the
+// same everywhere then. Messages, Bytes and LogGaps count what this process has read
+// since it began, each message once, wherever it was sent: do not add them up over
+// processes. All others are of this process alone. Joined and Left count those that
+// joined, or were, here. A member that resumes in another process counts there in
+// Resumed, not in Joined, and here in Left with [ErrElsewhere]. Detached are the members
+// that have lost their connection here; those of a process that has died are in no
+// Detached.
 type Stats struct {
 	Members  int    // present
 	Detached int    // of them, those that have lost their connection and may resume

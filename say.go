@@ -123,7 +123,8 @@ func (r *Room) callPlain(hook uint64, fn func() error) (err error) {
 
 // MemberByToken returns the member that token, the Token of its welcome, would resume,
 // see [WithSessions]: it has a connection or may come back. A token that names none, or
-// not any more, is no error. It does not block.
+// not any more, is no error. In a room with a log the member may be [Member.Remote]. It
+// does not block.
 func (r *Room) MemberByToken(token Secret) (*Member, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,7 +143,8 @@ func (r *Room) MemberByToken(token Secret) (*Member, bool) {
 // is settled; in that hook it may therefore wait until ctx ends.
 //
 // Beside the errors of Post it returns one that wraps [errors.ErrUnsupported] if m has
-// no session, because its room or its codec has none.
+// no session here, because its room or its codec has none, or because it is
+// [Member.Remote].
 func (m *Member) PostNumbered(ctx context.Context, number uint64, body []byte) (seq uint64, err error) {
 	if number == 0 {
 		return m.Post(ctx, body)

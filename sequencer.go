@@ -283,7 +283,8 @@ func (r *Room) leave(m *Member, cause error, by *link) (left bool) {
 		defer cancel()
 		p.ctx = ctx
 	}
-	for m.state == memberLeaving { // until the leave that another call orders has its place
+	// Until the leave that another call orders has its place, or that call has given up.
+	for m.state == memberLeaving && (r.replica == nil || m.at.Load().state != streamEnded) {
 		if p.await(r.group.Progress(), time.Time{}) != nil {
 			break
 		}

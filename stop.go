@@ -25,6 +25,14 @@ const closeTimeout = 5 * time.Second
 // members were cut before ctx ended. It must not be called in a hook, for which it
 // would wait.
 //
+// A room with a log, see [WithLog], goes on in other processes. Members are told
+// [ErrRestarting], and OnLeave gets that. First, with [WithDrain], they are sent away one
+// after the other; then what was handed in here is ordered, and then that this process
+// leaves, for which Shutdown waits at most three quarters of the time of ctx, or as long
+// as [WithMaxOutage] if ctx has no end. What was not ordered by then is counted in
+// [StopError].Unordered. With [WithSessions] members resume elsewhere, and the others are
+// told of their leaves only when their grace is over.
+//
 // A room of a [Hub] is removed from it: its members' connections go on.
 func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 	if r.hub != nil {
@@ -55,13 +63,14 @@ func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 	return r.stopError(cause, true)
 }
 
-// Close stops the room at once: members get nothing more. It waits for
-// everything that Shutdown waits for, except hooks that were running when it
-// was called, so that a hook may call it. Such a hook is followed, on the same
-// goroutine, by the one call of [OnLeave] or [OnReject] that tells of the end of
-// its connection, which therefore may begin after Close has returned; no other hook
-// does. [Room.Done] tells when those have returned too. What does not end within
-// 5 seconds is named in a [*StopError].
+// Close stops the room at once: members get nothing more, and nothing more is ordered:
+// other processes of a room with a log take this one for dead when its lease has ended.
+// It waits for everything that Shutdown waits for, except hooks that were running when it
+// was called, so that a hook may call it. Such a hook is followed, on the same goroutine,
+// by the one call of [OnLeave] or [OnReject] that tells of the end of its connection,
+// which therefore may begin after Close has returned; no other hook does. [Room.Done]
+// tells when those have returned too. What does not end within 5 seconds is named in a
+// [*StopError].
 //
 // A room of a [Hub] is removed from it, as by [Hub.Remove].
 func (r *Room) Close() error {
@@ -168,6 +177,14 @@ func (r *Room) takesNothing() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state != roomOpen || r.replica != nil && r.replica.phase > phaseReady
+}
+
+// orStop returns err, or why links end if the room stops and err is due to that.
+func (r *Room) orStop(err error) error {
+	if errors.Is(err, ErrRoomClosed) && r.takesNothing() {
+		return r.stopCause()
+	}
+	return err
 }
 
 // reap closes done when all is over. It ends then.

@@ -21,6 +21,7 @@ type outbound struct {
 	waiting   int                // bytes of it
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue
+	unready   time.Time          // since when the node is not ready, if it was before
 }
 
 const (
@@ -110,6 +111,12 @@ func (rp *replica) queueAloneLocked(e *fold.Entry) {
 	rp.queueLocked(c)
 }
 
+// detachLocked has it ordered that m has lost the connection that it has as far as this
+// node knows: if it has resumed since, it has another one.
+func (rp *replica) detachLocked(m *Member) {
+	rp.queueAloneLocked(&fold.Entry{Kind: fold.Detach, ID: m.Info().ID, Number: rp.known})
+}
+
 // controlLocked queues an entry that the node needs to be ready.
 func (rp *replica) controlLocked(e *fold.Entry) {
 	c := newCall()
@@ -192,8 +199,11 @@ func (rp *replica) fly(f *flight) {
 	r, wait := rp.room, backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
 	for f.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(f.ctx, appendWithin)
-		_, err := rp.log.Append(ctx, f.id, f.rec)
+		pos, err := rp.log.Append(ctx, f.id, f.rec)
 		cancel()
+		if err == nil {
+			rp.stored(f, pos)
+		}
 		if err == nil || f.ctx.Err() != nil {
 			return
 		}
@@ -204,6 +214,18 @@ func (rp *replica) fly(f *flight) {
 			return
 		}
 		pause(f.ctx, wait.next(0, 0))
+	}
+}
+
+// stored is for the log's answer that f is at pos. If what was read is beyond that, and f
+// was not in it, the log has lost what was read, and goes on without it.
+func (rp *replica) stored(f *flight, pos uint64) {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.flights[f.batch] == f && pos <= rp.state.Pos() {
+		rp.other = true
+		rp.cutTail()
 	}
 }
 
@@ -232,7 +254,7 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	if rp.phase == phaseReady {
 		rp.ready = make(chan struct{})
 	}
-	rp.phase = phaseOpening
+	rp.phase, rp.unready = phaseOpening, time.Now()
 	if rp.life++; rp.life > maxLife {
 		rp.rename()
 	}
@@ -319,11 +341,11 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
 	for {
-		if err := rp.mayQueueLocked(urgent); err != nil {
+		if err := rp.mayQueueLocked(); err != nil {
 			return err
 		}
 		full := rp.waiting > 0 && rp.waiting+len(c.buf) > maxWaiting
-		if urgent || rp.phase == phaseReady && !full {
+		if urgent || (rp.phase == phaseReady || rp.phase == phaseDraining) && !full {
 			break
 		}
 		if since.IsZero() {
@@ -351,11 +373,11 @@ func (p *pass) submit(c *call, urgent bool) error {
 }
 
 // mayQueueLocked says why nothing is taken for the log any more.
-func (rp *replica) mayQueueLocked(urgent bool) error {
+func (rp *replica) mayQueueLocked() error {
 	switch {
 	case rp.err != nil:
 		return rp.err
-	case rp.phase > phaseDraining, rp.phase > phaseReady && !urgent:
+	case rp.phase > phaseDraining:
 		return ErrRoomClosed
 	}
 	return nil

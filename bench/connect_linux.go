@@ -70,7 +70,7 @@ func newLoad(p *process, cfg loadConfig) (*load, error) {
 }
 
 func (l *load) connect(p *process, cfg loadConfig) error {
-	addr, err := netip.ParseAddrPort(p.addr)
+	addrs, err := p.addrs()
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (l *load) connect(p *process, cfg loadConfig) error {
 	l.peers = make([]peer, 0, total)
 	greeted := 0
 	for i := range total {
-		if err := l.open(addr, cfg, cfg.membership(i)); err != nil {
+		if err := l.open(addrs[i%len(addrs)], cfg, cfg.membership(i)); err != nil {
 			return fmt.Errorf("connection %d of %d: %w", i+1, total, err)
 		}
 		if l.speaks.greeted == nil && i%(uncounted/2) == 0 {

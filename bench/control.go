@@ -33,6 +33,7 @@ func serverMain(args []string) int {
 	flags.IntVar(&c.rooms, "rooms", 1, "rooms")
 	flags.IntVar(&c.perRoom, "per-room", 0, "connections to a room; 0: there is one room")
 	flags.IntVar(&c.inFlight, "in-flight", 0, "messages to keep for a member")
+	flags.StringVar(&c.engine, "engine", "", "address of what it is connected to")
 	secure := flags.Bool("tls", false, "speak TLS")
 	profile := flags.String("profile", "", "folder for a CPU profile")
 	_ = flags.Parse(args)
@@ -78,7 +79,10 @@ type control struct {
 	inFlight int         // messages it may have to keep for a member, for those who must say
 	tls      *tls.Config // nil: no TLS
 
+	engine string // address of what it is connected to; empty: there is none
+
 	members   func() int
+	here      func() []string        // IDs of the members that are connected to this process; nil: it has no log
 	makeRooms func(n int) (keep any) // makes n idle rooms; nil where there are none
 	swallowed func() uint64          // messages received and not passed on; nil where there are none
 

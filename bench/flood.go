@@ -114,6 +114,7 @@ func (r *runner) flood(s step, cfg loadConfig) (outcome, error) {
 type flood struct {
 	window   int
 	duration time.Duration
+	burst    int // lines that one of several senders sends at once; 0: one
 }
 
 func (f flood) measure(s *session) (metrics, error) {
@@ -187,8 +188,8 @@ func (f flood) send(l *load, s *stream, n int) error {
 	if len(s.senders) == 1 {
 		return l.send(s.senders[0], n, now)
 	}
-	for range n {
-		if err := l.send(s.nextSender(), 1, now); err != nil {
+	for burst := max(f.burst, 1); n > 0; n -= burst {
+		if err := l.send(s.nextSender(), min(burst, n), now); err != nil {
 			return err
 		}
 	}

@@ -4,11 +4,13 @@ go 1.26.0
 
 require (
 	example.com/tcproom v0.0.0
+	example.com/tcproom/roomnats v0.0.0
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2
 	github.com/coder/websocket v1.8.15
 	github.com/lxzan/gws v1.8.9
 	github.com/mochi-mqtt/server/v2 v2.7.9
 	github.com/nats-io/nats-server/v2 v2.15.2
+	github.com/nats-io/nats.go v1.55.0
 	github.com/olahol/melody v1.3.0
 	github.com/panjf2000/gnet/v2 v2.9.1
 	golang.org/x/sys v0.49.0
@@ -50,4 +52,8 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
-replace example.com/tcproom => ../
+replace (
+	example.com/tcproom => ../
+	example.com/tcproom/roomnats => ../roomnats
+	example.com/tcproom/roomnats/natstest => ../roomnats/natstest
+)

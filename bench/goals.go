@@ -53,6 +53,7 @@ var goals = func() (list []goal) {
 	against(stormWork, cpuPerJoin, []int{10_000}, 1.15, 1.05, 0.25, 0.8)
 	list = append(list, webGoals()...)
 	list = append(list, hubGoals()...)
+	list = append(list, clusterGoals()...)
 	return append(list,
 		goal{tcproomJSONServer, floodWork, 1000, cpuPerDelivery, tcproomServer, 0, 1.6},
 		goal{tcproomServer, stallWork, 1000, stallRatio, nil, 0, 1.25},

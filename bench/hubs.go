@@ -310,7 +310,7 @@ func (w notices) measure(server string, cpus []int, members int) (metrics, error
 
 // A crowd is connections that read, and of what they read the bytes are counted.
 type crowd struct {
-	addr   netip.AddrPort
+	addrs  []netip.AddrPort
 	epfd   int
 	fds    []int
 	buf    []byte
@@ -319,12 +319,12 @@ type crowd struct {
 }
 
 func newCrowd(p *process) (*crowd, error) {
-	addr, err := netip.ParseAddrPort(p.addr)
+	addrs, err := p.addrs()
 	if err != nil {
 		return nil, err
 	}
 	epfd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
-	return &crowd{addr: addr, epfd: epfd, buf: make([]byte, 64<<10)}, err
+	return &crowd{addrs: addrs, epfd: epfd, buf: make([]byte, 64<<10)}, err
 }
 
 func (c *crowd) close() {
@@ -335,7 +335,7 @@ func (c *crowd) close() {
 }
 
 func (c *crowd) join() error {
-	fd, err := dial(c.addr, len(c.fds)%sources)
+	fd, err := dial(c.addrs[len(c.fds)%len(c.addrs)], len(c.fds)%sources)
 	if err != nil {
 		return err
 	}

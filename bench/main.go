@@ -161,9 +161,13 @@ func shorten(o *options, flags *flag.FlagSet) {
 // choose looks up what is asked for by name.
 func (o *options) choose(names, peers, receivers string) (err error) {
 	for _, name := range splitList(names) {
+		if name == clusterName {
+			o.works = append(o.works, clusterWorks...)
+			continue
+		}
 		w := workNamed(name)
 		if w == nil {
-			return fmt.Errorf("-work %s: there is %s", name, strings.Join(workNames(), ", "))
+			return fmt.Errorf("-work %s: there is %s and, for all about logs, %s", name, strings.Join(workNames(), ", "), clusterName)
 		}
 		o.works = append(o.works, w)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -24,6 +25,9 @@ type process struct {
 	addr string
 	cpus []int
 
+	others []*process // further nodes of the same room
+	engine *process   // has the room's log, or what it is compared with; nil: there is none
+
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *os.File
@@ -36,10 +40,41 @@ var profiles string
 // answerTimeout bounds how long a server may take to start or to answer.
 const answerTimeout = 30 * time.Second
 
-// startServer starts the named server on cpus, with the rooms that cfg asks for,
-// and waits until it listens.
-func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
-	server := serverNamed(name)
+// startServer starts the named server on cpus, with the rooms that cfg asks for and in
+// as many processes as it consists of, and waits until it listens.
+func startServer(name string, cpus []int, cfg loadConfig) (p *process, err error) {
+	server, engine := serverNamed(name), (*process)(nil)
+	defer func() {
+		if err != nil && engine != nil && p == nil {
+			engine.stop()
+		}
+	}()
+	if server.engine != nil {
+		if engine, err = startProcess(server.engine, cpus, loadConfig{}, nil); err != nil {
+			return nil, err
+		}
+	}
+	if p, err = startProcess(server, cpus, cfg, engine); err != nil {
+		return nil, err
+	}
+	p.engine = engine
+	for len(p.nodes()) < server.nodes {
+		other, err := startProcess(server, cpus, cfg, engine)
+		if err != nil {
+			p.stop()
+			return nil, err
+		}
+		p.others = append(p.others, other)
+	}
+	return p, nil
+}
+
+// nodes are the processes that take connections.
+func (p *process) nodes() []*process { return append([]*process{p}, p.others...) }
+
+// startProcess starts one process of a server.
+func startProcess(server *server, cpus []int, cfg loadConfig, engine *process) (*process, error) {
+	name := server.name
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -55,6 +90,9 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 	}
 	if cfg.inFlight > 0 {
 		args = append(args, "-in-flight", strconv.Itoa(cfg.inFlight))
+	}
+	if engine != nil {
+		args = append(args, "-engine", engine.addr)
 	}
 	if cfg.tls {
 		args = append(args, "-tls")
@@ -85,7 +123,7 @@ func startServer(name string, cpus []int, cfg loadConfig) (*process, error) {
 	}
 	w.Close() // so that its end is seen
 	if err := p.awaitListening(); err != nil {
-		p.stop()
+		p.end()
 		return nil, fmt.Errorf("start server %s: %w %s", name, err, complaints.Bytes())
 	}
 	return p, nil
@@ -169,12 +207,39 @@ func (p *process) askJSON(question string, v any) error {
 	return nil
 }
 
-func (p *process) memberCount() (int, error) {
-	answer, err := p.ask("members")
-	if err != nil {
-		return 0, err
+// memberCount is how many members there are. Each node of a room counts all of them:
+// there are as many as the last one knows of. Others count those of their own.
+func (p *process) memberCount() (count int, err error) {
+	for i, node := range p.nodes() {
+		answer, err := node.ask("members")
+		if err != nil {
+			return 0, err
+		}
+		n, err := strconv.Atoi(answer)
+		switch {
+		case err != nil:
+			return 0, err
+		case p.apart:
+			count += n
+		case i == 0:
+			count = n
+		default:
+			count = min(count, n)
+		}
 	}
-	return strconv.Atoi(answer)
+	return count, nil
+}
+
+// addrs are where the nodes listen.
+func (p *process) addrs() (list []netip.AddrPort, err error) {
+	for _, n := range p.nodes() {
+		addr, err := netip.ParseAddrPort(n.addr)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, addr)
+	}
+	return list, nil
 }
 
 // awaitMembers waits until the server has n members or more. What a mute server
@@ -195,8 +260,21 @@ func (p *process) awaitMembers(n int) error {
 	}
 }
 
-// stop ends the server and waits for it.
+// stop ends the server, in all of its processes, and waits for them.
 func (p *process) stop() {
+	for _, n := range p.nodes() {
+		n.in.Close()
+	}
+	for _, n := range p.nodes() {
+		n.end()
+	}
+	if p.engine != nil {
+		p.engine.end()
+	}
+}
+
+// end ends one process and waits for it.
+func (p *process) end() {
 	p.in.Close()
 	if p.mute { // it does not see that, and has nothing to lose
 		_ = p.cmd.Process.Kill()
@@ -207,8 +285,20 @@ func (p *process) stop() {
 	p.out.Close()
 }
 
-// cpu returns the CPU time, user and system, that the server has used.
-func (p *process) cpu() (time.Duration, error) {
+// cpu returns the CPU time, user and system, that the server has used in all of its
+// processes, but for the engine.
+func (p *process) cpu() (sum time.Duration, err error) {
+	for _, n := range p.nodes() {
+		used, err := n.ownClock()
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
+func (p *process) ownClock() (time.Duration, error) {
 	// The kernel's clock of another process: CPUCLOCK_SCHED of its pid.
 	return readClock(int32(^p.pid()<<3 | 2))
 }

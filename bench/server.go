@@ -25,6 +25,10 @@ type server struct {
 	atMost  int    // receivers of some works, unless asked for by number; 0: any
 
 	only []string // names of the works that it takes part in; nil: all
+
+	nodes  int     // processes that it consists of; 0: one
+	apart  bool    // each of them counts members of its own alone
+	engine *server // what they are all connected to; nil: nothing
 }
 
 // servers are what can be measured, in the order of the report.
@@ -33,6 +37,8 @@ var servers = []*server{
 	melodyServer, mochiServer, mosquittoServer, redisServer, nodeServer,
 	tcproomJSONServer, tcproomHubServer, tcproomIn1Server, tcproomIn10Server, tcproomNoticesServer, tcproomTogetherServer,
 	wsServer, wssServer, sseServer, coderServer, gwsServer, gorillaServer, nodeWSServer,
+	tcproomLogServer, tcproomNATSServer, tcproomNATSFileServer, tcproom3NATSServer, tcproom3NATSFileServer, tcproom3JSONServer,
+	tcproomJoinsServer, tcproomLogJoinsServer, tcproom3JoinsServer, natsHubsServer, jetStreamServer, jetStreamFileServer, engineServer,
 	tcproomHookServer, swallowServer, lossyServer, lossyWSServer, lossySSEServer,
 }
 

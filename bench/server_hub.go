@@ -20,6 +20,11 @@ type hub struct {
 	leave     chan *hubMember
 	broadcast chan hubLine
 	count     atomic.Int64
+	publish   func(line []byte) error // tells other processes; nil: there are none
+}
+
+func newHub() *hub {
+	return &hub{join: make(chan *hubMember), leave: make(chan *hubMember), broadcast: make(chan hubLine)}
 }
 
 type hubMember struct {
@@ -51,11 +56,7 @@ func serveHubs(c *control) error {
 	}
 	hubs := make([]*hub, c.roomCount())
 	for i := range hubs {
-		hubs[i] = &hub{
-			join:      make(chan *hubMember),
-			leave:     make(chan *hubMember),
-			broadcast: make(chan hubLine),
-		}
+		hubs[i] = newHub()
 		go hubs[i].run()
 	}
 	c.members = func() (n int) {
@@ -114,6 +115,9 @@ func (h *hub) read(m *hubMember) {
 			break
 		}
 		h.broadcast <- hubLine{m, line}
+		if h.publish != nil && h.publish(line) != nil {
+			break
+		}
 	}
 	h.leave <- m
 	m.nc.Close()

@@ -28,11 +28,11 @@ type work struct {
 }
 
 // works are all that there is, in the order in which they are done.
-var works = []*work{
+var works = slices.Concat([]*work{
 	floodWork, flood1kWork, chatWork, pacedWork, paced10Work, overloadWork, stallWork,
 	idleWork, stormWork, roomsWork,
 	inRoomsWork, besideWork, mixedWork, quietRoomsWork, moveWork, noticesWork, receiveWork, emptyRoomsWork, tlsWork, noWindowWork, unpinnedWork,
-}
+}, clusterWorks)
 
 // workNamed returns nil where there is none.
 func workNamed(name string) *work {

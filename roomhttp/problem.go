@@ -43,12 +43,15 @@ var statuses = []struct {
 	retry  time.Duration
 }{
 	{tcproom.ErrHook, http.StatusInternalServerError, 0},
+	{tcproom.ErrUncertain, http.StatusGatewayTimeout, 0}, // before what it wraps
 	{"rate-limited", http.StatusTooManyRequests, time.Second},
 	{"too-many-from-address", http.StatusTooManyRequests, 5 * time.Second},
 	{tcproom.ErrRoomFull, http.StatusServiceUnavailable, 5 * time.Second},
 	{codeBusy, http.StatusServiceUnavailable, time.Second},
 	{"too-many-lanes", http.StatusServiceUnavailable, 5 * time.Second},
 	{tcproom.ErrRoomClosed, http.StatusServiceUnavailable, 5 * time.Second},
+	{tcproom.ErrRestarting, http.StatusServiceUnavailable, time.Second},
+	{tcproom.ErrUnavailable, http.StatusServiceUnavailable, 5 * time.Second},
 	{"retry", http.StatusServiceUnavailable, time.Second},
 	{"handshake-timeout", http.StatusServiceUnavailable, time.Second},
 	{tcproom.ErrTooManyRooms, http.StatusServiceUnavailable, 5 * time.Second},
@@ -91,6 +94,8 @@ func problemOf(err error, otherwise int) *problemError {
 		p.code, p.detail = cmp.Or(said.Cause, p.code), said.Text
 	case errors.Is(err, ErrUnauthorized), errors.Is(err, tcproom.ErrNotMember):
 		p.code = codeUnauthorized
+	case errors.Is(err, tcproom.ErrUncertain):
+		p.code = tcproom.ErrUncertain
 	case errors.Is(err, errHeldBack):
 		p.code = codeBusy
 	case errors.Is(err, context.DeadlineExceeded): // of a hook's own

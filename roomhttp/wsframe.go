@@ -340,7 +340,7 @@ func closeCode(cause tcproom.Cause, err error) uint16 {
 	switch cause {
 	case "left", "cut-off", "reset", "slow", "write-timeout":
 		return 0
-	case "closed", "ended", "removed", "idle-timeout":
+	case "closed", "ended", "removed", "idle-timeout", "restarting":
 		return closeGoingAway
 	case "malformed":
 		if errors.As(err, &v) {
@@ -350,7 +350,7 @@ func closeCode(cause tcproom.Cause, err error) uint16 {
 		return closeTooBig
 	case "hook", "unframeable":
 		return closeInternal
-	case "full", "busy", "too-many-from-address", "too-many-lanes", "too-many-rooms", "retry":
+	case "full", "busy", "too-many-from-address", "too-many-lanes", "too-many-rooms", "retry", "unavailable", "history-lost":
 		return closeTryAgain
 	}
 	return closePolicy

@@ -95,9 +95,9 @@ func (l *roomLog) Append(ctx context.Context, id string, rec []byte) (uint64, er
 // maxID is the length of an id, which is in the headers of its record.
 const maxID = 1024
 
-// refused reports whether a record is surely not stored, nor will be if it is tried again.
-// What is refused for the moment alone, as while there is no leader, does not count: the
-// same may succeed, and an earlier attempt may have.
+// refused reports whether a record is surely not stored, nor will be if it is tried
+// again. What is refused for the moment alone, as while there is no leader, does not
+// count: the same may succeed, and an earlier attempt may have.
 func refused(err error) bool {
 	if failed, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return failed.Code >= 400 && failed.Code < 500 && failed.Code != 408 && failed.Code != 409 && failed.Code != 429

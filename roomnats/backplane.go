@@ -33,9 +33,9 @@ var _ tcproom.Backplane = (*Backplane)(nil)
 // New returns the Backplane of a namespace, and makes the streams that are not there. nc
 // stays the caller's: close it after the Backplane. [ConnOptions] has what suits it.
 //
-// It blocks until the servers have answered, or ctx ends, or 5 seconds have passed for one
-// answer. It fails if an option cannot work, if the servers are older than 2.11 or have no
-// JetStream, and if a stream is there that cannot be used.
+// It blocks until the servers have answered, or ctx ends, or 5 seconds have passed for
+// one answer. It fails if an option cannot work, if the servers are older than 2.11 or
+// have no JetStream, and if a stream is there that cannot be used.
 func New(ctx context.Context, nc *nats.Conn, opts ...Option) (*Backplane, error) {
 	b, err := connect(ctx, nc, opts)
 	if err != nil {

@@ -5,8 +5,11 @@
 //	order, err := roomnats.Open(ctx, nc, "lobby", roomnats.MaxBytes(1<<30)) // one room
 //	room := tcproom.New(tcproom.WithLog(order))
 //
-//	bp, err := roomnats.New(ctx, nc, roomnats.MaxBytes(1<<30), roomnats.Replicas(3)) // a hub
-//	hub := tcproom.NewHub(tcproom.WithBackplane(bp))
+//	// or several, with a log each
+//	bp, err := roomnats.New(ctx, nc, roomnats.MaxBytes(1<<30), roomnats.Replicas(3))
+//	order, err := bp.Open(ctx, "lobby")
+//
+// Close the room, then its log, then the connection. docs/operation.md says how to run it.
 //
 // It needs NATS server 2.11 or later. Package roomnats/natstest runs servers in tests.
 //
@@ -15,8 +18,9 @@
 // A namespace, see [Namespace], has a stream for each of its [Shards], and two key-value
 // buckets. With the default namespace these are
 //
-//	TCPROOM_default_0        what was said: a subject for each room, tcproom.default.0.log.<room>
-//	tcproom_default_state    what rooms save, so that a process that opens one need not read all
+//	TCPROOM_default_0        what was said, with a subject for each room:
+//	                         tcproom.default.0.log.<room>
+//	tcproom_default_state    what rooms save, so as not to be read as a whole
 //	tcproom_default_nodes    a key for each process that lives
 //
 // In <room> bytes other than letters, digits, "_" and "-" are written as "=" and two
@@ -31,31 +35,41 @@
 // server at the other end of a connection answers nothing for eight seconds, as one does
 // that is cut off from the others, the connection is made anew, for all that use it.
 //
-// The position of a record is its number in the stream. Rooms of one shard share these, so
-// that a room has some of them. A stream ends after 2^41 records, which at 10,000 a second
-// takes seven years; rooms that were in it go on in another namespace.
+// The position of a record is its number in the stream. Rooms of one shard share these,
+// so that a room has some of them. A stream ends after 2^41 records, which at 10,000 a
+// second takes seven years; rooms that were in it go on in another namespace.
 //
-// With one replica the servers write to disk without waiting for it, unless their
-// configuration says sync_interval: always. A power failure may lose what was acknowledged
-// last; the rooms notice that, and tell their members.
+// Servers acknowledge a record before their disks have it, unless their configuration says
+// sync_interval: always. A power failure of all that store a stream may lose what was
+// acknowledged last; the rooms notice that, and end their members, who join anew.
 //
 // # Permissions
 //
-// What may publish to a room's subject speaks as any member of it, and what may change the
-// buckets can end a process for the others. So give these permissions to the processes of
-// the service alone. [Permissions] returns what they need: with the default namespace and
-// one shard they publish to
+// What may publish to a room's subject speaks as any member of it, and what may change
+// the buckets can end a process for the others. So give these permissions to the
+// processes of the service alone. [Permissions] returns what they need: with the default
+// namespace and one shard they publish to
 //
 //	tcproom.default.0.log.*
 //	$KV.tcproom_default_state.>
 //	$KV.tcproom_default_nodes.>
 //	$JS.API.INFO
-//	$JS.API.STREAM.INFO.<stream>, STREAM.CREATE.<stream>, STREAM.MSG.GET.<stream>  // of all three
 //	$JS.API.STREAM.PURGE.KV_tcproom_default_state
-//	$JS.API.CONSUMER.CREATE.<stream>.>, CONSUMER.MSG.NEXT.<stream>.*, CONSUMER.DELETE.<stream>.*
-//	    // of TCPROOM_default_0 and KV_tcproom_default_nodes
 //
-// and subscribe to _INBOX.>, or to the prefix that nats.CustomInboxPrefix sets, which keeps
-// other users of the account from reading along. Without STREAM.CREATE an operator has to
-// make the streams, and to make those in memory again after a restart.
+// with each of the streams TCPROOM_default_0, KV_tcproom_default_state and
+// KV_tcproom_default_nodes for S, to
+//
+//	$JS.API.STREAM.INFO.S
+//	$JS.API.STREAM.CREATE.S
+//	$JS.API.STREAM.MSG.GET.S
+//
+// with the first and the last of these for S, to
+//
+//	$JS.API.CONSUMER.CREATE.S.>
+//	$JS.API.CONSUMER.MSG.NEXT.S.*
+//	$JS.API.CONSUMER.DELETE.S.*
+//
+// and subscribe to _INBOX.>, or to the prefix that nats.CustomInboxPrefix sets, which
+// keeps other users of the account from reading along. Without STREAM.CREATE an operator
+// has to make the streams, and to make those in memory again after a restart.
 package roomnats

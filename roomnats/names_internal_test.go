@@ -1,6 +1,7 @@
 package roomnats
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,6 +18,21 @@ func TestToken(t *testing.T) {
 	}
 	for _, long := range []string{strings.Repeat("x", 129), strings.Repeat(".", 43), strings.Repeat("ü", 127)} {
 		require.Regexp(t, `^==[A-Z2-7]{52}$`, token(long))
+	}
+}
+
+// The documentation lists what is needed.
+func TestPermissionsInDoc(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	publish, subscribe, err := Permissions()
+	require.NoError(t, err)
+	streams := regexp.MustCompile(`(INFO|CREATE|GET|NEXT|DELETE)\.(TCPROOM_default_0|KV_tcproom_default_(state|nodes))`)
+	for _, subject := range publish {
+		require.Contains(t, string(doc), "\n//\t"+streams.ReplaceAllString(subject, "$1.S")+"\n")
+	}
+	for _, subject := range subscribe {
+		require.Contains(t, string(doc), "subscribe to "+subject)
 	}
 }
 

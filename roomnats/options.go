@@ -66,7 +66,7 @@ func Shards(n int) Option { return func(c *config) { c.shards = n } }
 func Replicas(n int) Option { return func(c *config) { c.replicas = n } }
 
 // Memory keeps streams in the memory of the servers. With one replica they are lost when
-// the server stops; members are then told that their history was lost, and go on.
+// the server stops; members then end with [tcproom.ErrUnavailable], and join anew.
 func Memory() Option { return func(c *config) { c.storage = jetstream.MemoryStorage } }
 
 // File keeps streams on the servers' disks, which is the default.
@@ -84,9 +84,9 @@ func MaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 // seconds.
 func MaxAge(d time.Duration) Option { return func(c *config) { c.maxAge = d } }
 
-// MaxRecords sets how many records of one room are kept. A record holds what a node had to
-// say at one moment, often several messages. The default, and zero, is 10,000; New fails
-// with less than 100.
+// MaxRecords sets how many records of one room are kept. A record holds what a node had
+// to say at one moment, often several messages. The default, and zero, is 10,000; New
+// fails with less than 100.
 func MaxRecords(n int) Option { return func(c *config) { c.maxRecords = n } }
 
 // Lease sets after what time without a sign of life a process is dead. The default, and
@@ -165,10 +165,11 @@ func validNamespace(s string) bool {
 
 // ConnOptions are options for nats.Connect that suit a room: a lost connection is made
 // again for as long as it takes, and soon; one that does not answer is noticed within
-// seconds; and what was to be sent while there is none fails, for the room to decide about.
-// Options of the caller's own may follow:
+// seconds; and what was to be sent while there is none fails, for the room to decide
+// about. Options of the caller's own may follow:
 //
-//	nats.Connect(url, append(roomnats.ConnOptions(), nats.UserCredentials("room.creds"))...)
+//	opts := append(roomnats.ConnOptions(), nats.UserCredentials("room.creds"))
+//	nc, err := nats.Connect(url, opts...)
 func ConnOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name("tcproom"),

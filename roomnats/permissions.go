@@ -1,9 +1,9 @@
 package roomnats
 
 // Permissions returns the subjects that a process must be allowed to publish and to
-// subscribe to, for the namespace and the shards of the options; the others do not matter.
-// It needs no server. The subscription is for a connection without nats.CustomInboxPrefix.
-// It fails for options that cannot work.
+// subscribe to, for the namespace and the shards of the options; the others do not
+// matter. It needs no server. The subscription is for a connection without
+// nats.CustomInboxPrefix. It fails for options that cannot work.
 func Permissions(opts ...Option) (publish, subscribe []string, err error) {
 	c, err := newConfig(opts)
 	if err != nil {

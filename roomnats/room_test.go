@@ -16,7 +16,8 @@ import (
 	"example.com/tcproom/roomtest"
 )
 
-// node starts a room of the name that all of these tests have, by a connection of its own.
+// node starts a room of the name that all of these tests have, by a connection of its
+// own.
 func node(t testing.TB, s *natstest.Server, opts ...roomnats.Option) (*roomtest.Server, *nats.Conn) {
 	t.Helper()
 	nc := dial(t, s.URL())
@@ -30,8 +31,8 @@ func node(t testing.TB, s *natstest.Server, opts ...roomnats.Option) (*roomtest.
 	return srv, nc
 }
 
-// Three rooms on one log are one room: their members see all, in one order, also while the
-// server restarts.
+// Three rooms on one log are one room: their members see all, in one order, also while
+// the server restarts.
 func TestRoomsAreOne(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)

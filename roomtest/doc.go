@@ -125,6 +125,18 @@
 // [Backplane.Stale] and [Backplane.Uncertain]. Faults of the engine are [Log.Trim],
 // [Log.Rollback], [Log.Replace] and [Log.Stop].
 //
+// # Clusters
+//
+// [NewCluster] is one room in several nodes on such a log, each of them a [Server]. Its
+// members go on at another node by [Server.Resume], its nodes take faults, crash and
+// restart, and [Cluster.Verify] holds what everybody has seen against the log:
+//
+//	c := roomtest.NewCluster(t, 3, tcproom.WithSessions(tcproom.Sessions{}))
+//	ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+//	c.Crash(1)
+//	bob = c.Room(2).Resume(bob)
+//	c.Verify()
+//
 // # Conformance
 //
 // [TestFraming], [TestCodec] and [TestConn] test whether your own framing, codec or

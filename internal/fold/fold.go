@@ -33,8 +33,8 @@ const (
 	Message  Kind = 1  // From (and Name, if Guest), Unique (of a guest), Number, Body, Service
 	Join     Kind = 2  // ID, Name, Hash, Grace, Addr, Unique, MaxMembers
 	Leave    Kind = 3  // ID, Cause, Text, Service; by its home or, if it is detached and its grace is over, by any node
-	Detach   Kind = 4  // ID, Service
-	Resume   Kind = 5  // ID, Hash, Addr
+	Detach   Kind = 4  // ID, Number: as of a resume; Service
+	Resume   Kind = 5  // ID, Hash, Addr, Number: up to what position its node knew the room
 	Direct   Kind = 6  // ID (to), From, Body, Service
 	Kick     Kind = 7  // ID, Text: the reason
 	Rename   Kind = 8  // ID, Name, Unique
@@ -65,7 +65,7 @@ type Entry struct {
 	ID         string // of the member that the entry is about
 	From       string // ID of who speaks; empty: the room
 	Name       string // of a join, a rename or a guest
-	Number     uint64 // of a numbered message; 0: it has none
+	Number     uint64 // of a numbered message, 0: it has none; of a resume or detach, 0: it does not count
 	Body       []byte // within the record, after parsing
 	Cause      string
 	Text       string
@@ -100,9 +100,10 @@ const (
 	Needless  // it says what is so already, or what is not the case
 	Unknown   // its kind is not known
 	Away      // the member that a direct message is for is detached
+	Overtaken // the member has resumed, and who wrote that did not know it
 )
 
-var verdictNames = [...]string{"placed", "not-member", "name-taken", "full", "banned", "muted", "duplicate", "fenced", "stale", "elsewhen", "needless", "unknown", "away"}
+var verdictNames = [...]string{"placed", "not-member", "name-taken", "full", "banned", "muted", "duplicate", "fenced", "stale", "elsewhen", "needless", "unknown", "away", "overtaken"}
 
 // String returns the verdict as logs have it.
 func (v Verdict) String() string {
@@ -148,6 +149,7 @@ type Member struct {
 	Grace    time.Duration
 	Number   uint64    // the greatest that it has used
 	Joined   uint64    // the position of its join
+	Resumed  uint64    // the position of its last resume; 0: it has not resumed
 	Detached time.Time // when it lost its link, by the log's clock; zero: it has one
 }
 

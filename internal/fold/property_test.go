@@ -52,6 +52,11 @@ func (sc *script) until() time.Time {
 	return pick(sc, time.Time{}, sc.now.Add(-time.Second), sc.now.Add(10*time.Second), sc.now.Add(time.Hour))
 }
 
+// known is a position up to which a node knows the room.
+func (sc *script) known() uint64 {
+	return pick(sc, 0, sc.s.Pos()*MaxEntries+MaxEntries-1, sc.s.Pos()*MaxEntries, (sc.s.Pos()-min(sc.s.Pos(), uint64(sc.IntN(20))))*MaxEntries)
+}
+
 func (sc *script) addr() netip.Addr {
 	return pick(sc, netip.Addr{}, netip.AddrFrom4([4]byte{10, 0, 0, byte(sc.IntN(8))}), netip.MustParseAddr("2001:db8::1"))
 }
@@ -99,10 +104,12 @@ func (sc *script) entry(n Node) Entry {
 			e.MaxMembers = 1 + sc.IntN(10)
 		}
 		return e
-	case Leave, Detach:
+	case Leave:
 		return Entry{Kind: kind, ID: id, Service: service, Cause: "lost"}
+	case Detach:
+		return Entry{Kind: kind, ID: id, Service: service, Number: sc.known()}
 	case Resume:
-		return Entry{Kind: kind, ID: id, Hash: hashOf(pick(sc, id, id, id, sc.id())), Addr: sc.addr()}
+		return Entry{Kind: kind, ID: id, Hash: hashOf(pick(sc, id, id, id, sc.id())), Addr: sc.addr(), Number: sc.known()}
 	case Direct:
 		return Entry{Kind: kind, ID: sc.id(), From: pick(sc, id, id, ""), Service: service, Body: []byte("x")}
 	case Kick:

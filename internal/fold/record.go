@@ -133,11 +133,13 @@ func appendFields(dst []byte, e *Entry) []byte {
 		dst = appendString(dst, e.Cause)
 		return appendString(dst, e.Text)
 	case Detach:
-		return appendString(dst, e.ID)
+		dst = appendString(dst, e.ID)
+		return binary.AppendUvarint(dst, e.Number)
 	case Resume:
 		dst = appendString(dst, e.ID)
 		dst = append(dst, e.Hash[:]...)
-		return appendAddr(dst, e.Addr)
+		dst = appendAddr(dst, e.Addr)
+		return binary.AppendUvarint(dst, e.Number)
 	case Direct:
 		dst = appendString(dst, e.ID)
 		dst = appendString(dst, e.From)
@@ -524,8 +526,10 @@ func (d *decoder) fields(e *Entry) {
 		e.ID, e.Cause, e.Text = d.string("the ID"), d.string("the cause"), d.string("the text")
 	case Detach:
 		e.ID = d.string("the ID")
+		e.Number = d.uvarint(math.MaxUint64, "the position")
 	case Resume:
 		e.ID, e.Hash, e.Addr = d.string("the ID"), d.hash(), d.addr()
+		e.Number = d.uvarint(math.MaxUint64, "the position")
 	case Direct:
 		e.ID, e.From, e.Body = d.string("the ID"), d.string("the speaker"), d.rest()
 	case Kick:

@@ -67,6 +67,7 @@ func (s *State) Save() []byte {
 		b = binary.AppendUvarint(b, m.Joined-joined)
 		joined = m.Joined
 		b = binary.AppendUvarint(b, m.Number)
+		b = binary.AppendUvarint(b, m.Resumed)
 		b = binary.AppendUvarint(b, uint64(m.Grace))
 		b = appendAddr(b, m.Addr)
 		if bits&hasHash != 0 {
@@ -189,6 +190,8 @@ func (s *State) loadMembers(d *decoder) {
 		d.refuse(m.Joined == joined, "a join at the position of the one before")
 		joined = m.Joined
 		m.Number = d.uvarint(math.MaxUint64, "the member's number")
+		m.Resumed = d.uvarint(limit, "the member's resume")
+		d.refuse(m.Resumed != 0 && m.Resumed <= m.Joined, "a resume at %d, before the join at %d", m.Resumed, m.Joined)
 		m.Grace = time.Duration(d.uvarint(math.MaxInt64, "the grace"))
 		m.Addr = d.addr()
 		if b&hasHash != 0 {

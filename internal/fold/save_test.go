@@ -68,7 +68,7 @@ func TestCheckpointBytes(t *testing.T) {
 	now := "1886caf21c963206"
 	require.Equal(t, "b201"+"03"+"61"+zeros(15)+"0000000000000003"+now+"01"+zeros(15)+"00"+zeros(8)+
 		"01"+"01"+"61"+zeros(15)+"01"+"00"+"0000000000000003"+"00"+zeros(8)+
-		"01"+"01"+"03616461"+"03616461"+"00"+"8060"+"00"+"80c8afa025"+"04c0000261"+hex.EncodeToString(append([]byte("hash of ada"), make([]byte, 21)...))+
+		"01"+"01"+"03616461"+"03616461"+"00"+"8060"+"00"+"00"+"80c8afa025"+"04c0000261"+hex.EncodeToString(append([]byte("hash of ada"), make([]byte, 21)...))+
 		"00"+"00", hex.EncodeToString(l.Save()))
 }
 

@@ -251,6 +251,8 @@ func (s *State) about(m *Member, w *writer, e *Entry, res *Result) Verdict {
 		switch {
 		case !w.speaksFor(m, e):
 			return NotMember
+		case m.overtakes(e):
+			return Overtaken
 		case !m.Detached.IsZero():
 			return Needless
 		}
@@ -262,9 +264,12 @@ func (s *State) about(m *Member, w *writer, e *Entry, res *Result) Verdict {
 			return NotMember
 		case s.isBanned(m.Name, e.Addr, s.now):
 			return Banned
+		case m.overtakes(e):
+			return Overtaken
 		}
 		res.Old = m.Home
 		s.members.attach(m, w.Node)
+		m.Resumed = res.Seq
 		m.Addr = e.Addr
 	case Direct:
 		if e.From != "" {
@@ -282,6 +287,9 @@ func (s *State) about(m *Member, w *writer, e *Entry, res *Result) Verdict {
 	}
 	return Placed
 }
+
+// overtakes reports whether m has resumed behind what the writer of e knew.
+func (m *Member) overtakes(e *Entry) bool { return e.Number != 0 && m.Resumed > e.Number }
 
 // speaksFor reports whether w may say something in m's name.
 func (w *writer) speaksFor(m *Member, e *Entry) bool { return e.Service || m.Home == w.Node }

@@ -327,6 +327,28 @@ func TestRules(t *testing.T) {
 			l.want(Placed, b, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
 			require.Equal(l, b, l.last.Old)
 		}},
+		{"a resume that does not know of the last one is void", func(l *log) {
+			resume := Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada"), Number: l.Member("ada").Joined}
+			l.want(Placed, b, resume)
+			at := l.last.Seq
+			require.Equal(l, at, l.Member("ada").Resumed)
+			l.want(Overtaken, a, resume)
+			require.Equal(l, b, l.Member("ada").Home)
+			resume.Number = at - 1
+			l.want(Overtaken, a, resume)
+			resume.Number = at
+			l.want(Placed, a, resume)
+			require.Equal(l, a, l.Member("ada").Home)
+		}},
+		{"a detach that does not know of the last resume is void", func(l *log) {
+			detach := Entry{Kind: Detach, ID: "ada", Number: l.Member("ada").Joined}
+			l.want(Placed, a, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
+			l.want(Overtaken, a, detach)
+			require.Zero(l, l.Member("ada").Detached)
+			detach.Number = l.Member("ada").Resumed
+			l.want(Placed, a, detach)
+			require.NotZero(l, l.Member("ada").Detached)
+		}},
 		{"a resume needs the hash", func(l *log) {
 			l.want(NotMember, b, Entry{Kind: Resume, ID: "ada"})
 			require.Nil(l, l.last.Member)

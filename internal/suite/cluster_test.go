@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -310,6 +311,85 @@ func TestClusterBehindTheLog(t *testing.T) {
 	})
 }
 
+// TestClusterResumesCross: what a node says of a connection counts as long as nothing has
+// taken that connection's place since.
+func TestClusterResumesCross(t *testing.T) {
+	// The end of the old connection is ordered behind the resume.
+	inBubble("the old connection ends while the new one waits", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		c.Delay(0, time.Second)
+		var again *roomtest.Member
+		var err error
+		resumed := later(func() { again, err = c.Room(0).TryResume(ada) })
+		time.Sleep(100 * time.Millisecond)
+		ada.Link.Reset()
+		resumed()
+		require.NoError(t, err)
+		time.Sleep(2 * grace)
+		bob.Refute(roomtest.Any(tcproom.Leave))
+		again.Send("here")
+		bob.Await(roomtest.Message("ada", "here"))
+		c.Verify()
+	})
+	// A client that has given up one node, and gone on at another, is not taken from there
+	// by what it had asked of the first.
+	inBubble("a resume that nobody waits for", t, func(t *testing.T) {
+		c := newCluster(t, 3, tcproom.WithCodec(tcproom.JSON{}))
+		bob := c.Room(2).Join("bob")
+		var at atomic.Int32
+		var link atomic.Pointer[net.Conn]
+		ada := tcproom.NewClient(t.Context(), "cluster:1", tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"),
+			tcproom.WithDialer(func(ctx context.Context, network, _ string) (net.Conn, error) {
+				srv := c.Room(int(at.Load()))
+				nc, err := srv.Net.Dial(ctx, network, srv.Addr)
+				link.Store(&nc)
+				return nc, err
+			}))
+		defer ada.Close()
+		_, err := ada.SendAcked(t.Context(), []byte("one"))
+		require.NoError(t, err)
+		c.Delay(1, 3*time.Second)
+		at.Store(1)
+		(*link.Load()).Close()
+		time.Sleep(time.Second) // its resume is on the way
+		at.Store(2)
+		(*link.Load()).Close()
+		_, err = ada.SendAcked(t.Context(), []byte("two"))
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, ada.Err())
+		_, err = ada.SendAcked(t.Context(), []byte("three"))
+		require.NoError(t, err)
+		bob.Expect(roomtest.Joined("ada"), roomtest.Message("ada", "one"), roomtest.Message("ada", "two"), roomtest.Message("ada", "three"))
+		time.Sleep(2 * grace)
+		bob.Refute(roomtest.Any(tcproom.Leave))
+		c.Verify()
+	})
+}
+
+// TestClusterFreshNode: a node that has just started, behind the first checkpoint, knows
+// what members missed before it.
+func TestClusterFreshNode(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada := c.Room(0).Join("ada")
+		ada.Pause()
+		for i := range 2100 {
+			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		c.Shutdown(1)
+		c.Restart(1)
+		old := ada
+		ada = c.Room(1).Resume(ada)
+		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+		old.Resume()
+		ends(t, old, tcproom.ErrTakenOver)
+		c.Verify()
+	})
+}
+
 // TestClusterCrash: who was connected to a node that died leaves once, when lease and
 // grace are over, unless it resumes before that.
 func TestClusterCrash(t *testing.T) {
@@ -400,10 +480,12 @@ func TestClusterConditions(t *testing.T) {
 			require.Equal(t, tt.cause, refused.Cause)
 			eve.Expect(roomtest.Joined(tt.names[1-lost]))
 			eve.Refute(roomtest.Any(tcproom.Join))
+			synctest.Wait() // OnLeave comes behind the refusal
 			require.EqualValues(t, 3, in.Load())
 			require.EqualValues(t, 1, out.Load(), "of the one that was let in by OnJoin and not by the log")
 			joined[1-lost].Leave()
 			eve.Expect(roomtest.Left(tt.names[1-lost]))
+			time.Sleep(time.Second)           // until the node knows
 			c.Room(lost).Join(tt.names[lost]) // is free now
 			c.Verify()
 		})
@@ -489,9 +571,10 @@ func TestClusterNumbers(t *testing.T) {
 func TestClusterResumeAtALaggingNode(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
 		c := newCluster(t, 2)
-		ada, bob := c.Room(0).Join("ada"), c.Room(0).Join("bob")
-		ada.Expect(roomtest.Joined("bob"))
+		ada := c.Room(0).Join("ada")
 		c.Delay(1, 3*time.Second)
+		bob := c.Room(0).Join("bob") // of which node 1 knows nothing yet
+		ada.Expect(roomtest.Joined("bob"))
 		for i := range 10 {
 			ada.Send(fmt.Sprint(i))
 		}
@@ -503,6 +586,24 @@ func TestClusterResumeAtALaggingNode(t *testing.T) {
 		require.Equal(t, "resumed", bob.Welcome.Welcome.Outcome)
 		ada.Send("next")
 		bob.Expect(roomtest.Message("ada", "next"))
+		c.Verify()
+	})
+	inBubble("who has joined since", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		c.Delay(1, time.Second)
+		ada := c.Room(0).Join("ada")
+		ada = c.Room(1).Resume(ada)
+		require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+		c.Verify()
+	})
+	inBubble("a token that nobody has", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		bob.Leave()
+		ada.Expect(roomtest.Left("bob"))
+		bob = c.Room(0).Resume(bob)
+		require.Equal(t, "expired", bob.Welcome.Welcome.Outcome)
 		c.Verify()
 	})
 }

@@ -50,10 +50,10 @@ type sceneLimiter func() error
 
 func (l sceneLimiter) WaitN(context.Context, int) error { return l() }
 
-func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error) *scene {
+func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error, opts ...tcproom.RoomOption) *scene {
 	s := &scene{hook: hook, act: act, joined: newCauses()}
 	left, refused := newCauses(), newCauses()
-	s.memRoom = newMemRoom(t,
+	s.memRoom = newMemRoom(t, append(opts,
 		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithBacklog(1), tcproom.WithMaxMessage(1<<10), tcproom.WithMaxPerAddress(100),
 		tcproom.WithNameValidator(func(name string) error { return s.run("WithNameValidator", name, subject{}) }),
 		tcproom.WithRate(func(m *tcproom.Member) tcproom.Limiter {
@@ -91,7 +91,7 @@ func newScene(t testing.TB, hook string, act func(*scene, subject, ...any) error
 		tcproom.OnReject(func(n *tcproom.Newcomer, cause error) {
 			refused.Add(cause)
 			s.run("OnReject", victim, subject{newcomer: n}, n.RemoteAddr(), cause)
-		}),
+		}))...,
 	)
 	s.left, s.refused = left, refused
 	s.ada, s.bob = s.enter(t, "ada"), s.enter(t, "bob")
@@ -363,6 +363,7 @@ var (
 				d.Close()
 			}
 		},
+		"Ready": func(s *scene, _ callee) { withContext(func(ctx context.Context) { s.Ready(ctx) }) },
 		"Stats": func(s *scene, _ callee) { s.Stats() },
 	}
 	memberCalls = map[string]call{
@@ -378,6 +379,7 @@ var (
 		"PostNumbered": func(_ *scene, of callee) {
 			of.member.PostNumbered(context.Background(), 1<<62, []byte("from a hook"))
 		},
+		"Remote":     func(_ *scene, of callee) { of.member.Remote() },
 		"RemoteAddr": func(_ *scene, of callee) { of.member.RemoteAddr() },
 		"Room":       func(_ *scene, of callee) { of.member.Room() },
 		"Send": func(_ *scene, of callee) {
@@ -444,6 +446,19 @@ func joinAndLeave(r *tcproom.Room) {
 // and Conn, by a list that has to name all there are, and comes back within a bounded
 // time.
 func TestF37HooksCallEverything(t *testing.T) {
+	callEverything(t, func(*testing.T) []tcproom.RoomOption { return nil })
+}
+
+// TestF37WithALog: they may do so in a room with a log, too.
+func TestF37WithALog(t *testing.T) {
+	callEverything(t, func(t *testing.T) []tcproom.RoomOption {
+		log, err := roomtest.NewLog().Open(t.Context(), "room")
+		require.NoError(t, err)
+		return []tcproom.RoomOption{tcproom.WithLog(log)}
+	})
+}
+
+func callEverything(t *testing.T, opts func(*testing.T) []tcproom.RoomOption) {
 	const ofConn = 5 * time.Second         // for which a dialling end waits for its peer
 	const ofRoom = 1100 * time.Millisecond // for which Shutdown does
 	for _, of := range []struct {
@@ -465,7 +480,7 @@ func TestF37HooksCallEverything(t *testing.T) {
 			for _, hook := range allHooks {
 				t.Run(fmt.Sprintf("%s %v.%s", hook, of.typ.Elem().Name(), name), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						testCall(t, hook, fn, of.most, ends)
+						testCall(t, hook, fn, of.most, ends, opts(t)...)
 					})
 				})
 			}
@@ -490,7 +505,7 @@ func (s *scene) calleeOf(of subject) callee {
 }
 
 // testCall has hook call fn, which ends the room or leaves it as it was.
-func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool) {
+func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool, opts ...tcproom.RoomOption) {
 	took := make(chan time.Duration, 1)
 	s := newScene(t, hook, func(s *scene, of subject, _ ...any) error {
 		c := s.calleeOf(of)
@@ -498,7 +513,7 @@ func testCall(t *testing.T, hook string, fn call, most time.Duration, ends bool)
 		fn(s, c)
 		took <- time.Since(start)
 		return nil
-	})
+	}, opts...)
 	gone := s.provoke(t)
 	require.LessOrEqual(t, <-took, most)
 	if err := <-gone; err != nil && errors.Is(err, tcproom.ErrHook) {

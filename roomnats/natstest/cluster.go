@@ -107,9 +107,10 @@ func (c *Servers) Ready() {
 	})
 }
 
-// Leader waits until one of the servers that run leads a stream of the account that is used
-// without accounts, and returns which. For a bucket called b the stream is "KV_b". While
-// servers are cut off from each other there may be two: it returns the first of them.
+// Leader waits until one of the servers that run leads a stream of the account that is
+// used without accounts, and returns which. For a bucket called b the stream is "KV_b".
+// While servers are cut off from each other there may be two: it returns the first of
+// them.
 func (c *Servers) Leader(stream string) int {
 	c.t.Helper()
 	leader := -1

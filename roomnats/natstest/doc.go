@@ -3,7 +3,8 @@
 //
 //	func TestRoom(t *testing.T) {
 //		s := natstest.Solo(t)
-//		order, err := roomnats.Open(t.Context(), s.Conn(), "lobby", roomnats.MaxBytes(64<<20))
+//		order, err := roomnats.Open(t.Context(), s.Conn(), "lobby",
+//			roomnats.MaxBytes(64<<20))
 //		…
 //		s.Restart() // the same port, and what it had on disk
 //	}

@@ -33,8 +33,8 @@ const (
 // A pair is the two connections of one client.
 type pair struct{ client, server net.Conn }
 
-// Forward starts a forwarder to an address such as that of [Server.Addr], and stops it when
-// the test ends.
+// Forward starts a forwarder to an address such as that of [Server.Addr], and stops it
+// when the test ends.
 func Forward(t testing.TB, to string) *Forwarder {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,0 +1,48 @@
+package suite_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+)
+
+// TestClusterCheckpointsInTime: who is in is known to a node that starts when the log has
+// forgotten their joins, although messages were too few to be counted, and too many for
+// signs of life.
+func TestClusterCheckpointsInTime(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Age = time.Hour })
+		c := trust(log.Cluster(t, 2, withSessions(nil)...))
+		ada := c.Room(0).Join("ada")
+		for i := range 20 {
+			time.Sleep(10 * time.Minute)
+			ada.Send(fmt.Sprint(i))
+		}
+		c.Shutdown(1)
+		c.Restart(1)
+		time.Sleep(time.Second)
+		require.Equal(t, 1, c.Room(1).Room.Len())
+	})
+}
+
+// TestClusterCheckpointsOfAShortLog: the same in a log that keeps few records.
+func TestClusterCheckpointsOfAShortLog(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 1000 })
+		c := trust(log.Cluster(t, 2, withSessions(nil)...))
+		c.Room(0).Join("ada")
+		for i := range 3500 {
+			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		c.Shutdown(1)
+		c.Restart(1)
+		time.Sleep(time.Second)
+		require.Equal(t, 1, c.Room(1).Room.Len())
+	})
+}

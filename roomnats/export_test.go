@@ -1,0 +1,5 @@
+package roomnats
+
+import "time"
+
+func init() { firstWithin = 300 * time.Millisecond }
