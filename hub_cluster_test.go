@@ -84,12 +84,12 @@ func TestHubCluster(t *testing.T) {
 		require.NoError(t, err)
 		f.settle()
 		require.Equal(t, map[string][]string{
-			"*": {"welcome 0", "<nil>: to all"},
+			"*": {"welcome", "<nil>: to all"},
 			"a": {"welcome", "join bob", "bob: hi", "goodbye left"},
 			"b": {"welcome"},
 		}, ada.told())
 		require.Equal(t, map[string][]string{
-			"*": {"welcome 0", "<nil>: to all"},
+			"*": {"welcome", "<nil>: to all"},
 			"a": {"welcome", "ada: hello", "leave ada"},
 		}, bob.told())
 		require.Equal(t, []string{"bob"}, f.nodes[0].names("a"))
@@ -138,7 +138,7 @@ func TestHubClusterOpen(t *testing.T) {
 		ada := s.labelled("ada", "a", "b")
 		time.Sleep(time.Second)
 		require.Equal(t, map[string][]string{
-			"*": {"welcome 0"}, "a": {"welcome"}, "b": {"refused unavailable"},
+			"*": {"welcome"}, "a": {"welcome"}, "b": {"refused unavailable"},
 		}, ada.told())
 		_, ok := s.hub.Lookup("b")
 		require.False(t, ok)
@@ -193,7 +193,7 @@ func TestHubClusterResume(t *testing.T) {
 			eve := f.nodes[2].ride(f.nodes[2].json, "10.0.0.1", again, `{"type":"message","room":"a","id":1,"body":"mine"}`, `{"type":"message","room":"a","id":2,"body":"more"}`)
 			f.settle()
 			require.Equal(t, map[string][]string{
-				"*": {"welcome 0 resumed"},
+				"*": {"welcome resumed"},
 				"a": {"welcome resumed", "join bob", "bob: one", "ack 1", "ack 2"},
 				"b": {"welcome resumed", "join bob"},
 				"d": {"refused not-member"},

@@ -144,6 +144,7 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 		}
 		owes(s)
 		r.dismissStreamLocked(s, ErrElsewhere, 0)
+		r.group.Wake()
 	default:
 		for m.state == memberLeaving && m.at.Load().state != streamEnded { // as in departing
 			p.await(r.group.Progress(), time.Time{})
@@ -272,7 +273,12 @@ func (h *Hub) resumeFromElsewhere(l *link, name string, pos Position, e entry) (
 	if err := r.awaitPart(l.Context(), l); err != nil {
 		return err
 	}
-	m, err := r.arriving(pr)
+	m, err := r.arriving(l)
+	if errors.Is(err, ErrNotMember) { // as far as this node has read the log
+		if err = r.catchUp(l); err == nil {
+			m, err = r.arriving(l)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -295,22 +301,32 @@ func (h *Hub) resumeFromElsewhere(l *link, name string, pos Position, e entry) (
 	return err
 }
 
-// arriving returns the member of r that is of the same connection as pr, and is connected
-// to another process. It may not be resumed by anybody else before arrived.
-func (r *Room) arriving(pr *presence) (*Member, error) {
+// arriving returns the member of r that is of l's connection, and is connected to another
+// process. It may not be resumed by anybody else before arrived.
+func (r *Room) arriving(l *link) (*Member, error) {
+	pr := l.member.presence
 	id, hash := pr.base.Info().ID, pr.hashNow()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.members.byID(id)
-	of := r.replica.state.ByHash(hash)
-	switch {
-	case m == nil || of == nil || of.ID != id || !m.Remote():
-		return nil, fmt.Errorf("%w: %q", ErrNotMember, r.name)
-	case m.arrives:
-		return nil, errEntering
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	for {
+		m := r.members.byID(id)
+		of := r.replica.state.ByHash(hash)
+		switch {
+		case r.state != roomOpen:
+			return nil, ErrRoomClosed
+		case m == nil || of == nil || of.ID != id:
+			return nil, fmt.Errorf("%w: %q", ErrNotMember, r.name)
+		case m.Remote() && !m.arrives:
+			m.arrives = true
+			return m, nil
+		}
+		// A connection of before has it here still, or another one resumes it.
+		if err := p.await(r.group.Progress(), time.Time{}); err != nil {
+			return nil, err
+		}
 	}
-	m.arrives = true
-	return m, nil
 }
 
 // has reports whether a member of r is of the same connection as pr, and connected to
