@@ -24,7 +24,7 @@ func (f *follower) object(o object) {
 	case typ == "goodbye" && (room == "" || room == "*"):
 		f.over = true
 		for _, s := range f.in {
-			if code != "taken-over" { // then it goes on elsewhere
+			if code != "taken-over" && code != "restarting" && code != "unavailable" { // then it goes on elsewhere
 				f.complete(s)
 			}
 		}
