@@ -375,6 +375,10 @@ func (p *pass) told(res *fold.Result) {
 	if err == nil && v != s && v.put(b, maxQueued) {
 		return
 	}
+	if s.held {
+		s.late = append(s.late, b)
+		return
+	}
 	if err == nil && s.state == streamJoined {
 		p.tell()
 		p.events = s.cur.Insert(b, max(maxQueued, len(b))) || p.events

@@ -229,10 +229,12 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, by *lin
 		p.leave(m, cause, code)
 		owes(m.at.Load()) // while it is in the list: whoever does not find it there finds this
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
+		if r.replica != nil {
+			r.group.Wake()
+		}
 		return true
 	}
-	// Until the leave that another call orders has its place, or that call has given up.
-	for m.state == memberLeaving && (r.replica == nil || m.at.Load().state != streamEnded) {
+	for p.partLeaving(m) { // until the leave that another call orders has its place
 		p.await(r.group.Progress(), time.Time{})
 	}
 	return false

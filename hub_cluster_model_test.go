@@ -45,6 +45,9 @@ func (a *atlas) node(dead func() bool) func(name string) []tcproom.RoomOption {
 func (a *atlas) hook(m *tcproom.Member, d int, dead func() bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if os.Getenv("DBG") != "" {
+		fmt.Printf("%v hook %s %v %p %d %v remote=%v\n", time.Now().Format("05.000000"), m.Room().Name(), m.Info(), m, d, m.Err(), m.Remote())
+	}
 	if a.hooks[m] += d; !dead() && (a.hooks[m] < 0 || a.hooks[m] > 1) {
 		a.failLocked("P8: OnJoin and OnLeave of %v do not alternate: %d", m.Info(), a.hooks[m])
 	}
@@ -100,9 +103,11 @@ func (a *atlas) dense(tr *trip) {
 	if tr.text {
 		return
 	}
-	for i, line := range tr.lines {
+	lines := tr.lines[:0]
+	for _, line := range tr.lines {
 		var o object
 		if json.Unmarshal([]byte(line), &o) != nil {
+			lines = append(lines, line)
 			continue
 		}
 		room, _ := o["room"].(string)
@@ -113,13 +118,17 @@ func (a *atlas) dense(tr *trip) {
 		}
 		if o["first"] != nil {
 			o["first"] = a.place(room, number(o, "first")-1) + 1
+			if o["first"].(uint64) > o["last"].(uint64) {
+				continue // it is of places at which nothing was told
+			}
 		}
 		if o["epoch"] != nil {
 			o["epoch"] = room
 		}
 		b, _ := json.Marshal(o)
-		tr.lines[i] = string(b)
+		lines = append(lines, string(b))
 	}
+	tr.lines = lines
 }
 
 // A hubNode is a node's life.
@@ -128,7 +137,8 @@ type hubNode struct {
 	link       *roomtest.Backplane
 	json, text string
 	serving    sync.WaitGroup
-	down       bool // guarded by the lock of the world
+	leaves     bool // nobody is to come any more; guarded by the lock of the world
+	down       bool // without a word; guarded by that too
 }
 
 // A hubWorld is several nodes of one hub, and those who travel there.
@@ -165,7 +175,7 @@ func (w *hubWorld) any() *hubNode {
 	w.nodesMu.Lock()
 	defer w.nodesMu.Unlock()
 	for {
-		if n := w.nodes[rand.IntN(len(w.nodes))]; !n.down {
+		if n := w.nodes[rand.IntN(len(w.nodes))]; !n.leaves {
 			return n
 		}
 	}
@@ -175,7 +185,7 @@ func (w *hubWorld) any() *hubNode {
 func (w *hubWorld) crash(i int) {
 	w.nodesMu.Lock()
 	n := w.nodes[i]
-	n.down = true
+	n.leaves, n.down = true, true
 	w.nodesMu.Unlock()
 	n.link.Cut()
 	n.hub.Close()
@@ -192,11 +202,9 @@ func (w *hubWorld) crash(i int) {
 func (w *hubWorld) restart(i int) {
 	w.nodesMu.Lock()
 	n := w.nodes[i]
+	n.leaves = true
 	w.nodesMu.Unlock()
 	n.hub.Shutdown(testContext(w.storm.t))
-	w.nodesMu.Lock()
-	n.down = true
-	w.nodesMu.Unlock()
 	n.serving.Wait()
 	n.link.Close()
 	next := w.start()

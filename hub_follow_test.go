@@ -212,7 +212,7 @@ func (f *follower) line(line string) {
 	s := f.in[""]
 	switch {
 	case strings.HasPrefix(line, "* goodbye"), strings.HasPrefix(line, "* you are out of "):
-		if s != nil {
+		if s != nil && !strings.Contains(line, "goes on in others") && !strings.Contains(line, "not available") {
 			f.complete(s)
 		}
 		delete(f.in, "")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -123,6 +125,23 @@ func (p *pass) dropPart(m *Member, cause Cause) {
 	}
 }
 
+// partLeaving reports whether another call has m leave, and has not got so far that
+// whoever sees out the connection may: if there is a log, it lets go of the lock between
+// the place of the leave and that.
+func (p *pass) partLeaving(m *Member) bool {
+	if p.r.replica == nil {
+		return m.state == memberLeaving
+	}
+	return m.presence.lists(m)
+}
+
+// lists reports whether m is one of its memberships.
+func (p *presence) lists(m *Member) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.list, m)
+}
+
 // handOver takes m, whose connection goes on in another process, for one of that: until it
 // is resumed there, it is detached. owes is as in departing.
 func (r *Room) handOver(m *Member, owes func(*stream)) {
@@ -146,7 +165,7 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 		r.dismissStreamLocked(s, ErrElsewhere, 0)
 		r.group.Wake()
 	default:
-		for m.state == memberLeaving && m.at.Load().state != streamEnded { // as in departing
+		for p.partLeaving(m) {
 			p.await(r.group.Progress(), time.Time{})
 		}
 	}
@@ -419,11 +438,30 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 	if c.s.cur == nil {
 		return 0, false, false, err
 	}
-	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
-		defer c.s.cur.Release()
-	}
 	left = m.room.depart(m, errMoved, errMoved, e.ref)
+	c.s.goesOn()
+	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
+		c.s.cur.Release()
+	}
 	return seq, true, left, err
+}
+
+// goesOn gives s, which came in by a move, what was for it alone since.
+func (s *stream) goesOn() {
+	r := s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.goesOnLocked()
+	r.group.Wake()
+}
+
+// goesOnLocked is goesOn. The cursor is held still, so what is inserted now stands before
+// all events.
+func (s *stream) goesOnLocked() {
+	for _, b := range s.late {
+		s.cur.Insert(b, math.MaxInt)
+	}
+	s.held, s.late = false, nil
 }
 
 // mayMove says why m, of the connection l, cannot move now; nil if it can.

@@ -250,6 +250,9 @@ func (h *Hub) resumeParts(l *link) error {
 			return cause
 		}
 		if err == nil {
+			if h.cfg.backplane != nil {
+				m.followName()
+			}
 			continue
 		}
 		if s := m.at.Load(); l.leaves(m, err) {

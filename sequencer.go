@@ -170,13 +170,17 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	s.owesLeave = true
 	r.attachLocked(s, lane)
 	if r.cfg.hooks.onJoined != nil || s.held {
-		s.cur.Hold() // until the hook has returned, or what is before it has ended
+		s.cur.Hold() // until the hook has returned, and what is before it has ended
 	}
 	r.moveLocked(m, memberPresent)
 	welcome, err := r.welcomeLocked(p, s, m, token, e)
 	if err != nil {
 		l.setCause(err)
 		return 0, err
+	}
+	if s.held {
+		s.late = append(append(s.late, welcome), past...)
+		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
 		l.sink.Queue(welcome, math.MaxInt) // whatever the handshake has sent

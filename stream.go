@@ -18,11 +18,12 @@ type stream struct {
 	form   form
 
 	parted    bool // its link sees it out; guarded by presence.mu
-	held      bool // it comes in by a move, and waits for the leave; the goroutine's that has it join
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
 
 	// Guarded by the room's lock.
 	state streamState
+	held  bool     // it comes in by a move in a room with a log, and waits for the leave
+	late  [][]byte // what it gets then
 	lane  *lane
 	cur   *fanout.Cursor // set once, with the member's join or resume
 }
@@ -66,6 +67,9 @@ func (r *Room) moveStreamLocked(s *stream, to streamState) {
 			r.stats.Refused++
 		}
 	case from == streamJoined:
+		if s.held {
+			s.goesOnLocked()
+		}
 		s.cur.End()
 		s.lane.members--
 	}
@@ -173,7 +177,7 @@ func (s *stream) put(b []byte, limit int) bool {
 	s.room.mu.Lock()
 	if s.cur != nil {
 		defer s.room.mu.Unlock()
-		return s.state == streamJoined && s.cur.Insert(b, max(limit, len(b)))
+		return s.state == streamJoined && !s.held && s.cur.Insert(b, max(limit, len(b)))
 	}
 	s.room.mu.Unlock()
 	if !s.link.sink.Queue(b, min(limit, maxShaken)) {
