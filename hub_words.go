@@ -66,6 +66,15 @@ func (r *Room) orderName(id, name string) error {
 	return err
 }
 
+// followNameByLog is followName for a member that has not the name of its connection.
+func (m *Member) followNameByLog() {
+	m.presence.names <- struct{}{} // no mutex, for it is held while the log answers
+	defer func() { <-m.presence.names }()
+	if banned := m.orderNamesByLog(m.addr()); banned != nil {
+		m.kickPart(banned, ErrBanned)
+	}
+}
+
 // orderNamesByLog is orderNames.
 func (m *Member) orderNamesByLog(addr netip.Addr) (banned error) {
 	p := m.room.pass(context.Background(), nil)

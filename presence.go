@@ -21,6 +21,7 @@ type presence struct {
 	leaves sync.WaitGroup // calls of OnLeave, and claims, for which OnDisconnect waits
 
 	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
+	names  chan struct{}   // naming in a hub with logs: has a token while that is held; else nil
 
 	mu     lockorder.Mutex // guards what follows; taken under rooms' locks
 	hash   fold.Hash       // of the token of its session, in a hub with logs; zero: it has none
@@ -44,6 +45,9 @@ const (
 
 func newPresence(base *Member) *presence {
 	p := &presence{base: base}
+	if base.room.replica != nil {
+		p.names = make(chan struct{}, 1)
+	}
 	p.naming.SetRank(rankNaming)
 	p.mu.SetRank(rankPresence)
 	return p

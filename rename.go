@@ -72,13 +72,13 @@ func (m *Member) followName() {
 	if m.Info() == m.presence.base.Info() {
 		return
 	}
+	if m.room.replica != nil {
+		m.followNameByLog()
+		return
+	}
 	m.presence.naming.Lock()
 	defer m.presence.naming.Unlock()
-	order := m.orderNames
-	if m.room.replica != nil {
-		order = m.orderNamesByLog
-	}
-	if banned := order(m.addr()); banned != nil {
+	if banned := m.orderNames(m.addr()); banned != nil {
 		m.kickPart(banned, ErrBanned)
 	}
 }
