@@ -375,8 +375,8 @@ func (p *pass) told(res *fold.Result) {
 	if err == nil && v != s && v.put(b, maxQueued) {
 		return
 	}
-	if s.held {
-		s.late = append(s.late, b)
+	if h := s.held; h != nil && err == nil {
+		h.late = append(h.late, b)
 		return
 	}
 	if err == nil && s.state == streamJoined {

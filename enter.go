@@ -372,6 +372,8 @@ func (r *Room) closeTo(state roomState) {
 	r.state = max(r.state, state)
 	if r.replica != nil {
 		r.replica.endLocked()
+		r.hub.unsaid.Add(int64(r.unordered))
+		r.unordered = 0
 	}
 	r.mu.Unlock()
 	if told {

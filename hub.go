@@ -52,6 +52,7 @@ type Hub struct {
 	totals totals
 	traces atomic.Bool // a room has, or had, WithTrace
 
+	unsaid  atomic.Int64    // what was on its way to the logs of rooms when the hub stopped
 	left    atomic.Int64    // calls of OnLeave and OnRoom that are owed, beside those of links
 	asideMu lockorder.Mutex // guards asides; taken last
 	asides  map[*aside]struct{}

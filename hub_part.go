@@ -47,30 +47,38 @@ func (c *coming) enters() bool {
 	return true
 }
 
+// A farPresence is what a presence has beside others in a hub with logs. The presence's
+// lock guards it.
+type farPresence struct {
+	hash  fold.Hash     // of the token of its session; zero: it has none
+	gone  bool          // it goes on in another process
+	names chan struct{} // naming: has a token while that is held
+}
+
 func (p *presence) setHash(key ledger.Key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hash = fold.Hash(key)
+	p.far.hash = fold.Hash(key)
 }
 
 // hashNow returns the hash of the token of its session, by which its members are found.
 func (p *presence) hashNow() fold.Hash {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.hash
+	return p.far.hash
 }
 
 // goElsewhere notes that the connection goes on in another process.
 func (p *presence) goElsewhere() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = true
+	p.far.gone = true
 }
 
 func (p *presence) isElsewhere() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.gone
+	return p.far != nil && p.far.gone
 }
 
 // partDeparts is departs for one of the memberships of a connection.
@@ -433,7 +441,7 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 	if err := m.mayMove(c.s.link); err != nil {
 		return 0, false, false, err
 	}
-	c.s.held = true
+	c.s.held = new(heldStream)
 	seq, err = c.s.room.joinByLog(c.s, c.s.member, e)
 	if c.s.cur == nil {
 		return 0, false, false, err
@@ -445,6 +453,9 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 	}
 	return seq, true, left, err
 }
+
+// A heldStream is what a stream gets when it is not held any more.
+type heldStream struct{ late [][]byte }
 
 // goesOn gives s, which came in by a move, what was for it alone since.
 func (s *stream) goesOn() {
@@ -458,10 +469,12 @@ func (s *stream) goesOn() {
 // goesOnLocked is goesOn. The cursor is held still, so what is inserted now stands before
 // all events.
 func (s *stream) goesOnLocked() {
-	for _, b := range s.late {
-		s.cur.Insert(b, math.MaxInt)
+	if h := s.held; h != nil {
+		for _, b := range h.late {
+			s.cur.Insert(b, math.MaxInt)
+		}
+		s.held = nil
 	}
-	s.held, s.late = false, nil
 }
 
 // mayMove says why m, of the connection l, cannot move now; nil if it can.

@@ -68,8 +68,8 @@ func (r *Room) orderName(id, name string) error {
 
 // followNameByLog is followName for a member that has not the name of its connection.
 func (m *Member) followNameByLog() {
-	m.presence.names <- struct{}{} // no mutex, for it is held while the log answers
-	defer func() { <-m.presence.names }()
+	m.presence.far.names <- struct{}{} // no mutex, for it is held while the log answers
+	defer func() { <-m.presence.far.names }()
 	if banned := m.orderNamesByLog(m.addr()); banned != nil {
 		m.kickPart(banned, ErrBanned)
 	}

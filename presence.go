@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/lockorder"
 )
 
@@ -21,11 +20,9 @@ type presence struct {
 	leaves sync.WaitGroup // calls of OnLeave, and claims, for which OnDisconnect waits
 
 	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
-	names  chan struct{}   // naming in a hub with logs: has a token while that is held; else nil
+	far    *farPresence    // in a hub with logs; else nil
 
 	mu     lockorder.Mutex // guards what follows; taken under rooms' locks
-	hash   fold.Hash       // of the token of its session, in a hub with logs; zero: it has none
-	gone   bool            // in a hub with logs: it goes on in another process
 	link   *link           // that it may enter rooms by; nil: it is detached, or has left
 	list   []*Member       // beside base, in the order in which they began
 	claims []string        // rooms that it is about to enter
@@ -46,7 +43,7 @@ const (
 func newPresence(base *Member) *presence {
 	p := &presence{base: base}
 	if base.room.replica != nil {
-		p.names = make(chan struct{}, 1)
+		p.far = &farPresence{names: make(chan struct{}, 1)}
 	}
 	p.naming.SetRank(rankNaming)
 	p.mu.SetRank(rankPresence)

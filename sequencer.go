@@ -169,7 +169,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)
-	if r.cfg.hooks.onJoined != nil || s.held {
+	if r.cfg.hooks.onJoined != nil || s.held != nil {
 		s.cur.Hold() // until the hook has returned, and what is before it has ended
 	}
 	r.moveLocked(m, memberPresent)
@@ -178,8 +178,8 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		l.setCause(err)
 		return 0, err
 	}
-	if s.held {
-		s.late = append(append(s.late, welcome), past...)
+	if h := s.held; h != nil {
+		h.late = append(append(h.late, welcome), past...)
 		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
