@@ -30,6 +30,9 @@ func (r *Room) open(l *link, d *Door) (err error) {
 	r.pending++
 	r.begun++
 	l.born = r.begun
+	if r.replica != nil {
+		l.newcomer.known = r.replica.known
+	}
 	r.keepLocked(l)
 	return nil
 }

@@ -1,7 +1,9 @@
 package tcproom
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,22 +36,30 @@ func (rp *replica) apply(rec Record) error {
 	if err != nil {
 		return rp.cannotRead(rec, err)
 	}
+	lost, err := rp.applyRecord(rec, h)
+	if lost > 0 {
+		r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
+	}
+	if errors.Is(err, fold.ErrFormat) || errors.Is(err, fold.ErrNewer) || errors.Is(err, fold.ErrPosition) {
+		return rp.cannotRead(rec, err)
+	}
+	return err
+}
+
+// applyRecord is apply of a record with that header, in one pass. lost is how many records
+// before it the log had taken and has not.
+func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err error) {
+	r := rp.room
 	p := r.pass(rp.ctx, nil)
-	defer func() {
-		lost := p.lost
-		p.end()
-		if lost > 0 {
-			r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
-		}
-	}()
+	defer p.end()
 	if rp.phase == phaseOver {
-		return errStopTail
+		return 0, errStopTail
 	}
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
 	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
-		return errNoBeginning
+		return 0, errNoBeginning
 	}
 	rp.unsaved++
 	rp.unsavedBytes += len(rec.Data)
@@ -60,11 +70,15 @@ func (rp *replica) apply(rec Record) error {
 	rp.skew = time.Until(rec.Time)
 	var f *flight
 	if h.Node == rp.node {
-		if f = rp.flights[h.Batch]; f != nil {
+		// Somebody else may have written it under this node's name.
+		if f = rp.flights[h.Batch]; f != nil && !bytes.Equal(f.rec, rec.Data) {
+			f = nil
+		}
+		if f != nil {
 			delete(rp.flights, f.batch) // what becomes of it is told here, and nowhere else
 		}
 	}
-	opened := false
+	opened, fenced := false, false
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
 		rp.known = res.Seq
 		var q *queued
@@ -72,7 +86,7 @@ func (rp *replica) apply(rec Record) error {
 			q = &f.items[res.Index]
 		}
 		if res.Missing > 0 {
-			p.lost += res.Missing
+			lost += res.Missing
 			r.stats.logGaps += res.Missing
 		}
 		if res.Entry.Kind == fold.Reclaim && q != nil {
@@ -82,6 +96,7 @@ func (rp *replica) apply(rec Record) error {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
 		} else if q != nil {
+			fenced = fenced || res.Verdict == fold.Fenced || res.Verdict == fold.Stale
 			p.void(res)
 			q.settle(outcome{err: verdictError(res.Verdict)})
 		}
@@ -90,15 +105,21 @@ func (rp *replica) apply(rec Record) error {
 		f.told()
 	}
 	if err != nil {
-		return rp.cannotRead(rec, err)
+		return lost, err
 	}
 	if p.differs {
-		return errDiffers
+		return lost, errDiffers
+	}
+	switch {
+	case h.Node != rp.node: // it has another name now, which is not open
+		opened = false
+	case fenced && rp.phase <= phaseReady: // somebody else has used its name
+		p.declaredDead()
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
 	rp.checkpointLocked()
-	return nil
+	return lost, nil
 }
 
 // cannotRead ends the room: what is in the log is of a later version, or no room's.
@@ -146,8 +167,12 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 			p.declaredDead()
 		}
 	case fold.NodeLeft:
-		if node == rp.node {
+		switch {
+		case node != rp.node:
+		case rp.phase == phaseLeaving:
 			rp.endLinksAtLocked()
+		case rp.phase < phaseLeaving: // it has not said so
+			p.declaredDead()
 		}
 	}
 	if q != nil {
@@ -285,6 +310,11 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		}
 		return
 	}
+	if h.Seq > res.Seq && s.form != formAside { // which is behind all that there can be
+		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
+		p.stays(m)
+		return
+	}
 	if m.Remote() {
 		p.arrives(m, l)
 		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
@@ -320,7 +350,7 @@ func (p *pass) gone(res *fold.Result, cause error) {
 		if r.cfg.notices {
 			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
 		}
-		r.removeRemoteLocked(m)
+		p.removeRemote(m, cause)
 	default:
 		p.departs(m, cause, res.Seq)
 	}
@@ -392,7 +422,7 @@ func (p *pass) place(ev *Event, seq uint64) {
 	r := p.r
 	ev.Seq, ev.Time = seq, r.replica.time
 	var blockedSince time.Time
-	for {
+	for !p.cut {
 		p.enc.encodeOrdered(r.lanes, ev)
 		p.mayWait(ev)
 		ch := p.hasRoom(ev, &blockedSince)
@@ -400,9 +430,8 @@ func (p *pass) place(ev *Event, seq uint64) {
 			p.commit(ev)
 			return
 		}
-		if p.await(ch, blockedSince) != nil || r.state == roomClosed {
-			return
-		}
+		// What comes behind one that has no place must not have one.
+		p.cut = p.await(ch, blockedSince) != nil || r.state == roomClosed
 	}
 }
 
@@ -413,8 +442,8 @@ func (p *pass) declaredDead() {
 	rp := p.r.replica
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if !m.Remote() && m.state != memberPresent {
-			p.goOnElsewhere(m, rp.state.Member(m.Info().ID), ErrUnavailable, ErrUnavailable)
+		if of := rp.state.Member(m.Info().ID); of != nil && !m.Remote() && m.state != memberPresent {
+			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
@@ -445,6 +474,9 @@ const maxClaim = 1000
 func (rp *replica) reclaimLocked() {
 	if rp.fenced == (fold.Node{}) {
 		return
+	}
+	if rp.state.IsOpen(rp.fenced) { // only this node knows that it is not
+		rp.controlLocked(&fold.Entry{Kind: fold.NodeDown, Node: rp.fenced})
 	}
 	e := fold.Entry{Kind: fold.Reclaim, Replaces: rp.fenced}
 	for m := rp.room.members.first; m != nil; m = m.next {
@@ -525,8 +557,9 @@ func (rp *replica) reapLocked() {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		rp.reaping = false
-		rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
+		if rp.reaping = false; rp.ctx.Err() == nil {
+			rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
+		}
 	}()
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -184,6 +185,9 @@ func (p *pass) sayAll(msgs []said) {
 // joinByLog is join in a room with a log: the member comes in when its join has come back.
 func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
 	l := s.link
+	if s.isMain() {
+		l.mayWait()
+	}
 	ctx, cancel := s.untilPlaced()
 	defer cancel()
 	addr := l.ip()
@@ -300,11 +304,18 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 	h, addr := l.hello.Resume, l.ip()
 	p := r.pass(ctx, nil)
 	defer p.end()
+	known := max(l.newcomer.known, 1)
+	if m := c.member; !m.Remote() { // it is known here which connection came later
+		if m.state == memberPresent && l.born < m.conn().born {
+			return false, fmt.Errorf("%w, which began later", ErrTakenOver)
+		}
+		known = max(known, r.replica.known)
+	}
 	if c.lane, err = r.laneLocked(l.transport.cfg, l.form); err != nil {
 		return false, err
 	}
 	err = p.comeByLog(c, &fold.Entry{
-		Kind: fold.Resume, ID: c.member.Info().ID, Number: r.replica.known,
+		Kind: fold.Resume, ID: c.member.Info().ID, Number: known,
 		Hash: fold.Hash(ledger.KeyOf(string(h.Token))), Addr: addr,
 	})
 	if err == error(ErrNotMember) && l.Err() == nil { // it has left meanwhile
@@ -378,7 +389,7 @@ func (p *pass) leaveByLog(m *Member) {
 	m.mu.Unlock()
 	var kick *kickError
 	if errors.As(cause.cause, &kick) {
-		e.Kind, e.Text = fold.Kick, kick.reason
+		e.Kind, e.Text = fold.Kick, inLog(kick.reason)
 	} else {
 		e.Cause = string(cause.code)
 	}
@@ -416,8 +427,19 @@ func (p *pass) departedHere(m *Member) {
 func (r *Room) kickRemote(m *Member, reason string) error {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
-	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: reason}, false)
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Kick, ID: m.Info().ID, Text: inLog(reason)}, false)
 	return err
+}
+
+// maxReason is how many bytes of a reason go into the log.
+const maxReason = 4 << 10
+
+// inLog returns what of a reason goes into the log: a record must hold it.
+func inLog(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "")
 }
 
 // sendRemote is Send to a member that is connected to another process, or was a moment
@@ -425,7 +447,7 @@ func (r *Room) kickRemote(m *Member, reason string) error {
 func (m *Member) sendRemote(ctx context.Context, from MemberInfo, body []byte) error {
 	p := m.room.pass(ctx, nil)
 	defer p.end()
-	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body}, false)
+	_, err := p.submitOne(&fold.Entry{Kind: fold.Direct, ID: m.Info().ID, From: from.ID, Body: body, Service: true}, false)
 	return err
 }
 
@@ -453,8 +475,11 @@ func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
 	}
 }
 
-// removeRemoteLocked takes it out.
-func (r *Room) removeRemoteLocked(m *Member) {
+// removeRemote takes it out because of cause.
+func (p *pass) removeRemote(m *Member, cause error) {
+	r := p.r
+	m.setCause(cause, causeOf(cause))
+	p.left = append(p.left, m)
 	m.state = memberGone
 	r.replica.remotes--
 	r.freeNameLocked(m)

@@ -58,7 +58,6 @@ import (
 //	elsewhere              ErrElsewhere: the member went on at another node
 //	unavailable            ErrUnavailable: the room's log does not answer
 //	uncertain              ErrUncertain: it is not known if it was ordered
-//	history-lost           ErrHistoryLost: not in use yet
 //
 // A cause that has no constant is compared as
 //
@@ -137,9 +136,6 @@ const (
 	// way: the room may have taken it, or may still take it. SendAcked of a [Client] returns
 	// it, and Append of a [Log] for a record that is perhaps stored.
 	ErrUncertain Cause = "uncertain"
-	// ErrHistoryLost is kept for a member's end because the room's log was lost. No room
-	// returns it yet: its members end with ErrUnavailable, and join anew.
-	ErrHistoryLost Cause = "history-lost"
 )
 
 // The others, which the table of [Cause] explains.
@@ -210,7 +206,6 @@ var causes = []struct {
 	{ErrElsewhere, "gone on at another process", false},
 	{ErrUncertain, "the room may have taken it, or may still take it", false},
 	{ErrUnavailable, "the room's log does not answer", false},
-	{ErrHistoryLost, "the room's log was lost", false},
 }
 
 // Causes returns the causes of the library, which are all but those that a hook, a codec

@@ -3,6 +3,7 @@ package tcproom_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -70,4 +71,30 @@ func TestClusterSmoke(t *testing.T) {
 			t.Log(i, got[i])
 		}
 	})
+}
+
+// TestJoinsShareTheWayToTheLog has connections that say nothing first, which one goroutine
+// admits, wait for the log all together.
+func TestJoinsShareTheWayToTheLog(t *testing.T) {
+	b := roomtest.NewLog().Attach()
+	lg, err := b.Open(t.Context(), "lobby")
+	require.NoError(t, err)
+	room := tcproom.New(tcproom.WithLog(lg), tcproom.WithCodec(tcproom.Text{}))
+	require.NoError(t, room.Ready(t.Context()))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- room.Serve(l) }()
+	b.Stall()
+	const members = 10
+	for range members {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer nc.Close()
+	}
+	require.Eventually(t, func() bool { return tcproom.OnTheWayToLog(room) == members }, 10*time.Second, time.Millisecond)
+	b.Heal()
+	require.Eventually(t, func() bool { return room.Len() == members }, 10*time.Second, time.Millisecond)
+	require.NoError(t, room.Close())
+	require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
 }

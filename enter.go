@@ -332,10 +332,11 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.tellLocked()
 	r.state = roomClosed
 	var out []*stream
+	far := &pass{r: r}
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
-			r.removeRemoteLocked(m)
+			far.removeRemote(m, cause)
 		} else if m.state.in() {
 			m.setCause(cause, code)
 			r.moveLocked(m, memberLeaving)
@@ -351,6 +352,9 @@ func (r *Room) putOut(cause error, code Cause) {
 		m = next
 	}
 	r.mu.Unlock()
+	for _, m := range far.left {
+		m.unblock()
+	}
 	r.group.Flush() // of what was told
 	r.group.Wake()
 	p := r.pass(context.Background(), nil)

@@ -5,3 +5,14 @@ func LinkErr(m *Member) error { return m.conn().Err() }
 
 // EpochOf returns the name of the order of r.
 func EpochOf(r *Room) string { return r.epoch }
+
+// OnTheWayToLog is how many entries of r have not come back from its log.
+func OnTheWayToLog(r *Room) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.replica.queue)
+	for _, f := range r.replica.flights {
+		n += len(f.items)
+	}
+	return n
+}

@@ -17,6 +17,7 @@ type Newcomer struct {
 	held     []byte    // read before the connection was the room's; nil once its source has it
 	read     int       // bytes
 	outcome  string    // of resuming, for the welcome
+	known    uint64    // the position in the log up to which the room was known when it came
 	room     string    // of a hub, if its peer names none
 	token    Secret    // of its session, until the welcome of its room has it
 	wrong    error     // it is at the wrong door

@@ -45,9 +45,6 @@ func (a *atlas) node(dead func() bool) func(name string) []tcproom.RoomOption {
 func (a *atlas) hook(m *tcproom.Member, d int, dead func() bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if os.Getenv("DBG") != "" {
-		fmt.Printf("%v hook %s %v %p %d %v remote=%v\n", time.Now().Format("05.000000"), m.Room().Name(), m.Info(), m, d, m.Err(), m.Remote())
-	}
 	if a.hooks[m] += d; !dead() && (a.hooks[m] < 0 || a.hooks[m] > 1) {
 		a.failLocked("P8: OnJoin and OnLeave of %v do not alternate: %d", m.Info(), a.hooks[m])
 	}

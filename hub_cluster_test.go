@@ -409,3 +409,33 @@ func TestHubClusterRemove(t *testing.T) {
 		require.NotEqual(t, was, f.nodes[0].room("a").Past(0, 0).Epoch)
 	})
 }
+
+// TestHubClusterResumeWithoutRooms: a connection that names no rooms goes on in its room
+// at another node, also if it was moved there.
+func TestHubClusterResumeWithoutRooms(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}))
+		ada, bob := f.nodes[0].unlabelled("ada"), f.nodes[1].labelled("bob", "a", "lobby")
+		f.settle()
+		for range 20 { // so that positions differ from those of "*"
+			bob.say(`{"type":"message","room":"a","body":"x"}`)
+			f.settle()
+		}
+		bob.told()
+		token := ada.objects()[0]["token"]
+		ada.say(`{"type":"move","to":"a"}`)
+		f.settle()
+		welcomes := ada.objects()
+		welcomes[0]["token"] = token
+		again := resumeOf(welcomes)
+		ada.nc.Reset()
+		f.settle()
+		bob.say(`{"type":"message","room":"a","body":"one"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"join ada"}, "lobby": {"leave ada"}}, bob.told())
+		ada = f.nodes[1].ride(f.nodes[1].json, "10.0.0.1", again, `{"type":"message","body":"here"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"welcome resumed", "bob: one"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"ada: here"}}, bob.told())
+	})
+}

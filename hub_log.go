@@ -214,14 +214,12 @@ func (r *Room) localLocked() int {
 
 // ends is for the end of the room's stream.
 func (p *pass) ends(force bool) {
-	rp := p.r.replica
-	if !force || rp.phase < phaseReady && p.r.localLocked() == 0 {
-		p.forgetStream() // it is long past
-		return
-	}
-	h := p.r.hub
-	if h == nil || !p.r.isNamed() {
+	rp, h := p.r.replica, p.r.hub
+	if past := rp.phase < phaseReady && p.r.localLocked() == 0; !force || past || h == nil || !p.r.isNamed() {
 		p.forgetStream()
+		if rp.phase <= phaseReady && (rp.phase > phaseOpening || h == nil) { // another stream is begun
+			rp.reopenLocked()
+		}
 		return
 	}
 	h.all.wg.Add(1)

@@ -24,7 +24,7 @@ type leases struct {
 func (rp *replica) attendLease() {
 	defer rp.room.wg.Done()
 	defer rp.releaseLease()
-	every := rp.caps.Lease / 3
+	every := max(rp.caps.Lease/3, time.Millisecond)
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for opened := ""; rp.ctx.Err() == nil; {
@@ -216,9 +216,6 @@ func (rp *replica) judge(turn time.Duration) {
 		r.mu.Lock()
 		if err == nil && !alive && rp.phase == phaseReady && rp.trustedLocked() && rp.state.IsOpen(node) {
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeDown, Node: node})
-		}
-		if err == nil && alive {
-			rp.alive[nodeName(node)] = true
 		}
 		r.mu.Unlock()
 	}

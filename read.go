@@ -71,7 +71,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 		if err == nil && n > 0 {
 			err = l.parse(in, frame)
 		}
-		if err == nil && len(in.msgs) == maxInbox {
+		if err == nil && in.full() {
 			err = l.take(in)
 		}
 		if err != nil {
@@ -212,6 +212,9 @@ func refusalOf(req *Request, end *EndError) *Event {
 // what is held of them beside their bytes: those of a read can be many, of a byte each.
 const maxInbox = 256
 
+// maxInboxByLog is maxInbox in a room with a log, of which each time is a round trip.
+const maxInboxByLog = 512
+
 // An inbox is messages of one read.
 type inbox struct {
 	by     *stream // of whose member the messages are
@@ -234,6 +237,13 @@ var inboxPool = sync.Pool{New: func() any { return new(inbox) }}
 func (in *inbox) clear() {
 	clear(in.msgs)
 	in.msgs, in.acks = in.msgs[:0], in.acks[:0]
+}
+
+func (in *inbox) full() bool {
+	if in.by != nil && in.by.room.replica != nil {
+		return len(in.msgs) >= maxInboxByLog
+	}
+	return len(in.msgs) >= maxInbox
 }
 
 func (in *inbox) free() {

@@ -92,9 +92,11 @@ func emptyReplica(r *Room) *replica {
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
 	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
 	rp.flights = make(map[uint64]*flight)
+	rp.more = make(chan struct{}, 1)
 	rp.alive = make(map[string]bool)
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
+	rp.cutTail = func() {}
 	rp.rename()
 	return rp
 }
@@ -103,6 +105,9 @@ func emptyReplica(r *Room) *replica {
 func (rp *replica) use(log Log) error {
 	r := rp.room
 	rp.log, rp.caps = log, log.Caps()
+	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
+		return fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
+	}
 	if !reflect.ValueOf(log).Comparable() {
 		return fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
 	}
@@ -119,6 +124,7 @@ func (rp *replica) use(log Log) error {
 func (rp *replica) start() {
 	switch {
 	case rp.err != nil:
+		rp.room.cfg.conn.logger.Warn("tcproom: log cannot be used", "cause", rp.err)
 		return
 	case rp.log == nil:
 		rp.startOpening()
@@ -141,9 +147,15 @@ func newNowhere(r *Room) *stream {
 	return &l.stream
 }
 
+// minRecord is how many bytes a record of a log must be able to hold.
+const minRecord = 64 << 10
+
 // maxBody is how long a body may be, so that a record holds it with all that belongs to
 // it.
 func (rp *replica) maxBody() int { return rp.caps.MaxRecord - 4<<10 }
+
+// maxEntry is how long an entry may be.
+func (rp *replica) maxEntry() int { return rp.caps.MaxRecord - 1<<10 }
 
 // rename makes the node another one, which has not opened.
 func (rp *replica) rename() {
@@ -253,10 +265,17 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) || errors.Is(err, errNoBeginning) {
+		if errors.Is(err, errNoBeginning) {
+			rp.readAgain()
+			loaded = false
+		}
+		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
-			rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos())
+			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
+				<-rp.ctx.Done() // nothing more comes of what this node knows
+				return
+			}
 			if loaded, at = useless, 0; useless {
 				continue
 			}
@@ -306,6 +325,13 @@ func (rp *replica) load() error {
 	rp.forgetLocked(at)
 	r.noteBansLocked()
 	rp.setEpochLocked()
+	if rp.phase == phaseOpening && len(rp.flights) > 0 {
+		// The checkpoint may be of after an open that is on its way: then the tail, which
+		// begins behind it, would not tell of that.
+		flown, waits := rp.takeAllLocked()
+		rp.requeueLocked(append(flown, waits...))
+		rp.reopenLocked()
+	}
 	return nil
 }
 
@@ -364,12 +390,13 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so.
-func (rp *replica) startOver(other bool) {
+// is begun, unless another node has done so. It reports false, and does nothing, if the node
+// is about to stop.
+func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
 	if rp.phase > phaseReady {
-		return
+		return false
 	}
 	if other {
 		rp.lostEpoch = rp.state.Epoch()
@@ -381,7 +408,26 @@ func (rp *replica) startOver(other bool) {
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
+	rp.begun, rp.other = false, false
 	rp.room.seq = 0
+	return true
+}
+
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+func (rp *replica) readAgain() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rp.state, rp.time = fold.New(), time.Time{}
+	r.seq, r.said = 0, 0
+	r.startRings()
+	if rp.phase > phaseReady {
+		return
+	}
+	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+		q.settle(outcome{err: ErrUnavailable})
+	}
+	rp.reopenLocked()
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
@@ -392,7 +438,7 @@ func (p *pass) forgetStream() {
 	for m := r.members.first; m != nil; {
 		next := m.next
 		if m.Remote() {
-			r.removeRemoteLocked(m)
+			p.removeRemote(m, ErrUnavailable)
 		} else {
 			p.drop(m, ErrUnavailable)
 		}
@@ -453,6 +499,7 @@ func (rp *replica) progressLocked(opened bool) {
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
 		}
+		rp.claims = 0 // those of a life before do not count
 		rp.reclaimLocked()
 	}
 	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && e != rp.lostEpoch && rp.claims == 0 {

@@ -31,8 +31,9 @@ type pass struct {
 	waits  bool // the event that is ordered is told later, with others
 	// differs says that a node has another state than this one, see replica.
 	differs bool
-	lost    uint64  // records that the log has lost, see replica
-	broken  []*link // their framing or codec failed for an event
+	cut     bool      // the room's end came while an event waited that the log has ordered
+	broken  []*link   // their framing or codec failed for an event
+	left    []*Member // of other processes, that have left
 }
 
 var passPool = sync.Pool{New: func() any { return &pass{enc: new(encoder)} }}
@@ -336,12 +337,15 @@ func (p *pass) orderLeave(m *Member) {
 // whose framing or codec failed.
 func (p *pass) end() {
 	p.letGo()
-	broken := p.broken
+	broken, left := p.broken, p.left
 	p.enc.trim()
 	*p = pass{enc: p.enc}
 	passPool.Put(p)
 	for _, l := range broken {
 		l.unblock()
+	}
+	for _, m := range left {
+		m.unblock()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -20,7 +21,8 @@ type outbound struct {
 	queue     []queued           // waits until the node is ready
 	waiting   int                // bytes of it
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
-	appending bool               // a goroutine takes from the queue
+	appending bool               // a goroutine takes from the queue, or waits for more
+	more      chan struct{}      // wakes it
 	unready   time.Time          // since when the node is not ready, if it was before
 }
 
@@ -55,6 +57,15 @@ func newCall() *call { return &call{done: make(chan struct{})} }
 func (c *call) add(e *fold.Entry) {
 	c.buf = fold.AppendEntry(c.buf, e)
 	c.ends = append(c.ends, len(c.buf))
+}
+
+// longest returns how long the longest of the entries is.
+func (c *call) longest() (n int) {
+	start := 0
+	for _, end := range c.ends {
+		n, start = max(n, end-start), end
+	}
+	return n
 }
 
 // A queued is an entry on its way.
@@ -136,28 +147,52 @@ func (rp *replica) nextLocked() *[]queued {
 }
 
 func (rp *replica) startAppendingLocked() {
-	if !rp.appending && len(*rp.nextLocked()) > 0 && rp.ctx.Err() == nil {
+	switch {
+	case len(*rp.nextLocked()) == 0 || rp.ctx.Err() != nil:
+	case rp.appending:
+		select {
+		case rp.more <- struct{}{}:
+		default:
+		}
+	default:
 		rp.appending = true
 		rp.room.wg.Add(1) // the goroutine that reads the log counts until ctx has ended
 		go rp.appendAll()
 	}
 }
 
+// appenderRests is how long the goroutine that appends waits for more. One for each batch
+// would spend a tenth of what a busy room takes on making its stack grow.
+const appenderRests = time.Second
+
 // appendAll brings what is queued into the log, a batch at a time. It ends when nothing
-// is queued.
+// has been queued for a while.
 func (rp *replica) appendAll() {
 	r := rp.room
 	defer r.wg.Done()
-	for {
+	idle := time.NewTimer(appenderRests)
+	defer idle.Stop()
+	for late := false; ; {
 		r.mu.Lock()
 		f := rp.nextFlightLocked()
-		if f == nil {
+		if f == nil && (late || rp.ctx.Err() != nil) {
 			rp.appending = false
 			r.mu.Unlock()
 			return
 		}
 		r.mu.Unlock()
-		rp.fly(f)
+		if f != nil {
+			rp.fly(f)
+			late = false
+			continue
+		}
+		idle.Reset(appenderRests)
+		select {
+		case <-rp.more:
+		case <-idle.C:
+			late = true
+		case <-rp.ctx.Done():
+		}
 	}
 }
 
@@ -187,7 +222,7 @@ func (rp *replica) nextFlightLocked() *flight {
 	for _, q := range f.items {
 		rec = append(rec, q.bytes()...)
 	}
-	f.rec, f.id = rec, fmt.Sprintf("%s.%d", rp.name, f.batch)
+	f.rec, f.id = rec, rp.name+"."+strconv.FormatUint(f.batch, 10)
 	rp.flights[f.batch] = f
 	rp.room.group.Wake() // the queue has room
 	return f
@@ -251,15 +286,22 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	}
 	rp.endLinksLocked(p, ErrUnavailable)
 	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
+	rp.requeueLocked(kept)
+	rp.reopenLocked()
+}
+
+// reopenLocked begins another life of the node.
+func (rp *replica) reopenLocked() {
+	if rp.life == maxLife {
+		rp.anewLocked()
+		return
+	}
 	if rp.phase == phaseReady {
 		rp.ready = make(chan struct{})
 	}
 	rp.phase, rp.unready = phaseOpening, time.Now()
-	if rp.life++; rp.life > maxLife {
-		rp.rename()
-	}
+	rp.life++
 	rp.batch = 0
-	rp.requeueLocked(kept)
 	rp.controlLocked(&fold.Entry{Kind: fold.Open})
 }
 
@@ -340,6 +382,9 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 // What has to be ordered for good, as a leave, does not wait for room.
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
+	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
+		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
+	}
 	for {
 		if err := rp.mayQueueLocked(); err != nil {
 			return err
@@ -411,10 +456,10 @@ func verdictError(v fold.Verdict) error {
 		return ErrMuted
 	case fold.Duplicate:
 		return errDuplicate
-	case fold.Needless:
-		return nil
 	case fold.Away:
 		return ErrDetached
+	case fold.Needless:
+		return nil
 	}
 	return ErrUnavailable
 }

@@ -10,14 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"example.com/tcproom"
 )
 
 // The works of this file are about one room over several processes. All processes of a
-// server, its engine too, are on the servers' core.
+// server, its engine too, are on the servers' core, if nothing else is said.
 
 // clusterName stands for all of them.
 const clusterName = "cluster"
@@ -57,7 +56,7 @@ var logLatencyWork = &work{
 	name:  "loglatency",
 	title: "Latency of a room with a log",
 	about: "500 lines of 64 bytes a second, at fixed times, to few receivers: the time from when one was due until the last receiver has it. " +
-		"Added is what that is more than in a room by itself, which is measured straight before; bare is from when a record of as many bytes was due until a client of JetStream that has published it gets it back, straight behind.",
+		"Added is what that is more than in a room by itself, which is measured straight before; bare is from when a client of JetStream publishes a record of as many bytes until it gets it back, straight behind.",
 	counted: "receivers",
 	full:    []int{1},
 	quick:   []int{1},
@@ -81,12 +80,16 @@ var logLatencyWork = &work{
 func (r *runner) logLatency(s step) (metrics, error) {
 	w := paced{rate: pacedRate, duration: r.shorter(4*time.Second, 500*time.Millisecond), patience: 4 * time.Second}
 	cfg := loadConfig{size: smallLine, receivers: s.size, inFlight: w.total()}
+	if s.server == natsServer {
+		got, err := r.session(s.server, cfg, w.measure)
+		return got.metrics, err
+	}
 	lone, err := r.session(tcproomServer, cfg, w.measure)
 	if err != nil {
 		return nil, fmt.Errorf("a room by itself: %w", err)
 	}
 	got, err := r.session(s.server, cfg, w.measure)
-	if err != nil || s.server == natsServer {
+	if err != nil {
 		return got.metrics, err
 	}
 	bare, err := bareOf(s.server, r.server)
@@ -132,7 +135,6 @@ var logRateWork = &work{
 	counted: "in flight",
 	full:    []int{3, 48, 768, 16_384},
 	quick:   []int{48},
-	fixed:   true,
 	takes:   oneOf(tcproom3NATSServer, tcproom3NATSFileServer, natsHubsServer),
 	columns: []column{
 		{title: "messages/s", metric: messageRate, format: thousands, spread: true},
@@ -303,7 +305,8 @@ var nodeDownWork = &work{
 		{title: "got twice", metric: eventsTwice, format: digits(0), spread: true},
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		w := nodeDown{members: s.size, rate: 10}
+		// Another node declares it dead after a lease and what it takes to look.
+		w := nodeDown{members: s.size, rate: 10, before: time.Second, after: nodeLease + 3*time.Second}
 		m, err := w.measure(s.server.name, r.server)
 		return outcome{metrics: m}, err
 	},
@@ -311,8 +314,9 @@ var nodeDownWork = &work{
 
 // nodeDown is the work in which one of three processes is killed.
 type nodeDown struct {
-	members int // of each process
-	rate    int // messages a second
+	members       int // of each process
+	rate          int // messages a second
+	before, after time.Duration
 }
 
 // A survivor is a client that looks at what it gets.
@@ -330,17 +334,15 @@ type survivor struct {
 	lost     string // why it was cut last, or could not connect
 }
 
-// heed takes note of an event. since is when the process was killed; zero: it lives.
-func (s *survivor) heed(ev *tcproom.Event, mu *sync.Mutex, killed *atomic.Int64) {
-	mu.Lock()
-	defer mu.Unlock()
+// heed takes note of an event. killed is when the process was; zero: it lives.
+func (s *survivor) heed(ev *tcproom.Event, killed time.Time) {
 	switch ev.Kind {
 	case tcproom.Welcome:
 		s.welcomes++
 		s.id = ev.From.ID
 		s.outcome = ev.Welcome.Outcome
-		if at := killed.Load(); at != 0 {
-			s.resumed = time.Duration(time.Now().UnixNano() - at)
+		if !killed.IsZero() {
+			s.resumed = time.Since(killed)
 		}
 	case tcproom.Message:
 		n, err := strconv.Atoi(string(ev.Body))
@@ -372,15 +374,19 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var mu sync.Mutex
-	var killed atomic.Int64
+	var mu sync.Mutex // guards what clients have noted
+	var killed time.Time
 	connect := func(at int, s *survivor) {
 		addrs := make([]string, len(list))
 		for i := range list {
 			addrs[i] = list[(at+i)%len(list)].String()
 		}
 		s.client = tcproom.NewClient(ctx, addrs[0], tcproom.Addresses(addrs[1:]...), tcproom.WithFraming(tcproom.Lines{}), tcproom.WithCodec(tcproom.JSON{}),
-			tcproom.OnEvent(func(ev tcproom.Event) { s.heed(&ev, &mu, &killed) }))
+			tcproom.OnEvent(func(ev tcproom.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				s.heed(&ev, killed)
+			}))
 	}
 	all := make([]survivor, w.members*len(list))
 	for i := range all {
@@ -408,7 +414,7 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 		}
 		return nil
 	}
-	if err := talk(time.Second); err != nil {
+	if err := talk(w.before); err != nil {
 		return nil, err
 	}
 	victim := p.others[1]
@@ -416,16 +422,19 @@ func (w nodeDown) measure(server string, cpus []int) (metrics, error) {
 	if err := victim.askJSON("here 0", &dead); err != nil {
 		return nil, err
 	}
-	killed.Store(time.Now().UnixNano())
+	mu.Lock()
+	killed = time.Now()
+	mu.Unlock()
 	if err := victim.cmd.Process.Kill(); err != nil {
 		return nil, err
 	}
-	// Another node declares it dead after a lease and what it takes to look.
-	if err := talk(nodeLease + 3*time.Second); err != nil {
+	if err := talk(w.after); err != nil {
 		return nil, err
 	}
 	w.settle(all, &mu, said)
-	return w.verdict(all, &mu, said, dead)
+	mu.Lock()
+	defer mu.Unlock()
+	return w.verdict(all, said, dead)
 }
 
 // settle waits until all have what was said, or nothing has come for a while.
@@ -448,9 +457,7 @@ func (w nodeDown) settle(all []survivor, mu *sync.Mutex, said int) {
 }
 
 // verdict is what became of all; dead are the IDs of those whose process was killed.
-func (w nodeDown) verdict(all []survivor, mu *sync.Mutex, said int, dead []string) (metrics, error) {
-	mu.Lock()
-	defer mu.Unlock()
+func (w nodeDown) verdict(all []survivor, said int, dead []string) (metrics, error) {
 	m := metrics{leavesTold: 0, eventsMissed: 0, eventsTwice: 0}
 	var times []float64
 	cut := make(map[string]bool)
@@ -483,14 +490,12 @@ func (w nodeDown) verdict(all []survivor, mu *sync.Mutex, said int, dead []strin
 	return m, nil
 }
 
-const (
-	joinSeconds = "joins_seconds"
-)
+const joinSeconds = "joins_seconds"
 
 var logJoinsWork = &work{
 	name:    "logjoins",
 	title:   "Joins at once over three processes",
-	about:   "Connections made as fast as they are taken, at most 2,000 of which are not counted yet; joins are told together every 250 ms. The time until every process counts all of them, and the CPU of those that have members.",
+	about:   "Connections made as fast as they are taken, at most 2,000 of which are not counted yet; joins are told together every 250 ms; nothing but the generator is bound to a core. The time until every process counts all of them, and the CPU of those that have members.",
 	counted: "joins",
 	full:    []int{9000},
 	quick:   []int{600},
@@ -499,13 +504,15 @@ var logJoinsWork = &work{
 	columns: []column{
 		{title: "seconds", metric: joinSeconds, format: digits(2), spread: true},
 		{title: "CPU, µs a join", metric: cpuPerJoin, format: digits(0), spread: true},
+		value("joins a record", perRecord, digits(1)),
 		value("told, bytes a member", noticeBytes, digits(0)),
 		value("nodes busy", serverBusy, percent),
 		value("engine busy", engineShare, percent),
 		value("generator busy", generatorBusy, percent),
 	},
 	measure: func(r *runner, s step) (outcome, error) {
-		m, err := measureLogJoins(s.server.name, r.server, s.size)
+		// Three processes on one core would be a third of what they are.
+		m, err := measureLogJoins(s.server.name, r.all, s.size)
 		return outcome{metrics: m}, err
 	},
 }
@@ -572,11 +579,19 @@ func measureLogJoins(server string, cpus []int, n int) (metrics, error) {
 	if least := float64(n) * float64(n-1) / 2 * float64(len("* x joined\n")); told < least {
 		return nil, fmt.Errorf("members were sent %.0f bytes for %d joins, fewer than %.0f", told, n, least)
 	}
-	return metrics{
+	joins := metrics{
 		joinSeconds: m[seconds], serverBusy: m[serverBusy], generatorBusy: m[generatorBusy], seconds: m[seconds],
 		engineShare: (after - used).Seconds() / m[seconds],
 		cpuPerJoin:  m[serverBusy] * m[seconds] * 1e6 / float64(n), noticeBytes: told / float64(n),
-	}, nil
+	}
+	if p.engine != nil {
+		var log logSize
+		if err := s.logState(&log); err != nil {
+			return nil, err
+		}
+		joins[perRecord] = float64(n) / float64(log.Records)
+	}
+	return joins, nil
 }
 
 // await reads until p counts n members.

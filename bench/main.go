@@ -111,7 +111,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 func parseOptions(args []string, stderr io.Writer) (o options, out outputs, status int) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	names := flags.String("work", strings.Join(workNames(), ","), "what to measure")
+	names := flags.String("work", strings.Join(usualWorks(), ","), "what to measure; "+clusterName+" is all that is about rooms with a log")
 	peers := flags.String("servers", strings.Join(usualServers(), ","), "whom to measure; lossy is there to fail")
 	receivers := flags.String("receivers", "", "numbers of receivers, instead of each work's own")
 	flags.IntVar(&o.reps, "reps", 3, "repetitions, of works that have no number of their own")

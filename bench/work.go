@@ -50,6 +50,12 @@ func workNames() (names []string) {
 	return names
 }
 
+// usualWorks are those that are done if none is asked for. Those about logs take minutes
+// of their own, and several cores if there are any.
+func usualWorks() []string {
+	return slices.DeleteFunc(workNames(), func(name string) bool { return slices.Contains(clusterWorks, workNamed(name)) })
+}
+
 // onlyRoom is for works that are about this library alone.
 func onlyRoom(s *server) bool { return s == tcproomServer }
 

@@ -350,7 +350,7 @@ func closeCode(cause tcproom.Cause, err error) uint16 {
 		return closeTooBig
 	case "hook", "unframeable":
 		return closeInternal
-	case "full", "busy", "too-many-from-address", "too-many-lanes", "too-many-rooms", "retry", "unavailable", "history-lost":
+	case "full", "busy", "too-many-from-address", "too-many-lanes", "too-many-rooms", "retry", "unavailable":
 		return closeTryAgain
 	}
 	return closePolicy

@@ -8,9 +8,9 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -69,15 +69,10 @@ func (c *cluster) started(t *testing.T) (addr string) {
 	}
 }
 
-// client connects to one of the addresses for programs, first to that of index first, then
-// to the next whenever it has lost one.
+// client connects to the addresses for programs, first to that of index first.
 func (c *cluster) client(t *testing.T, name string, first int) *tcproom.Client {
-	var dials atomic.Int64
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		addr := c.programs[(first+int(dials.Add(1))-1)%len(c.programs)]
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}
-	cl := tcproom.NewClient(t.Context(), c.programs[first], tcproom.WithName(name), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDialer(dial))
+	others := append(slices.Clone(c.programs[first+1:]), c.programs[:first]...)
+	cl := tcproom.NewClient(t.Context(), c.programs[first], tcproom.Addresses(others...), tcproom.WithName(name), tcproom.WithCodec(tcproom.JSON{}))
 	t.Cleanup(func() { cl.Close() })
 	return cl
 }

@@ -356,7 +356,7 @@ func TestClusterModel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, time.Minute) })
 		return
 	}
-	for range times(5, 200) {
+	for range times(3, 200) {
 		seed := rand.Uint64N(1_000_000)
 		inBubble(fmt.Sprint("seed ", seed), t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, time.Minute) })
 	}

@@ -10,7 +10,6 @@ import time
 class Chat:
     def __init__(self, address, name, retry=0.02, tries=50):
         self.address, self.name, self.retry, self.tries = address, name, retry, tries
-        self.connections = 0
         self.sock = None
         self._connect()
 
@@ -39,7 +38,6 @@ class Chat:
             self.close()
             try:
                 self.sock = socket.create_connection(self.address, timeout=30)
-                self.connections += 1
                 self.lines = self.sock.makefile("rb")
                 self._send({"type": "hello", "name": self.name})
                 welcome = self._read()

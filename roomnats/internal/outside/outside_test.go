@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	seed   = flag.Uint64("outside.seed", 1, "of the faults")
-	length = flag.Duration("outside.for", 6*time.Second, "how long there are faults")
+	seed   = flag.Uint64("outside.seed", 0, "of the faults; 0: any")
+	length = flag.Duration("outside.for", 0, "how long there are faults; 0: 10 s, or 4 s with -short")
 	keep   = flag.String("outside.keep", "", "a directory for what the processes have written")
 	which  = flag.String("outside.faults", "all", "node, server, way, all or none")
 )
@@ -72,6 +72,18 @@ const (
 	outage = 4 * time.Second
 )
 
+// startServer starts a NATS server.
+func startServer(t testing.TB) (p *process, url string) {
+	t.Helper()
+	addr := freeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	n := natsRole{Store: t.TempDir()}
+	fmt.Sscan(port, &n.Port)
+	p = newProcess(t, "server", role{NATS: &n})
+	require.True(t, p.start(20*time.Second), "the server starts")
+	return p, "nats://" + addr
+}
+
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, grace: grace, began: time.Now(), counts: make(map[string]int)}
 	t.Cleanup(func() {
@@ -79,12 +91,9 @@ func newWorld(t testing.TB) *world {
 			dump(t, "world", []byte(w.log.String()))
 		}
 	})
-	addr := freeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
-	n := natsRole{Store: t.TempDir()}
-	fmt.Sscan(port, &n.Port)
-	w.server = newProcess(t, "server", role{NATS: &n})
-	require.True(t, w.server.start(20*time.Second), "the server starts")
+	server, url := startServer(t)
+	w.server = server
+	addr := strings.TrimPrefix(url, "nats://")
 	for i := range 3 {
 		at, way := freeAddr(t), newForwarder(t, addr)
 		w.ways = append(w.ways, way)
@@ -231,6 +240,15 @@ func (w *world) disturb(rng *rand.Rand, d time.Duration) {
 // happens to the nodes and to the server.
 func TestOutside(t *testing.T) {
 	w := newWorld(t)
+	if *seed == 0 {
+		*seed = 1 + rand.Uint64N(1_000_000)
+	}
+	if *length == 0 {
+		*length = 10 * time.Second
+		if testing.Short() {
+			*length = 4 * time.Second
+		}
+	}
 	t.Logf("seed %d, for %v", *seed, *length)
 	rng := rand.New(rand.NewPCG(*seed, 0))
 	ended := make(chan struct{})
@@ -346,25 +364,30 @@ func (w *world) ghosts() {
 	w.logf("no ghosts: %v", ok)
 }
 
+func newVisitor(addr string) *client {
+	return &client{w: &world{addrs: []string{addr}}, rng: rand.New(rand.NewPCG(0, 0)), name: "looker"}
+}
+
 // look joins, and leaves again.
 func look(addr string) (*frame, error) {
-	c := &client{w: &world{addrs: []string{addr}}, rng: rand.New(rand.NewPCG(0, 0)), name: "looker"}
+	c := newVisitor(addr)
 	if err := c.dial(); err != nil {
 		return nil, err
 	}
 	defer c.conn.Close()
 	c.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	for line := range c.lines {
-		var f frame
-		if err := decode(line, &f); err != nil {
-			return nil, err
-		}
-		if f.Type != "welcome" {
-			return nil, fmt.Errorf("%s", line)
-		}
-		return &f, c.write(map[string]any{"type": "goodbye"})
+	line, ok := <-c.lines
+	if !ok {
+		return nil, io.EOF
 	}
-	return nil, io.EOF
+	var f frame
+	if err := decode(line, &f); err != nil {
+		return nil, err
+	}
+	if f.Type != "welcome" {
+		return nil, fmt.Errorf("%s", line)
+	}
+	return &f, c.write(map[string]any{"type": "goodbye"})
 }
 
 // verify looks at all that the lives were told.
