@@ -76,8 +76,8 @@ func (r *Room) ServeConn(nc net.Conn, opts ...ConnOption) error {
 }
 
 func (r *Room) connConfig(opts []ConnOption) (*connConfig, error) {
-	if r.replica != nil && r.replica.err != nil {
-		return nil, r.replica.err
+	if err := r.logError(); err != nil {
+		return nil, err
 	}
 	if len(opts) == 0 {
 		return &r.cfg.conn, nil

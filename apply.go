@@ -20,12 +20,13 @@ type coming struct {
 	member  *Member
 	lane    *lane
 	entry   entry
-	limiter Limiter // of a member that arrives
-	arrives bool    // from another node, and OnJoin was called for it
-	in      bool    // it has joined, or resumed
-	seq     uint64  // of its welcome
-	err     error   // why it cannot stay, although it is in
-	over    bool    // nobody waits any more
+	limiter Limiter  // of a member that arrives
+	arrives bool     // from another node, and OnJoin was called for it
+	in      bool     // it has joined, or resumed
+	seq     uint64   // of its welcome
+	err     error    // why it cannot stay, although it is in
+	over    bool     // nobody waits any more
+	pos     Position // of a membership of a connection: from where on it goes on
 }
 
 // apply folds a record, and does what its entries say.
@@ -144,18 +145,19 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	case fold.Leave:
 		p.gone(res, Cause(e.Cause))
 	case fold.Kick:
-		p.gone(res, &kickError{e.Text})
+		p.gone(res, p.kickCause(res))
 	case fold.Direct:
 		p.told(res)
+	case fold.Rename:
+		p.renamed(res, q)
+	case fold.Ban:
+		r.noteBansLocked()
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
 		p.begins()
 	case fold.End:
-		p.forgetStream()
-		if rp.phase <= phaseReady { // another stream is begun
-			rp.reopenLocked()
-		}
+		p.ends(e.Force)
 	case fold.Beat:
 		if res.Differs {
 			p.differs = true
@@ -214,7 +216,7 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
-	if c == nil {
+	if c == nil || !c.enters() {
 		r.addRemoteLocked(res.Member, nil)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
@@ -275,6 +277,9 @@ func (p *pass) resumed(res *fold.Result, q *queued) {
 // with end: it is a member still, whose home is another node.
 func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 	next := m.next
+	if m.presence != nil && cause == ErrElsewhere {
+		m.presence.goElsewhere()
+	}
 	if l := m.conn(); m.state == memberPresent && l.setCause(end) {
 		p.broken = append(p.broken, l)
 	}
@@ -286,6 +291,10 @@ func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 // goOnHere is for a member that has resumed here. It was connected here, or at another
 // node.
 func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
+	if !c.stream.isMain() {
+		p.partGoesOn(c, m, res)
+		return
+	}
 	r, s := p.r, c.stream
 	l, h := s.link, s.link.hello.Resume
 	if m != c.member || m.Remote() != c.arrives {
@@ -301,12 +310,13 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		}
 		return
 	}
-	if h.Seq > res.Seq { // which is behind all that there can be
+	if h.Seq > res.Seq && s.form != formAside { // which is behind all that there can be
 		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
 		p.stays(m)
 		return
 	}
 	if m.Remote() {
+		p.arrives(m, l)
 		m.session = &session{start: res.Member.Joined, token: ledger.KeyOf(string(h.Token))}
 		if n := res.Member.Number; n > 0 {
 			m.session.taken.Take(n, 0)
@@ -349,6 +359,10 @@ func (p *pass) gone(res *fold.Result, cause error) {
 // departs takes out a member that is connected here, or was. Up to its leave it gets what
 // is ordered.
 func (p *pass) departs(m *Member, cause error, seq uint64) {
+	if m.isPart() {
+		p.partDeparts(m, cause, seq)
+		return
+	}
 	r, l, was := p.r, m.conn(), m.state
 	switch was {
 	case memberPresent:
@@ -386,8 +400,15 @@ func (p *pass) told(res *fold.Result) {
 	if f := p.r.members.byID(e.From); f != nil {
 		from = f.Info()
 	}
-	s := m.at.Load()
+	s, v := m.at.Load(), m.voice()
 	b, err := s.frameDirect(from, e.Body)
+	if err == nil && v != s && v.put(b, maxQueued) {
+		return
+	}
+	if h := s.held; h != nil && err == nil {
+		h.late = append(h.late, b)
+		return
+	}
 	if err == nil && s.state == streamJoined {
 		p.tell()
 		p.events = s.cur.Insert(b, max(maxQueued, len(b))) || p.events

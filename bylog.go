@@ -185,10 +185,10 @@ func (p *pass) sayAll(msgs []said) {
 // joinByLog is join in a room with a log: the member comes in when its join has come back.
 func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) {
 	l := s.link
-	if r.mayCrowd() {
+	if s.isMain() && r.mayCrowd() {
 		l.mayWait()
 	}
-	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
+	ctx, cancel := s.untilPlaced()
 	defer cancel()
 	addr := l.ip()
 	p := r.pass(ctx, nil)
@@ -196,20 +196,27 @@ func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) 
 	if r.state != roomOpen {
 		return 0, ErrRoomClosed
 	}
+	if err := r.banned(m.Name(), addr); err != nil {
+		return 0, err
+	}
 	c := &coming{stream: s, member: m, entry: e}
 	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
 		return 0, err
 	}
 	who := m.Info()
 	join := &fold.Entry{Kind: fold.Join, ID: who.ID, Name: who.Name, Addr: addr, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
-	if r.mayResume(l.cfg) {
+	switch {
+	case !r.mayResume(l.cfg):
+	case m.isPart():
+		join.Hash, join.Grace = m.presence.hashNow(), r.cfg.sessions.Grace
+	default:
 		c.entry.token = Secret(rand.Text())
 		join.Hash, join.Grace = fold.Hash(ledger.KeyOf(string(c.entry.token))), r.cfg.sessions.Grace
 	}
 	if err = p.comeByLog(c, join); err != nil {
 		return 0, err
 	}
-	if c.err != nil && m.state == memberPresent {
+	if c.err != nil && m.state == memberPresent && !m.isPart() {
 		p.leave(m, l.Err(), l.ended())
 	}
 	return c.seq, c.err
@@ -237,6 +244,9 @@ func (p *pass) comeByLog(c *coming, e *fold.Entry) error {
 	c.over = true
 	if c.in {
 		return nil
+	}
+	if err == error(ErrBanned) {
+		err = cmpErr(p.r.banned(c.member.Name(), e.Addr), err)
 	}
 	c.lane.members--
 	p.r.tidyLanesLocked()
@@ -464,6 +474,7 @@ func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
 	m := &Member{room: r, state: memberPresent}
 	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
 	m.at.Store(r.replica.nowhere)
+	r.replica.remotes++
 	r.members.insert(m, next)
 	if r.cfg.unique {
 		if r.names == nil {
@@ -479,6 +490,7 @@ func (p *pass) removeRemote(m *Member, cause error) {
 	m.setCause(cause, causeOf(cause))
 	p.left = append(p.left, m)
 	m.state = memberGone
+	r.replica.remotes--
 	r.freeNameLocked(m)
 	r.members.remove(m)
 }
@@ -486,6 +498,10 @@ func (p *pass) removeRemote(m *Member, cause error) {
 // drop takes out m, which was connected here, without telling the others: it goes on
 // elsewhere, or the log in which it had joined is lost.
 func (p *pass) drop(m *Member, cause Cause) {
+	if m.isPart() {
+		p.dropPart(m, cause)
+		return
+	}
 	r, was := p.r, m.state
 	if was == memberDetached {
 		r.keepLocked(m.conn())

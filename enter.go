@@ -84,6 +84,10 @@ func (h *Hub) knockAt(ctx context.Context, l *link, name string, asked bool) (_ 
 		return nil, err
 	}
 	r, letIn := c.hr.room, false
+	if err := r.awaitPart(ctx, l); err != nil {
+		c.done()
+		return nil, err
+	}
 	c.s = &stream{link: l, room: r, form: l.partForm()}
 	defer func() { // also if a hook ends the goroutine
 		if letIn {
@@ -225,9 +229,12 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, by *lin
 		p.leave(m, cause, code)
 		owes(m.at.Load()) // while it is in the list: whoever does not find it there finds this
 		r.dismissStreamLocked(m.at.Load(), cause, ref)
+		if r.replica != nil {
+			r.group.Wake()
+		}
 		return true
 	}
-	for m.state == memberLeaving { // until the leave that another call orders has its place
+	for p.partLeaving(m) { // until the leave that another call orders has its place
 		p.await(r.group.Progress(), time.Time{})
 	}
 	return false
@@ -325,9 +332,12 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.tellLocked()
 	r.state = roomClosed
 	var out []*stream
+	far := &pass{r: r}
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.state.in() {
+		if m.Remote() {
+			far.removeRemote(m, cause)
+		} else if m.state.in() {
 			m.setCause(cause, code)
 			r.moveLocked(m, memberLeaving)
 			s := m.at.Load()
@@ -342,6 +352,9 @@ func (r *Room) putOut(cause error, code Cause) {
 		m = next
 	}
 	r.mu.Unlock()
+	for _, m := range far.left {
+		m.unblock()
+	}
 	r.group.Flush() // of what was told
 	r.group.Wake()
 	p := r.pass(context.Background(), nil)
@@ -361,6 +374,11 @@ func (r *Room) closeTo(state roomState) {
 	r.mu.Lock()
 	told := r.tellLocked()
 	r.state = max(r.state, state)
+	if r.replica != nil {
+		r.replica.endLocked()
+		r.hub.unsaid.Add(int64(r.unordered))
+		r.unordered = 0
+	}
 	r.mu.Unlock()
 	if told {
 		r.group.Flush()
@@ -375,7 +393,7 @@ func (r *Room) isEmpty() (empty, fresh bool) {
 	return r.emptyLocked(), r.stats.Joined == 0
 }
 
-func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }
+func (r *Room) emptyLocked() bool { return r.localLocked() == 0 && r.reserved == 0 }
 
 // closeIfEmpty closes r if it is empty, and reports whether it did.
 func (r *Room) closeIfEmpty() bool {

@@ -52,6 +52,7 @@ type Hub struct {
 	totals totals
 	traces atomic.Bool // a room has, or had, WithTrace
 
+	unsaid  atomic.Int64    // what was on its way to the logs of rooms when the hub stopped
 	left    atomic.Int64    // calls of OnLeave and OnRoom that are owed, beside those of links
 	asideMu lockorder.Mutex // guards asides; taken last
 	asides  map[*aside]struct{}
@@ -80,6 +81,9 @@ func NewHub(opts ...HubOption) *Hub {
 	h.totals.going = make(map[*Room]struct{})
 	h.ofAny = h.cfg.room(nil)
 	h.all = newRoom(h.cfg.all(), h.fan, h.quiet, h, allRooms, 0)
+	if h.all.replica != nil {
+		h.all.replica.start()
+	}
 	for _, f := range h.cfg.fixed {
 		if hr := h.rooms[f.name]; hr == nil {
 			h.makeFixed(f.name)
@@ -135,6 +139,9 @@ func (h *Hub) addLocked(name string, cfg *roomConfig) *hubRoom {
 		hr.ready = make(chan struct{})
 	}
 	h.rooms[name] = hr
+	if hr.room.replica != nil {
+		hr.room.replica.start()
+	}
 	return hr
 }
 
@@ -469,7 +476,9 @@ func (h *Hub) removed(hr *hubRoom) {
 	defer h.all.wg.Done()
 	defer h.left.Add(-1)
 	<-hr.ready // one call of OnRoom at a time
+	r.leaveLog()
 	r.wg.Wait()
+	r.closeLog()
 	h.totals.leave(h, r)
 	r.closeDone()
 	if h.cfg.onRoom != nil {
@@ -487,6 +496,14 @@ func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, rea
 
 // remove is Remove, if r is nil, or of r if that has the name still.
 func (h *Hub) remove(name string, r *Room, reason string) error {
+	if h.cfg.backplane != nil {
+		return h.removeByLog(name, r, reason)
+	}
+	return h.takeOut(name, r, reason)
+}
+
+// takeOut is remove in this process.
+func (h *Hub) takeOut(name string, r *Room, reason string) error {
 	h.mu.Lock()
 	hr := h.rooms[name]
 	if hr == nil || h.stops || r != nil && r != hr.room {
@@ -583,6 +600,7 @@ func (h *Hub) Stats() HubStats {
 // goodbye. A [*StopError] names connections, and how many events they missed in all
 // rooms together.
 func (h *Hub) Shutdown(ctx context.Context, opts ...StopOption) error {
+	h.drainLogs(ctx)
 	h.stopRooms(roomDraining)
 	return h.all.shutdown(ctx, opts)
 }
@@ -613,10 +631,12 @@ func (h *Hub) stopRooms(state roomState) {
 
 // reapRooms says that the rooms have stopped, when nothing of the hub is left.
 func (h *Hub) reapRooms() {
+	h.all.closeLog()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, hr := range h.rooms {
 		hr.room.wg.Wait() // which has nothing to wait for
+		hr.room.closeLog()
 		hr.room.closeDone()
 	}
 }

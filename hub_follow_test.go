@@ -24,7 +24,7 @@ func (f *follower) object(o object) {
 	case typ == "goodbye" && (room == "" || room == "*"):
 		f.over = true
 		for _, s := range f.in {
-			if code != "taken-over" { // then it goes on elsewhere
+			if code != "taken-over" && code != "restarting" && code != "unavailable" { // then it goes on elsewhere
 				f.complete(s)
 			}
 		}
@@ -212,7 +212,7 @@ func (f *follower) line(line string) {
 	s := f.in[""]
 	switch {
 	case strings.HasPrefix(line, "* goodbye"), strings.HasPrefix(line, "* you are out of "):
-		if s != nil {
+		if s != nil && !strings.Contains(line, "goes on in others") && !strings.Contains(line, "not available") {
 			f.complete(s)
 		}
 		delete(f.in, "")

@@ -20,6 +20,7 @@ type hubConfig struct {
 	fixed        []fixedRoom
 	roomOptions  func(name string) []RoomOption
 	open         bool
+	backplane    Backplane // nil: none
 	maxRooms     int
 	maxPerConn   int
 	names        func(name string) error

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -63,13 +64,7 @@ func (h *Hub) enterFirst(l *link) error {
 		return nil
 	}
 	l.nowhere = true
-	name := l.newcomer.room
-	if name == "" {
-		name = l.cfg.inRoom
-	}
-	if name == "" {
-		name = h.cfg.defaultRoom
-	}
+	name := h.firstRoom(l)
 	if name == "" {
 		return fmt.Errorf("%w: none was named", ErrNoRoom)
 	}
@@ -79,6 +74,11 @@ func (h *Hub) enterFirst(l *link) error {
 	}
 	l.nowhere = false
 	return nil
+}
+
+// firstRoom returns the room of l, which names none; empty if there is none.
+func (h *Hub) firstRoom(l *link) string {
+	return cmp.Or(l.newcomer.room, l.cfg.inRoom, h.cfg.defaultRoom)
 }
 
 // Enter makes m's connection a member of the named room too, as if it had asked, and
@@ -107,6 +107,9 @@ func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error
 
 // linkOf returns the connection of m, if it has one that can enter rooms.
 func (h *Hub) linkOf(m *Member) (*link, error) {
+	if m.Remote() && m.room.hub == h {
+		return nil, fmt.Errorf("%w: only the process to which the connection is made can do that", ErrElsewhere)
+	}
 	p := m.presence
 	if p == nil || p.base.room != h.all {
 		return nil, fmt.Errorf("%w: of no room of this hub", ErrNotMember)
@@ -163,6 +166,12 @@ func (h *Hub) endParts(l *link, parts []*stream, cause error, stays bool) (left 
 // calls OnLeave for them.
 func (h *Hub) leaveAll(p *presence, cause error, code Cause) {
 	p.connect(nil)
+	if p.isElsewhere() {
+		for _, m := range p.all() {
+			m.room.handOver(m, p.owe)
+		}
+		return
+	}
 	for _, m := range p.all() {
 		m.room.departing(m, cause, code, 0, nil, p.owe)
 	}
@@ -200,6 +209,9 @@ func (r *Room) detachPart(s *stream) {
 	if m := s.member; m.at.Load() == s && m.state == memberPresent && s.state == streamJoined {
 		r.moveStreamLocked(s, streamParted)
 		r.moveLocked(m, memberDetached)
+		if rp := r.replica; rp != nil && rp.phase <= phaseDraining { // else node-left does it
+			rp.detachLocked(m)
+		}
 	}
 }
 
@@ -238,6 +250,9 @@ func (h *Hub) resumeParts(l *link) error {
 			return cause
 		}
 		if err == nil {
+			if h.cfg.backplane != nil {
+				m.followName()
+			}
 			continue
 		}
 		if s := m.at.Load(); l.leaves(m, err) {
@@ -249,12 +264,21 @@ func (h *Hub) resumeParts(l *link) error {
 			}
 		}
 	}
-	for name := range hello.Rooms {
+	h.leaveElsewhere(l, hello.Rooms)
+	for name, pos := range hello.Rooms {
 		if known[name] {
 			continue
 		}
 		err := fmt.Errorf("%w: %s", ErrNotMember, quotePeer(name))
-		if _, ok := h.Lookup(name); !ok {
+		if h.cfg.backplane != nil {
+			err = h.resumeFromElsewhere(l, name, pos, entry{})
+			if cause := l.Err(); cause != nil {
+				return cause
+			}
+			if err == nil {
+				continue
+			}
+		} else if _, ok := h.Lookup(name); !ok {
 			err = fmt.Errorf("%w: %s", ErrNoRoom, quotePeer(name))
 		}
 		if err := l.refuse(&Request{Kind: ReqEnter, Room: name}, err); err != nil {
@@ -284,6 +308,13 @@ func (h *Hub) resumeOnly(l *link) error {
 			m.room.seeOutPart(m.at.Load(), l)
 		}
 	}
+	if name := h.roomElsewhere(l); m == nil && name != "" {
+		err := h.resumeFromElsewhere(l, name, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
+		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
+			return cmpErr(l.Err(), err)
+		}
+	}
+	h.leaveElsewhere(l, nil)
 	l.newcomer.outcome, l.newcomer.token = outcomeExpired, hello.Token
 	return h.enterFirst(l)
 }
@@ -296,6 +327,9 @@ func (l *link) leaves(m *Member, cause error) bool {
 
 // resumePart lets m go on by l, from the position that its peer names.
 func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
+	if r.replica != nil {
+		return r.resumePartByLog(l, m, pos, e, false)
+	}
 	addr := l.ip()
 	p := r.pass(context.Background(), nil)
 	defer p.end()
@@ -320,19 +354,9 @@ func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
 		return err
 	}
 	lane.members++
-	var missed [][]byte
-	var welcome []byte
-	if missed, e.outcome, err = r.missedLocked(p, s, lane, m, pos.Seq); err == nil {
-		welcome, err = r.welcomeLocked(p, s, m, e.token, e)
-	}
-	if err != nil {
+	if err = p.goOnBy(s, lane, m, pos, e); err != nil {
 		lane.members--
 		r.tidyLanesLocked()
-		return err
 	}
-	r.takeOverLocked(p, s)
-	r.attachLocked(s, lane)
-	s.cur.Insert(welcome, len(welcome))
-	s.cur.InsertShared(missed)
-	return nil
+	return err
 }

@@ -55,6 +55,13 @@ func (e *banError) Unwrap() error { return ErrBanned }
 //
 // A ban by name is of use only if people cannot choose another name: a [WithHandshake]
 // hook gives it, and [OnRequest] refuses [ReqRename].
+//
+// With [WithBackplane] a ban is in the log of b.Room, or of "*" if that is empty, so all
+// processes know of it; that of a room opens the room here. Who is put out at another
+// process has left when Ban returns, and is told when that process has read so. A ban of
+// the hub also ends at once what memberships it matches in the rooms that are open here;
+// those in other rooms end with the connection. Further errors are [ErrUnavailable],
+// [ErrUncertain] and those of [Hub.Room].
 func (h *Hub) Ban(b Ban) (put int, err error) {
 	switch none := (netip.Prefix{}); {
 	case b.Addr != none && !b.Addr.IsValid():
@@ -63,6 +70,9 @@ func (h *Hub) Ban(b Ban) (put int, err error) {
 		return 0, fmt.Errorf("%w: a Ban without Name and Addr is about nobody", ErrOption)
 	}
 	b.Addr = plainPrefix(b.Addr)
+	if h.cfg.backplane != nil {
+		return h.banByLog(&b)
+	}
 	h.mu.Lock()
 	h.setBansLocked(append(h.bansNowLocked(&b), b))
 	h.mu.Unlock()
@@ -114,8 +124,13 @@ func (r *Room) putOutBanned(b *Ban) (put int) {
 func (m *Member) addr() netip.Addr { return ipOf(m.RemoteAddr()) }
 
 // Unban ends the ban of the same Room, Name and Addr, and reports whether there was one.
+// With [WithBackplane] it waits until that has its place in the log, and returns false if
+// it gets none.
 func (h *Hub) Unban(b Ban) bool {
 	b.Addr = plainPrefix(b.Addr)
+	if h.cfg.backplane != nil {
+		return h.unbanByLog(&b)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := h.Bans()
@@ -124,10 +139,14 @@ func (h *Hub) Unban(b Ban) bool {
 	return slices.ContainsFunc(before, func(o Ban) bool { return o.isSame(&b) })
 }
 
-// Bans returns the bans of this moment, oldest first.
+// Bans returns the bans of this moment, oldest first. With [WithBackplane] those of the
+// hub come first, and then those of the rooms that are open in this process, room by room.
 func (h *Hub) Bans() []Ban {
 	now := time.Now()
 	var list []Ban
+	if h.cfg.backplane != nil {
+		return h.bansByLog(now)
+	}
 	if bans := h.bans.Load(); bans != nil {
 		for _, b := range *bans {
 			if b.Until.IsZero() || now.Before(b.Until) {
@@ -157,14 +176,23 @@ func (h *Hub) Banned(room, name string, addr net.Addr) error {
 // banned returns why nobody of that name and address may be in r; nil if there is no
 // reason. Under r's lock what it says holds: who bans looks at the members afterwards.
 func (r *Room) banned(name string, addr netip.Addr) error {
-	if r.hub == nil {
+	switch {
+	case r.hub == nil:
 		return nil
+	case r.replica != nil:
+		return cmpErr(r.hub.all.bannedByLog(name, addr), r.bannedByLog(name, addr))
 	}
 	return r.hub.banned(r.name, name, addr)
 }
 
 // banned is Room.banned of the room of that name, without its lock.
 func (h *Hub) banned(room, name string, addr netip.Addr) error {
+	if h.cfg.backplane != nil {
+		if r, ok := h.Lookup(room); ok {
+			return r.banned(name, addr)
+		}
+		return h.all.bannedByLog(name, addr)
+	}
 	bans := h.bans.Load()
 	if bans == nil {
 		return nil

@@ -51,16 +51,22 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 	defer c.done()
 	old := m.at.Load()
 	c.s.member.takeTurn(nil) // as in join
-	seq, moved, err := c.swap(m, e)
+	swap := c.swap
+	if old.room.replica != nil {
+		swap = c.moveByLog
+	}
+	seq, moved, left, err := swap(m, e)
 	if !moved {
 		c.s.member.giveTurn()
 		c.fail(err)
 		return nil, err
 	}
 	defer h.checkEmpty(old.room)
-	if asked {
+	switch {
+	case !left: // who had it leave sees it out
+	case asked:
 		defer old.room.seeOutPart(old, l) // also if a hook ends the goroutine
-	} else { // a hook of m may be the caller
+	default: // a hook of m may be the caller
 		go old.room.seeOutPart(old, nil)
 	}
 	if err != nil {
@@ -76,9 +82,9 @@ func (h *Hub) move(ctx context.Context, l *link, m *Member, room string, e entry
 }
 
 // swap orders the leave of m and the join of the candidate at one instant, under the
-// locks of both rooms, and reports whether it did. It waits while either of them has no
-// place.
-func (c *candidate) swap(m *Member, e entry) (seq uint64, moved bool, err error) {
+// locks of both rooms, and reports whether it did, and whether the leave is its own. It
+// waits while either of them has no place.
+func (c *candidate) swap(m *Member, e entry) (seq uint64, moved, left bool, err error) {
 	from, to := m.room, c.s.room
 	for {
 		out, in := bothPasses(from, to)
@@ -98,10 +104,10 @@ func (c *candidate) swap(m *Member, e entry) (seq uint64, moved bool, err error)
 			m.unblock()
 		}
 		if err != nil || ch == nil {
-			return seq, moved, err
+			return seq, moved, moved, err
 		}
 		if err := room.group.Await(context.Background(), ch.progress, 0); err != nil {
-			return 0, false, err
+			return 0, false, false, err
 		}
 	}
 }

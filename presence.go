@@ -20,6 +20,7 @@ type presence struct {
 	leaves sync.WaitGroup // calls of OnLeave, and claims, for which OnDisconnect waits
 
 	naming lockorder.Mutex // held while a new name is ordered in its rooms; taken before all others
+	far    *farPresence    // in a hub with logs; else nil
 
 	mu     lockorder.Mutex // guards what follows; taken under rooms' locks
 	link   *link           // that it may enter rooms by; nil: it is detached, or has left
@@ -41,6 +42,9 @@ const (
 
 func newPresence(base *Member) *presence {
 	p := &presence{base: base}
+	if base.room.replica != nil {
+		p.far = &farPresence{names: make(chan struct{}, 1)}
+	}
 	p.naming.SetRank(rankNaming)
 	p.mu.SetRank(rankPresence)
 	return p
@@ -248,16 +252,29 @@ func (p *presence) takeOwed() (left []*stream) {
 
 // isPart reports whether m is one of the memberships of a connection, and not the
 // member of the connection itself.
-func (m *Member) isPart() bool { return m.presence != nil && m.presence.base != m }
+func (m *Member) isPart() bool {
+	p := m.presenceNow()
+	return p != nil && p.base != m
+}
+
+// presenceNow returns what m's memberships have in common; nil if m is not of a hub, or
+// connected to another process.
+func (m *Member) presenceNow() *presence {
+	if m.Remote() {
+		return nil
+	}
+	return m.presence
+}
 
 // voice returns the stream that takes what is for m alone: m's own or, if m is that of a
 // connection which is in one room at a time, the room's, so that both are in one order.
 func (m *Member) voice() *stream {
 	s := m.at.Load()
-	if m.presence == nil || m.isPart() || s.link.labelled {
+	p := m.presenceNow()
+	if p == nil || m.isPart() || s.link.labelled {
 		return s
 	}
-	if here := m.presence.current(); here != nil {
+	if here := p.current(); here != nil {
 		if t := here.at.Load(); t.link == s.link {
 			return t
 		}
@@ -270,7 +287,7 @@ func (m *Member) voice() *stream {
 // them; if it has left, its connection may be in others. It does not block.
 func (h *Hub) Memberships(m *Member) iter.Seq[*Member] {
 	list := []*Member{m}
-	if p := m.presence; p != nil {
+	if p := m.presenceNow(); p != nil {
 		list = append([]*Member{p.base}, p.all()...)
 	}
 	return slices.Values(list)

@@ -11,7 +11,14 @@ import (
 // connection's memberships. It waits until each Renamed has its place. Errors are
 // [ErrNameInvalid], [ErrNameTaken] with [WithUniqueNames], [ErrBanned] if the name is
 // banned from one of the rooms, and [ErrNotMember] if the connection is gone.
+//
+// With [WithBackplane] the name is decided in the log of "*", also of a member that is
+// connected to another process: then that has the Renamed of the rooms ordered, and Rename
+// does not wait for them. Further errors are [ErrUnavailable] and [ErrUncertain].
 func (h *Hub) Rename(m *Member, name string) error {
+	if h.cfg.backplane != nil {
+		return h.renameByLog(m, name)
+	}
 	p := m.presence
 	if p == nil || p.base.room != h.all {
 		return fmt.Errorf("%w: of no room of this hub", ErrNotMember)
@@ -63,6 +70,10 @@ func (r *Room) renameLocked(m *Member, name string, addr netip.Addr) error {
 // now, if it has another. So whatever is renamed at once, all have the last name.
 func (m *Member) followName() {
 	if m.Info() == m.presence.base.Info() {
+		return
+	}
+	if m.room.replica != nil {
+		m.followNameByLog()
 		return
 	}
 	m.presence.naming.Lock()

@@ -23,7 +23,7 @@ import (
 // it lives (lease.go).
 type replica struct {
 	room *Room
-	log  Log
+	log  Log // of a hub's room nil until it was opened
 	caps Caps
 	ctx  context.Context // ends when nothing more is wanted of the log
 	stop context.CancelFunc
@@ -51,8 +51,10 @@ type replica struct {
 	begun        bool      // the state knows how its stream began
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
-	fenced       fold.Node // the node that this one was, and whose members it wants back; zero: none
-	claims       int       // reclaims that are on the way
+	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
+	claims       int        // reclaims that are on the way
+	remotes      int        // members that are connected to other nodes
+	remote       remoteRoom // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -77,7 +79,16 @@ var logsInUse sync.Map
 
 // newReplica returns the replica of r, which reads nothing before start.
 func newReplica(r *Room, log Log) *replica {
-	rp := &replica{room: r, log: log, caps: log.Caps(), state: fold.New()}
+	rp := emptyReplica(r)
+	if rp.err = rp.use(log); rp.err != nil {
+		rp.stop()
+	}
+	return rp
+}
+
+// emptyReplica returns one of r that has no log yet.
+func emptyReplica(r *Room) *replica {
+	rp := &replica{room: r, state: fold.New()}
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
 	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
 	rp.flights = make(map[uint64]*flight)
@@ -87,37 +98,40 @@ func newReplica(r *Room, log Log) *replica {
 	rp.nowhere = newNowhere(r)
 	rp.cutTail = func() {}
 	rp.rename()
+	return rp
+}
+
+// use takes log for that of the room, or returns why it cannot be.
+func (rp *replica) use(log Log) error {
+	r := rp.room
+	rp.log, rp.caps = log, log.Caps()
 	if rp.caps.Lease <= 0 || rp.caps.MaxRecord < minRecord {
-		rp.err = fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
-		rp.stop()
-		return rp
+		return fmt.Errorf("%w: WithLog: Caps of %T say a lease of %v and records of %d bytes; a room needs a lease above 0 and records of %d bytes", ErrOption, log, rp.caps.Lease, rp.caps.MaxRecord, minRecord)
 	}
 	if !reflect.ValueOf(log).Comparable() {
-		rp.err = fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
-		rp.stop()
-		return rp
-	}
-	if _, taken := logsInUse.LoadOrStore(log, r); taken {
-		rp.err = fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
-		rp.stop()
-		return rp
+		return fmt.Errorf("%w: WithLog: %T is not comparable; use a pointer", ErrOption, log)
 	}
 	if most := rp.maxBody(); r.cfg.conn.maxMessage > most {
-		rp.err = fmt.Errorf("%w: WithMaxMessage(%d) with WithLog: a record of the log holds bodies of %d bytes at most", ErrOption, r.cfg.conn.maxMessage, most)
-		logsInUse.Delete(log)
-		rp.stop()
-		return rp
+		return fmt.Errorf("%w: WithMaxMessage(%d) with WithLog: a record of the log holds bodies of %d bytes at most", ErrOption, r.cfg.conn.maxMessage, most)
 	}
-	return rp
+	if _, taken := logsInUse.LoadOrStore(log, r); taken {
+		return fmt.Errorf("%w: WithLog: this log is another room's; open one for each room", ErrOption)
+	}
+	return nil
 }
 
 // start begins to read the log.
 func (rp *replica) start() {
-	if rp.err != nil {
+	switch {
+	case rp.err != nil:
 		rp.room.cfg.conn.logger.Warn("tcproom: log cannot be used", "cause", rp.err)
 		return
+	case rp.log == nil:
+		rp.startOpening()
+		return
 	}
-	rp.room.wg.Add(3)
+	rp.beginRun()
+	rp.room.wg.Add(2)
 	go rp.run()
 	go rp.attendLease()
 	go rp.watchLeases()
@@ -180,14 +194,22 @@ func (r *Room) Ready(ctx context.Context) error {
 		}
 		return nil
 	}
+	return rp.becomeReady(ctx, false)
+}
+
+// becomeReady is Ready of a room with a log. If hasty is set, it does not wait while a log
+// cannot be opened.
+func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 	for {
-		if rp.err != nil {
-			return rp.err
-		}
-		r.mu.Lock()
-		phase, ready := rp.phase, rp.ready
-		r.mu.Unlock()
+		rp.room.mu.Lock()
+		phase, ready, err := rp.phase, rp.ready, rp.err
+		tried, failed := rp.remote.tried, rp.remote.failed
+		rp.room.mu.Unlock()
 		switch {
+		case err != nil:
+			return err
+		case hasty && failed != nil:
+			return failed
 		case phase == phaseReady:
 			return nil
 		case phase > phaseReady:
@@ -195,6 +217,7 @@ func (r *Room) Ready(ctx context.Context) error {
 		}
 		select {
 		case <-ready:
+		case <-tried:
 		case <-rp.over:
 			return ErrRoomClosed
 		case <-ctx.Done():
@@ -217,7 +240,7 @@ func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == 
 
 // run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
 func (rp *replica) run() {
-	defer rp.room.wg.Done()
+	defer rp.endRun()
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
 	at := uint64(0) // of the checkpoint with which it has begun
@@ -299,6 +322,7 @@ func (rp *replica) load() error {
 		r.addRemoteLocked(m, nil)
 	}
 	rp.forgetLocked(at)
+	r.noteBansLocked()
 	rp.setEpochLocked()
 	if rp.phase == phaseOpening && len(rp.flights) > 0 {
 		// The checkpoint may be of after an open that is on its way: then the tail, which
@@ -490,9 +514,6 @@ func (rp *replica) progressLocked(opened bool) {
 
 // awaitReady waits until newcomers can be let in, at most until deadline.
 func (rp *replica) awaitReady(l *link) error {
-	if rp.err != nil {
-		return rp.err
-	}
 	rp.room.mu.Lock()
 	phase := rp.phase
 	rp.room.mu.Unlock()
@@ -502,7 +523,7 @@ func (rp *replica) awaitReady(l *link) error {
 	l.mayWait()
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
-	err := rp.room.Ready(ctx)
+	err := rp.becomeReady(ctx, true)
 	if err == error(ErrRoomClosed) { // which goes on in other processes
 		return ErrRestarting
 	}
@@ -513,11 +534,18 @@ func (rp *replica) awaitReady(l *link) error {
 // what they say until then is ordered. Then it takes nothing more, and waits until what was
 // queued has come back, and this node has left, or ctx ends.
 func (rp *replica) drain(ctx context.Context) {
+	if rp.beginDrain(ctx) {
+		rp.leave(ctx, false)
+	}
+}
+
+// beginDrain is drain without the wait. It reports whether there is one.
+func (rp *replica) beginDrain(ctx context.Context) bool {
 	r := rp.room
 	r.mu.Lock()
 	if rp.err != nil || rp.phase > phaseReady {
 		r.mu.Unlock()
-		return
+		return false
 	}
 	ready := rp.phase == phaseReady
 	rp.phase = phaseDraining
@@ -525,25 +553,45 @@ func (rp *replica) drain(ctx context.Context) {
 	links := rp.linksLocked()
 	r.mu.Unlock()
 	if !ready {
-		return
+		return false
 	}
-	if d := r.cfg.drain; d > 0 {
+	if d := r.cfg.drain; d > 0 && !r.isNamed() {
 		for _, l := range links {
 			l.end(ErrRestarting)
 			pause(ctx, d/time.Duration(len(links)))
 		}
 	}
-	r.mu.Lock()
-	if rp.phase == phaseDraining {
-		rp.phase = phaseLeaving
-		rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeLeft}) // behind all that was queued
-	}
-	r.mu.Unlock()
-	ctx, cancel := mostOf(ctx, r.cfg.maxOutage)
+	return true
+}
+
+// leave has this node leave behind all that was queued, and waits for that, until ctx ends.
+// What else has come into force meanwhile, such as another epoch, is no reason to stay. If
+// ends is set, the room ends if nobody is in it and all other nodes have left.
+func (rp *replica) leave(ctx context.Context, ends bool) {
+	ctx, cancel := mostOf(ctx, rp.room.cfg.maxOutage)
 	defer cancel()
-	select {
-	case <-rp.over:
-	case <-ctx.Done():
+	rp.room.mu.Lock()
+	defer rp.room.mu.Unlock()
+	for rp.phase == phaseDraining && ctx.Err() == nil {
+		rp.phase = phaseLeaving
+		c := newCall()
+		c.upkeep = true
+		if ends { // in one record, so that of several that leave the last one ends the room
+			c.add(&fold.Entry{Kind: fold.End})
+			ends = false
+		}
+		c.add(&fold.Entry{Kind: fold.NodeLeft})
+		rp.queueLocked(c)
+		rp.room.mu.Unlock()
+		select {
+		case <-c.done:
+		case <-rp.over:
+		case <-ctx.Done():
+		}
+		rp.room.mu.Lock()
+		if rp.phase == phaseLeaving && ctx.Err() == nil {
+			rp.phase = phaseDraining
+		}
 	}
 }
 

@@ -361,6 +361,10 @@ func (h *Hub) find(to string, byName bool) (*Member, error) {
 // Cause("recipient") if there is no such connection, [ErrDetached], Cause("busy") if
 // 64 KiB wait for it already, [ErrFrameTooLarge] and [ErrUnframeable]. It keeps nothing of
 // body.
+//
+// With [WithBackplane] the connection may be made to another process. Then it waits until
+// the message has its place in the log of "*", and nil says that it has, not that the
+// other process could write it. Further errors are [ErrUnavailable] and [ErrUncertain].
 func (h *Hub) Tell(ctx context.Context, from *Member, to string, body []byte) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -368,6 +372,9 @@ func (h *Hub) Tell(ctx context.Context, from *Member, to string, body []byte) er
 	m, err := h.find(to, false)
 	if err != nil {
 		return err
+	}
+	if m.Remote() {
+		return h.tellByLog(ctx, from, m, body)
 	}
 	var info MemberInfo
 	if from != nil {

@@ -57,6 +57,9 @@ func (r *Room) beginSessionLocked(l *link, m *Member, e entry) Secret {
 	}
 	if r.replica != nil { // by which the member is found
 		m.session = &session{start: r.seq, token: ledger.KeyOf(string(e.token))}
+		if m.presence != nil {
+			m.presence.setHash(m.session.token)
+		}
 		return e.token
 	}
 	token, key := r.tokens.Issue(m)
@@ -236,6 +239,9 @@ func (r *Room) takeOverLocked(p *pass, s *stream) {
 	if m.state == memberDetached {
 		r.vacateLocked(m.session.seat)
 		r.moveLocked(m, memberPresent)
+	}
+	if r.replica != nil && old == r.replica.nowhere {
+		r.replica.remotes--
 	}
 	m.at.Store(s)
 	r.stats.Resumed++

@@ -135,7 +135,10 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 	if d := r.cfg.together; d > 0 && r.cfg.notices {
 		r.together = &together{after: d}
 	}
-	if h == nil && cfg.log != nil {
+	switch {
+	case h != nil:
+		r.useBackplane()
+	case cfg.log != nil:
 		r.replica = newReplica(r, cfg.log)
 		r.replica.start()
 	}

@@ -170,14 +170,18 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)
-	if r.cfg.hooks.onJoined != nil {
-		s.cur.Hold() // until the hook has returned
+	if r.cfg.hooks.onJoined != nil || s.held != nil {
+		s.cur.Hold() // until the hook has returned, and what is before it has ended
 	}
 	r.moveLocked(m, memberPresent)
 	welcome, err := r.welcomeLocked(p, s, m, token, e)
 	if err != nil {
 		l.setCause(err)
 		return 0, err
+	}
+	if h := s.held; h != nil {
+		h.late = append(append(h.late, welcome), past...)
+		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
 		l.sink.Queue(welcome, math.MaxInt) // whatever the handshake has sent
@@ -221,10 +225,10 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 	ev := &p.ev
 	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.Info(), Time: p.now, Ref: e.ref, Welcome: w}
-	if token != "" || m.isPart() && m.session != nil {
+	if token != "" || !s.isMain() && m.session != nil {
 		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
 	}
-	if m.session != nil && (!m.isPart() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
+	if m.session != nil && (s.isMain() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
 		ev.Number = m.lastTaken()
 	}
 	if !l.cfg.features.Hello { // it may have none: then no list is made for nothing

@@ -228,6 +228,9 @@ func (r *Room) stopError(cause error, tellCut bool) error {
 	if tellCut {
 		e.Cut = append(e.Cut, r.cut...)
 		e.Unordered = r.unordered
+		if r.hub != nil {
+			e.Unordered += int(r.hub.unsaid.Load())
+		}
 	}
 	for l := range r.links {
 		addrs = append(addrs, l.RemoteAddr())

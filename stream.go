@@ -22,6 +22,7 @@ type stream struct {
 
 	// Guarded by the room's lock.
 	state streamState
+	held  *heldStream // it comes in by a move in a room with a log, and waits for the leave
 	lane  *lane
 	cur   *fanout.Cursor // set once, with the member's join or resume
 }
@@ -65,6 +66,9 @@ func (r *Room) moveStreamLocked(s *stream, to streamState) {
 			r.stats.Refused++
 		}
 	case from == streamJoined:
+		if s.held != nil {
+			s.goesOnLocked()
+		}
 		s.cur.End()
 		s.lane.members--
 	}
@@ -172,7 +176,7 @@ func (s *stream) put(b []byte, limit int) bool {
 	s.room.mu.Lock()
 	if s.cur != nil {
 		defer s.room.mu.Unlock()
-		return s.state == streamJoined && s.cur.Insert(b, max(limit, len(b)))
+		return s.state == streamJoined && s.held == nil && s.cur.Insert(b, max(limit, len(b)))
 	}
 	s.room.mu.Unlock()
 	if !s.link.sink.Queue(b, min(limit, maxShaken)) {

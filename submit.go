@@ -382,9 +382,6 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 // What has to be ordered for good, as a leave, does not wait for room.
 func (p *pass) submit(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
-	if n, most := c.longest(), rp.maxEntry(); n > most && rp.err == nil { // the log would never take it
-		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
-	}
 	for {
 		if err := rp.mayQueueLocked(); err != nil {
 			return err
@@ -402,6 +399,9 @@ func (p *pass) submit(c *call, urgent bool) error {
 		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
 			return err
 		}
+	}
+	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
+		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
 	}
 	rp.queueLocked(c)
 	p.letGo()
@@ -451,7 +451,7 @@ func verdictError(v fold.Verdict) error {
 	case fold.Full:
 		return ErrRoomFull
 	case fold.Banned:
-		return &banError{}
+		return ErrBanned
 	case fold.Muted:
 		return ErrMuted
 	case fold.Duplicate:

@@ -1,0 +1,433 @@
+package tcproom_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/internal/probe"
+	"example.com/tcproom/roomtest"
+)
+
+// An atlas is the chronicle of a hub that lives in several nodes: each of them tells of
+// each event, and all have to tell the same.
+type atlas struct {
+	*chronicle
+	seqs  map[string][]uint64 // of the events of a room, in order
+	rooms map[string]*course
+	hooks map[*tcproom.Member]int
+}
+
+// node returns the options of a room as one node has it.
+func (a *atlas) node(dead func() bool) func(name string) []tcproom.RoomOption {
+	return func(name string) []tcproom.RoomOption {
+		return []tcproom.RoomOption{
+			probe.Option(probe.Probe{Ordered: func(ev any) { a.ordered(name, *ev.(*tcproom.Event)) }}).(tcproom.RoomOption),
+			tcproom.OnJoin(func(m *tcproom.Member) error { a.hook(m, 1, dead); return nil }),
+			tcproom.OnLeave(func(m *tcproom.Member, _ error) { a.hook(m, -1, dead) }),
+		}
+	}
+}
+
+func (a *atlas) hook(m *tcproom.Member, d int, dead func() bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hooks[m] += d; !dead() && (a.hooks[m] < 0 || a.hooks[m] > 1) {
+		a.failLocked("P8: OnJoin and OnLeave of %v do not alternate: %d", m.Info(), a.hooks[m])
+	}
+	if dead() {
+		delete(a.hooks, m)
+	}
+}
+
+func (a *atlas) ordered(name string, ev tcproom.Event) {
+	ev.Body = slices.Clone(ev.Body)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	co := a.rooms[name]
+	if co == nil {
+		co = &course{name: name, epoch: name}
+		a.rooms[name], a.courses = co, append(a.courses, co)
+	}
+	seqs := a.seqs[name]
+	i, known := slices.BinarySearch(seqs, ev.Seq)
+	switch {
+	case known:
+		if was := co.events[i].ev; was.Kind != ev.Kind || was.From != ev.From || string(was.Body) != string(ev.Body) {
+			a.failLocked("P1: %s %d is %v of %v %q at a node, and %v of %v %q at another", name, ev.Seq, was.Kind, was.From, was.Body, ev.Kind, ev.From, ev.Body)
+		}
+	case i < len(seqs):
+		a.failLocked("P1: %s %d is there at one node, and not at another: %v of %v %q", name, ev.Seq, ev.Kind, ev.From, ev.Body)
+	default:
+		a.at++
+		a.seqs[name] = append(seqs, ev.Seq)
+		ev.Seq = uint64(i + 1)
+		co.events = append(co.events, instant{a.at, ev})
+	}
+}
+
+// place returns how many events a room has up to seq.
+func (a *atlas) place(room string, seq uint64) uint64 {
+	seqs := a.seqs[room]
+	i, known := slices.BinarySearch(seqs, seq)
+	if known {
+		i++
+	}
+	return uint64(i)
+}
+
+// dense makes of what a connection got what it would have got of rooms that count their
+// events.
+func (a *atlas) dense(tr *trip) {
+	from := map[string]position{}
+	for room, p := range tr.from {
+		from[room] = position{room, a.place(room, p.seq)}
+	}
+	tr.from = from
+	if tr.text {
+		return
+	}
+	lines := tr.lines[:0]
+	for _, line := range tr.lines {
+		var o object
+		if json.Unmarshal([]byte(line), &o) != nil {
+			lines = append(lines, line)
+			continue
+		}
+		room, _ := o["room"].(string)
+		for _, field := range []string{"seq", "last"} {
+			if o[field] != nil {
+				o[field] = a.place(room, number(o, field))
+			}
+		}
+		if o["first"] != nil {
+			o["first"] = a.place(room, number(o, "first")-1) + 1
+			if o["first"].(uint64) > o["last"].(uint64) {
+				continue // it is of places at which nothing was told
+			}
+		}
+		if o["epoch"] != nil {
+			o["epoch"] = room
+		}
+		b, _ := json.Marshal(o)
+		lines = append(lines, string(b))
+	}
+	tr.lines = lines
+}
+
+// A hubNode is a node's life.
+type hubNode struct {
+	hub        *tcproom.Hub
+	link       *roomtest.Backplane
+	json, text string
+	serving    sync.WaitGroup
+	leaves     bool // nobody is to come any more; guarded by the lock of the world
+	down       bool // without a word; guarded by that too
+}
+
+// A hubWorld is several nodes of one hub, and those who travel there.
+type hubWorld struct {
+	*storm
+	*atlas
+	log   *roomtest.Log
+	net   roomtest.Network
+	grace time.Duration
+	opts  []tcproom.HubOption
+
+	nodesMu sync.Mutex
+	nodes   []*hubNode
+}
+
+func (w *hubWorld) start() *hubNode {
+	n := &hubNode{link: w.log.Attach()}
+	dead := func() bool { w.nodesMu.Lock(); defer w.nodesMu.Unlock(); return n.down }
+	opts := append(w.opts[:len(w.opts):len(w.opts)], tcproom.WithBackplane(n.link), tcproom.WithRoomOptions(w.node(dead)))
+	n.hub = tcproom.NewHub(opts...)
+	serve := func(codec tcproom.Codec) string {
+		l, err := w.net.Listen("")
+		require.NoError(w.storm.t, err)
+		n.serving.Go(func() { n.hub.Serve(l, tcproom.WithCodec(codec)) })
+		return l.Addr().String()
+	}
+	n.json, n.text = serve(tcproom.JSON{}), serve(tcproom.Text{Commands: true})
+	require.NoError(w.storm.t, n.hub.Ready(testContext(w.storm.t)))
+	return n
+}
+
+// any returns a node that runs.
+func (w *hubWorld) any() *hubNode {
+	w.nodesMu.Lock()
+	defer w.nodesMu.Unlock()
+	for {
+		if n := w.nodes[rand.IntN(len(w.nodes))]; !n.leaves {
+			return n
+		}
+	}
+}
+
+// crash ends a node without a word, and starts another one in its place after a while.
+func (w *hubWorld) crash(i int) {
+	w.nodesMu.Lock()
+	n := w.nodes[i]
+	n.leaves, n.down = true, true
+	w.nodesMu.Unlock()
+	n.link.Cut()
+	n.hub.Close()
+	n.serving.Wait()
+	n.link.Close()
+	time.Sleep(10 * time.Second)
+	next := w.start()
+	w.nodesMu.Lock()
+	w.nodes[i] = next
+	w.nodesMu.Unlock()
+}
+
+// restart stops a node in good order, and starts another one in its place.
+func (w *hubWorld) restart(i int) {
+	w.nodesMu.Lock()
+	n := w.nodes[i]
+	n.leaves = true
+	w.nodesMu.Unlock()
+	n.hub.Shutdown(testContext(w.storm.t))
+	n.serving.Wait()
+	n.link.Close()
+	next := w.start()
+	w.nodesMu.Lock()
+	w.nodes[i] = next
+	w.nodesMu.Unlock()
+}
+
+// rule is what programs do at nodes.
+func (w *hubWorld) rule(r *rand.Rand, done <-chan struct{}) {
+	ctx := context.Background()
+	for said := 1; ; said++ {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Duration(r.IntN(200)) * time.Millisecond):
+		}
+		hub := w.any().hub
+		name, to := pickOf(r, stormRooms), pickOf(r, stormRooms)
+		room, ok := hub.Lookup(name)
+		base := pickMember(r, hub.All())
+		if !ok || base == nil {
+			continue
+		}
+		m := pickMember(r, room)
+		switch n := r.IntN(24); {
+		case n < 6:
+			room.Broadcast(ctx, fmt.Appendf(nil, "hub-%d", said))
+		case n == 6:
+			hub.All().Broadcast(ctx, fmt.Appendf(nil, "all %d", said))
+		case n < 9:
+			hub.Enter(ctx, base, name)
+		case n == 9:
+			hub.Tell(ctx, nil, base.ID(), []byte("psst"))
+		case m == nil:
+		case n < 13:
+			hub.Move(ctx, m, to)
+		case n == 13:
+			m.Kick("out")
+		case n == 14:
+			base.Kick("out of all")
+		case n < 17:
+			hub.Rename(m, fmt.Sprintf("n%d", w.names.Add(1)))
+		case n == 17:
+			room.Mute(m.ID(), time.Now().Add(time.Second))
+		case n == 18:
+			w.bans(hub, tcproom.Ban{Room: name, Name: m.Name()})
+		case n == 19:
+			w.bans(hub, tcproom.Ban{Name: m.Name()})
+		}
+	}
+}
+
+// bans bans for a moment, and looks.
+func (w *hubWorld) bans(hub *tcproom.Hub, b tcproom.Ban) {
+	r := hub.All()
+	if b.Room != "" {
+		r, _ = hub.Lookup(b.Room)
+	}
+	if _, err := hub.Ban(b); err != nil || r == nil {
+		return
+	}
+	for m := range r.Members() {
+		if m.Name() == b.Name {
+			w.atlas.fail("H7: %s is in %q, and %v", m.Name(), r.Name(), b)
+		}
+	}
+	hub.Unban(b)
+}
+
+// travels does things at any node.
+func (w *hubWorld) travels(v *traveller, steps int) {
+	v.begin()
+	for range steps {
+		time.Sleep(time.Duration(v.IntN(300)) * time.Millisecond)
+		switch n := v.IntN(40); {
+		case n < 18:
+			v.say()
+		case n < 35:
+			v.ask()
+		case n < 38:
+			v.resume(false)
+		case n == 38:
+			v.resume(true)
+		default:
+			v.write(map[bool]string{true: "/quit", false: `{"type":"goodbye"}`}[v.text])
+			v.hangUp()
+			v.begin()
+		}
+	}
+	v.learn()
+}
+
+// TestHubClusterModel has 8 connections and the programs of 3 nodes do what they can in
+// several rooms at once, while nodes crash and are restarted, and holds what each
+// connection got against the orders of the rooms.
+func TestHubClusterModel(t *testing.T) {
+	seed, n := uint64(time.Now().UnixNano()), uint64(4)
+	if s := os.Getenv("TCPROOM_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+		n = 1
+	}
+	for i := range n {
+		inBubble(fmt.Sprintf("seed %d", seed+i), t, func(t *testing.T) { runHubCluster(t, seed+i) })
+	}
+}
+
+func runHubCluster(t *testing.T, seed uint64) {
+	a := &atlas{chronicle: &chronicle{}, seqs: map[string][]uint64{}, rooms: map[string]*course{}, hooks: map[*tcproom.Member]int{}}
+	w := &hubWorld{storm: &storm{chronicle: a.chronicle, t: t, ids: map[string]string{}, json: "json", text: "text"}, atlas: a, log: roomtest.NewLog(), grace: 20 * time.Second}
+	w.dial = func(addr string) (net.Conn, error) {
+		n := w.any()
+		return w.net.Dial(t.Context(), "tcp", map[string]string{"json": n.json, "text": n.text}[addr])
+	}
+	r := rand.New(rand.NewPCG(seed, 1))
+	w.opts = []tcproom.HubOption{
+		tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: w.grace}),
+		tcproom.WithRoomLinger(pickOf(r, []time.Duration{-1, time.Second, time.Minute})), tcproom.WithUniqueNames(r.IntN(2) == 0),
+		tcproom.OnConnect(func(m *tcproom.Member) error {
+			w.idsMu.Lock()
+			defer w.idsMu.Unlock()
+			if !m.Remote() && m.Hello().Name == "" {
+				w.ids[m.RemoteAddr().String()] = m.ID()
+			}
+			return nil
+		}),
+	}
+	if r.IntN(2) == 0 {
+		w.opts = append(w.opts, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil }))
+	}
+	if r.IntN(2) == 0 {
+		w.opts = append(w.opts, tcproom.OnJoined(func(*tcproom.Member, uint64) {}))
+	}
+	for range 3 {
+		n := w.start()
+		n.link.Delay(time.Duration(r.IntN(3)) * time.Millisecond)
+		w.nodes = append(w.nodes, n)
+	}
+	var travellers []*traveller
+	var travelling, ruling sync.WaitGroup
+	done := make(chan struct{})
+	for i := range 8 {
+		v := &traveller{storm: w.storm, Rand: rand.New(rand.NewPCG(seed, uint64(i)+2)), name: fmt.Sprintf("t%d", i), text: i%4 == 3, labelled: true}
+		travellers = append(travellers, v)
+		travelling.Go(func() { w.travels(v, 150) })
+	}
+	ruling.Go(func() { w.rule(rand.New(rand.NewPCG(seed, 100)), done) })
+	ruling.Go(func() {
+		for i := range 4 {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(r.IntN(8000)) * time.Millisecond):
+			}
+			if i%2 == 0 {
+				w.crash(r.IntN(3))
+			} else {
+				w.restart(r.IntN(3))
+			}
+		}
+	})
+	travelling.Wait()
+	close(done)
+	ruling.Wait()
+	time.Sleep(3*15*time.Second + 2*w.grace)
+	w.agree()
+	for _, n := range w.nodes {
+		n.hub.Shutdown(testContext(t))
+		n.serving.Wait()
+		n.link.Close()
+	}
+	for _, v := range travellers {
+		v.hangUp()
+	}
+	a.checkOrders()
+	a.checkSpoken()
+	for m, n := range w.hooks {
+		if n != 0 {
+			w.atlas.fail("P8: no OnLeave of %v in %s", m.Info(), m.Room().Name())
+		}
+	}
+	for _, v := range travellers {
+		for i, tr := range v.trips {
+			before := len(a.faults)
+			raw := slices.Clone(tr.lines)
+			w.dense(tr)
+			a.follow(tr)
+			if len(a.faults) > before {
+				t.Logf("%s from %v (id %q):\n%s\n%v", tr.name, tr.from, tr.id, strings.Join(raw, "\n"), a.faults[before:])
+				if i > 0 {
+					t.Logf("before that, from %v:\n%s", v.trips[i-1].from, strings.Join(v.trips[i-1].lines, "\n"))
+				}
+			}
+		}
+	}
+	require.Empty(t, a.faults[:min(len(a.faults), 10)])
+}
+
+// agree checks that all nodes know of the same members, and that each of these is in "*",
+// by the same name. H5: who is in a room is in the hub.
+func (w *hubWorld) agree() {
+	who := func(r *tcproom.Room) (list []tcproom.MemberInfo) {
+		for m := range r.Members() {
+			list = append(list, m.Info())
+		}
+		slices.SortFunc(list, func(a, b tcproom.MemberInfo) int { return cmp.Compare(a.ID, b.ID) })
+		return list
+	}
+	want := map[string][]tcproom.MemberInfo{}
+	for _, n := range w.nodes {
+		all := who(n.hub.All())
+		if was, ok := want["*"]; ok && !slices.Equal(was, all) {
+			w.atlas.fail("nodes do not agree who is there: %v and %v", was, all)
+		}
+		want["*"] = all
+		for name, r := range n.hub.Rooms("") {
+			in := who(r)
+			if was, ok := want[name]; ok && !slices.Equal(was, in) {
+				w.atlas.fail("nodes do not agree who is in %s: %v and %v", name, was, in)
+			}
+			want[name] = in
+			for _, m := range in {
+				if !slices.Contains(all, m) {
+					w.atlas.fail("H1: %v is in %s, and there are %v", m, name, all)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,494 @@
+package tcproom
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/internal/ledger"
+)
+
+// What becomes of the memberships of one connection in a hub whose rooms have logs.
+
+// logError returns why the room's log cannot be used; nil if it can, or there is none.
+func (r *Room) logError() error {
+	if r.replica == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replica.err
+}
+
+// untilPlaced returns a context that ends when the join or resume on s has to have its
+// place.
+func (s *stream) untilPlaced() (context.Context, context.CancelFunc) {
+	deadline := time.Time{}
+	if s.isMain() {
+		deadline = s.link.newcomer.deadline
+	} else {
+		deadline = until(s.link.cfg.handshakeTimeout)
+	}
+	return withDeadline(s.link.Context(), deadline, ErrUnavailable)
+}
+
+// enters notes that the member of c, whose join has its place, comes in. Its connection
+// may have ended, or go on over another link.
+func (c *coming) enters() bool {
+	m, l := c.member, c.stream.link
+	if m.isPart() && !m.presence.add(m, l) {
+		c.err, c.over = cmpErr(l.Err(), ErrDetached), true
+		return false
+	}
+	return true
+}
+
+// A farPresence is what a presence has beside others in a hub with logs. The presence's
+// lock guards it.
+type farPresence struct {
+	hash  fold.Hash     // of the token of its session; zero: it has none
+	gone  bool          // it goes on in another process
+	names chan struct{} // naming: has a token while that is held
+}
+
+func (p *presence) setHash(key ledger.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.far.hash = fold.Hash(key)
+}
+
+// hashNow returns the hash of the token of its session, by which its members are found.
+func (p *presence) hashNow() fold.Hash {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.far.hash
+}
+
+// goElsewhere notes that the connection goes on in another process.
+func (p *presence) goElsewhere() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.far.gone = true
+}
+
+func (p *presence) isElsewhere() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.far != nil && p.far.gone
+}
+
+// partDeparts is departs for one of the memberships of a connection.
+func (p *pass) partDeparts(m *Member, cause error, seq uint64) {
+	r, s, was := p.r, m.at.Load(), m.state
+	if was != memberLeaving {
+		p.partLeaves(m, cause)
+	}
+	if r.cfg.notices {
+		p.owner = s
+		p.place(&Event{Kind: Leave, From: m.Info()}, seq)
+		p.owner = nil
+	}
+	if m.state == memberLeaving {
+		p.departed(m)
+	}
+	if was != memberLeaving { // else who had it leave does that
+		p.partDeparted(s, cause)
+	}
+	r.group.Wake()
+}
+
+// partLeaves is for a membership that leaves because of what is in the log, and not by a
+// call here.
+func (p *pass) partLeaves(m *Member, cause error) {
+	p.r.owePartLocked(m)
+	m.setCause(cause, causeOf(cause))
+	p.r.moveLocked(m, memberLeaving)
+}
+
+// partDeparted ends the stream of such a membership, and has it seen out.
+func (p *pass) partDeparted(s *stream, cause error) {
+	r := p.r
+	r.dismissStreamLocked(s, cause, 0)
+	go func() {
+		s.member.unblock()
+		s.link.alone(cause)
+		r.hub.checkEmpty(r)
+		r.seeOutPart(s, nil)
+	}()
+}
+
+// dropPart is drop for one of the memberships of a connection.
+func (p *pass) dropPart(m *Member, cause Cause) {
+	s, was := m.at.Load(), m.state
+	if was != memberLeaving {
+		p.partLeaves(m, cause)
+	}
+	p.departed(m)
+	if was != memberLeaving {
+		p.partDeparted(s, cause)
+	}
+}
+
+// partLeaving reports whether another call has m leave, and has not got so far that
+// whoever sees out the connection may: if there is a log, it lets go of the lock between
+// the place of the leave and that.
+func (p *pass) partLeaving(m *Member) bool {
+	if p.r.replica == nil {
+		return m.state == memberLeaving
+	}
+	return m.presence.lists(m)
+}
+
+// lists reports whether m is one of its memberships.
+func (p *presence) lists(m *Member) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.list, m)
+}
+
+// handOver takes m, whose connection goes on in another process, for one of that: until it
+// is resumed there, it is detached. owes is as in departing.
+func (r *Room) handOver(m *Member, owes func(*stream)) {
+	p := r.pass(context.Background(), nil)
+	defer r.hub.checkEmpty(r)
+	defer m.unblock()
+	defer p.end()
+	rp := r.replica
+	switch {
+	case m.state.in():
+		next, s := m.next, m.at.Load()
+		p.partLeaves(m, ErrElsewhere)
+		p.departed(m)
+		if of := rp.state.Member(m.Info().ID); of != nil && r.state == roomOpen {
+			r.addRemoteLocked(of, next)
+			if of.Home == rp.node && of.Detached.IsZero() && rp.phase <= phaseDraining {
+				rp.detachLocked(m)
+			}
+		}
+		owes(s)
+		r.dismissStreamLocked(s, ErrElsewhere, 0)
+		r.group.Wake()
+	default:
+		for p.partLeaving(m) {
+			p.await(r.group.Progress(), time.Time{})
+		}
+	}
+}
+
+// arrives makes m, which was connected to another process, the member of a connection of
+// this hub, if it is of one.
+func (p *pass) arrives(m *Member, l *link) {
+	if p.r.hub == nil {
+		return
+	}
+	m.presence = newPresence(m)
+	m.presence.setHash(ledger.KeyOf(string(l.hello.Resume.Token)))
+}
+
+// partGoesOn is goOnHere for one of the memberships of a connection.
+func (p *pass) partGoesOn(c *coming, m *Member, res *fold.Result) {
+	r, s := p.r, c.stream
+	l := s.link
+	switch {
+	case m != c.member || m.Remote() != c.arrives: // as in goOnHere
+		c.err = ErrUnavailable
+	case m.state == memberLeaving: // who had it go sees it out
+		c.err = cmpErr(m.Err(), ErrNotMember)
+		return
+	case c.pos.Seq > r.seq:
+		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, c.pos.Seq, r.seq)
+	case c.arrives:
+		c.err = p.partArrives(c, m, res)
+	case !m.presence.isBy(l):
+		c.err = cmpErr(l.Err(), ErrTakenOver)
+	default:
+		s.owesLeave = m.at.Load().owesLeave
+		c.err = p.goOnBy(s, c.lane, m, c.pos, c.entry)
+	}
+	if c.in = c.err == nil; !c.in {
+		p.stays(m)
+	}
+}
+
+// partArrives is partGoesOn for a membership that was connected to another process.
+func (p *pass) partArrives(c *coming, m *Member, res *fold.Result) error {
+	r, l := p.r, c.stream.link
+	m.presence = l.member.presence
+	if !m.presence.add(m, l) {
+		return cmpErr(l.Err(), ErrTakenOver)
+	}
+	m.session = &session{start: res.Member.Joined}
+	if n := res.Member.Number; n > 0 {
+		m.take(n, 0)
+	}
+	if m.turn == nil && r.cfg.hooks.serial() {
+		m.turn = make(chan struct{}, 1)
+	}
+	err := p.goOnBy(c.stream, c.lane, m, c.pos, c.entry)
+	if err != nil {
+		m.presence.remove(m)
+	}
+	return err
+}
+
+// goOnBy has m go on by s, in a lane that counts it already, from pos.
+func (p *pass) goOnBy(s *stream, lane *lane, m *Member, pos Position, e entry) (err error) {
+	r := p.r
+	var missed [][]byte
+	var welcome []byte
+	if missed, e.outcome, err = r.missedLocked(p, s, lane, m, pos.Seq); err == nil {
+		welcome, err = r.welcomeLocked(p, s, m, e.token, e)
+	}
+	if err != nil {
+		return err
+	}
+	r.takeOverLocked(p, s)
+	r.attachLocked(s, lane)
+	s.cur.Insert(welcome, len(welcome))
+	s.cur.InsertShared(missed)
+	return nil
+}
+
+// resumePartByLog is resumePart in a room with a log. arrives says that m was connected to
+// another process.
+func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrives bool) error {
+	s := &stream{link: l, room: r, member: m, form: l.partForm(), owesLeave: true}
+	ctx, cancel := s.untilPlaced()
+	defer cancel()
+	addr, hash := l.ip(), l.member.presence.hashNow()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	banned := r.banned(m.Name(), addr)
+	switch {
+	case r.state != roomOpen:
+		return ErrRoomClosed
+	case !l.member.presence.isBy(l):
+		return cmpErr(l.Err(), ErrTakenOver)
+	case !m.state.in(), !arrives && m.Remote():
+		return ErrNotMember
+	case banned != nil:
+		return banned
+	case !arrives && m.session == nil, !ledger.Equal(pos.Epoch, r.epoch):
+		return fmt.Errorf("%w: another epoch", ErrNotMember)
+	}
+	c := &coming{stream: s, member: m, entry: e, arrives: arrives, pos: pos}
+	var err error
+	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
+		return err
+	}
+	return p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: r.replica.known, Hash: hash, Addr: addr})
+}
+
+// resumeFromElsewhere lets the membership of l's member in the named room, which was
+// connected to another process, go on by l.
+func (h *Hub) resumeFromElsewhere(l *link, name string, pos Position, e entry) (err error) {
+	pr := l.member.presence
+	if in, err := pr.claim(l, name, h.cfg.maxPerConn, !l.labelled); in != nil || err != nil {
+		return cmpErr(err, errEntering)
+	}
+	defer pr.unclaim(name)
+	hr, err := h.acquire(l.Context(), l, name, h.cfg.open)
+	if err != nil {
+		return err
+	}
+	defer h.unpin(hr)
+	r := hr.room
+	if err := r.awaitPart(l.Context(), l); err != nil {
+		return err
+	}
+	m, err := r.arriving(l)
+	if errors.Is(err, ErrNotMember) { // as far as this node has read the log
+		if err = r.catchUp(l); err == nil {
+			m, err = r.arriving(l)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer r.arrived(m)
+	if onJoin := r.cfg.hooks.onJoin; onJoin != nil {
+		if err := l.call(hookOnJoin, func() error { return onJoin(m) }); err != nil {
+			return refuse(err)
+		}
+	}
+	returned := false
+	defer func() {
+		if onLeave := r.cfg.hooks.onLeave; onLeave != nil && returned && err != nil {
+			r.callAside(l, pr, hookOnLeave, func() error { onLeave(m, err); return nil })
+		}
+	}()
+	if err = r.resumePartByLog(l, m, pos, e, true); err == nil {
+		m.followName()
+	}
+	returned = true
+	return err
+}
+
+// arriving returns the member of r that is of l's connection, and is connected to another
+// process. It may not be resumed by anybody else before arrived.
+func (r *Room) arriving(l *link) (*Member, error) {
+	pr := l.member.presence
+	id, hash := pr.base.Info().ID, pr.hashNow()
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	for {
+		m := r.members.byID(id)
+		of := r.replica.state.ByHash(hash)
+		switch {
+		case r.state != roomOpen:
+			return nil, ErrRoomClosed
+		case m == nil || of == nil || of.ID != id:
+			return nil, fmt.Errorf("%w: %q", ErrNotMember, r.name)
+		case m.Remote() && !m.arrives:
+			m.arrives = true
+			return m, nil
+		}
+		// A connection of before has it here still, or another one resumes it.
+		if err := p.await(r.group.Progress(), time.Time{}); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// has reports whether a member of r is of the same connection as pr, and connected to
+// another process.
+func (r *Room) has(pr *presence) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := r.replica.state.ByHash(pr.hashNow())
+	return of != nil && of.ID == pr.base.Info().ID
+}
+
+// leaveElsewhere orders the leaves of memberships of l's connection that were connected to
+// another process, in rooms that are open here and that named does not have.
+func (h *Hub) leaveElsewhere(l *link, named map[string]Position) {
+	if h.cfg.backplane == nil {
+		return
+	}
+	pr := l.member.presence
+	for _, r := range h.openRooms(false) {
+		if _, ok := named[r.name]; ok || !r.has(pr) {
+			continue
+		}
+		r.mu.Lock()
+		if m := r.members.byID(pr.base.Info().ID); m != nil && m.Remote() && r.replica.phase == phaseReady {
+			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: m.Info().ID, Service: true, Cause: string(errLeft)})
+		}
+		r.mu.Unlock()
+	}
+}
+
+// roomElsewhere returns the name of the room in which l's member, of a connection that
+// names none, was at another process; empty if that is not known here.
+func (h *Hub) roomElsewhere(l *link) string {
+	if h.cfg.backplane == nil {
+		return ""
+	}
+	for _, r := range h.openRooms(false) {
+		if r.has(l.member.presence) {
+			return r.name
+		}
+	}
+	return h.firstRoom(l)
+}
+
+// removeByLog is remove in a hub whose rooms have logs.
+func (h *Hub) removeByLog(name string, r *Room, reason string) error {
+	h.mu.Lock()
+	hr := h.rooms[name]
+	stops := h.stops
+	h.mu.Unlock()
+	if hr == nil || stops || r != nil && r != hr.room {
+		return fmt.Errorf("%w: %q", ErrNoRoom, name)
+	}
+	r = hr.room
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	r.replica.remote.reason = reason
+	_, err := p.submitOne(&fold.Entry{Kind: fold.End, Force: true}, false)
+	p.end()
+	if err != nil && !errors.Is(err, ErrRoomClosed) {
+		return err
+	}
+	if err := h.takeOut(name, r, reason); err != nil { // the log was faster
+		r.awaitEmpty()
+	}
+	return nil
+}
+
+// awaitEmpty waits until r, which is closed or about to be, has no members.
+func (r *Room) awaitEmpty() {
+	p := r.pass(context.Background(), nil)
+	defer p.end()
+	for r.state != roomClosed || r.members.len() > 0 {
+		if p.await(r.group.Progress(), time.Time{}) != nil {
+			return
+		}
+	}
+}
+
+// moveByLog is swap in a hub whose rooms have logs: it has the join ordered, and then the
+// leave. Others see the member in both rooms in between, and its connection gets nothing
+// of the new one before the old one has ended.
+func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool, err error) {
+	if err := m.mayMove(c.s.link); err != nil {
+		return 0, false, false, err
+	}
+	c.s.held = new(heldStream)
+	seq, err = c.s.room.joinByLog(c.s, c.s.member, e)
+	if c.s.cur == nil {
+		return 0, false, false, err
+	}
+	left = m.room.depart(m, errMoved, errMoved, e.ref)
+	c.s.goesOn()
+	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
+		c.s.cur.Release()
+	}
+	return seq, true, left, err
+}
+
+// A heldStream is what a stream gets when it is not held any more.
+type heldStream struct{ late [][]byte }
+
+// goesOn gives s, which came in by a move, what was for it alone since.
+func (s *stream) goesOn() {
+	r := s.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.goesOnLocked()
+	r.group.Wake()
+}
+
+// goesOnLocked is goesOn. The cursor is held still, so what is inserted now stands before
+// all events.
+func (s *stream) goesOnLocked() {
+	if h := s.held; h != nil {
+		for _, b := range h.late {
+			s.cur.Insert(b, math.MaxInt)
+		}
+		s.held = nil
+	}
+}
+
+// mayMove says why m, of the connection l, cannot move now; nil if it can.
+func (m *Member) mayMove(l *link) error {
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	s := m.at.Load()
+	switch {
+	case m.Remote(), !m.state.in():
+		return cmpErr(l.Err(), ErrNotMember)
+	case m.state != memberPresent || s.link != l || s.state != streamJoined:
+		return cmpErr(l.Err(), ErrDetached)
+	case m.room.state != roomOpen:
+		return ErrRoomClosed
+	}
+	return l.Err()
+}
