@@ -45,7 +45,7 @@ type replica struct {
 	cutTail      func()    // ends the tail
 	other        bool      // the log has taken a record of ours at a position that was read already
 	saving       bool      // a checkpoint is being saved
-	savedAt      time.Time // when this node began the last one; zero: it has not
+	savedAt      time.Time // when this node began the last one, or that was from which it began; zero: there is none
 	unsaved      int       // records since then
 	unsavedBytes int       // of them
 	begun        bool      // the state knows how its stream began
@@ -318,6 +318,7 @@ func (rp *replica) load() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rp.state, rp.begun = s, true
+	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
 	for m := range s.Members() {
 		r.addRemoteLocked(m, nil)
 	}

@@ -46,3 +46,20 @@ func TestClusterCheckpointsOfAShortLog(t *testing.T) {
 		require.Equal(t, 1, c.Room(1).Room.Len())
 	})
 }
+
+// TestClusterOfOneThatComesAndGoes: a node that starts again and again does not save so
+// often that both states are of now, and nothing of what was said is known any more.
+func TestClusterOfOneThatComesAndGoes(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 1, tcproom.WithHistory(tcproom.History{}))
+		_, err := c.Room(0).Room.Broadcast(t.Context(), []byte("remember me"))
+		require.NoError(t, err)
+		for range 5 {
+			c.Shutdown(0)
+			c.Restart(0)
+		}
+		past := c.Room(0).Room.Past(0, 0)
+		require.Len(t, past.Events, 1)
+		require.Equal(t, "remember me", string(past.Events[0].Body))
+	})
+}
