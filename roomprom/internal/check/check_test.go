@@ -26,7 +26,9 @@ var promQL = parser.NewParser(parser.Options{})
 func scraped(t *testing.T) map[string][]string {
 	t.Helper()
 	metrics := roomprom.New()
-	hub := tcproom.NewHub(metrics.HookTimer(), tcproom.WithRoom("lobby"), tcproom.OnConnect(func(*tcproom.Member) error { return nil }))
+	left := make(chan error, 1) // whatever the cause: its end may come before the room has written to it
+	hub := tcproom.NewHub(metrics.HookTimer(), tcproom.WithRoom("lobby"), tcproom.OnConnect(func(*tcproom.Member) error { return nil }),
+		tcproom.OnLeave(func(_ *tcproom.Member, cause error) { left <- cause }))
 	defer hub.Close()
 	metrics.AddHub(hub)
 	conn, err := hub.Join(t.Context(), "lobby", tcproom.Identity{Name: "ada"})
@@ -34,9 +36,7 @@ func scraped(t *testing.T) map[string][]string {
 	conn.Close()
 	for range conn.Events(t.Context()) {
 	}
-	for hub.Totals().Left[tcproom.Cause("left")] == 0 {
-		hub.All().Len()
-	}
+	<-left
 	registry := prometheus.NewRegistry()
 	require.NoError(t, registry.Register(metrics))
 	families, err := registry.Gather()
