@@ -623,6 +623,11 @@ func (h *Hub) stopRooms(state roomState) {
 		h.occupiedLocked(hr)
 		rooms = append(rooms, hr.room)
 	}
+	if state == roomClosed { // then none waits for its log
+		for r := range h.totals.going {
+			rooms = append(rooms, r)
+		}
+	}
 	h.mu.Unlock()
 	for _, r := range rooms {
 		r.closeTo(state)
