@@ -76,9 +76,11 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 		}
 		if f != nil {
 			delete(rp.flights, f.batch) // what becomes of it is told here, and nowhere else
+			rp.flown -= len(f.rec)
 		}
 	}
 	opened, fenced := false, false
+	rp.applying = true
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
 		rp.known = res.Seq
 		var q *queued
@@ -101,11 +103,17 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 			q.settle(outcome{err: verdictError(res.Verdict)})
 		}
 	})
+	rp.applying = false
+	if err != nil {
+		if f != nil { // the room ends, and tells who waits
+			rp.flights[f.batch] = f
+			rp.flown += len(f.rec)
+		}
+		return lost, err
+	}
 	if f != nil {
 		f.told()
-	}
-	if err != nil {
-		return lost, err
+		r.group.Wake() // there is room for more
 	}
 	if p.differs {
 		return lost, errDiffers
@@ -126,7 +134,16 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 func (rp *replica) cannotRead(rec Record, err error) error {
 	r := rp.room
 	r.report(r.cfg.conn.logger, slog.LevelError, "record", logBurst, "room ends: its log has a record that this version cannot read", "pos", rec.Pos, "cause", err)
-	go r.Close()
+	if !r.isNamed() {
+		go r.Close()
+		return err
+	}
+	h := r.hub
+	h.all.wg.Add(1)
+	go func() { // here alone: others may be able to read it
+		defer h.all.wg.Done()
+		h.takeOut(r.name, r, "")
+	}()
 	return err
 }
 
@@ -152,8 +169,6 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.renamed(res, q)
 	case fold.Ban:
 		r.noteBansLocked()
-	case fold.Mute:
-		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
 		p.begins()
 	case fold.End:
@@ -382,7 +397,9 @@ func (p *pass) departs(m *Member, cause error, seq uint64) {
 		p.place(&Event{Kind: Leave, From: m.Info()}, seq)
 		p.owner = nil
 	}
-	p.departed(m)
+	if m.state == memberLeaving { // else the room was closed while its leave waited for a place
+		p.departed(m)
+	}
 	if was == memberDetached {
 		go r.dismiss(m)
 	}
@@ -432,6 +449,7 @@ func (p *pass) place(ev *Event, seq uint64) {
 		}
 		// What comes behind one that has no place must not have one.
 		p.cut = p.await(ch, blockedSince) != nil || r.state == roomClosed
+		r.replica.heldBack = p.now
 	}
 }
 
@@ -599,7 +617,7 @@ const (
 // of all: there were many records since the last time, or that is long ago. So a log has
 // still the record of the older one of the last two.
 func (rp *replica) checkpointLocked() {
-	if rp.saving || rp.unsaved == 0 || rp.phase != phaseReady {
+	if rp.saving || rp.applying || rp.unsaved == 0 || rp.phase != phaseReady {
 		return
 	}
 	most := checkpointRecords

@@ -78,6 +78,7 @@ func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
 		e.From, e.Service = p.from.Info().ID, p.from.Remote()
 	case p.guest != MemberInfo{}:
 		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
+		e.Unique = p.r.cfg.unique || p.r.isNamed() && p.r.hub.all.cfg.unique
 	}
 	return e
 }
@@ -129,6 +130,15 @@ type said struct {
 func (p *pass) sayAll(msgs []said) {
 	c := newCall()
 	c.read = p.read
+	p.choose(c, msgs)
+	if len(c.ends) > 0 {
+		p.outcomes(c, msgs, p.submit(c, false))
+	}
+}
+
+// choose puts into c what of msgs may be ordered, as things are now here, and notes why
+// the others may not. It reports whether all may be.
+func (p *pass) choose(c *call, msgs []said) (all bool) {
 	var failed error
 	for i := range msgs {
 		msg := &msgs[i]
@@ -153,10 +163,11 @@ func (p *pass) sayAll(msgs []said) {
 			c.add(p.messageEntry(msg.number, msg.body))
 		}
 	}
-	if len(c.ends) == 0 {
-		return
-	}
-	err := p.submit(c, false)
+	return len(c.ends) == len(msgs)
+}
+
+// outcomes notes what has become of those of msgs that are in c. err is of submit.
+func (p *pass) outcomes(c *call, msgs []said, err error) {
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i < 0 {

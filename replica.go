@@ -42,6 +42,8 @@ type replica struct {
 	time         time.Time     // of the last record, made not to fall
 	skew         time.Duration
 	lost         time.Time // since when the log has no tail; zero: it has one
+	heldBack     time.Time // when members here held back what the tail has brought, the last time
+	applying     bool      // a record takes effect: the state has a part of it
 	cutTail      func()    // ends the tail
 	other        bool      // the log has taken a record of ours at a position that was read already
 	saving       bool      // a checkpoint is being saved
