@@ -327,3 +327,111 @@ func TestGuestsNames(t *testing.T) {
 		require.ErrorIs(t, err, tcproom.ErrNameTaken)
 	})
 }
+
+// TestSinceAtALaggingNode: who has seen more of the stream than a node has read is not told
+// that it comes from the future.
+func TestSinceAtALaggingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		l0, _ := attach(t, engine)
+		l1, b1 := attach(t, engine)
+		r0, r1 := openRoom(t, l0), openRoom(t, l1)
+		readyIn(t, r0, time.Minute)
+		readyIn(t, r1, time.Minute)
+		b1.Delay(time.Second)
+		seq, err := r0.Broadcast(t.Context(), []byte("seen"))
+		require.NoError(t, err)
+		come := func(seq uint64) string {
+			here, there := roomtest.Pipe()
+			go r1.ServeConn(there)
+			fmt.Fprintf(here, `{"type":"hello","since":{"epoch":%q,"seq":%d}}`+"\n", tcproom.EpochOf(r0), seq)
+			time.Sleep(5 * time.Second)
+			buf := make([]byte, 64<<10)
+			n, _ := here.Read(buf)
+			here.Close()
+			return string(buf[:n])
+		}
+		said := come(seq)
+		require.Contains(t, said, `"welcome"`)
+		require.NotContains(t, said, "seen")
+		require.Contains(t, come(seq+1<<20), `"future"`)
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestHooksWhileTheLogIsSilent: a hook may call anything then, too, and gets an answer in
+// time.
+func TestHooksWhileTheLogIsSilent(t *testing.T) {
+	calls := map[string]func(r *tcproom.Room, m *tcproom.Member){
+		"Post":      func(_ *tcproom.Room, m *tcproom.Member) { m.Post(context.Background(), []byte("x")) },
+		"Broadcast": func(r *tcproom.Room, _ *tcproom.Member) { r.Broadcast(context.Background(), []byte("x")) },
+		"Say": func(r *tcproom.Room, _ *tcproom.Member) {
+			r.Say(context.Background(), tcproom.MemberInfo{ID: "g", Name: "guest"}, []byte("x"))
+		},
+		"Kick":    func(_ *tcproom.Room, m *tcproom.Member) { m.Kick("") },
+		"Mute":    func(r *tcproom.Room, m *tcproom.Member) { r.Mute(m.ID(), time.Now().Add(time.Hour)) },
+		"Members": func(r *tcproom.Room, _ *tcproom.Member) { memberNames(r) },
+		"Close":   func(r *tcproom.Room, _ *tcproom.Member) { r.Close() },
+		"others": func(r *tcproom.Room, m *tcproom.Member) {
+			for o := range r.Members() {
+				if o != m {
+					o.Send(context.Background(), []byte("x"))
+					o.Kick("")
+				}
+			}
+		},
+	}
+	for name, call := range calls {
+		for _, hook := range []string{"OnJoin", "OnJoined", "OnMessage", "OnLeave"} {
+			t.Run(hook+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					engine := roomtest.NewLog()
+					l0, b0 := attach(t, engine)
+					l1, _ := attach(t, engine)
+					other := openRoom(t, l1)
+					readyIn(t, other, time.Minute)
+					_, err := other.Join(t.Context(), tcproom.Identity{Name: "eve"})
+					require.NoError(t, err)
+					var r *tcproom.Room
+					took := make(chan time.Duration, 9)
+					run := func(of string, m *tcproom.Member) {
+						if of != hook || m.Name() != "ada" {
+							return
+						}
+						b0.Stall()
+						began := time.Now()
+						call(r, m)
+						took <- time.Since(began)
+					}
+					r = openRoom(t, l0, tcproom.WithSessions(tcproom.Sessions{}),
+						tcproom.OnJoin(func(m *tcproom.Member) error { run("OnJoin", m); return nil }),
+						tcproom.OnJoined(func(m *tcproom.Member, _ uint64) { run("OnJoined", m) }),
+						tcproom.OnMessage(func(m *tcproom.Member, b []byte) ([]byte, error) { run("OnMessage", m); return b, nil }),
+						tcproom.OnLeave(func(m *tcproom.Member, _ error) { run("OnLeave", m) }))
+					t.Cleanup(b0.Heal)
+					readyIn(t, r, time.Minute)
+					_, err = r.Join(t.Context(), tcproom.Identity{Name: "bob"})
+					require.NoError(t, err)
+					c, err := r.Join(t.Context(), tcproom.Identity{Name: "ada"})
+					if err == nil && hook == "OnMessage" {
+						c.Send(t.Context(), []byte("hi"))
+					}
+					if err == nil && hook == "OnLeave" {
+						c.Close()
+					}
+					select {
+					case d := <-took:
+						require.LessOrEqual(t, d, 3*15*time.Second)
+					case <-time.After(2 * time.Minute):
+						t.Fatal("the call hangs")
+					}
+					time.Sleep(time.Minute)
+					b0.Heal()
+					time.Sleep(time.Minute)
+					require.NoError(t, r.Close())
+					<-r.Done()
+				})
+			})
+		}
+	}
+}

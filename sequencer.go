@@ -598,7 +598,20 @@ func (r *Room) seen(since *Position) (seq uint64, ok bool) {
 
 // checkSince returns an error for a newcomer that says to have seen what is not there.
 func (r *Room) checkSince(l *link) error {
-	seen, _ := r.seen(l.helloSaid().Since)
+	since := l.helloSaid().Since
+	if since == nil {
+		return nil
+	}
+	r.mu.Lock()
+	seen, _ := r.seen(since)
+	late := seen > r.seq && r.replica != nil
+	r.mu.Unlock()
+	if late { // as far as this node has read the log
+		l.mayWait()
+		if err := r.catchUp(l); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if seen > r.seq {
