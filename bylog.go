@@ -403,6 +403,10 @@ func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, er
 // leave is ordered later.
 func (p *pass) leaveByLog(m *Member) {
 	r := p.r
+	if s := m.at.Load(); r.replica.applying && s.state == streamJoined { // it may be m that holds back the tail
+		r.moveStreamLocked(s, streamEnded)
+		r.group.Wake()
+	}
 	e := &fold.Entry{Kind: fold.Leave, ID: m.Info().ID}
 	m.mu.Lock()
 	cause := m.ending

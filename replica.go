@@ -559,6 +559,9 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 		return false
 	}
 	if d := r.cfg.drain; d > 0 && !r.isNamed() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(rp.ctx, cancel)() // Close ends it
 		for _, l := range links {
 			l.end(ErrRestarting)
 			pause(ctx, d/time.Duration(len(links)))

@@ -435,3 +435,57 @@ func TestHooksWhileTheLogIsSilent(t *testing.T) {
 		}
 	}
 }
+
+// TestKickOfOneThatHoldsBack: who kicks a member that holds messages back does not wait
+// for it.
+func TestKickOfOneThatHoldsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := attach(t, roomtest.NewLog())
+		s := roomtest.NewMemServer(t, tcproom.WithLog(l), tcproom.WithSlowMembers(tcproom.Block(time.Hour)),
+			tcproom.WithBacklog(64<<10), tcproom.WithMaxMessage(4<<10))
+		readyIn(t, s.Room, time.Minute)
+		bob := s.Join("bob")
+		bob.Pause()
+		said := make(chan error, 1)
+		go func() {
+			var err error
+			for i := 0; i < 300 && err == nil; i++ {
+				_, err = s.Room.Broadcast(context.Background(), make([]byte, 4<<10))
+			}
+			said <- err
+		}()
+		time.Sleep(5 * time.Second)
+		require.Less(t, s.Room.Stats().Messages, uint64(300), "nothing holds it back")
+		began := time.Now()
+		s.Kick("bob", "")
+		require.Less(t, time.Since(began), 2*time.Second)
+		require.NoError(t, <-said)
+	})
+}
+
+// TestCloseEndsADrain: Shutdown does not go on with its drain when the room is closed.
+func TestCloseEndsADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := attach(t, roomtest.NewLog())
+		r := openRoom(t, l, tcproom.WithDrain(time.Hour))
+		readyIn(t, r, time.Minute)
+		for range 3 {
+			_, err := r.Join(t.Context(), tcproom.Identity{})
+			require.NoError(t, err)
+		}
+		returned := make(chan struct{})
+		go func() {
+			defer close(returned)
+			r.Shutdown(context.Background())
+		}()
+		time.Sleep(time.Second)
+		require.NoError(t, r.Close())
+		time.Sleep(time.Second)
+		select {
+		case <-returned:
+		default:
+			t.Error("Shutdown goes on")
+		}
+		<-returned
+	})
+}
