@@ -208,7 +208,8 @@ func (r *Room) orderHeld(ctx context.Context) error {
 // Members returns the members present at the moment of the call, in join order. In a room
 // with a log they are those of all processes, as far as this one has read the log; see
 // [Member.Remote]. So are those of Member and Len. The value of a member of another
-// process is made when it is asked for first, and kept until that member leaves.
+// process is made when it is asked for first, and kept until that member leaves. Once the
+// room stops here, they are those that are connected here.
 func (r *Room) Members() iter.Seq[*Member] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
