@@ -199,13 +199,15 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 func (p *pass) said(res *fold.Result, q *queued) {
 	e := res.Entry
 	p.from, p.guest, p.owner, p.read = nil, MemberInfo{}, nil, time.Time{}
+	p.ev.From = MemberInfo{}
 	switch {
 	case e.Guest:
 		p.guest = MemberInfo{ID: e.From, Name: e.Name}
+		p.ev.From = p.guest
 	case res.Member != nil:
 		p.from = p.r.members.byID(e.From)
+		p.ev.From = infoOf(res.Member)
 	}
-	p.nameSpeaker()
 	if m := p.from; m != nil {
 		if s := m.at.Load(); !s.link.cfg.echo {
 			p.owner = s
@@ -227,12 +229,11 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
 	if r.cfg.notices {
-		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
+		p.place(&Event{Kind: Join, From: infoOf(res.Member)}, res.Seq)
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
 	if c == nil || !c.enters() {
-		r.addRemoteLocked(res.Member, nil)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
 		}
@@ -255,7 +256,7 @@ func (p *pass) void(res *fold.Result) {
 		return
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
-		p.departedHere(m)
+		p.departed(m)
 		p.r.group.Wake()
 	}
 }
@@ -272,26 +273,26 @@ func (q *queued) coming() *coming {
 func (p *pass) resumed(res *fold.Result, q *queued) {
 	r := p.r
 	rp := r.replica
-	m := r.members.byID(res.Member.ID)
+	if res.Member.Home != rp.node {
+		if m := r.members.byID(res.Member.ID); m != nil {
+			p.goOnElsewhere(m, ErrTakenOver, ErrElsewhere)
+		}
+		return
+	}
+	m := r.memberLocked(res.Member.ID)
 	if m == nil {
 		return
 	}
-	here := res.Member.Home == rp.node
-	c := q.coming()
-	switch {
-	case here && c != nil:
+	if c := q.coming(); c != nil {
 		p.goOnHere(c, m, res)
-	case here: // nobody waits for it any more
+	} else { // nobody waits for it any more
 		p.stays(m)
-	case !m.Remote():
-		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
 	}
 }
 
 // goOnElsewhere ends what m, which was connected here, has of the room, and its connection
 // with end: it is a member still, whose home is another node.
-func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
-	next := m.next
+func (p *pass) goOnElsewhere(m *Member, end, cause Cause) {
 	if m.presence != nil && cause == ErrElsewhere {
 		m.presence.goElsewhere()
 	}
@@ -299,7 +300,6 @@ func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 		p.broken = append(p.broken, l)
 	}
 	p.drop(m, cause)
-	p.r.addRemoteLocked(of, next)
 	p.r.group.Wake()
 }
 
@@ -358,17 +358,14 @@ func (p *pass) stays(m *Member) {
 // gone takes a member out.
 func (p *pass) gone(res *fold.Result, cause error) {
 	r := p.r
-	m := r.members.byID(res.Member.ID)
-	switch {
-	case m == nil:
-	case m.Remote():
-		if r.cfg.notices {
-			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
-		}
-		p.removeRemote(m, cause)
-	default:
+	if m := r.members.byID(res.Member.ID); m != nil {
 		p.departs(m, cause, res.Seq)
+		return
 	}
+	if r.cfg.notices {
+		p.place(&Event{Kind: Leave, From: infoOf(res.Member)}, res.Seq)
+	}
+	p.goneElsewhere(res.Member.ID, cause)
 }
 
 // departs takes out a member that is connected here, or was. Up to its leave it gets what
@@ -410,12 +407,12 @@ func (p *pass) departs(m *Member, cause error, seq uint64) {
 func (p *pass) told(res *fold.Result) {
 	r, e := p.r, res.Entry
 	m := r.members.byID(e.ID)
-	if m == nil || m.Remote() {
+	if m == nil {
 		return
 	}
 	var from MemberInfo
-	if f := p.r.members.byID(e.From); f != nil {
-		from = f.Info()
+	if of := r.replica.state.Member(e.From); of != nil {
+		from = infoOf(of)
 	}
 	s, v := m.at.Load(), m.voice()
 	b, err := s.frameDirect(from, e.Body)
@@ -460,8 +457,8 @@ func (p *pass) declaredDead() {
 	rp := p.r.replica
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if of := rp.state.Member(m.Info().ID); of != nil && !m.Remote() && m.state != memberPresent {
-			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		if rp.state.Member(m.Info().ID) != nil && m.state != memberPresent {
+			p.goOnElsewhere(m, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
@@ -498,10 +495,8 @@ func (rp *replica) reclaimLocked() {
 	}
 	e := fold.Entry{Kind: fold.Reclaim, Replaces: rp.fenced}
 	for m := rp.room.members.first; m != nil; m = m.next {
-		if !m.Remote() {
-			e.IDs = append(e.IDs, m.Info().ID)
-		}
-		if len(e.IDs) == maxClaim || m.next == nil && len(e.IDs) > 0 {
+		e.IDs = append(e.IDs, m.Info().ID)
+		if len(e.IDs) == maxClaim || m.next == nil {
 			rp.claims++
 			rp.controlLocked(&e)
 			e.IDs = e.IDs[:0]
@@ -522,8 +517,8 @@ func (p *pass) reclaimed() {
 	rp.fenced = fold.Node{}
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if of := rp.state.Member(m.Info().ID); !m.Remote() && of != nil && of.Home != rp.node {
-			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		if of := rp.state.Member(m.Info().ID); of != nil && of.Home != rp.node {
+			p.goOnElsewhere(m, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}

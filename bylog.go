@@ -433,17 +433,7 @@ func (p *pass) leaveByLog(m *Member) {
 		r.moveStreamLocked(s, streamEnded)
 	}
 	if c.outcomes == nil || err == nil || r.state != roomOpen { // the room stops, or the log knows no such member
-		p.departedHere(m)
-	}
-}
-
-// departedHere is departed for a member whose leave has no place, and gets none. If it is
-// in as others know it, it is in here too.
-func (p *pass) departedHere(m *Member) {
-	next := m.next
-	p.departed(m)
-	if of := p.r.replica.state.Member(m.Info().ID); of != nil && p.r.state == roomOpen {
-		p.r.addRemoteLocked(of, next)
+		p.departed(m)
 	}
 }
 
@@ -483,33 +473,6 @@ func (r *Room) muteByLog(id string, until time.Time) error {
 	return err
 }
 
-// addRemoteLocked notes a member that is connected to another process.
-// Its place in the list is before next, or the last one.
-func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
-	m := &Member{room: r, state: memberPresent}
-	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
-	m.at.Store(r.replica.nowhere)
-	r.replica.remotes++
-	r.members.insert(m, next)
-	if r.cfg.unique {
-		if r.names == nil {
-			r.names = make(map[string]*Member)
-		}
-		r.names[of.Name] = m
-	}
-}
-
-// removeRemote takes it out because of cause.
-func (p *pass) removeRemote(m *Member, cause error) {
-	r := p.r
-	m.setCause(cause, causeOf(cause))
-	p.left = append(p.left, m)
-	m.state = memberGone
-	r.replica.remotes--
-	r.freeNameLocked(m)
-	r.members.remove(m)
-}
-
 // drop takes out m, which was connected here, without telling the others: it goes on
 // elsewhere, or the log in which it had joined is lost.
 func (p *pass) drop(m *Member, cause Cause) {
@@ -537,7 +500,7 @@ func (rp *replica) byTokenLocked(token Secret) *Member {
 	if of == nil {
 		return nil
 	}
-	m := rp.room.members.byID(of.ID)
+	m := rp.room.memberLocked(of.ID)
 	if m == nil || m.Remote() {
 		return m
 	}

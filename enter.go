@@ -333,11 +333,12 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.state = roomClosed
 	var out []*stream
 	far := &pass{r: r}
+	if r.replica != nil {
+		far.allGoneElsewhere(cause)
+	}
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
-			far.removeRemote(m, cause)
-		} else if m.state.in() {
+		if m.state.in() {
 			m.setCause(cause, code)
 			r.moveLocked(m, memberLeaving)
 			s := m.at.Load()
@@ -393,7 +394,7 @@ func (r *Room) isEmpty() (empty, fresh bool) {
 	return r.emptyLocked(), r.stats.Joined == 0
 }
 
-func (r *Room) emptyLocked() bool { return r.localLocked() == 0 && r.reserved == 0 }
+func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }
 
 // closeIfEmpty closes r if it is empty, and reports whether it did.
 func (r *Room) closeIfEmpty() bool {

@@ -53,10 +53,10 @@ type replica struct {
 	begun        bool      // the state knows how its stream began
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
-	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
-	claims       int        // reclaims that are on the way
-	remotes      int        // members that are connected to other nodes
-	remote       remoteRoom // of a hub
+	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
+	claims       int                // reclaims that are on the way
+	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
+	remote       remoteRoom         // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -98,6 +98,7 @@ func emptyReplica(r *Room) *replica {
 	rp.alive = make(map[string]bool)
 	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
+	rp.far = make(map[string]*Member)
 	rp.cutTail = func() {}
 	rp.rename()
 	return rp
@@ -321,9 +322,6 @@ func (rp *replica) load() error {
 	defer r.mu.Unlock()
 	rp.state, rp.begun = s, true
 	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
-	for m := range s.Members() {
-		r.addRemoteLocked(m, nil)
-	}
 	rp.forgetLocked(at)
 	r.noteBansLocked()
 	rp.setEpochLocked()
@@ -440,13 +438,10 @@ func (p *pass) forgetStream() {
 	r.replica.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
-			p.removeRemote(m, ErrUnavailable)
-		} else {
-			p.drop(m, ErrUnavailable)
-		}
+		p.drop(m, ErrUnavailable)
 		m = next
 	}
+	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
 	r.startRings()
 	for _, l := range r.lanes {

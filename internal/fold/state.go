@@ -530,6 +530,16 @@ func (s *State) Named(name string) *Member { return s.members.named(name) }
 // Members returns the members in the order of their joins.
 func (s *State) Members() iter.Seq[*Member] { return slices.Values(s.members.order) }
 
+// Behind returns the members that joined behind m, all if m is nil, in that order.
+func (s *State) Behind(m *Member) iter.Seq[*Member] {
+	list := s.members.order
+	if m != nil {
+		i, _ := slices.BinarySearchFunc(list, m, byJoin)
+		list = list[i+1:]
+	}
+	return slices.Values(list)
+}
+
 // Len returns how many members there are.
 func (s *State) Len() int { return len(s.members.order) }
 
