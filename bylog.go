@@ -70,16 +70,16 @@ func WithMaxOutage(d time.Duration) RoomOption {
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 
-// messageEntry returns the entry for a message of whom the pass is about.
-func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
-	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}
+// addMessage adds to c the entry for a message of whom the pass is about.
+func (p *pass) addMessage(c *call, number uint64, body []byte) {
+	e := fold.Entry{Kind: fold.Message, Number: number, Body: body}
 	switch {
 	case p.from != nil:
 		e.From, e.Service = p.from.Info().ID, p.from.Remote()
 	case p.guest != MemberInfo{}:
 		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
 	}
-	return e
+	c.add(&e)
 }
 
 // maySay says whether a message may be ordered, as things are now here.
@@ -103,7 +103,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 	}
 	c := newCall()
 	c.read = p.read
-	c.add(p.messageEntry(p.number, ev.Body))
+	p.addMessage(c, p.number, ev.Body)
 	if err := p.submit(c, false); err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func (p *pass) sayAll(msgs []said) {
 			failed, msg.err = err, err
 		default:
 			msg.i = len(c.ends)
-			c.add(p.messageEntry(msg.number, msg.body))
+			p.addMessage(c, msg.number, msg.body)
 		}
 	}
 	if len(c.ends) == 0 {

@@ -293,6 +293,8 @@ type decoder struct {
 	// known returns the ID of a member with these bytes, so that it need not be made again.
 	known func(id []byte) (string, bool)
 	last  string // the last one made
+	// message is what holds the entry before, if that was a message; nil: none does.
+	message *Entry
 }
 
 func (d *decoder) err() error {
@@ -478,7 +480,16 @@ func (d *decoder) header() (h Header, entries int) {
 
 // entry reads an entry into e, whose IDs it uses again.
 func (d *decoder) entry(e *Entry) {
-	*e = Entry{Kind: Kind(d.byte("the kind")), IDs: e.IDs[:0]}
+	if kind := Kind(d.byte("the kind")); kind == Message && d.message == e {
+		// Most entries are messages, and follow one: the other fields are zero.
+		e.Kind, e.Service, e.Guest, e.Unique = kind, false, false, false
+		e.From, e.Name, e.Number, e.Body = "", "", 0, nil
+	} else {
+		*e = Entry{Kind: kind, IDs: e.IDs[:0]}
+		if d.message = nil; kind == Message {
+			d.message = e
+		}
+	}
 	if d.fault == nil && e.Kind >= firstFatal {
 		d.at--
 		d.failNewer("an entry of kind %d, without which a room cannot go on", e.Kind)
