@@ -124,6 +124,8 @@ const (
 	recordSize   = "bytes_per_record"
 	bareMessages = "bare_messages_per_s"
 	rateRatio    = "bare_messages_by_messages"
+	readMessages = "bare_messages_read_per_s"
+	readRatio    = "bare_messages_read_by_messages"
 	engineShare  = "engine_busy"
 )
 
@@ -131,7 +133,8 @@ var logRateWork = &work{
 	name:  "lograte",
 	title: "Messages a second over three processes",
 	about: "A member in each of three processes, who all send lines of 64 bytes, with so many in flight in all; nothing but the generator is bound to a core. " +
-		"Bare is what three clients of JetStream publish straight behind, with one record in flight each: the room's messages in a record, times the records.",
+		"Bare is what three clients of JetStream publish straight behind, with one record in flight each: the room's messages in a record, times the records. " +
+		"Read is the same if each of them also reads all records, as each process of a room must.",
 	counted: "in flight",
 	full:    []int{3, 48, 768, 16_384},
 	quick:   []int{48},
@@ -142,6 +145,8 @@ var logRateWork = &work{
 		value("bytes a record", recordSize, digits(0)),
 		{title: "bare messages/s", metric: bareMessages, format: thousands, spread: true},
 		{title: "bare ÷ room", metric: rateRatio, format: digits(2), spread: true},
+		value("read messages/s", readMessages, thousands),
+		{title: "read ÷ room", metric: readRatio, format: digits(2), spread: true},
 		value("nodes busy", serverBusy, percent),
 		value("engine busy", engineShare, percent),
 		value("generator busy", generatorBusy, percent),
@@ -221,18 +226,31 @@ func (r *runner) bareRate(s *server, m metrics) error {
 		return err
 	}
 	defer bare.stop()
-	var wait sync.WaitGroup
-	nodes := bare.nodes()
-	rates, errs := make([]bareRate, len(nodes)), make([]error, len(nodes))
-	for i, p := range nodes {
-		wait.Go(func() { errs[i] = p.askJSON(fmt.Sprintf("publish %d", int(m[recordSize])), &rates[i]) })
+	all := func(question string) (records float64, err error) {
+		var wait sync.WaitGroup
+		nodes := bare.nodes()
+		rates, errs := make([]bareRate, len(nodes)), make([]error, len(nodes))
+		for i, p := range nodes {
+			wait.Go(func() { errs[i] = p.askJSON(fmt.Sprintf("%s %d", question, int(m[recordSize])), &rates[i]) })
+		}
+		wait.Wait()
+		for _, rate := range rates {
+			records += rate.Records / rate.Seconds
+		}
+		return records, errors.Join(errs...)
 	}
-	wait.Wait()
-	for _, rate := range rates {
-		m[bareMessages] += rate.Records / rate.Seconds * m[perRecord]
+	records, err := all("publish")
+	if err != nil {
+		return err
 	}
+	m[bareMessages] = records * m[perRecord]
 	m[rateRatio] = m[bareMessages] / m[messageRate]
-	return errors.Join(errs...)
+	if records, err = all("read"); err != nil {
+		return err
+	}
+	m[readMessages] = records * m[perRecord]
+	m[readRatio] = m[readMessages] / m[messageRate]
+	return nil
 }
 
 var nodesFloodWork = &work{
