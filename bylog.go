@@ -70,6 +70,10 @@ func WithMaxOutage(d time.Duration) RoomOption {
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 
+// messageCharge is what the entry for a message takes beside its body, or a little more:
+// its kind and flags, two lengths, an ID and a number.
+const messageCharge = 32
+
 // addMessage adds to c the entry for a message of whom the pass is about.
 func (p *pass) addMessage(c *call, number uint64, body []byte) {
 	e := fold.Entry{Kind: fold.Message, Number: number, Body: body}
@@ -129,7 +133,21 @@ type said struct {
 func (p *pass) sayAll(msgs []said) {
 	c := newCall()
 	c.read = p.read
+	p.choose(c, msgs)
+	if len(c.ends) > 0 {
+		p.outcomes(c, msgs, p.submit(c, false))
+	}
+}
+
+// choose puts into c what of msgs may be ordered, as things are now here, and notes why
+// the others may not. It reports whether all may be.
+func (p *pass) choose(c *call, msgs []said) (all bool) {
 	var failed error
+	size := 0
+	for i := range msgs {
+		size += len(msgs[i].body) + messageCharge
+	}
+	c.buf, c.ends = make([]byte, 0, size), make([]int, 0, len(msgs))
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i = -1; failed != nil {
@@ -153,10 +171,11 @@ func (p *pass) sayAll(msgs []said) {
 			p.addMessage(c, msg.number, msg.body)
 		}
 	}
-	if len(c.ends) == 0 {
-		return
-	}
-	err := p.submit(c, false)
+	return len(c.ends) == len(msgs)
+}
+
+// outcomes notes what has become of those of msgs that are in c. err is of submit.
+func (p *pass) outcomes(c *call, msgs []said, err error) {
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i < 0 {

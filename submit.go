@@ -40,7 +40,8 @@ type call struct {
 	read     time.Time // for traces: when the messages were read
 	outcomes []outcome
 	left     int           // that have none yet; guarded by the room's lock
-	done     chan struct{} // closed when none is left
+	done     chan struct{} // closed when none is left; nil: nobody waits for that
+	ahead    *ahead        // of the reader that has read them, and does not wait; nil: none
 	keep     bool          // it is queued again if its batch is given up
 	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
 	comes    *coming       // it is for one that comes in, and waits; nil: it is not
@@ -86,8 +87,14 @@ func (q queued) bytes() []byte {
 func (q queued) settle(o outcome) {
 	c := q.call
 	c.outcomes[q.i] = o
-	if c.left--; c.left == 0 {
+	if c.left--; c.left > 0 {
+		return
+	}
+	if c.done != nil {
 		close(c.done)
+	}
+	if c.ahead != nil {
+		c.ahead.settledLocked()
 	}
 }
 
@@ -377,10 +384,9 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 	return nil
 }
 
-// submit queues the entries of c, when there is room for them, and waits for what becomes
-// of them. An error says that it does not know of all. The lock is let go of meanwhile.
-// What has to be ordered for good, as a leave, does not wait for room.
-func (p *pass) submit(c *call, urgent bool) error {
+// enqueue queues the entries of c, when there is room for them. The lock is let go of
+// meanwhile. What has to be ordered for good, as a leave, does not wait for room.
+func (p *pass) enqueue(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
 	for {
 		if err := rp.mayQueueLocked(); err != nil {
@@ -404,6 +410,15 @@ func (p *pass) submit(c *call, urgent bool) error {
 		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
 	}
 	rp.queueLocked(c)
+	return nil
+}
+
+// submit is enqueue, and waits for what becomes of the entries. An error says that it does
+// not know of all.
+func (p *pass) submit(c *call, urgent bool) error {
+	if err := p.enqueue(c, urgent); err != nil {
+		return err
+	}
 	p.letGo()
 	select {
 	case <-c.done:
@@ -412,7 +427,7 @@ func (p *pass) submit(c *call, urgent bool) error {
 	p.r.mu.Lock()
 	p.now = time.Now()
 	if c.left > 0 {
-		return rp.withdrawLocked(c, context.Cause(p.ctx))
+		return p.r.replica.withdrawLocked(c, context.Cause(p.ctx))
 	}
 	return nil
 }
