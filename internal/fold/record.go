@@ -292,7 +292,7 @@ type decoder struct {
 	check bool
 	// known returns the ID of a member with these bytes, so that it need not be made again.
 	known func(id []byte) (string, bool)
-	last  string // the last one made
+	last  string // the last one
 	// message is what holds the entry before, if that was a message; nil: none does.
 	message *Entry
 }
@@ -383,14 +383,16 @@ func (d *decoder) make(b []byte) string {
 	if d.check || len(b) == 0 {
 		return ""
 	}
+	if string(b) == d.last {
+		return d.last
+	}
 	if d.known != nil {
 		if s, ok := d.known(b); ok {
+			d.last = s
 			return s
 		}
 	}
-	if string(b) != d.last {
-		d.last = string(b)
-	}
+	d.last = string(b)
 	return d.last
 }
 
