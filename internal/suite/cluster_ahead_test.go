@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -170,6 +171,44 @@ func TestClusterAcksInOrder(t *testing.T) {
 		time.Sleep(2 * grace)
 		c.Verify()
 	})
+}
+
+// A failingAcks is JSON that fails when it is to say an ack.
+type failingAcks struct {
+	tcproom.JSON
+	fail func()
+}
+
+func (c *failingAcks) AppendEvent(dst []byte, ev *tcproom.Event) ([]byte, error) {
+	if ev.Kind == tcproom.Ack {
+		c.fail()
+	}
+	return c.JSON.AppendEvent(dst, ev)
+}
+
+// TestClusterAckThatFails: a codec that fails while acks are told ends that connection, and
+// what was said is said.
+func TestClusterAckThatFails(t *testing.T) {
+	for name, fail := range map[string]func(){"panic": func() { panic("no acks") }, "Goexit": runtime.Goexit} {
+		inBubble(name, t, func(t *testing.T) {
+			c := newCluster(t, 2, tcproom.WithCodec(&failingAcks{fail: fail}), tcproom.WithNotices(false))
+			ada, bob := dialWire(t, c.Room(0), "ada"), c.Room(1).Join("bob")
+			c.Delay(0, time.Second)
+			for n := 1; n <= 3; n++ {
+				ada.send(`{"type":"message","id":%d,"body":"%d"}`, n, n)
+				synctest.Wait()
+			}
+			ada.next(`"type":"goodbye"`)
+			require.False(t, ada.in.Scan())
+			for n := 1; n <= 3; n++ {
+				bob.Expect(roomtest.Message("ada", fmt.Sprint(n)))
+			}
+			require.NoError(t, ada.nc.Close())
+			time.Sleep(2 * grace)
+			require.Equal(t, 1, c.Room(1).Room.Len())
+			c.Verify()
+		})
+	}
 }
 
 // A stream is what clients say without a wait for acks, while nodes and the log fail: all
