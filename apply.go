@@ -79,7 +79,8 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 			rp.flown -= len(f.rec)
 		}
 	}
-	opened, fenced := false, false
+	opened := false
+	var fenced []queued
 	rp.applying = true
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
 		rp.known = res.Seq
@@ -97,8 +98,9 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
+		} else if q != nil && (res.Verdict == fold.Fenced || res.Verdict == fold.Stale) {
+			fenced = append(fenced, *q)
 		} else if q != nil {
-			fenced = fenced || res.Verdict == fold.Fenced || res.Verdict == fold.Stale
 			p.void(res)
 			q.settle(outcome{err: verdictError(res.Verdict)})
 		}
@@ -121,8 +123,14 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 	switch {
 	case h.Node != rp.node: // it has another name now, which is not open
 		opened = false
-	case fenced && rp.phase <= phaseReady: // somebody else has used its name
+	case len(fenced) > 0 && rp.phase <= phaseReady: // somebody else has used its name
+		// They are queued again with what came behind them.
+		f.items, rp.flights[f.batch] = fenced, f
+		fenced = nil
 		p.declaredDead()
+	}
+	for _, q := range fenced {
+		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()

@@ -70,9 +70,13 @@ func WithMaxOutage(d time.Duration) RoomOption {
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 
-// messageEntry returns the entry for a message of whom the pass is about.
-func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
-	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}
+// messageCharge is what the entry for a message takes beside its body, or a little more:
+// its kind and flags, two lengths, an ID and a number.
+const messageCharge = 32
+
+// addMessage adds to c the entry for a message of whom the pass is about.
+func (p *pass) addMessage(c *call, number uint64, body []byte) {
+	e := fold.Entry{Kind: fold.Message, Number: number, Body: body}
 	switch {
 	case p.from != nil:
 		e.From, e.Service = p.from.Info().ID, p.from.Remote()
@@ -80,7 +84,7 @@ func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
 		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
 		e.Unique = p.r.cfg.unique || p.r.isNamed() && p.r.hub.all.cfg.unique
 	}
-	return e
+	c.add(&e)
 }
 
 // maySay says whether a message may be ordered, as things are now here.
@@ -104,7 +108,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 	}
 	c := newCall()
 	c.read = p.read
-	c.add(p.messageEntry(p.number, ev.Body))
+	p.addMessage(c, p.number, ev.Body)
 	if err := p.submit(c, false); err != nil {
 		return 0, err
 	}
@@ -140,6 +144,11 @@ func (p *pass) sayAll(msgs []said) {
 // the others may not. It reports whether all may be.
 func (p *pass) choose(c *call, msgs []said) (all bool) {
 	var failed error
+	size := 0
+	for i := range msgs {
+		size += len(msgs[i].body) + messageCharge
+	}
+	c.buf, c.ends = make([]byte, 0, size), make([]int, 0, len(msgs))
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i = -1; failed != nil {
@@ -160,7 +169,7 @@ func (p *pass) choose(c *call, msgs []said) (all bool) {
 			failed, msg.err = err, err
 		default:
 			msg.i = len(c.ends)
-			c.add(p.messageEntry(msg.number, msg.body))
+			p.addMessage(c, msg.number, msg.body)
 		}
 	}
 	return len(c.ends) == len(msgs)

@@ -41,7 +41,8 @@ type call struct {
 	read     time.Time // for traces: when the messages were read
 	outcomes []outcome
 	left     int           // that have none yet; guarded by the room's lock
-	done     chan struct{} // closed when none is left
+	done     chan struct{} // closed when none is left; nil: nobody waits for that
+	ahead    *ahead        // of the reader that has read them, and does not wait; nil: none
 	keep     bool          // it is queued again if its batch is given up
 	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
 	comes    *coming       // it is for one that comes in, and waits; nil: it is not
@@ -87,8 +88,14 @@ func (q queued) bytes() []byte {
 func (q queued) settle(o outcome) {
 	c := q.call
 	c.outcomes[q.i] = o
-	if c.left--; c.left == 0 {
+	if c.left--; c.left > 0 {
+		return
+	}
+	if c.done != nil {
 		close(c.done)
+	}
+	if c.ahead != nil {
+		c.ahead.settledLocked()
 	}
 }
 
