@@ -3,6 +3,7 @@ package tcproom_test
 import (
 	"bytes"
 	"context"
+	"encoding/base32"
 	"fmt"
 	"maps"
 	"runtime/pprof"
@@ -393,5 +394,31 @@ func TestHubClusterLeftAtOnce(t *testing.T) {
 			require.Zero(t, f.open("a"), after)
 		}
 		require.Len(t, regs[0].leases(), 1)
+	})
+}
+
+// TestHubClusterLateOpen: a node that a process was opens late in a room's log, when nobody
+// attends to it any more. That process has the lease still, and declares the node dead.
+func TestHubClusterLateOpen(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(time.Hour))
+		for _, s := range f.nodes {
+			_, err := s.hub.Room("a")
+			require.NoError(t, err)
+		}
+		time.Sleep(2 * leaseLasts)
+		half, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(regs[1].leases()[0])
+		require.NoError(t, err)
+		late := fold.Node(append([]byte("12345678"), half...))
+		log, err := f.log.Open(t.Context(), "a")
+		require.NoError(t, err)
+		rec := fold.AppendHeader(nil, fold.Header{Node: late, Batch: 1<<48 | 1, Epoch: f.folded("a").Epoch()}, 1)
+		_, err = log.Append(t.Context(), "late", fold.AppendEntry(rec, &fold.Entry{Kind: fold.Open}))
+		require.NoError(t, err)
+		f.settle()
+		require.Equal(t, 3, f.open("a"))
+		time.Sleep(leaseLasts)
+		require.Equal(t, 2, f.open("a"))
+		require.False(t, f.folded("a").IsOpen(late))
 	})
 }
