@@ -193,6 +193,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		switch {
 		case node != rp.node:
 		case rp.phase == phaseLeaving:
+			rp.left = true
 			rp.overLocked()
 		case rp.phase < phaseLeaving: // it has not said so
 			p.declaredDead()

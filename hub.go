@@ -39,6 +39,8 @@ type Hub struct {
 	fan   *fanout.Fan
 	quiet *sock.Lookout
 	bans  atomic.Pointer[[]Ban] // not changed once it is there; set with mu held
+	// attendance is that of all rooms; nil without logs.
+	attendance *attendance
 
 	mu    lockorder.Mutex // guards what follows; taken before a room's lock
 	rooms map[string]*hubRoom

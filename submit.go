@@ -220,6 +220,7 @@ func (rp *replica) nextFlightLocked() *flight {
 		n++
 	}
 	rp.batch++
+	rp.written = true
 	f := &flight{batch: rp.life<<48 | rp.batch, items: slices.Clone((*from)[:n]), began: time.Now()}
 	f.ctx, f.told = context.WithCancel(rp.ctx)
 	if *from = slices.Delete(*from, 0, n); from == &rp.queue {
@@ -310,6 +311,7 @@ func (rp *replica) reopenLocked() {
 	rp.phase, rp.unready = phaseOpening, time.Now()
 	rp.life++
 	rp.batch = 0
+	rp.asked = true
 	rp.controlLocked(&fold.Entry{Kind: fold.Open})
 }
 
@@ -353,6 +355,7 @@ func (rp *replica) takeAllLocked() (flown, waits []queued) {
 		q.settle(outcome{})
 	}
 	rp.control, rp.queue, rp.waiting = nil, nil, 0
+	rp.moves = false
 	useless := func(q queued) bool {
 		if q.call.upkeep {
 			q.settle(outcome{})

@@ -656,7 +656,7 @@ const (
 var logMemoryWork = &work{
 	name:  "logmemory",
 	title: "Memory of a room with a log",
-	about: "Bytes of heap of a member with a session that is connected to another process, of so many for whom nobody has asked. Heap and stacks of a room on JetStream in which nobody is, and its goroutines, of 50 on one connection: " +
+	about: "Bytes of heap of a member with a session that is connected to another process, of so many for whom nobody has asked. Heap and stacks of a room on JetStream in which nobody is, and its goroutines, of 50 in a hub: " +
 		"the client of the engine included.",
 	counted: "remote members",
 	full:    []int{3000},

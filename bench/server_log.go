@@ -458,23 +458,21 @@ func connectAll(room *tcproom.Room, n int) (list []net.Conn, err error) {
 // quietLogs is what a room takes that is open on a node, and in which nobody is.
 type quietLogs struct{ Bytes, Ours, Others float64 }
 
-// measureQuietLogs opens n rooms on JetStream.
+// measureQuietLogs opens n rooms of a hub on JetStream.
 func measureQuietLogs(b *roomnats.Backplane, n int) (any, error) {
-	var rooms []*tcproom.Room
+	opts := []tcproom.HubOption{tcproom.WithBackplane(b), tcproom.WithRoomLinger(time.Hour)}
+	for _, o := range roomOptions {
+		opts = append(opts, o)
+	}
+	hub := tcproom.NewHub(opts...)
+	defer hub.Close()
 	open := func(name string) error {
-		log, err := b.Open(context.Background(), name)
+		room, err := hub.Room(name)
 		if err != nil {
 			return err
 		}
-		room := tcproom.New(append(roomOptions[:len(roomOptions):len(roomOptions)], tcproom.WithLog(log))...)
-		rooms = append(rooms, room)
 		return ready(room)
 	}
-	defer func() {
-		for _, r := range rooms {
-			r.Close()
-		}
-	}()
 	if err := open("first"); err != nil { // what is made once
 		return nil, err
 	}
