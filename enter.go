@@ -358,7 +358,7 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.group.Flush() // of what was told
 	r.group.Wake()
 	p := r.pass(context.Background(), nil)
-	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
+	for r.localLocked() > 0 { // whose leave waited for its place, and waits no more
 		p.await(r.group.Progress(), time.Time{})
 	}
 	p.end()
