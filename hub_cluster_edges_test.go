@@ -88,7 +88,8 @@ func TestHubClusterCloseOfRemoved(t *testing.T) {
 	})
 }
 
-// TestHubClusterComeAndGo: a room that is opened and abandoned over and over leaves nothing.
+// TestHubClusterComeAndGo: a room that is opened and abandoned over and over leaves
+// nothing.
 func TestHubClusterComeAndGo(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(0))
