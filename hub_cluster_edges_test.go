@@ -88,7 +88,8 @@ func TestHubClusterCloseOfRemoved(t *testing.T) {
 	})
 }
 
-// TestHubClusterComeAndGo: a room that is opened and abandoned over and over leaves nothing.
+// TestHubClusterComeAndGo: a room that is opened and abandoned over and over leaves
+// nothing.
 func TestHubClusterComeAndGo(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(0))
@@ -107,5 +108,29 @@ func TestHubClusterComeAndGo(t *testing.T) {
 			}
 		}
 		require.InDelta(t, n, runtime.NumGoroutine(), 5)
+	})
+}
+
+// TestHubClusterRemoveWhileClosed: Remove returns if the hub is closed meanwhile.
+func TestHubClusterRemoveWhileClosed(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		f.nodes[0].labelled("ada", "a")
+		f.nodes[1].labelled("bob", "a")
+		f.settle()
+		f.links[0].Stall()
+		removed := make(chan struct{})
+		go func() {
+			defer close(removed)
+			f.nodes[0].hub.Remove("a", "")
+		}()
+		time.Sleep(time.Second)
+		f.nodes[0].hub.Close()
+		time.Sleep(time.Minute)
+		select {
+		case <-removed:
+		default:
+			t.Fatal("Remove hangs")
+		}
 	})
 }

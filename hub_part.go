@@ -425,7 +425,7 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 func (r *Room) awaitEmpty() {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
-	for r.state != roomClosed || r.members.len() > 0 {
+	for r.state == roomOpen || r.members.len() > 0 {
 		if p.await(r.group.Progress(), time.Time{}) != nil {
 			return
 		}

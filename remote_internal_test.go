@@ -14,7 +14,7 @@ import (
 // here, nobody gets its member, who may be about to come in here.
 func TestJoinThatWaitsIsNotListed(t *testing.T) {
 	r := New()
-	rp := emptyReplica(r)
+	rp := emptyReplica(r, newAttendance(r, nil))
 	defer rp.stop()
 	r.replica = rp
 	record := func(pos, batch uint64, epoch fold.Epoch, entries ...*fold.Entry) {

@@ -317,7 +317,8 @@ func TestMutedAsTheLogSays(t *testing.T) {
 	})
 }
 
-// TestGuestsNames: a guest has not the name of a member that came in before at another node.
+// TestGuestsNames: a guest has not the name of a member that came in before at another
+// node.
 func TestGuestsNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := roomtest.NewCluster(t, 2, tcproom.WithUniqueNames(true))
@@ -328,8 +329,8 @@ func TestGuestsNames(t *testing.T) {
 	})
 }
 
-// TestSinceAtALaggingNode: who has seen more of the stream than a node has read is not told
-// that it comes from the future.
+// TestSinceAtALaggingNode: who has seen more of the stream than a node has read is not
+// told that it comes from the future.
 func TestSinceAtALaggingNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := roomtest.NewLog()
