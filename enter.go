@@ -394,7 +394,7 @@ func (r *Room) isEmpty() (empty, fresh bool) {
 	return r.emptyLocked(), r.stats.Joined == 0
 }
 
-func (r *Room) emptyLocked() bool { return r.members.len() == 0 && r.reserved == 0 }
+func (r *Room) emptyLocked() bool { return r.localLocked() == 0 && r.reserved == 0 }
 
 // closeIfEmpty closes r if it is empty, and reports whether it did.
 func (r *Room) closeIfEmpty() bool {

@@ -216,10 +216,13 @@ func (r *Room) closeLog() {
 	}
 }
 
+// localLocked returns how many members are connected to this process, or were last.
+func (r *Room) localLocked() int { return r.members.len() }
+
 // ends is for the end of the room's stream.
 func (p *pass) ends(force bool) {
 	rp, h := p.r.replica, p.r.hub
-	if past := rp.phase < phaseReady && p.r.members.len() == 0; !force || past || h == nil || !p.r.isNamed() {
+	if past := rp.phase < phaseReady && p.r.localLocked() == 0; !force || past || h == nil || !p.r.isNamed() {
 		p.forgetStream()
 		if rp.phase <= phaseReady && (rp.phase > phaseOpening || h == nil) { // another stream is begun
 			rp.reopenLocked()
