@@ -91,7 +91,7 @@ func NewHub(opts ...HubOption) *Hub {
 	}
 	h.checkFirstRooms()
 	if h.ofAny.log != nil {
-		h.ofAny.conn.logger.Warn("tcproom: option without effect", "option", "WithLog", "cause", "a log is one room's, and this is a hub")
+		h.ofAny.conn.logger.Warn("tcproom: option without effect", "option", "WithLog", "cause", "a log is one room's: use WithBackplane")
 	}
 	for _, hr := range h.rooms {
 		h.announce(nil, hr)
