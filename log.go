@@ -132,7 +132,7 @@ type Record struct {
 
 // Caps are what a [Log] can do. A negative value has no meaning.
 type Caps struct {
-	MaxRecord int           // bytes of a record at most; not below 64 KiB
+	MaxRecord int           // bytes of a record at most; not below 64 KiB, and 68 KiB for messages of the default limit
 	Window    time.Duration // for so long an id of Append is known at least, above 0
 	Lease     time.Duration // of a node, above 0
 	Age       time.Duration // records are kept for at least so long, if Records allows; 0: without end
