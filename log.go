@@ -73,8 +73,8 @@ type Log interface {
 	// Close lets go of what this process holds of the log, and leaves no goroutine. It ends
 	// calls that wait, and later ones fail; an Append after it is surely not stored. Other
 	// Logs go on, also of the same room. The records, what was saved and leases stay. A
-	// room does not call it, but for a room of a [Hub]: who has opened the log closes it,
-	// when the room has stopped. A second Close does nothing. It does not wait for the
+	// room does not call it: the program that has opened the log does, or the [Hub] that
+	// has, when the room has stopped. A second Close does nothing. It does not wait for the
 	// engine.
 	Close() error
 }
