@@ -187,7 +187,8 @@ func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOp
 // [OnRoom], so it must not be called in that hook for the same name.
 //
 // A room that is empty may be removed after [WithRoomLinger]: its methods return
-// ErrRoomClosed then.
+// ErrRoomClosed then. With [WithBackplane] it does not wait for the room's log, but
+// [Room.Ready] does.
 func (h *Hub) Room(name string) (*Room, error) {
 	hr, err := h.acquire(context.Background(), nil, name, true)
 	if err != nil {
@@ -200,7 +201,8 @@ func (h *Hub) Room(name string) (*Room, error) {
 	return hr.room, nil
 }
 
-// Lookup returns the room of that name, if there is one. "*" is [Hub.All].
+// Lookup returns the room of that name, if there is one; with [WithBackplane], if it is
+// open in this process. "*" is [Hub.All].
 func (h *Hub) Lookup(name string) (*Room, bool) {
 	if name == allRooms {
 		return h.all, true
@@ -239,7 +241,7 @@ func (h *Hub) Check(name string) error {
 }
 
 // Rooms returns the rooms of this moment whose names begin with prefix, by name, without
-// "*".
+// "*"; with [WithBackplane], those that are open in this process.
 func (h *Hub) Rooms(prefix string) iter.Seq2[string, *Room] {
 	h.mu.Lock()
 	var list []*Room
@@ -492,6 +494,9 @@ func (h *Hub) removed(hr *hubRoom) {
 // [ErrNoRoom] if there is no room of that name, for "*", and if the hub has stopped. A
 // room of [WithRoom] goes too, and is made again, with its options, when somebody enters
 // it, if the hub makes rooms then.
+//
+// With [WithBackplane] the room ends in all processes. It has to be open in this one:
+// [Hub.Room] opens it. Further errors are [ErrUnavailable] and [ErrUncertain].
 func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
 
 // remove is Remove, if r is nil, or of r if that has the name still.
