@@ -71,7 +71,8 @@
 // on NATS JetStream, and package roomtest in memory, for tests. [Room.Ready] says when a
 // process has caught up, [WithDrain] lets it stop without a leave, and [Addresses] has a
 // [Client] go on to the next one. With [WithBackplane] each room of a [Hub] has a log.
-// PROMISES.md says what holds then and what does not, and docs/operation.md how to run it.
+// PROMISES.md says what holds then and what does not, and docs/operation.md how to run
+// it.
 //
 // # Hooks
 //

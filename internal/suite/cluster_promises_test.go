@@ -14,8 +14,8 @@ import (
 
 // What PROMISES.md says of rooms with a log and no other test of clusters shows.
 
-// TestClusterDoor (P13): a newcomer waits at a node whose log is silent for as long as its
-// handshake may take, in one of that node's slots, and is told why.
+// TestClusterDoor (P13): a newcomer waits at a node whose log is silent for as long as
+// its handshake may take, in one of that node's slots, and is told why.
 func TestClusterDoor(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
 		c := newCluster(t, 2, tcproom.WithHandshakeTimeout(12*time.Second), tcproom.WithMaxOutage(time.Minute))
