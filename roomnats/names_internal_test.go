@@ -21,6 +21,15 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Where the log of a room is must not change: it is FNV-1a, of which these are vectors.
+func TestShardOf(t *testing.T) {
+	for name, sum := range map[string]uint32{"": 0x811c9dc5, "a": 0xe40c292c, "foobar": 0xbf9cf968} {
+		for _, n := range []int{1, 2, 3, 1000} {
+			require.Equal(t, int(sum%uint32(n)), shardOf(name, n))
+		}
+	}
+}
+
 // The documentation lists what is needed.
 func TestPermissionsInDoc(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
