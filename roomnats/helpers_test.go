@@ -3,9 +3,11 @@ package roomnats_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,13 @@ import (
 	"example.com/tcproom/roomnats"
 	"example.com/tcproom/roomnats/natstest"
 )
+
+// Most of the tests wait for leases and for servers, and not for the processor: many run
+// at a time.
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "16")
+	os.Exit(m.Run())
+}
 
 // patience is for what has no reason to take long.
 const patience = 20 * time.Second

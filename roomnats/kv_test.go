@@ -48,7 +48,7 @@ func TestRoomBucketsAway(t *testing.T) {
 	mine := []roomnats.Option{roomnats.Lease(lease), roomnats.MaxRecords(200)}
 	backplane(t, boss, mine...).Close()
 	set := settings{nats: []nats.Option{as("node"), nats.ErrorHandler(unheard)}, log: mine, room: []tcproom.RoomOption{
-		tcproom.WithSessions(tcproom.Sessions{Grace: lease}), tcproom.WithLogger(notes.logger()),
+		tcproom.WithSessions(tcproom.Sessions{Grace: lease / 2}), tcproom.WithLogger(notes.logger()),
 	}}
 	at := newSites(t, s, 3, set)
 	ada, bob := at[0].Join("ada"), at[1].Join("bob")
@@ -69,11 +69,11 @@ func TestRoomBucketsAway(t *testing.T) {
 	notes.await(t, "lease not renewed")
 	notes.await(t, "leases are not watched")
 	notes.await(t, "checkpoint not saved")
-	ctx, cancel := context.WithTimeout(t.Context(), lease)
+	ctx, cancel := context.WithTimeout(t.Context(), lease/4)
 	defer cancel()
 	_, err = roomnats.Open(ctx, dial(t, s.URL(), as("node"), nats.ErrorHandler(unheard)), "lobby", usual(mine...)...)
 	require.Error(t, err)
-	ada.RefuteFor(2*lease, roomtest.Left("bob"))
+	ada.RefuteFor(3*lease/2, roomtest.Left("bob"))
 	bob.Send("here")
 	ada.Await(roomtest.Message("bob", "here"))
 

@@ -48,6 +48,7 @@ func doubt(t testing.TB, l tcproom.Log, from uint64) error {
 }
 
 func TestTrimmedByRecords(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t, roomnats.MaxRecords(100))
 	pos := add(t, l, numbered("r", 0, 150)...)
 	require.Equal(t, pos[50], lostAt(t, l, pos[0]))
@@ -100,6 +101,7 @@ func TestTrimmedWhileTailLags(t *testing.T) {
 
 // What an operator removes between two records is missed, too.
 func TestPurgedWhileTailWaits(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t)
 	logs, err := manage(t, s).Stream(t.Context(), stream)
 	require.NoError(t, err)
@@ -129,6 +131,7 @@ func TestPurgedWhileTailWaits(t *testing.T) {
 
 // A stream whose numbers have gaps, because it has other rooms, is no reason for doubt.
 func TestOtherRoomsBetween(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()), roomnats.Memory())
 	l, other := open(t, b, "lobby"), open(t, b, "other")
@@ -372,6 +375,7 @@ func TestSaveAtOnce(t *testing.T) {
 
 // What was saved is of no account for the log itself.
 func TestBucketsGone(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t)
 	js := manage(t, s)
 	pos := add(t, l, "a")
@@ -409,6 +413,7 @@ func TestBucketsGone(t *testing.T) {
 }
 
 func TestNoJetStream(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t, natstest.Configure(withoutJetStream))
 	_, err := roomnats.New(t.Context(), s.Conn(), usual()...)
 	require.ErrorIs(t, err, jetstream.ErrJetStreamNotEnabled)
@@ -417,6 +422,7 @@ func TestNoJetStream(t *testing.T) {
 
 // A stream that cannot be used is not touched.
 func TestStreamThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	for want, change := range map[string]func(*jetstream.StreamConfig){
 		"the subjects":   func(c *jetstream.StreamConfig) { c.Subjects = []string{"tcproom.default.>"} },
 		"by its limits":  func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
@@ -442,6 +448,7 @@ func TestStreamThatCannotBeUsed(t *testing.T) {
 }
 
 func TestOtherLimitsAreLogged(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	backplane(t, s.Conn(), roomnats.MaxAge(time.Minute))
 	var out strings.Builder
