@@ -173,13 +173,9 @@ func TestStreamMadeAgain(t *testing.T) {
 	s, l := solo(t)
 	js := manage(t, s)
 	pos := add(t, l, "a", "b", "c")
-	tailed, began := make(chan error, 1), make(chan struct{})
-	go func() {
-		tailed <- l.Tail(context.Background(), pos[2], func(tcproom.Record) error { close(began); return nil })
-	}()
-	<-began
+	tailed := tailing(t, l, pos[2], 1)
 	require.NoError(t, js.DeleteStream(t.Context(), stream))
-	err := <-tailed
+	err := await(t, tailed).err
 	require.Error(t, err)
 	require.NotErrorAs(t, err, new(*tcproom.LostError))
 

@@ -162,7 +162,9 @@ func TestRogueWithRights(t *testing.T) {
 			}
 		}
 	}()
-	require.Eventually(t, func() bool { return nodeOf(t, at[1].Server) != before }, patience, 100*time.Millisecond)
+	for end := time.Now().Add(patience); nodeOf(t, at[1].Server) == before; time.Sleep(50 * time.Millisecond) {
+		require.True(t, time.Now().Before(end), "it is not taken for dead")
+	}
 	close(stop)
 	<-stopped
 	bob.Send("here still")

@@ -2,7 +2,6 @@ package roomnats_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"net"
 	"regexp"
@@ -90,43 +89,19 @@ func TestConsumers(t *testing.T) {
 	s := natstest.Solo(t)
 	l := open(t, backplane(t, dial(t, s.URL(), nats.CustomInboxPrefix("_INBOX.tail"))), "lobby")
 	pos := add(t, l, "a", "b", "c")
-	type ending struct {
-		texts []string
-		err   error
-	}
-	tail := func() (began <-chan struct{}, ended <-chan ending) {
-		b, e := make(chan struct{}), make(chan ending, 1)
-		go func() {
-			var texts []string
-			err := l.Tail(context.Background(), pos[1], func(r tcproom.Record) error {
-				if texts = append(texts, string(r.Data)); len(texts) == 2 {
-					close(b)
-				}
-				return nil
-			})
-			e <- ending{texts, err}
-		}()
-		return b, e
-	}
 	listener := s.Conn()
 	pulls, err := listener.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.>")
 	require.NoError(t, err)
 	require.NoError(t, listener.FlushTimeout(patience))
 	over := func(ended <-chan ending, why string) {
 		t.Helper()
-		var e ending
-		select {
-		case e = <-ended:
-		case <-time.After(patience):
-			t.Fatalf("the Tail goes on: %s", why)
-		}
+		e := await(t, ended)
 		require.ErrorContains(t, e.err, why)
 		require.Equal(t, []string{"b", "c"}, e.texts)
 		require.NotErrorAs(t, e.err, new(*tcproom.LostError))
 	}
 
-	began, ended := tail()
-	<-began
+	ended := tailing(t, l, pos[1], 2)
 	c := consumerOf(t, s)
 	require.Equal(t, jetstream.ConsumerConfig{
 		Name: c.Name, Durable: c.Config.Durable, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: pos[1],
@@ -158,8 +133,7 @@ func TestConsumers(t *testing.T) {
 			return &nats.Msg{Subject: inbox, Header: nats.Header{"Status": {"503"}}}
 		}},
 	} {
-		began, ended := tail()
-		<-began
+		ended := tailing(t, l, pos[1], 2)
 		c := consumerOf(t, s)
 		var inbox string
 		for !strings.HasPrefix(inbox, "_INBOX.tail.") || !strings.Contains(pull.Subject, c.Name) {
