@@ -119,7 +119,9 @@ func read(t testing.TB, l tcproom.Log, from uint64, n int) (texts []string, posi
 
 // slow reports whether a Tail has ended because the server was too slow, as it may be on a
 // machine that has much to do.
-func slow(err error) bool { return strings.Contains(err.Error(), "no record came, though there is one") }
+func slow(err error) bool {
+	return strings.Contains(err.Error(), "no record came, though there is one")
+}
 
 // tailing starts a Tail, and returns when it has got n records: what its end is then.
 func tailing(t testing.TB, l tcproom.Log, from uint64, n int) <-chan ending {
