@@ -322,6 +322,7 @@ func (s *suite) watchCalls(b tcproom.Backplane) {
 	second := s.keep(b, "second", nil)
 	defer second.stop()
 	other.await("second", true)
+	time.Sleep(time.Millisecond) // a call that is on its way would show
 	other.cancel()
 	other.ended()
 }
