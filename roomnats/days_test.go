@@ -77,10 +77,10 @@ func TestRoomServerAway(t *testing.T) {
 // it does, and no process is taken for dead, though all leases have ended.
 func TestRoomServerAwayForLong(t *testing.T) {
 	t.Parallel()
-	const lease = time.Second
+	const lease = 2 * time.Second
 	s, inTime := natstest.Solo(t), punctual(t, lease)
 	at := newSites(t, s, 2, settings{log: []roomnats.Option{roomnats.Lease(lease)}, room: []tcproom.RoomOption{
-		tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithMaxOutage(2 * lease), tcproom.WithHandshakeTimeout(2 * lease),
+		tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithMaxOutage(3 * lease / 2), tcproom.WithHandshakeTimeout(lease),
 	}})
 	var nodes [2]string
 	for i, srv := range at {
@@ -95,7 +95,12 @@ func TestRoomServerAwayForLong(t *testing.T) {
 	require.Equal(t, tcproom.ErrUnavailable, refused.Cause)
 	require.ErrorIs(t, ada.AwaitEnd(), tcproom.ErrUnavailable)
 	require.ErrorIs(t, bob.AwaitEnd(), tcproom.ErrUnavailable)
+	// One is back before the other, and does not judge that yet.
+	at[1].way.Cut()
 	s.Start()
+	ready(t, at[0].Server)
+	time.Sleep(lease / 3)
+	at[1].way.Heal()
 	for i, srv := range at {
 		ready(t, srv.Server)
 		// Each at the other one.
