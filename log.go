@@ -102,7 +102,7 @@ type Backplane interface {
 // Nodes are the leases of processes, each of which names itself at random: one that has
 // not renewed its lease for [Caps].Lease is dead. A room, or a hub for all of its rooms,
 // has one lease, and now and then two for a while. A name is of 1 to 64 letters, digits
-// and "-" of ASCII; rooms take 26 capital letters and digits, which are 16 random bytes
+// and "-" of ASCII; rooms take 13 capital letters and digits, which are 8 random bytes
 // in the base32 of RFC 4648. All methods block until the engine has answered, or ctx
 // ends, and may be called from many goroutines.
 type Nodes interface {
