@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base32"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -119,9 +118,9 @@ func (rp *replica) giveUpWaiting() {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
 	rp.unready = time.Now()
-	rp.endLinksLocked(p, ErrUnavailable)
-	err := fmt.Errorf("%w: %w", ErrUnavailable, errNotOpen)
+	err := &givenUpError{rp, ErrUnavailable, errNotOpen}
 	rp.requeueLocked(rp.failLocked(err, err))
+	rp.sendAwayLocked()
 }
 
 // beat has a sign of life ordered, if it is this node's turn and nothing else was ordered

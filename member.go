@@ -360,6 +360,9 @@ func (m *Member) Err() error {
 // setCause notes why m leaves, and the code of that: a hook's error has methods of
 // its own, which are not to run under a lock. The first cause counts.
 func (m *Member) setCause(cause error, code Cause) {
+	if l, ok := cause.(*laterError); ok {
+		cause = l.Cause
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ending == nil {

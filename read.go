@@ -376,6 +376,9 @@ func (p *pass) orderByLog(in *inbox) (err error) {
 		if errors.Is(msg.err, ErrRoomClosed) { // here; it may be said elsewhere
 			return ErrRestarting
 		}
+		if p.r.isGivenUp(msg.err) { // the same
+			return p.r.replica.awayLocked()
+		}
 		if msg.err != nil {
 			return msg.err
 		}

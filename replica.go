@@ -59,6 +59,7 @@ type replica struct {
 	lostEpoch fold.Epoch
 	outbound
 	leases
+	outage
 }
 
 // phase is how far a node has come. It goes back to phaseOpening when the node is
@@ -557,9 +558,10 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 		return false
 	}
 	if d := r.cfg.drain; d > 0 && !r.isNamed() {
-		for _, l := range links {
+		began := time.Now()
+		for i, l := range links {
 			l.end(ErrRestarting)
-			pause(ctx, d/time.Duration(len(links)))
+			pause(ctx, untilTurn(began, d, i+1, len(links)))
 		}
 	}
 	return true

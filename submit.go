@@ -284,10 +284,10 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
 		return // the tail has told of it, or nothing more is taken
 	}
-	rp.endLinksLocked(p, ErrUnavailable)
-	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
+	kept := rp.failLocked(&givenUpError{rp, ErrUncertain, cause}, &givenUpError{rp, ErrUnavailable, cause})
 	rp.requeueLocked(kept)
 	rp.reopenLocked()
+	rp.sendAwayLocked()
 }
 
 // reopenLocked begins another life of the node.
@@ -394,10 +394,13 @@ func (p *pass) submit(c *call, urgent bool) error {
 			since = time.Now()
 		}
 		if time.Since(since) >= p.r.cfg.maxOutage {
-			return ErrUnavailable
+			return &givenUpError{rp, ErrUnavailable, nil}
 		}
 		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
 			return err
+		}
+		if rp.phase < phaseReady && p.wasCut() {
+			return &givenUpError{rp, ErrUnavailable, nil}
 		}
 	}
 	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
