@@ -54,6 +54,7 @@ type replica struct {
 	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
 	claims       int        // reclaims that are on the way
 	remotes      int        // members that are connected to other nodes
+	unknown      uint64     // entries of kinds that this version does not know
 	remote       remoteRoom // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
