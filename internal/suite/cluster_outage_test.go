@@ -194,3 +194,41 @@ func TestClusterShutdownInTurn(t *testing.T) {
 		})
 	}
 }
+
+// TestClusterCrashInDrain: a node that sends its members away one after the other dies
+// before it is done. All may resume elsewhere, and of those that do not come back the
+// others are told once, when lease and grace are over.
+func TestClusterCrashInDrain(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDrain(10*time.Second))
+		bob := c.Room(1).Join("bob")
+		members := joinAll(c, 0, 6)
+		bob.Await(roomtest.Joined("m5"))
+		stopped := later(func() { c.Room(0).Room.Shutdown(context.Background()) })
+		time.Sleep(5 * time.Second)
+		require.Error(t, members[2].Conn.Err())
+		require.NoError(t, members[4].Conn.Err())
+		back := c.Room(1).Resume(members[0]) // before it died
+		require.Equal(t, "resumed", back.Welcome.Welcome.Outcome)
+		members[4].Send("the last word")
+		bob.Await(roomtest.Message("m4", "the last word"))
+		c.Crash(0)
+		stopped()
+		for _, i := range []int{1, 4} { // of those that were sent away, and of those that were not
+			m := c.Room(1).Resume(members[i])
+			require.Equal(t, "resumed", m.Welcome.Welcome.Outcome)
+			m.Send("back")
+			bob.Await(roomtest.Message(m.Name(), "back"))
+		}
+		bob.Refute(roomtest.Any(tcproom.Leave))
+		time.Sleep(2*lease + 2*grace)
+		left := make(map[string]int)
+		for range 3 {
+			left[bob.Await(roomtest.Any(tcproom.Leave)).From.Name]++
+		}
+		require.Equal(t, map[string]int{"m2": 1, "m3": 1, "m5": 1}, left)
+		bob.Refute(roomtest.Any(tcproom.Leave))
+		require.Equal(t, 4, c.Room(1).Room.Len())
+		c.Verify()
+	})
+}
