@@ -65,6 +65,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
 		return 0, 0, errNoBeginning
 	}
+	rp.unblockLocked()
 	rp.unsaved++
 	rp.unsavedBytes += len(rec.Data)
 	rp.lost = time.Time{}

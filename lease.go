@@ -80,7 +80,7 @@ func (rp *replica) open(name string) {
 	rp.room.mu.Lock()
 	defer rp.room.mu.Unlock()
 	if rp.name == name && rp.phase == phaseOpening {
-		rp.controlLocked(&fold.Entry{Kind: fold.Open})
+		rp.openLocked()
 	}
 }
 

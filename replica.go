@@ -49,6 +49,8 @@ type replica struct {
 	unsaved      int       // records since then
 	unsavedBytes int       // of them
 	begun        bool      // the state knows how its stream began
+	blocked      bool      // the log has no beginning that can be read
+	mustOpen     bool      // the node opens when there is one
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
 	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
@@ -387,6 +389,7 @@ func (rp *replica) checkSame(rec Record) error {
 		return errOtherLog
 	}
 	rp.lost = time.Time{}
+	rp.unblockLocked()
 	return nil
 }
 
@@ -422,6 +425,7 @@ func (rp *replica) readAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rp.state, rp.time = fold.New(), time.Time{}
+	rp.blocked = true
 	r.seq, r.said = 0, 0
 	r.startRings()
 	if rp.phase > phaseReady {
@@ -431,6 +435,22 @@ func (rp *replica) readAgain() {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.reopenLocked()
+}
+
+// openLocked queues the entry with which the node opens, when the log has a beginning that
+// can be read: while it has none, not each attempt is to leave one there.
+func (rp *replica) openLocked() {
+	if rp.mustOpen = rp.blocked; !rp.blocked {
+		rp.controlLocked(&fold.Entry{Kind: fold.Open})
+	}
+}
+
+// unblockLocked notes that the log has such a beginning.
+func (rp *replica) unblockLocked() {
+	rp.blocked = false
+	if rp.mustOpen && rp.phase == phaseOpening {
+		rp.openLocked()
+	}
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
@@ -463,7 +483,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
-	rp.unready = time.Now()
+	rp.unready, rp.mustOpen = time.Now(), false // it has no lease yet
 	select {
 	case rp.renew <- struct{}{}:
 	default:

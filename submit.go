@@ -302,7 +302,7 @@ func (rp *replica) reopenLocked() {
 	rp.phase, rp.unready = phaseOpening, time.Now()
 	rp.life++
 	rp.batch = 0
-	rp.controlLocked(&fold.Entry{Kind: fold.Open})
+	rp.openLocked()
 }
 
 // requeueLocked puts what was on its way into the queue, in which nothing is.
@@ -360,17 +360,22 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 	if c.keep {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
-	kept := rp.queue[:0]
-	for _, q := range rp.queue {
-		if q.call == c {
-			rp.waiting -= len(q.bytes())
-			q.settle(outcome{err: cause})
-		} else {
-			kept = append(kept, q)
-		}
+	// Its entries stand behind one another, and those of the call that waits for longest
+	// stand in front: of many that end together none looks through, or moves, them all.
+	first := slices.IndexFunc(rp.queue, func(q queued) bool { return q.call == c })
+	n := 0
+	for ; first >= 0 && first+n < len(rp.queue) && rp.queue[first+n].call == c; n++ {
+		q := rp.queue[first+n]
+		rp.waiting -= len(q.bytes())
+		q.settle(outcome{err: cause})
 	}
-	clear(rp.queue[len(kept):])
-	rp.queue = kept
+	switch {
+	case first == 0:
+		clear(rp.queue[:n])
+		rp.queue = rp.queue[n:]
+	case n > 0:
+		rp.queue = slices.Delete(rp.queue, first, first+n)
+	}
 	if c.left > 0 {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
