@@ -238,7 +238,7 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 // value stands for it in [Room.Members].
 //
 // Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
-// through the log, and its process does the rest. RemoteAddr and TLS are nil, Hello is
+// through the log, and its process does the rest. TLS is nil, RemoteAddr an IP address, Hello
 // zero, and its Context is not done when it leaves: ask [Room.Member].
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
