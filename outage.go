@@ -107,8 +107,10 @@ func (e *givenUpError) Error() string {
 	return fmt.Sprintf("%v: %v", e.code, e.why)
 }
 
+// Unwrap returns the code. The log's error may wrap ErrUncertain, which is so of what was
+// on its way, and not of what was queued behind that.
 func (e *givenUpError) Unwrap() []error {
-	if e.why == nil {
+	if e.why == nil || e.code != ErrUncertain {
 		return []error{e.code}
 	}
 	return []error{e.code, e.why}

@@ -232,3 +232,31 @@ func TestClusterCrashInDrain(t *testing.T) {
 		c.Verify()
 	})
 }
+
+// TestClusterGivenUp: of what was on its way when a log is given up it is not known if it
+// is ordered, and what was queued behind that is surely not.
+func TestClusterGivenUp(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2, tcproom.WithMaxOutage(6*time.Second))
+		bob := c.Room(1).Join("bob")
+		for range 30 { // the log's error wraps ErrUncertain, too
+			c.Uncertain(0, roomtest.NotStored)
+		}
+		var errs [3]error
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() { _, errs[i] = c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i)) })
+			time.Sleep(time.Second)
+		}
+		wg.Wait()
+		require.ErrorIs(t, errs[0], tcproom.ErrUncertain)
+		for _, err := range errs[1:] {
+			require.ErrorIs(t, err, tcproom.ErrUnavailable)
+			require.NotErrorIs(t, err, tcproom.ErrUncertain)
+		}
+		time.Sleep(2 * time.Minute)
+		require.NoError(t, c.Room(0).Room.Ready(t.Context()))
+		bob.Refute(roomtest.Message("", "1"), roomtest.Message("", "2"))
+		c.Verify()
+	})
+}
