@@ -77,7 +77,7 @@ func (p *pass) orderAhead(in *inbox) (ok bool, err error) {
 		return true, a.err
 	}
 	if err := p.enqueue(c, false); err != nil {
-		return true, placeError(err)
+		return true, p.placeError(err)
 	}
 	if !slices.ContainsFunc(msgs, func(m said) bool { return m.number != 0 }) {
 		msgs = nil
@@ -264,7 +264,7 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 			continue
 		}
 		if msg.err != nil {
-			return acks, placeError(msg.err)
+			return acks, p.placeError(msg.err)
 		}
 		if msg.number != 0 {
 			acks = append(acks, msg.taken)
@@ -274,9 +274,12 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 }
 
 // placeError returns why a connection ends of which a message got no place because of err.
-func placeError(err error) error {
-	if errors.Is(err, ErrRoomClosed) { // here; it may be said elsewhere
+func (p *pass) placeError(err error) error {
+	switch {
+	case errors.Is(err, ErrRoomClosed): // here; it may be said elsewhere
 		return ErrRestarting
+	case p.r.isGivenUp(err): // the same
+		return p.r.replica.awayLocked()
 	}
 	return err
 }

@@ -36,7 +36,10 @@ func (rp *replica) apply(rec Record) error {
 	if err != nil {
 		return rp.cannotRead(rec, err)
 	}
-	lost, err := rp.applyRecord(rec, h)
+	lost, unknown, err := rp.applyRecord(rec, h)
+	if unknown > 0 {
+		r.report(r.cfg.conn.logger, slog.LevelWarn, "unknown", logBurst, "log has entries that this version does not know, and passes over", "pos", rec.Pos, "entries", unknown)
+	}
 	if lost > 0 {
 		r.report(r.cfg.conn.logger, slog.LevelError, "missing", logBurst, "log has lost records that it had taken", "pos", rec.Pos, "records", lost)
 	}
@@ -47,20 +50,22 @@ func (rp *replica) apply(rec Record) error {
 }
 
 // applyRecord is apply of a record with that header, in one pass. lost is how many records
-// before it the log had taken and has not.
-func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err error) {
+// before it the log had taken and has not. unknown is how many entries were passed over so
+// far, if this record has some.
+func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64, err error) {
 	r := rp.room
 	p := r.pass(rp.ctx, nil)
 	defer p.end()
 	if rp.phase == phaseOver {
-		return 0, errStopTail
+		return 0, 0, errStopTail
 	}
 	if rp.state.Pos() == 0 && rec.Pos > 1 {
 		rp.forgetLocked(rec.Pos - 1)
 	}
 	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
-		return 0, errNoBeginning
+		return 0, 0, errNoBeginning
 	}
+	rp.unblockLocked()
 	rp.unsaved++
 	rp.unsavedBytes += len(rec.Data)
 	rp.lost = time.Time{}
@@ -92,6 +97,10 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 			lost += res.Missing
 			r.stats.logGaps += res.Missing
 		}
+		if res.Verdict == fold.Unknown {
+			rp.unknown++
+			unknown = rp.unknown
+		}
 		if res.Entry.Kind == fold.Reclaim && q != nil {
 			p.reclaimed()
 		}
@@ -111,14 +120,14 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 			rp.flights[f.batch] = f
 			rp.flown += len(f.rec)
 		}
-		return lost, err
+		return lost, unknown, err
 	}
 	if f != nil {
 		f.told()
 		r.group.Wake() // there is room for more
 	}
 	if p.differs {
-		return lost, errDiffers
+		return lost, unknown, errDiffers
 	}
 	switch {
 	case h.Node != rp.node: // it has another name now, which is not open
@@ -135,7 +144,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 	rp.progressLocked(opened)
 	rp.reapLocked()
 	rp.checkpointLocked()
-	return lost, nil
+	return lost, unknown, nil
 }
 
 // cannotRead ends the room: what is in the log is of a later version, or no room's.

@@ -45,11 +45,17 @@ const defaultMaxOutage = 15 * time.Second
 func WithLog(l Log) RoomOption { return roomOption(func(c *roomConfig) { c.log = l }) }
 
 // WithMaxOutage says how long the log of [WithLog] may be silent before the room gives up
-// what waits for it, and ends its members with [ErrUnavailable], all at once, so that
-// they come back in another process. Until then all wait, and nobody is told. What is
+// what waits for it, and begins to end its members with [ErrUnavailable], so that they
+// come back in another process. Until then all wait, and nobody is told. What is
 // given up and was on its way fails with [ErrUncertain], what was queued with
 // [ErrUnavailable]. Newcomers wait for the log for [WithHandshakeTimeout], and are
 // refused with ErrUnavailable.
+//
+// Members end one after the other, over 15 seconds, and each is told to wait a millisecond
+// longer than the one before ([EndError].RetryAfter). Those that have said something that
+// was given up end at once, for they do not know what has become of it: a [Client] says it
+// again if it was numbered. If the log answers before all have ended, those that are left
+// stay, and have missed nothing.
 //
 // If d is longer than [Caps].Lease, other processes may take this one for dead before it
 // gives up. When it has the log again it takes back the members that nobody has resumed
@@ -66,7 +72,8 @@ func WithMaxOutage(d time.Duration) RoomOption {
 // at once. Members with sessions resume there, and nobody sees a leave. A member that
 // sends something meanwhile may be sent on before its turn: a [Client] sends again in the
 // other process what was numbered. The default, and zero and negative values, ends all
-// together. The context of Shutdown cuts it short, so that should last longer. A room
+// together, and tells each to wait a millisecond longer than the one before
+// ([EndError].RetryAfter). The context of Shutdown cuts it short, so that should last longer. A room
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 

@@ -264,6 +264,8 @@ func causeOf(err error) Cause {
 		return e.cause()
 	case *EndError:
 		return e.Cause
+	case *laterError:
+		return e.Cause
 	}
 	switch {
 	case err == io.EOF:

@@ -124,7 +124,7 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 	case errors.Is(err, ErrRoomClosed) && h.by.room.isStopping():
 		return ErrRoomClosed
 	}
-	return l.hookCause(err)
+	return l.hookCause(h.by.room, err)
 }
 
 // isMuted reports whether the member of s may not say anything now.
@@ -211,8 +211,9 @@ func (h *heldPosts) endTaking(post *heldPost) {
 	h.last = max(h.last, post.number)
 }
 
-// hookCause returns why l ends after OnMessage, or the post of what it returned, failed.
-func (l *link) hookCause(err error) error {
+// hookCause returns why l ends after OnMessage of r, or the post of what it returned,
+// failed.
+func (l *link) hookCause(r *Room, err error) error {
 	var he *HookError
 	switch {
 	case err == nil, errors.As(err, &he) && he.Hook == hookNames[hookOnMessage]:
@@ -221,6 +222,8 @@ func (l *link) hookCause(err error) error {
 		return l.room.stopCause()
 	case l.Err() != nil:
 		return l.Err()
+	case r.isGivenUp(err):
+		return r.awayCause()
 	}
 	return &HookError{Hook: hookNames[hookOnMessage], Err: err}
 }
@@ -297,7 +300,7 @@ func (h *heldPosts) takeErr() error {
 	case !h.by.isMain() && h.by.link.Err() == nil && (err == error(ErrRoomClosed) || h.by.hasLeft()):
 		return err // its connection goes on, or the hub stops
 	}
-	return h.by.link.hookCause(err)
+	return h.by.link.hookCause(h.by.room, err)
 }
 
 func without(list []*heldPosts, h *heldPosts) []*heldPosts {

@@ -380,5 +380,17 @@ func TestHubOnDisconnectBehindAnEnter(t *testing.T) {
 	close(goOn)
 	require.Error(t, <-entered)
 	<-over
-	require.Equal(t, []string{"join a", "joined a", "join b", "leave a", "leave b", "disconnect *"}, all.order)
+	// The hooks of the two rooms are called on two goroutines: there is an order only within
+	// a room, and behind all of them.
+	callsIn := func(room string) (list []string) {
+		for _, call := range all.order {
+			if strings.HasSuffix(call, room) {
+				list = append(list, call)
+			}
+		}
+		return list
+	}
+	require.Equal(t, []string{"join a", "joined a", "leave a"}, callsIn(" a"))
+	require.Equal(t, []string{"join b", "leave b"}, callsIn(" b"))
+	require.Equal(t, "disconnect *", all.order[5])
 }

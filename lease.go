@@ -3,7 +3,6 @@ package tcproom
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -39,7 +38,7 @@ func (rp *replica) attend() {
 
 // openLocked queues the entry with which the node opens, once this process has a lease.
 func (rp *replica) openLocked() {
-	if rp.phase == phaseOpening && rp.loaded && !rp.asked && rp.attendance.has(rp.lease) {
+	if rp.phase == phaseOpening && rp.loaded && !rp.asked && !rp.blocked && rp.attendance.has(rp.lease) {
 		rp.asked = true
 		rp.controlLocked(&fold.Entry{Kind: fold.Open})
 	}
@@ -97,9 +96,9 @@ func (rp *replica) giveUpWaiting() {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
 	rp.unready = time.Now()
-	rp.endLinksLocked(p, ErrUnavailable)
-	err := fmt.Errorf("%w: %w", ErrUnavailable, errNotOpen)
+	err := &givenUpError{rp, ErrUnavailable, errNotOpen}
 	rp.requeueLocked(rp.failLocked(err, err))
+	rp.sendAwayLocked()
 }
 
 // beat has a sign of life ordered, if it is this node's turn and nothing else was ordered

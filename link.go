@@ -498,6 +498,9 @@ func (r *Room) lastWords(cause error) *EndError {
 	if s := r.cfg.sessions; s != nil && !end.Final {
 		end.RetryAfter = s.RetryAfter
 	}
+	if e, ok := cause.(*laterError); ok {
+		end.RetryAfter = max(end.RetryAfter, 0) + e.after
+	}
 	return end
 }
 

@@ -194,8 +194,25 @@ func (m *Member) Info() MemberInfo { return *m.who.Load() }
 func (m *Member) Room() *Room { return m.room }
 
 // RemoteAddr returns the address of the peer of its connection, or of the last
-// one; nil only for a [Member.Remote], or if the net.Conn that the user gave says so.
-func (m *Member) RemoteAddr() net.Addr { return m.conn().RemoteAddr() }
+// one; nil only if the net.Conn that the user gave says so. Of a [Member.Remote] it is a
+// [*net.IPAddr], without a port; nil if its process does not know that, and when it has
+// left.
+func (m *Member) RemoteAddr() net.Addr {
+	if m.Remote() {
+		return m.room.farAddr(m.ID())
+	}
+	return m.conn().RemoteAddr()
+}
+
+// farAddr returns the address of the peer of a member of another process.
+func (r *Room) farAddr(id string) net.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if of := r.replica.state.Member(id); of != nil && of.Addr.IsValid() {
+		return &net.IPAddr{IP: of.Addr.AsSlice()}
+	}
+	return nil
+}
 
 // TLS returns the state of the TLS session of its connection, or of the last
 // one, with the certificates of the peer; nil without TLS. It does not block.
@@ -360,6 +377,9 @@ func (m *Member) Err() error {
 // setCause notes why m leaves, and the code of that: a hook's error has methods of
 // its own, which are not to run under a lock. The first cause counts.
 func (m *Member) setCause(cause error, code Cause) {
+	if l, ok := cause.(*laterError); ok {
+		cause = l.Cause
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ending == nil {

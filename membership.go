@@ -19,9 +19,10 @@ func (l *link) present() {
 	}
 }
 
-// ip returns the IP address of l's peer, if bans could be about it.
+// ip returns the IP address of l's peer, if bans could be about it, or other processes want
+// to know it.
 func (l *link) ip() (addr netip.Addr) {
-	if l.room.hub != nil {
+	if l.room.hub != nil || l.room.replica != nil {
 		addr = ipOf(l.RemoteAddr())
 	}
 	return addr

@@ -121,7 +121,7 @@ func (r *Room) putOutBanned(b *Ban) (put int) {
 }
 
 // addr returns the IP address of m's connection, or the last one, invalid if it has none.
-func (m *Member) addr() netip.Addr { return ipOf(m.RemoteAddr()) }
+func (m *Member) addr() netip.Addr { return ipOf(m.conn().RemoteAddr()) }
 
 // Unban ends the ban of the same Room, Name and Addr, and reports whether there was one.
 // With [WithBackplane] it waits until that has its place in the log, and returns false if

@@ -51,16 +51,19 @@ type replica struct {
 	unsaved      int       // records since then
 	unsavedBytes int       // of them
 	begun        bool      // the state knows how its stream began
+	blocked      bool      // the log has no beginning that can be read
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
 	claims       int                // reclaims that are on the way
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
 	remote       remoteRoom         // of a hub
+	unknown      uint64             // entries of kinds that this version does not know
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
 	standing
+	outage
 }
 
 // phase is how far a node has come. It goes back to phaseOpening when the node is
@@ -235,7 +238,7 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 // value stands for it in [Room.Members].
 //
 // Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
-// through the log, and its process does the rest. RemoteAddr and TLS are nil, Hello is
+// through the log, and its process does the rest. TLS is nil, RemoteAddr an IP address, Hello
 // zero, and its Context is not done when it leaves: ask [Room.Member].
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
@@ -389,6 +392,7 @@ func (rp *replica) checkSame(rec Record) error {
 		return errOtherLog
 	}
 	rp.lost = time.Time{}
+	rp.unblockLocked()
 	return nil
 }
 
@@ -424,6 +428,7 @@ func (rp *replica) readAgain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rp.state, rp.time = fold.New(), time.Time{}
+	rp.blocked = true
 	r.seq, r.said = 0, 0
 	r.startRings()
 	if rp.phase > phaseReady {
@@ -433,6 +438,15 @@ func (rp *replica) readAgain() {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.reopenLocked()
+}
+
+// unblockLocked notes that the log has a beginning that can be read: while it has none, not
+// each attempt is to leave an open there.
+func (rp *replica) unblockLocked() {
+	if rp.blocked {
+		rp.blocked = false
+		rp.openLocked()
+	}
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
@@ -560,9 +574,10 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(rp.ctx, cancel)() // Close ends it
-		for _, l := range links {
+		began := time.Now()
+		for i, l := range links {
 			l.end(ErrRestarting)
-			pause(ctx, d/time.Duration(len(links)))
+			pause(ctx, untilTurn(began, d, i+1, len(links)))
 		}
 	}
 	return true

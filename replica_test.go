@@ -395,3 +395,46 @@ func TestDrainLosesTheLog(t *testing.T) {
 		require.Less(t, time.Since(began), time.Minute)
 	})
 }
+
+// TestNoOpenWithoutABeginning: a node that cannot know who is in, because the log has
+// dropped its beginning and what was saved of it, writes nothing at each attempt to read.
+// It opens when there is a checkpoint that goes with the log.
+func TestNoOpenWithoutABeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		l0, _ := attach(t, engine)
+		l1, _ := attach(t, engine)
+		r0 := openRoom(t, l0)
+		readyIn(t, r0, time.Minute)
+		say := func(n int) {
+			for range n {
+				_, err := r0.Broadcast(t.Context(), []byte("x"))
+				require.NoError(t, err)
+			}
+		}
+		say(100)
+		engine.Trim("room", 50)
+		opens := 0 // guarded by the lock of l1
+		l1.bend(func(_ context.Context, _ string, rec []byte) (uint64, error, bool) {
+			l1.mu.Lock()
+			defer l1.mu.Unlock()
+			for _, k := range kinds(t, rec) {
+				if k == fold.Open {
+					opens++
+				}
+			}
+			return 0, nil, false
+		})
+		count := func() int { l1.mu.Lock(); defer l1.mu.Unlock(); return opens }
+		r1 := openRoom(t, l1)
+		time.Sleep(10 * time.Minute)
+		require.LessOrEqual(t, count(), 3)
+		say(2500)
+		readyIn(t, r1, time.Minute)
+		require.LessOrEqual(t, count(), 4)
+		seq, err := r1.Broadcast(t.Context(), []byte("from 1"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, seq, r0.Past(0, 0).Seq)
+	})
+}

@@ -22,7 +22,9 @@ type Sessions struct {
 	// makes the one leave that vanished first. Zero and negative values mean 1000.
 	Detached int
 	// RetryAfter is what a [Goodbye] or [Refused] tells clients to wait at least
-	// before they come back. Zero and negative values say nothing.
+	// before they come back. Zero and negative values say nothing. A room with a log adds a
+	// second for each thousand members to those that it sends away together, so that they
+	// come back one after the other; without sessions too.
 	RetryAfter time.Duration
 }
 

@@ -149,8 +149,8 @@ func (r *Room) stop(state roomState) {
 	for _, a := range acceptors {
 		go a.close()
 	}
-	for _, l := range links {
-		if l.end(r.stopCause()); state == roomClosed {
+	for i, l := range links {
+		if l.end(r.stopCauseOf(i)); state == roomClosed {
 			l.abort()
 		}
 	}
@@ -169,6 +169,14 @@ func (r *Room) stopCause() Cause {
 		return ErrRestarting
 	}
 	return ErrRoomClosed
+}
+
+// stopCauseOf is stopCause of the i-th link.
+func (r *Room) stopCauseOf(i int) error {
+	if c := r.stopCause(); c != ErrRestarting {
+		return c
+	}
+	return later(ErrRestarting, i)
 }
 
 // takesNothing reports whether r has begun to stop, and refuses what its members say with

@@ -293,10 +293,10 @@ func (rp *replica) giveUp(f *flight, cause error) {
 	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
 		return // the tail has told of it, or nothing more is taken
 	}
-	rp.endLinksLocked(p, ErrUnavailable)
-	kept := rp.failLocked(fmt.Errorf("%w: %w", ErrUncertain, cause), fmt.Errorf("%w: %w", ErrUnavailable, cause))
+	kept := rp.failLocked(&givenUpError{rp, ErrUncertain, cause}, &givenUpError{rp, ErrUnavailable, cause})
 	rp.requeueLocked(kept)
 	rp.reopenLocked()
+	rp.sendAwayLocked()
 }
 
 // reopenLocked begins another life of the node.
@@ -311,8 +311,9 @@ func (rp *replica) reopenLocked() {
 	rp.phase, rp.unready = phaseOpening, time.Now()
 	rp.life++
 	rp.batch = 0
-	rp.asked = true
-	rp.controlLocked(&fold.Entry{Kind: fold.Open})
+	if rp.asked = !rp.blocked; rp.asked {
+		rp.controlLocked(&fold.Entry{Kind: fold.Open})
+	}
 }
 
 // requeueLocked puts what was on its way into the queue, in which nothing is.
@@ -372,17 +373,22 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 	if c.keep {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
-	kept := rp.queue[:0]
-	for _, q := range rp.queue {
-		if q.call == c {
-			rp.waiting -= len(q.bytes())
-			q.settle(outcome{err: cause})
-		} else {
-			kept = append(kept, q)
-		}
+	// Its entries stand behind one another, and those of the call that waits for longest
+	// stand in front: of many that end together none looks through, or moves, them all.
+	first := slices.IndexFunc(rp.queue, func(q queued) bool { return q.call == c })
+	n := 0
+	for ; first >= 0 && first+n < len(rp.queue) && rp.queue[first+n].call == c; n++ {
+		q := rp.queue[first+n]
+		rp.waiting -= len(q.bytes())
+		q.settle(outcome{err: cause})
 	}
-	clear(rp.queue[len(kept):])
-	rp.queue = kept
+	switch {
+	case first == 0:
+		clear(rp.queue[:n])
+		rp.queue = rp.queue[n:]
+	case n > 0:
+		rp.queue = slices.Delete(rp.queue, first, first+n)
+	}
 	if c.left > 0 {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
@@ -406,10 +412,13 @@ func (p *pass) enqueue(c *call, urgent bool) error {
 			since = time.Now()
 		}
 		if rp.silentSince(since) >= p.r.cfg.maxOutage {
-			return ErrUnavailable
+			return &givenUpError{rp, ErrUnavailable, nil}
 		}
 		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
 			return err
+		}
+		if rp.phase < phaseReady && p.wasCut() {
+			return &givenUpError{rp, ErrUnavailable, nil}
 		}
 	}
 	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it

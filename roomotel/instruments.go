@@ -74,6 +74,8 @@ var families = []family{
 		value: func(s *tcproom.Stats) int64 { return int64(s.BytesOut) }},
 	{name: "accept_errors", unit: "{error}", links: true, help: "Times at which a listener failed to accept, and went on.",
 		value: func(s *tcproom.Stats) int64 { return int64(s.AcceptErrors) }},
+	{name: "log_gaps", unit: "{record}", links: true, help: "Records that logs had taken and have lost, as far as known.",
+		value: func(s *tcproom.Stats) int64 { return int64(s.LogGaps) }},
 }
 
 // A hubFamily is an instrument of hubs, which add up. all is that of the room "*".

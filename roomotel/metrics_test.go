@@ -169,6 +169,7 @@ func TestMetricsOfRoom(t *testing.T) {
 			room.prefix + "in" + room.suffix:            12,
 			room.prefix + "slowest" + room.suffix:       0,
 			room.prefix + "accept_errors" + room.suffix: 0,
+			room.prefix + "log_gaps" + room.suffix:      0,
 		})
 	}
 	got.has(t, samples{"tcproom.hook{tcproom.hook=OnMessage}": 2, "tcproom.leaves{tcproom.cause=slow}": 0})

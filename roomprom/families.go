@@ -61,6 +61,8 @@ var families = []family{
 		value: func(s *tcproom.Stats) float64 { return float64(s.BytesOut) }},
 	{name: "accept_errors_total", kind: counter, links: true, help: "Times at which a listener failed to accept, and went on.",
 		value: func(s *tcproom.Stats) float64 { return float64(s.AcceptErrors) }},
+	{name: "log_gaps_total", kind: counter, links: true, help: "Records that logs had taken and have lost, as far as known.",
+		value: func(s *tcproom.Stats) float64 { return float64(s.LogGaps) }},
 }
 
 // A hubFamily is a metric of hubs, which add up. all is that of the room "*".

@@ -73,6 +73,7 @@ func TestScrapeOfRoom(t *testing.T) {
 			tt.prefix + "skipped_total" + one:       0,
 			tt.prefix + "in_bytes_total" + one:      float64(ada.sent.Load()),
 			tt.prefix + "accept_errors_total" + one: 2,
+			tt.prefix + "log_gaps_total" + one:      0,
 			by("left"):                              1,
 			by("kicked"):                            1,
 		})

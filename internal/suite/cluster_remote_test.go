@@ -3,6 +3,8 @@ package suite_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -40,7 +42,9 @@ func TestClusterRemoteMember(t *testing.T) {
 		require.Same(t, far, memberAt(t, c, 0, "bob"))
 		require.Zero(t, far.Hello())
 		require.Nil(t, far.TLS())
-		require.Nil(t, far.RemoteAddr())
+		host, _, err := net.SplitHostPort(near.RemoteAddr().String())
+		require.NoError(t, err)
+		require.Equal(t, host, far.RemoteAddr().String())
 		require.NoError(t, far.Err())
 
 		require.NoError(t, far.Send(t.Context(), []byte("psst")))
@@ -68,7 +72,9 @@ func TestClusterRemoteMember(t *testing.T) {
 		bob.Link.Reset()
 		time.Sleep(time.Second)
 		require.ErrorIs(t, far.Send(t.Context(), []byte("psst")), tcproom.ErrDetached)
+		require.Equal(t, host, far.RemoteAddr().String())
 		require.NoError(t, far.Kick("for good"))
+		require.Nil(t, far.RemoteAddr())
 		require.ErrorIs(t, context.Cause(far.Context()), tcproom.ErrKicked)
 		require.ErrorIs(t, far.Err(), tcproom.ErrKicked)
 		require.ErrorContains(t, far.Err(), `"for good"`)
@@ -322,4 +328,38 @@ func (l unsavedLog) Save(ctx context.Context, at uint64, state []byte) error {
 		return errors.New("no room for a checkpoint")
 	}
 	return l.Log.Save(ctx, at, state)
+}
+
+// TestClusterRemoteAddr: the address of a member of another node is that of the connection
+// that it has there now.
+func TestClusterRemoteAddr(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 3, tcproom.WithCodec(tcproom.JSON{}))
+		var at atomic.Int32
+		var link atomic.Pointer[net.Conn]
+		ada := tcproom.NewClient(t.Context(), "cluster:1", tcproom.WithCodec(tcproom.JSON{}), tcproom.WithName("ada"),
+			tcproom.WithDialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+				i := int(at.Load())
+				nc, err := c.Room(i).Net.DialFrom(ctx, fmt.Sprintf("192.0.2.%d", i+1), c.Room(i).Addr)
+				link.Store(&nc)
+				return nc, err
+			}))
+		defer ada.Close()
+		c.Room(1).Join("bob")
+		time.Sleep(time.Second)
+		require.Equal(t, "192.0.2.1", memberAt(t, c, 1, "ada").RemoteAddr().String())
+		require.Equal(t, "192.0.2.1", memberAt(t, c, 2, "ada").RemoteAddr().String())
+		at.Store(2)
+		(*link.Load()).Close()
+		time.Sleep(time.Second)
+		require.False(t, memberAt(t, c, 2, "ada").Remote())
+		require.Equal(t, "192.0.2.3", memberAt(t, c, 0, "ada").RemoteAddr().String())
+		require.Equal(t, "192.0.2.3", memberAt(t, c, 1, "ada").RemoteAddr().String())
+		// In process, without a net.Conn that has one.
+		conn, err := c.Room(0).Room.Join(t.Context(), tcproom.Identity{Name: "eve"})
+		require.NoError(t, err)
+		defer conn.Close()
+		time.Sleep(time.Second)
+		require.Nil(t, memberAt(t, c, 1, "eve").RemoteAddr())
+	})
 }

@@ -1,0 +1,269 @@
+package tcproom_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/internal/fold"
+	"example.com/tcproom/roomtest"
+)
+
+// What a hub of several nodes does when one of them, or the log of a room, has a bad day.
+
+// A bentBackplane is one that a test may bend.
+type bentBackplane struct {
+	tcproom.Backplane
+	// append is what comes of an Append to the log of a room; see bentLog.
+	append func(ctx context.Context, room string, rec []byte) (pos uint64, err error, bent bool)
+}
+
+func (b *bentBackplane) Open(ctx context.Context, room string) (tcproom.Log, error) {
+	l, err := b.Backplane.Open(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	bent := &bentLog{Log: l}
+	bent.bend(func(ctx context.Context, _ string, rec []byte) (uint64, error, bool) {
+		return b.append(ctx, room, rec)
+	})
+	return bent, nil
+}
+
+// startBent is start with that.
+func (f *farm) startBent(append func(ctx context.Context, room string, rec []byte) (uint64, error, bool), opts ...tcproom.HubOption) *stable {
+	f.t.Helper()
+	b := f.log.Attach()
+	f.t.Cleanup(func() { b.Close() })
+	s := newStable(f.t, slices.Concat(opts, []tcproom.HubOption{tcproom.WithBackplane(&bentBackplane{b, append})})...)
+	f.t.Cleanup(b.Heal)
+	f.nodes, f.links = slices.Concat(f.nodes, []*stable{s}), slices.Concat(f.links, []*roomtest.Backplane{b})
+	require.NoError(f.t, s.hub.Ready(testContext(f.t)))
+	return s
+}
+
+// crash ends a node as the end of its process does.
+func (f *farm) crash(i int) {
+	f.t.Helper()
+	f.links[i].Cut()
+	f.nodes[i].hub.Close()
+	f.nodes[i].serving.Wait()
+}
+
+// TestHubClusterCrashInMove: a node dies between the two halves of a move. The member is in
+// both rooms, and resumes in those that it names, or leaves both.
+func TestHubClusterCrashInMove(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		resume []string // the rooms that it names
+		told   map[string][]string
+	}{
+		{"never comes back", nil, map[string][]string{"a": {"leave ada"}, "b": {"leave ada"}}},
+		{"resumes where it was", []string{"a"}, map[string][]string{"b": {"leave ada"}}},
+		{"resumes where it went", []string{"b"}, map[string][]string{"a": {"leave ada"}}},
+		{"resumes in both", []string{"a", "b"}, map[string][]string{}},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+			f := newFarm(t, 2, opts...)
+			dying := f.startBent(func(ctx context.Context, room string, rec []byte) (uint64, error, bool) {
+				if room != "a" || !slices.Contains(kinds(t, rec), fold.Leave) {
+					return 0, nil, false
+				}
+				<-ctx.Done()
+				return 0, context.Cause(ctx), true
+			}, opts...)
+			bob := f.nodes[0].labelled("bob", "a", "b")
+			f.settle()
+			ada := dying.labelled("ada", "a")
+			time.Sleep(30 * time.Second) // until nodes trust their leases
+			f.settle()
+			token := ada.objects()[0]
+			bob.told()
+			ada.say(`{"type":"move","room":"a","to":"b"}`)
+			f.settle()
+			require.Equal(t, map[string][]string{"b": {"join ada"}}, bob.told())
+			require.Empty(t, ada.told(), "what comes of the new room before the old one has ended")
+			f.crash(2)
+			require.True(t, ada.gone())
+			f.settle()
+			require.Empty(t, bob.told())
+			if row.resume != nil {
+				rooms := object{}
+				for _, name := range row.resume {
+					past := f.nodes[0].room(name).Past(0, 0)
+					rooms[name] = object{"epoch": past.Epoch, "seq": past.Seq}
+				}
+				again := f.nodes[0].ride(f.nodes[0].json, "10.0.0.1", helloOf(object{
+					"rooms":  []string{},
+					"resume": object{"token": token["token"], "epoch": token["epoch"], "seq": token["seq"], "rooms": rooms},
+				}))
+				f.settle()
+				heard := again.told()
+				require.Equal(t, []string{"welcome resumed"}, heard["*"])
+				for _, name := range row.resume {
+					require.Equal(t, []string{"welcome resumed"}, heard[name])
+				}
+				require.Len(t, heard, 1+len(row.resume))
+			}
+			time.Sleep(3 * time.Minute)
+			require.Equal(t, row.told, bob.told())
+			for _, name := range []string{"a", "b"} {
+				want := []string{"bob"}
+				if slices.Contains(row.resume, name) {
+					want = []string{"ada", "bob"}
+				}
+				require.Equal(t, want, f.nodes[0].names(name))
+			}
+		})
+	}
+}
+
+// TestHubClusterSlowRooms: whatever holds up one room, or silences its log, others go on.
+// An engine that is silent holds up all of them, until it answers.
+func TestHubClusterSlowRooms(t *testing.T) {
+	ask := []string{
+		`{"type":"message","room":"b","body":"1"}`, `{"type":"leave","room":"b"}`, `{"type":"enter","room":"c"}`,
+		`{"type":"move","room":"c","to":"b"}`, `{"type":"message","room":"b","body":"2"}`,
+	}
+	told := map[string][]string{"b": {"ada: 1", "leave ada", "join ada", "ada: 2"}}
+	never := func(context.Context, string, []byte) (uint64, error, bool) { return 0, nil, false }
+	opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(time.Hour)}
+	check := func(t *testing.T, f *farm, hold func(bob, cat *rider)) (cat *rider) {
+		bob, cat := f.nodes[0].labelled("bob", "a", "b"), f.nodes[0].labelled("cat", "a", "b")
+		ada, eve := f.nodes[0].labelled("ada", "b"), f.nodes[1].labelled("eve", "b")
+		f.settle()
+		hold(bob, cat)
+		f.settle()
+		eve.told()
+		ada.say(ask...)
+		f.settle()
+		require.Equal(t, told, eve.told())
+		_, err := f.nodes[1].hub.Enter(testContext(t), f.nodes[1].member("*", "eve"), "d")
+		require.NoError(t, err)
+		require.NoError(t, f.nodes[0].hub.Remove("b", ""))
+		_, err = f.nodes[0].hub.All().Broadcast(testContext(t), []byte("3"))
+		require.NoError(t, err)
+		f.settle()
+		return cat
+	}
+	inBubble("its log is silent", t, func(t *testing.T) {
+		f := &farm{t: t, log: roomtest.NewLog()}
+		silent := make(chan struct{})
+		f.startBent(func(ctx context.Context, room string, rec []byte) (uint64, error, bool) {
+			if room == "a" && slices.Contains(kinds(t, rec), fold.Message) {
+				select {
+				case <-silent:
+				case <-ctx.Done():
+					return 0, context.Cause(ctx), true
+				}
+			}
+			return 0, nil, false
+		}, opts...)
+		f.start(opts...)
+		cat := check(t, f, func(bob, _ *rider) { bob.say(`{"type":"message","room":"a","body":"held"}`) })
+		require.NotContains(t, cat.told()["a"], "bob: held")
+		close(silent)
+		f.settle()
+		require.Equal(t, []string{"bob: held"}, cat.told()["a"])
+	})
+	inBubble("its members block", t, func(t *testing.T) {
+		f := &farm{t: t, log: roomtest.NewLog()}
+		slow := tcproom.WithRoom("a", tcproom.WithBacklog(1), tcproom.WithSlowMembers(tcproom.Block(time.Hour)))
+		f.startBent(never, append(opts, slow)...)
+		f.start(opts...)
+		check(t, f, func(bob, cat *rider) {
+			cat.nc.In(roomtest.Stall())
+			for range 400 {
+				go bob.say(`{"type":"message","room":"a","body":"` + strings.Repeat("x", 1<<10) + `"}`)
+			}
+		})
+	})
+	inBubble("its hook waits", t, func(t *testing.T) {
+		f := &farm{t: t, log: roomtest.NewLog()}
+		held := make(chan struct{})
+		slow := tcproom.WithRoom("a", tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { <-held; return body, nil }))
+		f.startBent(never, append(opts, slow)...)
+		f.start(opts...)
+		check(t, f, func(bob, _ *rider) { bob.say(`{"type":"message","room":"a","body":"held"}`) })
+		close(held)
+		f.settle()
+	})
+	inBubble("the engine is silent", t, func(t *testing.T) {
+		f := newFarm(t, 2, append(opts, tcproom.WithSessions(tcproom.Sessions{}))...)
+		ada, eve := f.nodes[0].labelled("ada", "b"), f.nodes[1].labelled("eve", "b")
+		f.settle()
+		eve.told()
+		f.log.Stop()
+		ada.say(ask...)
+		time.Sleep(5 * time.Second)
+		require.Empty(t, eve.told())
+		f.log.Start()
+		time.Sleep(10 * time.Second)
+		require.Equal(t, told, eve.told())
+	})
+}
+
+// TestHubClusterSentAwayInTurn: a node of a hub that stops with WithDrain sends its
+// connections away one after the other, and so does one whose engine is silent, however
+// many rooms they are in.
+func TestHubClusterSentAwayInTurn(t *testing.T) {
+	const n, over, outage = 12, 15 * time.Second, 6 * time.Second
+	for _, row := range []struct {
+		name string
+		end  func(f *farm)
+		want string
+		// No more than a third of the connections end in a third of that time.
+		in, after time.Duration
+	}{
+		{"drain", func(f *farm) {
+			go f.nodes[0].hub.Shutdown(f.t.Context())
+		}, "goodbye restarting", over, 0},
+		{"silence", func(f *farm) { f.log.Stop() }, "goodbye unavailable", over, outage},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDrain(over), tcproom.WithMaxOutage(outage),
+				tcproom.WithSessions(tcproom.Sessions{Grace: time.Hour}))
+			var riders []*rider
+			for i := range n {
+				riders = append(riders, f.nodes[0].labelled(fmt.Sprint("r", i), fmt.Sprint("room", i), "all"))
+			}
+			f.nodes[1].labelled("eve", "all")
+			f.settle()
+			row.end(f)
+			time.Sleep(row.after)
+			var ended []time.Duration
+			for began := time.Now(); len(ended) < n && time.Since(began) < time.Minute; time.Sleep(time.Second / 4) {
+				synctest.Wait()
+				for i := 0; i < len(riders); {
+					if !riders[i].gone() {
+						i++
+						continue
+					}
+					require.Equal(t, []string{row.want}, riders[i].told()[""])
+					ended = append(ended, time.Since(began))
+					riders = slices.Delete(riders, i, i+1)
+				}
+			}
+			require.Len(t, ended, n)
+			require.Greater(t, ended[n-1]-ended[0], row.in/3, "%v", ended)
+			together := 0
+			for i := range ended[1:] {
+				if ended[i] == ended[i+1] {
+					together++
+				}
+			}
+			require.Less(t, together, n/2, "%v", ended)
+			f.log.Start()
+			time.Sleep(time.Minute)
+			require.Len(t, f.nodes[1].names("all"), n+1, "all of them may resume")
+		})
+	}
+}
