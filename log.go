@@ -71,8 +71,8 @@ type Backplane interface {
 
 // Nodes are the leases of processes, each of which names itself at random: one that has
 // not renewed its lease for [Caps].Lease is dead. All methods block until the engine has
-// answered, or ctx ends, and may be called from many goroutines. A room, or a hub for all of
-// its rooms, has one lease, and now and then two for a while.
+// answered, or ctx ends, and may be called from many goroutines. A room, or a hub for all
+// of its rooms, has one lease, and now and then two for a while.
 type Nodes interface {
 	// Renew makes or renews the lease of a node. It returns nil only if the engine has
 	// confirmed that. A node whose lease has ended may have a new one. It is called
