@@ -217,13 +217,7 @@ func (r *Room) closeLog() {
 }
 
 // localLocked returns how many members are connected to this process, or were last.
-func (r *Room) localLocked() int {
-	n := r.members.len()
-	if r.replica != nil {
-		n -= r.replica.remotes
-	}
-	return n
-}
+func (r *Room) localLocked() int { return r.members.len() }
 
 // ends is for the end of the room's stream.
 func (p *pass) ends(force bool) {

@@ -73,7 +73,7 @@ func (rp *replica) giveUpLate() {
 	rp.room.mu.Lock()
 	var late *flight
 	for _, f := range rp.flights {
-		if time.Since(f.began) >= most {
+		if rp.silentSince(f.began) >= most {
 			late = f
 		}
 	}

@@ -42,6 +42,8 @@ type replica struct {
 	time         time.Time     // of the last record, made not to fall
 	skew         time.Duration
 	lost         time.Time // since when the log has no tail; zero: it has one
+	heldBack     time.Time // when members here held back what the tail has brought, the last time
+	applying     bool      // a record takes effect: the state has a part of it
 	cutTail      func()    // ends the tail
 	other        bool      // the log has taken a record of ours at a position that was read already
 	saving       bool      // a checkpoint is being saved
@@ -51,10 +53,10 @@ type replica struct {
 	begun        bool      // the state knows how its stream began
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
-	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
-	claims       int        // reclaims that are on the way
-	remotes      int        // members that are connected to other nodes
-	remote       remoteRoom // of a hub
+	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
+	claims       int                // reclaims that are on the way
+	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
+	remote       remoteRoom         // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
@@ -95,6 +97,7 @@ func emptyReplica(r *Room, a *attendance) *replica {
 	rp.flights = make(map[uint64]*flight)
 	rp.more = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
+	rp.far = make(map[string]*Member)
 	rp.cutTail = func() {}
 	rp.rename()
 	return rp
@@ -323,9 +326,6 @@ func (rp *replica) load() error {
 	defer r.mu.Unlock()
 	rp.state, rp.begun = s, true
 	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
-	for m := range s.Members() {
-		r.addRemoteLocked(m, nil)
-	}
 	rp.forgetLocked(at)
 	r.noteBansLocked()
 	rp.setEpochLocked()
@@ -442,13 +442,10 @@ func (p *pass) forgetStream() {
 	r.replica.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
-			p.removeRemote(m, ErrUnavailable)
-		} else {
-			p.drop(m, ErrUnavailable)
-		}
+		p.drop(m, ErrUnavailable)
 		m = next
 	}
+	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
 	r.startRings()
 	for _, l := range r.lanes {
@@ -560,6 +557,9 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 		return false
 	}
 	if d := r.cfg.drain; d > 0 && !r.isNamed() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(rp.ctx, cancel)() // Close ends it
 		for _, l := range links {
 			l.end(ErrRestarting)
 			pause(ctx, d/time.Duration(len(links)))
