@@ -13,14 +13,14 @@ import (
 	"example.com/tcproom/internal/lockorder"
 )
 
-// An attendance is this process where leases are kept: it renews the lease by which others
-// know that the process lives, and notes who else has one. All rooms of a hub share one, and
-// a room of New has its own: so neither the renewals nor what others are told of them grows
-// with the rooms.
+// An attendance is this process where leases are kept: it renews the lease by which
+// others know that the process lives, and notes who else has one. All rooms of a hub
+// share one, and a room of New has its own: so neither the renewals nor what others are
+// told of them grows with the rooms.
 //
-// A node is this process in one log. The second half of its name is that of the lease. The
-// first half is its own, so that a room that was declared dead, or that was closed and is made
-// again, is another node, with the same lease.
+// A node is this process in one log. The second half of its name is that of the lease.
+// The first half is its own, so that a room that was declared dead, or that was closed
+// and is made again, is another node, with the same lease.
 type attendance struct {
 	room  *Room // with which it ends: in a hub the one of all connections
 	nodes Nodes
@@ -80,8 +80,8 @@ func (a *attendance) newLeaseLocked() {
 	a.held = append(a.held, a.lease)
 }
 
-// newNode returns a name for a node, with its lease, in place of one that there was, or of
-// none. That one leaves nobody in its log.
+// newNode returns a name for a node, with its lease, in place of one that there was, or
+// of none. That one leaves nobody in its log.
 func (a *attendance) newNode(was fold.Node, of *lease) (fold.Node, *lease) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -118,9 +118,9 @@ func (a *attendance) enroll(rp *replica) {
 	}
 }
 
-// retire is the end of what rp, which has that node, has of a. If the node may be in the log,
-// and has not left it, its lease must run out, so that others declare it dead: then the other
-// rooms take a new one.
+// retire is the end of what rp, which has that node, has of a. If the node may be in the
+// log, and has not left it, its lease must run out, so that others declare it dead: then
+// the other rooms take a new one.
 func (a *attendance) retire(rp *replica, n fold.Node, of *lease, clean bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,8 +156,8 @@ func (a *attendance) attendSoon() {
 }
 
 // attend renews the leases, has the rooms visited, and sees to it that it is called again
-// when the next renewal is due, or releases the leases if that was the end. It waits for no
-// lock of a room. It has a place among the goroutines of the room until then.
+// when the next renewal is due, or releases the leases if that was the end. It waits for
+// no lock of a room. It has a place among the goroutines of the room until then.
 func (a *attendance) attend() {
 	a.mu.Lock()
 	a.early, a.timer = false, nil
@@ -187,8 +187,8 @@ func (a *attendance) attend() {
 	a.timer = time.AfterFunc(wait, a.attend)
 }
 
-// renew renews all leases that are of use, and reports whether all were confirmed. The others
-// run out.
+// renew renews all leases that are of use, and reports whether all were confirmed. The
+// others run out.
 func (a *attendance) renew() (every time.Duration, ok bool) {
 	a.mu.Lock()
 	every, ok = a.every, true
@@ -224,8 +224,8 @@ func (a *attendance) renewed(l *lease, began time.Time, err error) {
 	}
 }
 
-// release gives back the leases of nodes that have all left. Others run out, for the members
-// of their nodes are to be taken for lost.
+// release gives back the leases of nodes that have all left. Others run out, for the
+// members of their nodes are to be taken for lost.
 func (a *attendance) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -316,16 +316,16 @@ func (a *attendance) isSpoilt(l *lease) bool {
 	return l.spoilt
 }
 
-// isTrusted reports whether this process may declare others dead: its renewals were confirmed
-// for a whole lease, and it has not stood still since.
+// isTrusted reports whether this process may declare others dead: its renewals were
+// confirmed for a whole lease, and it has not stood still since.
 func (a *attendance) isTrusted(whole time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return !a.since.IsZero() && time.Since(a.since) >= whole && time.Since(a.confirmed) < whole
 }
 
-// sees reports whether the node lives as far as is known here. One that has a lease of this
-// process is here, or nowhere. own says that it has.
+// sees reports whether the node lives as far as is known here. One that has a lease of
+// this process is here, or nowhere. own says that it has.
 func (a *attendance) sees(n fold.Node) (lives, own bool) {
 	half := halfOf(n)
 	a.mu.Lock()

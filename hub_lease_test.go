@@ -23,8 +23,8 @@ import (
 
 // What a hub has of the leases of its cluster: one for all of its rooms.
 
-// A register is a Backplane that counts what is done with its leases, and can keep the log of
-// one room silent.
+// A register is a Backplane that counts what is done with its leases, and can keep the
+// log of one room silent.
 type register struct {
 	tcproom.Backplane
 	atRelease func()
@@ -188,8 +188,8 @@ func (f *farm) open(room string) int { return len(slices.Collect(f.folded(room).
 
 const leaseLasts = 15 * time.Second // of a roomtest.Log
 
-// TestHubClusterLease: a hub has one lease and one watch for all of its rooms, and each room
-// one goroutine. The lease is released when the last room has left.
+// TestHubClusterLease: a hub has one lease and one watch for all of its rooms, and each
+// room one goroutine. The lease is released when the last room has left.
 func TestHubClusterLease(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		const rooms, leases = 100, 10
@@ -240,9 +240,9 @@ func ours() (n int) {
 	return n
 }
 
-// TestHubClusterStoodStill: a process stands still for longer than its lease, so that it is
-// declared dead in all of its rooms. It takes its members back in each, and goes on with one
-// lease.
+// TestHubClusterStoodStill: a process stands still for longer than its lease, so that it
+// is declared dead in all of its rooms. It takes its members back in each, and goes on
+// with one lease.
 func TestHubClusterStoodStill(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}), tcproom.WithMaxOutage(time.Hour))
@@ -274,8 +274,9 @@ func TestHubClusterStoodStill(t *testing.T) {
 	})
 }
 
-// TestHubClusterAllStoodStill: all processes stand still for longer than a lease, as on one
-// machine that is suspended. The first one that goes on does not take the others for dead.
+// TestHubClusterAllStoodStill: all processes stand still for longer than a lease, as on
+// one machine that is suspended. The first one that goes on does not take the others for
+// dead.
 func TestHubClusterAllStoodStill(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
@@ -306,8 +307,8 @@ func (s *stable) folded(f *farm, room, name string) *fold.Member {
 	return m
 }
 
-// TestHubClusterSilentLog: the log of one room is silent, and those of others are not. The
-// process is not taken for dead in any.
+// TestHubClusterSilentLog: the log of one room is silent, and those of others are not.
+// The process is not taken for dead in any.
 func TestHubClusterSilentLog(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: 5 * time.Minute}))
@@ -337,9 +338,9 @@ func TestHubClusterSilentLog(t *testing.T) {
 	})
 }
 
-// TestHubClusterLeftBehind: a process cannot say in a room's log that it has left, for that is
-// silent. Its lease runs out then, so that others see to what it had there, and in its
-// other rooms it goes on with a new one: nobody there sees anything of it.
+// TestHubClusterLeftBehind: a process cannot say in a room's log that it has left, for
+// that is silent. Its lease runs out then, so that others see to what it had there, and
+// in its other rooms it goes on with a new one: nobody there sees anything of it.
 func TestHubClusterLeftBehind(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(time.Second), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}))
@@ -376,8 +377,8 @@ func TestHubClusterLeftBehind(t *testing.T) {
 	})
 }
 
-// TestHubClusterLeftAtOnce: a room is removed before its node has opened. It leaves nothing in
-// its log.
+// TestHubClusterLeftAtOnce: a room is removed before its node has opened. It leaves
+// nothing in its log.
 func TestHubClusterLeftAtOnce(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
@@ -397,8 +398,9 @@ func TestHubClusterLeftAtOnce(t *testing.T) {
 	})
 }
 
-// TestHubClusterLateOpen: a node that a process was opens late in a room's log, when nobody
-// attends to it any more. That process has the lease still, and declares the node dead.
+// TestHubClusterLateOpen: a node that a process was opens late in a room's log, when
+// nobody attends to it any more. That process has the lease still, and declares the node
+// dead.
 func TestHubClusterLateOpen(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		f, regs := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(time.Hour))

@@ -8,8 +8,8 @@ import (
 	"example.com/tcproom/internal/fold"
 )
 
-// standing is what a replica has of the leases of its process. It is guarded by the room's
-// lock.
+// standing is what a replica has of the leases of its process. It is guarded by the
+// room's lock.
 type standing struct {
 	attendance *attendance
 	lease      *lease // of the node
@@ -21,7 +21,7 @@ type standing struct {
 	sweep      bool   // somebody looks for dead nodes
 }
 
-// attend sees to what is due in time. It is called three times in a lease, and when a lease
+// attend sees to what is due in time. It is called three times in a lease, and when one
 // has ended.
 func (rp *replica) attend() {
 	if rp.ctx.Err() != nil {
@@ -52,9 +52,9 @@ func (rp *replica) retireLocked() {
 	}
 }
 
-// moveLocked has the node go on as another one, with another lease, if its own is to run out
-// because of another room's. It has ordered that it is dead, in a record of its own, so what
-// follows is as if others had done so.
+// moveLocked has the node go on as another one, with another lease, if its own is to run
+// out because of another room's. It has ordered that it is dead, in a record of its own,
+// so what follows is as if others had done so.
 func (rp *replica) moveLocked() {
 	if rp.phase == phaseReady && !rp.moves && rp.attendance.isSpoilt(rp.lease) {
 		rp.moves = true
@@ -132,7 +132,7 @@ func (rp *replica) declare() {
 	go rp.judge(rp.turn())
 }
 
-// suspectsLocked returns the nodes that are open and do not live, as far as is known here.
+// suspectsLocked returns the nodes that are open and do not live, as far as known here.
 func (rp *replica) suspectsLocked() (list []fold.Node) {
 	for node := range rp.state.Alive() {
 		if lives, _ := rp.attendance.sees(node); node != rp.node && !lives {
