@@ -116,7 +116,9 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 	case fenced && rp.phase <= phaseReady: // somebody else has used its name
 		p.declaredDead()
 	}
-	rp.progressLocked(opened)
+	if rp.progressLocked(opened) {
+		p.rejoin()
+	}
 	rp.reapLocked()
 	rp.checkpointLocked()
 	return lost, nil
@@ -201,7 +203,7 @@ func (p *pass) said(res *fold.Result, q *queued) {
 	}
 	p.ev.Kind, p.ev.Body = Message, e.Body
 	p.place(&p.ev, res.Seq)
-	if m := p.from; m != nil && e.Number != 0 && m.session != nil {
+	if m := p.from; m != nil && e.Number != 0 && m.session != nil && !m.adrift {
 		m.take(e.Number, res.Seq)
 	}
 	p.from, p.guest, p.owner = nil, MemberInfo{}, nil
@@ -215,6 +217,10 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
+	if m := r.members.byID(e.ID); m != nil && m.adrift {
+		p.comesAshore(m, res.Member)
+		return
+	}
 	c := q.coming()
 	if c == nil || !c.enters() {
 		r.addRemoteLocked(res.Member, nil)
@@ -236,6 +242,10 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 // void is for an entry of this node that does not count. A leave of which the log does not
 // know the member may have nobody who waits for it any more.
 func (p *pass) void(res *fold.Result) {
+	if res.Entry.Kind == fold.Join {
+		p.staysAdrift(res)
+		return
+	}
 	if res.Verdict != fold.NotMember || res.Entry.Kind != fold.Leave && res.Entry.Kind != fold.Kick {
 		return
 	}
@@ -257,7 +267,7 @@ func (q *queued) coming() *coming {
 func (p *pass) resumed(res *fold.Result, q *queued) {
 	r := p.r
 	rp := r.replica
-	m := r.members.byID(res.Member.ID)
+	m := r.member(res.Member.ID)
 	if m == nil {
 		return
 	}
@@ -310,7 +320,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		}
 		return
 	}
-	if h.Seq > res.Seq && s.form != formAside { // which is behind all that there can be
+	if h.Seq > res.Seq && s.form != formAside && ledger.Equal(h.Epoch, r.epoch.get()) { // which is behind all that there can be
 		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
 		p.stays(m)
 		return
@@ -343,7 +353,7 @@ func (p *pass) stays(m *Member) {
 // gone takes a member out.
 func (p *pass) gone(res *fold.Result, cause error) {
 	r := p.r
-	m := r.members.byID(res.Member.ID)
+	m := r.member(res.Member.ID)
 	switch {
 	case m == nil:
 	case m.Remote():
@@ -392,7 +402,7 @@ func (p *pass) departs(m *Member, cause error, seq uint64) {
 // told sends a member what is for it alone, if it is connected here.
 func (p *pass) told(res *fold.Result) {
 	r, e := p.r, res.Entry
-	m := r.members.byID(e.ID)
+	m := r.member(e.ID)
 	if m == nil || m.Remote() {
 		return
 	}
@@ -460,9 +470,15 @@ func (p *pass) declaredDead() {
 func (p *pass) begins() {
 	rp := p.r.replica
 	rp.begun = true
-	p.forgetStream()
+	goesOn := p.r.hub == nil && rp.phase <= phaseReady
+	p.forgetStream(goesOn)
 	if rp.phase == phaseReady { // else it takes over the epoch when it is
 		rp.setEpochLocked()
+		if goesOn {
+			flown, waits := rp.takeAllLocked() // that is of another epoch, and void
+			rp.requeueLocked(append(flown, waits...))
+			p.rejoin()
+		}
 	}
 }
 

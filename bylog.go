@@ -102,7 +102,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 		return 0, err
 	}
 	c := newCall()
-	c.read = p.read
+	c.read, c.numbered = p.read, p.number != 0
 	c.add(p.messageEntry(p.number, ev.Body))
 	if err := p.submit(c, false); err != nil {
 		return 0, err
@@ -128,7 +128,7 @@ type said struct {
 // its error.
 func (p *pass) sayAll(msgs []said) {
 	c := newCall()
-	c.read = p.read
+	c.read, c.numbered = p.read, true
 	var failed error
 	for i := range msgs {
 		msg := &msgs[i]
@@ -150,6 +150,7 @@ func (p *pass) sayAll(msgs []said) {
 			failed, msg.err = err, err
 		default:
 			msg.i = len(c.ends)
+			c.numbered = c.numbered && msg.number != 0
 			c.add(p.messageEntry(msg.number, msg.body))
 		}
 	}
@@ -371,7 +372,7 @@ func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, er
 			return nil, false, ErrRoomClosed
 		case l.Err() != nil:
 			return nil, false, l.Err()
-		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch): // this node lags
+		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch.get()): // this node lags
 		case m == nil:
 			return nil, false, nil
 		case name != "" && name != m.Info().Name:
@@ -522,7 +523,7 @@ func (rp *replica) byTokenLocked(token Secret) *Member {
 	if of == nil {
 		return nil
 	}
-	m := rp.room.members.byID(of.ID)
+	m := rp.room.member(of.ID)
 	if m == nil || m.Remote() {
 		return m
 	}

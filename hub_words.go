@@ -101,7 +101,7 @@ func (m *Member) orderNamesByLog(addr netip.Addr) (banned error) {
 // renamed gives a member another name.
 func (p *pass) renamed(res *fold.Result, q *queued) {
 	r, e := p.r, res.Entry
-	m := r.members.byID(e.ID)
+	m := r.member(e.ID)
 	if m == nil {
 		return
 	}

@@ -54,6 +54,7 @@ type replica struct {
 	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
 	claims       int        // reclaims that are on the way
 	remotes      int        // members that are connected to other nodes
+	adrift       int        // members that are connected here, and not in the stream of now: see reset.go
 	remote       remoteRoom // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
@@ -244,12 +245,12 @@ func (rp *replica) run() {
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
 	at := uint64(0) // of the checkpoint with which it has begun
-	for loaded := false; rp.ctx.Err() == nil; {
+	for loaded, behind := false, false; rp.ctx.Err() == nil; {
 		var err error
 		began := time.Now()
 		if !loaded {
-			if err = rp.load(); err == nil {
-				loaded, at = true, rp.state.Pos()
+			if err = rp.load(behind); err == nil {
+				loaded, behind, at = true, false, rp.state.Pos()
 				continue
 			}
 		} else {
@@ -269,7 +270,9 @@ func (rp *replica) run() {
 			rp.readAgain()
 			loaded = false
 		}
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+		if errors.As(err, &lost) && lost.First > rp.state.Pos() && rp.mayCatchUp() {
+			loaded, behind = false, true // there is a checkpoint of later
+		} else if lost != nil || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
 			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
@@ -297,33 +300,34 @@ var errNoBeginning = errors.New("tcproom: the log does not reach back to its beg
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
 
-// load begins from a checkpoint, if there is one.
-func (rp *replica) load() error {
-	at, state, err := rp.log.Load(rp.ctx)
+// load begins from a checkpoint, if there is one. If behind is set, the log has dropped
+// what comes behind the state that there is: then it goes on from the checkpoint, or
+// starts over.
+func (rp *replica) load(behind bool) error {
+	s, err := rp.checkpoint()
 	if err != nil {
-		return fmt.Errorf("the checkpoint: %w", err)
+		return err
 	}
-	if at == 0 {
+	if behind {
+		if s != nil && rp.catchUp(s) {
+			return nil
+		}
+		if !rp.startOver(s != nil && s.Epoch() != rp.state.Epoch()) {
+			return errStopTail
+		}
+	}
+	if s == nil {
 		return nil // the state is that of an empty log
 	}
 	r := rp.room
-	s, err := fold.Load(state)
-	if err == nil && s.Pos() != at {
-		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
-	}
-	if err != nil {
-		r.report(r.cfg.conn.logger, slog.LevelError, "checkpoint", logBurst, "checkpoint not used", "cause", err)
-		return nil
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rp.state, rp.begun = s, true
-	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
+	rp.beginFromLocked(s)
 	for m := range s.Members() {
-		r.addRemoteLocked(m, nil)
+		if there := r.members.byID(m.ID); there == nil || !there.adrift {
+			r.addRemoteLocked(m, nil)
+		}
 	}
-	rp.forgetLocked(at)
-	r.noteBansLocked()
 	rp.setEpochLocked()
 	if rp.phase == phaseOpening && len(rp.flights) > 0 {
 		// The checkpoint may be of after an open that is on its way: then the tail, which
@@ -333,6 +337,36 @@ func (rp *replica) load() error {
 		rp.reopenLocked()
 	}
 	return nil
+}
+
+// checkpoint returns the state that the log has saved, nil if there is none that can be
+// used.
+func (rp *replica) checkpoint() (*fold.State, error) {
+	at, state, err := rp.log.Load(rp.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the checkpoint: %w", err)
+	}
+	if at == 0 {
+		return nil, nil
+	}
+	s, err := fold.Load(state)
+	if err == nil && s.Pos() != at {
+		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
+	}
+	if err != nil {
+		r := rp.room
+		r.report(r.cfg.conn.logger, slog.LevelError, "checkpoint", logBurst, "checkpoint not used", "cause", err)
+		return nil, nil
+	}
+	return s, nil
+}
+
+// beginFromLocked takes over the state of a checkpoint, but for its members and its epoch.
+func (rp *replica) beginFromLocked(s *fold.State) {
+	rp.state, rp.begun = s, true
+	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
+	rp.forgetLocked(s.Pos())
+	rp.room.noteBansLocked()
 }
 
 // forgetLocked says that the room does not know the events of the records up to pos.
@@ -390,7 +424,7 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so. It reports false if the node is about to stop:
+// is begun, unless another node has done so, and they go on in that. It reports false if the node is about to stop:
 // then it does so now, for what was on its way is not to be seen any more.
 func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
@@ -399,12 +433,17 @@ func (rp *replica) startOver(other bool) bool {
 		rp.overLocked()
 		return false
 	}
-	if other {
-		rp.lostEpoch = rp.state.Epoch()
+	if e := rp.state.Epoch(); other && e != (fold.Epoch{}) { // else it has read nothing since
+		rp.lostEpoch = e
 	}
-	p.forgetStream()
-	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
-		q.settle(outcome{err: ErrUnavailable})
+	if other = other && p.r.hub == nil; other {
+		p.forgetStream(true)
+		rp.requeueSurvivorsLocked()
+	} else {
+		p.forgetStream(false)
+		for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+			q.settle(outcome{err: ErrUnavailable})
+		}
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
@@ -425,27 +464,44 @@ func (rp *replica) readAgain() {
 	if rp.phase > phaseReady {
 		return
 	}
-	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.reopenLocked()
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
-// away, and all others are gone.
-func (p *pass) forgetStream() {
+// away, or, if they are to go on in another stream, are adrift until they are in that. All
+// others are gone.
+func (p *pass) forgetStream(goesOn bool) {
 	r := p.r
-	r.replica.endLinksLocked(p, ErrUnavailable)
+	p.tell()
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
+		switch {
+		case m.Remote():
 			p.removeRemote(m, ErrUnavailable)
-		} else {
-			p.drop(m, ErrUnavailable)
+		case goesOn && p.castAdrift(m):
+		default:
+			p.sendAway(m)
 		}
 		m = next
 	}
 	r.said = 0
+	r.forgetPastLocked()
+}
+
+// sendAway ends a member that is connected here, or was, and its connection: the stream in
+// which it had joined is lost, or has gone on without it.
+func (p *pass) sendAway(m *Member) {
+	if s := m.at.Load(); s.state == streamJoined && s.link.setCause(ErrUnavailable) {
+		p.broken = append(p.broken, s.link)
+	}
+	p.drop(m, ErrUnavailable)
+}
+
+// forgetPastLocked forgets what was said and done.
+func (r *Room) forgetPastLocked() {
 	r.startRings()
 	for _, l := range r.lanes {
 		l.history, l.events = nil, nil
@@ -484,15 +540,16 @@ func (rp *replica) setEpochLocked() {
 		return
 	}
 	r := rp.room
-	r.epoch = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	epoch := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	r.epoch.set(epoch)
 	for _, l := range r.lanes {
-		l.epoch = r.epoch
+		l.epoch.set(epoch)
 	}
 }
 
 // progressLocked brings the node on: once it has caught up, an epoch is in force, and it
-// has back what it had under another name, it is ready.
-func (rp *replica) progressLocked(opened bool) {
+// has back what it had under another name, it is ready. It reports whether it has become so.
+func (rp *replica) progressLocked(opened bool) bool {
 	if opened && rp.phase == phaseOpening {
 		rp.phase = phaseOpen
 		if e := rp.state.Epoch(); e == (fold.Epoch{}) || e == rp.lostEpoch {
@@ -510,7 +567,9 @@ func (rp *replica) progressLocked(opened bool) {
 		close(rp.ready)
 		rp.startAppendingLocked()
 		rp.room.group.Wake()
+		return true
 	}
+	return false
 }
 
 // awaitReady waits until newcomers can be let in, at most until deadline.
