@@ -55,10 +55,14 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 	if rp.phase == phaseOver {
 		return 0, errStopTail
 	}
-	if rp.state.Pos() == 0 && rec.Pos > 1 {
+	switch {
+	case rp.state.Pos() > 0:
+	case rec.Pos > 1:
 		rp.forgetLocked(rec.Pos - 1)
+	default: // nothing was before, whatever epoch its writer believes in
+		rp.begun = true
 	}
-	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
+	if h.Epoch != (fold.Epoch{}) && !rp.isLost(h.Epoch) && !rp.begun {
 		return 0, errNoBeginning
 	}
 	rp.unsaved++
@@ -137,7 +141,11 @@ func (rp *replica) cannotRead(rec Record, err error) error {
 func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
-	switch e.Kind {
+	kind := e.Kind
+	if rp.isLost(rp.state.Epoch()) && kind < fold.Ban { // nobody is to see that, another stream is about to begin
+		kind = fold.Beat
+	}
+	switch kind {
 	case fold.Message:
 		p.said(res, q)
 	case fold.Join:
@@ -157,7 +165,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	case fold.Mute:
 		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
-		p.begins()
+		p.begins(fold.Epoch(e.Replaces))
 	case fold.End:
 		p.ends(e.Force)
 	case fold.Beat:
@@ -217,13 +225,13 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
-	if m := r.members.byID(e.ID); m != nil && m.adrift {
-		p.comesAshore(m, res.Member)
+	if m := r.members.byID(e.ID); m != nil && m.adrift && res.Member.Home == rp.node {
+		p.comesAshore(m)
 		return
 	}
 	c := q.coming()
 	if c == nil || !c.enters() {
-		r.addRemoteLocked(res.Member, nil)
+		p.meetRemote(res.Member)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
 		}
@@ -467,13 +475,15 @@ func (p *pass) declaredDead() {
 }
 
 // begins is for another stream than the one before, of which nobody is a member yet.
-func (p *pass) begins() {
+func (p *pass) begins(replaces fold.Epoch) {
 	rp := p.r.replica
+	rp.loseEpochLocked(replaces)
 	rp.begun = true
 	goesOn := p.r.hub == nil && rp.phase <= phaseReady
 	p.forgetStream(goesOn)
 	if rp.phase == phaseReady { // else it takes over the epoch when it is
 		rp.setEpochLocked()
+		rp.resaves = 2
 		if goesOn {
 			flown, waits := rp.takeAllLocked() // that is of another epoch, and void
 			rp.requeueLocked(append(flown, waits...))
@@ -624,11 +634,12 @@ func (rp *replica) checkpointLocked() {
 	}
 	// The older of two is loaded: so a node that starts after the second checkpoint reads
 	// all that is between them.
-	late := rp.savedAt.IsZero() || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
+	late := rp.savedAt.IsZero() || rp.resaves > 0 || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
 	if lowest, _ := rp.state.Lowest(); lowest != rp.node || !late && rp.unsaved < most && rp.unsavedBytes < checkpointBytes {
 		return
 	}
 	rp.saving, rp.unsaved, rp.unsavedBytes, rp.savedAt = true, 0, 0, time.Now()
+	rp.resaves = max(rp.resaves-1, 0)
 	pos, state := rp.state.Pos(), rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,7 @@ type replica struct {
 	savedAt      time.Time // when this node began the last one, or that was from which it began; zero: there is none
 	unsaved      int       // records since then
 	unsavedBytes int       // of them
+	resaves      int       // checkpoints to be saved soon, in the place of those of a stream that is lost
 	begun        bool      // the state knows how its stream began
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
@@ -56,8 +58,9 @@ type replica struct {
 	remotes      int        // members that are connected to other nodes
 	adrift       int        // members that are connected here, and not in the stream of now: see reset.go
 	remote       remoteRoom // of a hub
-	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
-	lostEpoch fold.Epoch
+	// lostEpochs are those of which records are lost that were read here, the last ones. A log
+	// that is rolled back twice may have one in force again.
+	lostEpochs []fold.Epoch
 	outbound
 	leases
 }
@@ -319,13 +322,12 @@ func (rp *replica) load(behind bool) error {
 	if s == nil {
 		return nil // the state is that of an empty log
 	}
-	r := rp.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	p := rp.room.pass(rp.ctx, nil)
+	defer p.end()
 	rp.beginFromLocked(s)
-	for m := range s.Members() {
-		if there := r.members.byID(m.ID); there == nil || !there.adrift {
-			r.addRemoteLocked(m, nil)
+	if !rp.isLost(s.Epoch()) {
+		for of := range s.Members() {
+			p.meetRemote(of)
 		}
 	}
 	rp.setEpochLocked()
@@ -424,8 +426,9 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so, and they go on in that. It reports false if the node is about to stop:
-// then it does so now, for what was on its way is not to be seen any more.
+// is begun, unless another node has done so, and they go on in that. It reports false if
+// the node is about to stop: then it does so now, for what was on its way is not to be seen
+// any more.
 func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
@@ -433,8 +436,9 @@ func (rp *replica) startOver(other bool) bool {
 		rp.overLocked()
 		return false
 	}
-	if e := rp.state.Epoch(); other && e != (fold.Epoch{}) { // else it has read nothing since
-		rp.lostEpoch = e
+	if other {
+		rp.loseEpochLocked(rp.state.Epoch())
+		rp.resaves = 2
 	}
 	if other = other && p.r.hub == nil; other {
 		p.forgetStream(true)
@@ -508,6 +512,22 @@ func (r *Room) forgetPastLocked() {
 	}
 }
 
+// maxLost is how many epochs are remembered that are lost.
+const maxLost = 64
+
+// loseEpochLocked notes that records of an epoch are lost.
+func (rp *replica) loseEpochLocked(e fold.Epoch) {
+	if e == (fold.Epoch{}) || rp.isLost(e) {
+		return
+	}
+	if len(rp.lostEpochs) == maxLost {
+		rp.lostEpochs = slices.Delete(rp.lostEpochs, 0, 1)
+	}
+	rp.lostEpochs = append(rp.lostEpochs, e)
+}
+
+func (rp *replica) isLost(e fold.Epoch) bool { return slices.Contains(rp.lostEpochs, e) }
+
 // anewLocked makes the node another one, which has to open.
 func (rp *replica) anewLocked() {
 	if rp.phase > phaseReady {
@@ -552,7 +572,7 @@ func (rp *replica) setEpochLocked() {
 func (rp *replica) progressLocked(opened bool) bool {
 	if opened && rp.phase == phaseOpening {
 		rp.phase = phaseOpen
-		if e := rp.state.Epoch(); e == (fold.Epoch{}) || e == rp.lostEpoch {
+		if e := rp.state.Epoch(); e == (fold.Epoch{}) || rp.isLost(e) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
@@ -560,9 +580,8 @@ func (rp *replica) progressLocked(opened bool) bool {
 		rp.claims = 0 // those of a life before do not count
 		rp.reclaimLocked()
 	}
-	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && e != rp.lostEpoch && rp.claims == 0 {
+	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && !rp.isLost(e) && rp.claims == 0 {
 		rp.setEpochLocked()
-		rp.lostEpoch = fold.Epoch{}
 		rp.phase = phaseReady
 		close(rp.ready)
 		rp.startAppendingLocked()

@@ -167,12 +167,8 @@ func (p *pass) rejoin() {
 }
 
 // comesAshore is for the join of a member that was adrift: it is in the stream now.
-func (p *pass) comesAshore(m *Member, of *fold.Member) {
+func (p *pass) comesAshore(m *Member) {
 	r := p.r
-	rp := r.replica
-	if of.Home != rp.node { // of the stream that is lost, which is read again
-		return
-	}
 	r.landedLocked(m)
 	r.members.remove(m)
 	r.members.insert(m, nil)
@@ -189,7 +185,7 @@ func (p *pass) comesAshore(m *Member, of *fold.Member) {
 	s := m.at.Load()
 	switch {
 	case m.state == memberDetached: // since, when there was nothing to say it of
-		rp.detachLocked(m)
+		r.replica.detachLocked(m)
 		return
 	case m.state != memberPresent || s.state != streamJoined || s.link.Err() != nil: // its end is on the way
 		return
@@ -231,7 +227,22 @@ func (p *pass) staysAdrift(res *fold.Result) {
 	switch res.Verdict {
 	case fold.NameTaken, fold.Full, fold.Banned, fold.Needless:
 		p.sendAway(m)
+		if res.Member != nil {
+			p.meetRemote(res.Member)
+		}
 	} // with others it is asked for again
+}
+
+// meetRemote notes a member whose home is another node, or was this one under another name
+// that it had when the member joined the stream: then its connection ends, and its token
+// is good for the next.
+func (p *pass) meetRemote(of *fold.Member) {
+	if m := p.r.members.byID(of.ID); m != nil && m.adrift {
+		p.sendAway(m)
+	}
+	if p.r.members.byID(of.ID) == nil {
+		p.r.addRemoteLocked(of, nil)
+	}
 }
 
 // landedLocked notes that m, which was adrift perhaps, is not any more.
