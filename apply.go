@@ -141,29 +141,13 @@ func (rp *replica) cannotRead(rec Record, err error) error {
 func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
-	kind := e.Kind
-	if rp.isLost(rp.state.Epoch()) && kind < fold.Ban { // nobody is to see that, another stream is about to begin
-		kind = fold.Beat
-	}
-	switch kind {
-	case fold.Message:
-		p.said(res, q)
-	case fold.Join:
-		p.joined(res, q)
-	case fold.Resume:
-		p.resumed(res, q)
-	case fold.Leave:
-		p.gone(res, Cause(e.Cause))
-	case fold.Kick:
-		p.gone(res, p.kickCause(res))
-	case fold.Direct:
-		p.told(res)
-	case fold.Rename:
-		p.renamed(res, q)
+	switch e.Kind {
+	default:
+		if !rp.isLost(rp.state.Epoch()) { // else another stream is about to begin
+			p.effectInStream(res, q)
+		}
 	case fold.Ban:
 		r.noteBansLocked()
-	case fold.Mute:
-		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
 		p.begins(fold.Epoch(e.Replaces))
 	case fold.End:
@@ -187,6 +171,28 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	}
 	if q != nil {
 		q.settle(outcome{seq: res.Seq})
+	}
+}
+
+// effectInStream is effect of an entry about members, or what they say.
+func (p *pass) effectInStream(res *fold.Result, q *queued) {
+	switch e := res.Entry; e.Kind {
+	case fold.Message:
+		p.said(res, q)
+	case fold.Join:
+		p.joined(res, q)
+	case fold.Resume:
+		p.resumed(res, q)
+	case fold.Leave:
+		p.gone(res, Cause(e.Cause))
+	case fold.Kick:
+		p.gone(res, p.kickCause(res))
+	case fold.Direct:
+		p.told(res)
+	case fold.Rename:
+		p.renamed(res, q)
+	case fold.Mute:
+		p.r.muteLocked(e.ID, res.Member.Name, e.Until)
 	}
 }
 

@@ -28,6 +28,8 @@ type clusterModel struct {
 	unit  time.Duration // of waits and faults: 1 s of a bubble
 	stop  chan struct{} // closed when no more is begun
 	loses time.Time     // until then the log is lost now and then; zero: it never is
+	// settled is when all nodes had noticed so: the last stream has begun.
+	settled time.Time
 
 	mu    sync.Mutex // guards what follows
 	down  []bool
@@ -287,7 +289,15 @@ func (m *clusterModel) program(rng *rand.Rand) {
 func (m *clusterModel) fail(rng *rand.Rand) {
 	for m.goesOn(rng, 3*m.unit) {
 		i := rng.IntN(m.nodes)
-		if time.Now().Before(m.loses) {
+		switch {
+		case m.loses.IsZero() || !m.settled.IsZero():
+		case time.Now().After(m.loses):
+			for i := range m.nodes {
+				m.c.Heal(i)
+			}
+			time.Sleep(10 * m.unit)
+			m.settled = time.Now()
+		default:
 			switch rng.IntN(12) {
 			case 0:
 				m.c.Replace()
@@ -363,9 +373,8 @@ func (m *clusterModel) check() {
 		}
 	}
 	for body, s := range m.sent {
-		// A stream that is lost takes with it what was said in it, and it may take a while
-		// until the next one has begun.
-		counts := m.loses.IsZero() || s.at.After(m.loses.Add(20*m.unit))
+		// A stream that is lost takes with it what was said in it.
+		counts := m.loses.IsZero() || !m.settled.IsZero() && s.at.After(m.settled)
 		if s.surely && s.ordered == 0 && counts {
 			m.t.Errorf("it was said, by what its sender was told, and nobody has it: %q", body)
 		}

@@ -242,9 +242,9 @@ export class Hub extends EventTarget {
 	#welcome(e, room) {
 		const r = this.#room(room)
 		const { total, seq = 0 } = e
-		const on = room === this.#base && this.state === 'open' // in the middle of the stream, or of the next one
+		const on = room === this.#base && this.state === 'open' // it goes on
 		const resumed = on || /^(resumed|gap)$/.test(e.outcome)
-		if (on && e.outcome === 'reset') Object.assign(r, { seq, seen: 0 })
+		if (on && e.outcome === 'reset') r.seq = r.seen = seq
 		const unsure = resumed ? [] : r.out.filter((m) => m.number)
 		if (!resumed) {
 			if (r.epoch !== e.epoch) r.seen = 0
@@ -687,8 +687,7 @@ function page(url, named, home) {
 				const v = of(e)
 				if (/joined|expired|reset/.test(e.outcome)) v.placed = new Set() // another member's, or another epoch's
 				if (e.outcome === 'joined') v.log.clear() // the history comes
-				if (e.outcome === 'expired') note(v, 'Joined anew: messages may be missing', true)
-				else if (e.outcome === 'reset') note(v, 'The room begins anew: messages may be missing', true)
+				if (/expired|reset/.test(e.outcome)) note(v, 'Joined anew: messages may be missing', true)
 				else if (v.welcomed) note(v, 'Connected again')
 				v.welcomed = true
 			}
