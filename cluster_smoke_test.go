@@ -86,7 +86,8 @@ func joinsShareTheWay(t *testing.T, members int) {
 	b := roomtest.NewLog().Attach()
 	lg, err := b.Open(t.Context(), "lobby")
 	require.NoError(t, err)
-	room := tcproom.New(tcproom.WithLog(lg), tcproom.WithCodec(tcproom.Text{}))
+	// Times that a busy machine does not reach: nobody is to be refused.
+	room := tcproom.New(tcproom.WithLog(lg), tcproom.WithCodec(tcproom.Text{}), tcproom.WithHandshakeTimeout(time.Hour), tcproom.WithMaxOutage(time.Hour))
 	require.NoError(t, room.Ready(t.Context()))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -98,9 +99,10 @@ func joinsShareTheWay(t *testing.T, members int) {
 		require.NoError(t, err)
 		defer nc.Close()
 	}
-	require.Eventually(t, func() bool { return tcproom.OnTheWayToLog(room) >= min(members, 150) }, 10*time.Second, time.Millisecond)
+	// Of 256 slots 66 are kept for those that are accepted, and as many may not have begun.
+	require.Eventually(t, func() bool { return tcproom.OnTheWayToLog(room) >= min(members, 120) }, within, time.Millisecond)
 	b.Heal()
-	require.Eventually(t, func() bool { return room.Len() == members }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return room.Len() == members }, within, time.Millisecond)
 	require.NoError(t, room.Close())
 	require.ErrorIs(t, <-served, tcproom.ErrRoomClosed)
 }
