@@ -33,6 +33,7 @@ func (rp *replica) attendLease() {
 			opened = name
 			rp.open(name)
 		}
+		rp.askForVerdict()
 		rp.giveUpLate()
 		rp.beat()
 		rp.declare()

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/internal/ledger"
@@ -127,6 +128,21 @@ func (p *pass) tellGapTo(s *stream, gap Span) (size int, err error) {
 	}
 	p.events = s.cur.Insert(append(welcome, b...), math.MaxInt) || p.events
 	return len(welcome) + len(b), nil
+}
+
+// askForVerdict has something ordered that means nothing if the log has had no tail for a
+// while and nothing else is on its way. One that is shorter than what was read may be that
+// of a server which is cut off and knows only the past, or be lost; if it takes a record
+// where others were read, it is lost.
+func (rp *replica) askForVerdict() {
+	r := rp.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.lost.IsZero() || time.Since(rp.lost) < r.cfg.maxOutage/4 || rp.phase != phaseReady || len(rp.flights)+len(rp.queue) > 0 {
+		return
+	}
+	seq, sum := rp.state.LastBeat()
+	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
 }
 
 // castAdrift takes a member that is connected here out of the stream, which is lost, if it
