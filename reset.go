@@ -126,6 +126,9 @@ func (p *pass) tellGapTo(s *stream, gap Span) (size int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if len(b) == 0 || f.Hello && len(welcome) == 0 {
+		return 0, ErrNoFrame
+	}
 	p.events = s.cur.Insert(append(welcome, b...), math.MaxInt) || p.events
 	return len(welcome) + len(b), nil
 }
@@ -223,13 +226,18 @@ func (p *pass) comesAshore(m *Member) {
 
 // resetLocked returns the frame that tells the member of s of another stream.
 func (r *Room) resetLocked(p *pass, s *stream) ([]byte, error) {
-	e := entry{outcome: outcomeReset}
+	var b []byte
+	var err error
 	if s.link.cfg.features.Hello {
-		return r.welcomeLocked(p, s, s.member, "", e)
+		b, err = r.welcomeLocked(p, s, s.member, "", entry{outcome: outcomeReset})
+	} else {
+		b, err = s.encode(&Event{Kind: Welcome, Welcome: &WelcomeInfo{Outcome: outcomeReset}})
 	}
-	b, err := s.encode(&Event{Kind: Welcome, Welcome: &WelcomeInfo{Outcome: e.outcome}})
+	if err == nil && len(b) == 0 {
+		err = ErrNoFrame
+	}
 	if err != nil {
-		err = fmt.Errorf("%w: the welcome: %v", ErrUnframeable, err)
+		err = fmt.Errorf("%w: a reset: %v", ErrUnframeable, err)
 	}
 	return b, err
 }
