@@ -58,25 +58,18 @@ func (p *pass) meet(s *fold.State) {
 	for m := r.members.first; m != nil; {
 		next, of := m.next, s.Member(m.Info().ID)
 		switch {
-		case m.Remote():
-			if of == nil {
-				p.removeRemote(m, errLeft)
-			}
 		case of == nil:
 			p.sendAway(m)
 		case of.Home != r.replica.node:
-			p.goOnElsewhere(m, of, ErrTakenOver, ErrElsewhere)
+			p.goOnElsewhere(m, ErrTakenOver, ErrElsewhere)
 		case m.state == memberDetached:
-			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+			p.goOnElsewhere(m, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
-	there := r.members.first
-	for of := range s.Members() {
-		if there != nil && there.Info().ID == of.ID {
-			there = there.next
-		} else {
-			r.addRemoteLocked(of, there)
+	for id := range r.replica.far {
+		if s.Member(id) == nil {
+			p.goneElsewhere(id, errLeft)
 		}
 	}
 }
@@ -94,7 +87,7 @@ func (p *pass) tellGap(gap Span) {
 	}
 	for _, m := range list {
 		s := m.at.Load()
-		if m.Remote() || s.state != streamJoined {
+		if s.state != streamJoined {
 			continue
 		}
 		n, err := p.tellGapTo(s, gap)
@@ -190,10 +183,8 @@ func (p *pass) comesAshore(m *Member) {
 	r := p.r
 	r.landedLocked(m)
 	r.members.remove(m)
-	r.members.insert(m, nil)
-	if r.cfg.unique {
-		r.names[m.Info().Name] = m
-	}
+	r.members.add(m)
+	r.takeNameLocked(m)
 	if s := m.session; s != nil { // no number is taken again, and no seq of before means anything
 		last := s.taken.Last()
 		s.start, s.posted, s.taken = r.seq, 0, ledger.Window{}
@@ -251,22 +242,7 @@ func (p *pass) staysAdrift(res *fold.Result) {
 	switch res.Verdict {
 	case fold.NameTaken, fold.Full, fold.Banned, fold.Needless:
 		p.sendAway(m)
-		if res.Member != nil {
-			p.meetRemote(res.Member)
-		}
 	} // with others it is asked for again
-}
-
-// meetRemote notes a member whose home is another node, or was this one under another name
-// that it had when the member joined the stream: then its connection ends, and its token
-// is good for the next.
-func (p *pass) meetRemote(of *fold.Member) {
-	if m := p.r.members.byID(of.ID); m != nil && m.adrift {
-		p.sendAway(m)
-	}
-	if p.r.members.byID(of.ID) == nil {
-		p.r.addRemoteLocked(of, nil)
-	}
 }
 
 // landedLocked notes that m, which was adrift perhaps, is not any more.
@@ -275,15 +251,6 @@ func (r *Room) landedLocked(m *Member) {
 		m.adrift = false
 		r.replica.adrift--
 	}
-}
-
-// member returns the member of that ID, nil if there is none in the stream, as far as that
-// was read.
-func (r *Room) member(id string) *Member {
-	if m := r.members.byID(id); m != nil && !m.adrift {
-		return m
-	}
-	return nil
 }
 
 // requeueSurvivorsLocked queues again what was on its way to a log that has lost what this

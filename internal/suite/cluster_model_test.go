@@ -63,14 +63,22 @@ func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts
 	if rng.IntN(2) == 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: 20}))
 	}
-	log := roomtest.NewLog(func(caps *tcproom.Caps) {
-		if caps.Lease = 15 * unit; loses && rng.IntN(2) == 0 { // it drops what it has, too
-			caps.Records = 200 + rng.IntN(200)
-		}
-	})
+	if rng.IntN(2) == 0 { // what the hook returns is held
+		pauses := m.rng(seed, 3000)
+		opts = append(opts, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+			m.mu.Lock()
+			d := max(0, time.Duration(pauses.IntN(400)-300)) * unit / 1000
+			m.mu.Unlock()
+			time.Sleep(d)
+			return body, nil
+		}))
+	}
+	records := rng.IntN(2) * 400 // then nodes begin with checkpoints
 	if loses {
 		m.loses = time.Now().Add(lasts / 2)
+		records = rng.IntN(2) * (200 + rng.IntN(200)) // and may miss what they have not read
 	}
+	log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Lease, caps.Records = 15*unit, records })
 	m.c = log.Cluster(t, nodes, opts...)
 	for i := range nodes {
 		m.c.Room(i).Within(30 * unit)
