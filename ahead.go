@@ -263,6 +263,9 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 			}
 			continue
 		}
+		if msg.number == 0 && errors.Is(msg.err, ErrUncertain) { // the log was lost, which it is told
+			continue
+		}
 		if msg.err != nil {
 			return acks, p.placeError(msg.err)
 		}

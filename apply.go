@@ -59,10 +59,14 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	if rp.phase == phaseOver {
 		return 0, 0, errStopTail
 	}
-	if rp.state.Pos() == 0 && rec.Pos > 1 {
+	switch {
+	case rp.state.Pos() > 0:
+	case rec.Pos > 1:
 		rp.forgetLocked(rec.Pos - 1)
+	default: // nothing was before, whatever epoch its writer believes in
+		rp.begun = true
 	}
-	if h.Epoch != (fold.Epoch{}) && h.Epoch != rp.lostEpoch && !rp.begun {
+	if h.Epoch != (fold.Epoch{}) && !rp.isLost(h.Epoch) && !rp.begun {
 		return 0, 0, errNoBeginning
 	}
 	rp.unblockLocked()
@@ -141,7 +145,9 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	for _, q := range fenced {
 		q.settle(outcome{err: ErrUnavailable})
 	}
-	rp.progressLocked(opened)
+	if rp.progressLocked(opened) {
+		p.rejoin()
+	}
 	rp.reapLocked()
 	rp.checkpointLocked()
 	return lost, unknown, nil
@@ -170,24 +176,14 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
 	switch e.Kind {
-	case fold.Message:
-		p.said(res, q)
-	case fold.Join:
-		p.joined(res, q)
-	case fold.Resume:
-		p.resumed(res, q)
-	case fold.Leave:
-		p.gone(res, Cause(e.Cause))
-	case fold.Kick:
-		p.gone(res, p.kickCause(res))
-	case fold.Direct:
-		p.told(res)
-	case fold.Rename:
-		p.renamed(res, q)
+	default:
+		if !rp.isLost(rp.state.Epoch()) { // else another stream is about to begin
+			p.effectInStream(res, q)
+		}
 	case fold.Ban:
 		r.noteBansLocked()
 	case fold.Begin:
-		p.begins()
+		p.begins(fold.Epoch(e.Replaces))
 	case fold.End:
 		p.ends(e.Force)
 	case fold.Beat:
@@ -210,6 +206,28 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	}
 	if q != nil {
 		q.settle(outcome{seq: res.Seq})
+	}
+}
+
+// effectInStream is effect of an entry about members, or what they say.
+func (p *pass) effectInStream(res *fold.Result, q *queued) {
+	switch e := res.Entry; e.Kind {
+	case fold.Message:
+		p.said(res, q)
+	case fold.Join:
+		p.joined(res, q)
+	case fold.Resume:
+		p.resumed(res, q)
+	case fold.Leave:
+		p.gone(res, Cause(e.Cause))
+	case fold.Kick:
+		p.gone(res, p.kickCause(res))
+	case fold.Direct:
+		p.told(res)
+	case fold.Rename:
+		p.renamed(res, q)
+	case fold.Mute:
+		p.r.muteLocked(e.ID, res.Member.Name, e.Until)
 	}
 }
 
@@ -236,7 +254,7 @@ func (p *pass) said(res *fold.Result, q *queued) {
 	}
 	p.ev.Kind, p.ev.Body = Message, e.Body
 	p.place(&p.ev, res.Seq)
-	if m := p.from; m != nil && e.Number != 0 && m.session != nil {
+	if m := p.from; m != nil && e.Number != 0 && m.session != nil && !m.adrift {
 		m.take(e.Number, res.Seq)
 	}
 	p.from, p.guest, p.owner = nil, MemberInfo{}, nil
@@ -250,6 +268,14 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 		p.place(&Event{Kind: Join, From: infoOf(res.Member)}, res.Seq)
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
+	if m := r.members.byID(e.ID); m != nil && m.adrift {
+		if res.Member.Home == rp.node {
+			p.comesAshore(m)
+		} else { // as another node, which this one was
+			p.sendAway(m)
+		}
+		return
+	}
 	c := q.coming()
 	if c == nil || !c.enters() {
 		if res.Member.Home == rp.node { // nobody waits for it any more
@@ -270,6 +296,10 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 // void is for an entry of this node that does not count. A leave of which the log does not
 // know the member may have nobody who waits for it any more.
 func (p *pass) void(res *fold.Result) {
+	if res.Entry.Kind == fold.Join {
+		p.staysAdrift(res)
+		return
+	}
 	if res.Verdict != fold.NotMember || res.Entry.Kind != fold.Leave && res.Entry.Kind != fold.Kick {
 		return
 	}
@@ -343,7 +373,7 @@ func (p *pass) goOnHere(c *coming, m *Member, res *fold.Result) {
 		}
 		return
 	}
-	if h.Seq > res.Seq && s.form != formAside { // which is behind all that there can be
+	if h.Seq > res.Seq && s.form != formAside && ledger.Equal(h.Epoch, r.epoch.get()) { // which is behind all that there can be
 		c.err = fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, h.Seq, r.seq)
 		p.stays(m)
 		return
@@ -490,12 +520,20 @@ func (p *pass) declaredDead() {
 }
 
 // begins is for another stream than the one before, of which nobody is a member yet.
-func (p *pass) begins() {
+func (p *pass) begins(replaces fold.Epoch) {
 	rp := p.r.replica
+	rp.loseEpochLocked(replaces)
 	rp.begun = true
-	p.forgetStream()
+	goesOn := p.r.hub == nil && rp.phase <= phaseReady
+	p.forgetStream(goesOn)
 	if rp.phase == phaseReady { // else it takes over the epoch when it is
 		rp.setEpochLocked()
+		rp.resaves = 2
+		if goesOn {
+			flown, waits := rp.takeAllLocked() // that is of another epoch, and void
+			rp.requeueLocked(append(flown, waits...))
+			p.rejoin()
+		}
 	}
 }
 
@@ -639,11 +677,12 @@ func (rp *replica) checkpointLocked() {
 	}
 	// The older of two is loaded: so a node that starts after the second checkpoint reads
 	// all that is between them.
-	late := rp.savedAt.IsZero() || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
+	late := rp.savedAt.IsZero() || rp.resaves > 0 || rp.caps.Age > 0 && time.Since(rp.savedAt) >= rp.caps.Age/4
 	if lowest, _ := rp.state.Lowest(); lowest != rp.node || !late && rp.unsaved < most && rp.unsavedBytes < checkpointBytes {
 		return
 	}
 	rp.saving, rp.unsaved, rp.unsavedBytes, rp.savedAt = true, 0, 0, time.Now()
+	rp.resaves = max(rp.resaves-1, 0)
 	pos, state := rp.state.Pos(), rp.state.Save()
 	r := rp.room
 	r.wg.Add(1)

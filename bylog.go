@@ -114,7 +114,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 		return 0, err
 	}
 	c := newCall()
-	c.read = p.read
+	c.read, c.numbered = p.read, p.number != 0
 	p.addMessage(c, p.number, ev.Body)
 	if err := p.submit(c, false); err != nil {
 		return 0, err
@@ -151,6 +151,7 @@ func (p *pass) sayAll(msgs []said) {
 // the others may not. It reports whether all may be.
 func (p *pass) choose(c *call, msgs []said) (all bool) {
 	var failed error
+	c.numbered = true
 	size := 0
 	for i := range msgs {
 		size += len(msgs[i].body) + messageCharge
@@ -176,6 +177,7 @@ func (p *pass) choose(c *call, msgs []said) (all bool) {
 			failed, msg.err = err, err
 		default:
 			msg.i = len(c.ends)
+			c.numbered = c.numbered && msg.number != 0
 			p.addMessage(c, msg.number, msg.body)
 		}
 	}
@@ -398,7 +400,7 @@ func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, er
 			return nil, false, ErrRoomClosed
 		case l.Err() != nil:
 			return nil, false, l.Err()
-		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch): // this node lags
+		case m == nil && h.Seq > r.seq && ledger.Equal(h.Epoch, r.epoch.get()): // this node lags
 		case m == nil:
 			return nil, false, nil
 		case name != "" && name != m.Info().Name:

@@ -129,8 +129,8 @@ const (
 	// ErrElsewhere is what [OnLeave] gets if the member has resumed at another process.
 	ErrElsewhere Cause = "elsewhere"
 	// ErrUnavailable is the cause of a refusal, and of the end of a connection, because the
-	// room's log does not answer or was lost, and is returned by calls for what is surely
-	// not ordered.
+	// room's log does not answer, or was lost and the member cannot be told of that, and is
+	// returned by calls for what is surely not ordered.
 	ErrUnavailable Cause = "unavailable"
 	// ErrUncertain is returned by a call that ended while what it wants ordered was on its
 	// way: the room may have taken it, or may still take it. SendAcked of a [Client] returns

@@ -50,6 +50,10 @@ type Features struct {
 	Numbers bool
 	// Gaps: the codec says a [Gap], so that [Skip] is possible.
 	Gaps bool
+	// Resets: the codec says a [Welcome] in the middle of a stream, too, of the outcome
+	// "reset" or, if it has Hello, "gap", see [WelcomeInfo]. In a room with a log members of
+	// other codecs are sent away instead, and come back.
+	Resets bool
 	// Pings: the codec says [Ping] and [Pong] in both directions, see [WithHeartbeat].
 	// If it has [ControlFrames]: its peer answers a ping of AppendPing.
 	Pings bool
@@ -232,6 +236,8 @@ type Resume struct {
 //	* ada left
 //	* 12 messages skipped    a Gap; "* 1 message skipped" for one, and
 //	                         "* messages skipped" if it is not known how many
+//	* the room begins anew: something may be missing
+//	                         a Welcome of the outcome "reset"
 //	* goodbye: reason        a Goodbye or a Refused; "* goodbye" without a reason
 //
 // Other events have no line. No name holds a space or a colon or is "*", so no
@@ -295,8 +301,8 @@ var _ FrameBounder = Text{}
 // maxReasonBytes is how much of a reason the built-in codecs write.
 const maxReasonBytes = 512
 
-// Features returns that the codec has gaps, and requests with Commands.
-func (t Text) Features() Features { return Features{Gaps: true, Requests: t.Commands} }
+// Features returns that the codec has gaps and resets, and requests with Commands.
+func (t Text) Features() Features { return Features{Gaps: true, Resets: true, Requests: t.Commands} }
 
 // AppendEvent appends the line for ev. It returns [ErrNoFrame] for an event that
 // has none, an error that wraps [ErrNameInvalid] for a name that no member can have, and
@@ -348,6 +354,10 @@ func (t Text) AppendEvent(dst []byte, ev *Event) ([]byte, error) {
 		default:
 			return append(strconv.AppendUint(append(dst, ' '), n, 10), manySkipped...), nil
 		}
+	case Welcome:
+		if w := ev.Welcome; w != nil && w.Outcome == outcomeReset && !ev.inOneRoom() {
+			return append(append(dst, "* "...), beginsAnew...), nil
+		}
 	case Goodbye, Refused:
 		if ev.Kind == Goodbye && !ev.inOneRoom() || ev.Kind == Refused && !ev.answers() {
 			return appendWhy(append(dst, "* goodbye"...), ev.End), nil
@@ -371,6 +381,10 @@ const (
 	oneSkipped  = " message skipped"
 	manySkipped = " messages skipped"
 )
+
+// beginsAnew is the line of a Welcome of the outcome "reset". No name holds a colon, so it
+// is no join.
+const beginsAnew = "the room begins anew: something may be missing"
 
 // ParseEvent decodes a line. The only error is [ErrNoFrame], for an empty one.
 func (t Text) ParseEvent(frame []byte, ev *Event) error {
@@ -427,6 +441,10 @@ func parseToYou(line []byte, ev *Event) bool {
 func parseNotice(notice []byte, ev *Event) bool {
 	if string(notice) == "goodbye" {
 		*ev = Event{Kind: Goodbye, End: new(EndError)}
+		return true
+	}
+	if string(notice) == beginsAnew {
+		*ev = Event{Kind: Welcome, Welcome: &WelcomeInfo{Outcome: outcomeReset}}
 		return true
 	}
 	if reason, ok := bytes.CutPrefix(notice, []byte("goodbye: ")); ok {

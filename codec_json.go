@@ -49,7 +49,7 @@ const (
 
 // Features returns that the codec has all of them.
 func (JSON) Features() Features {
-	return Features{Hello: true, Numbers: true, Gaps: true, Pings: true, Requests: true, Rooms: true}
+	return Features{Hello: true, Numbers: true, Gaps: true, Resets: true, Pings: true, Requests: true, Rooms: true}
 }
 
 // AppendEvent appends the object for ev. Of a reason at most 512 bytes are

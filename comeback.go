@@ -154,7 +154,8 @@ func (c *Client) attend(conn *Conn, w *walk) (l loss) {
 	}
 	for received := false; ; received = true {
 		ev, err := conn.Receive(c.ctx)
-		if err == nil && ev.Kind == Welcome && written != nil && !ev.inOneRoom() && !c.noteOtherWelcome(&ev) {
+		reset := err == nil && written != nil && c.noteReset(&ev)
+		if err == nil && ev.Kind == Welcome && written != nil && !ev.inOneRoom() && !reset && !c.noteOtherWelcome(&ev) {
 			conn.end(fmt.Errorf("%w: a second Welcome", ErrMalformed))
 			err = conn.Err()
 		}
@@ -167,6 +168,10 @@ func (c *Client) attend(conn *Conn, w *walk) (l loss) {
 		w.now().known = true
 		if ev.Kind == Welcome && written == nil {
 			written = c.begin(ctx, conn, ev)
+			continue
+		}
+		if reset {
+			c.deliver(ev)
 			continue
 		}
 		forUser, unsure := c.note(&ev)
@@ -248,6 +253,26 @@ func (c *Client) goOnline(welcome *Event) (unsure []*outbox.Message) {
 	c.online = true
 	c.changeLocked()
 	return unsure
+}
+
+// noteReset takes over what a Welcome in the middle of a stream says, and reports whether
+// ev is one: of the same member, in the same stream behind a gap, or in another one. What
+// was sent is still on its way, or is acknowledged already.
+func (c *Client) noteReset(ev *Event) bool {
+	w := ev.Welcome
+	if ev.Kind != Welcome || ev.inOneRoom() || w == nil || w.Outcome != outcomeGap && w.Outcome != outcomeReset {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w.Outcome == outcomeGap {
+		return w.Epoch == c.resume.Epoch
+	}
+	c.resume.Epoch, c.resume.Seq, c.received = w.Epoch, ev.Seq, 0
+	if w.Token != "" && c.resume.Token != "" {
+		c.resume.Token = w.Token
+	}
+	return true
 }
 
 // goOffline notes that c has lost its connection.

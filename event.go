@@ -192,15 +192,22 @@ type WelcomeInfo struct {
 	//	gap      the same, after a Gap, which is the next event
 	//	expired  a new member: the room does not know any more what the hello
 	//	         wanted to resume
+	//	reset    in a room with a log: that was lost, and another stream begins, with
+	//	         another Epoch. The member is the same, and what it missed is not known
+	//
+	// A Welcome of "gap" or "reset" may come in the middle of a stream, in a room with a
+	// log and without sessions too: the process of the room was away from its log for
+	// too long, or that was lost. The list of members is that of now.
 	Outcome string
 	// Token is what resumes the stream, with Epoch and the seq of the last event
-	// received; empty in a room without [WithSessions].
+	// received; empty in a room without [WithSessions]. In the middle of a stream it is
+	// that of before: a [Codec] is given none then.
 	Token Secret
 }
 
 // Resumed reports whether Outcome is "resumed" or "gap": the stream goes on where an
-// earlier connection stopped. After a "gap" the next event is a [Gap]. It is false for
-// nil.
+// earlier connection stopped or, in its middle, where it is. After a "gap" the next event
+// is a [Gap]. It is false for nil.
 func (w *WelcomeInfo) Resumed() bool {
 	return w != nil && (w.Outcome == outcomeResumed || w.Outcome == outcomeGap)
 }

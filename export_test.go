@@ -4,7 +4,7 @@ package tcproom
 func LinkErr(m *Member) error { return m.conn().Err() }
 
 // EpochOf returns the name of the order of r.
-func EpochOf(r *Room) string { return r.epoch }
+func EpochOf(r *Room) string { return r.epoch.get() }
 
 // OnTheWayToLog is how many entries of r have not come back from its log.
 func OnTheWayToLog(r *Room) int {

@@ -223,7 +223,7 @@ func (r *Room) localLocked() int { return r.members.len() }
 func (p *pass) ends(force bool) {
 	rp, h := p.r.replica, p.r.hub
 	if past := rp.phase < phaseReady && p.r.localLocked() == 0; !force || past || h == nil || !p.r.isNamed() {
-		p.forgetStream()
+		p.forgetStream(false)
 		if rp.phase <= phaseReady && (rp.phase > phaseOpening || h == nil) { // another stream is begun
 			rp.reopenLocked()
 		}

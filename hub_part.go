@@ -270,7 +270,7 @@ func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrive
 		return ErrNotMember
 	case banned != nil:
 		return banned
-	case !arrives && m.session == nil, !ledger.Equal(pos.Epoch, r.epoch):
+	case !arrives && m.session == nil, !ledger.Equal(pos.Epoch, r.epoch.get()):
 		return fmt.Errorf("%w: another epoch", ErrNotMember)
 	}
 	c := &coming{stream: s, member: m, entry: e, arrives: arrives, pos: pos}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync/atomic"
 
 	"example.com/tcproom/internal/fanout"
 )
@@ -18,7 +19,7 @@ type lane struct {
 	cfg        *limits // its framing and codec
 	form       form
 	room       string // for the form
-	epoch      string
+	epoch      epoch
 	log        *fanout.Log
 	run        *fanout.Run      // of what waits to be told; nil: nothing does
 	members    int              // those who get its events
@@ -36,9 +37,10 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	_, toMember := frameLimits(cfg.codec, r.cfg.conn.maxMessage)
 	l := &lane{
 		cfg:  cfg,
-		form: f, room: r.name, epoch: r.epoch, binds: r.hub != nil && r.name != allRooms,
+		form: f, room: r.name, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
+	l.epoch.set(r.epoch.get())
 	b, err := l.gap(1, 2, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
@@ -49,9 +51,16 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 	return l
 }
 
+// An epoch is the name of a room's stream. It may be read without a lock: in a room with a
+// log there may come another one.
+type epoch struct{ name atomic.Pointer[string] }
+
+func (e *epoch) get() string     { return *e.name.Load() }
+func (e *epoch) set(name string) { e.name.Store(&name) }
+
 // gap returns the frame of a gap of n events; nil if there is none.
 func (l *lane) gap(from, to, n uint64) ([]byte, error) {
-	ev := Event{Kind: Gap, Epoch: l.epoch, Gap: Span{from, to}, Skipped: n}
+	ev := Event{Kind: Gap, Epoch: l.epoch.get(), Gap: Span{from, to}, Skipped: n}
 	if !l.form.shape(&ev, l.room) {
 		return nil, nil
 	}
@@ -231,7 +240,7 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 }
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
-	ev.Epoch = l.epoch
+	ev.Epoch = l.epoch.get()
 	if l.form != formPlain {
 		kind, room, seq := ev.Kind, ev.Room, ev.Seq
 		defer func() { ev.Kind, ev.Room, ev.Seq = kind, room, seq }()

@@ -31,6 +31,7 @@ func (rp *replica) attend() {
 	rp.openLocked()
 	rp.moveLocked()
 	rp.room.mu.Unlock()
+	rp.askForVerdict()
 	rp.giveUpLate()
 	rp.beat()
 	rp.declare()

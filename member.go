@@ -38,6 +38,7 @@ type Member struct {
 	// Guarded by the room's lock.
 	state      memberState
 	arrives    bool     // a connection resumes it here, that was connected to another process
+	adrift     bool     // it is connected here, and has still to join the stream of now: see reset.go
 	prev, next *Member  // of those that are connected to this process, in join order
 	session    *session // nil: it cannot resume
 }
@@ -167,6 +168,7 @@ func (r *Room) moveLocked(m *Member, to memberState) {
 		r.detached.Add(m, m.session.until)
 		r.expireLater()
 	case memberGone:
+		r.landedLocked(m)
 		r.freeNameLocked(m)
 		if from == memberLeaving {
 			r.members.remove(m)

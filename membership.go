@@ -346,7 +346,7 @@ func (r *Room) resumePart(l *link, m *Member, pos Position, e entry) error {
 		return ErrNotMember
 	case banned != nil: // by another address than that at which it was lost
 		return banned
-	case m.session == nil || !ledger.Equal(pos.Epoch, r.epoch):
+	case m.session == nil || !ledger.Equal(pos.Epoch, r.epoch.get()):
 		return fmt.Errorf("%w: another epoch", ErrNotMember)
 	case pos.Seq > r.seq:
 		return fmt.Errorf("%w: %d, the last event is %d", errFutureSeq, pos.Seq, r.seq)

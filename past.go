@@ -41,7 +41,7 @@ func (r *Room) Past(after uint64, limit int) Past {
 func (r *Room) past(after uint64, limit int) (Past, []record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := Past{Epoch: r.epoch, Seq: r.seq, Gap: after < r.said}
+	p := Past{Epoch: r.epoch.get(), Seq: r.seq, Gap: after < r.said}
 	if r.history == nil {
 		return p, nil
 	}

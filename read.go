@@ -403,13 +403,23 @@ func (p *pass) take(in *inbox, msg *message) error {
 // acknowledge tells the peer of s what was taken. It waits while too much waits for
 // that peer, which holds up reading from it.
 func (s *stream) acknowledge(acks []ledger.Taken) error {
-	var frames []byte
-	for _, a := range acks {
-		b, err := s.encode(&Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
-		if err != nil {
+	for {
+		var frames []byte
+		most := uint64(0)
+		for _, a := range acks {
+			b, err := s.encode(&Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
+			if err != nil {
+				return err
+			}
+			frames = append(frames, b...)
+			most = max(most, a.Seq)
+		}
+		err := s.putBehind(context.Background(), frames, most)
+		if err != errOfBefore {
 			return err
 		}
-		frames = append(frames, b...)
+		for i := range acks { // a peer would take them for places in the stream of now
+			acks[i].Seq = 0
+		}
 	}
-	return s.putWhole(context.Background(), frames)
 }

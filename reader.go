@@ -19,6 +19,7 @@ type reader struct {
 	first   []Event       // read by greet
 	any     bool          // there was an event
 	welcome bool          // there was a Welcome
+	token   Secret        // of the last one that had one
 	suspect error         // of the first bytes, if the stream ends with them
 	ended   bool          // Receive has handed out all
 	parsed  Event         // of parseEvent: one that a Codec is given escapes
@@ -145,9 +146,18 @@ func (c *Conn) heed(ev *Event) error {
 	case Welcome:
 		// One that follows is that of another room of a hub. It says nothing of the session,
 		// which is the connection's.
-		has := ev.Welcome != nil && ev.Welcome.Token != ""
-		c.setMember(ev.From, has || (c.reader.welcome || ev.inOneRoom()) && c.mayResume())
-		c.reader.welcome = true
+		w, r := ev.Welcome, &c.reader
+		if w != nil && w.Token == "" && r.welcome && !ev.inOneRoom() && (w.Outcome == outcomeReset || w.Outcome == outcomeGap) {
+			w.Token = r.token
+		}
+		has := w != nil && w.Token != ""
+		if has {
+			r.token = w.Token
+		}
+		if ev.From != (MemberInfo{}) || w == nil || w.Outcome != outcomeReset { // else the codec does not say who it is
+			c.setMember(ev.From, has || (r.welcome || ev.inOneRoom()) && c.mayResume())
+		}
+		r.welcome = true
 		c.beats = c.cfg.features.Pings
 	case Refused:
 		if ev.answers() || c.reader.welcome {

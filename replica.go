@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,17 +51,20 @@ type replica struct {
 	savedAt      time.Time // when this node began the last one, or that was from which it began; zero: there is none
 	unsaved      int       // records since then
 	unsavedBytes int       // of them
+	resaves      int       // checkpoints to be saved soon, in the place of those of a stream that is lost
 	begun        bool      // the state knows how its stream began
 	blocked      bool      // the log has no beginning that can be read
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
 	claims       int                // reclaims that are on the way
+	adrift       int                // members that are connected here, and not in the stream of now: see reset.go
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
 	remote       remoteRoom         // of a hub
 	unknown      uint64             // entries of kinds that this version does not know
-	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
-	lostEpoch fold.Epoch
+	// lostEpochs are those of which records are lost that were read here, the last ones. A log
+	// that is rolled back twice may have one in force again.
+	lostEpochs []fold.Epoch
 	outbound
 	standing
 	outage
@@ -248,12 +252,12 @@ func (rp *replica) run() {
 	defer logsInUse.Delete(rp.log)
 	wait := backoff{first: 50 * time.Millisecond, most: 2 * time.Second}
 	at := uint64(0) // of the checkpoint with which it has begun
-	for loaded := false; rp.ctx.Err() == nil; {
+	for loaded, behind := false, false; rp.ctx.Err() == nil; {
 		var err error
 		began := time.Now()
 		if !loaded {
-			if err = rp.load(); err == nil {
-				loaded, at = true, rp.state.Pos()
+			if err = rp.load(behind); err == nil {
+				loaded, behind, at = true, false, rp.state.Pos()
 				continue
 			}
 		} else {
@@ -273,7 +277,9 @@ func (rp *replica) run() {
 			rp.readAgain()
 			loaded = false
 		}
-		if errors.As(err, &lost) || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
+		if errors.As(err, &lost) && lost.First > rp.state.Pos() && rp.mayCatchUp() {
+			loaded, behind = false, true // there is a checkpoint of later
+		} else if lost != nil || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
 			// A checkpoint with which it could not even begin is of another log.
 			useless := at > 0 && rp.state.Pos() == at
 			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
@@ -301,36 +307,37 @@ var errNoBeginning = errors.New("tcproom: the log does not reach back to its beg
 // errStopTail ends a Tail that is not wanted any more.
 var errStopTail = errors.New("tcproom: enough of the log")
 
-// load begins from a checkpoint, if there is one.
-func (rp *replica) load() error {
-	at, state, err := rp.log.Load(rp.ctx)
+// load begins from a checkpoint, if there is one. If behind is set, the log has dropped
+// what comes behind the state that there is: then it goes on from the checkpoint, or
+// starts over.
+func (rp *replica) load(behind bool) error {
+	s, err := rp.checkpoint()
 	if err != nil {
-		return fmt.Errorf("the checkpoint: %w", err)
+		return err
 	}
-	r := rp.room
-	defer func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		rp.loaded = true
-		rp.openLocked()
-	}()
-	if at == 0 {
+	if behind {
+		if s != nil && rp.catchUp(s) {
+			return nil
+		}
+		if !rp.startOver(s != nil && s.Epoch() != rp.state.Epoch()) {
+			return errStopTail
+		}
+	}
+	p := rp.room.pass(rp.ctx, nil)
+	defer p.end()
+	rp.loaded = true
+	defer rp.openLocked()
+	if s == nil {
 		return nil // the state is that of an empty log
 	}
-	s, err := fold.Load(state)
-	if err == nil && s.Pos() != at {
-		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
+	rp.beginFromLocked(s)
+	for m := p.r.members.first; m != nil; {
+		next := m.next
+		if m.adrift && s.Member(m.Info().ID) != nil && !rp.isLost(s.Epoch()) { // as another node, which this one was
+			p.sendAway(m)
+		}
+		m = next
 	}
-	if err != nil {
-		r.report(r.cfg.conn.logger, slog.LevelError, "checkpoint", logBurst, "checkpoint not used", "cause", err)
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	rp.state, rp.begun = s, true
-	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
-	rp.forgetLocked(at)
-	r.noteBansLocked()
 	rp.setEpochLocked()
 	if rp.phase == phaseOpening && len(rp.flights) > 0 {
 		// The checkpoint may be of after an open that is on its way: then the tail, which
@@ -340,6 +347,36 @@ func (rp *replica) load() error {
 		rp.reopenLocked()
 	}
 	return nil
+}
+
+// checkpoint returns the state that the log has saved, nil if there is none that can be
+// used.
+func (rp *replica) checkpoint() (*fold.State, error) {
+	at, state, err := rp.log.Load(rp.ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the checkpoint: %w", err)
+	}
+	if at == 0 {
+		return nil, nil
+	}
+	s, err := fold.Load(state)
+	if err == nil && s.Pos() != at {
+		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
+	}
+	if err != nil {
+		r := rp.room
+		r.report(r.cfg.conn.logger, slog.LevelError, "checkpoint", logBurst, "checkpoint not used", "cause", err)
+		return nil, nil
+	}
+	return s, nil
+}
+
+// beginFromLocked takes over the state of a checkpoint, but for its members and its epoch.
+func (rp *replica) beginFromLocked(s *fold.State) {
+	rp.state, rp.begun = s, true
+	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
+	rp.forgetLocked(s.Pos())
+	rp.room.noteBansLocked()
 }
 
 // forgetLocked says that the room does not know the events of the records up to pos.
@@ -398,8 +435,9 @@ func (rp *replica) checkSame(rec Record) error {
 
 // startOver forgets what was read, for the log has lost it. If it has other records in
 // their place, or may have, its stream is not the one that members know: then another one
-// is begun, unless another node has done so. It reports false if the node is about to stop:
-// then it does so now, for what was on its way is not to be seen any more.
+// is begun, unless another node has done so, and they go on in that. It reports false if
+// the node is about to stop: then it does so now, for what was on its way is not to be seen
+// any more.
 func (rp *replica) startOver(other bool) bool {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
@@ -408,11 +446,17 @@ func (rp *replica) startOver(other bool) bool {
 		return false
 	}
 	if other {
-		rp.lostEpoch = rp.state.Epoch()
+		rp.loseEpochLocked(rp.state.Epoch())
+		rp.resaves = 2
 	}
-	p.forgetStream()
-	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
-		q.settle(outcome{err: ErrUnavailable})
+	if other = other && p.r.hub == nil; other {
+		p.forgetStream(true)
+		rp.requeueSurvivorsLocked()
+	} else {
+		p.forgetStream(false)
+		for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+			q.settle(outcome{err: ErrUnavailable})
+		}
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
@@ -434,7 +478,7 @@ func (rp *replica) readAgain() {
 	if rp.phase > phaseReady {
 		return
 	}
-	for _, q := range rp.failLocked(ErrUnavailable, ErrUnavailable) {
+	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.reopenLocked()
@@ -450,22 +494,55 @@ func (rp *replica) unblockLocked() {
 }
 
 // forgetStream ends the stream that the room had: members that are connected here are sent
-// away, and all others are gone.
-func (p *pass) forgetStream() {
+// away, or, if they are to go on in another stream, are adrift until they are in that. All
+// others are gone.
+func (p *pass) forgetStream(goesOn bool) {
 	r := p.r
-	r.replica.endLinksLocked(p, ErrUnavailable)
+	p.tell()
 	for m := r.members.first; m != nil; {
 		next := m.next
-		p.drop(m, ErrUnavailable)
+		if !goesOn || !p.castAdrift(m) {
+			p.sendAway(m)
+		}
 		m = next
 	}
 	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
+	r.forgetPastLocked()
+}
+
+// sendAway ends a member that is connected here, or was, and its connection: the stream in
+// which it had joined is lost, or has gone on without it.
+func (p *pass) sendAway(m *Member) {
+	if s := m.at.Load(); s.state == streamJoined && s.link.setCause(ErrUnavailable) {
+		p.broken = append(p.broken, s.link)
+	}
+	p.drop(m, ErrUnavailable)
+}
+
+// forgetPastLocked forgets what was said and done.
+func (r *Room) forgetPastLocked() {
 	r.startRings()
 	for _, l := range r.lanes {
 		l.history, l.events = nil, nil
 	}
 }
+
+// maxLost is how many epochs are remembered that are lost.
+const maxLost = 64
+
+// loseEpochLocked notes that records of an epoch are lost.
+func (rp *replica) loseEpochLocked(e fold.Epoch) {
+	if e == (fold.Epoch{}) || rp.isLost(e) {
+		return
+	}
+	if len(rp.lostEpochs) == maxLost {
+		rp.lostEpochs = slices.Delete(rp.lostEpochs, 0, 1)
+	}
+	rp.lostEpochs = append(rp.lostEpochs, e)
+}
+
+func (rp *replica) isLost(e fold.Epoch) bool { return slices.Contains(rp.lostEpochs, e) }
 
 // anewLocked makes the node another one, which has to open.
 func (rp *replica) anewLocked() {
@@ -498,18 +575,19 @@ func (rp *replica) setEpochLocked() {
 		return
 	}
 	r := rp.room
-	r.epoch = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	epoch := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	r.epoch.set(epoch)
 	for _, l := range r.lanes {
-		l.epoch = r.epoch
+		l.epoch.set(epoch)
 	}
 }
 
 // progressLocked brings the node on: once it has caught up, an epoch is in force, and it
-// has back what it had under another name, it is ready.
-func (rp *replica) progressLocked(opened bool) {
+// has back what it had under another name, it is ready. It reports whether it has become so.
+func (rp *replica) progressLocked(opened bool) bool {
 	if opened && rp.phase == phaseOpening {
 		rp.phase = phaseOpen
-		if e := rp.state.Epoch(); e == (fold.Epoch{}) || e == rp.lostEpoch {
+		if e := rp.state.Epoch(); e == (fold.Epoch{}) || rp.isLost(e) {
 			var next fold.Epoch
 			rand.Read(next[:])
 			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
@@ -517,14 +595,15 @@ func (rp *replica) progressLocked(opened bool) {
 		rp.claims = 0 // those of a life before do not count
 		rp.reclaimLocked()
 	}
-	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && e != rp.lostEpoch && rp.claims == 0 {
+	if e := rp.state.Epoch(); rp.phase == phaseOpen && e != (fold.Epoch{}) && !rp.isLost(e) && rp.claims == 0 {
 		rp.setEpochLocked()
-		rp.lostEpoch = fold.Epoch{}
 		rp.phase = phaseReady
 		close(rp.ready)
 		rp.startAppendingLocked()
 		rp.room.group.Wake()
+		return true
 	}
+	return false
 }
 
 // awaitReady waits until newcomers can be let in, at most until deadline.

@@ -39,6 +39,7 @@ const (
 	outcomeResumed = "resumed"
 	outcomeGap     = "gap"
 	outcomeExpired = "expired"
+	outcomeReset   = "reset"
 )
 
 // mayResume reports whether members that speak like l can have sessions.
@@ -73,8 +74,8 @@ func (r *Room) beginSessionLocked(l *link, m *Member, e entry) Secret {
 // none, or not any more.
 func (r *Room) resumableLocked(l *link, h *Resume) *Member {
 	// One that names no rooms says where it is in its own room, and not here.
-	if r.hub == nil || l.labelled {
-		if !ledger.Equal(h.Epoch, r.epoch) {
+	if (r.hub == nil || l.labelled) && !r.mayReset() {
+		if !ledger.Equal(h.Epoch, r.epoch.get()) {
 			return nil
 		}
 	}
@@ -163,11 +164,17 @@ func otherName(name string, m *Member) error {
 	return refuse(fmt.Errorf("%w: the handshake says %q, the token is that of %q", ErrNotMember, name, m.Info().Name))
 }
 
+// mayReset reports whether a member may go on in another stream than the one in which it
+// was last: its token is in the log of that too.
+func (r *Room) mayReset() bool { return r.replica != nil && r.hub == nil }
+
 // goOn has m go on by s, in a lane that counts it already, from where h says.
 func (p *pass) goOn(s *stream, lane *lane, m *Member, h *Resume) error {
 	r, l := p.r, s.link
-	missed, outcome, err := r.missedLocked(p, s, lane, m, h.Seq)
-	if err != nil {
+	missed, outcome, err := [][]byte(nil), outcomeReset, error(nil)
+	if r.mayReset() && !ledger.Equal(h.Epoch, r.epoch.get()) {
+		m.session.start = r.seq
+	} else if missed, outcome, err = r.missedLocked(p, s, lane, m, h.Seq); err != nil {
 		return err
 	}
 	welcome, err := r.welcomeLocked(p, s, m, h.Token, entry{outcome: outcome})

@@ -26,7 +26,7 @@ type Room struct {
 	hub   *Hub   // nil: it is a room of New
 	name  string // in the hub
 	num   uint64 // of two rooms the lock of the one with the lower is taken first
-	epoch string
+	epoch epoch
 	group *fanout.Group
 	quiet *sock.Lookout // for accepted links from which nothing comes
 	// replica keeps the room in step with a log that gives it its order; nil: the room
@@ -116,10 +116,10 @@ func newRoom(cfg *roomConfig, f *fanout.Fan, q *sock.Lookout, h *Hub, name strin
 		hub:   h,
 		name:  name,
 		num:   num,
-		epoch: rand.Text(),
 		group: f.NewGroup(),
 		quiet: q,
 	}
+	r.epoch.set(rand.Text())
 	r.mu.SetRank(rankRooms + lockorder.Rank(num))
 	if h != nil && name != allRooms {
 		r.group.CountIn(&h.totals.out)

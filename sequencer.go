@@ -223,9 +223,9 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 		return nil, nil
 	}
 	ev := &p.ev
-	w := &WelcomeInfo{Epoch: r.epoch, Total: r.lenLocked(), Token: token}
+	w := &WelcomeInfo{Epoch: r.epoch.get(), Total: r.lenLocked(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.Info(), Time: p.now, Ref: e.ref, Welcome: w}
-	if token != "" || !s.isMain() && m.session != nil {
+	if token != "" || !s.isMain() && m.session != nil || e.outcome == outcomeReset || e.outcome == outcomeGap {
 		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
 	}
 	if m.session != nil && (s.isMain() || e.outcome == outcomeResumed || e.outcome == outcomeGap) {
@@ -593,7 +593,7 @@ func (r *Room) historyLocked(p *pass, s *stream, l *lane, e entry) (frames [][]b
 
 // seen returns the seq up to which a newcomer has seen the stream, and whether it has.
 func (r *Room) seen(since *Position) (seq uint64, ok bool) {
-	if since == nil || since.Epoch != r.epoch {
+	if since == nil || since.Epoch != r.epoch.get() {
 		return 0, false
 	}
 	return since.Seq, true

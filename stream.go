@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -107,7 +108,7 @@ func (f form) shape(ev *Event, room string) bool {
 // encode returns the frame of an event of s's own, which it may change; nil if there is
 // none.
 func (s *stream) encode(ev *Event) ([]byte, error) {
-	ev.Epoch = s.room.epoch
+	ev.Epoch = s.room.epoch.get()
 	if !s.form.shape(ev, s.room.name) {
 		return nil, nil
 	}
@@ -143,7 +144,14 @@ func (s *stream) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
 }
 
 // putWhole hands b over to be written when there is room for it.
-func (s *stream) putWhole(ctx context.Context, b []byte) error {
+func (s *stream) putWhole(ctx context.Context, b []byte) error { return s.putBehind(ctx, b, 0) }
+
+// errOfBefore says that another stream of the room has begun since.
+var errOfBefore = errors.New("tcproom: of a stream that is over")
+
+// putBehind is putWhole of what names a place in the order: with [errOfBefore] nothing was
+// put, for the order has not come so far.
+func (s *stream) putBehind(ctx context.Context, b []byte, seq uint64) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -151,12 +159,12 @@ func (s *stream) putWhole(ctx context.Context, b []byte) error {
 		if err := s.link.Err(); err != nil {
 			return err
 		}
-		if s.put(b, maxQueued) {
-			return nil
+		if put, err := s.putBy(b, maxQueued, seq); put || err != nil {
+			return err
 		}
 		ch := s.room.group.Progress()
-		if s.put(b, maxQueued) {
-			return nil
+		if put, err := s.putBy(b, maxQueued, seq); put || err != nil {
+			return err
 		}
 		if err := s.link.Err(); err != nil {
 			return err
@@ -173,15 +181,24 @@ func (s *stream) putWhole(ctx context.Context, b []byte) error {
 // put hands b over to be written, if no more than limit bytes, or b alone, wait
 // then. For a member it holds the room's lock, so that nothing comes behind a goodbye.
 func (s *stream) put(b []byte, limit int) bool {
+	put, _ := s.putBy(b, limit, 0)
+	return put
+}
+
+// putBy is put, see putBehind.
+func (s *stream) putBy(b []byte, limit int, seq uint64) (put bool, err error) {
 	s.room.mu.Lock()
 	if s.cur != nil {
 		defer s.room.mu.Unlock()
-		return s.state == streamJoined && s.held == nil && s.cur.Insert(b, max(limit, len(b)))
+		if seq > s.room.seq {
+			return false, errOfBefore
+		}
+		return s.state == streamJoined && s.held == nil && s.cur.Insert(b, max(limit, len(b))), nil
 	}
 	s.room.mu.Unlock()
 	if !s.link.sink.Queue(b, min(limit, maxShaken)) {
-		return false
+		return false, nil
 	}
 	s.link.sink.Flush()
-	return true
+	return true, nil
 }

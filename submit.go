@@ -45,6 +45,8 @@ type call struct {
 	ahead    *ahead        // of the reader that has read them, and does not wait; nil: none
 	keep     bool          // it is queued again if its batch is given up
 	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
+	numbered bool          // messages with numbers, which the log takes once: they may be queued again too
+	flew     bool          // the log may have taken it before it was queued again
 	comes    *coming       // it is for one that comes in, and waits; nil: it is not
 }
 
@@ -332,7 +334,7 @@ func (rp *replica) failLocked(underWay, notSent error) (kept []queued) {
 		switch {
 		case q.call.keep:
 			kept = append(kept, q)
-		case i < len(flown):
+		case i < len(flown) || q.call.flew:
 			q.settle(outcome{err: underWay})
 		default:
 			q.settle(outcome{err: notSent})
@@ -370,7 +372,7 @@ func (rp *replica) takeAllLocked() (flown, waits []queued) {
 // withdrawLocked takes out of the queue what of c is there, because of cause, and returns
 // what a call returns that has to end now.
 func (rp *replica) withdrawLocked(c *call, cause error) error {
-	if c.keep {
+	if c.keep || c.flew {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
 	// Its entries stand behind one another, and those of the call that waits for longest

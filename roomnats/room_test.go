@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/tcproom"
+	"example.com/tcproom/roomnats"
 	"example.com/tcproom/roomnats/natstest"
 	"example.com/tcproom/roomtest"
 )
@@ -58,4 +60,43 @@ func TestRoomsAreOne(t *testing.T) {
 			require.Equal(t, 1, strings.Count(orders[0], fmt.Sprintf("  member%d: %d\n", i, n)))
 		}
 	}
+}
+
+// TestRoomWhoseLogIsLost: a server in memory restarts. Members stay connected, are told
+// that another stream begins, and who is there, and get all that is said in it.
+func TestRoomWhoseLogIsLost(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	at := newSites(t, s, 2, settings{log: []roomnats.Option{roomnats.Memory()}})
+	ada, bob := at[0].Join("ada"), at[1].Join("bob")
+	ada.Await(roomtest.Joined("bob"))
+	ada.Send("before")
+	bob.Await(roomtest.Message("ada", "before"))
+	s.Restart()
+	reset := func(m *roomtest.Member) (names []string) {
+		for _, ev := range m.Events()[1:] {
+			if ev.Kind == tcproom.Welcome {
+				require.Equal(t, "reset", ev.Welcome.Outcome)
+				require.NotEqual(t, m.Welcome.Welcome.Epoch, ev.Welcome.Epoch)
+				names = nil
+				for _, who := range ev.Welcome.Members {
+					names = append(names, who.Name)
+				}
+			}
+		}
+		return names
+	}
+	for _, m := range []*roomtest.Member{ada, bob} {
+		require.Eventually(t, func() bool { return reset(m) != nil }, patience, time.Millisecond)
+	}
+	if len(reset(ada)) == 2 {
+		require.Equal(t, []string{"bob", "ada"}, reset(ada))
+	} else {
+		ada.Within(patience).Await(roomtest.Joined("bob"))
+	}
+	for _, from := range []*roomtest.Member{ada, bob} {
+		from.Send("after")
+	}
+	ada.Within(patience).Await(roomtest.Message("bob", "after"))
+	bob.Within(patience).Await(roomtest.Message("ada", "after"))
 }

@@ -103,7 +103,7 @@ func (b *Backplane) Stale() {
 		b.state, b.log.lost = stale, true
 		b.past = oldNews{lists: make(map[string]list), alive: make(map[string]bool)}
 		for room, s := range b.log.lists {
-			b.past.lists[room] = list{first: s.first, kept: slices.Clone(s.kept), saved: slices.Clone(s.saved)}
+			b.past.lists[room] = list{first: s.first, lives: s.lives, kept: slices.Clone(s.kept), saved: slices.Clone(s.saved)}
 		}
 		for node := range b.log.leases {
 			b.past.alive[node] = true

@@ -272,12 +272,12 @@ func (t *tail) step() (*tcproom.Record, pause, error) {
 func (t *tail) attachLocked(s *list) error {
 	b := t.n.b
 	if t.attached {
-		if t.lives != t.n.list.lives {
+		if t.lives != s.lives { // also where an engine that was cut off knows the present again
 			return errOtherList
 		}
 		return nil
 	}
-	t.attached, t.lost, t.lives = true, b.lost, t.n.list.lives
+	t.attached, t.lost, t.lives = true, b.lost, s.lives
 	switch {
 	case t.next == 0:
 		t.next = s.first

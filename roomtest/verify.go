@@ -122,11 +122,14 @@ func (v *verifier) settle(nodes []*node) {
 type book struct {
 	state  *fold.State // at the end
 	events []noted     // by seq
-	joins  map[string]uint64
-	leaves map[string]uint64
-	kicked map[string]bool
+	joins  map[stay]uint64
+	leaves map[stay]uint64
+	kicked map[stay]bool
 	in     map[string]bool
 }
+
+// A stay is a member in one of the streams.
+type stay struct{ epoch, id string }
 
 // A noted event is one of the order, or, with Kind 0, what else nodes had ordered.
 type noted struct {
@@ -142,7 +145,7 @@ func (n *noted) begins() bool { return n.what == fold.Begin }
 func (v *verifier) read() {
 	lives, _ := v.c.Log.all(ClusterRoom)
 	for _, recs := range lives {
-		b := &book{state: fold.New(), joins: make(map[string]uint64), leaves: make(map[string]uint64), kicked: make(map[string]bool), in: make(map[string]bool)}
+		b := &book{state: fold.New(), joins: make(map[stay]uint64), leaves: make(map[stay]uint64), kicked: make(map[stay]bool), in: make(map[string]bool)}
 		for i, rec := range recs {
 			err := b.state.Apply(uint64(i)+1, rec.time, rec.data, func(res *fold.Result) {
 				if res.Verdict == fold.Placed {
@@ -157,11 +160,16 @@ func (v *verifier) read() {
 	}
 }
 
+// epoch returns the one in force.
+func (b *book) epoch() string {
+	epoch := b.state.Epoch()
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:])
+}
+
 // note adds what an entry has become to b.
 func (v *verifier) note(b *book, res *fold.Result) {
 	e := res.Entry
-	epoch := b.state.Epoch()
-	ev := tcproom.Event{Seq: res.Seq, Epoch: base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(epoch[:])}
+	ev := tcproom.Event{Seq: res.Seq, Epoch: b.epoch()}
 	switch e.Kind {
 	case fold.Message:
 		ev.Kind, ev.Body = tcproom.Message, bytes.Clone(e.Body)
@@ -176,18 +184,20 @@ func (v *verifier) note(b *book, res *fold.Result) {
 		}
 	case fold.Join:
 		ev.Kind, ev.From = tcproom.Join, tcproom.MemberInfo{ID: e.ID, Name: e.Name}
-		if b.joins[e.ID] != 0 {
-			v.fail("%s joins at %d, and has joined at %d", e.ID, res.Seq, b.joins[e.ID])
+		is := stay{ev.Epoch, e.ID}
+		if b.joins[is] != 0 {
+			v.fail("%s joins at %d, and has joined at %d", e.ID, res.Seq, b.joins[is])
 		}
-		b.joins[e.ID], b.in[e.ID] = res.Seq, true
+		b.joins[is], b.in[e.ID] = res.Seq, true
 	case fold.Leave, fold.Kick:
 		ev.Kind, ev.From = tcproom.Leave, tcproom.MemberInfo{ID: res.Member.ID, Name: res.Member.Name}
 		if !b.in[ev.From.ID] {
 			v.fail("%s leaves at %d, and is not in", ev.From.ID, res.Seq)
 		}
-		b.leaves[ev.From.ID] = res.Seq
+		is := stay{ev.Epoch, ev.From.ID}
+		b.leaves[is] = res.Seq
 		delete(b.in, ev.From.ID)
-		b.kicked[ev.From.ID] = e.Kind == fold.Kick
+		b.kicked[is] = e.Kind == fold.Kick
 	case fold.Begin:
 		clear(b.in)
 	}
@@ -329,11 +339,33 @@ func (v *verifier) stream(i int, s *Server, cl *client) {
 	if len(l.events) == 0 || l.events[0].Kind != tcproom.Welcome || l.events[0].From.ID == "" {
 		return // its codec does not tell, or it was refused
 	}
-	v.by(func(b *book) []string {
-		w := newWalk(v, b, cl, &l, fmt.Sprintf("%s, in life %d of a node,", safe([]byte(l.events[0].From.Name)), i))
-		w.all()
-		return w.found
-	})
+	who := fmt.Sprintf("%s, in life %d of a node,", safe([]byte(l.events[0].From.Name)), i)
+	for from, more := 0, true; more; {
+		to := nextReset(l.events, from)
+		part := l
+		part.events, more = l.events[from:to], to < len(l.events)
+		v.by(func(b *book) []string {
+			w := newWalk(v, b, cl, &part, who)
+			w.all(!more)
+			return w.found
+		})
+		from = to
+	}
+}
+
+// nextReset returns the index of the next event behind the one at from with which another
+// stream begins, or how many events there are.
+func nextReset(events []tcproom.Event, from int) int {
+	for i := from + 1; i < len(events); i++ {
+		if beginsAnew(&events[i]) {
+			return i
+		}
+	}
+	return len(events)
+}
+
+func beginsAnew(ev *tcproom.Event) bool {
+	return ev.Kind == tcproom.Welcome && ev.Welcome != nil && ev.Welcome.Outcome == "reset"
 }
 
 // awaitAll waits until a client that is connected has received all that is for it, as far
@@ -349,11 +381,14 @@ func (v *verifier) awaitAll(cl *client) {
 		if len(l.events) == 0 || l.events[0].Kind != tcproom.Welcome || l.events[0].From.ID == "" || l.err != nil {
 			return
 		}
+		for i := nextReset(l.events, 0); i < len(l.events); i = nextReset(l.events, 0) {
+			l.events = l.events[i:]
+		}
 		w := newWalk(v, b, cl, &l, "")
 		for i := range l.events {
 			w.event(&l.events[i])
 		}
-		if w.missing(w.end()) == nil {
+		if w.epoch == b.epoch() && w.missing(w.end()) == nil {
 			return
 		}
 		select {
@@ -375,6 +410,7 @@ type walk struct {
 	at    uint64 // up to where it has everything, or knows that it has not
 	past  uint64 // the last message of history
 	live  bool
+	due   bool              // a gap: it was welcomed for that
 	over  *tcproom.EndError // of a goodbye
 	found []string
 }
@@ -388,15 +424,21 @@ func (w *walk) fail(format string, args ...any) {
 	w.found = append(w.found, w.who+" "+fmt.Sprintf(format, args...))
 }
 
-func (w *walk) all() {
+// all follows it up to where its stream was lost, or, if it is the last one, up to its end.
+func (w *walk) all(last bool) {
 	for i := range w.l.events {
 		if w.event(&w.l.events[i]); len(w.found) > 0 {
 			return // what follows would follow from it
 		}
 	}
 	switch {
+	case !last: // what was on its way is lost
+		return
+	case w.l.err == nil && w.epoch != w.b.epoch():
+		w.fail("is connected, and in a stream that is over: %q", w.epoch)
+		return
 	case w.l.err == nil:
-	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.id] && !w.v.lost:
+	case w.over != nil && w.over.Cause == tcproom.ErrKicked && w.b.kicked[w.stay()] && !w.v.lost:
 	default:
 		return // what was on its way may be lost
 	}
@@ -409,9 +451,11 @@ func (w *walk) all() {
 	}
 }
 
+func (w *walk) stay() stay { return stay{w.epoch, w.id} }
+
 // end returns up to where what is ordered is for w.
 func (w *walk) end() uint64 {
-	if left := w.b.leaves[w.id]; left != 0 {
+	if left := w.b.leaves[w.stay()]; left != 0 {
 		return left
 	}
 	if n := len(w.b.events); n > 0 {
@@ -436,6 +480,8 @@ func (w *walk) event(ev *tcproom.Event) {
 	switch {
 	case w.over != nil:
 		w.fail("has received %q behind a goodbye", line(ev))
+	case w.due && ev.Kind != tcproom.Gap:
+		w.fail("was welcomed behind a gap and has received %q", line(ev))
 	case ev.Kind == tcproom.Welcome:
 		w.welcome(ev)
 	case ev.Kind == tcproom.Goodbye:
@@ -453,16 +499,19 @@ func (w *walk) event(ev *tcproom.Event) {
 }
 
 func (w *walk) welcome(ev *tcproom.Event) {
-	if w.at != 0 || w.live {
+	at, again := ev.Seq, w.at != 0 || w.live
+	joined := w.b.joins[w.stay()]
+	w.due = ev.Welcome.Outcome == "gap"
+	switch from := w.cl.from; {
+	case again && (!w.due || ev.Welcome.Epoch != w.epoch):
 		w.fail("was welcomed twice")
 		return
-	}
-	at := ev.Seq
-	joined := w.b.joins[w.id]
-	switch from := w.cl.from; {
+	case again:
 	case joined == 0:
 		w.fail("was welcomed as %s, which has not joined", w.id)
 		return
+	case beginsAnew(ev):
+		w.at = ev.Seq
 	case !ev.Welcome.Resumed():
 		at = joined
 		w.at = joined
@@ -489,6 +538,7 @@ func (w *walk) welcome(ev *tcproom.Event) {
 }
 
 func (w *walk) gap(ev *tcproom.Event) {
+	w.due = false
 	switch g := ev.Gap; {
 	case g.Last < g.First, g.Last <= w.at && w.live:
 		w.fail("was told of a gap from %d to %d behind %d", g.First, g.Last, w.at)
@@ -516,7 +566,7 @@ func (w *walk) history(ev *tcproom.Event) {
 func (w *walk) ordered(ev *tcproom.Event) {
 	w.live = true
 	was := w.b.at(ev.Seq)
-	left := w.b.leaves[w.id]
+	left := w.b.leaves[w.stay()]
 	switch {
 	case ev.Seq <= w.at:
 		w.fail("has received %d behind %d: %s", ev.Seq, w.at, line(ev))

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -28,6 +27,9 @@ type clusterModel struct {
 	nodes int
 	unit  time.Duration // of waits and faults: 1 s of a bubble
 	stop  chan struct{} // closed when no more is begun
+	loses time.Time     // until then the log is lost now and then; zero: it never is
+	// settled is when all nodes had noticed so: the last stream has begun.
+	settled time.Time
 
 	mu    sync.Mutex // guards what follows
 	down  []bool
@@ -39,6 +41,7 @@ type clusterModel struct {
 
 // A handedIn is a message that somebody wanted to send.
 type handedIn struct {
+	at      time.Time
 	floor   uint64 // a place that was taken before
 	seq     uint64 // that a call returned; 0: none did
 	surely  bool   // it was said
@@ -46,7 +49,7 @@ type handedIn struct {
 	ordered int    // how often it is in the order
 }
 
-func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts time.Duration) {
+func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts time.Duration, loses bool) {
 	m := &clusterModel{t: t, nodes: nodes, unit: unit, stop: make(chan struct{}), down: make([]bool, nodes),
 		sent: make(map[string]*handedIn), hooks: make(map[*tcproom.Member]int)}
 	rng := m.rng(seed, 0)
@@ -71,6 +74,10 @@ func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts
 		}))
 	}
 	records := rng.IntN(2) * 400 // then nodes begin with checkpoints
+	if loses {
+		m.loses = time.Now().Add(lasts / 2)
+		records = rng.IntN(2) * (200 + rng.IntN(200)) // and may miss what they have not read
+	}
 	log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Lease, caps.Records = 15*unit, records })
 	m.c = log.Cluster(t, nodes, opts...)
 	for i := range nodes {
@@ -135,7 +142,7 @@ func (m *clusterModel) handIn(who string) string {
 	defer m.mu.Unlock()
 	m.n++
 	body := fmt.Sprint(who, " ", m.n)
-	m.sent[body] = &handedIn{floor: m.taken}
+	m.sent[body] = &handedIn{at: time.Now(), floor: m.taken}
 	return body
 }
 
@@ -147,7 +154,7 @@ func (m *clusterModel) outcome(body string, seq uint64, err error) {
 	switch {
 	case err == nil:
 		s.surely, s.seq = true, seq
-		m.taken = max(m.taken, seq)
+		m.takeLocked(seq)
 	case errors.Is(err, tcproom.ErrUncertain):
 	default:
 		s.not = true
@@ -158,7 +165,13 @@ func (m *clusterModel) outcome(body string, seq uint64, err error) {
 func (m *clusterModel) seen(seq uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.taken = max(m.taken, seq)
+	m.takeLocked(seq)
+}
+
+func (m *clusterModel) takeLocked(seq uint64) {
+	if m.loses.IsZero() { // else it may be of a stream that is over
+		m.taken = max(m.taken, seq)
+	}
 }
 
 // room returns a node at random.
@@ -284,6 +297,22 @@ func (m *clusterModel) program(rng *rand.Rand) {
 func (m *clusterModel) fail(rng *rand.Rand) {
 	for m.goesOn(rng, 3*m.unit) {
 		i := rng.IntN(m.nodes)
+		switch {
+		case m.loses.IsZero() || !m.settled.IsZero():
+		case time.Now().After(m.loses):
+			for i := range m.nodes {
+				m.c.Heal(i)
+			}
+			time.Sleep(10 * m.unit)
+			m.settled = time.Now()
+		default:
+			switch rng.IntN(12) {
+			case 0:
+				m.c.Replace()
+			case 1:
+				m.c.Rollback(1 + rng.IntN(6))
+			}
+		}
 		switch n := rng.IntN(16); {
 		case m.down[i]:
 			m.c.Heal(i)
@@ -352,24 +381,42 @@ func (m *clusterModel) check() {
 		}
 	}
 	for body, s := range m.sent {
-		if s.surely && s.ordered == 0 {
+		// A stream that is lost takes with it what was said in it.
+		counts := m.loses.IsZero() || !m.settled.IsZero() && s.at.After(m.settled)
+		if s.surely && s.ordered == 0 && counts {
 			m.t.Errorf("it was said, by what its sender was told, and nobody has it: %q", body)
 		}
 	}
 	m.t.Logf("%d messages were handed in, and %d said", len(m.sent), said)
 }
 
-// TestClusterModel runs the model in bubbles, by the same seeds each time: CLUSTER_SEED is
-// another one, of one run.
-func TestClusterModel(t *testing.T) {
+// modelSeeds are those of the model's runs, the same each time: CLUSTER_SEED is another
+// one, of one run.
+func modelSeeds(t *testing.T) (list []uint64) {
+	t.Helper()
 	if s := os.Getenv("CLUSTER_SEED"); s != "" {
 		seed, err := strconv.ParseUint(s, 10, 64)
 		require.NoError(t, err)
-		synctest.Test(t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, time.Minute) })
-		return
+		return []uint64{seed}
 	}
 	for seed := range uint64(times(3, 200)) {
-		inBubble(fmt.Sprint("seed ", seed), t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, time.Minute) })
+		list = append(list, seed)
+	}
+	return list
+}
+
+// TestClusterModel runs the model in bubbles.
+func TestClusterModel(t *testing.T) {
+	for _, seed := range modelSeeds(t) {
+		inBubble(fmt.Sprint("seed ", seed), t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, time.Minute, false) })
+	}
+}
+
+// TestClusterModelLosesTheLog runs it with a log that is replaced, rolled back, and in some
+// runs drops what nodes have not read.
+func TestClusterModelLosesTheLog(t *testing.T) {
+	for _, seed := range modelSeeds(t) {
+		inBubble(fmt.Sprint("seed ", seed), t, func(t *testing.T) { testClusterModel(t, seed, 3, 8, time.Second, 90*time.Second, true) })
 	}
 }
 
@@ -377,5 +424,5 @@ func TestClusterModel(t *testing.T) {
 // what a bubble does not let happen at once.
 func TestClusterModelInRealTime(t *testing.T) {
 	t.Parallel()
-	testClusterModel(t, 1, 3, 4, 10*time.Millisecond, 600*time.Millisecond)
+	testClusterModel(t, 1, 3, 4, 10*time.Millisecond, 600*time.Millisecond, false)
 }

@@ -230,7 +230,26 @@ func TestClusterNodeCut(t *testing.T) {
 	})
 }
 
-// TestClusterLogLost: the log is another one. Members are sent away, and join anew.
+// welcomes returns the welcomes that a member has had, behind the first one.
+func welcomes(m *roomtest.Member) (list []*tcproom.WelcomeInfo) {
+	for _, ev := range m.Events()[1:] {
+		if ev.Kind == tcproom.Welcome {
+			list = append(list, ev.Welcome)
+		}
+	}
+	return list
+}
+
+// names returns those of the members that a welcome lists.
+func names(w *tcproom.WelcomeInfo) (list []string) {
+	for _, m := range w.Members {
+		list = append(list, m.Name)
+	}
+	return list
+}
+
+// TestClusterLogLost: the log is another one. Members stay connected, and are told that
+// another stream begins, who is in it, and all that is in it from there on.
 func TestClusterLogLost(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -247,16 +266,32 @@ func TestClusterLogLost(t *testing.T) {
 			ada.Send("and this")
 			bob.Expect(roomtest.Message("ada", "before"), roomtest.Message("ada", "and this"))
 			tt.lose(c)
-			ends(t, ada, tcproom.ErrUnavailable)
-			ends(t, bob, tcproom.ErrUnavailable)
 			time.Sleep(time.Minute)
-			ada, bob = c.Room(1).Resume(ada), c.Room(0).Resume(bob)
-			require.Equal(t, "expired", ada.Welcome.Welcome.Outcome)
-			require.Equal(t, "expired", bob.Welcome.Welcome.Outcome)
-			ada.Expect(roomtest.Joined("bob"))
+			for _, m := range []*roomtest.Member{ada, bob} {
+				list := welcomes(m)
+				require.Len(t, list, 1)
+				require.Equal(t, "reset", list[0].Outcome)
+				require.NotEqual(t, m.Welcome.Welcome.Epoch, list[0].Epoch)
+				require.Equal(t, m.Welcome.Welcome.Token, list[0].Token)
+			}
+			// One was there before the other, who was told of it.
+			first, second := ada, bob
+			if len(names(welcomes(ada)[0])) == 2 {
+				first, second = bob, ada
+			}
+			require.Equal(t, []string{first.Conn.Name()}, names(welcomes(first)[0]))
+			require.Equal(t, []string{first.Conn.Name(), second.Conn.Name()}, names(welcomes(second)[0]))
+			first.Expect(roomtest.Joined(second.Conn.Name()))
 			bob.Send("after")
 			ada.Expect(roomtest.Message("bob", "after"))
+			old := ada
+			ada = c.Room(1).Resume(ada)
+			require.Equal(t, "resumed", ada.Welcome.Welcome.Outcome)
+			ends(t, old, tcproom.ErrTakenOver)
+			ada.Send("from elsewhere")
+			bob.Expect(roomtest.Message("ada", "from elsewhere"))
 			time.Sleep(2 * time.Minute)
+			bob.Refute(roomtest.Any(tcproom.Leave))
 			c.Verify()
 		})
 	}
@@ -300,11 +335,17 @@ func TestClusterBehindTheLog(t *testing.T) {
 		talk(2100)
 		c.Cut(1)
 		talk(4200)
+		eve := c.Room(0).Join("eve")
 		c.Heal(1)
-		ends(t, bob, tcproom.ErrUnavailable)
-		time.Sleep(time.Second)
-		bob = c.Room(1).Resume(bob)
-		require.Equal(t, "gap", bob.Welcome.Welcome.Outcome)
+		bob.Await(roomtest.Any(tcproom.Gap))
+		list := welcomes(bob)
+		require.Len(t, list, 1)
+		require.Equal(t, "gap", list[0].Outcome)
+		require.Equal(t, bob.Welcome.Welcome.Epoch, list[0].Epoch)
+		require.Equal(t, []string{"ada", "bob"}, names(list[0])) // eve is behind the gap
+		eve.Send("I am here")
+		bob.Await(roomtest.Joined("eve"))
+		bob.Expect(roomtest.Message("eve", "I am here"))
 		bob.Send("I am late")
 		ada.Await(roomtest.Message("bob", "I am late"))
 		c.Verify()

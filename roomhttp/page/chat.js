@@ -242,7 +242,9 @@ export class Hub extends EventTarget {
 	#welcome(e, room) {
 		const r = this.#room(room)
 		const { total, seq = 0 } = e
-		const resumed = /^(resumed|gap)$/.test(e.outcome)
+		const on = room === this.#base && this.state === 'open' // it goes on
+		const resumed = on || /^(resumed|gap)$/.test(e.outcome)
+		if (on && e.outcome === 'reset') r.seq = r.seen = seq
 		const unsure = resumed ? [] : r.out.filter((m) => m.number)
 		if (!resumed) {
 			if (r.epoch !== e.epoch) r.seen = 0
@@ -251,7 +253,7 @@ export class Hub extends EventTarget {
 			r.out = r.out.filter((m) => !m.number)
 		}
 		Object.assign(r, { epoch: e.epoch, total, welcomed: seq, open: true, members: new Map(e.members?.map((m) => [m.id, m.name])) })
-		if (room === this.#base) this.#begin(e, resumed)
+		if (room === this.#base && !on) this.#begin(e, resumed || e.outcome === 'reset')
 		this.#save()
 		this.#emit('welcome', e)
 		this.#doubt(unsure, room)
@@ -683,9 +685,9 @@ function page(url, named, home) {
 		on('welcome', (e) => {
 			if (e.room !== '*') {
 				const v = of(e)
-				if (/joined|expired/.test(e.outcome)) v.placed = new Set() // another member's, or another epoch's
+				if (/joined|expired|reset/.test(e.outcome)) v.placed = new Set() // another member's, or another epoch's
 				if (e.outcome === 'joined') v.log.clear() // the history comes
-				if (e.outcome === 'expired') note(v, 'Joined anew: messages may be missing', true)
+				if (/expired|reset/.test(e.outcome)) note(v, 'Joined anew: messages may be missing', true)
 				else if (v.welcomed) note(v, 'Connected again')
 				v.welcomed = true
 			}

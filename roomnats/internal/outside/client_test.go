@@ -355,11 +355,15 @@ func (c *client) take(line []byte) error {
 
 func (c *client) welcome(f *frame) error {
 	id, _ := f.ID.(string)
+	l := c.life
+	if c.joined && f.Outcome == "gap" && l != nil && l.id == id && l.epoch == f.Epoch { // its node was away from the log
+		l.rosters = append(l.rosters, roster{f.Seq, f.Members, f.Total, f.Outcome, c.node})
+		return nil
+	}
 	if c.joined {
 		c.w.fail("%s: a second welcome", c.name)
 	}
 	c.joined = true
-	l := c.life
 	switch f.Outcome {
 	case "joined", "expired":
 		if (f.Outcome == "expired") != (l != nil) {

@@ -131,6 +131,8 @@ func (s *screen) welcome(ev *tcproom.Event) {
 		s.note(p, notice, "connected again; what was missed follows")
 	case w.Outcome == "gap" && again:
 		s.note(p, notice, "connected again")
+	case w.Outcome == "reset":
+		s.note(p, notice, "the room begins anew: something may be missing; %s", here)
 	case again:
 		s.note(p, notice, "connected again as a new member, %s: the server has forgotten who this was; %s", ev.From.Name, here)
 	case ev.Room == "":
@@ -154,6 +156,8 @@ func (s *screen) textWelcome(ev *tcproom.Event) {
 		p.setRoster(nil, 0, 0)
 		p.knows = false
 		s.note(p, notice, "you are %s in %s", ev.From.Name, ev.Room)
+	case ev.Welcome != nil && ev.Welcome.Outcome == "reset":
+		s.note(p, notice, "the room begins anew: something may be missing")
 	case again:
 		s.note(p, notice, "connected again")
 	default:
