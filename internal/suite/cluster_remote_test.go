@@ -96,10 +96,12 @@ func TestClusterRemoteMemberResumesHere(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
 		c := newCluster(t, 2, tcproom.WithUniqueNames(true))
 		bob, ada := c.Room(1).Join("bob"), c.Room(0).Join("ada")
+		bob.Expect(roomtest.Joined("ada"))
 		far, near := memberAt(t, c, 0, "bob"), memberAt(t, c, 1, "bob")
 		bob.Link.Reset()
 		time.Sleep(time.Second)
 		bob = c.Room(0).Resume(bob)
+		time.Sleep(time.Second) // until the other node has read of it
 		require.Same(t, far, memberAt(t, c, 0, "bob"))
 		require.False(t, far.Remote())
 		require.NoError(t, far.Err())
@@ -121,6 +123,7 @@ func TestClusterRemoteMemberResumesHere(t *testing.T) {
 		bob.Expect(roomtest.Message("ada", "hi"))
 		bob.Leave()
 		require.Error(t, far.Err())
+		time.Sleep(time.Second)
 		c.Room(1).Join("bob")
 		c.Verify()
 	})
