@@ -235,14 +235,12 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 		if r.replica != nil {
 			name = r.replica.guestName(r.guests)
 		}
-		if _, taken := r.names[name]; !taken {
+		if !r.nameTakenLocked(name) {
 			id.Name = name
 		}
 	}
-	if r.cfg.unique {
-		if _, taken := r.names[id.Name]; taken {
-			return nil, fmt.Errorf("%w: %q", ErrNameTaken, id.Name)
-		}
+	if r.cfg.unique && r.nameTakenLocked(id.Name) {
+		return nil, fmt.Errorf("%w: %q", ErrNameTaken, id.Name)
 	}
 	if err := r.banned(id.Name, addr); err != nil {
 		return nil, err
@@ -252,13 +250,19 @@ func (r *Room) reserve(l *link, id Identity) (*Member, error) {
 	if r.hub != nil {
 		l.member.presence = newPresence(l.member)
 	}
-	if r.cfg.unique {
-		if r.names == nil {
-			r.names = make(map[string]*Member)
-		}
-		r.names[id.Name] = l.member
-	}
+	r.takeNameLocked(l.member)
 	return l.member, nil
+}
+
+// takeNameLocked keeps the name of m, which is here, for it.
+func (r *Room) takeNameLocked(m *Member) {
+	if !r.cfg.unique {
+		return
+	}
+	if r.names == nil {
+		r.names = make(map[string]*Member)
+	}
+	r.names[m.Name()] = m
 }
 
 // freeNameLocked gives up the name of m. Another member may have got it before m did, by
@@ -270,7 +274,7 @@ func (r *Room) freeNameLocked(m *Member) {
 }
 
 func (r *Room) fullLocked() bool {
-	return r.cfg.maxMembers > 0 && r.members.len()+int(r.reserved) >= r.cfg.maxMembers
+	return r.cfg.maxMembers > 0 && r.lenLocked()+int(r.reserved) >= r.cfg.maxMembers
 }
 
 func (r *Room) full() bool {

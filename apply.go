@@ -76,9 +76,12 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 		}
 		if f != nil {
 			delete(rp.flights, f.batch) // what becomes of it is told here, and nowhere else
+			rp.flown -= len(f.rec)
 		}
 	}
-	opened, fenced := false, false
+	opened := false
+	var fenced []queued
+	rp.applying = true
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
 		rp.known = res.Seq
 		var q *queued
@@ -95,17 +98,24 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
+		} else if q != nil && (res.Verdict == fold.Fenced || res.Verdict == fold.Stale) {
+			fenced = append(fenced, *q)
 		} else if q != nil {
-			fenced = fenced || res.Verdict == fold.Fenced || res.Verdict == fold.Stale
 			p.void(res)
 			q.settle(outcome{err: verdictError(res.Verdict)})
 		}
 	})
+	rp.applying = false
+	if err != nil {
+		if f != nil { // the room ends, and tells who waits
+			rp.flights[f.batch] = f
+			rp.flown += len(f.rec)
+		}
+		return lost, err
+	}
 	if f != nil {
 		f.told()
-	}
-	if err != nil {
-		return lost, err
+		r.group.Wake() // there is room for more
 	}
 	if p.differs {
 		return lost, errDiffers
@@ -113,8 +123,14 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 	switch {
 	case h.Node != rp.node: // it has another name now, which is not open
 		opened = false
-	case fenced && rp.phase <= phaseReady: // somebody else has used its name
+	case len(fenced) > 0 && rp.phase <= phaseReady: // somebody else has used its name
+		// They are queued again with what came behind them.
+		f.items, rp.flights[f.batch] = fenced, f
+		fenced = nil
 		p.declaredDead()
+	}
+	for _, q := range fenced {
+		q.settle(outcome{err: ErrUnavailable})
 	}
 	rp.progressLocked(opened)
 	rp.reapLocked()
@@ -126,7 +142,16 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost uint64, err erro
 func (rp *replica) cannotRead(rec Record, err error) error {
 	r := rp.room
 	r.report(r.cfg.conn.logger, slog.LevelError, "record", logBurst, "room ends: its log has a record that this version cannot read", "pos", rec.Pos, "cause", err)
-	go r.Close()
+	if !r.isNamed() {
+		go r.Close()
+		return err
+	}
+	h := r.hub
+	h.all.wg.Add(1)
+	go func() { // here alone: others may be able to read it
+		defer h.all.wg.Done()
+		h.takeOut(r.name, r, "")
+	}()
 	return err
 }
 
@@ -152,8 +177,6 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		p.renamed(res, q)
 	case fold.Ban:
 		r.noteBansLocked()
-	case fold.Mute:
-		r.muteLocked(e.ID, res.Member.Name, e.Until)
 	case fold.Begin:
 		p.begins()
 	case fold.End:
@@ -170,6 +193,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		switch {
 		case node != rp.node:
 		case rp.phase == phaseLeaving:
+			rp.left = true
 			rp.overLocked()
 		case rp.phase < phaseLeaving: // it has not said so
 			p.declaredDead()
@@ -184,13 +208,15 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 func (p *pass) said(res *fold.Result, q *queued) {
 	e := res.Entry
 	p.from, p.guest, p.owner, p.read = nil, MemberInfo{}, nil, time.Time{}
+	p.ev.From = MemberInfo{}
 	switch {
 	case e.Guest:
 		p.guest = MemberInfo{ID: e.From, Name: e.Name}
+		p.ev.From = p.guest
 	case res.Member != nil:
 		p.from = p.r.members.byID(e.From)
+		p.ev.From = infoOf(res.Member)
 	}
-	p.nameSpeaker()
 	if m := p.from; m != nil {
 		if s := m.at.Load(); !s.link.cfg.echo {
 			p.owner = s
@@ -212,12 +238,11 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 	r, e := p.r, res.Entry
 	rp := r.replica
 	if r.cfg.notices {
-		p.place(&Event{Kind: Join, From: MemberInfo{ID: e.ID, Name: e.Name}}, res.Seq)
+		p.place(&Event{Kind: Join, From: infoOf(res.Member)}, res.Seq)
 	}
 	r.seq = max(r.seq, res.Seq) // without notices too, so that its welcome is not of before
 	c := q.coming()
 	if c == nil || !c.enters() {
-		r.addRemoteLocked(res.Member, nil)
 		if res.Member.Home == rp.node { // nobody waits for it any more
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: e.ID, Cause: string(errHandshakeTimeout)})
 		}
@@ -240,7 +265,7 @@ func (p *pass) void(res *fold.Result) {
 		return
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
-		p.departedHere(m)
+		p.departed(m)
 		p.r.group.Wake()
 	}
 }
@@ -257,26 +282,26 @@ func (q *queued) coming() *coming {
 func (p *pass) resumed(res *fold.Result, q *queued) {
 	r := p.r
 	rp := r.replica
-	m := r.members.byID(res.Member.ID)
+	if res.Member.Home != rp.node {
+		if m := r.members.byID(res.Member.ID); m != nil {
+			p.goOnElsewhere(m, ErrTakenOver, ErrElsewhere)
+		}
+		return
+	}
+	m := r.memberLocked(res.Member.ID)
 	if m == nil {
 		return
 	}
-	here := res.Member.Home == rp.node
-	c := q.coming()
-	switch {
-	case here && c != nil:
+	if c := q.coming(); c != nil {
 		p.goOnHere(c, m, res)
-	case here: // nobody waits for it any more
+	} else { // nobody waits for it any more
 		p.stays(m)
-	case !m.Remote():
-		p.goOnElsewhere(m, res.Member, ErrTakenOver, ErrElsewhere)
 	}
 }
 
 // goOnElsewhere ends what m, which was connected here, has of the room, and its connection
 // with end: it is a member still, whose home is another node.
-func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
-	next := m.next
+func (p *pass) goOnElsewhere(m *Member, end, cause Cause) {
 	if m.presence != nil && cause == ErrElsewhere {
 		m.presence.goElsewhere()
 	}
@@ -284,7 +309,6 @@ func (p *pass) goOnElsewhere(m *Member, of *fold.Member, end, cause Cause) {
 		p.broken = append(p.broken, l)
 	}
 	p.drop(m, cause)
-	p.r.addRemoteLocked(of, next)
 	p.r.group.Wake()
 }
 
@@ -343,17 +367,14 @@ func (p *pass) stays(m *Member) {
 // gone takes a member out.
 func (p *pass) gone(res *fold.Result, cause error) {
 	r := p.r
-	m := r.members.byID(res.Member.ID)
-	switch {
-	case m == nil:
-	case m.Remote():
-		if r.cfg.notices {
-			p.place(&Event{Kind: Leave, From: m.Info()}, res.Seq)
-		}
-		p.removeRemote(m, cause)
-	default:
+	if m := r.members.byID(res.Member.ID); m != nil {
 		p.departs(m, cause, res.Seq)
+		return
 	}
+	if r.cfg.notices {
+		p.place(&Event{Kind: Leave, From: infoOf(res.Member)}, res.Seq)
+	}
+	p.goneElsewhere(res.Member.ID, cause)
 }
 
 // departs takes out a member that is connected here, or was. Up to its leave it gets what
@@ -382,7 +403,9 @@ func (p *pass) departs(m *Member, cause error, seq uint64) {
 		p.place(&Event{Kind: Leave, From: m.Info()}, seq)
 		p.owner = nil
 	}
-	p.departed(m)
+	if m.state == memberLeaving { // else the room was closed while its leave waited for a place
+		p.departed(m)
+	}
 	if was == memberDetached {
 		go r.dismiss(m)
 	}
@@ -393,12 +416,12 @@ func (p *pass) departs(m *Member, cause error, seq uint64) {
 func (p *pass) told(res *fold.Result) {
 	r, e := p.r, res.Entry
 	m := r.members.byID(e.ID)
-	if m == nil || m.Remote() {
+	if m == nil {
 		return
 	}
 	var from MemberInfo
-	if f := p.r.members.byID(e.From); f != nil {
-		from = f.Info()
+	if of := r.replica.state.Member(e.From); of != nil {
+		from = infoOf(of)
 	}
 	s, v := m.at.Load(), m.voice()
 	b, err := s.frameDirect(from, e.Body)
@@ -432,6 +455,7 @@ func (p *pass) place(ev *Event, seq uint64) {
 		}
 		// What comes behind one that has no place must not have one.
 		p.cut = p.await(ch, blockedSince) != nil || r.state == roomClosed
+		r.replica.heldBack = p.now
 	}
 }
 
@@ -442,8 +466,8 @@ func (p *pass) declaredDead() {
 	rp := p.r.replica
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if of := rp.state.Member(m.Info().ID); of != nil && !m.Remote() && m.state != memberPresent {
-			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		if rp.state.Member(m.Info().ID) != nil && m.state != memberPresent {
+			p.goOnElsewhere(m, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
@@ -480,10 +504,8 @@ func (rp *replica) reclaimLocked() {
 	}
 	e := fold.Entry{Kind: fold.Reclaim, Replaces: rp.fenced}
 	for m := rp.room.members.first; m != nil; m = m.next {
-		if !m.Remote() {
-			e.IDs = append(e.IDs, m.Info().ID)
-		}
-		if len(e.IDs) == maxClaim || m.next == nil && len(e.IDs) > 0 {
+		e.IDs = append(e.IDs, m.Info().ID)
+		if len(e.IDs) == maxClaim || m.next == nil {
 			rp.claims++
 			rp.controlLocked(&e)
 			e.IDs = e.IDs[:0]
@@ -504,8 +526,8 @@ func (p *pass) reclaimed() {
 	rp.fenced = fold.Node{}
 	for m := p.r.members.first; m != nil; {
 		next := m.next
-		if of := rp.state.Member(m.Info().ID); !m.Remote() && of != nil && of.Home != rp.node {
-			p.goOnElsewhere(m, of, ErrUnavailable, ErrUnavailable)
+		if of := rp.state.Member(m.Info().ID); of != nil && of.Home != rp.node {
+			p.goOnElsewhere(m, ErrUnavailable, ErrUnavailable)
 		}
 		m = next
 	}
@@ -599,7 +621,7 @@ const (
 // of all: there were many records since the last time, or that is long ago. So a log has
 // still the record of the older one of the last two.
 func (rp *replica) checkpointLocked() {
-	if rp.saving || rp.unsaved == 0 || rp.phase != phaseReady {
+	if rp.saving || rp.applying || rp.unsaved == 0 || rp.phase != phaseReady {
 		return
 	}
 	most := checkpointRecords

@@ -70,16 +70,21 @@ func WithMaxOutage(d time.Duration) RoomOption {
 // without a log ignores it.
 func WithDrain(d time.Duration) RoomOption { return roomOption(func(c *roomConfig) { c.drain = d }) }
 
-// messageEntry returns the entry for a message of whom the pass is about.
-func (p *pass) messageEntry(number uint64, body []byte) *fold.Entry {
-	e := &fold.Entry{Kind: fold.Message, Number: number, Body: body}
+// messageCharge is what the entry for a message takes beside its body, or a little more:
+// its kind and flags, two lengths, an ID and a number.
+const messageCharge = 32
+
+// addMessage adds to c the entry for a message of whom the pass is about.
+func (p *pass) addMessage(c *call, number uint64, body []byte) {
+	e := fold.Entry{Kind: fold.Message, Number: number, Body: body}
 	switch {
 	case p.from != nil:
 		e.From, e.Service = p.from.Info().ID, p.from.Remote()
 	case p.guest != MemberInfo{}:
 		e.From, e.Name, e.Guest = p.guest.ID, p.guest.Name, true
+		e.Unique = p.r.cfg.unique || p.r.isNamed() && p.r.hub.all.cfg.unique
 	}
-	return e
+	c.add(&e)
 }
 
 // maySay says whether a message may be ordered, as things are now here.
@@ -103,7 +108,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 	}
 	c := newCall()
 	c.read = p.read
-	c.add(p.messageEntry(p.number, ev.Body))
+	p.addMessage(c, p.number, ev.Body)
 	if err := p.submit(c, false); err != nil {
 		return 0, err
 	}
@@ -129,7 +134,21 @@ type said struct {
 func (p *pass) sayAll(msgs []said) {
 	c := newCall()
 	c.read = p.read
+	p.choose(c, msgs)
+	if len(c.ends) > 0 {
+		p.outcomes(c, msgs, p.submit(c, false))
+	}
+}
+
+// choose puts into c what of msgs may be ordered, as things are now here, and notes why
+// the others may not. It reports whether all may be.
+func (p *pass) choose(c *call, msgs []said) (all bool) {
 	var failed error
+	size := 0
+	for i := range msgs {
+		size += len(msgs[i].body) + messageCharge
+	}
+	c.buf, c.ends = make([]byte, 0, size), make([]int, 0, len(msgs))
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i = -1; failed != nil {
@@ -150,13 +169,14 @@ func (p *pass) sayAll(msgs []said) {
 			failed, msg.err = err, err
 		default:
 			msg.i = len(c.ends)
-			c.add(p.messageEntry(msg.number, msg.body))
+			p.addMessage(c, msg.number, msg.body)
 		}
 	}
-	if len(c.ends) == 0 {
-		return
-	}
-	err := p.submit(c, false)
+	return len(c.ends) == len(msgs)
+}
+
+// outcomes notes what has become of those of msgs that are in c. err is of submit.
+func (p *pass) outcomes(c *call, msgs []said, err error) {
 	for i := range msgs {
 		msg := &msgs[i]
 		if msg.i < 0 {
@@ -392,6 +412,10 @@ func (r *Room) mayResumeByLog(l *link, name string) (m *Member, arrives bool, er
 // leave is ordered later.
 func (p *pass) leaveByLog(m *Member) {
 	r := p.r
+	if s := m.at.Load(); r.replica.applying && s.state == streamJoined { // it may be m that holds back the tail
+		r.moveStreamLocked(s, streamEnded)
+		r.group.Wake()
+	}
 	e := &fold.Entry{Kind: fold.Leave, ID: m.Info().ID}
 	m.mu.Lock()
 	cause := m.ending
@@ -418,17 +442,7 @@ func (p *pass) leaveByLog(m *Member) {
 		r.moveStreamLocked(s, streamEnded)
 	}
 	if c.outcomes == nil || err == nil || r.state != roomOpen { // the room stops, or the log knows no such member
-		p.departedHere(m)
-	}
-}
-
-// departedHere is departed for a member whose leave has no place, and gets none. If it is
-// in as others know it, it is in here too.
-func (p *pass) departedHere(m *Member) {
-	next := m.next
-	p.departed(m)
-	if of := p.r.replica.state.Member(m.Info().ID); of != nil && p.r.state == roomOpen {
-		p.r.addRemoteLocked(of, next)
+		p.departed(m)
 	}
 }
 
@@ -468,33 +482,6 @@ func (r *Room) muteByLog(id string, until time.Time) error {
 	return err
 }
 
-// addRemoteLocked notes a member that is connected to another process.
-// Its place in the list is before next, or the last one.
-func (r *Room) addRemoteLocked(of *fold.Member, next *Member) {
-	m := &Member{room: r, state: memberPresent}
-	m.who.Store(&MemberInfo{ID: of.ID, Name: of.Name})
-	m.at.Store(r.replica.nowhere)
-	r.replica.remotes++
-	r.members.insert(m, next)
-	if r.cfg.unique {
-		if r.names == nil {
-			r.names = make(map[string]*Member)
-		}
-		r.names[of.Name] = m
-	}
-}
-
-// removeRemote takes it out because of cause.
-func (p *pass) removeRemote(m *Member, cause error) {
-	r := p.r
-	m.setCause(cause, causeOf(cause))
-	p.left = append(p.left, m)
-	m.state = memberGone
-	r.replica.remotes--
-	r.freeNameLocked(m)
-	r.members.remove(m)
-}
-
 // drop takes out m, which was connected here, without telling the others: it goes on
 // elsewhere, or the log in which it had joined is lost.
 func (p *pass) drop(m *Member, cause Cause) {
@@ -522,7 +509,7 @@ func (rp *replica) byTokenLocked(token Secret) *Member {
 	if of == nil {
 		return nil
 	}
-	m := rp.room.members.byID(of.ID)
+	m := rp.room.memberLocked(of.ID)
 	if m == nil || m.Remote() {
 		return m
 	}

@@ -96,7 +96,7 @@ func TestDocsLogRecords(t *testing.T) {
 			}
 		}
 	}
-	find("tcproom: ", []string{"replica.go", "submit.go", "apply.go", "lease.go", "bylog.go"}, `logBurst, "([^"]+)"`)
+	find("tcproom: ", []string{"replica.go", "submit.go", "apply.go", "attendance.go", "bylog.go"}, `logBurst, "([^"]+)"`)
 	nats, err := filepath.Glob("roomnats/*.go")
 	require.NoError(t, err)
 	find("", nats, `logger\.(?:Warn|Error)\("([^"]+)"`)

@@ -333,11 +333,12 @@ func (r *Room) putOut(cause error, code Cause) {
 	r.state = roomClosed
 	var out []*stream
 	far := &pass{r: r}
+	if r.replica != nil {
+		far.allGoneElsewhere(cause)
+	}
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
-			far.removeRemote(m, cause)
-		} else if m.state.in() {
+		if m.state.in() {
 			m.setCause(cause, code)
 			r.moveLocked(m, memberLeaving)
 			s := m.at.Load()

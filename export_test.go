@@ -16,3 +16,10 @@ func OnTheWayToLog(r *Room) int {
 	}
 	return n
 }
+
+// RemoteValues is for how many members of other processes r has a *Member.
+func RemoteValues(r *Room) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.replica.far)
+}

@@ -39,6 +39,7 @@ type heldPosts struct {
 	// Guarded by the room's lock.
 	listed bool // others may order them; changed by the link's goroutine only
 	busy   bool // a pass is ordering them
+	away   bool // they are on their way to the log, and that pass does not wait for it
 }
 
 // A heldPost is what became of one message.
@@ -128,9 +129,13 @@ func (l *link) takeOne(h *heldPosts, msg *message) (err error) {
 
 // isMuted reports whether the member of s may not say anything now.
 func (s *stream) isMuted() bool {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	return s.room.isMutedLocked(s.member.Info(), time.Now())
+	r, who := s.room, s.member.Info()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp := r.replica; rp != nil { // at the time by which the log has judged
+		return rp.state.Muted(who.ID, who.Name, rp.state.Time())
+	}
+	return r.isMutedLocked(who, time.Now())
 }
 
 // beginTaking says that a hook gets the message of the given number. It reports
@@ -336,7 +341,7 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	if h.busy {
 		return nil
 	}
-	h.busy = true
+	h.busy, h.away = true, false
 	from, via, read := p.from, p.via, p.read
 	p.from, p.via = h.by.member, nil
 	h.mu.Lock()
@@ -344,7 +349,7 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	h.mu.Unlock()
 	p.nameSpeaker()
 	defer func() {
-		h.busy = false
+		h.busy = h.away
 		p.from, p.via, p.read = from, via, read
 		p.nameSpeaker()
 		p.owner = nil
@@ -366,7 +371,8 @@ func (p *pass) sayHeld(h *heldPosts) error {
 	}
 }
 
-// sayHeldByLog is sayHeld in a room with a log: what is held now goes there together.
+// sayHeldByLog is sayHeld in a room with a log: what is held now goes there together. Once
+// it is on its way, the end of the pass's context is not the end of that.
 func (p *pass) sayHeldByLog(h *heldPosts) error {
 	h.mu.Lock()
 	posts := slices.Clone(h.posts)
@@ -380,7 +386,45 @@ func (p *pass) sayHeldByLog(h *heldPosts) error {
 			msgs = append(msgs, said{number: posts[i].number, body: posts[i].body})
 		}
 	}
-	p.sayAll(msgs)
+	c := newCall()
+	c.read = p.read
+	if p.choose(c, msgs); len(c.ends) > 0 {
+		err := p.enqueue(c, false)
+		switch {
+		case err == nil:
+			p.awaitCall(c)
+		case p.ctx.Err() != nil:
+			return err // they stay held
+		}
+		if err == nil && c.left > 0 {
+			h.away = true
+			p.r.wg.Add(1) // the link that has read them counts until finish
+			go h.comeBack(c, posts, msgs)
+			return context.Cause(p.ctx)
+		}
+		p.outcomes(c, msgs, err)
+	}
+	p.doneByLog(h, posts, msgs)
+	return nil
+}
+
+// comeBack waits for what the log does with the posts, and then does what the pass would
+// have done that has sent them.
+func (h *heldPosts) comeBack(c *call, posts []heldPost, msgs []said) {
+	r := h.by.room
+	defer r.wg.Done()
+	<-c.done
+	p := r.pass(context.Background(), h.by.member)
+	defer p.end()
+	p.outcomes(c, msgs, nil)
+	p.doneByLog(h, posts, msgs)
+	h.busy, h.away = false, false
+	r.group.Wake()
+}
+
+// doneByLog notes what has become of posts, of which msgs are those that have something to
+// order.
+func (p *pass) doneByLog(h *heldPosts, posts []heldPost, msgs []said) {
 	for i := range posts {
 		post := &posts[i]
 		if post.body == nil {
@@ -395,10 +439,9 @@ func (p *pass) sayHeldByLog(h *heldPosts) error {
 		}
 		h.done(post, msg.taken, msg.err)
 		if msg.err != nil && msg.err != error(ErrMuted) {
-			return nil // nothing is held any more
+			return // nothing is held any more
 		}
 	}
-	return nil
 }
 
 // sayPost orders a post, if there is something to order, and notes its number.

@@ -39,6 +39,8 @@ type Hub struct {
 	fan   *fanout.Fan
 	quiet *sock.Lookout
 	bans  atomic.Pointer[[]Ban] // not changed once it is there; set with mu held
+	// attendance is that of all rooms; nil without logs.
+	attendance *attendance
 
 	mu    lockorder.Mutex // guards what follows; taken before a room's lock
 	rooms map[string]*hubRoom
@@ -622,6 +624,11 @@ func (h *Hub) stopRooms(state roomState) {
 	for _, hr := range h.rooms {
 		h.occupiedLocked(hr)
 		rooms = append(rooms, hr.room)
+	}
+	if state == roomClosed { // then none waits for its log
+		for r := range h.totals.going {
+			rooms = append(rooms, r)
+		}
 	}
 	h.mu.Unlock()
 	for _, r := range rooms {

@@ -68,8 +68,11 @@ func (h *Hub) openRooms(fixed bool) (list []*Room) {
 
 // useBackplane gives r, a room of a hub that nobody has entered, its replica.
 func (r *Room) useBackplane() {
-	if r.hub.cfg.backplane != nil {
-		r.replica = emptyReplica(r)
+	if b := r.hub.cfg.backplane; b != nil {
+		if r.name == allRooms {
+			r.hub.attendance = newAttendance(r, b.Nodes())
+		}
+		r.replica = emptyReplica(r, r.hub.attendance)
 		r.replica.remote.tried = make(chan struct{})
 	}
 }
@@ -184,12 +187,22 @@ func (r *Room) leaveLog() {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
 	defer cancel()
+	if rp.isOpening() { // its node cannot leave before that, and would stay in the log
+		rp.becomeReady(ctx, false)
+	}
 	if rp.beginDrain(ctx) {
 		rp.leave(ctx, true)
 	}
 	r.mu.Lock()
 	rp.endLocked()
 	r.mu.Unlock()
+}
+
+// isOpening reports whether something of the node may be in the log, and it is not ready.
+func (rp *replica) isOpening() bool {
+	rp.room.mu.Lock()
+	defer rp.room.mu.Unlock()
+	return rp.phase < phaseReady && rp.written
 }
 
 // closeLog closes the log of a room that nothing reads or writes any more.
@@ -204,13 +217,7 @@ func (r *Room) closeLog() {
 }
 
 // localLocked returns how many members are connected to this process, or were last.
-func (r *Room) localLocked() int {
-	n := r.members.len()
-	if r.replica != nil {
-		n -= r.replica.remotes
-	}
-	return n
-}
+func (r *Room) localLocked() int { return r.members.len() }
 
 // ends is for the end of the room's stream.
 func (p *pass) ends(force bool) {

@@ -160,14 +160,12 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 	rp := r.replica
 	switch {
 	case m.state.in():
-		next, s := m.next, m.at.Load()
+		s := m.at.Load()
 		p.partLeaves(m, ErrElsewhere)
 		p.departed(m)
-		if of := rp.state.Member(m.Info().ID); of != nil && r.state == roomOpen {
-			r.addRemoteLocked(of, next)
-			if of.Home == rp.node && of.Detached.IsZero() && rp.phase <= phaseDraining {
-				rp.detachLocked(m)
-			}
+		of := rp.state.Member(m.Info().ID)
+		if of != nil && of.Home == rp.node && of.Detached.IsZero() && r.state == roomOpen && rp.phase <= phaseDraining {
+			rp.detachLocked(m)
 		}
 		owes(s)
 		r.dismissStreamLocked(s, ErrElsewhere, 0)
@@ -338,7 +336,7 @@ func (r *Room) arriving(l *link) (*Member, error) {
 	p := r.pass(ctx, nil)
 	defer p.end()
 	for {
-		m := r.members.byID(id)
+		m := r.memberLocked(id)
 		of := r.replica.state.ByHash(hash)
 		switch {
 		case r.state != roomOpen:
@@ -377,8 +375,8 @@ func (h *Hub) leaveElsewhere(l *link, named map[string]Position) {
 			continue
 		}
 		r.mu.Lock()
-		if m := r.members.byID(pr.base.Info().ID); m != nil && m.Remote() && r.replica.phase == phaseReady {
-			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: m.Info().ID, Service: true, Cause: string(errLeft)})
+		if id := pr.base.Info().ID; r.members.byID(id) == nil && r.replica.phase == phaseReady {
+			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: id, Service: true, Cause: string(errLeft)})
 		}
 		r.mu.Unlock()
 	}
@@ -427,7 +425,7 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 func (r *Room) awaitEmpty() {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
-	for r.state != roomClosed || r.members.len() > 0 {
+	for r.state == roomOpen || r.members.len() > 0 {
 		if p.await(r.group.Progress(), time.Time{}) != nil {
 			return
 		}

@@ -49,7 +49,7 @@ func (pr *presence) followNames() {
 func (r *Room) orderName(id, name string) error {
 	p := r.pass(context.Background(), nil)
 	defer p.end()
-	m := r.members.byID(id)
+	m := r.memberLocked(id)
 	switch {
 	case m == nil || !m.state.in():
 		return ErrNotMember
@@ -101,19 +101,20 @@ func (m *Member) orderNamesByLog(addr netip.Addr) (banned error) {
 // renamed gives a member another name.
 func (p *pass) renamed(res *fold.Result, q *queued) {
 	r, e := p.r, res.Entry
+	if r.hub == nil || r.isNamed() {
+		p.place(&Event{Kind: Renamed, From: MemberInfo{ID: e.ID, Name: res.OldName}, Body: []byte(e.Name)}, res.Seq)
+	}
+	who := infoOf(res.Member)
 	m := r.members.byID(e.ID)
 	if m == nil {
+		if m = r.replica.far[e.ID]; m != nil {
+			m.who.Store(&who)
+		}
 		return
 	}
-	was := m.Info()
-	if r.hub == nil || r.isNamed() {
-		p.place(&Event{Kind: Renamed, From: was, Body: []byte(e.Name)}, res.Seq)
-	}
 	r.freeNameLocked(m)
-	m.who.Store(&MemberInfo{ID: was.ID, Name: e.Name})
-	if r.cfg.unique {
-		r.names[e.Name] = m
-	}
+	m.who.Store(&who)
+	r.takeNameLocked(m)
 	pr := m.presenceNow()
 	if q != nil || pr == nil || pr.base != m {
 		return

@@ -2,86 +2,64 @@ package tcproom
 
 import (
 	"context"
-	"encoding/base32"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"example.com/tcproom/internal/fold"
 )
 
-// leases are what a replica knows of who lives. It is guarded by the room's lock.
-type leases struct {
-	alive map[string]bool // by the name of a node, what the last watch has told
-	since time.Time       // from then on all renewals of this node's lease were confirmed; zero: the last was not
-	renew chan struct{}   // the node has another name
-	sweep bool            // somebody looks for dead nodes
+// standing is what a replica has of the leases of its process. It is guarded by the room's
+// lock.
+type standing struct {
+	attendance *attendance
+	lease      *lease // of the node
+	loaded     bool   // it has begun from a checkpoint, or there was none
+	asked      bool   // the node's open was queued
+	written    bool   // something of the node's was handed to the log
+	left       bool   // the node has left
+	moves      bool   // it was queued that the node goes on as another one
+	sweep      bool   // somebody looks for dead nodes
 }
 
-// attendLease keeps this node's lease, opens the node once it has one, and declares
-// others dead. It is a goroutine of the room's.
-func (rp *replica) attendLease() {
-	defer rp.room.wg.Done()
-	defer rp.releaseLease()
-	every := max(rp.caps.Lease/3, time.Millisecond)
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for opened := ""; rp.ctx.Err() == nil; {
-		name := rp.keepLease(every)
-		if name != "" && name != opened {
-			opened = name
-			rp.open(name)
-		}
-		rp.giveUpLate()
-		rp.beat()
-		rp.declare()
-		var soon <-chan time.Time
-		if name == "" {
-			soon = time.After(every / 10)
-		}
-		select {
-		case <-t.C:
-		case <-soon:
-		case <-rp.renew:
-		case <-rp.ctx.Done():
-		}
+// attend sees to what is due in time. It is called three times in a lease, and when a lease
+// has ended.
+func (rp *replica) attend() {
+	if rp.ctx.Err() != nil {
+		return
 	}
-}
-
-// keepLease renews the lease of the node, and returns the node's name if that was
-// confirmed.
-func (rp *replica) keepLease(within time.Duration) (name string) {
-	r := rp.room
-	r.mu.Lock()
-	name = rp.name
-	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(rp.ctx, within)
-	defer cancel()
-	err := rp.log.Nodes().Renew(ctx, name)
-	r.mu.Lock()
-	switch {
-	case err != nil:
-		rp.since = time.Time{}
-	case rp.since.IsZero():
-		rp.since = time.Now()
-	}
-	r.mu.Unlock()
-	if err != nil {
-		if rp.ctx.Err() == nil {
-			r.report(r.cfg.conn.logger, slog.LevelWarn, "lease", logBurst, "lease not renewed", "cause", err)
-		}
-		return ""
-	}
-	return name
-}
-
-// open queues the entry with which the node of that name opens.
-func (rp *replica) open(name string) {
 	rp.room.mu.Lock()
-	defer rp.room.mu.Unlock()
-	if rp.name == name && rp.phase == phaseOpening {
+	rp.openLocked()
+	rp.moveLocked()
+	rp.room.mu.Unlock()
+	rp.giveUpLate()
+	rp.beat()
+	rp.declare()
+}
+
+// openLocked queues the entry with which the node opens, once this process has a lease.
+func (rp *replica) openLocked() {
+	if rp.phase == phaseOpening && rp.loaded && !rp.asked && rp.attendance.has(rp.lease) {
+		rp.asked = true
 		rp.controlLocked(&fold.Entry{Kind: fold.Open})
+	}
+}
+
+// retireLocked is the end of what the replica has of the leases.
+func (rp *replica) retireLocked() {
+	if rp.lease != nil {
+		rp.attendance.retire(rp, rp.node, rp.lease, rp.left || !rp.written)
+		rp.lease = nil
+	}
+}
+
+// moveLocked has the node go on as another one, with another lease, if its own is to run out
+// because of another room's. It has ordered that it is dead, in a record of its own, so what
+// follows is as if others had done so.
+func (rp *replica) moveLocked() {
+	if rp.phase == phaseReady && !rp.moves && rp.attendance.isSpoilt(rp.lease) {
+		rp.moves = true
+		rp.controlLocked(&fold.Entry{Kind: fold.NodeDown, Node: rp.node})
 	}
 }
 
@@ -95,7 +73,7 @@ func (rp *replica) giveUpLate() {
 	rp.room.mu.Lock()
 	var late *flight
 	for _, f := range rp.flights {
-		if time.Since(f.began) >= most {
+		if rp.silentSince(f.began) >= most {
 			late = f
 		}
 	}
@@ -140,36 +118,6 @@ func (rp *replica) beat() {
 	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
 }
 
-// watchLeases notes who lives. It is a goroutine of the room's.
-func (rp *replica) watchLeases() {
-	r := rp.room
-	defer r.wg.Done()
-	wait := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
-	for rp.ctx.Err() == nil {
-		began := time.Now()
-		r.mu.Lock()
-		clear(rp.alive) // the watch tells of all that there are
-		r.mu.Unlock()
-		err := rp.log.Nodes().Watch(rp.ctx, func(node string, alive bool) {
-			r.mu.Lock()
-			if alive {
-				rp.alive[node] = true
-			} else {
-				delete(rp.alive, node)
-			}
-			r.mu.Unlock()
-			if !alive {
-				rp.declare()
-			}
-		})
-		if rp.ctx.Err() != nil {
-			return
-		}
-		r.report(r.cfg.conn.logger, slog.LevelWarn, "watch", logBurst, "leases are not watched", "cause", err)
-		pause(rp.ctx, wait.next(time.Since(began), 0))
-	}
-}
-
 // declare looks for nodes that are open and have no lease, and has it ordered that they
 // are dead. One that has not had its own lease confirmed for a whole lease does not judge:
 // after an outage of the engine all leases are over at once.
@@ -177,7 +125,7 @@ func (rp *replica) declare() {
 	r := rp.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if rp.sweep || rp.phase != phaseReady || !rp.trustedLocked() || len(rp.suspectsLocked()) == 0 {
+	if rp.sweep || rp.phase != phaseReady || !rp.attendance.isTrusted(rp.caps.Lease) || len(rp.suspectsLocked()) == 0 {
 		return
 	}
 	rp.sweep = true
@@ -185,15 +133,10 @@ func (rp *replica) declare() {
 	go rp.judge(rp.turn())
 }
 
-// trustedLocked reports whether this node may declare others dead.
-func (rp *replica) trustedLocked() bool {
-	return !rp.since.IsZero() && time.Since(rp.since) >= rp.caps.Lease
-}
-
-// suspectsLocked returns the nodes that are open and have no lease that is known of.
+// suspectsLocked returns the nodes that are open and do not live, as far as is known here.
 func (rp *replica) suspectsLocked() (list []fold.Node) {
 	for node := range rp.state.Alive() {
-		if node != rp.node && !rp.alive[nodeName(node)] {
+		if lives, _ := rp.attendance.sees(node); node != rp.node && !lives {
 			list = append(list, node)
 		}
 	}
@@ -211,10 +154,10 @@ func (rp *replica) judge(turn time.Duration) {
 	r.mu.Unlock()
 	for _, node := range suspects {
 		ctx, cancel := context.WithTimeout(rp.ctx, rp.caps.Lease/3)
-		alive, err := rp.log.Nodes().Alive(ctx, nodeName(node))
+		alive, err := rp.attendance.lives(ctx, node)
 		cancel()
 		r.mu.Lock()
-		if err == nil && !alive && rp.phase == phaseReady && rp.trustedLocked() && rp.state.IsOpen(node) {
+		if err == nil && !alive && rp.phase == phaseReady && rp.attendance.isTrusted(rp.caps.Lease) && rp.state.IsOpen(node) {
 			rp.queueAloneLocked(&fold.Entry{Kind: fold.NodeDown, Node: node})
 		}
 		r.mu.Unlock()
@@ -222,26 +165,4 @@ func (rp *replica) judge(turn time.Duration) {
 	r.mu.Lock()
 	rp.sweep = false
 	r.mu.Unlock()
-}
-
-// nodeName returns what a node is called where leases are kept.
-func nodeName(n fold.Node) string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(n[:])
-}
-
-// releaseLease gives the lease back of a node that has left the cluster. That of one which
-// has not runs out, for its members are to be taken for lost.
-func (rp *replica) releaseLease() {
-	r := rp.room
-	r.mu.Lock()
-	name, left := rp.name, !rp.state.IsOpen(rp.node)
-	r.mu.Unlock()
-	if !left {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := rp.log.Nodes().Release(ctx, name); err != nil {
-		r.report(r.cfg.conn.logger, slog.LevelWarn, "lease", logBurst, "lease not released", "cause", err)
-	}
 }

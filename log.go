@@ -56,14 +56,14 @@ type Log interface {
 }
 
 // A Backplane gives the rooms of one name, in several processes, one log. Open a log
-// there for each room, and give it to [WithLog]: rooms of a [Hub] have none yet. All
-// methods may be called from many goroutines.
+// there for each room, and give it to [WithLog], or give a [Hub] the whole by
+// [WithBackplane]. All methods may be called from many goroutines.
 type Backplane interface {
 	// Open returns the log of the room, which it makes if there is none. The caller closes
 	// it. It may block until the engine has answered, or ctx ends. It fails after Close.
 	Open(ctx context.Context, room string) (Log, error)
-	// Nodes returns where processes say that they live, for all logs of the Backplane. It
-	// does not block.
+	// Nodes returns where processes say that they live, for all logs of the Backplane: a
+	// hub asks for it once, and has one lease for all of its rooms. It does not block.
 	Nodes() Nodes
 	// Close closes all logs that it has opened. A second Close does nothing.
 	Close() error
@@ -71,10 +71,11 @@ type Backplane interface {
 
 // Nodes are the leases of processes, each of which names itself at random: one that has
 // not renewed its lease for [Caps].Lease is dead. All methods block until the engine has
-// answered, or ctx ends, and may be called from many goroutines.
+// answered, or ctx ends, and may be called from many goroutines. A room, or a hub for all of
+// its rooms, has one lease, and now and then two for a while.
 type Nodes interface {
 	// Renew makes or renews the lease of a node. It returns nil only if the engine has
-	// confirmed that. A node whose lease has ended may have a new one. A room calls it
+	// confirmed that. A node whose lease has ended may have a new one. It is called
 	// three times in a lease.
 	Renew(ctx context.Context, node string) error
 	// Release ends a lease at once. One that has ended is no error.

@@ -38,7 +38,7 @@ type Member struct {
 	// Guarded by the room's lock.
 	state      memberState
 	arrives    bool     // a connection resumes it here, that was connected to another process
-	prev, next *Member  // in join order
+	prev, next *Member  // of those that are connected to this process, in join order
 	session    *session // nil: it cannot resume
 }
 
@@ -454,7 +454,8 @@ func (m *Member) giveTurn() {
 	}
 }
 
-// memberList is the members of a room, in join order.
+// memberList is the members of a room that are connected to this process, or were last, in
+// join order.
 type memberList struct {
 	first, last *Member
 	n           int
@@ -480,10 +481,8 @@ func (l *memberList) byID(id string) *Member {
 	return nil
 }
 
-func (l *memberList) add(m *Member) { l.insert(m, nil) }
-
-// insert adds m before next, or, if that is nil, as the last one.
-func (l *memberList) insert(m, next *Member) {
+// add adds m as the last one.
+func (l *memberList) add(m *Member) {
 	if l.n++; l.n > fewMembers && l.ids == nil {
 		l.ids = make(map[string]*Member)
 		for m := l.first; m != nil; m = m.next {
@@ -493,17 +492,12 @@ func (l *memberList) insert(m, next *Member) {
 	if l.ids != nil {
 		l.ids[m.Info().ID] = m
 	}
-	m.prev, m.next = l.last, next
-	if next != nil {
-		m.prev, next.prev = next.prev, m
-	} else {
-		l.last = m
-	}
-	if m.prev != nil {
+	if m.prev = l.last; m.prev != nil {
 		m.prev.next = m
 	} else {
 		l.first = m
 	}
+	l.last = m
 }
 
 func (l *memberList) remove(m *Member) {

@@ -256,6 +256,9 @@ func (r *Room) muteLocked(id, name string, until time.Time) {
 
 // isMutedLocked reports whether who, or a member of that name, may not say anything now.
 func (r *Room) isMutedLocked(who MemberInfo, now time.Time) bool {
+	if rp := r.replica; rp != nil {
+		return rp.state.Muted(who.ID, who.Name, now.Add(rp.skew))
+	}
 	if len(r.muted) == 0 {
 		return false
 	}

@@ -22,8 +22,12 @@ const maxHeader = 16 << 10
 // errRests.
 func (l *link) readLoop() error {
 	limit, _ := frameLimits(l.cfg.codec, l.cfg.maxMessage)
+	a := l.newAhead()
+	if a != nil {
+		defer a.finish()
+	}
 	for {
-		beats, err := l.readFrames(limit)
+		beats, err := l.readFrames(limit, a)
 		if err != nil {
 			return err
 		}
@@ -34,7 +38,7 @@ func (l *link) readLoop() error {
 		if err == errRests {
 			return err
 		}
-		if err != nil && !l.heldBack(err) {
+		if err != nil && !l.heldBack(err) && (a == nil || !a.excuses(err)) {
 			return l.readCause(err, errIdleTimeout)
 		}
 	}
@@ -42,7 +46,7 @@ func (l *link) readLoop() error {
 
 // readFrames deals with all whole frames that have been read, and reports whether they
 // were pings and pongs, and there were any.
-func (l *link) readFrames(limit int) (beats bool, err error) {
+func (l *link) readFrames(limit int, a *ahead) (beats bool, err error) {
 	if !l.door.passed {
 		if wait, err := l.knock(limit); wait || err != nil {
 			return false, err
@@ -50,7 +54,7 @@ func (l *link) readFrames(limit int) (beats bool, err error) {
 	}
 	in := inboxPool.Get().(*inbox)
 	defer in.free()
-	in.by = &l.stream
+	in.by, in.ahead = &l.stream, a
 	if l.room.traces() {
 		in.read = time.Now()
 	}
@@ -184,6 +188,9 @@ func (l *link) refuseRequest(in *inbox) error {
 	if err := l.take(in); err != nil {
 		return err
 	}
+	if in.ahead != nil {
+		in.ahead.finish()
+	}
 	b, err := encode(l.transport.cfg, refusalOf(&in.req, onlyRoom()))
 	if err != nil || len(b) == 0 {
 		return err
@@ -220,6 +227,7 @@ type inbox struct {
 	by     *stream // of whose member the messages are
 	msgs   []message
 	acks   []ledger.Taken // to be sent
+	ahead  *ahead         // nil: its reader waits for them
 	pinged bool
 	read   time.Time // when the messages were read, if there may be traces
 	req    Request   // of parse
@@ -248,7 +256,7 @@ func (in *inbox) full() bool {
 
 func (in *inbox) free() {
 	in.clear()
-	in.by, in.pinged, in.read, in.req = nil, false, time.Time{}, Request{}
+	in.by, in.ahead, in.pinged, in.read, in.req = nil, nil, false, time.Time{}, Request{}
 	inboxPool.Put(in)
 }
 
@@ -359,30 +367,14 @@ func (l *link) orderAll(in *inbox) error {
 
 // orderByLog is orderAll in a room with a log.
 func (p *pass) orderByLog(in *inbox) (err error) {
-	msgs := make([]said, len(in.msgs))
-	for i := range in.msgs {
-		msgs[i] = said{number: in.msgs[i].number, body: in.msgs[i].body}
+	if in.ahead != nil {
+		if ok, err := p.orderAhead(in); ok {
+			return err
+		}
 	}
+	msgs := in.said()
 	p.sayAll(msgs)
-	for i := range msgs {
-		msg := &msgs[i]
-		if msg.err == error(ErrMuted) {
-			err = msg.err
-			if msg.number != 0 {
-				in.acks = append(in.acks, p.from.take(msg.number, 0))
-			}
-			continue
-		}
-		if errors.Is(msg.err, ErrRoomClosed) { // here; it may be said elsewhere
-			return ErrRestarting
-		}
-		if msg.err != nil {
-			return msg.err
-		}
-		if msg.number != 0 {
-			in.acks = append(in.acks, msg.taken)
-		}
-	}
+	in.acks, err = p.heed(msgs, in.acks)
 	return err
 }
 

@@ -19,8 +19,8 @@ import (
 // comes back on the log's tail, as what other nodes have put there does (apply.go). So all
 // nodes see one order. Nothing waits for the log with the room's lock held.
 //
-// A node is the stay of this process in the cluster. Other nodes know by its lease that
-// it lives (lease.go).
+// A node is the stay of this process in the cluster. Other nodes know by the lease of the
+// process that it lives (attendance.go), and declare it dead if it does not (lease.go).
 type replica struct {
 	room *Room
 	log  Log // of a hub's room nil until it was opened
@@ -33,7 +33,7 @@ type replica struct {
 	state        *fold.State
 	known        uint64 // the position of the last entry that has taken effect
 	node         fold.Node
-	name         string // of the node, in the log's leases and in IDs
+	name         string // of the node, in IDs
 	phase        phase
 	ready        chan struct{} // closed from phaseReady on, until the node is another one
 	over         chan struct{} // closed by phaseOver
@@ -42,6 +42,8 @@ type replica struct {
 	time         time.Time     // of the last record, made not to fall
 	skew         time.Duration
 	lost         time.Time // since when the log has no tail; zero: it has one
+	heldBack     time.Time // when members here held back what the tail has brought, the last time
+	applying     bool      // a record takes effect: the state has a part of it
 	cutTail      func()    // ends the tail
 	other        bool      // the log has taken a record of ours at a position that was read already
 	saving       bool      // a checkpoint is being saved
@@ -51,14 +53,14 @@ type replica struct {
 	begun        bool      // the state knows how its stream began
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
-	fenced       fold.Node  // the node that this one was, and whose members it wants back; zero: none
-	claims       int        // reclaims that are on the way
-	remotes      int        // members that are connected to other nodes
-	remote       remoteRoom // of a hub
+	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
+	claims       int                // reclaims that are on the way
+	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
+	remote       remoteRoom         // of a hub
 	// lostEpoch is the epoch of which records are lost that were read here; zero: of none.
 	lostEpoch fold.Epoch
 	outbound
-	leases
+	standing
 }
 
 // phase is how far a node has come. It goes back to phaseOpening when the node is
@@ -79,7 +81,7 @@ var logsInUse sync.Map
 
 // newReplica returns the replica of r, which reads nothing before start.
 func newReplica(r *Room, log Log) *replica {
-	rp := emptyReplica(r)
+	rp := emptyReplica(r, newAttendance(r, log.Nodes()))
 	if rp.err = rp.use(log); rp.err != nil {
 		rp.stop()
 	}
@@ -87,15 +89,15 @@ func newReplica(r *Room, log Log) *replica {
 }
 
 // emptyReplica returns one of r that has no log yet.
-func emptyReplica(r *Room) *replica {
+func emptyReplica(r *Room, a *attendance) *replica {
 	rp := &replica{room: r, state: fold.New()}
+	rp.attendance = a
 	rp.ctx, rp.stop = context.WithCancel(context.Background())
 	rp.ready, rp.over = make(chan struct{}), make(chan struct{})
 	rp.flights = make(map[uint64]*flight)
 	rp.more = make(chan struct{}, 1)
-	rp.alive = make(map[string]bool)
-	rp.renew = make(chan struct{}, 1)
 	rp.nowhere = newNowhere(r)
+	rp.far = make(map[string]*Member)
 	rp.cutTail = func() {}
 	rp.rename()
 	return rp
@@ -131,10 +133,8 @@ func (rp *replica) start() {
 		return
 	}
 	rp.beginRun()
-	rp.room.wg.Add(2)
 	go rp.run()
-	go rp.attendLease()
-	go rp.watchLeases()
+	rp.attendance.enroll(rp)
 }
 
 // newNowhere returns the stream of members that have none in this process: its link has
@@ -159,7 +159,8 @@ func (rp *replica) maxEntry() int { return rp.caps.MaxRecord - 1<<10 }
 
 // rename makes the node another one, which has not opened.
 func (rp *replica) rename() {
-	rand.Read(rp.node[:])
+	rp.node, rp.lease = rp.attendance.newNode(rp.node, rp.lease)
+	rp.asked, rp.written, rp.moves = false, false, false
 	rp.name = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(rp.node[:])
 	rp.life, rp.batch = 1, 0
 	rp.phase = phaseOpening
@@ -303,10 +304,16 @@ func (rp *replica) load() error {
 	if err != nil {
 		return fmt.Errorf("the checkpoint: %w", err)
 	}
+	r := rp.room
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		rp.loaded = true
+		rp.openLocked()
+	}()
 	if at == 0 {
 		return nil // the state is that of an empty log
 	}
-	r := rp.room
 	s, err := fold.Load(state)
 	if err == nil && s.Pos() != at {
 		err = fmt.Errorf("the checkpoint of %d says that it is of %d", at, s.Pos())
@@ -319,9 +326,6 @@ func (rp *replica) load() error {
 	defer r.mu.Unlock()
 	rp.state, rp.begun = s, true
 	rp.savedAt, rp.unsaved, rp.unsavedBytes = s.Time(), 0, 0
-	for m := range s.Members() {
-		r.addRemoteLocked(m, nil)
-	}
 	rp.forgetLocked(at)
 	r.noteBansLocked()
 	rp.setEpochLocked()
@@ -438,13 +442,10 @@ func (p *pass) forgetStream() {
 	r.replica.endLinksLocked(p, ErrUnavailable)
 	for m := r.members.first; m != nil; {
 		next := m.next
-		if m.Remote() {
-			p.removeRemote(m, ErrUnavailable)
-		} else {
-			p.drop(m, ErrUnavailable)
-		}
+		p.drop(m, ErrUnavailable)
 		m = next
 	}
+	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
 	r.startRings()
 	for _, l := range r.lanes {
@@ -462,9 +463,8 @@ func (rp *replica) anewLocked() {
 	}
 	rp.rename()
 	rp.unready = time.Now()
-	select {
-	case rp.renew <- struct{}{}:
-	default:
+	if rp.openLocked(); !rp.asked {
+		rp.attendance.attendSoon()
 	}
 }
 
@@ -557,6 +557,9 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 		return false
 	}
 	if d := r.cfg.drain; d > 0 && !r.isNamed() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(rp.ctx, cancel)() // Close ends it
 		for _, l := range links {
 			l.end(ErrRestarting)
 			pause(ctx, d/time.Duration(len(links)))
@@ -619,6 +622,7 @@ func (rp *replica) linksLocked() (links []*link) {
 // endLocked is the end of the replica, with the room's.
 func (rp *replica) endLocked() {
 	rp.overLocked()
+	rp.retireLocked()
 	rp.stop()
 	flown, waits := rp.takeAllLocked()
 	rp.room.unordered += len(flown) + len(waits)

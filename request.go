@@ -288,15 +288,13 @@ func (r *Room) roster(q *Query, ref uint64) *Event {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := &List{Total: r.members.len()}
-	m := r.members.first
-	if after := r.members.byID(q.After); after != nil {
-		m = after.next
+	list := &List{Total: r.lenLocked()}
+	for who := range r.infosLocked(q.After) {
+		if list.More = len(list.Members) == limit; list.More {
+			break
+		}
+		list.Members = append(list.Members, who)
 	}
-	for ; m != nil && len(list.Members) < limit; m = m.next {
-		list.Members = append(list.Members, m.Info())
-	}
-	list.More = m != nil
 	return &Event{Kind: Roster, Room: r.name, Ref: ref, Seq: r.seq, List: list}
 }
 
@@ -335,25 +333,23 @@ func (h *Hub) find(to string, byName bool) (*Member, error) {
 	r := h.all
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.members.byID(to); m != nil && !byName {
-		return m, nil
-	}
-	var found *Member
+	id := to
 	if byName {
-		for m := r.members.first; m != nil; m = m.next {
-			if m.Info().Name != to {
+		id = ""
+		for who := range r.infosLocked("") {
+			if who.Name != to {
 				continue
 			}
-			if found != nil {
+			if id != "" {
 				return nil, fmt.Errorf("%w: several are called %s", errRecipient, quotePeer(to))
 			}
-			found = m
+			id = who.ID
 		}
 	}
-	if found == nil {
-		return nil, fmt.Errorf("%w: %s", errRecipient, quotePeer(to))
+	if m := r.memberLocked(id); m != nil {
+		return m, nil
 	}
-	return found, nil
+	return nil, fmt.Errorf("%w: %s", errRecipient, quotePeer(to))
 }
 
 // Tell sends body to the connection with the given ID alone, from the member from, or

@@ -241,7 +241,7 @@ func (r *Room) takeOverLocked(p *pass, s *stream) {
 		r.moveLocked(m, memberPresent)
 	}
 	if r.replica != nil && old == r.replica.nowhere {
-		r.replica.remotes--
+		r.comesHereLocked(m)
 	}
 	m.at.Store(s)
 	r.stats.Resumed++

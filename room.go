@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,28 +207,20 @@ func (r *Room) orderHeld(ctx context.Context) error {
 
 // Members returns the members present at the moment of the call, in join order. In a room
 // with a log they are those of all processes, as far as this one has read the log; see
-// [Member.Remote]. So are those of Member and Len.
+// [Member.Remote]. So are those of Member and Len. The value of a member of another
+// process is made when it is asked for first, and kept until that member leaves. Once the
+// room stops here, they are those that are connected here.
 func (r *Room) Members() iter.Seq[*Member] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	members := make([]*Member, 0, r.members.len())
-	for m := r.members.first; m != nil; m = m.next {
-		members = append(members, m)
-	}
-	return func(yield func(*Member) bool) {
-		for _, m := range members {
-			if !yield(m) {
-				return
-			}
-		}
-	}
+	return slices.Values(r.allLocked())
 }
 
 // Member returns the member with the given ID.
 func (r *Room) Member(id string) (*Member, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.members.byID(id)
+	m := r.memberLocked(id)
 	return m, m != nil
 }
 
@@ -235,7 +228,7 @@ func (r *Room) Member(id string) (*Member, bool) {
 func (r *Room) Len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.members.len()
+	return r.lenLocked()
 }
 
 // MaxMessage returns the limit of [WithMaxMessage] for the bodies of the room's

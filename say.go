@@ -77,10 +77,10 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 	if guest == (MemberInfo{}) {
 		return nil
 	}
-	if m := r.members.byID(guest.ID); m != nil && m.Info() != guest {
+	if m := r.memberLocked(guest.ID); m != nil && m.Info() != guest {
 		return fmt.Errorf("%w: the ID %q is that of %q", ErrNameTaken, guest.ID, m.Info().Name)
 	}
-	if m := r.bearerLocked(guest.Name); m != nil && m.Info() != guest {
+	if who, ok := r.bearerLocked(guest.Name); ok && who != guest {
 		return fmt.Errorf("%w: %q", ErrNameTaken, guest.Name)
 	}
 	if r.isMutedLocked(guest, time.Now()) {
@@ -91,18 +91,24 @@ func (r *Room) mayBeLocked(guest MemberInfo) error {
 
 // bearerLocked returns the member with that name, if names are unique. The names of a
 // hub are those of connections, whose lock is not to be taken under r's.
-func (r *Room) bearerLocked(name string) *Member {
-	if !r.isNamed() {
-		return r.names[name]
-	}
-	if r.hub.all.cfg.unique {
+func (r *Room) bearerLocked(name string) (who MemberInfo, ok bool) {
+	s := r.listed()
+	switch m := r.names[name]; {
+	case m != nil:
+		return m.Info(), true
+	case !r.cfg.unique && !(r.isNamed() && r.hub.all.cfg.unique):
+	case s != nil:
+		if of := s.Named(name); of != nil {
+			return infoOf(of), true
+		}
+	case r.isNamed():
 		for m := r.members.first; m != nil; m = m.next {
 			if m.Name() == name {
-				return m
+				return m.Info(), true
 			}
 		}
 	}
-	return nil
+	return MemberInfo{}, false
 }
 
 // callPlain calls a hook of the user's that no connection's goroutine waits for. A

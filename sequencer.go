@@ -223,7 +223,7 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 		return nil, nil
 	}
 	ev := &p.ev
-	w := &WelcomeInfo{Epoch: r.epoch, Total: r.members.len(), Token: token}
+	w := &WelcomeInfo{Epoch: r.epoch, Total: r.lenLocked(), Token: token}
 	*ev = Event{Kind: Welcome, Seq: r.seq, From: m.Info(), Time: p.now, Ref: e.ref, Welcome: w}
 	if token != "" || !s.isMain() && m.session != nil {
 		w.Outcome = cmp.Or(e.outcome, outcomeJoined)
@@ -237,8 +237,11 @@ func (r *Room) welcomeLocked(p *pass, s *stream, m *Member, token Secret, e entr
 		}
 	}
 	w.Members = make([]MemberInfo, 0, min(w.Total, maxWelcomeMembers))
-	for m := r.members.first; m != nil && r.name != allRooms && len(w.Members) < maxWelcomeMembers; m = m.next {
-		w.Members = append(w.Members, m.Info())
+	for who := range r.infosLocked("") {
+		if r.name == allRooms || len(w.Members) == maxWelcomeMembers {
+			break
+		}
+		w.Members = append(w.Members, who)
 	}
 	b, err := s.encode(ev)
 	if err != nil { // whose methods are the codec's: not under the lock
@@ -531,7 +534,7 @@ func (p *pass) commit(ev *Event) uint64 {
 		}
 	}
 	if r.events != nil {
-		r.events.add(ev, p.from == nil && ev.Kind == Message)
+		r.events.add(ev, p.guest != MemberInfo{})
 	}
 	return r.seq
 }
@@ -598,7 +601,20 @@ func (r *Room) seen(since *Position) (seq uint64, ok bool) {
 
 // checkSince returns an error for a newcomer that says to have seen what is not there.
 func (r *Room) checkSince(l *link) error {
-	seen, _ := r.seen(l.helloSaid().Since)
+	since := l.helloSaid().Since
+	if since == nil {
+		return nil
+	}
+	r.mu.Lock()
+	seen, _ := r.seen(since)
+	late := seen > r.seq && r.replica != nil
+	r.mu.Unlock()
+	if late { // as far as this node has read the log
+		l.mayWait()
+		if err := r.catchUp(l); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if seen > r.seq {

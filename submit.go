@@ -20,6 +20,7 @@ type outbound struct {
 	control   []queued           // of the node itself, to be ready: it goes before all that is queued
 	queue     []queued           // waits until the node is ready
 	waiting   int                // bytes of it
+	flown     int                // bytes of flights
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue, or waits for more
 	more      chan struct{}      // wakes it
@@ -27,7 +28,7 @@ type outbound struct {
 }
 
 const (
-	maxWaiting   = 4 << 20   // bytes of a room's queue
+	maxWaiting   = 4 << 20   // bytes of a room's queue and flights
 	maxBatch     = 256 << 10 // bytes of a record, if the log allows
 	maxLife      = 1<<16 - 1
 	appendWithin = 5 * time.Second // what one Append may take
@@ -40,7 +41,8 @@ type call struct {
 	read     time.Time // for traces: when the messages were read
 	outcomes []outcome
 	left     int           // that have none yet; guarded by the room's lock
-	done     chan struct{} // closed when none is left
+	done     chan struct{} // closed when none is left; nil: nobody waits for that
+	ahead    *ahead        // of the reader that has read them, and does not wait; nil: none
 	keep     bool          // it is queued again if its batch is given up
 	upkeep   bool          // nobody waits for it, and another node, or life, does not need it
 	comes    *coming       // it is for one that comes in, and waits; nil: it is not
@@ -86,8 +88,14 @@ func (q queued) bytes() []byte {
 func (q queued) settle(o outcome) {
 	c := q.call
 	c.outcomes[q.i] = o
-	if c.left--; c.left == 0 {
+	if c.left--; c.left > 0 {
+		return
+	}
+	if c.done != nil {
 		close(c.done)
+	}
+	if c.ahead != nil {
+		c.ahead.settledLocked()
 	}
 }
 
@@ -212,6 +220,7 @@ func (rp *replica) nextFlightLocked() *flight {
 		n++
 	}
 	rp.batch++
+	rp.written = true
 	f := &flight{batch: rp.life<<48 | rp.batch, items: slices.Clone((*from)[:n]), began: time.Now()}
 	f.ctx, f.told = context.WithCancel(rp.ctx)
 	if *from = slices.Delete(*from, 0, n); from == &rp.queue {
@@ -224,7 +233,7 @@ func (rp *replica) nextFlightLocked() *flight {
 	}
 	f.rec, f.id = rec, rp.name+"."+strconv.FormatUint(f.batch, 10)
 	rp.flights[f.batch] = f
-	rp.room.group.Wake() // the queue has room
+	rp.flown += len(f.rec)
 	return f
 }
 
@@ -302,6 +311,7 @@ func (rp *replica) reopenLocked() {
 	rp.phase, rp.unready = phaseOpening, time.Now()
 	rp.life++
 	rp.batch = 0
+	rp.asked = true
 	rp.controlLocked(&fold.Entry{Kind: fold.Open})
 }
 
@@ -339,11 +349,13 @@ func (rp *replica) takeAllLocked() (flown, waits []queued) {
 		f.told()
 	}
 	clear(rp.flights)
+	rp.flown = 0
 	waits = rp.queue
 	for _, q := range rp.control {
 		q.settle(outcome{})
 	}
 	rp.control, rp.queue, rp.waiting = nil, nil, 0
+	rp.moves = false
 	useless := func(q queued) bool {
 		if q.call.upkeep {
 			q.settle(outcome{})
@@ -377,23 +389,23 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 	return nil
 }
 
-// submit queues the entries of c, when there is room for them, and waits for what becomes
-// of them. An error says that it does not know of all. The lock is let go of meanwhile.
-// What has to be ordered for good, as a leave, does not wait for room.
-func (p *pass) submit(c *call, urgent bool) error {
+// enqueue queues the entries of c, when there is room for them. The lock is let go of
+// meanwhile. What has to be ordered for good, as a leave, does not wait for room.
+func (p *pass) enqueue(c *call, urgent bool) error {
 	rp, since := p.r.replica, time.Time{}
 	for {
 		if err := rp.mayQueueLocked(); err != nil {
 			return err
 		}
-		full := rp.waiting > 0 && rp.waiting+len(c.buf) > maxWaiting
+		under := rp.waiting + rp.flown
+		full := under > 0 && under+len(c.buf) > maxWaiting
 		if urgent || (rp.phase == phaseReady || rp.phase == phaseDraining) && !full {
 			break
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if time.Since(since) >= p.r.cfg.maxOutage {
+		if rp.silentSince(since) >= p.r.cfg.maxOutage {
 			return ErrUnavailable
 		}
 		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
@@ -404,6 +416,25 @@ func (p *pass) submit(c *call, urgent bool) error {
 		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
 	}
 	rp.queueLocked(c)
+	return nil
+}
+
+// submit is enqueue, and waits for what becomes of the entries. An error says that it does
+// not know of all.
+func (p *pass) submit(c *call, urgent bool) error {
+	if err := p.enqueue(c, urgent); err != nil {
+		return err
+	}
+	p.awaitCall(c)
+	if c.left > 0 {
+		return p.r.replica.withdrawLocked(c, context.Cause(p.ctx))
+	}
+	return nil
+}
+
+// awaitCall lets go of the lock until it is known what has become of all entries of c, or
+// the pass's context ends.
+func (p *pass) awaitCall(c *call) {
 	p.letGo()
 	select {
 	case <-c.done:
@@ -411,10 +442,15 @@ func (p *pass) submit(c *call, urgent bool) error {
 	}
 	p.r.mu.Lock()
 	p.now = time.Now()
-	if c.left > 0 {
-		return rp.withdrawLocked(c, context.Cause(p.ctx))
+}
+
+// silentSince returns for how long the log may have been silent for somebody who waits
+// since then: not while its tail waited for this room's members.
+func (rp *replica) silentSince(then time.Time) time.Duration {
+	if rp.heldBack.After(then) {
+		then = rp.heldBack
 	}
-	return nil
+	return time.Since(then)
 }
 
 // mayQueueLocked says why nothing is taken for the log any more.

@@ -188,7 +188,7 @@ func (p *pass) traceLocked(ev *Event) {
 		return
 	}
 	t := &tracing{room: r, trace: Trace{
-		Seq: ev.Seq, From: ev.From, Size: len(ev.Body), Read: p.read, Ordered: time.Now(), Members: r.members.len(),
+		Seq: ev.Seq, From: ev.From, Size: len(ev.Body), Read: p.read, Ordered: time.Now(), Members: r.lenLocked(),
 	}}
 	if r.name != allRooms {
 		t.trace.Room = r.name

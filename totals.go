@@ -85,7 +85,7 @@ func (r *Room) addTo(sum *Stats) {
 		sum.Waiting += lag.Cursors
 		sum.Backlog, sum.SlowestFor = max(sum.Backlog, lag.Bytes), max(sum.SlowestFor, lag.Since)
 	}
-	sum.Members += r.members.len()
+	sum.Members += r.lenLocked()
 	sum.Detached += r.detached.Len() + int(r.away)
 	sum.Pending += r.pending
 	sum.Seq += r.seq

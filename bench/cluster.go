@@ -124,6 +124,11 @@ const (
 	recordSize   = "bytes_per_record"
 	bareMessages = "bare_messages_per_s"
 	rateRatio    = "bare_messages_by_messages"
+	readMessages = "bare_messages_read_per_s"
+	readRatio    = "bare_messages_read_by_messages"
+	roomCPU      = "cpu_us_per_message"
+	bareCPU      = "bare_cpu_us_per_message"
+	readCPU      = "bare_read_cpu_us_per_message"
 	engineShare  = "engine_busy"
 )
 
@@ -131,7 +136,8 @@ var logRateWork = &work{
 	name:  "lograte",
 	title: "Messages a second over three processes",
 	about: "A member in each of three processes, who all send lines of 64 bytes, with so many in flight in all; nothing but the generator is bound to a core. " +
-		"Bare is what three clients of JetStream publish straight behind, with one record in flight each: the room's messages in a record, times the records.",
+		"Bare is what three clients of JetStream publish straight behind, with one record in flight each: the room's messages in a record, times the records. " +
+		"Read is the same if each of them also reads all records, as each process of a room must. CPU is that of all processes but the generator.",
 	counted: "in flight",
 	full:    []int{3, 48, 768, 16_384},
 	quick:   []int{48},
@@ -142,6 +148,11 @@ var logRateWork = &work{
 		value("bytes a record", recordSize, digits(0)),
 		{title: "bare messages/s", metric: bareMessages, format: thousands, spread: true},
 		{title: "bare ÷ room", metric: rateRatio, format: digits(2), spread: true},
+		value("read messages/s", readMessages, thousands),
+		{title: "read ÷ room", metric: readRatio, format: digits(2), spread: true},
+		value("room, µs CPU a message", roomCPU, digits(1)),
+		value("bare, µs", bareCPU, digits(1)),
+		value("read, µs", readCPU, digits(1)),
 		value("nodes busy", serverBusy, percent),
 		value("engine busy", engineShare, percent),
 		value("generator busy", generatorBusy, percent),
@@ -197,6 +208,7 @@ func (w logRate) measure(s *session) (metrics, error) {
 	messages := float64(l.streams[0].sent - sent)
 	m[messageRate] = messages / m[seconds]
 	m[engineShare] = (used - engine).Seconds() / m[seconds]
+	m[roomCPU] = (m[serverBusy] + m[engineShare]) * m[seconds] * 1e6 / messages
 	if err := s.logState(&after); err != nil {
 		return nil, err
 	}
@@ -221,18 +233,40 @@ func (r *runner) bareRate(s *server, m metrics) error {
 		return err
 	}
 	defer bare.stop()
-	var wait sync.WaitGroup
-	nodes := bare.nodes()
-	rates, errs := make([]bareRate, len(nodes)), make([]error, len(nodes))
-	for i, p := range nodes {
-		wait.Go(func() { errs[i] = p.askJSON(fmt.Sprintf("publish %d", int(m[recordSize])), &rates[i]) })
+	if m[bareMessages], m[bareCPU], err = bare.rate("publish", m); err != nil {
+		return err
 	}
-	wait.Wait()
-	for _, rate := range rates {
-		m[bareMessages] += rate.Records / rate.Seconds * m[perRecord]
+	if m[readMessages], m[readCPU], err = bare.rate("read", m); err != nil {
+		return err
 	}
 	m[rateRatio] = m[bareMessages] / m[messageRate]
-	return errors.Join(errs...)
+	m[readRatio] = m[readMessages] / m[messageRate]
+	return nil
+}
+
+// rate has bare clients do something, and returns how many of the room's messages a second
+// that would be, and what CPU each takes, in µs.
+func (p *process) rate(question string, m metrics) (messages, cpu float64, err error) {
+	clock := func() time.Duration {
+		used, failed := p.cpu()
+		engine, failedToo := p.engine.ownClock()
+		err = errors.Join(err, failed, failedToo)
+		return used + engine
+	}
+	var wait sync.WaitGroup
+	nodes := p.nodes()
+	rates, errs := make([]bareRate, len(nodes)), make([]error, len(nodes))
+	before := clock()
+	for i, p := range nodes {
+		wait.Go(func() { errs[i] = p.askJSON(fmt.Sprintf("%s %d", question, int(m[recordSize])), &rates[i]) })
+	}
+	wait.Wait()
+	used, records := clock()-before, 0.0
+	for _, rate := range rates {
+		records += rate.Records
+		messages += rate.Records / rate.Seconds * m[perRecord]
+	}
+	return messages, used.Seconds() * 1e6 / (records * m[perRecord]), errors.Join(append(errs, err)...)
 }
 
 var nodesFloodWork = &work{
@@ -622,7 +656,7 @@ const (
 var logMemoryWork = &work{
 	name:  "logmemory",
 	title: "Memory of a room with a log",
-	about: "Bytes of heap of a member with a session that is connected to another process, of so many. Heap and stacks of a room on JetStream in which nobody is, and its goroutines, of 50 on one connection: " +
+	about: "Bytes of heap of a member with a session that is connected to another process, of so many for whom nobody has asked. Heap and stacks of a room on JetStream in which nobody is, and its goroutines, of 50 in a hub: " +
 		"the client of the engine included.",
 	counted: "remote members",
 	full:    []int{3000},

@@ -290,6 +290,7 @@ func bareJetStream(name string, storage jetstream.StorageType) *server {
 			c.members = func() int { return 0 }
 			c.measures = map[string]func(int) (any, error){
 				"publish": func(n int) (any, error) { return publishBare(js, n) },
+				"read":    func(n int) (any, error) { return readBare(js, n) },
 				"latency": func(n int) (any, error) { return latencyBare(js, n) },
 			}
 			c.ready("127.0.0.1:0")
@@ -322,6 +323,21 @@ const (
 	// headers included: see "bytes a record" of lograte.
 	recordBytes = 260
 )
+
+// readBare is publishBare of a client that reads all records, too, and does nothing with
+// them: what a process of a room does at the least.
+func readBare(js jetstream.JetStream, n int) (any, error) {
+	cons, err := js.OrderedConsumer(context.Background(), "BARE", jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+	if err != nil {
+		return nil, err
+	}
+	consuming, err := cons.Consume(func(jetstream.Msg) {})
+	if err != nil {
+		return nil, err
+	}
+	defer consuming.Stop()
+	return publishBare(js, n)
+}
 
 // bareLatency is the time from when a record was published to when it was consumed. It
 // does not begin when that was due: this process wakes later than the load generator.
@@ -442,23 +458,21 @@ func connectAll(room *tcproom.Room, n int) (list []net.Conn, err error) {
 // quietLogs is what a room takes that is open on a node, and in which nobody is.
 type quietLogs struct{ Bytes, Ours, Others float64 }
 
-// measureQuietLogs opens n rooms on JetStream.
+// measureQuietLogs opens n rooms of a hub on JetStream.
 func measureQuietLogs(b *roomnats.Backplane, n int) (any, error) {
-	var rooms []*tcproom.Room
+	opts := []tcproom.HubOption{tcproom.WithBackplane(b), tcproom.WithRoomLinger(time.Hour)}
+	for _, o := range roomOptions {
+		opts = append(opts, o)
+	}
+	hub := tcproom.NewHub(opts...)
+	defer hub.Close()
 	open := func(name string) error {
-		log, err := b.Open(context.Background(), name)
+		room, err := hub.Room(name)
 		if err != nil {
 			return err
 		}
-		room := tcproom.New(append(roomOptions[:len(roomOptions):len(roomOptions)], tcproom.WithLog(log))...)
-		rooms = append(rooms, room)
 		return ready(room)
 	}
-	defer func() {
-		for _, r := range rooms {
-			r.Close()
-		}
-	}()
 	if err := open("first"); err != nil { // what is made once
 		return nil, err
 	}

@@ -38,8 +38,10 @@ type served struct {
 
 	mu      sync.Mutex // guards what follows
 	read    int64      // bytes that the room was given
-	handled int64      // bytes that it had been given when it last came to read
+	handled int64      // bytes that it had been given when it last came to read, and had dealt with
 	reading bool       // it has come to read
+	waiting bool       // it waits for bytes
+	ahead   bool       // it has read what is on its way to its log
 	closed  bool
 	changed chan struct{} // closed when handled, reading or closed changes; nil while nothing waits
 }
@@ -110,19 +112,41 @@ func (s *Server) memberFrom(addr string) *tcproom.Member {
 }
 
 // Read hands the room what came. The room reads on only when it has dealt with
-// all whole messages that it was given before.
+// all whole messages that it was given before, or says that they are on their way.
 func (c *served) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	if c.handled != c.read || !c.reading {
-		c.handled, c.reading = c.read, true
-		c.changedLocked()
-	}
+	c.waiting = true
+	c.noteLocked()
 	c.mu.Unlock()
 	n, err := c.Conn.Read(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.waiting = false
 	c.read += int64(n)
 	return n, err
+}
+
+// Ahead implements probe.Ahead.
+func (c *served) Ahead(is bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = is
+	c.noteLocked()
+}
+
+// noteLocked notes what the room has dealt with, if it waits for more.
+func (c *served) noteLocked() {
+	if !c.waiting {
+		return
+	}
+	handled := c.read
+	if c.ahead {
+		handled = c.handled
+	}
+	if c.handled != handled || !c.reading {
+		c.handled, c.reading = handled, true
+		c.changedLocked()
+	}
 }
 
 // Close implements net.Conn.

@@ -292,7 +292,9 @@ type decoder struct {
 	check bool
 	// known returns the ID of a member with these bytes, so that it need not be made again.
 	known func(id []byte) (string, bool)
-	last  string // the last one made
+	last  string // the last one
+	// message is what holds the entry before, if that was a message; nil: none does.
+	message *Entry
 }
 
 func (d *decoder) err() error {
@@ -381,14 +383,16 @@ func (d *decoder) make(b []byte) string {
 	if d.check || len(b) == 0 {
 		return ""
 	}
+	if string(b) == d.last {
+		return d.last
+	}
 	if d.known != nil {
 		if s, ok := d.known(b); ok {
+			d.last = s
 			return s
 		}
 	}
-	if string(b) != d.last {
-		d.last = string(b)
-	}
+	d.last = string(b)
 	return d.last
 }
 
@@ -478,7 +482,16 @@ func (d *decoder) header() (h Header, entries int) {
 
 // entry reads an entry into e, whose IDs it uses again.
 func (d *decoder) entry(e *Entry) {
-	*e = Entry{Kind: Kind(d.byte("the kind")), IDs: e.IDs[:0]}
+	if kind := Kind(d.byte("the kind")); kind == Message && d.message == e {
+		// Most entries are messages, and follow one: the other fields are zero.
+		e.Kind, e.Service, e.Guest, e.Unique = kind, false, false, false
+		e.From, e.Name, e.Number, e.Body = "", "", 0, nil
+	} else {
+		*e = Entry{Kind: kind, IDs: e.IDs[:0]}
+		if d.message = nil; kind == Message {
+			d.message = e
+		}
+	}
 	if d.fault == nil && e.Kind >= firstFatal {
 		d.at--
 		d.failNewer("an entry of kind %d, without which a room cannot go on", e.Kind)

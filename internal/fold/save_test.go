@@ -53,8 +53,8 @@ func TestSave(t *testing.T) {
 	again, err = Load(l.Save())
 	require.NoError(t, err)
 	open := encode(Header{Node: d, Batch: 1}, Entry{Kind: Open})
-	require.NoError(t, again.Apply(l.pos+1, start.Add(time.Second+24*time.Hour-1), open, nil))
-	require.EqualValues(t, 3, again.NodeNumber(c), "it is known for a day after its end")
+	require.NoError(t, again.Apply(l.pos+1, start.Add(time.Second+time.Hour-1), open, nil))
+	require.EqualValues(t, 3, again.NodeNumber(c), "it is known for an hour after its end")
 
 	empty, err := Load(New().Save())
 	require.NoError(t, err)

@@ -19,7 +19,8 @@ const lifeBits = 48
 
 // forgetAfter is how long a node is known after it has left or died, or longer if it is
 // the home of a member. What comes from it later is Fenced all the same, but for an open.
-const forgetAfter = 24 * time.Hour
+// A room that is opened and left all the time must not grow by that.
+const forgetAfter = time.Hour
 
 // A State is what a room is after some records of its log. Its methods are not to be
 // called at once. What they return belongs to the State, and only Apply changes it: a
@@ -529,11 +530,21 @@ func (s *State) Named(name string) *Member { return s.members.named(name) }
 // Members returns the members in the order of their joins.
 func (s *State) Members() iter.Seq[*Member] { return slices.Values(s.members.order) }
 
+// Behind returns the members that joined behind m, all if m is nil, in that order.
+func (s *State) Behind(m *Member) iter.Seq[*Member] {
+	list := s.members.order
+	if m != nil {
+		i, _ := slices.BinarySearchFunc(list, m, byJoin)
+		list = list[i+1:]
+	}
+	return slices.Values(list)
+}
+
 // Len returns how many members there are.
 func (s *State) Len() int { return len(s.members.order) }
 
 // NodeNumber returns the number of a node: the first that has opened has 1, the next one
-// 2. It is 0 if the node is not known: it has not opened, or ended a day ago or earlier.
+// 2. It is 0 if the node is not known: it has not opened, or ended an hour ago or earlier.
 func (s *State) NodeNumber(id Node) uint64 {
 	if n := s.byNode[id]; n != nil {
 		return n.k

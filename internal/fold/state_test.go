@@ -540,14 +540,14 @@ func TestRules(t *testing.T) {
 			require.True(l, ok)
 			require.Equal(l, c, n)
 		}},
-		{"nodes that ended a day ago are forgotten, unless they are a home", func(l *log) {
+		{"nodes that ended an hour ago are forgotten, unless they are a home", func(l *log) {
 			l.want(Placed, c, Entry{Kind: Open})
 			l.want(Placed, a, Entry{Kind: NodeDown, Node: b})
 			l.want(Placed, c, Entry{Kind: NodeLeft})
-			l.now = start.Add(24*time.Hour - 1)
+			l.now = start.Add(time.Hour - 1)
 			l.want(Placed, Node{'x'}, Entry{Kind: Open})
 			require.EqualValues(l, 3, l.NodeNumber(c))
-			l.now = start.Add(24 * time.Hour)
+			l.now = start.Add(time.Hour)
 			l.want(Placed, Node{'y'}, Entry{Kind: Open})
 			require.Zero(l, l.NodeNumber(c))
 			require.EqualValues(l, 2, l.NodeNumber(b), "bob's home")

@@ -24,6 +24,14 @@ type Probe struct {
 	Aside string
 }
 
+// An Ahead is a connection at the room's end that wants to know whether what the room has
+// read from it is on its way to the room's log: then the room reads on all the same.
+type Ahead interface {
+	// Ahead is called under the room's lock when something is, and when nothing is any
+	// more. It must not block and not call the room.
+	Ahead(is bool)
+}
+
 // MaxAside bounds what Tell may say, in bytes.
 const MaxAside = 64
 

@@ -60,7 +60,18 @@ func testClusterModel(t *testing.T, seed uint64, nodes, clients int, unit, lasts
 	if rng.IntN(2) == 0 {
 		opts = append(opts, tcproom.WithHistory(tcproom.History{Messages: 20}))
 	}
-	log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Lease = 15 * unit })
+	if rng.IntN(2) == 0 { // what the hook returns is held
+		pauses := m.rng(seed, 3000)
+		opts = append(opts, tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) {
+			m.mu.Lock()
+			d := max(0, time.Duration(pauses.IntN(400)-300)) * unit / 1000
+			m.mu.Unlock()
+			time.Sleep(d)
+			return body, nil
+		}))
+	}
+	records := rng.IntN(2) * 400 // then nodes begin with checkpoints
+	log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Lease, caps.Records = 15*unit, records })
 	m.c = log.Cluster(t, nodes, opts...)
 	for i := range nodes {
 		m.c.Room(i).Within(30 * unit)

@@ -83,6 +83,43 @@ func TestClusterRemoteMember(t *testing.T) {
 	})
 }
 
+// TestClusterRemoteMemberResumesHere: the value by which a program knows a member of
+// another node is that of the member when it resumes here; where it was, another one
+// stands for it. Its place in the list, and its name, are what they were.
+func TestClusterRemoteMemberResumesHere(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2, tcproom.WithUniqueNames(true))
+		bob, ada := c.Room(1).Join("bob"), c.Room(0).Join("ada")
+		far, near := memberAt(t, c, 0, "bob"), memberAt(t, c, 1, "bob")
+		bob.Link.Reset()
+		time.Sleep(time.Second)
+		bob = c.Room(0).Resume(bob)
+		require.Same(t, far, memberAt(t, c, 0, "bob"))
+		require.False(t, far.Remote())
+		require.NoError(t, far.Err())
+		gone := memberAt(t, c, 1, "bob")
+		require.NotSame(t, near, gone)
+		require.True(t, gone.Remote())
+		require.ErrorIs(t, near.Err(), tcproom.ErrElsewhere)
+		for i := range 2 {
+			var names []string
+			for m := range c.Room(i).Room.Members() {
+				names = append(names, m.Name())
+			}
+			require.Equal(t, []string{"bob", "ada"}, names)
+			c.Room(i).Refuses(tcproom.ErrNameTaken, tcproom.WithName("bob"))
+		}
+		require.NoError(t, far.Send(t.Context(), []byte("psst")))
+		bob.Expect(roomtest.Direct("psst"))
+		ada.Send("hi")
+		bob.Expect(roomtest.Message("ada", "hi"))
+		bob.Leave()
+		require.Error(t, far.Err())
+		c.Room(1).Join("bob")
+		c.Verify()
+	})
+}
+
 // TestClusterBodyThatOneNodeCannotSay: what is ordered cannot be refused any more, so the
 // members end whose codec cannot say it, and nobody else.
 func TestClusterBodyThatOneNodeCannotSay(t *testing.T) {
