@@ -268,7 +268,7 @@ func TestAppendWithoutServer(t *testing.T) {
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
 	require.Less(t, time.Since(began), 10*time.Second)
 	require.Error(t, l.Tail(t.Context(), 0, func(tcproom.Record) error { return nil }))
-	require.Error(t, l.Nodes().Renew(t.Context(), "node"))
+	require.ErrorContains(t, l.Nodes().Renew(t.Context(), "node"), "there is no connection to a server")
 	s.Start()
 	insist(t, l, "b")
 	texts, _, err := read(t, l, 0, 2)
@@ -414,6 +414,9 @@ func TestNoJetStream(t *testing.T) {
 	_, err := roomnats.New(t.Context(), s.Conn(), usual()...)
 	require.ErrorIs(t, err, jetstream.ErrJetStreamNotEnabled)
 	require.ErrorContains(t, err, "roomnats: ")
+	require.ErrorContains(t, err, "nats-server -js")
+	_, err = roomnats.New(t.Context(), nil, usual()...)
+	require.ErrorContains(t, err, "nc is nil")
 }
 
 // A stream that cannot be used is not touched.
