@@ -305,7 +305,7 @@ func (e *EndError) Error() string {
 	switch {
 	case e.err != nil:
 		return e.err.Error()
-	case e.Text == "":
+	case e.Text == "", "tcproom: "+e.Text == e.Cause.Error(): // it says the same
 		return e.Cause.Error()
 	case e.Cause == errLeft: // a goodbye of a codec that carries no codes
 		return fmt.Sprintf("tcproom: the room said goodbye: %q", e.Text)

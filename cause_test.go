@@ -116,3 +116,18 @@ func TestResumed(t *testing.T) {
 		require.Equal(t, want, (&WelcomeInfo{Outcome: outcome}).Resumed(), outcome)
 	}
 }
+
+// TestEndErrorSaysItOnce: a reason that is the text of the cause is not said again.
+func TestEndErrorSaysItOnce(t *testing.T) {
+	for _, tt := range []struct {
+		end  EndError
+		want string
+	}{
+		{EndError{Cause: ErrKicked, Text: "enough"}, `tcproom: kicked: the room's reason is "enough"`},
+		{EndError{Cause: ErrKicked, Text: "kicked"}, "tcproom: kicked"},
+		{EndError{Cause: ErrRestarting, Text: "the process stops, and the room goes on in others"}, "tcproom: the process stops, and the room goes on in others"},
+		{EndError{Cause: ErrKicked}, "tcproom: kicked"},
+	} {
+		require.Equal(t, tt.want, tt.end.Error())
+	}
+}

@@ -70,8 +70,9 @@
 // connected to, and a member may resume in any of them. Package roomnats keeps such logs
 // on NATS JetStream, and package roomtest in memory, for tests. [Room.Ready] says when a
 // process has caught up, [WithDrain] lets it stop without a leave, and [Addresses] has a
-// [Client] go on to the next one. PROMISES.md says what holds then and what does not, and
-// docs/operation.md how to run it. A Hub has no logs yet: its rooms live in one process.
+// [Client] go on to the next one. With [WithBackplane] each room of a [Hub] has a log.
+// PROMISES.md says what holds then and what does not, and docs/operation.md how to run
+// it.
 //
 // # Hooks
 //
@@ -133,13 +134,16 @@
 //	WithNameValidator     room   ValidName     the default
 //	WithUniqueNames       room   false
 //	WithNotices           room   true
-//	WithNoticesTogether   room   at once
+//	WithNoticesTogether   room   at once       at once       at once
+//	WithHookTimer         room   none          none
+//	WithTrace             room   none          none          each
 //	WithLog               room   none          none
 //	WithMaxOutage         room   15 s          the default   the default
 //	WithDrain             room   at once       at once       at once
 //	Hidden                room   not hidden
 //	OnJoin, OnJoined, OnMessage, OnLeave, OnReject
 //	                      room   none          none
+//	WithBackplane         hub    none          none
 //	WithRoom              hub    none
 //	WithRoomOptions       hub    none          none
 //	WithDefaultRoom       hub    "lobby"       refused

@@ -96,7 +96,8 @@ func TestDocsLogRecords(t *testing.T) {
 			}
 		}
 	}
-	find("tcproom: ", []string{"replica.go", "submit.go", "apply.go", "attendance.go", "bylog.go"}, `logBurst, "([^"]+)"`)
+	find("tcproom: ", []string{"replica.go", "submit.go", "apply.go", "attendance.go", "bylog.go", "hub_log.go"}, `logBurst, "([^"]+)"`)
+	find("", []string{"replica.go"}, `logger\.Warn\("([^"]+)"`)
 	nats, err := filepath.Glob("roomnats/*.go")
 	require.NoError(t, err)
 	find("", nats, `logger\.(?:Warn|Error)\("([^"]+)"`)

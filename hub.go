@@ -93,7 +93,7 @@ func NewHub(opts ...HubOption) *Hub {
 	}
 	h.checkFirstRooms()
 	if h.ofAny.log != nil {
-		h.ofAny.conn.logger.Warn("tcproom: option without effect", "option", "WithLog", "cause", "a log is one room's, and this is a hub")
+		h.ofAny.conn.logger.Warn("tcproom: option without effect", "option", "WithLog", "cause", "a log is one room's: use WithBackplane")
 	}
 	for _, hr := range h.rooms {
 		h.announce(nil, hr)
@@ -189,7 +189,8 @@ func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOp
 // [OnRoom], so it must not be called in that hook for the same name.
 //
 // A room that is empty may be removed after [WithRoomLinger]: its methods return
-// ErrRoomClosed then.
+// ErrRoomClosed then. With [WithBackplane] it does not wait for the room's log, but
+// [Room.Ready] does.
 func (h *Hub) Room(name string) (*Room, error) {
 	hr, err := h.acquire(context.Background(), nil, name, true)
 	if err != nil {
@@ -202,7 +203,8 @@ func (h *Hub) Room(name string) (*Room, error) {
 	return hr.room, nil
 }
 
-// Lookup returns the room of that name, if there is one. "*" is [Hub.All].
+// Lookup returns the room of that name, if there is one; with [WithBackplane], if it is
+// open in this process. "*" is [Hub.All].
 func (h *Hub) Lookup(name string) (*Room, bool) {
 	if name == allRooms {
 		return h.all, true
@@ -241,7 +243,7 @@ func (h *Hub) Check(name string) error {
 }
 
 // Rooms returns the rooms of this moment whose names begin with prefix, by name, without
-// "*".
+// "*"; with [WithBackplane], those that are open in this process.
 func (h *Hub) Rooms(prefix string) iter.Seq2[string, *Room] {
 	h.mu.Lock()
 	var list []*Room
@@ -494,6 +496,9 @@ func (h *Hub) removed(hr *hubRoom) {
 // [ErrNoRoom] if there is no room of that name, for "*", and if the hub has stopped. A
 // room of [WithRoom] goes too, and is made again, with its options, when somebody enters
 // it, if the hub makes rooms then.
+//
+// With [WithBackplane] the room ends in all processes. It has to be open in this one:
+// [Hub.Room] opens it. Further errors are [ErrUnavailable] and [ErrUncertain].
 func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
 
 // remove is Remove, if r is nil, or of r if that has the name still.

@@ -81,10 +81,11 @@ func WithRoomOptions(fn func(name string) []RoomOption) HubOption {
 // [WithRoom] and [Hub.Room] make rooms, and others are [ErrNoRoom]. The default is true.
 func WithOpenRooms(on bool) HubOption { return hubOption(func(c *hubConfig) { c.open = on }) }
 
-// WithMaxRooms bounds the number of rooms; entering a further one is
-// [ErrTooManyRooms]. The default, and zero and negative values, is 10,000. If there are so
-// many, one more takes the place of that which has been empty for longest, whatever
-// [WithRoomLinger] says, but not of one that [WithRoom] or [Hub.Room] made.
+// WithMaxRooms bounds the number of rooms; entering a further one is [ErrTooManyRooms].
+// The default, and zero and negative values, is 10,000. If there are so many, one more
+// takes the place of that which has been empty for longest, whatever [WithRoomLinger]
+// says, but not of one that [WithRoom] or [Hub.Room] made. With [WithBackplane] it bounds
+// the rooms that are open in this process.
 func WithMaxRooms(n int) HubOption { return hubOption(func(c *hubConfig) { c.maxRooms = n }) }
 
 // WithMaxRoomsPerConn bounds in how many rooms a connection can be at once; a further

@@ -92,7 +92,9 @@ func (h *Hub) firstRoom(l *link) string {
 // [ErrDetached] while the connection is lost, [ErrNotMember] if it has left,
 // Cause("retry") if another call has it enter the same room now, and Cause("one-room") if
 // it is in a room already and does not name rooms in its hello, as no connection of
-// [Text] does: it can be moved only.
+// [Text] does: it can be moved only. With [WithBackplane] they are also [ErrElsewhere] if
+// the connection is made to another process, which alone can do that, and
+// [ErrUnavailable] if the room's log does not answer within [WithHandshakeTimeout].
 func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {

@@ -15,6 +15,10 @@ import (
 // [ErrNotMember] if m has left or is the member of [Hub.All], and [ErrDenied] if the
 // connection is in the named room by another membership. It waits as Enter does, and
 // besides, as far as ctx allows, for messages that m's room holds back.
+//
+// With [WithBackplane] a move is a join and then a leave, and between the two others see
+// the connection in both rooms; itself it gets nothing of the new one before the old one
+// has ended. If the join gets no place m is where it was.
 func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error) {
 	l, err := h.linkOf(m)
 	if err != nil {

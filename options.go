@@ -443,7 +443,8 @@ func WithHTTPRefused(on bool) ConnOption {
 // frame that costs more than its burst, so the burst must be above what
 // [WithMaxMessage] makes of a frame. What is said before the join costs nothing. A
 // request to a [Hub] costs 512 bytes more, and one to enter a room or to move 4 KiB more,
-// for its answer lists members.
+// for its answer lists members. In a room with a log a member has the limiter of the
+// process that it is connected to, and another one when it resumes in another.
 //
 // fn is called once for each member, when its name is known and before [OnJoin]; on
 // its connection's goroutine; calls for different members overlap. It may return one
@@ -460,7 +461,8 @@ func WithRate(fn func(m *Member) Limiter) ConnOption {
 // members that lag, for each pair of framing and codec in use. A member that
 // lags further is slow, see [WithSlowMembers]. An event is charged its bytes
 // and 16 more. The default, and zero and negative values, is 4 MiB; less than
-// four of the largest frames means four of the largest frames.
+// four of the largest frames means four of the largest frames. In a room with a log each
+// process has a backlog of its own, for the members that are connected to it.
 func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) { c.backlog = bytes }) }
 
 // WithHistory sends the last messages to new members, messages of the room itself
@@ -468,43 +470,53 @@ func WithBacklog(bytes int) RoomOption { return roomOption(func(c *roomConfig) {
 // marked as [Event].History. The room keeps them once, and encodes them once for all
 // members with one framing and codec. [JSON] and [Text] have history, [Raw] does
 // not. The default is no history.
+//
+// In a room with a log each process keeps its own, of what it has read: one that has just
+// started has what the log still has behind a checkpoint, and not all that others keep.
 func WithHistory(h History) RoomOption { return roomOption(func(c *roomConfig) { c.history = &h }) }
 
 // WithSessions lets members resume whose codec has numbers ([Features]), as [JSON] has.
 //
-// A member that vanished, because its connection ended without a goodbye, stays a
-// member for a while: it is detached. It is in [Room.Len] and [Room.Members] and
-// counts against all limits, [Member.Send] to it fails with [ErrDetached], and its
-// leave is ordered, and [OnLeave] called, only when its grace is over. A hello with the
-// token of its [Welcome] continues its stream: first what it missed, its own messages
-// aside, or a [Gap] that names what the room does not have any more; then what is live.
-// Direct messages are not sent again. No other member is told, no hook is called, and
-// the [Member] is the same value. If the old connection is still open, it ends with
-// [ErrTakenOver]. The token is all that is asked for, but a [WithHandshake] hook
-// that returns another name than the member's refuses it.
+// A member that vanished, because its connection ended without a goodbye, stays a member
+// for a while: it is detached. It is in [Room.Len] and [Room.Members] and counts against
+// all limits, [Member.Send] to it fails with [ErrDetached], and its leave is ordered, and
+// [OnLeave] called, only when its grace is over. A hello with the token of its [Welcome]
+// continues its stream: first what it missed, its own messages aside, or a [Gap] that
+// names what the room does not have any more; then what is live. Direct messages are not
+// sent again. No other member is told, no hook is called, and the [Member] is the same
+// value. If the old connection is still open, it ends with [ErrTakenOver]. The token is
+// all that is asked for, but a [WithHandshake] hook that returns another name than the
+// member's refuses it.
 //
-// Members may number their messages. A message whose number is not above that of the
-// last one is not ordered again; each is answered with an [Ack].
+// Members may number their messages. A message whose number is not above that of the last
+// one is not ordered again; each is answered with an [Ack].
 //
 // The room keeps its last events for that, once as they are and once encoded for each
 // pair of framing and codec in which a member resumed. The default is no sessions.
 //
 // In a room with a log a member may resume in any process. If that is another one than
-// before, hooks are called, see [WithLog].
+// before, hooks are called, see [WithLog]. The Grace of a member is that of the process
+// in which it joined; if its process died, it begins when the others have declared that.
+// Events, Detached and RetryAfter are for each process: its own events, and the members
+// that have lost their connections to it.
 func WithSessions(s Sessions) RoomOption { return roomOption(func(c *roomConfig) { c.sessions = &s }) }
 
-// WithSlowMembers sets the policy for members that lag behind more than the
-// backlog. The default is [Disconnect], which other negative values mean too.
+// WithSlowMembers sets the policy for members that lag behind more than the backlog. The
+// default is [Disconnect], which other negative values mean too. In a room with a log
+// each process does so for its own members. With [Block] they hold back what it reads of
+// the log, and not what is ordered: members of other processes do not wait.
 func WithSlowMembers(p SlowPolicy) RoomOption { return roomOption(func(c *roomConfig) { c.slow = p }) }
 
 // WithMaxMembers bounds the number of members; others are refused with
 // [ErrRoomFull]. Zero and negative values, and the default, mean no bound. In a room with
-// a log it is for the members of all processes; each asks for its own bound.
+// a log it counts the members of all processes, strictly; each join is held to the bound
+// of its own process, so all should have the same.
 func WithMaxMembers(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxMembers = n }) }
 
 // WithMaxPending bounds the number of connections that have not joined yet;
 // others are closed at once. The default, and zero and negative values, is 256. In a room
-// with a log it is for each process, as are all limits but those of members and names.
+// with a log it is for each process, as are all limits but [WithMaxMembers] and
+// [WithUniqueNames].
 func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { c.maxPending = n }) }
 
 // WithMaxPerAddress bounds the number of connections, of members and newcomers
@@ -514,7 +526,7 @@ func WithMaxPending(n int) RoomOption { return roomOption(func(c *roomConfig) { 
 // Cause("too-many-from-address"). A connection counts, before anything is read from it,
 // until it is closed. One without an IP address does not count. People behind one
 // address (NAT, proxies) share the bound. The default, and zero and negative values,
-// mean no bound.
+// mean no bound. In a room with a log it is for each process.
 //
 // With [WithSessions] a member counts until it leaves, detached or not. A connection
 // that may resume is judged when its hello was read, for it may take the place of its
@@ -523,22 +535,27 @@ func WithMaxPerAddress(n int) RoomOption {
 	return roomOption(func(c *roomConfig) { c.maxPerAddress = n })
 }
 
-// WithNameValidator sets the check of members' names. It is called before a member
-// joins, from many goroutines at once; an error refuses the newcomer with
-// [ErrNameInvalid]. Whatever it allows, a name is never empty nor "*", at most
-// 256 bytes of valid UTF-8, and holds no space, colon or control character.
-// The default, and nil, is [ValidName].
+// WithNameValidator sets the check of members' names. It is called before a member joins,
+// from many goroutines at once; an error refuses the newcomer with [ErrNameInvalid].
+// Whatever it allows, a name is never empty nor "*", at most 256 bytes of valid UTF-8,
+// and holds no space, colon or control character. The default, and nil, is [ValidName].
+// In a room with a log the process to which somebody connects checks the name, and the
+// others take it as it is: all should have one check.
 func WithNameValidator(fn func(name string) error) RoomOption {
 	return roomOption(func(c *roomConfig) { c.validName = fn })
 }
 
-// WithUniqueNames refuses a name that a member bears with [ErrNameTaken]. The
-// name is free again when that member's leave is ordered. The default is false. In a room
-// with a log it is for the members of all processes, which should all have the same.
+// WithUniqueNames refuses a name that a member bears with [ErrNameTaken]. The name is
+// free again when that member's leave is ordered. The default is false. In a room with a
+// log it is for the members of all processes, strictly, also for those of processes that
+// have died until their leaves are ordered. Each join is held to the option of its own
+// process, so all should have the same.
 func WithUniqueNames(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.unique = on }) }
 
 // WithNotices sets whether joins and leaves are events that members receive.
-// Without them they take no place in the order. The default is true.
+// Without them they take no place in the order. The default is true. In a room with a log
+// each process says so for its own members, and joins and leaves have their places in the
+// log in any case.
 func WithNotices(on bool) RoomOption { return roomOption(func(c *roomConfig) { c.notices = on }) }
 
 // OnJoin sets the hook that may refuse a member at the last moment.
@@ -571,6 +588,8 @@ func OnJoined(fn func(m *Member, seq uint64)) RoomOption {
 //
 // It is called for each message, in the order in which m sent them; on its
 // connection's goroutine; one at a time for a member, overlapping for different ones.
+// In a room with a log only the process to which m is connected calls it, before the
+// message goes into the log: one that has to see all messages joins by [Room.Join].
 // It may block, which holds up reading from m alone. It may call anything but
 // Shutdown of the room. What it returns is posted as m; nil drops the message. If it
 // wants to post more, it calls [Member.Post], whose events come before.

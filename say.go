@@ -25,7 +25,8 @@ import (
 // the name that of a member with another ID, in a hub of any connection; [ErrMuted] and
 // [ErrBanned] if that is so of somebody with that ID or name; and a [*HookError] if the
 // function of [WithNameValidator] panics. A member's name is taken from before its OnJoin
-// to its leave. With an error the message is not in the order.
+// to its leave. With an error, but one that wraps [ErrUncertain], the message is not in
+// the order.
 func (r *Room) Say(ctx context.Context, from MemberInfo, body []byte) (seq uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, context.Cause(ctx)

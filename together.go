@@ -25,13 +25,14 @@ type together struct {
 // its own if a message comes: without it, one for each join.
 //
 // Only what is written is later. A join or leave has its place in the order and its seq
-// at once, and so has what follows from it: hooks, [Room.Members], limits, and the welcome
-// of a member that joins, which counts all of them and is told none of them again. They
-// are told before d is over if a message or another event is ordered, a member resumes
-// or sends to another one alone, the room stops, or 1,024 of them wait or 64 KiB, or an eighth of [WithBacklog]. A
-// member that leaves is not told of those that wait, and what the room itself sends to
-// one member comes before them.
-// The default, and zero and negative values, tells each at once.
+// at once, and so has what follows from it: hooks, [Room.Members], limits, and the
+// welcome of a member that joins, which counts all of them and is told none of them
+// again. They are told before d is over if a message or another event is ordered, a
+// member resumes or sends to another one alone, the room stops, or 1,024 of them wait or
+// 64 KiB, or an eighth of [WithBacklog]. A member that leaves is not told of those that
+// wait, and what the room itself sends to one member comes before them. The default, and
+// zero and negative values, tells each at once. In a room with a log each process does so
+// for its own members.
 func WithNoticesTogether(d time.Duration) RoomOption {
 	return roomOption(func(c *roomConfig) { c.together = d })
 }
@@ -78,7 +79,8 @@ func (l *lane) wait(b []byte, seq uint64) bool {
 	return true
 }
 
-// waitLocked says that one more notice waits, for as long as the first one of them allows.
+// waitLocked says that one more notice waits, for as long as the first one of them
+// allows.
 func (r *Room) waitLocked() {
 	t := r.together
 	t.notices++

@@ -73,6 +73,9 @@ func connect(ctx context.Context, nc *nats.Conn, opts []Option) (*Backplane, err
 	if err != nil {
 		return nil, err
 	}
+	if nc == nil {
+		return nil, errors.New("roomnats: there is no connection: nc is nil")
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("roomnats: %w", err)

@@ -5,11 +5,12 @@
 //	order, err := roomnats.Open(ctx, nc, "lobby", roomnats.MaxBytes(1<<30)) // one room
 //	room := tcproom.New(tcproom.WithLog(order))
 //
-//	// or several, with a log each
+//	// or a hub, with a log for each of its rooms
 //	bp, err := roomnats.New(ctx, nc, roomnats.MaxBytes(1<<30), roomnats.Replicas(3))
-//	order, err := bp.Open(ctx, "lobby")
+//	hub := tcproom.NewHub(tcproom.WithBackplane(bp))
 //
-// Close the room, then its log, then the connection. docs/operation.md says how to run it.
+// Close the room, then its log, then the connection; or the hub, the Backplane, and the
+// connection. docs/operation.md says how to run it.
 //
 // It needs NATS server 2.11 or later. Package roomnats/natstest runs servers in tests.
 //

@@ -12,6 +12,7 @@ import (
 
 // TestDocsPermissions: docs/operation.md lists what Permissions returns.
 func TestDocsPermissions(t *testing.T) {
+	t.Parallel()
 	publish, subscribe, err := roomnats.Permissions()
 	require.NoError(t, err)
 	text, err := os.ReadFile("../docs/operation.md")

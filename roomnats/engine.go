@@ -190,6 +190,9 @@ func hint(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 		return fmt.Errorf("no answer, which may be for want of the permissions that package roomnats lists: %w", err)
 	}
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+		return fmt.Errorf("%w: start the server with JetStream, as by nats-server -js", err)
+	}
 	return err
 }
 
@@ -277,7 +280,15 @@ func (e *engine) publish(ctx context.Context, p *place, m *nats.Msg, opts ...jet
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		e.restore(ctx, p)
 	}
-	return ack, because(ctx, err)
+	return ack, because(ctx, offline(err))
+}
+
+// offline says what the client means by a buffer that is full: [ConnOptions] have none.
+func offline(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return fmt.Errorf("there is no connection to a server: %w", err)
+	}
+	return err
 }
 
 // An answer of JetStream, of which requests here need these parts.
@@ -296,7 +307,7 @@ func (e *engine) ask(ctx context.Context, subject string, request any) (answer, 
 	defer cancel()
 	a, err := e.request(ctx, subject, request)
 	e.health(err)
-	return a, because(ctx, err)
+	return a, because(ctx, offline(err))
 }
 
 func (e *engine) request(ctx context.Context, subject string, request any) (a answer, err error) {

@@ -2,4 +2,4 @@ package roomnats
 
 import "time"
 
-func init() { firstWithin = 300 * time.Millisecond }
+func init() { firstWithin = 500 * time.Millisecond }

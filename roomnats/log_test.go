@@ -19,6 +19,7 @@ import (
 )
 
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t)
 	before := time.Now().Add(-time.Second)
 	pos := add(t, l, "a", "b", "c")
@@ -38,6 +39,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestTailGoesOn(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t)
 	r := begin(t, l)
 	for i, text := range numbered("r", 0, 1000) {
@@ -90,6 +92,7 @@ func TestTailWaitsForFn(t *testing.T) {
 }
 
 func TestRoomNamesThatHurt(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()))
 	long := strings.Repeat("x", 254)
@@ -117,6 +120,7 @@ func TestRoomNamesThatHurt(t *testing.T) {
 }
 
 func TestSameIDOnce(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()))
 	l, other := open(t, b, "lobby"), open(t, b, "other")
@@ -133,6 +137,7 @@ func TestSameIDOnce(t *testing.T) {
 }
 
 func TestAppendRefuses(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t)
 	_, err := l.Append(t.Context(), "id", make([]byte, l.Caps().MaxRecord+1))
 	require.ErrorContains(t, err, "bytes")
@@ -150,6 +155,7 @@ func TestAppendRefuses(t *testing.T) {
 
 // The server refuses what the log would have taken: it surely is not stored.
 func TestAppendRefusedByServer(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t)
 	js, err := jetstream.New(s.Conn())
 	require.NoError(t, err)
@@ -165,6 +171,7 @@ func TestAppendRefusedByServer(t *testing.T) {
 }
 
 func TestCaps(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t, roomnats.MaxAge(2*time.Hour), roomnats.MaxRecords(500), roomnats.Lease(3*time.Second))
 	require.Equal(t, tcproom.Caps{
 		MaxRecord: 508 << 10, Window: time.Minute, Lease: 3 * time.Second, Age: 2 * time.Hour, Records: 500, Durable: true,
@@ -177,6 +184,7 @@ func TestCaps(t *testing.T) {
 }
 
 func TestOptionsThatCannotWork(t *testing.T) {
+	t.Parallel()
 	for want, o := range map[string]roomnats.Option{
 		"Namespace": roomnats.Namespace("a.b"), "16 bytes": roomnats.Namespace("abcdefghijklmnopq"),
 		"Shards": roomnats.Shards(-1), "Replicas": roomnats.Replicas(2), "MaxBytes": roomnats.MaxBytes(1 << 20),
@@ -190,6 +198,7 @@ func TestOptionsThatCannotWork(t *testing.T) {
 }
 
 func TestMaxBytesIsNeededToMakeStreams(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	_, err := roomnats.Open(t.Context(), s.Conn(), "lobby")
 	require.ErrorContains(t, err, "roomnats.MaxBytes")
@@ -200,6 +209,7 @@ func TestMaxBytesIsNeededToMakeStreams(t *testing.T) {
 }
 
 func TestShards(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()), roomnats.Shards(3), roomnats.Namespace("ns"))
 	for _, room := range numbered("room", 0, 30) {
@@ -221,6 +231,7 @@ func TestShards(t *testing.T) {
 
 // Namespaces have nothing in common.
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	a := open(t, backplane(t, dial(t, s.URL()), roomnats.Namespace("a")), "lobby")
 	b := open(t, backplane(t, dial(t, s.URL()), roomnats.Namespace("b")), "lobby")
@@ -290,6 +301,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestClosedConnection(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	nc := dial(t, s.URL())
 	l := open(t, backplane(t, nc), "lobby")
@@ -305,6 +317,7 @@ func TestClosedConnection(t *testing.T) {
 
 // fn is not called again, and its error is returned as it is.
 func TestErrorOfFn(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t)
 	add(t, l, "a", "b")
 	own, calls := errors.New("own"), 0

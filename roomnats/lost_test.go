@@ -48,6 +48,7 @@ func doubt(t testing.TB, l tcproom.Log, from uint64) error {
 }
 
 func TestTrimmedByRecords(t *testing.T) {
+	t.Parallel()
 	_, l := solo(t, roomnats.MaxRecords(100))
 	pos := add(t, l, numbered("r", 0, 150)...)
 	require.Equal(t, pos[50], lostAt(t, l, pos[0]))
@@ -100,6 +101,7 @@ func TestTrimmedWhileTailLags(t *testing.T) {
 
 // What an operator removes between two records is missed, too.
 func TestPurgedWhileTailWaits(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t)
 	logs, err := manage(t, s).Stream(t.Context(), stream)
 	require.NoError(t, err)
@@ -129,6 +131,7 @@ func TestPurgedWhileTailWaits(t *testing.T) {
 
 // A stream whose numbers have gaps, because it has other rooms, is no reason for doubt.
 func TestOtherRoomsBetween(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()), roomnats.Memory())
 	l, other := open(t, b, "lobby"), open(t, b, "other")
@@ -170,13 +173,9 @@ func TestStreamMadeAgain(t *testing.T) {
 	s, l := solo(t)
 	js := manage(t, s)
 	pos := add(t, l, "a", "b", "c")
-	tailed, began := make(chan error, 1), make(chan struct{})
-	go func() {
-		tailed <- l.Tail(context.Background(), pos[2], func(tcproom.Record) error { close(began); return nil })
-	}()
-	<-began
+	tailed := tailing(t, l, pos[2], 1)
 	require.NoError(t, js.DeleteStream(t.Context(), stream))
-	err := <-tailed
+	err := await(t, tailed).err
 	require.Error(t, err)
 	require.NotErrorAs(t, err, new(*tcproom.LostError))
 
@@ -269,7 +268,7 @@ func TestAppendWithoutServer(t *testing.T) {
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
 	require.Less(t, time.Since(began), 10*time.Second)
 	require.Error(t, l.Tail(t.Context(), 0, func(tcproom.Record) error { return nil }))
-	require.Error(t, l.Nodes().Renew(t.Context(), "node"))
+	require.ErrorContains(t, l.Nodes().Renew(t.Context(), "node"), "there is no connection to a server")
 	s.Start()
 	insist(t, l, "b")
 	texts, _, err := read(t, l, 0, 2)
@@ -372,6 +371,7 @@ func TestSaveAtOnce(t *testing.T) {
 
 // What was saved is of no account for the log itself.
 func TestBucketsGone(t *testing.T) {
+	t.Parallel()
 	s, l := solo(t)
 	js := manage(t, s)
 	pos := add(t, l, "a")
@@ -409,14 +409,19 @@ func TestBucketsGone(t *testing.T) {
 }
 
 func TestNoJetStream(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t, natstest.Configure(withoutJetStream))
 	_, err := roomnats.New(t.Context(), s.Conn(), usual()...)
 	require.ErrorIs(t, err, jetstream.ErrJetStreamNotEnabled)
 	require.ErrorContains(t, err, "roomnats: ")
+	require.ErrorContains(t, err, "nats-server -js")
+	_, err = roomnats.New(t.Context(), nil, usual()...)
+	require.ErrorContains(t, err, "nc is nil")
 }
 
 // A stream that cannot be used is not touched.
 func TestStreamThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	for want, change := range map[string]func(*jetstream.StreamConfig){
 		"the subjects":   func(c *jetstream.StreamConfig) { c.Subjects = []string{"tcproom.default.>"} },
 		"by its limits":  func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
@@ -442,6 +447,7 @@ func TestStreamThatCannotBeUsed(t *testing.T) {
 }
 
 func TestOtherLimitsAreLogged(t *testing.T) {
+	t.Parallel()
 	s := natstest.Solo(t)
 	backplane(t, s.Conn(), roomnats.MaxAge(time.Minute))
 	var out strings.Builder

@@ -10,6 +10,7 @@ import (
 )
 
 func TestToken(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"lobby": "lobby", "A-b_9": "A-b_9", "a.b": "a=2Eb", "*": "=2A", ">": "=3E", " ": "=20", "=2A": "=3D2A", "ä": "=C3=A4", "": "",
 		strings.Repeat("x", 128): strings.Repeat("x", 128), strings.Repeat(".", 42): strings.Repeat("=2E", 42),
@@ -21,8 +22,19 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Where the log of a room is must not change: it is FNV-1a, of which these are vectors.
+func TestShardOf(t *testing.T) {
+	t.Parallel()
+	for name, sum := range map[string]uint32{"": 0x811c9dc5, "a": 0xe40c292c, "foobar": 0xbf9cf968} {
+		for _, n := range []int{1, 2, 3, 1000} {
+			require.Equal(t, int(sum%uint32(n)), shardOf(name, n))
+		}
+	}
+}
+
 // The documentation lists what is needed.
 func TestPermissionsInDoc(t *testing.T) {
+	t.Parallel()
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	publish, subscribe, err := Permissions()

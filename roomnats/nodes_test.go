@@ -55,7 +55,7 @@ func expect(t testing.TB, told <-chan news, node string, alive bool) time.Time {
 
 func TestLeases(t *testing.T) {
 	t.Parallel()
-	const lease = time.Second
+	const lease = 2 * time.Second
 	s := natstest.Solo(t)
 	b := backplane(t, dial(t, s.URL()), roomnats.Lease(lease))
 	n := b.Nodes()

@@ -58,7 +58,7 @@ func Namespace(name string) Option { return func(c *config) { c.namespace = name
 // Shards sets over how many streams the logs of rooms are spread. It is fixed when the
 // first stream is made: New fails with another number. One stream has one leader, which
 // orders all that is said in its rooms; take more if that is too busy. The default, and
-// zero, is 1; New fails with negative values.
+// zero, is 1; New fails with negative values, and with more than 1024.
 func Shards(n int) Option { return func(c *config) { c.shards = n } }
 
 // Replicas sets how many servers store each stream: 1, which is the default and what zero
@@ -74,9 +74,9 @@ func File() Option { return func(c *config) { c.storage = jetstream.FileStorage 
 
 // MaxBytes sets how much a stream may take, on each server that stores it. If it is full,
 // the oldest records go, of whichever room. There is no default: a stream cannot be made
-// without, because servers without a limit fill their disks. It is not below 16 MiB. A
-// quarter as much, and not below 16 MiB, is the limit of what rooms save, and 16 MiB that
-// of leases.
+// without, because servers without a limit fill their disks. Zero is as if it were not
+// given; New fails with less than 16 MiB. A quarter as much, and not below 16 MiB, is the
+// limit of what rooms save, and 16 MiB that of leases.
 func MaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 
 // MaxAge sets for how long records are kept: for so long a node, or a member, may be away

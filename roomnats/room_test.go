@@ -1,13 +1,11 @@
 package roomnats_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
@@ -16,35 +14,19 @@ import (
 	"example.com/tcproom/roomtest"
 )
 
-// node starts a room of the name that all of these tests have, by a connection of its
-// own.
-func node(t testing.TB, s *natstest.Server, opts ...roomnats.Option) (*roomtest.Server, *nats.Conn) {
-	t.Helper()
-	nc := dial(t, s.URL())
-	order, err := roomnats.Open(t.Context(), nc, "lobby", usual(opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(func() { order.Close() })
-	srv := roomtest.NewMemServer(t, tcproom.WithLog(order))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	require.NoError(t, srv.Room.Ready(ctx))
-	return srv, nc
-}
-
 // Three rooms on one log are one room: their members see all, in one order, also while
 // the server restarts.
 func TestRoomsAreOne(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)
-	var rooms []*roomtest.Server
+	rooms := newSites(t, s, 3, settings{})
 	var members []*roomtest.Member
-	for i := range 3 {
-		srv, _ := node(t, s)
+	for i, srv := range rooms {
 		m := srv.Join(fmt.Sprint("member", i))
 		for _, other := range members {
 			other.Await(roomtest.Joined(m.Name()))
 		}
-		rooms, members = append(rooms, srv), append(members, m)
+		members = append(members, m)
 	}
 	const each = 100
 	sent := make(chan struct{})
@@ -80,28 +62,13 @@ func TestRoomsAreOne(t *testing.T) {
 	}
 }
 
-// A process that dies has its members leave elsewhere, once, when its lease has ended.
-func TestRoomWhoseNodeDies(t *testing.T) {
-	t.Parallel()
-	s := natstest.Solo(t)
-	a, _ := node(t, s, roomnats.Lease(time.Second))
-	b, nc := node(t, s, roomnats.Lease(time.Second))
-	ada := a.Join("ada")
-	b.Join("bob")
-	ada.Await(roomtest.Joined("bob"))
-	nc.Close()
-	ada.Within(patience).Await(roomtest.Left("bob"))
-	require.Equal(t, 1, a.Room.Len())
-}
-
 // TestRoomWhoseLogIsLost: a server in memory restarts. Members stay connected, are told
 // that another stream begins, and who is there, and get all that is said in it.
 func TestRoomWhoseLogIsLost(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)
-	a, _ := node(t, s, roomnats.Memory())
-	b, _ := node(t, s, roomnats.Memory())
-	ada, bob := a.Join("ada"), b.Join("bob")
+	rooms := newSites(t, s, 2, settings{log: []roomnats.Option{roomnats.Memory()}})
+	ada, bob := rooms[0].Join("ada"), rooms[1].Join("bob")
 	ada.Await(roomtest.Joined("bob"))
 	ada.Send("before")
 	bob.Await(roomtest.Message("ada", "before"))

@@ -54,8 +54,8 @@ type Fate int
 
 // The fates.
 const (
-	NotStored Fate = iota
-	Stored
+	NotStored Fate = iota // nor will it be
+	Stored                // and has its place
 )
 
 // Reasons of errors.

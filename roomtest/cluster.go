@@ -9,8 +9,8 @@ import (
 	"example.com/tcproom"
 )
 
-// A Cluster is one room in several nodes on one [Log] in memory. In earnest each node is
-// a process, and the log an engine beside them. It is for a service's test on several
+// A Cluster is one room in several nodes on one [Log] in memory. In a service each node
+// is a process, and the log an engine beside them. It is for a service's test on several
 // nodes:
 //
 //	c := roomtest.NewCluster(t, 3, politeRoom()...) // the service's options

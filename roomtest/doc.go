@@ -137,6 +137,15 @@
 //	bob = c.Room(2).Resume(bob)
 //	c.Verify()
 //
+// A hub in several nodes is a [NewHub] for each of them on one log. Their Backplanes take
+// the faults; there is no Verify for them:
+//
+//	log := roomtest.NewLog()
+//	b := log.Attach()
+//	near := roomtest.NewHub(t, tcproom.WithBackplane(log.Attach()))
+//	far := roomtest.NewHub(t, tcproom.WithBackplane(b))
+//	b.Cut()
+//
 // # Conformance
 //
 // [TestFraming], [TestCodec] and [TestConn] test whether your own framing, codec or

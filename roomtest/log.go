@@ -10,7 +10,7 @@ import (
 )
 
 // A Log is an engine in memory that keeps the logs of rooms, so that a test can have one
-// room in several nodes, each of which would be a process of its own in earnest.
+// room in several nodes, each of which would be a process of its own in a service.
 // [Log.Attach] gives each node its [Backplane], with faults of its own. A Log is a
 // [tcproom.Backplane] itself, for a test with one node.
 //

@@ -45,6 +45,10 @@ func main() {
 	flag.DurationVar(&cfg.lease, "lease", 3*time.Second, "after what `time` without a sign of life a process is dead; a service should take longer")
 	flag.BoolVar(&cfg.stdin, "stdin", false, "end with standard input, as the three processes do")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "cluster: what is %q for? There are flags only: -help lists them\n", flag.Args())
+		os.Exit(2)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -102,6 +102,7 @@ func nc(t *testing.T, addr string) *program.Process {
 }
 
 func TestKilledProcess(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
 	c := start(t)
 	ada, bob := c.client(t, "ada", 0), c.client(t, "bob", 2)
 	until(t, ada, "Welcome joined")
@@ -142,6 +143,36 @@ func TestKilledProcess(t *testing.T) {
 	require.Contains(t, seen.Out.Text(), "goodbye")
 	for _, pid := range c.pids {
 		require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	left, err := os.ReadDir(os.TempDir())
+	require.NoError(t, err)
+	require.Empty(t, left, "in the directory for temporary files")
+}
+
+// TestFails: what cannot work ends the program, with what is wrong, and is not tried again.
+func TestFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"port in use", []string{"-addr", l.Addr().String()}, 1, "address already in use"},
+		{"port in use for programs", []string{"-addr", "127.0.0.1:0", "-json", l.Addr().String()}, 1, "address already in use"},
+		{"no port", []string{"-addr", "localhost"}, 1, "missing port"},
+		{"lease", []string{"-addr", "127.0.0.1:0", "-json", "", "-lease", "1ms"}, 1, "Lease(1ms) must be at least 1s"},
+		{"room", []string{"-addr", "127.0.0.1:0", "-json", "", "-room", ""}, 1, "needs a name"},
+		{"argument", []string{"lobby"}, 2, `"lobby"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := program.Start(t, program.Path("cluster"), tt.args...)
+			require.Equal(t, tt.code, p.Status(t))
+			require.Contains(t, p.Err.Text(), tt.says)
+			require.NotContains(t, p.Out.Text(), "starting another one")
+		})
 	}
 }
 

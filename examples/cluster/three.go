@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,21 +15,25 @@ import (
 )
 
 // serveThree starts a NATS server in this process, and three processes of the room, each
-// again if it ends, until ctx does.
+// again if it is killed, until ctx ends or one of them fails.
 func serveThree(ctx context.Context, cfg config) error {
-	ns, err := startNATS()
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(ns.StoreDir())
-	defer ns.WaitForShutdown()
-	defer ns.Shutdown()
-
-	cfg.nats = ns.ClientURL()
 	addrs, err := three(cfg.addr)
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "tcproom-nats-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ns, err := startNATS(dir)
+	if err != nil {
+		return err
+	}
+	defer ns.WaitForShutdown()
+	defer ns.Shutdown()
+	cfg.nats = ns.ClientURL()
+
 	fmt.Println("One room, three processes. Type, each in a terminal of its own:")
 	for _, addr := range addrs {
 		host, port, _ := net.SplitHostPort(addr)
@@ -47,17 +52,24 @@ func serveThree(ctx context.Context, cfg config) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, len(addrs))
 	var all sync.WaitGroup
 	for i := range addrs {
 		one := cfg
 		one.addr, one.json = addrs[i], programs[i]
-		all.Go(func() { keep(ctx, program, one) })
+		all.Go(func() {
+			errs[i] = keep(ctx, program, one)
+			stop()
+		})
 	}
 	all.Wait()
-	return nil
+	return errors.Join(errs...)
 }
 
-// three returns addr and those with the next two ports; for port 0, any that are free.
+// three returns addr and those with the next two ports, on all of which it is possible to
+// listen; for port 0, any that are free.
 func three(addr string) (addrs []string, err error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -67,25 +79,27 @@ func three(addr string) (addrs []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("address %q: the port must be a number", addr)
 	}
-	if first == 0 {
-		for range 3 {
-			l, err := net.Listen("tcp", addr)
-			if err != nil {
-				return nil, err
-			}
-			defer l.Close() // together, so that they differ
-			addrs = append(addrs, l.Addr().String())
-		}
-		return addrs, nil
-	}
 	for i := range 3 {
-		addrs = append(addrs, net.JoinHostPort(host, strconv.Itoa(first+i)))
+		one := addr
+		if first > 0 {
+			one = net.JoinHostPort(host, strconv.Itoa(first+i))
+		}
+		l, err := net.Listen("tcp", one)
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // together, so that they differ
+		if first == 0 {
+			one = l.Addr().String()
+		}
+		addrs = append(addrs, one)
 	}
 	return addrs, nil
 }
 
-// keep has one process of the room running, until ctx ends: then it has shut down.
-func keep(ctx context.Context, program string, cfg config) {
+// keep has one process of the room running, until ctx ends: then it has shut down. It
+// starts another one if that is killed, and not if it fails, as others would.
+func keep(ctx context.Context, program string, cfg config) error {
 	for ctx.Err() == nil {
 		cmd := exec.CommandContext(ctx, program, "-stdin", "-nats", cfg.nats, "-room", cfg.room,
 			"-addr", cfg.addr, "-json", cfg.json, "-lease", cfg.lease.String())
@@ -97,7 +111,10 @@ func keep(ctx context.Context, program string, cfg config) {
 			err = cmd.Run()
 		}
 		if ctx.Err() != nil {
-			return
+			return nil
+		}
+		if failed, ok := errors.AsType[*exec.ExitError](err); ok && failed.Exited() {
+			return fmt.Errorf("the process at %s has failed, as it says above", cfg.addr)
 		}
 		fmt.Printf("the process at %s has ended (%v): starting another one\n", cfg.addr, err)
 		select {
@@ -105,14 +122,12 @@ func keep(ctx context.Context, program string, cfg config) {
 		case <-ctx.Done():
 		}
 	}
+	return nil
 }
 
-// startNATS starts a server at any free port of this machine.
-func startNATS() (*server.Server, error) {
-	dir, err := os.MkdirTemp("", "tcproom-nats-")
-	if err != nil {
-		return nil, err
-	}
+// startNATS starts a server at any free port of this machine, which keeps what it has in
+// dir.
+func startNATS(dir string) (*server.Server, error) {
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT,
 		JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true,
@@ -125,7 +140,6 @@ func startNATS() (*server.Server, error) {
 		}
 	}
 	if err != nil {
-		os.RemoveAll(dir)
 		return nil, fmt.Errorf("the NATS server: %w", err)
 	}
 	return ns, nil

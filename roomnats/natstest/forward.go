@@ -28,6 +28,7 @@ const (
 	passes   passing = iota
 	cuts             // connections are closed, new ones at once
 	swallows         // they are open, and nothing gets through
+	mutes            // they are open, and nothing gets through that the server sends
 )
 
 // A pair is the two connections of one client.
@@ -61,10 +62,14 @@ func (f *Forwarder) Cut() { f.set(cuts, true) }
 // gone. What is sent meanwhile is lost.
 func (f *Forwarder) Swallow() { f.set(swallows, false) }
 
+// SwallowAnswers lets through what is sent to the server, and nothing that it sends, until
+// Heal: it does what it is asked for, and nobody is told.
+func (f *Forwarder) SwallowAnswers() { f.set(mutes, false) }
+
 // Heal lets all through again. Connections from which bytes are missing are closed first.
 func (f *Forwarder) Heal() {
 	f.mu.Lock()
-	broken := f.how == swallows
+	broken := f.how == swallows || f.how == mutes
 	f.mu.Unlock()
 	f.set(passes, broken)
 }
@@ -110,7 +115,7 @@ func (f *Forwarder) serve(client net.Conn) {
 	}
 	defer f.remove(p)
 	if f.now() == swallows {
-		f.copy(nil, client)
+		f.copy(nil, client, passes)
 		return
 	}
 	server, err := net.Dial("tcp", f.to)
@@ -127,22 +132,23 @@ func (f *Forwarder) serve(client net.Conn) {
 	}
 	f.running.Add(1)
 	go f.back(p)
-	f.copy(server, client)
+	f.copy(server, client, mutes)
 }
 
 // back passes what the server sends, and ends with either end of the connection.
 func (f *Forwarder) back(p *pair) {
 	defer f.running.Done()
-	f.copy(p.client, p.server)
+	f.copy(p.client, p.server, passes)
 	p.client.Close()
 }
 
-// copy passes bytes from src to dst, or loses them, as it is at the moment.
-func (f *Forwarder) copy(dst io.Writer, src io.Reader) {
+// copy passes bytes from src to dst, or loses them, as it is at the moment: they pass also
+// while that is even.
+func (f *Forwarder) copy(dst io.Writer, src io.Reader, even passing) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := src.Read(buf)
-		if n > 0 && dst != nil && f.now() == passes {
+		if how := f.now(); n > 0 && dst != nil && (how == passes || how == even) {
 			if _, err := dst.Write(buf[:n]); err != nil {
 				return
 			}

@@ -76,6 +76,19 @@ func TestForwarder(t *testing.T) {
 	f.Heal()
 	<-status
 	require.NoError(t, nc.FlushTimeout(10*time.Second))
+
+	listener := s.Conn()
+	heard, err := listener.SubscribeSync("said")
+	require.NoError(t, err)
+	require.NoError(t, listener.FlushTimeout(10*time.Second))
+	f.SwallowAnswers()
+	require.NoError(t, nc.Publish("said", nil))
+	require.ErrorIs(t, nc.FlushTimeout(50*time.Millisecond), nats.ErrTimeout)
+	_, err = heard.NextMsg(10 * time.Second)
+	require.NoError(t, err)
+	f.Heal()
+	<-status
+	require.NoError(t, nc.FlushTimeout(10*time.Second))
 }
 
 func TestClusterOutlivesOne(t *testing.T) {

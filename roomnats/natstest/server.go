@@ -2,8 +2,10 @@ package natstest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,17 +64,30 @@ func newServer(t testing.TB, o *server.Options, opts []Option) *Server {
 	return s
 }
 
-// freePort returns a port that nothing listens on. A server that chose its own would
-// choose another one after a restart.
+// freePort returns a port that nothing listens on, and that systems do not give to
+// connections: one that was would be taken while a server is stopped. A server that chose
+// its own would choose another one after a restart.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("natstest: no free port: %v", err)
+	var last error
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if _, taken := ports.LoadOrStore(port, nil); taken {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("natstest: no free port: %v", last)
+	return 0
 }
+
+// ports are those of all servers of this process.
+var ports sync.Map
 
 // Addr returns the address of the server itself, such as "127.0.0.1:4222". It stays the
 // same over restarts.

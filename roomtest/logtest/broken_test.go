@@ -973,6 +973,34 @@ func newestOnly(keeps, gives func([]byte) []byte) func(*brokenLog) {
 
 func uncopied(b []byte) []byte { return b }
 
+type savedState struct {
+	at    uint64
+	state []byte
+}
+
+// savesBy has a Save that keeps two states by what add makes of the list of all.
+func savesBy(add func(saved []savedState, at uint64, state []byte) []savedState) func(*brokenLog) {
+	var mu sync.Mutex
+	var saved []savedState
+	return func(l *brokenLog) {
+		l.save = func(_ context.Context, at uint64, b []byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			saved = add(saved, at, slices.Clone(b))
+			saved = saved[max(len(saved)-2, 0):]
+			return nil
+		}
+		l.load = func(context.Context) (uint64, []byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if len(saved) == 0 {
+				return 0, nil, nil
+			}
+			return saved[0].at, slices.Clone(saved[0].state), nil
+		}
+	}
+}
+
 // loads has a Load that changes what it returns.
 func loads(l *brokenLog, change func(at uint64, state []byte) (uint64, []byte, error)) {
 	l.load = func(ctx context.Context) (uint64, []byte, error) {
@@ -1033,6 +1061,18 @@ func brokenStates() []violation {
 				return l.Log.Save(ctx, at, b)
 			}
 		}},
+		{name: "passes over what is saved of an older position", row: "C8 states", law: "C8", want: "Load returned the state at 3, not the one at 4", log: savesBy(func(saved []savedState, at uint64, state []byte) []savedState {
+			switch n := len(saved); {
+			case n > 0 && at < saved[n-1].at:
+				return saved
+			case n > 0 && at == saved[n-1].at:
+				saved = saved[:n-1]
+			}
+			return append(saved, savedState{at, state})
+		})},
+		{name: "keeps two states of one position", row: "C8 states", law: "C8", want: "Load returned the state at 4, not the one at 3", log: savesBy(func(saved []savedState, at uint64, state []byte) []savedState {
+			return append(saved, savedState{at, state})
+		})},
 		{name: "mixes states up that are saved at once", row: "C8 states", law: "C8", want: "another one was saved at once", log: func(l *brokenLog) {
 			loads(l, func(at uint64, state []byte) (uint64, []byte, error) {
 				if len(state) == 600<<10 || len(state) == 700<<10 {

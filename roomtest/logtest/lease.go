@@ -27,6 +27,7 @@ type watching struct {
 
 	mu   sync.Mutex // guards what follows
 	last map[string]tale
+	ends map[string]int // how often a node was told to have ended
 	busy bool
 	over bool
 	err  error
@@ -42,7 +43,7 @@ type tale struct {
 func (s *suite) watch(n tcproom.Nodes, name string) *watching {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{s: s, name: "the Watch at " + name, cancel: cancel, done: make(chan struct{}),
-		last: make(map[string]tale), more: make(chan struct{})}
+		last: make(map[string]tale), ends: make(map[string]int), more: make(chan struct{})}
 	s.watches = append(s.watches, w)
 	go w.run(ctx, n)
 	return w
@@ -85,6 +86,9 @@ func (w *watching) begin(node string, alive bool) {
 		w.s.add(lawWatch, "%s told that %q has ended, and not that it was alive", w.name, node)
 	}
 	w.last[node] = tale{alive, time.Now()}
+	if !alive {
+		w.ends[node]++
+	}
 	close(w.more)
 	w.more = make(chan struct{})
 }
@@ -95,6 +99,12 @@ func (w *watching) told(node string) (tale, bool, <-chan struct{}) {
 	defer w.mu.Unlock()
 	t, ok := w.last[node]
 	return t, ok, w.more
+}
+
+func (w *watching) hasEnded(node string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ends[node] > 0
 }
 
 // await waits until fn was told of the node, and returns when that was.
@@ -149,8 +159,8 @@ func (s *suite) release(b tcproom.Backplane, node string) {
 	}
 }
 
-// alive checks Alive at all nodes that there are.
-func (s *suite) alive(node string, want bool) {
+// alive checks Alive at all nodes that there are. k renews the lease, if it is not nil.
+func (s *suite) alive(node string, want bool, k *keeper) {
 	for i, b := range s.nodes {
 		var got bool
 		err := s.call("Alive", func(ctx context.Context) (err error) {
@@ -160,7 +170,7 @@ func (s *suite) alive(node string, want bool) {
 		if err != nil {
 			s.giveUp(lawWorks, "Alive of %q returned the error %q", node, err)
 		}
-		if got != want {
+		if got != want && k.inTime() {
 			s.add(lawAlive, "Alive of %q returned %v at node %d", node, got, i)
 		}
 	}
@@ -174,54 +184,112 @@ func (s *suite) slack() time.Duration {
 	return 250 * time.Millisecond
 }
 
+// A lag is how late this process, or the engine, does what is due, because the machine
+// has other things to do: bounds of time stretch by it.
+type lag struct {
+	end, done chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	worst time.Duration
+}
+
+// measure begins to notice that, until stop; in a bubble nothing is late.
+func (s *suite) measure() *lag {
+	l := &lag{end: make(chan struct{}), done: make(chan struct{})}
+	if s.f.Bubble {
+		close(l.done)
+		return l
+	}
+	go l.run()
+	return l
+}
+
+// run ends with stop.
+func (l *lag) run() {
+	defer close(l.done)
+	const every = 5 * time.Millisecond
+	t := time.NewTimer(every)
+	defer t.Stop()
+	for {
+		began := time.Now()
+		select {
+		case <-t.C:
+			l.note(time.Since(began) - every)
+			t.Reset(every)
+		case <-l.end:
+			return
+		}
+	}
+}
+
+func (l *lag) note(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.worst = max(l.worst, d)
+}
+
+// most is how much later than due something may be told of: several goroutines are on the
+// way of that.
+func (l *lag) most() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return 4 * l.worst
+}
+
+func (l *lag) stop() {
+	close(l.end)
+	<-l.done
+}
+
 // leases: C7.
 func (s *suite) leases() {
 	logs := s.openAll(3)
 	lease := logs[0].Caps().Lease
 	a, b, c := s.node(0), s.node(1), s.node(2)
+	lag := s.measure()
+	defer lag.stop()
 	watches := []*watching{s.watch(b.Nodes(), "node 1")}
 	all := []string{"released", "keeps", "dies", "another"}
+	keepers := make(map[string]*keeper)
 	for _, node := range all {
-		s.renew(a, node)
+		keepers[node] = s.keep(a, node, lag)
+		defer keepers[node].stop()
 	}
+	keeper := keepers["keeps"]
 	watches[0].await("keeps", true)
-	keeper := s.keep(a, "keeps", lease/3)
-	defer keeper.stop()
 	watches = append(watches, s.watch(logs[2].Nodes(), "node 2")) // learns of those that are there
 	for _, w := range watches {
 		for _, node := range all {
 			w.await(node, true)
 		}
 	}
-	s.alive("keeps", true)
-	s.release(b, "released") // from another node, too
-	for _, w := range watches {
-		w.awaitFor(lease/2, lawRelease, "released", false)
-	}
-	s.alive("released", false)
-	s.alive("unheard-of", false)
-	s.release(a, "released")
-	s.release(a, "unheard-of")
-	watches = append(watches, s.watch(a.Nodes(), "node 0")) // and not of the released one
+	s.alive("keeps", true, keeper)
+	s.releases(a, b, watches, keepers["released"], lag)
+	third := s.watch(a.Nodes(), "node 0") // and not of the released one
+	third.await("dies", true)
+	watches = append(watches, third)
 
+	dies := keepers["dies"]
+	dies.stop()
 	began := time.Now()
 	s.renew(c, "dies")
 	renewed := time.Now()
 	for _, w := range watches {
 		at := w.awaitFor(lease*3/2+patience, lawLease, "dies", false)
-		if early := began.Add(lease).Sub(at); early > 0 {
+		if early := began.Add(lease).Sub(at); early > 0 && dies.inTime() {
 			s.add(lawLease, "%s told that a node was dead %v too early: %v after Renew was called, of %v", w.name, early, at.Sub(began), lease)
 		}
-		if late := at.Sub(renewed.Add(lease * 3 / 2)); late > s.slack() {
+		if late := at.Sub(renewed.Add(lease * 3 / 2)); late > s.slack()+lag.most() {
 			s.add(lawLease, "%s told that a node was dead %v too late: %v after Renew had returned, of %v", w.name, late, at.Sub(renewed), lease)
 		}
 	}
-	s.alive("dies", false)
-	s.alive("keeps", true)
-	s.renew(a, "dies")
+	s.alive("dies", false, nil)
+	s.alive("keeps", true, keeper)
+	again := s.keep(a, "dies", lag)
+	defer again.stop()
 	for _, w := range watches {
 		w.await("dies", true)
-		if got, _, _ := w.told("keeps"); !got.alive {
+		if w.hasEnded("keeps") && keeper.inTime() {
 			s.add(lawKeeps, "%s told that a node was dead which renewed its lease every %v, of %v", w.name, lease/3, lease)
 		}
 		w.cancel()
@@ -229,32 +297,94 @@ func (s *suite) leases() {
 	}
 }
 
-// A keeper renews a lease.
-type keeper struct{ end, done chan struct{} }
+// releases releases the lease that k keeps, from another node.
+func (s *suite) releases(a, b tcproom.Backplane, watches []*watching, k *keeper, lag *lag) {
+	k.stop()
+	began := time.Now()
+	s.release(b, "released")
+	for _, w := range watches {
+		at := w.awaitFor(patience, lawRelease, "released", false)
+		if took := at.Sub(began); took > k.lease/2+lag.most() {
+			s.add(lawRelease, "%s told %v after Release that the node had ended, of %v", w.name, took, k.lease)
+		}
+	}
+	s.alive("released", false, nil)
+	s.alive("unheard-of", false, nil)
+	s.release(a, "released")
+	s.release(a, "unheard-of")
+}
 
-func (s *suite) keep(b tcproom.Backplane, node string, every time.Duration) *keeper {
-	k := &keeper{make(chan struct{}), make(chan struct{})}
-	go k.run(s, b, node, every)
+// A keeper renews a lease three times in its length.
+type keeper struct {
+	s     *suite
+	lease time.Duration
+	lag   *lag // nil: nobody wants to know
+	end   func()
+	done  chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	last    time.Time  // when the last Renew that has returned was called
+	longest time.Duration
+}
+
+// keep renews the lease of a node until stop, for the first time before it returns.
+func (s *suite) keep(b tcproom.Backplane, node string, lag *lag) *keeper {
+	end := make(chan struct{})
+	k := &keeper{s: s, lease: s.lease(), lag: lag, end: sync.OnceFunc(func() { close(end) }), done: make(chan struct{})}
+	k.renew(b, node)
+	go k.run(b, node, end)
 	return k
 }
 
-// run ends with stop.
-func (k *keeper) run(s *suite, b tcproom.Backplane, node string, every time.Duration) {
+// run ends with end.
+func (k *keeper) run(b tcproom.Backplane, node string, end <-chan struct{}) {
 	defer close(k.done)
-	t := time.NewTicker(every)
+	t := time.NewTicker(k.lease / 3)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			s.guard(func() { s.renew(b, node) })
-		case <-k.end:
+			k.s.guard(func() { k.renew(b, node) })
+		case <-end:
 			return
 		}
 	}
 }
 
+func (k *keeper) renew(b tcproom.Backplane, node string) {
+	began := time.Now()
+	k.s.renew(b, node)
+	if k.lag != nil {
+		k.lag.note(time.Since(began))
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.last.IsZero() {
+		k.longest = max(k.longest, time.Since(k.last))
+	}
+	k.last = began
+}
+
+// inTime reports whether the lease was renewed each time before it can have ended, as it
+// is not on a machine that has too much to do. A nil keeper says nothing against it.
+func (k *keeper) inTime() bool {
+	if k == nil {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	longest := k.longest
+	select {
+	case <-k.done:
+	default:
+		longest = max(longest, time.Since(k.last))
+	}
+	return longest < k.lease
+}
+
+// stop returns when the lease is not renewed any more. A second one does nothing.
 func (k *keeper) stop() {
-	close(k.end)
+	k.end()
 	<-k.done
 }
 

@@ -14,6 +14,8 @@ var (
 	lawNoState  = &law{"C8", "Load returns 0 and nil, without an error, if nothing was saved"}
 	lawOlder    = &law{"C8", "Load returns the older one of the two states that were saved last, if the record at its position is there"}
 	lawNewer    = &law{"C8", "Load returns the newer state if the record at the position of the older one is not there"}
+	lawSame     = &law{"C8", "a state takes the place of the one saved last alone, if that is of the same position"}
+	lawLast     = &law{"C8", "the state that was saved last is the newest, also if its position is the lesser one"}
 	lawState    = &law{"C8", "Load returns a state as it was saved, at any node, also one of 4 MiB"}
 	lawOwnState = &law{"C8", "Save keeps nothing of state itself, and what Load returns is the caller's"}
 	lawStays    = &law{"C8", "states of a durable log outlive a restart of the engine"}
@@ -82,6 +84,10 @@ func (s *suite) states() {
 	s.requireState(logs[1], lawOlder, first+1, []byte("two"))
 	s.save(logs[1], first+3, []byte("four"))
 	s.requireState(logs[0], lawOlder, first+2, three)
+	s.save(logs[0], first+3, []byte("four again")) // takes the place of the last one alone
+	s.requireState(logs[1], lawSame, first+2, three)
+	s.save(logs[1], first+1, []byte("late")) // by a node that lags
+	s.requireState(logs[0], lawLast, first+3, []byte("four again"))
 	s.statesAtOnce(logs, first+4)
 	if at, state := s.load(s.openRoom(0, "another")); at != 0 || state != nil {
 		s.add(lawNoState, "Load returned %d and %d bytes in another room", at, len(state))

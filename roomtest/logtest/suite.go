@@ -32,6 +32,7 @@ type suite struct {
 	skip    string        // why the row makes no sense for the engine
 	tails   []*tailing    // that have begun
 	watches []*watching   // as well
+	leased  time.Duration // the length of a lease, as a log has said that was opened
 }
 
 // errSkipped is what run returns for an engine that the row makes no sense for.
@@ -141,7 +142,17 @@ func (s *suite) openRoom(node int, room string) tcproom.Log {
 	if c.MaxRecord < 64<<10 || c.Window <= 0 || c.Lease <= 0 || c != l.Caps() || s.f.Lease > 0 && c.Lease != s.f.Lease {
 		s.giveUp(lawCaps, "Caps returned %+v, then %+v; the Factory's Lease is %v", c, l.Caps(), s.f.Lease)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leased = c.Lease
 	return l
+}
+
+// lease returns how long a lease is. A log must have been opened.
+func (s *suite) lease() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leased
 }
 
 // openAll opens theRoom at n nodes at once.

@@ -314,12 +314,15 @@ func (s *suite) await(begun <-chan struct{}, tl *tailing) {
 // watchCalls: C6 for Watch, beside another one that shows that news has come.
 func (s *suite) watchCalls(b tcproom.Backplane) {
 	ended, other := s.watch(b.Nodes(), "node 0"), s.watch(s.node(1).Nodes(), "node 1")
-	s.renew(b, "first")
+	first := s.keep(b, "first", nil)
+	defer first.stop()
 	ended.await("first", true)
 	ended.cancel()
 	ended.ended()
-	s.renew(b, "second")
+	second := s.keep(b, "second", nil)
+	defer second.stop()
 	other.await("second", true)
+	time.Sleep(time.Millisecond) // a call that is on its way would show
 	other.cancel()
 	other.ended()
 }

@@ -22,7 +22,7 @@ import (
 
 var (
 	seed   = flag.Uint64("outside.seed", 0, "of the faults; 0: any")
-	length = flag.Duration("outside.for", 0, "how long there are faults; 0: 10 s, or 4 s with -short")
+	length = flag.Duration("outside.for", 0, "how long there are faults; 0: 10 s, or 4 s with -short; longer if there was not a fault of each kind")
 	keep   = flag.String("outside.keep", "", "a directory for what the processes have written")
 	which  = flag.String("outside.faults", "all", "node, server, way, all or none")
 )
@@ -135,74 +135,65 @@ type fault struct {
 	do   func()
 }
 
-func (w *world) fault(rng *rand.Rand) fault {
-	ms := func(from, to int) time.Duration { return time.Duration(from+rng.IntN(to-from)) * time.Millisecond }
-	i := rng.IntN(len(w.nodes))
-	n, way := w.nodes[i], w.ways[i]
-	kind := rng.IntN(16)
-	switch *which {
-	case "node":
-		kind = rng.IntN(8)
-	case "server":
-		kind = 8 + rng.IntN(4)
-	case "way":
-		kind = 12 + rng.IntN(4)
-	}
-	switch pause := ms(0, 2500); {
-	case kind < 3:
-		return fault{fmt.Sprintf("kill %s for %v", n.name, pause), n, func() {
-			n.end(syscall.SIGKILL)
-			time.Sleep(pause)
-			w.startNode(n)
-		}}
-	case kind < 6:
-		pause, after := ms(200, 5000), ms(0, 1000)
-		return fault{fmt.Sprintf("stop %s for %v", n.name, pause), n, func() {
-			n.signal(syscall.SIGSTOP)
-			time.Sleep(pause)
-			n.signal(syscall.SIGCONT)
-			time.Sleep(after)
-		}}
-	case kind < 8:
-		return fault{fmt.Sprintf("end %s for %v", n.name, pause), n, func() {
-			n.end(syscall.SIGTERM)
-			time.Sleep(pause)
-			w.startNode(n)
-		}}
-	case kind < 10:
-		return fault{fmt.Sprintf("kill server for %v", pause), w.server, func() {
-			w.server.end(syscall.SIGKILL)
-			time.Sleep(pause)
-			if !w.server.start(20 * time.Second) {
-				w.fail("the server does not start again")
-			}
-		}}
-	case kind >= 12 && kind < 14:
-		pause = ms(0, 6000)
-		return fault{fmt.Sprintf("cut %s for %v", n.name, pause), n, func() {
-			way.cut()
-			time.Sleep(pause)
-			way.heal()
-		}}
-	case kind >= 14:
-		pause = ms(200, 8000)
-		return fault{fmt.Sprintf("block %s for %v", n.name, pause), n, func() {
-			way.stop(true)
-			time.Sleep(pause)
-			way.stop(false)
-		}}
-	default:
-		pause = ms(200, 6000)
-		return fault{fmt.Sprintf("stop server for %v", pause), w.server, func() {
-			w.server.signal(syscall.SIGSTOP)
-			time.Sleep(pause)
-			w.server.signal(syscall.SIGCONT)
-		}}
-	}
+// kinds are what may happen. A pause is shorter than a lease, and a stop longer.
+var kinds = []string{
+	"kill node", "end node", "pause node", "stop node", "kill server", "end server", "pause server", "stop server", "cut way", "block way",
 }
 
-// disturb brings faults, at most two at a time, until d is over; when it returns all is
-// mended.
+// chosen returns the kinds that the flag wants.
+func chosen() (list []string) {
+	for _, k := range kinds {
+		if *which == "all" || strings.HasSuffix(k, " "+*which) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// ms returns a time of so many milliseconds; with -short it is nearer to the least.
+func ms(rng *rand.Rand, from, to int) time.Duration {
+	if testing.Short() {
+		to = from + (to-from)/4
+	}
+	return time.Duration(from+rng.IntN(to-from)) * time.Millisecond
+}
+
+// fault makes one of a kind, of any node that is concerned.
+func (w *world) fault(rng *rand.Rand, kind string) fault {
+	const held = int(lease / time.Millisecond)
+	i := rng.IntN(len(w.nodes))
+	what, of, _ := strings.Cut(kind, " ")
+	p, way := w.nodes[i], w.ways[i]
+	start := func() { w.startNode(p) }
+	if of == "server" {
+		p = w.server
+		start = func() {
+			if !p.start(20 * time.Second) {
+				w.fail("the server does not start again")
+			}
+		}
+	}
+	how := map[string]struct {
+		from, to   int
+		begin, end func()
+	}{
+		"kill":  {0, 2500, func() { p.end(syscall.SIGKILL) }, start},
+		"end":   {0, 2500, func() { p.end(syscall.SIGTERM) }, start},
+		"pause": {200, held * 3 / 4, func() { p.signal(syscall.SIGSTOP) }, func() { p.signal(syscall.SIGCONT) }},
+		"stop":  {held + 500, held + 4000, func() { p.signal(syscall.SIGSTOP) }, func() { p.signal(syscall.SIGCONT) }},
+		"cut":   {0, 6000, way.cut, way.heal},
+		"block": {200, 8000, func() { way.stop(true) }, func() { way.stop(false) }},
+	}[what]
+	pause := ms(rng, how.from, how.to)
+	return fault{fmt.Sprintf("%s of %s for %v", kind, p.name, pause), p, func() {
+		how.begin()
+		time.Sleep(pause)
+		how.end()
+	}}
+}
+
+// disturb brings faults, at most two at a time, until d is over and there was one of each
+// kind; when it returns all is mended.
 func (w *world) disturb(rng *rand.Rand, d time.Duration) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -211,9 +202,14 @@ func (w *world) disturb(rng *rand.Rand, d time.Duration) {
 		time.Sleep(d)
 		return
 	}
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
-		f := w.fault(rng)
+	deck := chosen()
+	for first, end := len(deck), time.Now().Add(d); first > 0 || time.Now().Before(end); {
+		if len(deck) == 0 {
+			deck = chosen()
+		}
+		time.Sleep(ms(rng, 0, 1500))
+		n := rng.IntN(len(deck))
+		f := w.fault(rng, deck[n])
 		mu.Lock()
 		free := len(busy) < 2 && !busy[f.of]
 		if free {
@@ -224,7 +220,8 @@ func (w *world) disturb(rng *rand.Rand, d time.Duration) {
 			continue
 		}
 		w.logf("%s", f.name)
-		w.count(strings.Fields(f.name)[0] + " " + strings.TrimRight(strings.Fields(f.name)[1], "012"))
+		w.count(deck[n])
+		deck, first = slices.Delete(deck, n, n+1), first-1
 		all.Go(func() {
 			f.do()
 			w.logf("over: %s", f.name)
@@ -296,6 +293,9 @@ func TestOutside(t *testing.T) {
 		lives = append(lives, c.lives...)
 	}
 	w.verify(lives)
+	for _, kind := range chosen() {
+		require.Positive(t, w.counts[kind], kind)
+	}
 
 	events, acked := 0, 0
 	for _, l := range lives {
