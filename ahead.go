@@ -263,7 +263,7 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 			}
 			continue
 		}
-		if msg.number == 0 && errors.Is(msg.err, ErrUncertain) { // the log was lost, which it is told
+		if msg.number == 0 && errors.Is(msg.err, ErrUncertain) && !p.r.isGivenUp(msg.err) { // the log was lost, which it is told
 			continue
 		}
 		if msg.err != nil {

@@ -559,15 +559,6 @@ func (rp *replica) anewLocked() {
 	}
 }
 
-// endLinksLocked ends all links that carry a member.
-func (rp *replica) endLinksLocked(p *pass, cause Cause) {
-	for _, l := range rp.linksLocked() {
-		if l.setCause(cause) {
-			p.broken = append(p.broken, l)
-		}
-	}
-}
-
 // setEpochLocked takes over the epoch in force.
 func (rp *replica) setEpochLocked() {
 	e := rp.state.Epoch()
