@@ -130,13 +130,10 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 		f.told()
 		r.group.Wake() // there is room for more
 	}
-	if p.differs {
-		return lost, unknown, errDiffers
-	}
 	switch {
 	case h.Node != rp.node: // it has another name now, which is not open
 		opened = false
-	case len(fenced) > 0 && rp.phase <= phaseReady: // somebody else has used its name
+	case len(fenced) > 0 && rp.phase <= phaseReady && !p.differs: // somebody else has used its name
 		// They are queued again with what came behind them.
 		f.items, rp.flights[f.batch] = fenced, f
 		fenced = nil
@@ -144,6 +141,9 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	}
 	for _, q := range fenced {
 		q.settle(outcome{err: ErrUnavailable})
+	}
+	if p.differs {
+		return lost, unknown, errDiffers
 	}
 	if rp.progressLocked(opened) {
 		p.rejoin()

@@ -242,8 +242,8 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 // value stands for it in [Room.Members].
 //
 // Of a remote member [Member.Post], [Member.Kick], [Member.Send] and [Room.Mute] go
-// through the log, and its process does the rest. TLS is nil, RemoteAddr an IP address, Hello
-// zero, and its Context is not done when it leaves: ask [Room.Member].
+// through the log, and its process does the rest. TLS is nil, RemoteAddr an IP address, and
+// Hello zero. Its Context is done when its leave is known here.
 func (m *Member) Remote() bool { return m.room.replica != nil && m.at.Load() == m.room.replica.nowhere }
 
 // run reads the log until nothing more is wanted of it. It is a goroutine of the room's.
@@ -463,6 +463,7 @@ func (rp *replica) startOver(other bool) bool {
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
 	rp.begun, rp.other = false, false
 	rp.room.seq = 0
+	rp.room.noteBansLocked()
 	return true
 }
 

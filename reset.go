@@ -142,10 +142,11 @@ func (rp *replica) askForVerdict() {
 }
 
 // castAdrift takes a member that is connected here out of the stream, which is lost, if it
-// can be told of the next one, and reports whether it does.
+// can be told of the next one, and reports whether it does. One whose OnJoined runs cannot:
+// what the hook sends comes before all that follows.
 func (p *pass) castAdrift(m *Member) bool {
 	s := m.at.Load()
-	if m.state != memberPresent || s.state != streamJoined || s.link.Err() != nil || !s.link.cfg.features.Resets {
+	if m.state != memberPresent || s.state != streamJoined || s.link.Err() != nil || !s.link.cfg.features.Resets || s.cur.IsHeld() {
 		return false
 	}
 	s.cur.End()

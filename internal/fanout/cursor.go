@@ -286,7 +286,7 @@ func (c *Cursor) jumpLocked() {
 	c.untold += n - uint64(c.owns)
 	c.gapOwns += min(c.owns, math.MaxUint32-c.gapOwns)
 	c.pos.Store(head)
-	if c.isHeld() {
+	if c.IsHeld() {
 		c.hold.Store(head)
 	}
 	c.clearOwnLocked()
@@ -311,7 +311,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 	if c.trails && !last {
 		return dst, true, nil
 	}
-	for c.gapTo != 0 && !c.isHeld() && len(dst) < limit { // may have grown meanwhile
+	for c.gapTo != 0 && !c.IsHeld() && len(dst) < limit { // may have grown meanwhile
 		if len(c.inserts) > 0 && c.inserts[0].pos <= c.gapAt {
 			dst = c.takeInsert(dst, e)
 			continue
@@ -343,7 +343,7 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 	}
 	c.moveLocked(pos)
 	c.clearOwnLocked()
-	return dst, c.insertDueLocked() || !c.isHeld() && (c.ownHi != 0 || c.gapTo != 0), nil
+	return dst, c.insertDueLocked() || !c.IsHeld() && (c.ownHi != 0 || c.gapTo != 0), nil
 }
 
 // sayGapLocked appends the announcement of the gap, for which it lets go of
@@ -487,7 +487,7 @@ func (c *Cursor) unpark() bool {
 	if c.lost {
 		return true
 	}
-	if c.isHeld() {
+	if c.IsHeld() {
 		return !c.insertDueLocked()
 	}
 	if c.pos.Load() < c.bound(l.head.Load()) || c.gapTo != 0 || len(c.inserts) > 0 {

@@ -47,11 +47,12 @@ func (c *Cursor) releaseLocked() bool {
 	return true
 }
 
-func (c *Cursor) isHeld() bool { return c.hold.Load() != math.MaxInt64 }
+// IsHeld reports whether c is held. It does not block.
+func (c *Cursor) IsHeld() bool { return c.hold.Load() != math.MaxInt64 }
 
 // whereLocked returns where an insert of now stands.
 func (c *Cursor) whereLocked() int64 {
-	if c.isHeld() && c.end.Load() == math.MaxInt64 {
+	if c.IsHeld() && c.end.Load() == math.MaxInt64 {
 		return int64(c.endAt) // before a gap, too
 	}
 	return c.bound(c.log.head.Load())
@@ -60,13 +61,13 @@ func (c *Cursor) whereLocked() int64 {
 // insertDueLocked reports whether there is an insert to write: while c is held,
 // one that stands at its end, behind log bytes, is not.
 func (c *Cursor) insertDueLocked() bool {
-	return len(c.inserts) > 0 && (!c.isHeld() || c.inserts[0].pos <= c.pos.Load())
+	return len(c.inserts) > 0 && (!c.IsHeld() || c.inserts[0].pos <= c.pos.Load())
 }
 
 // released reports whether s has a cursor that was released and that no writer
 // has brought to the head since: whoever has the token, and is no writer, finds
 // none parked but these and those that are held.
 func (s *Sink) released() (released bool) {
-	s.each(func(c *Cursor) { released = released || c.parked.Load() && !c.isHeld() })
+	s.each(func(c *Cursor) { released = released || c.parked.Load() && !c.IsHeld() })
 	return released
 }

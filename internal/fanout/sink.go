@@ -552,7 +552,7 @@ func (s *Sink) takeEnded(b []byte, e *ends, cursors []*Cursor, trailing bool) (_
 			return nil, false, err
 		}
 		done, closed := c.isDone()
-		if !done && !c.isHeld() && c.isTrailing() == trailing {
+		if !done && !c.IsHeld() && c.isTrailing() == trailing {
 			return b, false, nil
 		}
 		if done && closed {

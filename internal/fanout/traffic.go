@@ -76,7 +76,7 @@ func (c *Cursor) Waited() time.Duration {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
 	switch {
-	case !c.parked.Load(), c.isHeld():
+	case !c.parked.Load(), c.IsHeld():
 		return 0
 	case c.lost:
 		return time.Duration(c.parkedAt)

@@ -218,6 +218,24 @@ func TestClusterResetOfThoseThatEnd(t *testing.T) {
 	}
 }
 
+// TestClusterResetWhileOnJoinedRuns: what the hook sends comes first, so its member is not
+// told another stream before it has returned, and comes back instead.
+func TestClusterResetWhileOnJoinedRuns(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		free := make(chan struct{})
+		c := newCluster(t, 1, tcproom.OnJoined(func(*tcproom.Member, uint64) { <-free }))
+		ada := c.Room(0).Join("ada")
+		time.Sleep(time.Second)
+		c.Replace()
+		time.Sleep(10 * time.Second)
+		close(free)
+		ends(t, ada, tcproom.ErrUnavailable)
+		require.Empty(t, outcomes(ada))
+		c.Room(0).Join("bob")
+		c.Verify()
+	})
+}
+
 // TestClusterResetByCodec: a person reads a line, and who cannot be told comes back.
 func TestClusterResetByCodec(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
