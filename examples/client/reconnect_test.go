@@ -152,7 +152,7 @@ func TestReconnectEndsWhenItIsNotWanted(t *testing.T) {
 	require.Equal(t, "joined as guest-1, members: 1", c.Err.Line(t))
 	c.Say(t, "far more than ten bytes\n")
 	require.Equal(t, 1, c.Status(t))
-	require.Contains(t, c.Err.Text(), "client: tcproom: message too large: the room")
+	require.Contains(t, c.Err.Text(), "client: tcproom: message too large\n")
 }
 
 // A cable is a way to a server that can be pulled out.
