@@ -103,10 +103,11 @@ func (p *pass) tellGap(gap Span) {
 	}
 }
 
-// tellGapTo is tellGap for one of them. An error says that its codec cannot tell it.
+// tellGapTo is tellGap for one of them. An error says that it cannot be told: its codec
+// cannot say it, or its OnJoined runs.
 func (p *pass) tellGapTo(s *stream, gap Span) (size int, err error) {
 	f := &s.link.cfg.features
-	if !s.lane.saysGap || f.Hello && !f.Resets {
+	if !s.lane.saysGap || f.Hello && !f.Resets || s.cur.IsHeld() { // then it would come before what was ordered before
 		return 0, ErrUnframeable
 	}
 	var welcome []byte

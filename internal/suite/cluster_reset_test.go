@@ -312,3 +312,47 @@ func TestClusterChangesInAGap(t *testing.T) {
 		c.Verify()
 	})
 }
+
+// TestClusterGapWhileOnJoinedRuns: what was ordered before a gap is not told behind it, so
+// a member whose hook runs is not told of it, and comes back instead.
+func TestClusterGapWhileOnJoinedRuns(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		free := make(chan struct{})
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 400 })
+		c := trust(log.Cluster(t, 2, withSessions([]tcproom.RoomOption{
+			tcproom.WithMaxOutage(time.Hour),
+			tcproom.OnJoined(func(m *tcproom.Member, _ uint64) {
+				if m.Name() == "bob" {
+					<-free
+				}
+			}),
+		})...))
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		ada.Send("before")
+		time.Sleep(time.Second)
+		c.Cut(1)
+		for i := range 1000 {
+			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Second)
+		c.Heal(1)
+		time.Sleep(30 * time.Second)
+		close(free)
+		time.Sleep(time.Second)
+		last := uint64(0)
+		for _, ev := range bob.Events()[1:] {
+			if seq := max(ev.Seq, ev.Gap.Last); seq > 0 && ev.Kind != tcproom.Welcome {
+				require.Greater(t, seq, last)
+				last = seq
+			}
+		}
+		ends(t, bob, tcproom.ErrUnavailable)
+		bob = c.Room(1).Resume(bob)
+		require.Equal(t, "gap", bob.Welcome.Welcome.Outcome)
+		ada.Send("after")
+		bob.Await(roomtest.Message("ada", "after"))
+		c.Verify()
+	})
+}
