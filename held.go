@@ -437,8 +437,11 @@ func (p *pass) doneByLog(h *heldPosts, posts []heldPost, msgs []said) {
 		}
 		msg := msgs[0]
 		msgs = msgs[1:]
-		if msg.err == error(ErrMuted) && post.number != 0 {
+		switch {
+		case msg.err == error(ErrMuted) && post.number != 0:
 			msg.taken = p.from.take(post.number, 0)
+		case p.isLostWithTheLog(&msg):
+			msg.err = nil
 		}
 		h.done(post, msg.taken, msg.err)
 		if msg.err != nil && msg.err != error(ErrMuted) {

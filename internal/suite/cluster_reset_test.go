@@ -356,3 +356,28 @@ func TestClusterGapWhileOnJoinedRuns(t *testing.T) {
 		c.Verify()
 	})
 }
+
+// TestClusterResetOfWhatAHookReturned: what has no number and was on its way is lost with
+// the log, and its member stays, whether or not OnMessage has returned it.
+func TestClusterResetOfWhatAHookReturned(t *testing.T) {
+	for name, opts := range map[string][]tcproom.RoomOption{
+		"no hook": nil,
+		"a hook":  {tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil })},
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			c := newCluster(t, 2, opts...)
+			ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+			ada.Expect(roomtest.Joined("bob"))
+			c.Delay(1, 100*time.Millisecond)
+			bob.SendAsync("on its way")
+			time.Sleep(50 * time.Millisecond)
+			c.Replace()
+			time.Sleep(time.Minute)
+			require.NoError(t, bob.Conn.Err())
+			require.Equal(t, []string{"reset"}, outcomes(bob))
+			bob.Send("on")
+			ada.Await(roomtest.Message("bob", "on"))
+			c.Verify()
+		})
+	}
+}
