@@ -3,6 +3,7 @@ package tcproom
 import (
 	"fmt"
 	"math"
+	"net"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -173,6 +174,10 @@ func (p *pass) rejoin() {
 			e := &fold.Entry{Kind: fold.Join, ID: who.ID, Name: who.Name, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
 			if s := m.session; s != nil {
 				e.Hash, e.Grace = fold.Hash(s.token), r.cfg.sessions.Grace
+			}
+			// The methods of other addresses may be the user's: not under the lock.
+			if a, ok := m.conn().RemoteAddr().(*net.TCPAddr); ok {
+				e.Addr = ipOf(a)
 			}
 			r.replica.controlLocked(e)
 		}

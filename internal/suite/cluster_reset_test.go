@@ -381,3 +381,20 @@ func TestClusterResetOfWhatAHookReturned(t *testing.T) {
 		})
 	}
 }
+
+// TestClusterAddrInTheNextStream: other nodes know the address of a member there too.
+func TestClusterAddrInTheNextStream(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada := c.Room(0).Join("ada")
+		c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		addr := memberAt(t, c, 1, "ada").RemoteAddr()
+		require.NotNil(t, addr)
+		c.Replace()
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"reset"}, outcomes(ada))
+		require.Equal(t, addr, memberAt(t, c, 1, "ada").RemoteAddr())
+		c.Verify()
+	})
+}
