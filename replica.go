@@ -467,7 +467,8 @@ func (rp *replica) startOver(other bool) bool {
 	return true
 }
 
-// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in:
+// members that are here come from a stream that was lost before.
 func (rp *replica) readAgain() {
 	r := rp.room
 	r.mu.Lock()
@@ -482,7 +483,11 @@ func (rp *replica) readAgain() {
 	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
+	since := rp.unready
 	rp.reopenLocked()
+	if !since.IsZero() { // members may wait since then, for another stream
+		rp.unready = since
+	}
 }
 
 // unblockLocked notes that the log has a beginning that can be read: while it has none, not

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -396,5 +397,44 @@ func TestClusterAddrInTheNextStream(t *testing.T) {
 		require.Equal(t, []string{"reset"}, outcomes(ada))
 		require.Equal(t, addr, memberAt(t, c, 1, "ada").RemoteAddr())
 		c.Verify()
+	})
+}
+
+// TestClusterResetWithoutABeginning: members do not wait without end for a stream whose
+// beginning is not to be had.
+func TestClusterResetWithoutABeginning(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		room := func() (*tcproom.Room, *roomtest.Backplane) {
+			b := engine.Attach()
+			log, err := b.Open(t.Context(), "room")
+			require.NoError(t, err)
+			r := tcproom.New(tcproom.WithLog(unsavedLog{log, new(atomic.Bool)}))
+			t.Cleanup(func() { r.Close() })
+			require.NoError(t, r.Ready(t.Context()))
+			return r, b
+		}
+		first, _ := room()
+		second, b := room()
+		ada, err := second.Join(t.Context(), tcproom.Identity{Name: "ada"}, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(tcproom.Event) {}))
+		require.NoError(t, err)
+		defer ada.Close()
+		say := func(n int) {
+			for range n {
+				_, err := first.Broadcast(t.Context(), nil)
+				require.NoError(t, err)
+			}
+		}
+		say(20)
+		synctest.Wait() // until the second one has read it
+		b.Cut()
+		engine.Replace("room")
+		require.Eventually(t, func() bool { return first.Stats().Seq < 20<<10 }, time.Minute, time.Second)
+		require.NoError(t, first.Ready(t.Context()))
+		say(40)
+		engine.Trim("room", 10)
+		b.Heal()
+		time.Sleep(5 * time.Minute)
+		require.ErrorIs(t, ada.Err(), tcproom.ErrUnavailable)
 	})
 }
