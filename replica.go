@@ -668,6 +668,10 @@ func (rp *replica) leave(ctx context.Context, ends bool) {
 	rp.room.mu.Lock()
 	defer rp.room.mu.Unlock()
 	for rp.phase == phaseDraining && ctx.Err() == nil {
+		if !rp.state.IsOpen(rp.node) { // others have declared it dead: nothing of it counts any more
+			rp.left = true
+			return
+		}
 		rp.phase = phaseLeaving
 		c := newCall()
 		c.upkeep = true
