@@ -458,6 +458,9 @@ func (rp *replica) startOver(other bool) bool {
 			q.settle(outcome{err: ErrUnavailable})
 		}
 	}
+	if rp.written && rp.room.isNamed() { // others go with their leases
+		rp.astray = rp.lease
+	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
