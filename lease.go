@@ -79,7 +79,7 @@ func (rp *replica) giveUpLate() {
 		}
 	}
 	silent := !rp.lost.IsZero() && time.Since(rp.lost) >= most && rp.phase == phaseReady
-	idle := rp.phase < phaseReady && len(rp.flights)+len(rp.control) == 0 && !rp.unready.IsZero() && time.Since(rp.unready) >= most
+	idle := rp.isIdleLocked()
 	rp.room.mu.Unlock()
 	switch {
 	case late != nil || silent:
@@ -87,6 +87,12 @@ func (rp *replica) giveUpLate() {
 	case idle:
 		rp.giveUpWaiting()
 	}
+}
+
+// isIdleLocked reports whether the node, which was ready before, has not been for too long,
+// and has nothing on its way to be so again.
+func (rp *replica) isIdleLocked() bool {
+	return rp.phase < phaseReady && len(rp.flights)+len(rp.control) == 0 && !rp.unready.IsZero() && time.Since(rp.unready) >= rp.room.cfg.maxOutage
 }
 
 // errNotOpen says that a node which has another name cannot open.
@@ -97,6 +103,9 @@ var errNotOpen = errors.New("tcproom: this process was taken for dead, and gets 
 func (rp *replica) giveUpWaiting() {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
+	if !rp.isIdleLocked() { // since the lock was let go of
+		return
+	}
 	rp.unready = time.Now()
 	err := &givenUpError{rp, ErrUnavailable, errNotOpen}
 	rp.requeueLocked(rp.failLocked(err, err))

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom/internal/fold"
 )
 
 // replicaOf returns the replica of a room whose log nobody reads.
@@ -26,4 +28,18 @@ func TestSlicesOfASilenceThatIsOver(t *testing.T) {
 	rp.room.wg.Add(1)
 	rp.sendAway([]*link{l, l}, over)
 	require.Zero(t, rp.told)
+}
+
+// TestNothingWaitsAnyMore: what is on its way from a node that has become ready meanwhile
+// is not given up.
+func TestNothingWaitsAnyMore(t *testing.T) {
+	rp := replicaOf(t)
+	c := newCall()
+	c.add(&fold.Entry{Kind: fold.Message})
+	c.left, c.outcomes = 1, make([]outcome, 1)
+	rp.phase = phaseReady
+	rp.flights[1] = &flight{batch: 1, items: []queued{{c, 0}}, told: func() {}}
+	rp.giveUpWaiting()
+	require.Equal(t, 1, c.left)
+	require.Len(t, rp.flights, 1)
 }
