@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,15 @@ func TestNothingWaitsAnyMore(t *testing.T) {
 	rp.giveUpWaiting()
 	require.Equal(t, 1, c.left)
 	require.Len(t, rp.flights, 1)
+}
+
+// TestMoveThatIsVoid: a node whose lease has to run out says again that it goes on as
+// another one if that did not count, as when another stream has begun meanwhile.
+func TestMoveThatIsVoid(t *testing.T) {
+	rp := replicaOf(t)
+	rp.moves = true
+	p := rp.room.pass(context.Background(), nil)
+	p.void(&fold.Result{Entry: &fold.Entry{Kind: fold.NodeDown, Node: rp.node}, Verdict: fold.Elsewhen})
+	p.end()
+	require.False(t, rp.moves)
 }
