@@ -55,3 +55,14 @@ func TestMoveThatIsVoid(t *testing.T) {
 	p.end()
 	require.False(t, rp.moves)
 }
+
+// TestLastLifeOfANode: a node that has no further life goes on as another one, which wants
+// its members back.
+func TestLastLifeOfANode(t *testing.T) {
+	rp := replicaOf(t)
+	was := rp.node
+	rp.phase, rp.life = phaseReady, maxLife
+	rp.reopenLocked()
+	require.NotEqual(t, was, rp.node)
+	require.Equal(t, was, rp.fenced)
+}
