@@ -224,6 +224,8 @@ func (l *link) hookCause(r *Room, err error) error {
 		return l.Err()
 	case r.isGivenUp(err):
 		return r.awayCause()
+	case r.replica != nil && errors.Is(err, ErrUnavailable): // it may be said elsewhere
+		return ErrUnavailable
 	}
 	return &HookError{Hook: hookNames[hookOnMessage], Err: err}
 }
