@@ -263,7 +263,7 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 			}
 			continue
 		}
-		if msg.number == 0 && errors.Is(msg.err, ErrUncertain) && !p.r.isGivenUp(msg.err) { // the log was lost, which it is told
+		if p.isLostWithTheLog(msg) {
 			continue
 		}
 		if msg.err != nil {
@@ -274,6 +274,12 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 		}
 	}
 	return acks, err
+}
+
+// isLostWithTheLog reports whether it is not known what has become of a message because
+// the log was lost. Its member is told that, and need not end if it waits for no ack.
+func (p *pass) isLostWithTheLog(msg *said) bool {
+	return msg.number == 0 && errors.Is(msg.err, ErrUncertain) && !p.r.isGivenUp(msg.err)
 }
 
 // placeError returns why a connection ends of which a message got no place because of err.

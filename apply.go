@@ -296,8 +296,12 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 // void is for an entry of this node that does not count. A leave of which the log does not
 // know the member may have nobody who waits for it any more.
 func (p *pass) void(res *fold.Result) {
-	if res.Entry.Kind == fold.Join {
+	switch rp := p.r.replica; {
+	case res.Entry.Kind == fold.Join:
 		p.staysAdrift(res)
+		return
+	case res.Entry.Kind == fold.NodeDown && res.Entry.Node == rp.node:
+		rp.moves = false // it has to say so again
 		return
 	}
 	if res.Verdict != fold.NotMember || res.Entry.Kind != fold.Leave && res.Entry.Kind != fold.Kick {

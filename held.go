@@ -224,6 +224,8 @@ func (l *link) hookCause(r *Room, err error) error {
 		return l.Err()
 	case r.isGivenUp(err):
 		return r.awayCause()
+	case r.replica != nil && errors.Is(err, ErrUnavailable): // it may be said elsewhere
+		return ErrUnavailable
 	}
 	return &HookError{Hook: hookNames[hookOnMessage], Err: err}
 }
@@ -437,8 +439,11 @@ func (p *pass) doneByLog(h *heldPosts, posts []heldPost, msgs []said) {
 		}
 		msg := msgs[0]
 		msgs = msgs[1:]
-		if msg.err == error(ErrMuted) && post.number != 0 {
+		switch {
+		case msg.err == error(ErrMuted) && post.number != 0:
 			msg.taken = p.from.take(post.number, 0)
+		case p.isLostWithTheLog(&msg):
+			msg.err = nil
 		}
 		h.done(post, msg.taken, msg.err)
 		if msg.err != nil && msg.err != error(ErrMuted) {

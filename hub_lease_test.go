@@ -398,6 +398,28 @@ func TestHubClusterLeftAtOnce(t *testing.T) {
 	})
 }
 
+// TestHubClusterLeftAfterALoss: a room's log has lost a part of it, so that its node goes
+// on as another one, and then leaves. The one before is declared dead.
+func TestHubClusterLeftAfterALoss(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f, _ := newRegisteredFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(time.Second))
+		time.Sleep(2 * leaseLasts)
+		ada, eve := f.nodes[0].labelled("ada", "a"), f.nodes[1].labelled("eve", "a")
+		f.settle()
+		ada.say(`{"type":"message","room":"a","body":"lost"}`)
+		f.settle()
+		f.log.Rollback("a", 1)
+		time.Sleep(10 * time.Second)
+		require.True(t, ada.gone())
+		require.True(t, eve.gone())
+		f.nodes[1].labelled("eve", "a")
+		time.Sleep(10 * leaseLasts)
+		_, ok := f.nodes[0].hub.Lookup("a")
+		require.False(t, ok)
+		require.Equal(t, 1, f.open("a"))
+	})
+}
+
 // TestHubClusterLateOpen: a node that a process was opens late in a room's log, when
 // nobody attends to it any more. That process has the lease still, and declares the node
 // dead.

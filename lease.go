@@ -17,6 +17,7 @@ type standing struct {
 	asked      bool   // the node's open was queued
 	written    bool   // something of the node's was handed to the log
 	left       bool   // the node has left
+	astray     *lease // of a node that this one was, and that the log may have still; nil: there was none
 	moves      bool   // it was queued that the node goes on as another one
 	sweep      bool   // somebody looks for dead nodes
 }
@@ -48,7 +49,7 @@ func (rp *replica) openLocked() {
 // retireLocked is the end of what the replica has of the leases.
 func (rp *replica) retireLocked() {
 	if rp.lease != nil {
-		rp.attendance.retire(rp, rp.node, rp.lease, rp.left || !rp.written)
+		rp.attendance.retire(rp, rp.node, rp.lease, (rp.left || !rp.written) && rp.astray != rp.lease)
 		rp.lease = nil
 	}
 }
@@ -78,7 +79,7 @@ func (rp *replica) giveUpLate() {
 		}
 	}
 	silent := !rp.lost.IsZero() && time.Since(rp.lost) >= most && rp.phase == phaseReady
-	idle := rp.phase < phaseReady && len(rp.flights)+len(rp.control) == 0 && !rp.unready.IsZero() && time.Since(rp.unready) >= most
+	idle := rp.isIdleLocked()
 	rp.room.mu.Unlock()
 	switch {
 	case late != nil || silent:
@@ -86,6 +87,12 @@ func (rp *replica) giveUpLate() {
 	case idle:
 		rp.giveUpWaiting()
 	}
+}
+
+// isIdleLocked reports whether the node, which was ready before, has not been for too long,
+// and has nothing on its way to be so again.
+func (rp *replica) isIdleLocked() bool {
+	return rp.phase < phaseReady && len(rp.flights)+len(rp.control) == 0 && !rp.unready.IsZero() && time.Since(rp.unready) >= rp.room.cfg.maxOutage
 }
 
 // errNotOpen says that a node which has another name cannot open.
@@ -96,6 +103,9 @@ var errNotOpen = errors.New("tcproom: this process was taken for dead, and gets 
 func (rp *replica) giveUpWaiting() {
 	p := rp.room.pass(rp.ctx, nil)
 	defer p.end()
+	if !rp.isIdleLocked() { // since the lock was let go of
+		return
+	}
 	rp.unready = time.Now()
 	err := &givenUpError{rp, ErrUnavailable, errNotOpen}
 	rp.requeueLocked(rp.failLocked(err, err))

@@ -52,7 +52,7 @@ func (rp *replica) sendAway(links []*link, until <-chan struct{}) {
 		t.Stop()
 		r.mu.Lock()
 		var cause error
-		if rp.until == until && rp.phase < phaseReady && rp.ctx.Err() == nil {
+		if rp.ready == until && rp.phase < phaseReady && rp.ctx.Err() == nil { // else that silence is over
 			cause = rp.awayLocked()
 		}
 		r.mu.Unlock()

@@ -458,6 +458,9 @@ func (rp *replica) startOver(other bool) bool {
 			q.settle(outcome{err: ErrUnavailable})
 		}
 	}
+	if rp.written && rp.room.isNamed() { // others go with their leases
+		rp.astray = rp.lease
+	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
 	rp.state, rp.known, rp.time = fold.New(), 0, time.Time{}
@@ -467,7 +470,8 @@ func (rp *replica) startOver(other bool) bool {
 	return true
 }
 
-// readAgain forgets what was read, of which the beginning is missing. Nobody was let in.
+// readAgain forgets what was read, of which the beginning is missing. Nobody was let in:
+// members that are here come from a stream that was lost before.
 func (rp *replica) readAgain() {
 	r := rp.room
 	r.mu.Lock()
@@ -482,7 +486,11 @@ func (rp *replica) readAgain() {
 	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
+	since := rp.unready
 	rp.reopenLocked()
+	if !since.IsZero() { // members may wait since then, for another stream
+		rp.unready = since
+	}
 }
 
 // unblockLocked notes that the log has a beginning that can be read: while it has none, not
@@ -663,6 +671,10 @@ func (rp *replica) leave(ctx context.Context, ends bool) {
 	rp.room.mu.Lock()
 	defer rp.room.mu.Unlock()
 	for rp.phase == phaseDraining && ctx.Err() == nil {
+		if !rp.state.IsOpen(rp.node) { // others have declared it dead: nothing of it counts any more
+			rp.left = true
+			return
+		}
 		rp.phase = phaseLeaving
 		c := newCall()
 		c.upkeep = true

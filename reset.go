@@ -3,6 +3,7 @@ package tcproom
 import (
 	"fmt"
 	"math"
+	"net"
 	"time"
 
 	"example.com/tcproom/internal/fold"
@@ -103,10 +104,11 @@ func (p *pass) tellGap(gap Span) {
 	}
 }
 
-// tellGapTo is tellGap for one of them. An error says that its codec cannot tell it.
+// tellGapTo is tellGap for one of them. An error says that it cannot be told: its codec
+// cannot say it, or its OnJoined runs.
 func (p *pass) tellGapTo(s *stream, gap Span) (size int, err error) {
 	f := &s.link.cfg.features
-	if !s.lane.saysGap || f.Hello && !f.Resets {
+	if !s.lane.saysGap || f.Hello && !f.Resets || s.cur.IsHeld() { // then it would come before what was ordered before
 		return 0, ErrUnframeable
 	}
 	var welcome []byte
@@ -172,6 +174,10 @@ func (p *pass) rejoin() {
 			e := &fold.Entry{Kind: fold.Join, ID: who.ID, Name: who.Name, Unique: r.cfg.unique, MaxMembers: r.cfg.maxMembers}
 			if s := m.session; s != nil {
 				e.Hash, e.Grace = fold.Hash(s.token), r.cfg.sessions.Grace
+			}
+			// The methods of other addresses may be the user's: not under the lock.
+			if a, ok := m.conn().RemoteAddr().(*net.TCPAddr); ok {
+				e.Addr = ipOf(a)
 			}
 			r.replica.controlLocked(e)
 		}

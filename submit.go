@@ -304,6 +304,9 @@ func (rp *replica) giveUp(f *flight, cause error) {
 // reopenLocked begins another life of the node.
 func (rp *replica) reopenLocked() {
 	if rp.life == maxLife {
+		if rp.fenced == (fold.Node{}) {
+			rp.fenced = rp.node
+		}
 		rp.anewLocked()
 		return
 	}

@@ -1,6 +1,7 @@
 package suite_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -250,4 +251,31 @@ func TestClusterResumeOfTheFuture(t *testing.T) {
 		require.Equal(t, 1, c.Room(0).Room.Len())
 		c.Verify()
 	})
+}
+
+// TestClusterUnavailableIsNoFaultOfAHook: a member comes back elsewhere if its node cannot
+// order what it says, whether or not OnMessage has returned that.
+func TestClusterUnavailableIsNoFaultOfAHook(t *testing.T) {
+	for name, opts := range map[string][]tcproom.RoomOption{
+		"no hook": nil,
+		"a hook":  {tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil })},
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			c := newCluster(t, 2, append(opts, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDrain(2*time.Minute))...)
+			bob := c.Room(1).Join("bob")
+			members := joinAll(c, 0, 4)
+			stopped := later(func() { c.Room(0).Room.Shutdown(context.Background()) })
+			time.Sleep(time.Second)
+			c.Cut(0)
+			time.Sleep(3 * lease) // the other node declares this one dead
+			c.Heal(0)
+			time.Sleep(3 * time.Second)
+			members[3].SendAsync("void")
+			ends(t, members[3], tcproom.ErrUnavailable)
+			last := c.Room(1).Resume(members[3])
+			require.Equal(t, "resumed", last.Welcome.Welcome.Outcome)
+			stopped()
+			bob.Refute(roomtest.Message("m3", "void"))
+		})
+	}
 }

@@ -233,6 +233,26 @@ func TestClusterCrashInDrain(t *testing.T) {
 	})
 }
 
+// TestClusterDeadInDrain: a node that the others declare dead while it sends its members
+// away has nobody whom it could leave, and stops.
+func TestClusterDeadInDrain(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		const drain = 2 * time.Minute
+		c := newCluster(t, 2, tcproom.WithDrain(drain))
+		c.Room(1).Join("bob")
+		joinAll(c, 0, 4)
+		began := time.Now()
+		stopped := later(func() { c.Room(0).Room.Shutdown(context.Background()) })
+		time.Sleep(time.Second)
+		c.Cut(0)
+		time.Sleep(3 * lease)
+		c.Heal(0)
+		c.Delay(0, 50*time.Millisecond)
+		stopped()
+		require.Less(t, time.Since(began), drain+5*time.Second)
+	})
+}
+
 // TestClusterGivenUp: of what was on its way when a log is given up it is not known if it
 // is ordered, and what was queued behind that is surely not.
 func TestClusterGivenUp(t *testing.T) {

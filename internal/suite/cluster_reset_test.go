@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -310,5 +311,130 @@ func TestClusterChangesInAGap(t *testing.T) {
 		ends(t, old, tcproom.ErrTakenOver)
 		time.Sleep(2 * time.Minute)
 		c.Verify()
+	})
+}
+
+// TestClusterGapWhileOnJoinedRuns: what was ordered before a gap is not told behind it, so
+// a member whose hook runs is not told of it, and comes back instead.
+func TestClusterGapWhileOnJoinedRuns(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		free := make(chan struct{})
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 400 })
+		c := trust(log.Cluster(t, 2, withSessions([]tcproom.RoomOption{
+			tcproom.WithMaxOutage(time.Hour),
+			tcproom.OnJoined(func(m *tcproom.Member, _ uint64) {
+				if m.Name() == "bob" {
+					<-free
+				}
+			}),
+		})...))
+		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		ada.Send("before")
+		time.Sleep(time.Second)
+		c.Cut(1)
+		for i := range 1000 {
+			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Second)
+		c.Heal(1)
+		time.Sleep(30 * time.Second)
+		close(free)
+		time.Sleep(time.Second)
+		last := uint64(0)
+		for _, ev := range bob.Events()[1:] {
+			if seq := max(ev.Seq, ev.Gap.Last); seq > 0 && ev.Kind != tcproom.Welcome {
+				require.Greater(t, seq, last)
+				last = seq
+			}
+		}
+		ends(t, bob, tcproom.ErrUnavailable)
+		bob = c.Room(1).Resume(bob)
+		require.Equal(t, "gap", bob.Welcome.Welcome.Outcome)
+		ada.Send("after")
+		bob.Await(roomtest.Message("ada", "after"))
+		c.Verify()
+	})
+}
+
+// TestClusterResetOfWhatAHookReturned: what has no number and was on its way is lost with
+// the log, and its member stays, whether or not OnMessage has returned it.
+func TestClusterResetOfWhatAHookReturned(t *testing.T) {
+	for name, opts := range map[string][]tcproom.RoomOption{
+		"no hook": nil,
+		"a hook":  {tcproom.OnMessage(func(_ *tcproom.Member, body []byte) ([]byte, error) { return body, nil })},
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			c := newCluster(t, 2, opts...)
+			ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
+			ada.Expect(roomtest.Joined("bob"))
+			c.Delay(1, 100*time.Millisecond)
+			bob.SendAsync("on its way")
+			time.Sleep(50 * time.Millisecond)
+			c.Replace()
+			time.Sleep(time.Minute)
+			require.NoError(t, bob.Conn.Err())
+			require.Equal(t, []string{"reset"}, outcomes(bob))
+			bob.Send("on")
+			ada.Await(roomtest.Message("bob", "on"))
+			c.Verify()
+		})
+	}
+}
+
+// TestClusterAddrInTheNextStream: other nodes know the address of a member there too.
+func TestClusterAddrInTheNextStream(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		c := newCluster(t, 2)
+		ada := c.Room(0).Join("ada")
+		c.Room(1).Join("bob")
+		ada.Expect(roomtest.Joined("bob"))
+		addr := memberAt(t, c, 1, "ada").RemoteAddr()
+		require.NotNil(t, addr)
+		c.Replace()
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"reset"}, outcomes(ada))
+		require.Equal(t, addr, memberAt(t, c, 1, "ada").RemoteAddr())
+		c.Verify()
+	})
+}
+
+// TestClusterResetWithoutABeginning: members do not wait without end for a stream whose
+// beginning is not to be had.
+func TestClusterResetWithoutABeginning(t *testing.T) {
+	inBubble("", t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		room := func() (*tcproom.Room, *roomtest.Backplane) {
+			b := engine.Attach()
+			log, err := b.Open(t.Context(), "room")
+			require.NoError(t, err)
+			r := tcproom.New(tcproom.WithLog(unsavedLog{log, new(atomic.Bool)}))
+			t.Cleanup(func() { r.Close() })
+			require.NoError(t, r.Ready(t.Context()))
+			return r, b
+		}
+		first, _ := room()
+		second, b := room()
+		ada, err := second.Join(t.Context(), tcproom.Identity{Name: "ada"}, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnEvent(func(tcproom.Event) {}))
+		require.NoError(t, err)
+		defer ada.Close()
+		say := func(n int) {
+			for range n {
+				_, err := first.Broadcast(t.Context(), nil)
+				require.NoError(t, err)
+			}
+		}
+		say(20)
+		synctest.Wait() // until the second one has read it
+		b.Cut()
+		engine.Replace("room")
+		require.Eventually(t, func() bool { return first.Stats().Seq < 20<<10 }, time.Minute, time.Second)
+		require.NoError(t, first.Ready(t.Context()))
+		say(40)
+		engine.Trim("room", 10)
+		b.Heal()
+		time.Sleep(5 * time.Minute)
+		require.ErrorIs(t, ada.Err(), tcproom.ErrUnavailable)
 	})
 }
