@@ -128,15 +128,27 @@ func (a *attendance) retire(rp *replica, n fold.Node, of *lease, clean bool) {
 	a.over = a.over || rp.room == a.room
 	a.endNodeLocked(n, of)
 	if !clean {
-		of.spoilt = true
-		if of == a.lease && !a.over {
-			a.newLeaseLocked()
-			a.attendSoonLocked()
-		}
+		a.spoilLocked(of)
 	}
 	if a.over && len(a.rooms) == 0 {
 		a.stop()
 		a.attendSoonLocked() // to release them
+	}
+}
+
+// spoil has l run out, because a log may have a node with it that nobody attends to. The
+// rooms whose nodes have it take another one.
+func (a *attendance) spoil(l *lease) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.spoilLocked(l)
+}
+
+func (a *attendance) spoilLocked(l *lease) {
+	l.spoilt = true
+	if l == a.lease && !a.over {
+		a.newLeaseLocked()
+		a.attendSoonLocked()
 	}
 }
 

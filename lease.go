@@ -17,7 +17,6 @@ type standing struct {
 	asked      bool   // the node's open was queued
 	written    bool   // something of the node's was handed to the log
 	left       bool   // the node has left
-	astray     *lease // of a node that this one was, and that the log may have still; nil: there was none
 	moves      bool   // it was queued that the node goes on as another one
 	sweep      bool   // somebody looks for dead nodes
 }
@@ -49,7 +48,7 @@ func (rp *replica) openLocked() {
 // retireLocked is the end of what the replica has of the leases.
 func (rp *replica) retireLocked() {
 	if rp.lease != nil {
-		rp.attendance.retire(rp, rp.node, rp.lease, (rp.left || !rp.written) && rp.astray != rp.lease)
+		rp.attendance.retire(rp, rp.node, rp.lease, rp.left || !rp.written)
 		rp.lease = nil
 	}
 }

@@ -458,8 +458,8 @@ func (rp *replica) startOver(other bool) bool {
 			q.settle(outcome{err: ErrUnavailable})
 		}
 	}
-	if rp.written && rp.room.isNamed() { // others go with their leases
-		rp.astray = rp.lease
+	if rp.written { // the log may have the node still, which others are to declare dead
+		rp.attendance.spoil(rp.lease)
 	}
 	rp.anewLocked()
 	rp.fenced, rp.claims = fold.Node{}, 0
