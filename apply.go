@@ -205,7 +205,11 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		}
 	}
 	if q != nil {
-		q.settle(outcome{seq: res.Seq})
+		o := outcome{seq: res.Seq}
+		if e.Kind == fold.Leave {
+			o.number = res.Member.Number
+		}
+		q.settle(o)
 	}
 }
 
