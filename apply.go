@@ -209,7 +209,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		}
 	}
 	if q != nil {
-		q.settle(outcome{seq: res.Seq})
+		q.settle(outcome{seq: res.Seq, stream: rp.streams})
 	}
 }
 

@@ -58,6 +58,7 @@ type replica struct {
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
 	claims       int                // reclaims that are on the way
+	streams      uint64             // how many were forgotten: which one a seq is of
 	adrift       int                // members that are connected here, and not in the stream of now: see reset.go
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
 	remote       remoteRoom         // of a hub
@@ -522,6 +523,7 @@ func (p *pass) forgetStream(goesOn bool) {
 		}
 		m = next
 	}
+	r.replica.streams++
 	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
 	r.forgetPastLocked()

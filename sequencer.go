@@ -21,6 +21,7 @@ type pass struct {
 	from   *Member    // nil: the room itself, or guest
 	guest  MemberInfo // that speaks without being a member; zero: none
 	number uint64     // of from's message; 0: it has none
+	stream uint64     // of the seq of what say has had a log order
 	via    *link      // from speaks over it, and over no other; nil: it need not
 	owner  *stream    // does not get the event
 	now    time.Time

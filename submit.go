@@ -52,8 +52,9 @@ type call struct {
 
 // An outcome is what has become of an entry.
 type outcome struct {
-	seq uint64
-	err error
+	seq    uint64
+	stream uint64 // of the seq, see streamOf
+	err    error
 }
 
 func newCall() *call { return &call{done: make(chan struct{})} }
