@@ -229,7 +229,7 @@ func (p *pass) effectInStream(res *fold.Result, q *queued) {
 	case fold.Direct:
 		p.told(res)
 	case fold.Rename:
-		p.renamed(res, q)
+		p.renamed(res)
 	case fold.Mute:
 		p.r.muteLocked(e.ID, res.Member.Name, e.Until)
 	}

@@ -57,6 +57,102 @@ func (f *farm) crash(i int) {
 	f.nodes[i].serving.Wait()
 }
 
+// TestHubClusterTwoMoves: a connection is moved again while a record of its first move has
+// no place yet. It is in one room after that, and gets all of each room, one after the other.
+func TestHubClusterTwoMoves(t *testing.T) {
+	for _, row := range []struct {
+		name, room string
+		kind       fold.Kind
+		from       string
+		want       error
+		got        []string
+	}{
+		{"before the join has a place", "c", fold.Join, "lobby", tcproom.ErrNotMember, []string{"bob: hi", "* you are eve in c"}},
+		{"before the leave has a place", "lobby", fold.Leave, "lobby", tcproom.ErrNotMember, []string{"bob: hi", "* you are eve in c"}},
+		{"of the room that it enters", "lobby", fold.Leave, "c", nil, []string{"bob: hi", "* you are eve in c", "* you are eve in d"}},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			f := newFarm(t, 1)
+			let := make(chan struct{})
+			s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
+				if room == row.room && slices.Contains(kinds(t, rec), row.kind) {
+					<-let
+				}
+				return 0, nil, false
+			})
+			eve, bob := s.person("eve"), f.nodes[0].person("bob")
+			f.settle()
+			eve.got()
+			move := func(from, to string) chan error {
+				m, moved := s.member(from, "eve"), make(chan error, 1)
+				go func() {
+					_, err := s.hub.Move(testContext(t), m, to)
+					moved <- err
+				}()
+				f.settle()
+				return moved
+			}
+			first := move("lobby", "c")
+			second := move(row.from, "d")
+			bob.say("hi")
+			f.settle()
+			close(let)
+			require.NoError(t, <-first)
+			require.ErrorIs(t, <-second, row.want)
+			f.settle()
+			require.Equal(t, row.got, eve.got())
+			require.Equal(t, []string{"bob"}, s.names("lobby"))
+			in := []string{}
+			for _, r := range s.hub.Rooms("") {
+				for m := range r.Members() {
+					in = append(in, m.Name())
+				}
+			}
+			slices.Sort(in)
+			require.Equal(t, []string{"bob", "eve"}, in)
+		})
+	}
+}
+
+// TestHubClusterLeaveInAStop: a connection asks to leave a room when its process has left
+// that room's log already. It is not told that it has left, for the room has it still; it
+// resumes in another process, with the room or without it.
+func TestHubClusterLeaveInAStop(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+		f := newFarm(t, 1, opts...)
+		let := make(chan struct{})
+		s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
+			if room == "*" && slices.Contains(kinds(t, rec), fold.NodeLeft) {
+				<-let
+			}
+			return 0, nil, false
+		}, opts...)
+		bob, ada := f.nodes[0].labelled("bob", "a", "b"), s.labelled("ada", "a", "b")
+		f.settle()
+		token := ada.objects()[0]
+		stopped := make(chan error)
+		go func() { stopped <- s.hub.Shutdown(testContext(t)) }()
+		f.settle()
+		bob.told()
+		bob.say(`{"type":"message","room":"a","body":"one"}`, `{"type":"message","room":"b","body":"two"}`)
+		ada.say(`{"type":"leave","room":"b","ref":1}`)
+		f.settle()
+		close(let)
+		require.NoError(t, <-stopped)
+		require.True(t, ada.gone())
+		require.Equal(t, map[string][]string{"": {"goodbye restarting"}}, ada.told())
+		require.Empty(t, bob.told()["b"])
+		again := f.nodes[0].ride(f.nodes[0].json, "10.0.0.1", helloOf(object{
+			"rooms":  []string{},
+			"resume": object{"token": token["token"], "epoch": token["epoch"], "seq": token["seq"], "rooms": object{"a": object{"epoch": f.nodes[0].room("a").Past(0, 0).Epoch, "seq": 0}}},
+		}))
+		f.settle()
+		require.Equal(t, []string{"welcome resumed"}, again.told()["*"])
+		require.Equal(t, map[string][]string{"b": {"leave ada"}}, bob.told())
+	})
+}
+
 // TestHubClusterCrashInMove: a node dies between the two halves of a move. The member is in
 // both rooms, and resumes in those that it names, or leaves both.
 func TestHubClusterCrashInMove(t *testing.T) {

@@ -52,7 +52,8 @@ func (c *coming) enters() bool {
 type farPresence struct {
 	hash  fold.Hash     // of the token of its session; zero: it has none
 	gone  bool          // it goes on in another process
-	names chan struct{} // naming: has a token while that is held
+	names chan struct{} // has a token while a membership takes the name of its connection
+	moves chan struct{} // has a token while one of its memberships moves
 }
 
 func (p *presence) setHash(key ledger.Key) {
@@ -175,6 +176,12 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 			p.await(r.group.Progress(), time.Time{})
 		}
 	}
+}
+
+// keeps reports whether the log has m still though it has been taken out, since the process
+// stops: it may go on in another one, and its connection is about to end with that.
+func (rp *replica) keeps(m *Member) bool {
+	return rp.phase > phaseReady && rp.state.Member(m.Info().ID) != nil
 }
 
 // arrives makes m, which was connected to another process, the member of a connection of
@@ -434,8 +441,11 @@ func (r *Room) awaitEmpty() {
 
 // moveByLog is swap in a hub whose rooms have logs: it has the join ordered, and then the
 // leave. Others see the member in both rooms in between, and its connection gets nothing
-// of the new one before the old one has ended.
+// of the new one before the old one has ended. So a second move waits for that.
 func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool, err error) {
+	moves := m.presence.far.moves
+	moves <- struct{}{}
+	defer func() { <-moves }()
 	if err := m.mayMove(c.s.link); err != nil {
 		return 0, false, false, err
 	}

@@ -43,7 +43,7 @@ const (
 func newPresence(base *Member) *presence {
 	p := &presence{base: base}
 	if base.room.replica != nil {
-		p.far = &farPresence{names: make(chan struct{}, 1)}
+		p.far = &farPresence{names: make(chan struct{}, 1), moves: make(chan struct{}, 1)}
 	}
 	p.naming.SetRank(rankNaming)
 	p.mu.SetRank(rankPresence)
