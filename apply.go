@@ -476,7 +476,7 @@ func (p *pass) told(res *fold.Result) {
 		return
 	}
 	if h := s.held; h != nil && err == nil {
-		h.late = append(h.late, b)
+		h.put(b)
 		return
 	}
 	if err == nil && s.state == streamJoined {

@@ -181,7 +181,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		return 0, err
 	}
 	if h := s.held; h != nil {
-		h.late = append(append(h.late, welcome), past...)
+		h.welcome, h.past = welcome, past
 		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
