@@ -226,7 +226,7 @@ func (l *link) hookCause(r *Room, err error) error {
 		return l.Err()
 	case r.isGivenUp(err):
 		return r.awayCause()
-	case r.replica != nil && errors.Is(err, ErrUnavailable): // it may be said elsewhere
+	case r.replica != nil && isOfLog(err): // it may be said elsewhere, or later
 		return ErrUnavailable
 	}
 	return &HookError{Hook: hookNames[hookOnMessage], Err: err}

@@ -462,7 +462,7 @@ func (rp *replica) startOver(other bool) bool {
 		rp.requeueSurvivorsLocked()
 	} else {
 		p.forgetStream(false)
-		for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		for _, q := range rp.failLocked(errLostOnTheWay, ErrUnavailable) {
 			q.settle(outcome{err: ErrUnavailable})
 		}
 	}
@@ -491,7 +491,7 @@ func (rp *replica) readAgain() {
 	if rp.phase > phaseReady {
 		return
 	}
-	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+	for _, q := range rp.failLocked(errLostOnTheWay, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	since := rp.unready

@@ -295,7 +295,7 @@ func (rp *replica) requeueSurvivorsLocked() {
 			q.call.flew = true
 			kept = append(kept, q)
 		} else {
-			q.settle(outcome{err: ErrUncertain})
+			q.settle(outcome{err: errLostOnTheWay})
 		}
 	}
 	rp.requeueLocked(append(kept, waits...))
