@@ -191,10 +191,11 @@ func (a *ahead) tellFirst() (over bool) {
 	}
 	p.outcomes(c, msgs, nil)
 	acks, err := p.heed(msgs, nil)
+	stream := p.r.streamOf(l.member)
 	p.end()
 	err = l.room.orStop(err)
 	if len(acks) > 0 {
-		if unsaid := l.acknowledge(acks); err == nil || err == error(ErrMuted) {
+		if unsaid := l.acknowledge(acks, stream); err == nil || err == error(ErrMuted) {
 			err = cmpErr(unsaid, err)
 		}
 	}
@@ -270,6 +271,7 @@ func (p *pass) heed(msgs []said, acks []ledger.Taken) (_ []ledger.Taken, err err
 			return acks, p.placeError(msg.err)
 		}
 		if msg.number != 0 {
+			msg.taken.Seq = p.r.ofNow(p.from, msg.taken.Seq, msg.stream)
 			acks = append(acks, msg.taken)
 		}
 	}

@@ -88,7 +88,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 			rp.flown -= len(f.rec)
 		}
 	}
-	opened := false
+	opened, anew := false, false
 	var fenced []queued
 	rp.applying = true
 	err = rp.state.Apply(rec.Pos, rec.Time, rec.Data, func(res *fold.Result) {
@@ -108,6 +108,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 		if res.Entry.Kind == fold.Reclaim && q != nil {
 			p.reclaimed()
 		}
+		anew = anew || res.Differs && res.Entry.Kind == fold.Begin
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
 			p.effect(res, h.Node, q)
@@ -142,7 +143,10 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	for _, q := range fenced {
 		q.settle(outcome{err: ErrUnavailable})
 	}
-	if p.differs {
+	switch {
+	case anew:
+		return lost, unknown, errBegunAnew
+	case p.differs:
 		return lost, unknown, errDiffers
 	}
 	if rp.progressLocked(opened) {
@@ -205,7 +209,7 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		}
 	}
 	if q != nil {
-		o := outcome{seq: res.Seq}
+		o := outcome{seq: res.Seq, stream: rp.streams}
 		if e.Kind == fold.Leave {
 			o.number = res.Member.Number
 		}
@@ -476,7 +480,7 @@ func (p *pass) told(res *fold.Result) {
 		return
 	}
 	if h := s.held; h != nil && err == nil {
-		h.late = append(h.late, b)
+		h.put(b)
 		return
 	}
 	if err == nil && s.state == streamJoined {

@@ -123,6 +123,7 @@ func (p *pass) sayInLog(ev *Event) (seq uint64, err error) {
 	if o.err == errDuplicate {
 		return 0, errTaken
 	}
+	p.stream = o.stream
 	return o.seq, o.err
 }
 
@@ -132,6 +133,7 @@ type said struct {
 	body   []byte
 	i      int // its place in the call; -1: it is in none
 	taken  ledger.Taken
+	stream uint64 // of the seq of taken
 	err    error
 }
 
@@ -165,7 +167,7 @@ func (p *pass) choose(c *call, msgs []said) (all bool) {
 		}
 		if msg.number != 0 {
 			if taken, ok := p.from.find(msg.number); ok {
-				msg.taken = taken
+				msg.taken, msg.stream = taken, p.r.streamOf(p.from)
 				continue
 			}
 		}
@@ -202,10 +204,10 @@ func (p *pass) outcomes(c *call, msgs []said, err error) {
 		if msg.number == 0 {
 			continue
 		}
-		if msg.taken = (ledger.Taken{Number: msg.number, Seq: o.seq}); o.err == errDuplicate {
+		if msg.taken, msg.stream = (ledger.Taken{Number: msg.number, Seq: o.seq}), o.stream; o.err == errDuplicate {
 			msg.err = nil
 			if taken, ok := p.from.find(msg.number); ok {
-				msg.taken = taken
+				msg.taken, msg.stream = taken, p.r.streamOf(p.from)
 			}
 		}
 	}

@@ -109,6 +109,26 @@ func TestTimeoutsAreNoRetry(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfALog: what a log has let down is no hook's fault, other than what became of
+// a connection of the hook's own, or of its context.
+func TestRefusalsOfALog(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want Cause
+	}{
+		{err: ErrUnavailable, want: ErrUnavailable},
+		{err: errLostOnTheWay, want: ErrUnavailable},
+		{err: &givenUpError{nil, ErrUncertain, errSilent}, want: ErrUnavailable},
+		{err: &givenUpError{nil, ErrUnavailable, nil}, want: ErrUnavailable},
+		{err: &EndError{Cause: ErrUnavailable}, want: ErrDenied},
+		{err: ErrUncertain, want: ErrDenied},
+		{err: fmt.Errorf("%w: %w", ErrUncertain, context.Canceled), want: ErrDenied},
+	} {
+		require.Equal(t, tt.want, refusalCause(tt.err), "%v", tt.err)
+		require.Equal(t, tt.want, refusalCause(fmt.Errorf("hook: %w", tt.err)), "%v", tt.err)
+	}
+}
+
 // TestResumed: two outcomes say that the stream goes on.
 func TestResumed(t *testing.T) {
 	require.False(t, (*WelcomeInfo)(nil).Resumed())

@@ -29,6 +29,7 @@ type heldPosts struct {
 	posts []heldPost
 	buf   []byte // of their bodies
 	acks  []ledger.Taken
+	of    uint64    // the stream of their seqs, see streamOf
 	err   error     // the first of ordering them
 	muted bool      // some were not ordered because of that
 	due   bool      // late is set, and has not gone off
@@ -47,6 +48,7 @@ type heldPost struct {
 	number uint64 // of the message; 0: it has none
 	body   []byte // nil: there is nothing to order
 	seq    uint64 // then, what the hook has posted by itself
+	stream uint64 // of seq
 	failed bool   // the hook did: there is no ack
 }
 
@@ -65,7 +67,7 @@ func (l *link) takeByHook(in *inbox) error {
 	defer func() { // also if the hook ends the goroutine
 		h.finish()
 		h.doneTaking()
-		in.acks = append(in.acks, h.acks...)
+		in.acks, in.stream = append(in.acks, h.acks...), h.of
 		h.acks = h.acks[:0]
 	}()
 	h.muted = false
@@ -158,7 +160,7 @@ func (h *heldPosts) beginTaking(number uint64) (again bool, err error) {
 	if taken, ok := m.find(number); ok {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.acks = append(h.acks, taken)
+		h.ackLocked(taken)
 		return true, nil
 	}
 	s := m.session
@@ -191,7 +193,7 @@ func (h *heldPosts) endTaking(post *heldPost) {
 	}
 	if post.body == nil && post.number != 0 {
 		h.by.room.mu.Lock()
-		post.seq = h.by.member.session.posted
+		post.seq, post.stream = h.by.member.session.posted, h.by.room.streamOf(h.by.member)
 		h.by.room.mu.Unlock()
 	}
 	if post.body == nil && (post.number == 0 || post.failed && post.seq == 0) {
@@ -224,7 +226,7 @@ func (l *link) hookCause(r *Room, err error) error {
 		return l.Err()
 	case r.isGivenUp(err):
 		return r.awayCause()
-	case r.replica != nil && errors.Is(err, ErrUnavailable): // it may be said elsewhere
+	case r.replica != nil && isOfLog(err): // it may be said elsewhere, or later
 		return ErrUnavailable
 	}
 	return &HookError{Hook: hookNames[hookOnMessage], Err: err}
@@ -442,6 +444,8 @@ func (p *pass) doneByLog(h *heldPosts, posts []heldPost, msgs []said) {
 		switch {
 		case msg.err == error(ErrMuted) && post.number != 0:
 			msg.taken = p.from.take(post.number, 0)
+		case msg.err == nil:
+			msg.taken.Seq = p.r.ofNow(p.from, msg.taken.Seq, msg.stream)
 		case p.isLostWithTheLog(&msg):
 			msg.err = nil
 		}
@@ -457,7 +461,7 @@ func (p *pass) sayPost(post *heldPost) (taken ledger.Taken, err error) {
 	switch {
 	case post.body == nil && post.number == 0:
 	case post.body == nil:
-		taken = p.from.take(post.number, post.seq)
+		taken = p.from.take(post.number, p.r.ofNow(p.from, post.seq, post.stream))
 	case post.number == 0:
 		_, err = p.say(post.body)
 	default:
@@ -478,6 +482,18 @@ func (h *heldPosts) next() (heldPost, bool) {
 	return h.posts[0], true
 }
 
+// ackLocked has a message acknowledged that was taken, with a seq of the stream in which its
+// member is now. The room's lock is held, and h.mu.
+func (h *heldPosts) ackLocked(taken ledger.Taken) {
+	if of := h.by.room.streamOf(h.by.member); of != h.of {
+		for i := range h.acks {
+			h.acks[i].Seq = 0
+		}
+		h.of = of
+	}
+	h.acks = append(h.acks, taken)
+}
+
 // done takes out the first, which was ordered or refused with err. After an error
 // nothing that follows is ordered.
 func (h *heldPosts) done(post *heldPost, taken ledger.Taken, err error) {
@@ -493,7 +509,7 @@ func (h *heldPosts) done(post *heldPost, taken ledger.Taken, err error) {
 		return
 	}
 	if post.number != 0 && !post.failed {
-		h.acks = append(h.acks, taken)
+		h.ackLocked(taken)
 	}
 	n := copy(h.posts, h.posts[1:])
 	h.posts[n] = heldPost{}

@@ -140,7 +140,10 @@ func refusalCause(err error) Cause {
 		ErrRoomName, ErrNoRoom, ErrTooManyRooms, errOneRoom, ErrMuted, ErrBanned, errRecipient:
 		return cause
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case isOfLog(err):
+		return ErrUnavailable
+	case errors.Is(err, context.DeadlineExceeded):
 		return errRetry
 	}
 	return ErrDenied

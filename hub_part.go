@@ -475,7 +475,20 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 }
 
 // A heldStream is what a stream gets when it is not held any more.
-type heldStream struct{ late [][]byte }
+type heldStream struct {
+	welcome []byte
+	past    [][]byte // history, which others share
+	late    [][]byte // what was sent to its member alone since
+	size    int      // bytes of late
+}
+
+// put keeps b, if no more than maxQueued bytes, or b alone, wait then.
+func (h *heldStream) put(b []byte) {
+	if h.size+len(b) <= max(maxQueued, len(b)) {
+		h.late = append(h.late, b)
+		h.size += len(b)
+	}
+}
 
 // goesOn gives s, which came in by a move, what was for it alone since.
 func (s *stream) goesOn() {
@@ -490,6 +503,8 @@ func (s *stream) goesOn() {
 // all events.
 func (s *stream) goesOnLocked() {
 	if h := s.held; h != nil {
+		s.cur.Insert(h.welcome, len(h.welcome))
+		s.cur.InsertShared(h.past)
 		for _, b := range h.late {
 			s.cur.Insert(b, math.MaxInt)
 		}

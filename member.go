@@ -97,6 +97,7 @@ type session struct {
 	inHook Span          // the numbers of one read that OnMessage got, and not in taken yet
 	queued int           // posts that wait for inHook
 	posted uint64        // the seq of what was posted last as the member
+	stream uint64        // while the member is adrift: which one of the room's it was in, see streamOf
 
 	// While it is detached.
 	lost  error     // what ended its connection

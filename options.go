@@ -416,7 +416,8 @@ func WithEcho(on bool) ConnOption { return connOption(func(c *connConfig) { c.ec
 // means [ErrDenied], for good, and its text is sent to the peer. One that is or wraps
 // a [*RefusedError] means what that says. One that is or wraps
 // [context.DeadlineExceeded] of a context of the hook's own means Cause("retry"): the
-// peer may come back.
+// peer may come back. So it may after one with which a call in a room failed because its
+// log was silent or lost: that means [ErrUnavailable].
 func WithHandshake(fn func(ctx context.Context, n *Newcomer) (Identity, error)) ConnOption {
 	return connOption(func(c *connConfig) { c.handshake = fn })
 }
@@ -598,7 +599,8 @@ func OnJoined(fn func(m *Member, seq uint64)) RoomOption {
 // too. In race builds, and under package roomtest, the bytes that were read are
 // overwritten afterwards, so that keeping them shows. What it returns may be written
 // to again when the hook is called again for m. An error ends m with a [*HookError]
-// that wraps it.
+// that wraps it. In a room with a log one of the log, with which a call of the hook's failed,
+// is not its fault: it ends the connection with [ErrUnavailable], and a client comes back.
 func OnMessage(fn func(m *Member, body []byte) (post []byte, err error)) RoomOption {
 	return roomOption(func(c *roomConfig) { c.hooks.onMessage = fn })
 }

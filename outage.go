@@ -116,6 +116,23 @@ func (e *givenUpError) Unwrap() []error {
 	return []error{e.code, e.why}
 }
 
+// errLostOnTheWay is of what was on its way to a log that has lost what was read, or has left
+// this node behind.
+var errLostOnTheWay = fmt.Errorf("%w: its log was lost", ErrUncertain)
+
+// isOfLog reports whether err, which a hook has returned, is of a call that a room's log has
+// let down: then it is not the hook's fault. What happened to a connection of the hook's own
+// is none of this.
+func isOfLog(err error) bool {
+	_, ended := errors.AsType[*EndError](err)
+	_, refused := errors.AsType[*RefusedError](err)
+	if ended || refused {
+		return false
+	}
+	_, givenUp := errors.AsType[*givenUpError](err)
+	return givenUp || errors.Is(err, errLostOnTheWay) || errors.Is(err, ErrUnavailable)
+}
+
 // isGivenUp reports whether err is of what r, whose log is silent, has given up. The
 // member that wanted it cannot go on, for it does not know what has become of that.
 func (r *Room) isGivenUp(err error) bool {

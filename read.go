@@ -227,6 +227,7 @@ type inbox struct {
 	by     *stream // of whose member the messages are
 	msgs   []message
 	acks   []ledger.Taken // to be sent
+	stream uint64         // of their seqs
 	ahead  *ahead         // nil: its reader waits for them
 	pinged bool
 	read   time.Time // when the messages were read, if there may be traces
@@ -256,7 +257,7 @@ func (in *inbox) full() bool {
 
 func (in *inbox) free() {
 	in.clear()
-	in.by, in.ahead, in.pinged, in.read, in.req = nil, nil, false, time.Time{}, Request{}
+	in.by, in.ahead, in.pinged, in.read, in.req, in.stream = nil, nil, false, time.Time{}, Request{}, 0
 	inboxPool.Put(in)
 }
 
@@ -281,7 +282,7 @@ func (l *link) take(in *inbox) error {
 	}
 	var unsaid error
 	if len(in.acks) > 0 {
-		unsaid = in.by.acknowledge(in.acks)
+		unsaid = in.by.acknowledge(in.acks, in.stream)
 	}
 	switch {
 	case err == error(ErrMuted) && unsaid == nil:
@@ -375,6 +376,7 @@ func (p *pass) orderByLog(in *inbox) (err error) {
 	msgs := in.said()
 	p.sayAll(msgs)
 	in.acks, err = p.heed(msgs, in.acks)
+	in.stream = p.r.streamOf(p.from)
 	return err
 }
 
@@ -400,21 +402,22 @@ func (p *pass) take(in *inbox, msg *message) error {
 	return err
 }
 
-// acknowledge tells the peer of s what was taken. It waits while too much waits for
-// that peer, which holds up reading from it.
-func (s *stream) acknowledge(acks []ledger.Taken) error {
-	for {
+// acknowledge tells the peer of s what was taken, at seqs of the given stream. It waits
+// while too much waits for that peer, which holds up reading from it.
+func (s *stream) acknowledge(acks []ledger.Taken, stream uint64) error {
+	for seqs := true; ; seqs = false {
 		var frames []byte
-		most := uint64(0)
 		for _, a := range acks {
 			b, err := s.encode(&Event{Kind: Ack, Number: a.Number, Seq: a.Seq})
 			if err != nil {
 				return err
 			}
 			frames = append(frames, b...)
-			most = max(most, a.Seq)
 		}
-		err := s.putBehind(context.Background(), frames, most)
+		if !seqs {
+			return s.putWhole(context.Background(), frames)
+		}
+		err := s.putOf(context.Background(), frames, &stream)
 		if err != errOfBefore {
 			return err
 		}

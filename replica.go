@@ -58,6 +58,7 @@ type replica struct {
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
 	claims       int                // reclaims that are on the way
+	streams      uint64             // how many were forgotten: which one a seq is of
 	adrift       int                // members that are connected here, and not in the stream of now: see reset.go
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
 	remote       remoteRoom         // of a hub
@@ -273,16 +274,19 @@ func (rp *replica) run() {
 		}
 		rp.room.mu.Unlock()
 		var lost *LostError
+		anew := errors.Is(err, errBegunAnew)
+		other := anew || errors.Is(err, errOtherLog)
 		if errors.Is(err, errNoBeginning) {
 			rp.readAgain()
 			loaded = false
 		}
 		if errors.As(err, &lost) && lost.First > rp.state.Pos() && rp.mayCatchUp() {
 			loaded, behind = false, true // there is a checkpoint of later
-		} else if lost != nil || errors.Is(err, errOtherLog) || errors.Is(err, errDiffers) {
-			// A checkpoint with which it could not even begin is of another log.
-			useless := at > 0 && rp.state.Pos() == at
-			if !rp.startOver(errors.Is(err, errOtherLog) || lost != nil && lost.First <= rp.state.Pos()) {
+		} else if lost != nil || other || errors.Is(err, errDiffers) {
+			// A checkpoint with which it could not even begin is of another log, and one of
+			// before another stream was begun may still be there.
+			useless := anew || at > 0 && rp.state.Pos() == at
+			if !rp.startOver(other || lost != nil && lost.First <= rp.state.Pos()) {
 				return
 			}
 			if loaded, at = useless, 0; useless {
@@ -295,6 +299,10 @@ func (rp *replica) run() {
 
 // errOtherLog says that the log has another record where the replica stands.
 var errOtherLog = errors.New("tcproom: the log has another record at the position of the last one that was read")
+
+// errBegunAnew says that another node, of whose log the beginning was missing, has begun
+// another stream. It knows nothing of what this one has made of that.
+var errBegunAnew = errors.New("tcproom: the log has lost its beginning, and another node has begun another stream")
 
 // errDiffers says that this node has made another state of the log than the one that
 // wrote the last beat: one of them is wrong, or of another version.
@@ -454,7 +462,7 @@ func (rp *replica) startOver(other bool) bool {
 		rp.requeueSurvivorsLocked()
 	} else {
 		p.forgetStream(false)
-		for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+		for _, q := range rp.failLocked(errLostOnTheWay, ErrUnavailable) {
 			q.settle(outcome{err: ErrUnavailable})
 		}
 	}
@@ -483,7 +491,7 @@ func (rp *replica) readAgain() {
 	if rp.phase > phaseReady {
 		return
 	}
-	for _, q := range rp.failLocked(ErrUncertain, ErrUnavailable) {
+	for _, q := range rp.failLocked(errLostOnTheWay, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
 	}
 	since := rp.unready
@@ -515,6 +523,7 @@ func (p *pass) forgetStream(goesOn bool) {
 		}
 		m = next
 	}
+	r.replica.streams++
 	p.allGoneElsewhere(ErrUnavailable)
 	r.said = 0
 	r.forgetPastLocked()
@@ -590,7 +599,7 @@ func (rp *replica) progressLocked(opened bool) bool {
 		if e := rp.state.Epoch(); e == (fold.Epoch{}) || rp.isLost(e) {
 			var next fold.Epoch
 			rand.Read(next[:])
-			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e})
+			rp.controlLocked(&fold.Entry{Kind: fold.Begin, Epoch: next, Replaces: e, Number: rp.known})
 		}
 		rp.claims = 0 // those of a life before do not count
 		rp.reclaimLocked()
@@ -744,7 +753,7 @@ func (rp *replica) endLocked() {
 
 // level is how bad the end of a tail is.
 func level(err error) slog.Level {
-	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) || errors.Is(err, errNoBeginning) {
+	if errors.Is(err, errDiffers) || errors.Is(err, errOtherLog) || errors.Is(err, errNoBeginning) || errors.Is(err, errBegunAnew) {
 		return slog.LevelError
 	}
 	return slog.LevelWarn

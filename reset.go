@@ -154,6 +154,9 @@ func (p *pass) castAdrift(m *Member) bool {
 	s.cur.End()
 	if !m.adrift {
 		m.adrift = true
+		if m.session != nil {
+			m.session.stream = p.r.replica.streams
+		}
 		p.r.replica.adrift++
 	}
 	return true
@@ -252,6 +255,27 @@ func (p *pass) staysAdrift(res *fold.Result) {
 	} // with others it is asked for again
 }
 
+// streamOf returns which of the room's streams m is in, whose log may have lost some: one
+// that is adrift is in that of before still.
+func (r *Room) streamOf(m *Member) uint64 {
+	switch {
+	case r.replica == nil:
+		return 0
+	case m.adrift && m.session != nil:
+		return m.session.stream
+	}
+	return r.replica.streams
+}
+
+// ofNow returns seq, of an event of that stream, for who tells m of it: 0 if m is in
+// another one.
+func (r *Room) ofNow(m *Member, seq, stream uint64) uint64 {
+	if r.streamOf(m) != stream {
+		return 0
+	}
+	return seq
+}
+
 // landedLocked notes that m, which was adrift perhaps, is not any more.
 func (r *Room) landedLocked(m *Member) {
 	if m.adrift {
@@ -271,7 +295,7 @@ func (rp *replica) requeueSurvivorsLocked() {
 			q.call.flew = true
 			kept = append(kept, q)
 		} else {
-			q.settle(outcome{err: ErrUncertain})
+			q.settle(outcome{err: errLostOnTheWay})
 		}
 	}
 	rp.requeueLocked(append(kept, waits...))

@@ -179,7 +179,7 @@ func (r *Room) message(ctx context.Context, from *Member, body []byte) (uint64, 
 	}
 	seq, err := p.say(body)
 	if err == nil && from != nil && from.session != nil {
-		from.session.posted = seq
+		from.session.posted = r.ofNow(from, seq, p.stream)
 	}
 	return seq, err
 }

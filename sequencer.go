@@ -21,6 +21,7 @@ type pass struct {
 	from   *Member    // nil: the room itself, or guest
 	guest  MemberInfo // that speaks without being a member; zero: none
 	number uint64     // of from's message; 0: it has none
+	stream uint64     // of the seq of what say has had a log order
 	via    *link      // from speaks over it, and over no other; nil: it need not
 	owner  *stream    // does not get the event
 	now    time.Time
@@ -180,7 +181,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		return 0, err
 	}
 	if h := s.held; h != nil {
-		h.late = append(append(h.late, welcome), past...)
+		h.welcome, h.past = welcome, past
 		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next

@@ -144,14 +144,14 @@ func (s *stream) frameDirect(from MemberInfo, body []byte) ([]byte, error) {
 }
 
 // putWhole hands b over to be written when there is room for it.
-func (s *stream) putWhole(ctx context.Context, b []byte) error { return s.putBehind(ctx, b, 0) }
+func (s *stream) putWhole(ctx context.Context, b []byte) error { return s.putOf(ctx, b, nil) }
 
 // errOfBefore says that another stream of the room has begun since.
 var errOfBefore = errors.New("tcproom: of a stream that is over")
 
-// putBehind is putWhole of what names a place in the order: with [errOfBefore] nothing was
-// put, for the order has not come so far.
-func (s *stream) putBehind(ctx context.Context, b []byte, seq uint64) error {
+// putOf is putWhole of what names places in the order of that stream, see streamOf: with
+// [errOfBefore] nothing was put, for the member is in another one.
+func (s *stream) putOf(ctx context.Context, b []byte, stream *uint64) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -159,11 +159,11 @@ func (s *stream) putBehind(ctx context.Context, b []byte, seq uint64) error {
 		if err := s.link.Err(); err != nil {
 			return err
 		}
-		if put, err := s.putBy(b, maxQueued, seq); put || err != nil {
+		if put, err := s.putBy(b, maxQueued, stream); put || err != nil {
 			return err
 		}
 		ch := s.room.group.Progress()
-		if put, err := s.putBy(b, maxQueued, seq); put || err != nil {
+		if put, err := s.putBy(b, maxQueued, stream); put || err != nil {
 			return err
 		}
 		if err := s.link.Err(); err != nil {
@@ -181,16 +181,16 @@ func (s *stream) putBehind(ctx context.Context, b []byte, seq uint64) error {
 // put hands b over to be written, if no more than limit bytes, or b alone, wait
 // then. For a member it holds the room's lock, so that nothing comes behind a goodbye.
 func (s *stream) put(b []byte, limit int) bool {
-	put, _ := s.putBy(b, limit, 0)
+	put, _ := s.putBy(b, limit, nil)
 	return put
 }
 
-// putBy is put, see putBehind.
-func (s *stream) putBy(b []byte, limit int, seq uint64) (put bool, err error) {
+// putBy is put, see putOf.
+func (s *stream) putBy(b []byte, limit int, stream *uint64) (put bool, err error) {
 	s.room.mu.Lock()
 	if s.cur != nil {
 		defer s.room.mu.Unlock()
-		if seq > s.room.seq {
+		if stream != nil && s.room.streamOf(s.member) != *stream {
 			return false, errOfBefore
 		}
 		return s.state == streamJoined && s.held == nil && s.cur.Insert(b, max(limit, len(b))), nil

@@ -41,7 +41,7 @@ const (
 	Mute     Kind = 9  // ID, Until
 	Ban      Kind = 10 // Name, Prefix, Until, Text: the reason; Lift
 	Open     Kind = 16 // nothing: the node that wrote the record opens, and has another life
-	Begin    Kind = 17 // Epoch: the new one; Replaces
+	Begin    Kind = 17 // Epoch: the new one; Replaces; Number: up to what position its node knew the room
 	NodeLeft Kind = 18 // nothing: of the node that wrote it
 	NodeDown Kind = 19 // Node
 	Reclaim  Kind = 20 // IDs, Replaces: the node that its members had as home
@@ -65,7 +65,7 @@ type Entry struct {
 	ID         string // of the member that the entry is about
 	From       string // ID of who speaks; empty: the room
 	Name       string // of a join, a rename or a guest
-	Number     uint64 // of a numbered message, 0: it has none; of a resume or detach, 0: it does not count
+	Number     uint64 // of a numbered message, 0: it has none; of a resume, detach or begin, 0: it does not count
 	Body       []byte // within the record, after parsing
 	Cause      string
 	Text       string
@@ -135,8 +135,10 @@ type Result struct {
 	// Missing is, in the Result of the first entry, how many records of the node's life
 	// should be before this one and are not: the log has lost them.
 	Missing uint64
-	// Differs says of a beat that its Sum is not that of this state: the two nodes have
-	// made different states of the same records.
+	// Differs says that this state is not the one that the writer has made of the same
+	// records. A beat shows that by its Sum. A begin that is Needless shows it if its writer
+	// knew the room up to behind the begin of the epoch in force, and did not have that: the
+	// log had dropped it before the writer began to read.
 	Differs bool
 }
 

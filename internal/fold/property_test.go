@@ -125,7 +125,7 @@ func (sc *script) entry(n Node) Entry {
 		}
 		return e
 	case Begin:
-		return Entry{Kind: kind, Epoch: Epoch{byte(1 + sc.IntN(3))}, Replaces: pick(sc, sc.s.Epoch(), sc.s.Epoch(), Epoch{1})}
+		return Entry{Kind: kind, Epoch: Epoch{byte(1 + sc.IntN(3))}, Replaces: pick(sc, sc.s.Epoch(), sc.s.Epoch(), Epoch{1}), Number: sc.known()}
 	case NodeLeft, NodeDown, End:
 		if sc.IntN(3) > 0 {
 			return Entry{Kind: Open}

@@ -162,7 +162,8 @@ func appendFields(dst []byte, e *Entry) []byte {
 		return dst
 	case Begin:
 		dst = append(dst, e.Epoch[:]...)
-		return append(dst, e.Replaces[:]...)
+		dst = append(dst, e.Replaces[:]...)
+		return binary.AppendUvarint(dst, e.Number)
 	case NodeDown:
 		return append(dst, e.Node[:]...)
 	case Reclaim:
@@ -557,6 +558,7 @@ func (d *decoder) fields(e *Entry) {
 	case Open, NodeLeft, End:
 	case Begin:
 		e.Epoch, e.Replaces = d.id16("the epoch"), d.id16("the epoch before")
+		e.Number = d.uvarint(math.MaxUint64, "the position")
 	case NodeDown:
 		e.Node = d.id16("the node")
 	case Reclaim:

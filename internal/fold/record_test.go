@@ -31,7 +31,7 @@ func everyKind() []Entry {
 		{Kind: Ban, Name: "Eve", Prefix: netip.MustParsePrefix("2001:db8::/32"), Until: start, Text: "spam", Lift: true},
 		{Kind: Ban, Name: "Eve"},
 		{Kind: Open},
-		{Kind: Begin, Epoch: epoch1, Replaces: epoch2},
+		{Kind: Begin, Epoch: epoch1, Replaces: epoch2, Number: 300},
 		{Kind: NodeLeft},
 		{Kind: NodeDown, Node: b},
 		{Kind: Reclaim, Replaces: a, IDs: []string{"ada-1", "", "bob-1"}},
@@ -82,7 +82,7 @@ func TestRecordBytes(t *testing.T) {
 		"0a24" + "10" + "03457665" + "1020010db8000000000000000000000000" + "20" + "1886caf21c963206" + "047370616d",
 		"0a0f" + "00" + "03457665" + "00" + "0000000000000000" + "00",
 		"1000",
-		"1120" + "01000000000000000000000000000000" + "02000000000000000000000000000000",
+		"1122" + "01000000000000000000000000000000" + "02000000000000000000000000000000" + "ac02",
 		"1200",
 		"1310" + "62000000000000000000000000000000",
 		"141e" + "61000000000000000000000000000000" + "03" + "056164612d31" + "00" + "05626f622d31",
@@ -230,6 +230,7 @@ func FuzzRecord(f *testing.F) {
 			s, loadErr := Load(l.Save())
 			require.NoError(t, loadErr)
 			if s.epoch = epoch; epoch == (Epoch{}) {
+				s.began = 0
 				s.members.clear()
 			}
 			results := 0

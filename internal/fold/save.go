@@ -34,6 +34,7 @@ func (s *State) Save() []byte {
 	b = binary.BigEndian.AppendUint64(b, s.batch)
 	b = appendTime(b, s.now)
 	b = append(b, s.epoch[:]...)
+	b = binary.AppendUvarint(b, s.began)
 	b = binary.AppendUvarint(b, s.beat)
 	b = binary.BigEndian.AppendUint64(b, s.beatSum)
 
@@ -113,6 +114,8 @@ func Load(checkpoint []byte) (*State, error) {
 	s.batch = d.u64("the batch number")
 	s.now = d.time("the time", 0)
 	s.epoch = d.id16("the epoch")
+	s.began = d.uvarint(s.pos*MaxEntries+MaxEntries-1, "the position of its begin")
+	d.refuse((s.began == 0) != (s.epoch == Epoch{}), "the begin of the epoch is at %d", s.began)
 	s.beat = d.uvarint(math.MaxUint64, "the position of the beat")
 	s.beatSum = d.u64("the sum of the beat")
 	s.loadNodes(d)

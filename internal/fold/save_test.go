@@ -69,7 +69,7 @@ func TestCheckpointBytes(t *testing.T) {
 	l.want(Placed, a, join("ada"))
 	zeros := func(n int) string { return strings.Repeat("00", n) }
 	now := "1886caf21c963206"
-	require.Equal(t, "b201"+"03"+"61"+zeros(15)+"0000000000000003"+now+"01"+zeros(15)+"00"+zeros(8)+
+	require.Equal(t, "b201"+"03"+"61"+zeros(15)+"0000000000000003"+now+"01"+zeros(15)+"8040"+"00"+zeros(8)+
 		"01"+"01"+"61"+zeros(15)+"01"+"00"+"0000000000000003"+"00"+zeros(8)+
 		"01"+"01"+"03616461"+"03616461"+"00"+"8060"+"00"+"00"+"80c8afa025"+"04c0000261"+hex.EncodeToString(append([]byte("hash of ada"), make([]byte, 21)...))+
 		"00"+"00", hex.EncodeToString(l.Save()))
@@ -91,6 +91,7 @@ func TestLoadFaults(t *testing.T) {
 		{"another version", at(1, "\x02"), "version 2, this one knows 1"},
 		{"a position too large", at(2, "\xff\xff\xff\xff\xff\xff\xff\xff\x7f"), "the position is"},
 		{"a time before the log", at(27, "\xff"), "the time is -"},
+		{"an epoch without a begin", strings.Replace(good, "\x80\x60", "\x00\x60", 1), "the begin of the epoch is at 0"},
 		{"a byte more", good + "x", "1 bytes behind the end"},
 		{"a node's state", at(nodesAt(good)+17, "\x03"), "the node's state is 3"},
 		{"a node's number", at(nodesAt(good)+16, "\x00"), "the node's number is 0, behind 0"},

@@ -31,6 +31,7 @@ type State struct {
 	batch uint64 // its number
 	now   int64  // the greatest time of a record
 	epoch Epoch
+	began uint64 // the position of its begin
 
 	beat    uint64 // the position of the last beat
 	beatSum uint64 // of the state before that
@@ -194,7 +195,7 @@ func (s *State) fold(w *writer, e *Entry, res *Result) Verdict {
 	case e.Kind == Open:
 		return s.open(w)
 	case e.Kind == Begin:
-		return s.begin(e)
+		return s.begin(e, res)
 	case w.Epoch != s.epoch, s.epoch == (Epoch{}) && ofStream(e.Kind):
 		return Elsewhen
 	}
@@ -442,11 +443,15 @@ func (s *State) forget() {
 	})
 }
 
-func (s *State) begin(e *Entry) Verdict {
-	if Epoch(e.Replaces) != s.epoch || e.Epoch == s.epoch || e.Epoch == (Epoch{}) {
+func (s *State) begin(e *Entry, res *Result) Verdict {
+	switch {
+	case Epoch(e.Replaces) != s.epoch:
+		res.Differs = s.began != 0 && s.began <= e.Number
+		return Needless
+	case e.Epoch == s.epoch, e.Epoch == (Epoch{}):
 		return Needless
 	}
-	s.epoch = e.Epoch
+	s.epoch, s.began = e.Epoch, res.Seq
 	s.members.clear()
 	return Placed
 }
@@ -464,7 +469,7 @@ func (s *State) end(w *writer, e *Entry) Verdict {
 			}
 		}
 	}
-	s.epoch = Epoch{}
+	s.epoch, s.began = Epoch{}, 0
 	s.members.clear()
 	s.mutes = nil
 	return Placed

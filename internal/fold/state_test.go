@@ -606,6 +606,19 @@ func TestRules(t *testing.T) {
 			l.want(Needless, a, Entry{Kind: Begin, Replaces: epoch2})
 			require.Equal(l, []string{"ada"}, l.here())
 		}},
+		{"a begin of one that has read on from behind the begin in force shows that", func(l *log) {
+			at := uint64(3 * MaxEntries) // of the begin in force
+			for known, differs := range map[uint64]bool{0: false, at - 1: false, at: true, at + MaxEntries: true} {
+				l.want(Needless, b, Entry{Kind: Begin, Epoch: epoch2, Number: known})
+				require.Equal(l, differs, l.last.Differs, known)
+			}
+			l.want(Needless, b, Entry{Kind: Begin, Epoch: epoch2, Replaces: epoch2, Number: at})
+			require.True(l, l.last.Differs)
+			l.want(Placed, b, Entry{Kind: Begin, Epoch: epoch2, Replaces: epoch1, Number: at})
+			require.False(l, l.last.Differs)
+			l.want(Needless, b, Entry{Kind: Begin, Epoch: epoch1, Number: at + MaxEntries})
+			require.False(l, l.last.Differs)
+		}},
 		{"a begin drops those that were detached", func(l *log) {
 			l.want(Placed, b, Entry{Kind: Detach, ID: "bob"})
 			l.want(Placed, b, Entry{Kind: Begin, Epoch: epoch2, Replaces: epoch1})
