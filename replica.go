@@ -3,7 +3,6 @@ package tcproom
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,8 +59,8 @@ type replica struct {
 	claims       int                // reclaims that are on the way
 	adrift       int                // members that are connected here, and not in the stream of now: see reset.go
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
-	remote       remoteRoom         // of a hub
-	unknown      uint64             // entries of kinds that this version does not know
+	ofHub        hubReplica
+	unknown      uint64 // entries of kinds that this version does not know
 	// lostEpochs are those of which records are lost that were read here, the last ones. A log
 	// that is rolled back twice may have one in force again.
 	lostEpochs []fold.Epoch
@@ -168,7 +167,7 @@ func (rp *replica) maxEntry() int { return rp.caps.MaxRecord - 1<<10 }
 func (rp *replica) rename() {
 	rp.node, rp.lease = rp.attendance.newNode(rp.node, rp.lease)
 	rp.asked, rp.written, rp.moves = false, false, false
-	rp.name = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(rp.node[:])
+	rp.name = textOf(rp.node[:])
 	rp.life, rp.batch = 1, 0
 	rp.phase = phaseOpening
 }
@@ -211,7 +210,7 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 	for {
 		rp.room.mu.Lock()
 		phase, ready, err := rp.phase, rp.ready, rp.err
-		tried, failed := rp.remote.tried, rp.remote.failed
+		tried, failed := rp.ofHub.tried, rp.ofHub.failed
 		rp.room.mu.Unlock()
 		switch {
 		case err != nil:
@@ -575,7 +574,7 @@ func (rp *replica) setEpochLocked() {
 		return
 	}
 	r := rp.room
-	epoch := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	epoch := textOf(e[:])
 	r.epoch.set(epoch)
 	for _, l := range r.lanes {
 		l.epoch.set(epoch)
