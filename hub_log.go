@@ -141,6 +141,7 @@ func (rp *replica) opened(log Log, err error) (done bool) {
 	rp.ofHub.failed = nil
 	if rp.err = rp.use(log); rp.err != nil {
 		rp.stop()
+		rp.lookLocked()
 		return true
 	}
 	rp.start()

@@ -561,6 +561,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
+	rp.lookLocked()
 	rp.unready = time.Now()
 	if rp.openLocked(); !rp.asked {
 		rp.attendance.attendSoon()
@@ -599,6 +600,7 @@ func (rp *replica) progressLocked(opened bool) bool {
 		rp.phase = phaseReady
 		close(rp.ready)
 		rp.startAppendingLocked()
+		rp.lineLocked()
 		rp.room.group.Wake()
 		return true
 	}
@@ -642,6 +644,7 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 	}
 	ready := rp.phase == phaseReady
 	rp.phase = phaseDraining
+	rp.lineLocked()
 	r.group.Wake()
 	links := rp.linksLocked()
 	r.mu.Unlock()
@@ -675,6 +678,7 @@ func (rp *replica) leave(ctx context.Context, ends bool) {
 			return
 		}
 		rp.phase = phaseLeaving
+		rp.lookLocked()
 		c := newCall()
 		c.upkeep = true
 		if ends { // in one record, so that of several that leave the last one ends the room
