@@ -578,7 +578,7 @@ func (rp *replica) setEpochLocked() {
 	epoch := textOf(e[:])
 	r.epoch.set(epoch)
 	for _, l := range r.lanes {
-		l.epoch.set(epoch)
+		l.epochs.begin(epoch, l.log.Head())
 	}
 }
 

@@ -638,6 +638,45 @@ func TestEventsSlow(t *testing.T) {
 	})
 }
 
+// TestEventsSlowWhenTheLogIsLost: what a reader has missed of a stream that is lost is named
+// after that stream, also if another one is in force when it reads on: else it would come
+// back with a position that it has not reached.
+func TestEventsSlowWhenTheLogIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		log, err := engine.Attach().Open(t.Context(), "lobby")
+		require.NoError(t, err)
+		room := tcproom.New(tcproom.WithLog(log), tcproom.WithNotices(false), tcproom.WithSlowMembers(tcproom.Skip),
+			tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000))
+		defer room.Close()
+		require.NoError(t, room.Ready(t.Context()))
+		epoch := room.Past(0, 1).Epoch
+		e := pipeRequest(t, config{}, room)
+		_, err = e.block() // the preface
+		require.NoError(t, err)
+		for range 2000 { // more than the least backlog
+			tell(t, room, strings.Repeat("x", 1000))
+		}
+		engine.Replace("lobby")
+		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, room.Ready(t.Context()))
+		require.NotEqual(t, epoch, room.Past(0, 1).Epoch)
+		gaps := 0
+		for {
+			data, err := e.block()
+			if err != nil {
+				break
+			}
+			if strings.Contains(data, `"type":"gap"`) {
+				gaps++
+			}
+			require.True(t, strings.HasPrefix(e.id, epoch+":"), "%s of %s: %.200s", e.id, epoch, data)
+		}
+		require.NotZero(t, gaps)
+	})
+}
+
 // TestEventsComeBack: a reader whose connections break anywhere has every message once,
 // or a gap for it.
 func TestEventsComeBack(t *testing.T) {
