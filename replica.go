@@ -447,6 +447,7 @@ func (rp *replica) startOver(other bool) bool {
 	if other {
 		rp.loseEpochLocked(rp.state.Epoch())
 		rp.resaves = 2
+		p.r.epoch.set(rand.Text()) // what is read before one is in force is not of that
 	}
 	if other = other && p.r.hub == nil; other {
 		p.forgetStream(true)
