@@ -257,8 +257,7 @@ func (rp *replica) fly(f *flight) {
 		}
 		silent := time.Since(f.began)
 		r.report(r.cfg.conn.logger, slog.LevelWarn, "append", logBurst, "log does not take a record", "cause", err, "since", silent)
-		if silent >= r.cfg.maxOutage {
-			rp.giveUp(f, err)
+		if silent >= r.cfg.maxOutage && rp.giveUp(f, err) {
 			return
 		}
 		pause(f.ctx, wait.next(0, 0))
@@ -289,18 +288,20 @@ func pause(ctx context.Context, d time.Duration) {
 
 // giveUp begins another life of the node, after which the batch f does not count if it
 // is not in the log yet. It may be: who waits for it is told so. What is queued was not
-// said. f is nil if there is none.
-func (rp *replica) giveUp(f *flight, cause error) {
+// said. f is nil if there is none. It reports false if nothing was given up: a node that is
+// about to leave tries on until it has, for no other life follows.
+func (rp *replica) giveUp(f *flight, cause error) bool {
 	r := rp.room
 	p := r.pass(rp.ctx, nil)
 	defer p.end()
 	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
-		return // the tail has told of it, or nothing more is taken
+		return false // the tail has told of it, or nothing more is taken
 	}
 	kept := rp.failLocked(&givenUpError{rp, ErrUncertain, cause}, &givenUpError{rp, ErrUnavailable, cause})
 	rp.requeueLocked(kept)
 	rp.reopenLocked()
 	rp.sendAwayLocked()
+	return true
 }
 
 // reopenLocked begins another life of the node.

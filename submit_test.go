@@ -2,6 +2,7 @@ package tcproom_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -32,13 +33,13 @@ type call struct {
 	err  error
 }
 
-const fullBody = 60 << 10
+const fullBody = 250 << 10
 
 // newFullRoom returns one in which a message of fullBody bytes waits for room.
 func newFullRoom(t *testing.T, opts ...tcproom.RoomOption) *fullRoom {
 	t.Helper()
 	l, _ := attach(t, roomtest.NewLog())
-	r := &fullRoom{t: t, Room: openRoom(t, l, append([]tcproom.RoomOption{tcproom.WithMaxMessage(256 << 10)}, opts...)...)}
+	r := &fullRoom{t: t, Room: openRoom(t, l, append([]tcproom.RoomOption{tcproom.WithMaxMessage(256 << 10), tcproom.WithCodec(tcproom.Raw{})}, opts...)...)}
 	readyIn(t, r.Room, time.Minute)
 	gate := make(chan struct{})
 	r.letGo = func() {
@@ -135,6 +136,7 @@ func TestNoRoomInTheQueue(t *testing.T) {
 			r := newFullRoom(t, tcproom.WithMaxOutage(outage))
 			r.call("waits", fullBody)
 			time.Sleep(2 * outage)
+			synctest.Wait()
 			require.Len(t, r.took, 1)
 			require.Equal(t, outage, r.took[0].at)
 			require.ErrorIs(t, r.took[0].err, tcproom.ErrUnavailable)
@@ -205,5 +207,35 @@ func TestStopBeforeTheLogOpens(t *testing.T) {
 		synctest.Wait()
 		require.ErrorIs(t, <-said, tcproom.ErrRoomClosed)
 		<-h.Done()
+	})
+}
+
+// TestDrainOutlastsTheSilence: what is on its way to a log that is silent for longer than
+// WithMaxOutage while the room stops is ordered when that answers, if the stop waits so long.
+func TestDrainOutlastsTheSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		l, _ := attach(t, engine)
+		l1, _ := attach(t, engine)
+		r, other := openRoom(t, l, tcproom.WithMaxOutage(2*time.Second)), openRoom(t, l1)
+		readyIn(t, r, time.Minute)
+		readyIn(t, other, time.Minute)
+		silent := errors.New("silent")
+		l.bend(func(context.Context, string, []byte) (uint64, error, bool) { return 0, silent, true })
+		said, stopped := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := r.Broadcast(t.Context(), []byte("hello"))
+			said <- err
+		}()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() { stopped <- r.Shutdown(ctx) }()
+		time.Sleep(10 * time.Second)
+		l.bend(nil)
+		require.NoError(t, <-said)
+		require.NoError(t, <-stopped)
+		require.Equal(t, uint64(1), other.Stats().Messages)
+		require.Zero(t, other.Stats().LogGaps)
 	})
 }
