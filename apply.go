@@ -207,7 +207,11 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		}
 	}
 	if q != nil {
-		q.settle(outcome{seq: res.Seq})
+		o := outcome{seq: res.Seq}
+		if e.Kind == fold.Leave {
+			o.number = res.Member.Number
+		}
+		q.settle(o)
 	}
 }
 
@@ -227,7 +231,7 @@ func (p *pass) effectInStream(res *fold.Result, q *queued) {
 	case fold.Direct:
 		p.told(res)
 	case fold.Rename:
-		p.renamed(res, q)
+		p.renamed(res)
 	case fold.Mute:
 		p.r.muteLocked(e.ID, res.Member.Name, e.Until)
 	}

@@ -228,10 +228,13 @@ func (r *Room) departing(m *Member, cause error, code Cause, ref uint64, by *lin
 		r.owePartLocked(m) // before the lock is let go of
 		p.leave(m, cause, code)
 		owes(m.at.Load()) // while it is in the list: whoever does not find it there finds this
-		r.dismissStreamLocked(m.at.Load(), cause, ref)
-		if r.replica != nil {
-			r.group.Wake()
+		if rp := r.replica; rp != nil {
+			if rp.keeps(m) {
+				cause = ErrRestarting
+			}
+			defer r.group.Wake()
 		}
+		r.dismissStreamLocked(m.at.Load(), cause, ref)
 		return true
 	}
 	for p.partLeaving(m) { // until the leave that another call orders has its place
@@ -252,7 +255,9 @@ func (r *Room) dismissStreamLocked(s *stream, cause error, ref uint64) {
 		return
 	case !ends:
 		m.presence.remove(m)
-		s.sayGoodbye(cause, ref)
+		if causeOf(cause) != ErrRestarting { // that is for the connection to be told
+			s.sayGoodbye(cause, ref)
+		}
 	}
 	s.cur.Close()
 	s.lane.conns--

@@ -120,7 +120,7 @@ func (c *chronicle) find(epoch string) *course {
 	return nil
 }
 
-// A step is a join or leave of one connection.
+// A hubStep is an event of one of a hub's rooms.
 type hubStep struct {
 	instant
 	co *course
@@ -204,22 +204,28 @@ func (c *chronicle) checkMoves() (moves uint64) {
 // checkSpoken checks H2: what one connection said has its order over all rooms. Bodies
 // are "SPEAKER-NUMBER".
 func (c *chronicle) checkSpoken() {
-	var all []instant
+	var all []hubStep
 	for _, co := range c.courses {
-		all = append(all, co.events...)
+		for _, e := range co.events {
+			all = append(all, hubStep{e, co})
+		}
 	}
-	slices.SortFunc(all, func(a, b instant) int { return cmp.Compare(a.at, b.at) })
-	last := map[string]int{}
+	slices.SortFunc(all, func(a, b hubStep) int { return cmp.Compare(a.at, b.at) })
+	type speech struct {
+		number int
+		hubStep
+	}
+	last := map[string]speech{}
 	for _, e := range all {
 		speaker, number, ok := strings.Cut(string(e.ev.Body), "-")
 		if e.ev.Kind != tcproom.Message || !ok {
 			continue
 		}
 		n, _ := strconv.Atoi(number)
-		if n <= last[speaker] {
-			c.fail("H2: %s said %d before %d", speaker, n, last[speaker])
+		if was := last[speaker]; n <= was.number {
+			c.fail("H2: %s said %d in %s before %d in %s, which are there at %v and %v", speaker, n, e.co.name, was.number, was.co.name, e.ev.Time, was.ev.Time)
 		}
-		last[speaker] = n
+		last[speaker] = speech{n, e}
 	}
 }
 
@@ -243,6 +249,7 @@ type trip struct {
 	lines []string
 	alone bool // nobody else has it come and go
 	alive bool // it has all that there is: nothing was on its way when it was looked at
+	stops bool // it ended while its process stopped, and others went on
 }
 
 type position struct {

@@ -52,7 +52,8 @@ func (c *coming) enters() bool {
 type farPresence struct {
 	hash  fold.Hash     // of the token of its session; zero: it has none
 	gone  bool          // it goes on in another process
-	names chan struct{} // naming: has a token while that is held
+	names chan struct{} // has a token while a membership takes the name of its connection
+	moves chan struct{} // has a token while one of its memberships moves
 }
 
 func (p *presence) setHash(key ledger.Key) {
@@ -175,6 +176,12 @@ func (r *Room) handOver(m *Member, owes func(*stream)) {
 			p.await(r.group.Progress(), time.Time{})
 		}
 	}
+}
+
+// keeps reports whether the log has m still though it has been taken out, since the process
+// stops: it may go on in another one, and its connection is about to end with that.
+func (rp *replica) keeps(m *Member) bool {
+	return rp.phase > phaseReady && rp.state.Member(m.Info().ID) != nil
 }
 
 // arrives makes m, which was connected to another process, the member of a connection of
@@ -363,22 +370,34 @@ func (r *Room) has(pr *presence) bool {
 	return of != nil && of.ID == pr.base.Info().ID
 }
 
-// leaveElsewhere orders the leaves of memberships of l's connection that were connected to
-// another process, in rooms that are open here and that named does not have.
+// leaveElsewhere has l's connection leave the rooms that are open here, that named does not
+// have, and in which it was by another process. When it returns, nothing more that the
+// connection said there gets a place.
 func (h *Hub) leaveElsewhere(l *link, named map[string]Position) {
 	if h.cfg.backplane == nil {
 		return
 	}
-	pr := l.member.presence
 	for _, r := range h.openRooms(false) {
-		if _, ok := named[r.name]; ok || !r.has(pr) {
-			continue
+		if _, ok := named[r.name]; !ok && r.has(l.member.presence) {
+			r.leaveElsewhere(l)
 		}
-		r.mu.Lock()
-		if id := pr.base.Info().ID; r.members.byID(id) == nil && r.replica.phase == phaseReady {
-			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: id, Service: true, Cause: string(errLeft)})
-		}
-		r.mu.Unlock()
+	}
+}
+
+func (r *Room) leaveElsewhere(l *link) {
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	id := l.member.presence.base.Info().ID
+	if r.members.byID(id) != nil || r.replica.phase != phaseReady {
+		return
+	}
+	c := newCall()
+	c.keep = true
+	c.add(&fold.Entry{Kind: fold.Leave, ID: id, Service: true, Cause: string(errLeft)})
+	if p.submit(c, true) == nil {
+		l.member.presence.took(c.outcomes[0].number) // it may be sent again, to any room
 	}
 }
 
@@ -434,8 +453,11 @@ func (r *Room) awaitEmpty() {
 
 // moveByLog is swap in a hub whose rooms have logs: it has the join ordered, and then the
 // leave. Others see the member in both rooms in between, and its connection gets nothing
-// of the new one before the old one has ended.
+// of the new one before the old one has ended. So a second move waits for that.
 func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool, err error) {
+	moves := m.presence.far.moves
+	moves <- struct{}{}
+	defer func() { <-moves }()
 	if err := m.mayMove(c.s.link); err != nil {
 		return 0, false, false, err
 	}

@@ -99,7 +99,7 @@ func (m *Member) orderNamesByLog(addr netip.Addr) (banned error) {
 }
 
 // renamed gives a member another name.
-func (p *pass) renamed(res *fold.Result, q *queued) {
+func (p *pass) renamed(res *fold.Result) {
 	r, e := p.r, res.Entry
 	if r.hub == nil || r.isNamed() {
 		p.place(&Event{Kind: Renamed, From: MemberInfo{ID: e.ID, Name: res.OldName}, Body: []byte(e.Name)}, res.Seq)
@@ -116,12 +116,12 @@ func (p *pass) renamed(res *fold.Result, q *queued) {
 	m.who.Store(&who)
 	r.takeNameLocked(m)
 	pr := m.presenceNow()
-	if q != nil || pr == nil || pr.base != m {
+	if pr == nil || pr.base != m {
 		return
 	}
 	h := r.hub
 	h.all.wg.Add(1)
-	go func() { // for who had it ordered is another process
+	go func() { // who had it ordered may be another process, or not have known of this connection
 		defer h.all.wg.Done()
 		pr.followNames()
 	}()

@@ -43,7 +43,7 @@ const (
 func newPresence(base *Member) *presence {
 	p := &presence{base: base}
 	if base.room.replica != nil {
-		p.far = &farPresence{names: make(chan struct{}, 1)}
+		p.far = &farPresence{names: make(chan struct{}, 1), moves: make(chan struct{}, 1)}
 	}
 	p.naming.SetRank(rankNaming)
 	p.mu.SetRank(rankPresence)
@@ -80,6 +80,12 @@ func (p *presence) claim(l *link, room string, most int, only bool) (m *Member, 
 	p.claims = append(p.claims, room)
 	p.leaves.Add(1) // OnJoin may let it in, and then its join fail
 	return nil, nil
+}
+
+// took notes that a message of that number was ordered, or is not to be.
+func (p *presence) took(number uint64) {
+	for most := p.most.Load(); number > most && !p.most.CompareAndSwap(most, number); most = p.most.Load() {
+	}
 }
 
 func (p *presence) unclaim(room string) {

@@ -54,8 +54,9 @@ type call struct {
 
 // An outcome is what has become of an entry.
 type outcome struct {
-	seq uint64
-	err error
+	seq    uint64
+	number uint64 // the last that the member had taken which has left; 0: there is none
+	err    error
 }
 
 func newCall() *call { return &call{done: make(chan struct{})} }
