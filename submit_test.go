@@ -239,3 +239,16 @@ func TestDrainOutlastsTheSilence(t *testing.T) {
 		require.Zero(t, other.Stats().LogGaps)
 	})
 }
+
+// TestNoBeatsForASilentLog: while the log takes nothing for long, the signs of life do not
+// pile up that nobody needs then.
+func TestNoBeatsForASilentLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := attach(t, roomtest.NewLog(func(c *tcproom.Caps) { c.Age = time.Hour }))
+		r := openRoom(t, l, tcproom.WithMaxOutage(48*time.Hour))
+		readyIn(t, r, time.Minute)
+		l.bend(func(context.Context, string, []byte) (uint64, error, bool) { return 0, errors.New("silent"), true })
+		time.Sleep(24 * time.Hour)
+		require.Equal(t, 1, tcproom.OnTheWayToLog(r))
+	})
+}
