@@ -86,6 +86,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 		if f != nil {
 			delete(rp.flights, f.batch) // what becomes of it is told here, and nowhere else
 			rp.flown -= len(f.rec)
+			rp.lineLocked()
 		}
 	}
 	opened, anew := false, false
@@ -129,8 +130,8 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	}
 	if f != nil {
 		f.told()
-		r.group.Wake() // there is room for more
 	}
+	r.group.Wake() // for those who wait until this node has read so far
 	switch {
 	case h.Node != rp.node: // it has another name now, which is not open
 		opened = false
@@ -152,6 +153,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	if rp.progressLocked(opened) {
 		p.rejoin()
 	}
+	rp.lineLocked() // of what was on its way some may be of no more use
 	rp.reapLocked()
 	rp.checkpointLocked()
 	return lost, unknown, nil
@@ -597,6 +599,7 @@ func (p *pass) reclaimed() {
 func (rp *replica) overLocked() {
 	if rp.phase != phaseOver {
 		rp.phase = phaseOver
+		rp.lookLocked()
 		close(rp.over)
 	}
 }

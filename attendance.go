@@ -58,8 +58,11 @@ type halfNode [len(fold.Node{}) / 2]byte
 func halfOf(n fold.Node) halfNode { return halfNode(n[len(n)/2:]) }
 
 // leaseName returns what the lease of a node is called.
-func (h halfNode) leaseName() string {
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h[:])
+func (h halfNode) leaseName() string { return textOf(h[:]) }
+
+// textOf returns the letters and digits that name what has those bytes for a name.
+func textOf(name []byte) string {
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(name)
 }
 
 // newAttendance returns one that does nothing before enroll.

@@ -2,6 +2,9 @@ package tcproom_test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -71,6 +74,75 @@ func TestDocsFaults(t *testing.T) {
 			require.Contains(t, shown[m[1]], "`"+name+"`", "the row of F%s", m[1])
 		}
 	}
+}
+
+// An exported is a name of the package that others see, methods aside.
+type exported struct{ option, kind bool }
+
+// exportedNames returns those of the package in this directory. A function that returns an
+// option or a policy is an option, and a constant of a type of kinds is a kind.
+func exportedNames(t *testing.T) map[string]exported {
+	t.Helper()
+	names := make(map[string]exported)
+	add := func(id *ast.Ident, e exported) {
+		if id.IsExported() {
+			names[id.Name] = e
+		}
+	}
+	ends := func(of ast.Expr, suffixes ...string) bool {
+		id, ok := of.(*ast.Ident)
+		return ok && slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(id.Name, s) })
+	}
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if of := d.Type.Results; d.Recv == nil {
+					add(d.Name, exported{option: of.NumFields() == 1 && ends(of.List[0].Type, "Option", "Policy")})
+				}
+			case *ast.GenDecl:
+				var of ast.Expr // of the constants that follow it too
+				for _, spec := range d.Specs {
+					switch spec := spec.(type) {
+					case *ast.TypeSpec:
+						add(spec.Name, exported{})
+					case *ast.ValueSpec:
+						if spec.Type != nil || spec.Values != nil {
+							of = spec.Type
+						}
+						for _, id := range spec.Names {
+							add(id, exported{kind: ends(of, "Kind")})
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// TestDocsExportedNames: docs/regrets.md says how many names the package exports.
+func TestDocsExportedNames(t *testing.T) {
+	options, kinds, names := 0, 0, exportedNames(t)
+	for _, e := range names {
+		if e.option {
+			options++
+		}
+		if e.kind {
+			kinds++
+		}
+	}
+	text, err := os.ReadFile("docs/regrets.md")
+	require.NoError(t, err)
+	said := strings.Join(strings.Fields(string(text)), " ")
+	require.Contains(t, said, fmt.Sprintf("**%d exported names**, methods aside. Of them %d are functions that set an option, a hook or a policy, and %d are kinds of events and requests;", len(names), options, kinds))
 }
 
 // TestDocsLogRecords: docs/operation.md has the words of each record that a room with a

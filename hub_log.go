@@ -30,9 +30,9 @@ func WithBackplane(b Backplane) HubOption {
 	return hubOption(func(c *hubConfig) { c.backplane = b })
 }
 
-// remoteRoom is what the replica of a hub's room has beside others. It is guarded by the
+// hubReplica is what the replica of a hub's room has beside others. It is guarded by the
 // room's lock.
-type remoteRoom struct {
+type hubReplica struct {
 	tried  chan struct{} // closed when its log could not be opened, or has been
 	failed error         // why it could not be; nil: it has been, or it is not known yet
 	reason string        // why the room is removed
@@ -73,7 +73,7 @@ func (r *Room) useBackplane() {
 			r.hub.attendance = newAttendance(r, b.Nodes())
 		}
 		r.replica = emptyReplica(r, r.hub.attendance)
-		r.replica.remote.tried = make(chan struct{})
+		r.replica.ofHub.tried = make(chan struct{})
 	}
 }
 
@@ -122,25 +122,26 @@ func (rp *replica) opened(log Log, err error) (done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer func() {
-		close(rp.remote.tried)
-		if rp.remote.tried = make(chan struct{}); done {
-			rp.remote.tried = nil
+		close(rp.ofHub.tried)
+		if rp.ofHub.tried = make(chan struct{}); done {
+			rp.ofHub.tried = nil
 		}
 	}()
 	if err == nil && log == nil {
 		err = fmt.Errorf("%w: WithBackplane: Open of %T has returned no log", ErrOption, r.hub.cfg.backplane)
 	}
 	if err != nil {
-		rp.remote.failed = fmt.Errorf("%w: the log of room %q cannot be opened: %w", ErrUnavailable, r.name, err)
+		rp.ofHub.failed = fmt.Errorf("%w: the log of room %q cannot be opened: %w", ErrUnavailable, r.name, err)
 		return false
 	}
 	if rp.ctx.Err() != nil {
 		go log.Close()
 		return true
 	}
-	rp.remote.failed = nil
+	rp.ofHub.failed = nil
 	if rp.err = rp.use(log); rp.err != nil {
 		rp.stop()
+		rp.lookLocked()
 		return true
 	}
 	rp.start()
@@ -239,5 +240,5 @@ func (p *pass) ends(force bool) {
 func (rp *replica) reason() string {
 	rp.room.mu.Lock()
 	defer rp.room.mu.Unlock()
-	return rp.remote.reason
+	return rp.ofHub.reason
 }

@@ -428,7 +428,7 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
 	defer cancel()
 	p := r.pass(ctx, nil)
-	r.replica.remote.reason = reason
+	r.replica.ofHub.reason = reason
 	_, err := p.submitOne(&fold.Entry{Kind: fold.End, Force: true}, false)
 	p.end()
 	if err != nil && !errors.Is(err, ErrRoomClosed) {

@@ -152,7 +152,7 @@ func (r *Room) noteBansLocked() {
 	for _, b := range rp.state.Bans(rp.state.Time()) {
 		list = append(list, Ban{Room: r.banRoom(), Name: b.Name, Addr: b.Prefix, Until: b.Until, Reason: b.Reason})
 	}
-	rp.remote.bans.Store(&list)
+	rp.ofHub.bans.Store(&list)
 }
 
 // banRoom returns the Room of a Ban in r's log.
@@ -165,7 +165,7 @@ func (r *Room) banRoom() string {
 
 // bansNow returns the bans that are in the room's log.
 func (r *Room) bansNow() []Ban {
-	if list := r.replica.remote.bans.Load(); list != nil {
+	if list := r.replica.ofHub.bans.Load(); list != nil {
 		return *list
 	}
 	return nil

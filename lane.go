@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
@@ -19,7 +20,7 @@ type lane struct {
 	cfg        *limits // its framing and codec
 	form       form
 	room       string // for the form
-	epoch      epoch
+	epochs     epochs
 	log        *fanout.Log
 	run        *fanout.Run      // of what waits to be told; nil: nothing does
 	members    int              // those who get its events
@@ -40,8 +41,8 @@ func (r *Room) newLane(cfg *limits, f form) *lane {
 		form: f, room: r.name, binds: r.hub != nil && r.name != allRooms,
 		maxFrame: toMember + frameOverhead,
 	}
-	l.epoch.set(r.epoch.get())
-	b, err := l.gap(1, 2, 2)
+	l.epochs.begin(r.epoch.get(), 0)
+	b, err := l.gap(0, 1, 2, 2)
 	l.saysGap = err == nil && len(b) > 0
 	l.log = r.group.NewLog(fanout.LogConfig{
 		Backlog: max(r.cfg.backlog, 4*(l.maxFrame+eventCharge)),
@@ -58,9 +59,54 @@ type epoch struct{ name atomic.Pointer[string] }
 func (e *epoch) get() string     { return *e.name.Load() }
 func (e *epoch) set(name string) { e.name.Store(&name) }
 
-// gap returns the frame of a gap of n events; nil if there is none.
-func (l *lane) gap(from, to, n uint64) ([]byte, error) {
-	ev := Event{Kind: Gap, Epoch: l.epoch.get(), Gap: Span{from, to}, Skipped: n}
+// epochs are the names of the streams of a lane, the oldest first. They may be read without
+// a lock. A member of one that is lost may read on when there is another one, and be told a
+// gap then.
+type epochs struct {
+	list atomic.Pointer[[]epochFrom] // what it points to does not change
+}
+
+// An epochFrom is a stream that begins at a position in the log of a lane.
+type epochFrom struct {
+	name string
+	from int64
+}
+
+// now returns the name of the stream of now.
+func (e *epochs) now() string { return (*e.list.Load())[len(*e.list.Load())-1].name }
+
+// at returns the name of the stream to which the position belongs.
+func (e *epochs) at(pos int64) string {
+	list := *e.list.Load()
+	i := len(list) - 1
+	for i > 0 && pos < list[i].from {
+		i--
+	}
+	return list[i].name
+}
+
+// begin says that a stream begins at a position, unless it is that of now. Of the oldest of
+// many nobody knows the name any more: then a member is told one that means nothing.
+func (e *epochs) begin(name string, from int64) {
+	var list []epochFrom
+	if old := e.list.Load(); old != nil {
+		if e.now() == name {
+			return
+		}
+		list = slices.Clone(*old)
+	}
+	if len(list) > maxLost {
+		list = slices.Delete(list, 0, 1)
+		list[0] = epochFrom{name: rand.Text()}
+	}
+	list = append(list, epochFrom{name, from})
+	e.list.Store(&list)
+}
+
+// gap returns the frame of a gap of n events that begins at a position in the lane's log;
+// nil if there is none.
+func (l *lane) gap(at int64, from, to, n uint64) ([]byte, error) {
+	ev := Event{Kind: Gap, Epoch: l.epochs.at(at), Gap: Span{from, to}, Skipped: n}
 	if !l.form.shape(&ev, l.room) {
 		return nil, nil
 	}
@@ -68,8 +114,8 @@ func (l *lane) gap(from, to, n uint64) ([]byte, error) {
 }
 
 // appendGap is the Gap of the lane's log.
-func (l *lane) appendGap(dst []byte, from, to, n uint64) ([]byte, error) {
-	b, err := l.gap(from, to, n)
+func (l *lane) appendGap(dst []byte, at int64, from, to, n uint64) ([]byte, error) {
+	b, err := l.gap(at, from, to, n)
 	if err == nil && len(b) == 0 {
 		err = ErrNoFrame
 	}
@@ -240,7 +286,7 @@ func (e *encoder) encodeLane(l *lane, dst []byte, ev *Event) (_ []byte, err erro
 }
 
 func (e *encoder) encodeFrame(l *lane, dst []byte, ev *Event) (_ []byte, err error) {
-	ev.Epoch = l.epoch.get()
+	ev.Epoch = l.epochs.now()
 	if l.form != formPlain {
 		kind, room, seq := ev.Kind, ev.Room, ev.Seq
 		defer func() { ev.Kind, ev.Room, ev.Seq = kind, room, seq }()

@@ -123,6 +123,9 @@ func (rp *replica) beat() {
 	if rp.caps.Age <= 0 || rp.phase != phaseReady || lowest != rp.node || time.Since(rp.time.Add(-rp.skew)) < rp.caps.Age/4 {
 		return
 	}
+	if len(rp.flights)+len(rp.queue) > 0 { // that is a sign of life, too, when it comes
+		return
+	}
 	seq, sum := rp.state.LastBeat()
 	rp.queueAloneLocked(&fold.Entry{Kind: fold.Beat, Number: seq, Sum: sum})
 }

@@ -18,6 +18,9 @@ type Past struct {
 	// Gap says that there were messages behind the seq that was asked for and before
 	// Events which the room does not have any more.
 	Gap bool
+	// Log says that the room has one, see [WithLog]: events behind Seq may have their
+	// places already, and this process has still to read them.
+	Log bool
 }
 
 // Past returns what [WithHistory] keeps of the messages with a seq above after: the
@@ -41,7 +44,7 @@ func (r *Room) Past(after uint64, limit int) Past {
 func (r *Room) past(after uint64, limit int) (Past, []record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := Past{Epoch: r.epoch.get(), Seq: r.seq, Gap: after < r.said}
+	p := Past{Epoch: r.epoch.get(), Seq: r.seq, Gap: after < r.said, Log: r.replica != nil}
 	if r.history == nil {
 		return p, nil
 	}

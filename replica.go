@@ -3,7 +3,6 @@ package tcproom
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,8 +60,8 @@ type replica struct {
 	streams      uint64             // how many were forgotten: which one a seq is of
 	adrift       int                // members that are connected here, and not in the stream of now: see reset.go
 	far          map[string]*Member // by ID: members of other nodes that somebody has asked for
-	remote       remoteRoom         // of a hub
-	unknown      uint64             // entries of kinds that this version does not know
+	ofHub        hubReplica
+	unknown      uint64 // entries of kinds that this version does not know
 	// lostEpochs are those of which records are lost that were read here, the last ones. A log
 	// that is rolled back twice may have one in force again.
 	lostEpochs []fold.Epoch
@@ -169,7 +168,7 @@ func (rp *replica) maxEntry() int { return rp.caps.MaxRecord - 1<<10 }
 func (rp *replica) rename() {
 	rp.node, rp.lease = rp.attendance.newNode(rp.node, rp.lease)
 	rp.asked, rp.written, rp.moves = false, false, false
-	rp.name = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(rp.node[:])
+	rp.name = textOf(rp.node[:])
 	rp.life, rp.batch = 1, 0
 	rp.phase = phaseOpening
 }
@@ -212,7 +211,7 @@ func (rp *replica) becomeReady(ctx context.Context, hasty bool) error {
 	for {
 		rp.room.mu.Lock()
 		phase, ready, err := rp.phase, rp.ready, rp.err
-		tried, failed := rp.remote.tried, rp.remote.failed
+		tried, failed := rp.ofHub.tried, rp.ofHub.failed
 		rp.room.mu.Unlock()
 		switch {
 		case err != nil:
@@ -456,6 +455,7 @@ func (rp *replica) startOver(other bool) bool {
 	if other {
 		rp.loseEpochLocked(rp.state.Epoch())
 		rp.resaves = 2
+		p.r.epoch.set(rand.Text()) // what is read before one is in force is not of that
 	}
 	if other = other && p.r.hub == nil; other {
 		p.forgetStream(true)
@@ -571,6 +571,7 @@ func (rp *replica) anewLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.rename()
+	rp.lookLocked()
 	rp.unready = time.Now()
 	if rp.openLocked(); !rp.asked {
 		rp.attendance.attendSoon()
@@ -584,10 +585,10 @@ func (rp *replica) setEpochLocked() {
 		return
 	}
 	r := rp.room
-	epoch := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(e[:])
+	epoch := textOf(e[:])
 	r.epoch.set(epoch)
 	for _, l := range r.lanes {
-		l.epoch.set(epoch)
+		l.epochs.begin(epoch, l.log.Head())
 	}
 }
 
@@ -609,6 +610,7 @@ func (rp *replica) progressLocked(opened bool) bool {
 		rp.phase = phaseReady
 		close(rp.ready)
 		rp.startAppendingLocked()
+		rp.lineLocked()
 		rp.room.group.Wake()
 		return true
 	}
@@ -652,6 +654,7 @@ func (rp *replica) beginDrain(ctx context.Context) bool {
 	}
 	ready := rp.phase == phaseReady
 	rp.phase = phaseDraining
+	rp.lineLocked()
 	r.group.Wake()
 	links := rp.linksLocked()
 	r.mu.Unlock()
@@ -685,6 +688,7 @@ func (rp *replica) leave(ctx context.Context, ends bool) {
 			return
 		}
 		rp.phase = phaseLeaving
+		rp.lookLocked()
 		c := newCall()
 		c.upkeep = true
 		if ends { // in one record, so that of several that leave the last one ends the room

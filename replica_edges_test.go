@@ -360,6 +360,45 @@ func TestSinceAtALaggingNode(t *testing.T) {
 	})
 }
 
+// TestPastBetweenTwoStreams: what is read of another stream, before it is in force here, has
+// not the name of the one that is lost.
+func TestPastBetweenTwoStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		l0, b0 := attach(t, engine)
+		l1, _ := attach(t, engine)
+		r0, r1 := openRoom(t, l0), openRoom(t, l1)
+		readyIn(t, r0, time.Minute)
+		readyIn(t, r1, time.Minute)
+		_, err := r0.Broadcast(t.Context(), []byte("lost"))
+		require.NoError(t, err)
+		lost := r0.Past(0, 0)
+		deaf := make(chan struct{})
+		l0.bend(func(ctx context.Context, _ string, _ []byte) (uint64, error, bool) {
+			select {
+			case <-deaf:
+				return 0, nil, false
+			case <-ctx.Done():
+				return 0, ctx.Err(), true
+			}
+		})
+		engine.Replace("room")
+		time.Sleep(time.Second)
+		readyIn(t, r1, time.Minute)
+		_, err = r1.Broadcast(t.Context(), []byte("next"))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		past := r0.Past(0, 0)
+		require.Len(t, past.Events, 1)
+		require.Equal(t, "next", string(past.Events[0].Body))
+		require.NotEqual(t, lost.Epoch, past.Epoch)
+		close(deaf)
+		readyIn(t, r0, time.Minute)
+		require.Equal(t, r1.Past(0, 0), r0.Past(0, 0))
+		b0.Heal()
+	})
+}
+
 // TestHooksWhileTheLogIsSilent: a hook may call anything then, too, and gets an answer in
 // time.
 func TestHooksWhileTheLogIsSilent(t *testing.T) {

@@ -1,6 +1,7 @@
 package tcproom
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type outbound struct {
 	control   []queued           // of the node itself, to be ready: it goes before all that is queued
 	queue     []queued           // waits until the node is ready
 	waiting   int                // bytes of it
+	line      list.List          // of *inLine, which wait until there is room in the queue
 	flown     int                // bytes of flights
 	flights   map[uint64]*flight // batches that the tail has not told of, by number
 	appending bool               // a goroutine takes from the queue, or waits for more
@@ -257,8 +259,7 @@ func (rp *replica) fly(f *flight) {
 		}
 		silent := time.Since(f.began)
 		r.report(r.cfg.conn.logger, slog.LevelWarn, "append", logBurst, "log does not take a record", "cause", err, "since", silent)
-		if silent >= r.cfg.maxOutage {
-			rp.giveUp(f, err)
+		if silent >= r.cfg.maxOutage && rp.giveUp(f, err) {
 			return
 		}
 		pause(f.ctx, wait.next(0, 0))
@@ -289,18 +290,20 @@ func pause(ctx context.Context, d time.Duration) {
 
 // giveUp begins another life of the node, after which the batch f does not count if it
 // is not in the log yet. It may be: who waits for it is told so. What is queued was not
-// said. f is nil if there is none.
-func (rp *replica) giveUp(f *flight, cause error) {
+// said. f is nil if there is none. It reports false if nothing was given up: a node that is
+// about to leave tries on until it has, for no other life follows.
+func (rp *replica) giveUp(f *flight, cause error) bool {
 	r := rp.room
 	p := r.pass(rp.ctx, nil)
 	defer p.end()
 	if f != nil && rp.flights[f.batch] != f || rp.phase > phaseReady {
-		return // the tail has told of it, or nothing more is taken
+		return false // the tail has told of it, or nothing more is taken
 	}
 	kept := rp.failLocked(&givenUpError{rp, ErrUncertain, cause}, &givenUpError{rp, ErrUnavailable, cause})
 	rp.requeueLocked(kept)
 	rp.reopenLocked()
 	rp.sendAwayLocked()
+	return true
 }
 
 // reopenLocked begins another life of the node.
@@ -316,6 +319,7 @@ func (rp *replica) reopenLocked() {
 		rp.ready = make(chan struct{})
 	}
 	rp.phase, rp.unready = phaseOpening, time.Now()
+	rp.lookLocked()
 	rp.life++
 	rp.batch = 0
 	if rp.asked = !rp.blocked; rp.asked {
@@ -396,6 +400,7 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 	case n > 0:
 		rp.queue = slices.Delete(rp.queue, first, first+n)
 	}
+	rp.lineLocked()
 	if c.left > 0 {
 		return fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
@@ -405,34 +410,119 @@ func (rp *replica) withdrawLocked(c *call, cause error) error {
 // enqueue queues the entries of c, when there is room for them. The lock is let go of
 // meanwhile. What has to be ordered for good, as a leave, does not wait for room.
 func (p *pass) enqueue(c *call, urgent bool) error {
-	rp, since := p.r.replica, time.Time{}
-	for {
-		if err := rp.mayQueueLocked(); err != nil {
-			return err
-		}
-		under := rp.waiting + rp.flown
-		full := under > 0 && under+len(c.buf) > maxWaiting
-		if urgent || (rp.phase == phaseReady || rp.phase == phaseDraining) && !full {
-			break
-		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		if rp.silentSince(since) >= p.r.cfg.maxOutage {
-			return &givenUpError{rp, ErrUnavailable, nil}
-		}
-		if err := p.await(p.r.group.Progress(), time.Time{}); err != nil {
-			return err
-		}
-		if rp.phase < phaseReady && p.wasCut() {
-			return &givenUpError{rp, ErrUnavailable, nil}
-		}
+	rp := p.r.replica
+	if err := rp.mayQueueLocked(); err != nil {
+		return err
 	}
-	if n, most := c.longest(), rp.maxEntry(); n > most { // the log would never take it
+	if !urgent && (rp.line.Len() > 0 || !rp.hasRoomLocked(c)) {
+		return p.standInLine(c)
+	}
+	return rp.takeLocked(c)
+}
+
+// hasRoomLocked reports whether c can be queued now. One that is larger than all may be
+// has to be alone.
+func (rp *replica) hasRoomLocked(c *call) bool {
+	under := rp.waiting + rp.flown
+	return (rp.phase == phaseReady || rp.phase == phaseDraining) && (under == 0 || under+len(c.buf) <= maxWaiting)
+}
+
+// takeLocked queues c, unless the log would never take it.
+func (rp *replica) takeLocked(c *call) error {
+	if rp.log == nil { // of a room of a hub that stops, and has not opened it
+		return ErrRoomClosed
+	}
+	if n, most := c.longest(), rp.maxEntry(); n > most {
 		return fmt.Errorf("%w: an entry of %d bytes, a record of the log holds %d", ErrFrameTooLarge, n, most)
 	}
 	rp.queueLocked(c)
 	return nil
+}
+
+// An inLine is a call that waits for room in the queue. Its fields are guarded by the
+// room's lock.
+type inLine struct {
+	call *call
+	wake chan struct{} // holds one: something has changed for it
+	over bool          // it was taken from the line, and is queued
+	err  error         // or why it never will be
+}
+
+// standInLine waits until there is room for c, and for all that wait already. Whoever makes
+// room queues it.
+func (p *pass) standInLine(c *call) error {
+	rp, since := p.r.replica, time.Now()
+	w := &inLine{call: c, wake: make(chan struct{}, 1)}
+	place := rp.line.PushBack(w)
+	defer func() {
+		if !w.over {
+			rp.line.Remove(place)
+			rp.lineLocked() // it may have been the one for which there was no room
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		left := p.r.cfg.maxOutage - rp.silentSince(since)
+		if left <= 0 || rp.phase < phaseReady && p.wasCut() {
+			return &givenUpError{rp, ErrUnavailable, nil}
+		}
+		timer.Reset(left)
+		cut := p.cutLocked()
+		p.letGo()
+		select {
+		case <-w.wake:
+		case <-cut:
+		case <-timer.C:
+		case <-p.ctx.Done():
+		}
+		p.r.mu.Lock()
+		p.now = time.Now()
+		if w.over {
+			return w.err
+		}
+		if err := cmpErr(rp.mayQueueLocked(), context.Cause(p.ctx)); err != nil {
+			return err
+		}
+	}
+}
+
+// cutLocked returns a channel that is closed when the connection ends of the member that the
+// pass is about; nil if there is none.
+func (p *pass) cutLocked() <-chan struct{} {
+	if p.from == nil || p.from.Remote() || p.wasCut() {
+		return nil
+	}
+	return p.from.conn().Context().Done()
+}
+
+// lineLocked queues what there is room for of those that stand in line, when there may be
+// some.
+func (rp *replica) lineLocked() {
+	for place := rp.line.Front(); place != nil; place = rp.line.Front() {
+		w := place.Value.(*inLine)
+		if rp.mayQueueLocked() != nil || !rp.hasRoomLocked(w.call) {
+			return
+		}
+		rp.line.Remove(place)
+		w.over, w.err = true, rp.takeLocked(w.call)
+		w.look()
+	}
+}
+
+// lookLocked lets those that stand in line look whether they wait in vain, when the node is
+// in another phase, or its log cannot be used.
+func (rp *replica) lookLocked() {
+	for place := rp.line.Front(); place != nil; place = place.Next() {
+		place.Value.(*inLine).look()
+	}
+}
+
+func (w *inLine) look() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
 }
 
 // submit is enqueue, and waits for what becomes of the entries. An error says that it does

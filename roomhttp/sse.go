@@ -44,7 +44,8 @@ func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request, room *tcpr
 		identityProblem(w, err)
 		return
 	}
-	if since != nil && since.Epoch == past.Epoch && since.Seq > past.Seq { // for those alone who may know
+	// For those alone who may know, and not if this process may have still to read that event.
+	if since != nil && since.Epoch == past.Epoch && since.Seq > past.Seq && !past.Log {
 		problem(w, http.StatusBadRequest, "future", fmt.Sprintf("there is no event %d yet, the last is %d", since.Seq, past.Seq))
 		return
 	}

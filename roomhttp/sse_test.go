@@ -561,11 +561,17 @@ func TestEventsEnds(t *testing.T) {
 }
 
 // A pipeRequest is a request that was served over a pipe, in a bubble.
-func pipeRequest(t *testing.T, cfg config, room *tcproom.Room) *eventReader {
+func pipeRequest(t *testing.T, cfg config, room *tcproom.Room, query ...string) *eventReader {
 	there, here := net.Pipe()
 	rec := &fakeHijack{ResponseRecorder: httptest.NewRecorder(), nc: there}
 	e := newEventReader(t, here)
-	go (&Handler{cfg: cfg}).serveEvents(rec, httptest.NewRequest("GET", "/events?name=ada", nil), room)
+	r := httptest.NewRequest("GET", "/events?"+strings.Join(append(query, "name=ada"), "&"), nil)
+	go func() {
+		(&Handler{cfg: cfg}).serveEvents(rec, r, room)
+		if rec.Body.Len() > 0 { // it was answered there
+			there.Close()
+		}
+	}()
 	for {
 		line, err := e.br.ReadString('\n')
 		require.NoError(t, err)
@@ -635,6 +641,72 @@ func TestEventsSlow(t *testing.T) {
 		}
 		require.NotZero(t, gaps)
 		e.body.Close()
+	})
+}
+
+// TestEventsSlowWhenTheLogIsLost: what a reader has missed of a stream that is lost is named
+// after that stream, also if another one is in force when it reads on: else it would come
+// back with a position that it has not reached.
+func TestEventsSlowWhenTheLogIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		log, err := engine.Attach().Open(t.Context(), "lobby")
+		require.NoError(t, err)
+		room := tcproom.New(tcproom.WithLog(log), tcproom.WithNotices(false), tcproom.WithSlowMembers(tcproom.Skip),
+			tcproom.WithBacklog(1), tcproom.WithMaxMessage(1000))
+		defer room.Close()
+		require.NoError(t, room.Ready(t.Context()))
+		epoch := room.Past(0, 1).Epoch
+		e := pipeRequest(t, config{}, room)
+		_, err = e.block() // the preface
+		require.NoError(t, err)
+		for range 2000 { // more than the least backlog
+			tell(t, room, strings.Repeat("x", 1000))
+		}
+		engine.Replace("lobby")
+		synctest.Wait()
+		time.Sleep(100 * time.Millisecond)
+		require.NoError(t, room.Ready(t.Context()))
+		require.NotEqual(t, epoch, room.Past(0, 1).Epoch)
+		gaps := 0
+		for {
+			data, err := e.block()
+			if err != nil {
+				break
+			}
+			if strings.Contains(data, `"type":"gap"`) {
+				gaps++
+			}
+			require.True(t, strings.HasPrefix(e.id, epoch+":"), "%s of %s: %.200s", e.id, epoch, data)
+		}
+		require.NotZero(t, gaps)
+	})
+}
+
+// TestEventsAtALaggingNode: a reader that comes back to a process which has not read as far
+// as it has seen waits for that, and gets what follows.
+func TestEventsAtALaggingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := roomtest.NewCluster(t, 2, tcproom.WithHistory(tcproom.History{}), tcproom.WithNotices(false))
+		here, there := cluster.Room(0).Room, cluster.Room(1).Room
+		cluster.Delay(1, time.Second)
+		tell(t, here, "seen")
+		past := here.Past(0, 0)
+		come := func(seq uint64) *eventReader {
+			return pipeRequest(t, config{}, there, fmt.Sprintf("after=%s:%d", past.Epoch, seq))
+		}
+		e := come(past.Seq)
+		_, err := e.block() // the preface
+		require.NoError(t, err)
+		require.Equal(t, past.Seq, e.seq())
+		require.Contains(t, e.next(), `"type":"welcome"`)
+		tell(t, here, "new")
+		require.Contains(t, e.next(), `"body":"new"`)
+		e.body.Close()
+		future := come(past.Seq + 1<<30)
+		require.Contains(t, future.next(), `"code":"future"`)
+		require.Equal(t, "3600000", future.retry)
+		future.expect("FIN")
 	})
 }
 

@@ -349,11 +349,11 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 // sayGapLocked appends the announcement of the gap, for which it lets go of
 // the lock: then appends may overrun c again.
 func (c *Cursor) sayGapLocked(dst []byte) ([]byte, error) {
-	l, from, to, n := c.log, c.gapFrom, c.gapTo, c.untold+uint64(c.gapOwns)
+	l, at, from, to, n := c.log, c.gapAt, c.gapFrom, c.gapTo, c.untold+uint64(c.gapOwns)
 	c.gapFrom, c.gapTo, c.untold, c.gapOwns = 0, 0, 0, 0
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	return l.cfg.Gap(dst, from, to, n)
+	return l.cfg.Gap(dst, at, from, to, n)
 }
 
 // takeInsert appends the first of the inserts to dst.

@@ -17,9 +17,9 @@ type LogConfig struct {
 	Block bool
 	// Gap appends to dst the frame that announces the hole from..to, of n frames, to a
 	// cursor that skips: from and to are the sequence numbers of the first and the last of
-	// them. It is called with no lock held, by whoever writes, so it
-	// must be quick and return. An error ends the sink.
-	Gap func(dst []byte, from, to, n uint64) ([]byte, error)
+	// them, and at the position of the first. It is called with no lock held, by whoever
+	// writes, so it must be quick and return. An error ends the sink.
+	Gap func(dst []byte, at int64, from, to, n uint64) ([]byte, error)
 }
 
 // A Log is a stream of frames, of which a window [tail, head) is kept.
@@ -59,6 +59,9 @@ func (g *Group) NewLog(cfg LogConfig) *Log {
 	g.addLog(l)
 	return l
 }
+
+// Head returns the position of the next frame.
+func (l *Log) Head() int64 { return l.head.Load() }
 
 // Drop takes l out of its group. Its cursors are those of sinks that have been
 // closed; if one of them is not detached yet, it says nothing more.

@@ -72,7 +72,7 @@ func appendFrame(dst []byte, kind byte, num uint64, size int) []byte {
 	return dst
 }
 
-func appendGap(dst []byte, from, to, n uint64) ([]byte, error) {
+func appendGap(dst []byte, at int64, from, to, n uint64) ([]byte, error) {
 	if n != to-from+1 { // seqs are dense here, and each is one of a frame
 		return dst, fmt.Errorf("a gap from %d to %d of %d frames", from, to, n)
 	}
