@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
@@ -28,8 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// patience is for what has no reason to take long.
-const patience = 20 * time.Second
+// patience is for what has no reason to take long, also on a machine that has much else to
+// do.
+const patience = time.Minute
 
 var errEnough = errors.New("enough")
 
@@ -75,11 +77,43 @@ func solo(t testing.TB, opts ...roomnats.Option) (*natstest.Server, tcproom.Log)
 func add(t testing.TB, l tcproom.Log, recs ...string) (positions []uint64) {
 	t.Helper()
 	for _, rec := range recs {
-		pos, err := l.Append(t.Context(), rec, []byte(rec))
-		require.NoError(t, err)
-		positions = append(positions, pos)
+		positions = append(positions, insist(t, l, rec))
 	}
 	return positions
+}
+
+// lobby is the subject of the room "lobby".
+const lobby = "tcproom.default.0.log.lobby"
+
+// fill puts records into a log without waiting for each, as many nodes would together.
+func fill(t testing.TB, js jetstream.JetStream, subject string, recs ...string) (positions []uint64) {
+	t.Helper()
+	var acks []jetstream.PubAckFuture
+	for _, rec := range recs {
+		ack, err := js.PublishAsync(subject, []byte(rec))
+		require.NoError(t, err)
+		acks = append(acks, ack)
+	}
+	for _, ack := range acks {
+		select {
+		case got := <-ack.Ok():
+			positions = append(positions, got.Sequence)
+		case err := <-ack.Err():
+			require.NoError(t, err)
+		}
+	}
+	return positions
+}
+
+// again calls do until it is not that the server was too slow.
+func again(t testing.TB, do func() error) error {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		err := do()
+		if !errors.Is(err, context.DeadlineExceeded) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // numbered returns n texts.

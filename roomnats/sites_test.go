@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,28 +89,6 @@ func nodeOf(t testing.TB, srv *roomtest.Server) string {
 			t.Fatalf("nobody can join: %v", err)
 		}
 	}
-}
-
-// punctual reports from then on whether this process has had the processor when it wanted
-// it: one that has not may rightly be taken for dead, with a lease that is short.
-func punctual(t testing.TB, lease time.Duration) func() bool {
-	const every = 10 * time.Millisecond
-	var late atomic.Int64
-	ticker, end, done := time.NewTicker(every), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for last := time.Now(); ; {
-			select {
-			case <-ticker.C:
-				late.Store(max(late.Load(), int64(time.Since(last))))
-				last = time.Now()
-			case <-end:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(end); <-done })
-	return func() bool { return time.Duration(late.Load()) < lease/4 }
 }
 
 // said returns how often a site has seen a message.
