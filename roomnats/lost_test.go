@@ -133,6 +133,46 @@ func TestPurgedWhileTailWaits(t *testing.T) {
 	require.Less(t, got, 490)
 }
 
+// A fn that has blocked for long finds much that waits, heartbeats too. They say nothing of
+// what has become of the log since.
+func TestPurgedWhileFnBlocks(t *testing.T) {
+	t.Parallel()
+	s, l := solo(t, roomnats.MaxAge(10*time.Second))
+	js := manage(t, s)
+	logs, err := js.Stream(t.Context(), stream)
+	require.NoError(t, err)
+	add(t, l, "r0")
+	got := 0
+	err = l.Tail(t.Context(), 0, func(r tcproom.Record) error {
+		if want := fmt.Sprintf("r%d", got); string(r.Data) != want {
+			return fmt.Errorf("%s came in the place of %s", r.Data, want)
+		}
+		if got++; got > 1 {
+			return nil
+		}
+		c := consumerOf(t, s)
+		delivered := func(n int) {
+			require.Eventually(t, func() bool {
+				now, err := logs.Consumer(t.Context(), c.Name)
+				return err == nil && now.CachedInfo().Delivered.Consumer >= uint64(n)
+			}, patience, 10*time.Millisecond)
+		}
+		fill(t, js, lobby, "r1")
+		delivered(2)
+		time.Sleep(heartbeat * 3 / 2)
+		fill(t, js, lobby, numbered("r", 2, 400)...) // more than was asked for
+		delivered(3 * 128)
+		require.NoError(t, logs.Purge(t.Context()))
+		time.Sleep(11 * time.Second / 2) // more than half of what the log keeps
+		fill(t, js, lobby, "r402")
+		return nil
+	})
+	require.ErrorContains(t, err, "drops records faster than they are read")
+}
+
+// heartbeat is how often the server sends one if it sends nothing else.
+const heartbeat = time.Second
+
 // A stream whose numbers have gaps, because it has other rooms, is no reason for doubt.
 func TestOtherRoomsBetween(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,9 @@ type follower struct {
 	came    uint64 // messages: the consumer's number of the last one
 	taken   int    // from waiting
 	waiting chan *nats.Msg
-	// caughtUp is when the server last had nothing more to send.
+	// drained is when nothing waited: what comes out of waiting was sent after that.
+	drained time.Time
+	// caughtUp is from when it is known that the server had nothing more to send then.
 	caughtUp time.Time
 }
 
@@ -68,7 +70,7 @@ func (e *engine) follow(ctx context.Context, p *place, cfg jetstream.ConsumerCon
 	}
 	f := &follower{
 		e: e, stream: p.config.Name, name: "tcproom-" + rand.Text(), inbox: e.nc.NewInbox(),
-		waiting: make(chan *nats.Msg, pulls*pullMessages+remarks), caughtUp: time.Now(),
+		waiting: make(chan *nats.Msg, pulls*pullMessages+remarks), drained: time.Now(), caughtUp: time.Now(),
 	}
 	sub, err := e.nc.ChanSubscribe(f.inbox, f.waiting)
 	if err != nil {
@@ -130,6 +132,9 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 		if ctx.Err() != nil { // select takes any of what is ready
 			return context.Cause(ctx)
 		}
+		if err := f.look(ctx); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -152,6 +157,27 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 			quiet.Reset(silence)
 		}
 	}
+}
+
+// look notes if nothing waits. After a pause, as of a process that was asleep, what was
+// sent meanwhile may be on its way still: it has come when the server has answered.
+func (f *follower) look(ctx context.Context) error {
+	if len(f.waiting) > 0 {
+		return nil
+	}
+	now := time.Now()
+	if now.Sub(f.drained) >= silence {
+		ctx, cancel := context.WithTimeout(ctx, attempt)
+		defer cancel()
+		if err := f.e.nc.FlushWithContext(ctx); err != nil {
+			return fmt.Errorf("it is not known whether all has come: %w", err)
+		}
+		if len(f.waiting) > 0 {
+			return nil
+		}
+	}
+	f.drained = now
+	return nil
 }
 
 // nothing calls none if nothing has come, and looks again if something waits, which may
@@ -185,9 +211,16 @@ func (f *follower) take(m *nats.Msg, fn func(*follower, delivery) error) error {
 		return err
 	}
 	if meta.NumPending == 0 {
-		f.caughtUp = time.Now()
+		f.upToDate(f.drained)
 	}
 	return nil
+}
+
+// upToDate notes that the server had nothing more to send at a time, or later.
+func (f *follower) upToDate(then time.Time) {
+	if then.After(f.caughtUp) {
+		f.caughtUp = then
+	}
 }
 
 // remark reads what the server says of a pull.
@@ -197,7 +230,7 @@ func (f *follower) remark(m *nats.Msg) error {
 		if n, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64); err == nil && n != f.came {
 			return fmt.Errorf("the consumer is at %d, and %d messages came: some are lost on the way", n, f.came)
 		}
-		f.caughtUp = time.Now()
+		f.upToDate(f.drained)
 		return nil
 	case status == "408", status == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes")):
 		return f.pull(pullMessages)
@@ -236,7 +269,8 @@ func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
 	if !there {
 		return errors.New("the log drops records faster than they are read")
 	}
-	s.sure, s.checked, f.caughtUp = got, now, now
+	s.sure, s.checked = got, now
+	f.upToDate(now)
 	return nil
 }
 
