@@ -172,6 +172,36 @@ func TestAppendRefusedByServer(t *testing.T) {
 	require.NotErrorIs(t, err, tcproom.ErrUncertain)
 }
 
+// A refusal says nothing of an attempt before, whose record may be stored: the server looks
+// at some limits first.
+func TestAppendRefusedAfterDoubt(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	way := natstest.Forward(t, s.Addr())
+	l := open(t, backplane(t, dial(t, way.URL())), "lobby")
+	big := make([]byte, 200<<10)
+	way.SwallowAnswers()
+	_, err := l.Append(t.Context(), "id", big)
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	way.Heal()
+	logs, err := manage(t, s).Stream(t.Context(), stream)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), logs.CachedInfo().State.Msgs)
+	cfg := logs.CachedInfo().Config
+	cfg.MaxMsgSize = 100 << 10
+	_, err = manage(t, s).UpdateStream(t.Context(), cfg)
+	require.NoError(t, err)
+	for end := time.Now().Add(patience); ; {
+		_, err = l.Append(t.Context(), "id", big)
+		require.Error(t, err)
+		if _, ok := errors.AsType[*jetstream.APIError](err); ok || time.Now().After(end) {
+			break
+		}
+	}
+	require.ErrorContains(t, err, "message size exceeds maximum allowed")
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+}
+
 func TestCaps(t *testing.T) {
 	t.Parallel()
 	s, l := solo(t, roomnats.MaxAge(2*time.Hour), roomnats.MaxRecords(500), roomnats.Lease(3*time.Second))
@@ -326,4 +356,18 @@ func TestErrorOfFn(t *testing.T) {
 	err := l.Tail(t.Context(), 0, func(tcproom.Record) error { calls++; return own })
 	require.Equal(t, own, err)
 	require.Equal(t, 1, calls)
+}
+
+// New waits for no answer for long, whatever its context allows.
+func TestNewWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	way := natstest.Forward(t, s.Addr())
+	nc := dial(t, way.URL())
+	way.SwallowAnswers()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := roomnats.New(ctx, nc, usual()...)
+	require.ErrorContains(t, err, "no answer")
+	require.NoError(t, ctx.Err())
 }

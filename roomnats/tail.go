@@ -30,9 +30,15 @@ const (
 	silence = 2500 * time.Millisecond
 	// inactive is after what time the server forgets a consumer that nobody asks.
 	inactive = 30 * time.Second
+	// firstLate is how late the first record may be that is there: the server with the
+	// consumer may lag behind the leader, or the machine have much to do.
+	firstLate = 5 * time.Second
 )
 
-// firstWithin is how soon a record that is there comes. Tests wait for less.
+// errThere says that the first record does not come, though it is there.
+var errThere = errors.New("no record came, though there is one")
+
+// firstWithin is how soon a record that is there comes, mostly. Tests wait for less.
 var firstWithin = 2 * time.Second
 
 // A follower is one consumer of a stream, of this process alone: it reads what the
@@ -42,6 +48,7 @@ type follower struct {
 	stream  string
 	name    string // of the consumer
 	inbox   string
+	began   time.Time
 	came    uint64 // messages: the consumer's number of the last one
 	taken   int    // from waiting
 	waiting chan *nats.Msg
@@ -60,8 +67,8 @@ type delivery struct {
 }
 
 // follow makes a consumer, and calls fn with each of its messages until fn fails, ctx
-// ends or something is in doubt. If nothing has come for firstWithin, it calls none,
-// unless that is nil.
+// ends or something is in doubt. If nothing has come for firstWithin, it calls none, whose
+// error ends it, unless that is nil.
 func (e *engine) follow(ctx context.Context, p *place, cfg jetstream.ConsumerConfig, none func() error, fn func(*follower, delivery) error) error {
 	ctx, cancel := e.linked(ctx)
 	defer cancel()
@@ -69,7 +76,7 @@ func (e *engine) follow(ctx context.Context, p *place, cfg jetstream.ConsumerCon
 		return nats.ErrDisconnected
 	}
 	f := &follower{
-		e: e, stream: p.config.Name, name: "tcproom-" + rand.Text(), inbox: e.nc.NewInbox(),
+		e: e, stream: p.config.Name, name: "tcproom-" + rand.Text(), inbox: e.nc.NewInbox(), began: time.Now(),
 		waiting: make(chan *nats.Msg, pulls*pullMessages+remarks), drained: time.Now(), caughtUp: time.Now(),
 	}
 	sub, err := e.nc.ChanSubscribe(f.inbox, f.waiting)
@@ -181,7 +188,7 @@ func (f *follower) look(ctx context.Context) error {
 }
 
 // nothing calls none if nothing has come, and looks again if something waits, which may
-// be a heartbeat.
+// be a heartbeat, or if the record is there and late.
 func (f *follower) nothing(again *time.Timer, none func() error) error {
 	switch {
 	case f.came > 0 || none == nil:
@@ -190,7 +197,12 @@ func (f *follower) nothing(again *time.Timer, none func() error) error {
 		again.Reset(time.Millisecond)
 		return nil
 	}
-	return none()
+	err := none()
+	if err == errThere && time.Since(f.began) < firstLate {
+		again.Reset(firstWithin)
+		return nil
+	}
+	return err
 }
 
 // take passes a message on, or reads what the server says between them.
@@ -365,7 +377,7 @@ func (l *roomLog) missing(ctx context.Context, from uint64) error {
 	case err != nil:
 		return fmt.Errorf("no record came, and it is not known why: %w", err)
 	case there:
-		return errors.New("no record came, though there is one")
+		return errThere
 	}
 	return l.lost(ctx, 0)
 }

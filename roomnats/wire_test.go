@@ -3,6 +3,7 @@ package roomnats_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
@@ -180,11 +181,17 @@ func TestConnOptions(t *testing.T) {
 	require.LessOrEqual(t, o.PingInterval*time.Duration(o.MaxPingsOut+1), 6*time.Second)
 }
 
-// A tap keeps what a connection sends.
+// A tap keeps what a connection sends, and holds back what it receives.
 type tap struct {
 	net.Conn
-	mu   *sync.Mutex
-	sent *bytes.Buffer
+	*tapper
+}
+
+func (c tap) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.late.Lock()
+	defer c.late.Unlock()
+	return n, err
 }
 
 func (c tap) Write(b []byte) (int, error) {
@@ -198,18 +205,19 @@ func (c tap) Write(b []byte) (int, error) {
 type tapper struct {
 	mu   sync.Mutex
 	sent bytes.Buffer
+	late sync.Mutex // held while nothing is to be received
 }
 
 func (d *tapper) Dial(network, addr string) (net.Conn, error) {
 	nc, err := net.Dial(network, addr)
-	return tap{nc, &d.mu, &d.sent}, err
+	return tap{nc, d}, err
 }
 
 // count returns how many messages were sent to a subject.
 func (d *tapper) count(subject string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(regexp.MustCompile(`(?m)^H?PUB `+regexp.QuoteMeta(subject)+` `).FindAllIndex(d.sent.Bytes(), -1))
+	return len(regexp.MustCompile(`(?m)^H?PUB `+regexp.QuoteMeta(subject)+`[ .]`).FindAllIndex(d.sent.Bytes(), -1))
 }
 
 // An Append is one attempt, also if nobody answers for the stream: the client's own
@@ -223,4 +231,27 @@ func TestOneAttempt(t *testing.T) {
 	_, err := l.Append(t.Context(), "b", []byte("b"))
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
 	require.Equal(t, 2, d.count("tcproom.default.0.log.lobby"))
+}
+
+// What only reads, and what may be done twice, is asked for again if the answer is late: a
+// state is many requests.
+func TestLateAnswers(t *testing.T) {
+	t.Parallel()
+	s, d := natstest.Solo(t), &tapper{}
+	l := open(t, backplane(t, dial(t, s.URL(), nats.SetCustomDialer(d))), "lobby")
+	pos := add(t, l, "a")[0]
+	for subject, do := range map[string]func() error{
+		"$KV.tcproom_default_state.lobby." + fmt.Sprint(pos): func() error { return l.Save(t.Context(), pos, []byte("state")) },
+		"$JS.API.STREAM.MSG.GET.KV_tcproom_default_state":    func() error { _, _, err := l.Load(t.Context()); return err },
+	} {
+		before, done := d.count(subject), make(chan error, 1)
+		d.late.Lock()
+		go func() { done <- do() }()
+		require.Eventually(t, func() bool { return d.count(subject) == before+2 || len(done) > 0 }, patience, time.Millisecond)
+		d.late.Unlock()
+		require.NoError(t, <-done)
+	}
+	_, state, err := l.Load(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "state", string(state))
 }

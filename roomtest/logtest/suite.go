@@ -12,8 +12,9 @@ import (
 	"example.com/tcproom"
 )
 
-// patience is how long anything may take that should take a moment.
-const patience = 10 * time.Second
+// patience is how long anything may take that should take a moment, also on a machine that
+// has much else to do.
+const patience = time.Minute
 
 // A law is one sentence of the contract.
 type law struct{ name, says string }
