@@ -138,6 +138,9 @@ func TestPurgedWhileTailWaits(t *testing.T) {
 // what has become of the log since.
 func TestPurgedWhileFnBlocks(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes half of the time for which records are kept")
+	}
 	s, l := solo(t, roomnats.MaxAge(10*time.Second))
 	js := manage(t, s)
 	logs, err := js.Stream(t.Context(), stream)
