@@ -38,7 +38,10 @@ func TestMain(m *testing.M) {
 // do.
 const patience = time.Minute
 
-var errEnough = errors.New("enough")
+var (
+	errEnough = errors.New("enough")
+	errGoesOn = errors.New("the Tail goes on")
+)
 
 // dial connects as a node does.
 func dial(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
@@ -142,7 +145,7 @@ func numbered(prefix string, from, n int) []string {
 // read returns n records from a position on, or the error of Tail.
 func read(t testing.TB, l tcproom.Log, from uint64, n int) (texts []string, positions []uint64, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errGoesOn)
 	defer cancel()
 	if n == 0 {
 		return nil, nil, nil

@@ -44,7 +44,7 @@ func doubt(t testing.TB, l tcproom.Log, from uint64) error {
 	texts, _, err := read(t, l, from, 1)
 	require.Error(t, err)
 	require.NotErrorAs(t, err, new(*tcproom.LostError))
-	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, errGoesOn) // the server may have had no answer
 	require.Empty(t, texts)
 	return err
 }
