@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +27,9 @@ type roomLog struct {
 
 	ctx   context.Context // ends with Close, of the log or of the Backplane
 	close context.CancelCauseFunc
+
+	mu     sync.Mutex // guards what follows
+	doubts []string   // ids of records that are perhaps stored, the last ones
 }
 
 var _ tcproom.Log = (*roomLog)(nil)
@@ -63,6 +68,9 @@ func (l *roomLog) Close() error {
 // Append makes one attempt.
 func (l *roomLog) Append(ctx context.Context, id string, rec []byte) (uint64, error) {
 	fail := func(err error) (uint64, error) {
+		if l.isInDoubt(id) {
+			err = fmt.Errorf("%w: %w", tcproom.ErrUncertain, err)
+		}
 		return 0, fmt.Errorf("roomnats: append to room %q: %w", l.room, err)
 	}
 	ctx, cancel := during(ctx, l.ctx)
@@ -83,21 +91,55 @@ func (l *roomLog) Append(ctx context.Context, id string, rec []byte) (uint64, er
 	m.Header.Set(jetstream.MsgIDHeader, l.token+"/"+id)
 	ack, err := l.b.publish(ctx, l.place, m)
 	if err == nil {
+		l.settle(id)
 		return ack.Sequence, nil
 	}
 	err = because(ctx, err)
 	if !refused(err) {
-		err = fmt.Errorf("%w: %w", tcproom.ErrUncertain, err)
+		l.doubt(id)
 	}
 	return fail(err)
+}
+
+// maxDoubts is how many ids are kept that are in doubt. A room has one at a time, and one
+// that it has given up it does not append again.
+const maxDoubts = 64
+
+// doubt notes that it is not known what has become of a record. Then a later attempt that
+// is refused, or not made, says nothing of it: this one may have stored it.
+func (l *roomLog) doubt(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.doubts, id) {
+		return
+	}
+	if len(l.doubts) == maxDoubts {
+		l.doubts = slices.Delete(l.doubts, 0, 1)
+	}
+	l.doubts = append(l.doubts, id)
+}
+
+// settle notes that a record is stored.
+func (l *roomLog) settle(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.doubts, id); i >= 0 {
+		l.doubts = slices.Delete(l.doubts, i, i+1)
+	}
+}
+
+func (l *roomLog) isInDoubt(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.doubts, id)
 }
 
 // maxID is the length of an id, which is in the headers of its record.
 const maxID = 1024
 
-// refused reports whether a record is surely not stored, nor will be if it is tried
-// again. What is refused for the moment alone, as while there is no leader, does not
-// count: the same may succeed, and an earlier attempt may have.
+// refused reports whether an attempt has surely not stored its record, nor will. What is
+// refused for the moment alone, as while there is no leader, does not count: that which
+// says so may not know what has become of it.
 func refused(err error) bool {
 	if failed, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return failed.Code >= 400 && failed.Code < 500 && failed.Code != 408 && failed.Code != 409 && failed.Code != 429

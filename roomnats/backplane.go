@@ -80,7 +80,9 @@ func connect(ctx context.Context, nc *nats.Conn, opts []Option) (*Backplane, err
 	if err != nil {
 		return nil, fmt.Errorf("roomnats: %w", err)
 	}
-	account, err := js.AccountInfo(ctx)
+	asking, cancel := context.WithTimeout(ctx, answerWithin)
+	account, err := js.AccountInfo(asking)
+	cancel()
 	if err != nil {
 		return nil, fmt.Errorf("roomnats: ask for JetStream: %w", hint(err))
 	}
@@ -179,10 +181,15 @@ func during(ctx, owner context.Context) (context.Context, context.CancelFunc) {
 	}
 }
 
-// because returns why ctx has ended if it has, and err was only what came of that.
+// because returns err with why ctx has ended, if it has; that alone if err was only what
+// came of it.
 func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return context.Cause(ctx)
+	switch cause := context.Cause(ctx); {
+	case err == nil || ctx.Err() == nil || errors.Is(err, cause):
+		return err
+	case errors.Is(err, ctx.Err()):
+		return cause
+	default:
+		return fmt.Errorf("%w: %w", cause, err)
 	}
-	return err
 }

@@ -32,7 +32,8 @@
 // options this is logged, and nothing is changed: an operator may have a reason. Change
 // them with the tools of NATS.
 //
-// Append makes one attempt, of two seconds at most; the room makes the next one. If the
+// Append makes one attempt, of two seconds at most; the room makes the next one. Save and
+// Load, which are many requests, make three of each that has no answer in that time. If the
 // server at the other end of a connection answers nothing for eight seconds, as one does
 // that is cut off from the others, the connection is made anew, for all that use it.
 //

@@ -17,6 +17,8 @@ import (
 const (
 	// attempt bounds one request to the servers.
 	attempt = 2 * time.Second
+	// answerWithin bounds one at the beginning, when streams may have to be made.
+	answerWithin = 5 * time.Second
 	// badFor is how long requests may fail on a connection that seems healthy: the
 	// server at its other end may be cut off from the others. Those elect a leader in
 	// less than that, and their clients stay.
@@ -155,7 +157,7 @@ func (c *config) leaseConfig() jetstream.StreamConfig {
 
 // attach finds a stream, and makes it if there is none.
 func (e *engine) attach(ctx context.Context, want jetstream.StreamConfig) (*place, error) {
-	s, err := e.js.Stream(ctx, want.Name)
+	s, err := e.look(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if s, err = e.create(ctx, want); err != nil {
 			return nil, err
@@ -171,13 +173,22 @@ func (e *engine) attach(ctx context.Context, want jetstream.StreamConfig) (*plac
 	return &place{stream: s, config: got}, nil
 }
 
+// look looks for a stream.
+func (e *engine) look(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return e.js.Stream(ctx, name)
+}
+
 func (e *engine) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	if e.maxBytes == 0 {
 		return nil, fmt.Errorf("roomnats: there is no stream %q, and it cannot be made: say with roomnats.MaxBytes how much it may take", want.Name)
 	}
-	s, err := e.js.CreateStream(ctx, want)
+	asking, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	s, err := e.js.CreateStream(asking, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // by another node just now
-		s, err = e.js.Stream(ctx, want.Name)
+		s, err = e.look(ctx, want.Name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("roomnats: make stream %q: %w", want.Name, hint(err))

@@ -49,11 +49,14 @@ func (tp *tape) count(room string, kind tcproom.Kind, name string) (n int) {
 // on at another, in all of its rooms, and who does not leaves them.
 func TestHub(t *testing.T) {
 	t.Parallel()
-	const lease = time.Second
+	timed(t, time.Second, testHub)
+}
+
+func testHub(t testing.TB, lease time.Duration) {
 	s := natstest.Solo(t)
 	var at []*site
 	for range 3 {
-		at = append(at, newHubSite(t, s, lease, tcproom.WithSessions(tcproom.Sessions{Grace: 2 * lease})))
+		at = append(at, newHubSite(t, s, lease, tcproom.WithSessions(tcproom.Sessions{Grace: lease})))
 	}
 	join := func(name string, at []*site, rooms ...string) *tape {
 		tp := recordWith(t, name, at, tcproom.InRooms(rooms...))

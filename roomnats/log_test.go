@@ -3,6 +3,7 @@ package roomnats_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"strings"
@@ -40,13 +41,13 @@ func TestRoundTrip(t *testing.T) {
 
 func TestTailGoesOn(t *testing.T) {
 	t.Parallel()
-	_, l := solo(t)
+	s, l := solo(t)
+	js := manage(t, s)
 	r := begin(t, l)
-	for i, text := range numbered("r", 0, 1000) {
-		add(t, l, text)
-		if i%100 == 0 {
-			r.await(t, i+1)
-		}
+	for from := 0; from < 1000; from += 100 { // more than the pulls that are under way
+		add(t, l, fmt.Sprint("r", from))
+		fill(t, js, lobby, numbered("r", from+1, 99)...)
+		r.await(t, from+1)
 	}
 	require.Equal(t, numbered("r", 0, 1000), r.await(t, 1000))
 }
@@ -54,13 +55,13 @@ func TestTailGoesOn(t *testing.T) {
 // More than all pulls together, and larger than them.
 func TestTailReadsMuch(t *testing.T) {
 	t.Parallel()
-	_, l := solo(t)
-	texts := numbered("small", 0, 3000)
-	add(t, l, texts...)
+	s, l := solo(t)
+	js := manage(t, s)
+	texts := numbered("small", 0, 2000)
+	fill(t, js, lobby, texts...)
 	big := strings.Repeat("x", 400<<10)
-	for _, id := range numbered("big", 0, 50) {
-		_, err := l.Append(t.Context(), id, []byte(big))
-		require.NoError(t, err)
+	for range 30 {
+		fill(t, js, lobby, big)
 		texts = append(texts, big)
 	}
 	got, _, err := read(t, l, 0, len(texts))
@@ -74,9 +75,10 @@ func TestTailWaitsForFn(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes longer than a pull")
 	}
-	_, l := solo(t)
+	s, l := solo(t)
+	js := manage(t, s)
 	texts := numbered("r", 0, 2000)
-	add(t, l, texts...)
+	fill(t, js, lobby, texts...)
 	var got []string
 	err := l.Tail(t.Context(), 0, func(r tcproom.Record) error {
 		if len(got) == 100 {
@@ -168,6 +170,36 @@ func TestAppendRefusedByServer(t *testing.T) {
 	_, err = l.Append(t.Context(), "id", make([]byte, 200<<10))
 	require.Error(t, err)
 	require.NotErrorIs(t, err, tcproom.ErrUncertain)
+}
+
+// A refusal says nothing of an attempt before, whose record may be stored: the server looks
+// at some limits first.
+func TestAppendRefusedAfterDoubt(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	way := natstest.Forward(t, s.Addr())
+	l := open(t, backplane(t, dial(t, way.URL())), "lobby")
+	big := make([]byte, 200<<10)
+	way.SwallowAnswers()
+	_, err := l.Append(t.Context(), "id", big)
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	way.Heal()
+	logs, err := manage(t, s).Stream(t.Context(), stream)
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), logs.CachedInfo().State.Msgs)
+	cfg := logs.CachedInfo().Config
+	cfg.MaxMsgSize = 100 << 10
+	_, err = manage(t, s).UpdateStream(t.Context(), cfg)
+	require.NoError(t, err)
+	for end := time.Now().Add(patience); ; {
+		_, err = l.Append(t.Context(), "id", big)
+		require.Error(t, err)
+		if _, ok := errors.AsType[*jetstream.APIError](err); ok || time.Now().After(end) {
+			break
+		}
+	}
+	require.ErrorContains(t, err, "message size exceeds maximum allowed")
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
 }
 
 func TestCaps(t *testing.T) {
@@ -324,4 +356,18 @@ func TestErrorOfFn(t *testing.T) {
 	err := l.Tail(t.Context(), 0, func(tcproom.Record) error { calls++; return own })
 	require.Equal(t, own, err)
 	require.Equal(t, 1, calls)
+}
+
+// New waits for no answer for long, whatever its context allows.
+func TestNewWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	way := natstest.Forward(t, s.Addr())
+	nc := dial(t, way.URL())
+	way.SwallowAnswers()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := roomnats.New(ctx, nc, usual()...)
+	require.ErrorContains(t, err, "no answer")
+	require.NoError(t, ctx.Err())
 }

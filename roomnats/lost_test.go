@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,15 +44,16 @@ func doubt(t testing.TB, l tcproom.Log, from uint64) error {
 	texts, _, err := read(t, l, from, 1)
 	require.Error(t, err)
 	require.NotErrorAs(t, err, new(*tcproom.LostError))
-	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, errGoesOn) // the server may have had no answer
 	require.Empty(t, texts)
 	return err
 }
 
 func TestTrimmedByRecords(t *testing.T) {
 	t.Parallel()
-	_, l := solo(t, roomnats.MaxRecords(100))
-	pos := add(t, l, numbered("r", 0, 150)...)
+	s, l := solo(t, roomnats.MaxRecords(100))
+	js := manage(t, s)
+	pos := fill(t, js, lobby, numbered("r", 0, 150)...)
 	require.Equal(t, pos[50], lostAt(t, l, pos[0]))
 	require.Equal(t, pos[50], lostAt(t, l, pos[49]))
 	texts, _, err := read(t, l, pos[50], 100)
@@ -64,12 +67,12 @@ func TestTrimmedByRecords(t *testing.T) {
 func TestTrimmedByBytes(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)
+	js := manage(t, s)
 	b := backplane(t, dial(t, s.URL()), roomnats.MaxBytes(16<<20), roomnats.Memory())
-	l, other := open(t, b, "lobby"), open(t, b, "other")
+	l := open(t, b, "lobby")
 	pos := add(t, l, "a", "b")
-	for _, id := range numbered("r", 0, 45) {
-		_, err := other.Append(t.Context(), id, make([]byte, 400<<10))
-		require.NoError(t, err)
+	for range 45 {
+		fill(t, js, strings.Replace(lobby, "lobby", "other", 1), strings.Repeat("x", 400<<10))
 	}
 	// Nothing of this room is left.
 	require.Zero(t, lostAt(t, l, pos[1]))
@@ -82,12 +85,13 @@ func TestTrimmedByBytes(t *testing.T) {
 // in silence: not at the server, which has sent only a part, nor in its channel.
 func TestTrimmedWhileTailLags(t *testing.T) {
 	t.Parallel()
-	_, l := solo(t, roomnats.MaxRecords(1000), roomnats.Memory())
-	add(t, l, numbered("r", 0, 1000)...)
+	s, l := solo(t, roomnats.MaxRecords(1000), roomnats.Memory())
+	js := manage(t, s)
+	fill(t, js, lobby, numbered("r", 0, 1000)...)
 	got := 0
 	err := l.Tail(t.Context(), 0, func(r tcproom.Record) error {
 		if got == 10 {
-			add(t, l, numbered("r", 1000, 3000)...)
+			fill(t, js, lobby, numbered("r", 1000, 2000)...)
 		}
 		if want := fmt.Sprintf("r%d", got); string(r.Data) != want {
 			return fmt.Errorf("%s came in the place of %s", r.Data, want)
@@ -103,9 +107,10 @@ func TestTrimmedWhileTailLags(t *testing.T) {
 func TestPurgedWhileTailWaits(t *testing.T) {
 	t.Parallel()
 	s, l := solo(t)
+	js := manage(t, s)
 	logs, err := manage(t, s).Stream(t.Context(), stream)
 	require.NoError(t, err)
-	add(t, l, numbered("r", 0, 400)...) // more than one pull brings
+	fill(t, js, lobby, numbered("r", 0, 400)...) // more than one pull brings
 	open, began, tailed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	got := 0
 	go func() {
@@ -122,27 +127,71 @@ func TestPurgedWhileTailWaits(t *testing.T) {
 		})
 	}()
 	<-began
-	add(t, l, numbered("r", 400, 100)...)
+	fill(t, js, lobby, numbered("r", 400, 100)...)
 	require.NoError(t, logs.Purge(t.Context(), jetstream.WithPurgeKeep(10)))
 	close(open)
 	require.ErrorContains(t, <-tailed, "drops records faster than they are read")
 	require.Less(t, got, 490)
 }
 
+// A fn that has blocked for long finds much that waits, heartbeats too. They say nothing of
+// what has become of the log since.
+func TestPurgedWhileFnBlocks(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes half of the time for which records are kept")
+	}
+	s, l := solo(t, roomnats.MaxAge(10*time.Second))
+	js := manage(t, s)
+	logs, err := js.Stream(t.Context(), stream)
+	require.NoError(t, err)
+	add(t, l, "r0")
+	got := 0
+	err = l.Tail(t.Context(), 0, func(r tcproom.Record) error {
+		if want := fmt.Sprintf("r%d", got); string(r.Data) != want {
+			return fmt.Errorf("%s came in the place of %s", r.Data, want)
+		}
+		if got++; got > 1 {
+			return nil
+		}
+		c := consumerOf(t, s)
+		delivered := func(n int) {
+			require.Eventually(t, func() bool {
+				now, err := logs.Consumer(t.Context(), c.Name)
+				return err == nil && now.CachedInfo().Delivered.Consumer >= uint64(n)
+			}, patience, 10*time.Millisecond)
+		}
+		fill(t, js, lobby, "r1")
+		delivered(2)
+		time.Sleep(heartbeat * 3 / 2)
+		fill(t, js, lobby, numbered("r", 2, 400)...) // more than was asked for
+		delivered(3 * 128)
+		require.NoError(t, logs.Purge(t.Context()))
+		time.Sleep(11 * time.Second / 2) // more than half of what the log keeps
+		fill(t, js, lobby, "r402")
+		return nil
+	})
+	require.ErrorContains(t, err, "drops records faster than they are read")
+}
+
+// heartbeat is how often the server sends one if it sends nothing else.
+const heartbeat = time.Second
+
 // A stream whose numbers have gaps, because it has other rooms, is no reason for doubt.
 func TestOtherRoomsBetween(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)
+	js := manage(t, s)
 	b := backplane(t, dial(t, s.URL()), roomnats.Memory())
-	l, other := open(t, b, "lobby"), open(t, b, "other")
+	l := open(t, b, "lobby")
 	r := begin(t, l)
-	for i := range 300 {
+	for i := range 100 {
 		add(t, l, fmt.Sprintf("r%d", i))
-		add(t, other, numbered(fmt.Sprintf("o%d-", i), 0, 3)...)
+		fill(t, js, strings.Replace(lobby, "lobby", "other", 1), numbered(fmt.Sprintf("o%d-", i), 0, 3)...)
 	}
-	require.Equal(t, numbered("r", 0, 300), r.await(t, 300))
+	require.Equal(t, numbered("r", 0, 100), r.await(t, 100))
 	_, doubts, _ := r.got()
-	require.Empty(t, doubts)
+	require.Empty(t, slices.DeleteFunc(doubts, slow))
 }
 
 // A position that another room has is not there.
@@ -199,6 +248,7 @@ func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	for name, storage := range map[string]roomnats.Option{"file": roomnats.File(), "memory": roomnats.Memory()} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, l := solo(t, storage)
 			require.Equal(t, name == "file", l.Caps().Durable)
 			add(t, l, numbered("r", 0, 50)...)
@@ -268,6 +318,10 @@ func TestAppendWithoutServer(t *testing.T) {
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
 	require.Less(t, time.Since(began), 10*time.Second)
 	require.Error(t, l.Tail(t.Context(), 0, func(tcproom.Record) error { return nil }))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, l.Tail(over, 0, nil), context.Canceled)
+	require.ErrorIs(t, l.Nodes().Watch(over, nil), context.Canceled)
 	require.ErrorContains(t, l.Nodes().Renew(t.Context(), "node"), "there is no connection to a server")
 	s.Start()
 	insist(t, l, "b")
@@ -289,6 +343,14 @@ func TestSwallowed(t *testing.T) {
 	f.Swallow()
 	_, err := l.Append(t.Context(), "lost", []byte("lost"))
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	// An attempt that is not made says nothing of the one before.
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = l.Append(over, "lost", []byte("lost"))
+	require.ErrorIs(t, err, tcproom.ErrUncertain)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = l.Append(over, "never", []byte("never"))
+	require.NotErrorIs(t, err, tcproom.ErrUncertain)
 	add(t, other, "b")
 	require.Eventually(t, func() bool { _, doubts, _ := r.got(); return len(doubts) > 0 }, patience, time.Millisecond)
 	f.Heal()
@@ -300,73 +362,92 @@ func TestSwallowed(t *testing.T) {
 func TestSaveAndLoad(t *testing.T) {
 	t.Parallel()
 	s := natstest.Solo(t)
+	js := manage(t, s)
 	b := backplane(t, dial(t, s.URL()), roomnats.MaxRecords(100))
 	l := open(t, b, "lobby")
 	load := func(at uint64, state []byte) {
 		t.Helper()
-		gotAt, got, err := l.Load(t.Context())
+		var gotAt uint64
+		var got []byte
+		err := again(t, func() (err error) { gotAt, got, err = l.Load(t.Context()); return err })
 		require.NoError(t, err)
 		require.Equal(t, at, gotAt)
 		require.True(t, bytes.Equal(state, got), "%d bytes", len(got))
 	}
+	late := -5 // attempts that had no answer, less those that had
+	save := func(at uint64, state []byte) {
+		t.Helper()
+		require.NoError(t, again(t, func() error { late++; return l.Save(t.Context(), at, state) }))
+	}
 	load(0, nil)
 	require.ErrorContains(t, l.Save(t.Context(), 0, nil), "position")
-	big := bytes.Repeat([]byte("0123456789abcdef"), 4<<20/16)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20/16)
 	pos := add(t, l, numbered("r", 0, 5)...)
-	require.NoError(t, l.Save(t.Context(), pos[0], []byte{}))
+	save(pos[0], []byte{})
 	load(pos[0], []byte{})
-	require.NoError(t, l.Save(t.Context(), pos[1], big))
+	save(pos[1], big)
 	load(pos[0], []byte{})
-	require.NoError(t, l.Save(t.Context(), pos[2], []byte("two")))
+	save(pos[2], []byte("two"))
 	load(pos[1], big)
-	require.NoError(t, l.Save(t.Context(), pos[2], []byte("two, again")))
+	save(pos[2], []byte("two, again"))
 	load(pos[1], big)
-	require.NoError(t, l.Save(t.Context(), pos[3], append(big, 'x')))
+	save(pos[3], append(big, 'x'))
 	load(pos[2], []byte("two, again"))
 
-	// Two are kept, and nothing else: a pointer, one chunk, and 17.
+	// Two are kept, and nothing else: a pointer, one chunk, and 5.
 	bucket, err := manage(t, s).Stream(t.Context(), "KV_tcproom_default_state")
 	require.NoError(t, err)
-	require.Equal(t, uint64(1+1+17), bucket.CachedInfo().State.Msgs)
+	if late == 0 {
+		require.Equal(t, uint64(1+1+5), bucket.CachedInfo().State.Msgs)
+	}
 
 	// If the log does not reach the older one any more, it is the newer one.
-	add(t, l, numbered("s", 0, 98)...)
+	fill(t, js, lobby, numbered("s", 0, 98)...)
 	load(pos[3], append(big, 'x'))
 
 	// What is not whole is passed over.
-	require.NoError(t, l.Save(t.Context(), pos[4], []byte("four")))
-	require.NoError(t, bucket.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.tcproom_default_state.lobby."+fmt.Sprint(pos[3])+".*.7")))
+	save(pos[4], []byte("four"))
+	require.NoError(t, bucket.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.tcproom_default_state.lobby."+fmt.Sprint(pos[3])+".*.4")))
 	load(pos[4], []byte("four"))
 }
 
-// Nodes that save at the same time do not mix what they save.
+// Nodes that save at the same time do not mix what they save, and remove what is of no
+// more use. A request that the server is too slow to answer is made again, as a room does
+// it, and may leave chunks.
 func TestSaveAtOnce(t *testing.T) {
 	t.Parallel()
-	s := natstest.Solo(t)
+	s, notes := natstest.Solo(t), &notebook{}
 	pos := add(t, open(t, backplane(t, dial(t, s.URL())), "lobby"), "a", "b")
-	errs := make(chan error, 4)
-	for i := range 4 {
-		l := open(t, backplane(t, dial(t, s.URL())), "lobby")
+	const nodes, rounds, chunks = 4, 5, 2
+	var late atomic.Int64
+	errs := make(chan error, nodes)
+	for i := range nodes {
+		l := open(t, backplane(t, dial(t, s.URL()), roomnats.Logger(notes.debugger())), "lobby")
 		go func() {
-			for n := range 10 {
-				if err := l.Save(context.Background(), pos[n%2], bytes.Repeat([]byte{byte('a' + i)}, 600<<10+i)); err != nil {
-					errs <- err
-					return
+			errs <- func() error {
+				for n := range rounds {
+					own := bytes.Repeat([]byte{byte('a' + i)}, 300<<10+i)
+					if err := again(t, func() error { late.Add(1); return l.Save(context.Background(), pos[n%2], own) }); err != nil {
+						return err
+					}
+					var state []byte
+					err := again(t, func() (err error) { _, state, err = l.Load(context.Background()); return err })
+					if err != nil || len(state) == 0 || len(state) != 300<<10+int(state[0]-'a') || len(bytes.Trim(state, string(state[:1]))) != 0 {
+						return fmt.Errorf("%d bytes, %v", len(state), err)
+					}
 				}
-				if _, state, err := l.Load(context.Background()); err != nil || len(bytes.Trim(state, string(state[:1]))) != 0 {
-					errs <- fmt.Errorf("%d bytes, %v", len(state), err)
-					return
-				}
-			}
-			errs <- nil
+				return nil
+			}()
 		}()
 	}
-	for range 4 {
+	for range nodes {
 		require.NoError(t, <-errs)
 	}
 	bucket, err := manage(t, s).Stream(t.Context(), "KV_tcproom_default_state")
 	require.NoError(t, err)
-	require.Equal(t, uint64(1+2*3), bucket.CachedInfo().State.Msgs)
+	got, want := bucket.CachedInfo().State.Msgs, uint64(1+2*chunks)
+	left := uint64(late.Load()-nodes*rounds) + uint64(notes.count("is not removed"))
+	require.True(t, want <= got && got <= want+left*chunks, "%d messages, and %d requests had no answer", got, left)
 }
 
 // What was saved is of no account for the log itself.
@@ -395,7 +476,7 @@ func TestBucketsGone(t *testing.T) {
 	add(t, l, "b")
 	require.Equal(t, []string{"a", "b"}, r.await(t, 2))
 	_, doubts, _ := r.got()
-	require.Empty(t, doubts)
+	require.Empty(t, slices.DeleteFunc(doubts, slow))
 	// They are made again when they are needed, with what they were.
 	require.Eventually(t, func() bool { return l.Nodes().Renew(t.Context(), "node") == nil }, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return l.Save(t.Context(), pos[0], []byte("state")) == nil }, patience, 10*time.Millisecond)
@@ -422,14 +503,14 @@ func TestNoJetStream(t *testing.T) {
 // A stream that cannot be used is not touched.
 func TestStreamThatCannotBeUsed(t *testing.T) {
 	t.Parallel()
+	s := natstest.Solo(t)
+	js := manage(t, s)
 	for want, change := range map[string]func(*jetstream.StreamConfig){
 		"the subjects":   func(c *jetstream.StreamConfig) { c.Subjects = []string{"tcproom.default.>"} },
 		"by its limits":  func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
 		"MaxMsgSize":     func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 },
 		"tcproom-format": func(c *jetstream.StreamConfig) { c.Metadata = nil },
 	} {
-		s := natstest.Solo(t)
-		js := manage(t, s)
 		cfg := jetstream.StreamConfig{
 			Name: stream, Subjects: []string{"tcproom.default.0.log.*"},
 			Metadata: map[string]string{"tcproom-format": "1", "tcproom-shards": "1"},
@@ -442,7 +523,7 @@ func TestStreamThatCannotBeUsed(t *testing.T) {
 		info, err := made.Info(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, made.CachedInfo().Config, info.Config)
-		s.Stop()
+		require.NoError(t, js.DeleteStream(t.Context(), stream))
 	}
 }
 

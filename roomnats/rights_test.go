@@ -123,8 +123,12 @@ func at2(n [3]uint64) []uint64 { return n[:2] }
 // has processes taken for dead, spoils what a process begins with, and ends the room.
 func TestRogueWithRights(t *testing.T) {
 	t.Parallel()
+	timed(t, time.Second, testRogueWithRights)
+}
+
+func testRogueWithRights(t testing.TB, lease time.Duration) {
 	s, notes := guarded(t), &notebook{}
-	mine := []roomnats.Option{roomnats.Lease(time.Second)}
+	mine := []roomnats.Option{roomnats.Lease(lease)}
 	backplane(t, dial(t, s.URL(), as("boss")), mine...).Close()
 	set := settings{nats: []nats.Option{as("node")}, log: mine, room: []tcproom.RoomOption{
 		tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithLogger(notes.logger()),
@@ -155,7 +159,7 @@ func TestRogueWithRights(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(lease / 50):
 				for _, key := range keys {
 					rogue.nc.PublishMsg(&nats.Msg{Subject: key, Header: nats.Header{"KV-Operation": {"DEL"}}})
 				}

@@ -73,6 +73,9 @@ func TestRoomWhoseLogIsLost(t *testing.T) {
 	ada.Send("before")
 	bob.Await(roomtest.Message("ada", "before"))
 	s.Restart()
+	for _, srv := range at { // what is said shows that the log is lost
+		srv.Room.Broadcast(t.Context(), []byte("is anybody there?"))
+	}
 	reset := func(m *roomtest.Member) (names []string) {
 		for _, ev := range m.Events()[1:] {
 			if ev.Kind == tcproom.Welcome {

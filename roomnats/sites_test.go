@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,28 +91,6 @@ func nodeOf(t testing.TB, srv *roomtest.Server) string {
 	}
 }
 
-// punctual reports from then on whether this process has had the processor when it wanted
-// it: one that has not may rightly be taken for dead, with a lease that is short.
-func punctual(t testing.TB, lease time.Duration) func() bool {
-	const every = 10 * time.Millisecond
-	var late atomic.Int64
-	ticker, end, done := time.NewTicker(every), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for last := time.Now(); ; {
-			select {
-			case <-ticker.C:
-				late.Store(max(late.Load(), int64(time.Since(last))))
-				last = time.Now()
-			case <-end:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(end); <-done })
-	return func() bool { return time.Duration(late.Load()) < lease/4 }
-}
-
 // said returns how often a site has seen a message.
 func said(srv *roomtest.Server, body string) (n int) {
 	for _, ev := range srv.Transcript().Events() {
@@ -181,7 +158,13 @@ func recordWith(t testing.TB, name string, at []*site, opts ...tcproom.DialOptio
 			tp.mu.Unlock()
 		}
 	}()
-	t.Cleanup(func() { tp.Close(); <-done })
+	t.Cleanup(func() {
+		for _, addr := range addrs { // a site that has no log would let it wait for its goodbye
+			tp.lose(addr)
+		}
+		tp.Close()
+		<-done
+	})
 	return tp
 }
 
@@ -190,7 +173,9 @@ func (tp *tape) lose(addr string) {
 	tp.mu.Lock()
 	defer tp.mu.Unlock()
 	tp.gone[addr] = true
-	tp.conn.Close()
+	if tp.conn != nil {
+		tp.conn.Close()
+	}
 }
 
 func (tp *tape) all() []tcproom.Event {

@@ -64,8 +64,11 @@ func (l *roomLog) save(ctx context.Context, at uint64, state []byte) error {
 	s := saving{At: at, ID: rand.Text(), Sum: hex.EncodeToString(sum[:])}
 	for rest := state; len(rest) > 0; s.Chunks++ {
 		n := min(len(rest), chunk)
-		m := &nats.Msg{Subject: l.key(s, fmt.Sprint(s.Chunks)), Data: rest[:n]}
-		if _, err := l.b.publish(ctx, l.b.states, m); err != nil {
+		_, err := insist(ctx, func() (*jetstream.PubAck, error) {
+			m := &nats.Msg{Subject: l.key(s, fmt.Sprint(s.Chunks)), Data: rest[:n]}
+			return l.b.publish(ctx, l.b.states, m)
+		})
+		if err != nil {
 			l.forget(ctx, s)
 			return err
 		}
@@ -97,6 +100,28 @@ func (l *roomLog) save(ctx context.Context, at uint64, state []byte) error {
 	return errors.New("other nodes save without end")
 }
 
+// tries is how often a request is made whose answer is late.
+const tries = 3
+
+// insist makes a request that may be made twice, again if its answer is late. A state is
+// many requests, and one of them is easily late on a machine that has much to do.
+func insist[T any](ctx context.Context, request func() (T, error)) (answer T, err error) {
+	for range tries {
+		answer, err = request()
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
+	return answer, err
+}
+
+// read asks for the last message of a subject of the bucket of states.
+func (l *roomLog) read(ctx context.Context, subject string) (*stored, error) {
+	return insist(ctx, func() (*stored, error) {
+		return l.b.message(ctx, l.b.states.config.Name, wanted{Last: subject})
+	})
+}
+
 // with returns p with s as the last one, and what is to be removed: all but two, and what
 // s replaces.
 func (p pointer) with(s saving) (kept pointer, gone []saving) {
@@ -119,10 +144,10 @@ func changed(err error) bool {
 
 // pointer returns what was saved, and the revision of that.
 func (l *roomLog) pointer(ctx context.Context) (p pointer, revision uint64, err error) {
-	m, err := l.b.message(ctx, l.b.states.config.Name, wanted{Last: l.pointerSubject()})
+	m, err := l.read(ctx, l.pointerSubject())
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // with all that was saved
 		l.b.restore(ctx, l.b.states)
-		m, err = l.b.message(ctx, l.b.states.config.Name, wanted{Last: l.pointerSubject()})
+		m, err = l.read(ctx, l.pointerSubject())
 	}
 	if err != nil || m == nil {
 		return p, 0, err
@@ -170,7 +195,7 @@ func (l *roomLog) load(ctx context.Context) (uint64, []byte, error) {
 			return 0, nil, err
 		}
 		best, rest := p.Saves[len(p.Saves)-1], p.Saves[0]
-		if there, err := l.has(ctx, best.At); err != nil {
+		if there, err := insist(ctx, func() (bool, error) { return l.has(ctx, best.At) }); err != nil {
 			return 0, nil, err
 		} else if !there {
 			best, rest = rest, best
@@ -200,7 +225,7 @@ func (l *roomLog) load(ctx context.Context) (uint64, []byte, error) {
 func (l *roomLog) chunks(ctx context.Context, s saving) ([]byte, error) {
 	state := make([]byte, 0, min(s.Chunks, 64)*chunk)
 	for i := range s.Chunks {
-		m, err := l.b.message(ctx, l.b.states.config.Name, wanted{Last: l.key(s, fmt.Sprint(i))})
+		m, err := l.read(ctx, l.key(s, fmt.Sprint(i)))
 		if err != nil {
 			return nil, err
 		}

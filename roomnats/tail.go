@@ -30,9 +30,15 @@ const (
 	silence = 2500 * time.Millisecond
 	// inactive is after what time the server forgets a consumer that nobody asks.
 	inactive = 30 * time.Second
+	// firstLate is how late the first record may be that is there: the server with the
+	// consumer may lag behind the leader, or the machine have much to do.
+	firstLate = 5 * time.Second
 )
 
-// firstWithin is how soon a record that is there comes. Tests wait for less.
+// errThere says that the first record does not come, though it is there.
+var errThere = errors.New("no record came, though there is one")
+
+// firstWithin is how soon a record that is there comes, mostly. Tests wait for less.
 var firstWithin = 2 * time.Second
 
 // A follower is one consumer of a stream, of this process alone: it reads what the
@@ -42,10 +48,13 @@ type follower struct {
 	stream  string
 	name    string // of the consumer
 	inbox   string
+	began   time.Time
 	came    uint64 // messages: the consumer's number of the last one
 	taken   int    // from waiting
 	waiting chan *nats.Msg
-	// caughtUp is when the server last had nothing more to send.
+	// drained is when nothing waited: what comes out of waiting was sent after that.
+	drained time.Time
+	// caughtUp is from when it is known that the server had nothing more to send then.
 	caughtUp time.Time
 }
 
@@ -58,8 +67,8 @@ type delivery struct {
 }
 
 // follow makes a consumer, and calls fn with each of its messages until fn fails, ctx
-// ends or something is in doubt. If nothing has come for firstWithin, it calls none,
-// unless that is nil.
+// ends or something is in doubt. If nothing has come for firstWithin, it calls none, whose
+// error ends it, unless that is nil.
 func (e *engine) follow(ctx context.Context, p *place, cfg jetstream.ConsumerConfig, none func() error, fn func(*follower, delivery) error) error {
 	ctx, cancel := e.linked(ctx)
 	defer cancel()
@@ -67,8 +76,8 @@ func (e *engine) follow(ctx context.Context, p *place, cfg jetstream.ConsumerCon
 		return nats.ErrDisconnected
 	}
 	f := &follower{
-		e: e, stream: p.config.Name, name: "tcproom-" + rand.Text(), inbox: e.nc.NewInbox(),
-		waiting: make(chan *nats.Msg, pulls*pullMessages+remarks), caughtUp: time.Now(),
+		e: e, stream: p.config.Name, name: "tcproom-" + rand.Text(), inbox: e.nc.NewInbox(), began: time.Now(),
+		waiting: make(chan *nats.Msg, pulls*pullMessages+remarks), drained: time.Now(), caughtUp: time.Now(),
 	}
 	sub, err := e.nc.ChanSubscribe(f.inbox, f.waiting)
 	if err != nil {
@@ -130,6 +139,9 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 		if ctx.Err() != nil { // select takes any of what is ready
 			return context.Cause(ctx)
 		}
+		if err := f.look(ctx); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -154,8 +166,29 @@ func (f *follower) run(ctx context.Context, none func() error, fn func(*follower
 	}
 }
 
+// look notes if nothing waits. After a pause, as of a process that was asleep, what was
+// sent meanwhile may be on its way still: it has come when the server has answered.
+func (f *follower) look(ctx context.Context) error {
+	if len(f.waiting) > 0 {
+		return nil
+	}
+	now := time.Now()
+	if now.Sub(f.drained) >= silence {
+		ctx, cancel := context.WithTimeout(ctx, attempt)
+		defer cancel()
+		if err := f.e.nc.FlushWithContext(ctx); err != nil {
+			return fmt.Errorf("it is not known whether all has come: %w", err)
+		}
+		if len(f.waiting) > 0 {
+			return nil
+		}
+	}
+	f.drained = now
+	return nil
+}
+
 // nothing calls none if nothing has come, and looks again if something waits, which may
-// be a heartbeat.
+// be a heartbeat, or if the record is there and late.
 func (f *follower) nothing(again *time.Timer, none func() error) error {
 	switch {
 	case f.came > 0 || none == nil:
@@ -164,7 +197,12 @@ func (f *follower) nothing(again *time.Timer, none func() error) error {
 		again.Reset(time.Millisecond)
 		return nil
 	}
-	return none()
+	err := none()
+	if err == errThere && time.Since(f.began) < firstLate {
+		again.Reset(firstWithin)
+		return nil
+	}
+	return err
 }
 
 // take passes a message on, or reads what the server says between them.
@@ -185,9 +223,16 @@ func (f *follower) take(m *nats.Msg, fn func(*follower, delivery) error) error {
 		return err
 	}
 	if meta.NumPending == 0 {
-		f.caughtUp = time.Now()
+		f.upToDate(f.drained)
 	}
 	return nil
+}
+
+// upToDate notes that the server had nothing more to send at a time, or later.
+func (f *follower) upToDate(then time.Time) {
+	if then.After(f.caughtUp) {
+		f.caughtUp = then
+	}
 }
 
 // remark reads what the server says of a pull.
@@ -197,7 +242,7 @@ func (f *follower) remark(m *nats.Msg) error {
 		if n, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64); err == nil && n != f.came {
 			return fmt.Errorf("the consumer is at %d, and %d messages came: some are lost on the way", n, f.came)
 		}
-		f.caughtUp = time.Now()
+		f.upToDate(f.drained)
 		return nil
 	case status == "408", status == "409" && (strings.EqualFold(text, "Batch Completed") || strings.EqualFold(text, "Message Size Exceeds MaxBytes")):
 		return f.pull(pullMessages)
@@ -236,7 +281,8 @@ func (s *skipCheck) next(ctx context.Context, f *follower, d delivery) error {
 	if !there {
 		return errors.New("the log drops records faster than they are read")
 	}
-	s.sure, s.checked, f.caughtUp = got, now, now
+	s.sure, s.checked = got, now
+	f.upToDate(now)
 	return nil
 }
 
@@ -331,7 +377,7 @@ func (l *roomLog) missing(ctx context.Context, from uint64) error {
 	case err != nil:
 		return fmt.Errorf("no record came, and it is not known why: %w", err)
 	case there:
-		return errors.New("no record came, though there is one")
+		return errThere
 	}
 	return l.lost(ctx, 0)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
@@ -29,4 +30,14 @@ func TestFollowerCounts(t *testing.T) {
 	require.Equal(t, 2, got)
 	own := errors.New("own")
 	require.Equal(t, own, f.take(number(3), func(*follower, delivery) error { return own }))
+}
+
+// A heartbeat that has waited says what the server knew when it was sent, and not now.
+func TestOldHeartbeat(t *testing.T) {
+	heartbeat := &nats.Msg{Header: nats.Header{"Status": {"100"}}}
+	ago := time.Now().Add(-time.Minute)
+	f := &follower{waiting: make(chan *nats.Msg, 1), drained: ago, caughtUp: ago}
+	f.waiting <- heartbeat
+	require.NoError(t, f.take(<-f.waiting, nil))
+	require.Equal(t, ago, f.caughtUp)
 }

@@ -2,7 +2,10 @@ package roomnats_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
@@ -93,9 +96,8 @@ func TestConsumers(t *testing.T) {
 	pulls, err := listener.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.>")
 	require.NoError(t, err)
 	require.NoError(t, listener.FlushTimeout(patience))
-	over := func(ended <-chan ending, why string) {
+	over := func(e ending, why string) {
 		t.Helper()
-		e := await(t, ended)
 		require.ErrorContains(t, e.err, why)
 		require.Equal(t, []string{"b", "c"}, e.texts)
 		require.NotErrorAs(t, e.err, new(*tcproom.LostError))
@@ -118,7 +120,7 @@ func TestConsumers(t *testing.T) {
 	logs, err := manage(t, s).Stream(t.Context(), stream)
 	require.NoError(t, err)
 	require.NoError(t, logs.DeleteConsumer(t.Context(), c.Name))
-	over(ended, "")
+	over(await(t, ended), "")
 	for _, forged := range []struct {
 		why  string
 		make func(inbox string) *nats.Msg
@@ -133,16 +135,20 @@ func TestConsumers(t *testing.T) {
 			return &nats.Msg{Subject: inbox, Header: nats.Header{"Status": {"503"}}}
 		}},
 	} {
-		ended := tailing(t, l, pos[1], 2)
-		c := consumerOf(t, s)
-		var inbox string
-		for !strings.HasPrefix(inbox, "_INBOX.tail.") || !strings.Contains(pull.Subject, c.Name) {
-			pull, err = pulls.NextMsg(patience)
-			require.NoError(t, err)
-			inbox = pull.Reply
+		e := ending{err: errors.New("the server has sent nothing yet")}
+		for slow(e.err) {
+			ended := tailing(t, l, pos[1], 2)
+			c := consumerOf(t, s)
+			var inbox string
+			for !strings.HasPrefix(inbox, "_INBOX.tail.") || !strings.Contains(pull.Subject, c.Name) {
+				pull, err = pulls.NextMsg(patience)
+				require.NoError(t, err)
+				inbox = pull.Reply
+			}
+			require.NoError(t, listener.PublishMsg(forged.make(inbox)))
+			e = await(t, ended)
 		}
-		require.NoError(t, listener.PublishMsg(forged.make(inbox)))
-		over(ended, forged.why)
+		over(e, forged.why)
 	}
 }
 
@@ -180,11 +186,17 @@ func TestConnOptions(t *testing.T) {
 	require.LessOrEqual(t, o.PingInterval*time.Duration(o.MaxPingsOut+1), 6*time.Second)
 }
 
-// A tap keeps what a connection sends.
+// A tap keeps what a connection sends, and holds back what it receives.
 type tap struct {
 	net.Conn
-	mu   *sync.Mutex
-	sent *bytes.Buffer
+	*tapper
+}
+
+func (c tap) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.late.Lock()
+	defer c.late.Unlock()
+	return n, err
 }
 
 func (c tap) Write(b []byte) (int, error) {
@@ -198,18 +210,19 @@ func (c tap) Write(b []byte) (int, error) {
 type tapper struct {
 	mu   sync.Mutex
 	sent bytes.Buffer
+	late sync.Mutex // held while nothing is to be received
 }
 
 func (d *tapper) Dial(network, addr string) (net.Conn, error) {
 	nc, err := net.Dial(network, addr)
-	return tap{nc, &d.mu, &d.sent}, err
+	return tap{nc, d}, err
 }
 
 // count returns how many messages were sent to a subject.
 func (d *tapper) count(subject string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(regexp.MustCompile(`(?m)^H?PUB `+regexp.QuoteMeta(subject)+` `).FindAllIndex(d.sent.Bytes(), -1))
+	return len(regexp.MustCompile(`(?m)^H?PUB `+regexp.QuoteMeta(subject)+`[ .]`).FindAllIndex(d.sent.Bytes(), -1))
 }
 
 // An Append is one attempt, also if nobody answers for the stream: the client's own
@@ -223,4 +236,33 @@ func TestOneAttempt(t *testing.T) {
 	_, err := l.Append(t.Context(), "b", []byte("b"))
 	require.ErrorIs(t, err, tcproom.ErrUncertain)
 	require.Equal(t, 2, d.count("tcproom.default.0.log.lobby"))
+}
+
+// What only reads, and what may be done twice, is asked for again if the answer is late: a
+// state is many requests.
+func TestLateAnswers(t *testing.T) {
+	t.Parallel()
+	s := natstest.Solo(t)
+	pos := add(t, open(t, backplane(t, dial(t, s.URL())), "lobby"), "a")[0]
+	for subject, do := range map[string]func(context.Context, tcproom.Log) error{
+		"$KV.tcproom_default_state.lobby." + fmt.Sprint(pos): func(ctx context.Context, l tcproom.Log) error {
+			return l.Save(ctx, pos, []byte("state"))
+		},
+		"$JS.API.STREAM.MSG.GET.KV_tcproom_default_state": func(ctx context.Context, l tcproom.Log) error {
+			_, _, err := l.Load(ctx)
+			return err
+		},
+	} {
+		t.Run(subject, func(t *testing.T) {
+			t.Parallel()
+			d := &tapper{}
+			l := open(t, backplane(t, dial(t, s.URL(), nats.SetCustomDialer(d))), "lobby")
+			done := make(chan error, 1)
+			d.late.Lock()
+			go func() { done <- do(t.Context(), l) }()
+			require.Eventually(t, func() bool { return d.count(subject) == 2 || len(done) > 0 }, patience, time.Millisecond)
+			d.late.Unlock()
+			require.NoError(t, <-done)
+		})
+	}
 }

@@ -75,7 +75,7 @@ func (s *suite) states() {
 	if at, state := s.load(logs[1]); at != 0 || state != nil {
 		s.add(lawNoState, "Load returned %d and %d bytes", at, len(state))
 	}
-	one, three := big(1), big(3)
+	one, three := big(1), big(3)[:500<<10]
 	s.save(logs[0], first, one)
 	s.requireState(logs[1], lawOlder, first, one)
 	s.save(logs[1], first+1, []byte("two"))

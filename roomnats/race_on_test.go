@@ -1,0 +1,5 @@
+//go:build race
+
+package roomnats_test
+
+const raceEnabled = true
