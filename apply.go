@@ -209,7 +209,11 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 		}
 	}
 	if q != nil {
-		q.settle(outcome{seq: res.Seq, stream: rp.streams})
+		o := outcome{seq: res.Seq, stream: rp.streams}
+		if e.Kind == fold.Leave {
+			o.number = res.Member.Number
+		}
+		q.settle(o)
 	}
 }
 

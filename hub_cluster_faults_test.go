@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,12 @@ func (f *farm) crash(i int) {
 	f.nodes[i].serving.Wait()
 }
 
+// gate returns a channel that is closed by open, which may be called again.
+func gate() (let chan struct{}, open func()) {
+	let = make(chan struct{})
+	return let, sync.OnceFunc(func() { close(let) })
+}
+
 // TestHubClusterTwoMoves: a connection is moved again while a record of its first move has
 // no place yet. It is in one room after that, and gets all of each room, one after the other.
 func TestHubClusterTwoMoves(t *testing.T) {
@@ -73,13 +80,14 @@ func TestHubClusterTwoMoves(t *testing.T) {
 	} {
 		inBubble(row.name, t, func(t *testing.T) {
 			f := newFarm(t, 1)
-			let := make(chan struct{})
+			let, open := gate()
 			s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
 				if room == row.room && slices.Contains(kinds(t, rec), row.kind) {
 					<-let
 				}
 				return 0, nil, false
 			})
+			t.Cleanup(open)
 			eve, bob := s.person("eve"), f.nodes[0].person("bob")
 			f.settle()
 			eve.got()
@@ -96,7 +104,7 @@ func TestHubClusterTwoMoves(t *testing.T) {
 			second := move(row.from, "d")
 			bob.say("hi")
 			f.settle()
-			close(let)
+			open()
 			require.NoError(t, <-first)
 			require.ErrorIs(t, <-second, row.want)
 			f.settle()
@@ -114,6 +122,88 @@ func TestHubClusterTwoMoves(t *testing.T) {
 	}
 }
 
+// TestHubClusterRenameOnArrival: a program gives a connection another name while it resumes
+// in that process, which does not know of it yet. It has that name in all its rooms.
+func TestHubClusterRenameOnArrival(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+		f := newFarm(t, 1, opts...)
+		let := map[fold.Kind]chan struct{}{fold.Resume: make(chan struct{}), fold.Rename: make(chan struct{})}
+		s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
+			if held := let[kinds(t, rec)[0]]; room == "*" && held != nil {
+				<-held
+			}
+			return 0, nil, false
+		}, opts...)
+		ada := f.nodes[0].labelled("ada", "a")
+		f.settle()
+		welcome := ada.objects()
+		s.labelled("bob", "a")
+		f.settle()
+		s.ride(s.json, "10.0.0.1", helloOf(object{
+			"rooms": []string{},
+			"resume": object{"token": welcome[0]["token"], "epoch": welcome[0]["epoch"], "seq": welcome[0]["seq"],
+				"rooms": object{"a": object{"epoch": welcome[1]["epoch"], "seq": welcome[1]["seq"]}}},
+		}))
+		f.settle()
+		renamed := make(chan error)
+		go func() { renamed <- s.hub.Rename(s.member("*", "ada"), "eve") }()
+		f.settle()
+		close(let[fold.Resume])
+		f.settle()
+		require.Equal(t, []string{"ada", "bob"}, s.names("a"))
+		close(let[fold.Rename])
+		require.NoError(t, <-renamed)
+		f.settle()
+		for _, s := range f.nodes {
+			require.Equal(t, []string{"bob", "eve"}, s.names("a"))
+		}
+	})
+}
+
+// TestHubClusterResumeWithoutARoom: a connection resumes at another node, and does not name a
+// room in which it was. It has left that before anything else of it is dealt with, and what
+// it had said there is not ordered again.
+func TestHubClusterResumeWithoutARoom(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+		f := newFarm(t, 1, opts...)
+		let, open := gate()
+		s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
+			if room == "a" && slices.Contains(kinds(t, rec), fold.Leave) {
+				<-let
+			}
+			return 0, nil, false
+		}, opts...)
+		t.Cleanup(open)
+		ada, bob := f.nodes[0].labelled("ada", "a", "b"), s.labelled("bob", "a", "b")
+		f.settle()
+		at := ada.objects()
+		ada.say(`{"type":"message","room":"a","id":1,"body":"one"}`)
+		f.settle()
+		bob.told()
+		ada.nc.Reset()
+		f.settle()
+		ada = s.ride(s.json, "10.0.0.1", helloOf(object{
+			"rooms": []string{},
+			"resume": object{"token": at[0]["token"], "epoch": at[0]["epoch"], "seq": at[0]["seq"],
+				"rooms": object{"b": object{"epoch": at[2]["epoch"], "seq": at[2]["seq"]}}},
+		}), `{"type":"message","room":"b","body":"two"}`)
+		f.settle()
+		require.Empty(t, bob.told())
+		open()
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"leave ada"}, "b": {"ada: two"}}, bob.told())
+		_, err := s.hub.Enter(t.Context(), s.member("*", "ada"), "a")
+		require.NoError(t, err)
+		ada.told()
+		ada.say(`{"type":"message","room":"a","id":1,"body":"one"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"ack 1"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"join ada"}}, bob.told())
+	})
+}
+
 // TestHubClusterLeaveInAStop: a connection asks to leave a room when its process has left
 // that room's log already. It is not told that it has left, for the room has it still; it
 // resumes in another process, with the room or without it.
@@ -121,13 +211,14 @@ func TestHubClusterLeaveInAStop(t *testing.T) {
 	inBubble("hub", t, func(t *testing.T) {
 		opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
 		f := newFarm(t, 1, opts...)
-		let := make(chan struct{})
+		let, open := gate()
 		s := f.startBent(func(_ context.Context, room string, rec []byte) (uint64, error, bool) {
 			if room == "*" && slices.Contains(kinds(t, rec), fold.NodeLeft) {
 				<-let
 			}
 			return 0, nil, false
 		}, opts...)
+		t.Cleanup(open)
 		bob, ada := f.nodes[0].labelled("bob", "a", "b"), s.labelled("ada", "a", "b")
 		f.settle()
 		token := ada.objects()[0]
@@ -138,7 +229,7 @@ func TestHubClusterLeaveInAStop(t *testing.T) {
 		bob.say(`{"type":"message","room":"a","body":"one"}`, `{"type":"message","room":"b","body":"two"}`)
 		ada.say(`{"type":"leave","room":"b","ref":1}`)
 		f.settle()
-		close(let)
+		open()
 		require.NoError(t, <-stopped)
 		require.True(t, ada.gone())
 		require.Equal(t, map[string][]string{"": {"goodbye restarting"}}, ada.told())

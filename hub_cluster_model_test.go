@@ -149,6 +149,7 @@ type hubWorld struct {
 
 	nodesMu sync.Mutex
 	nodes   []*hubNode
+	dialled map[string]*hubNode // by the address that it was dialled from
 }
 
 func (w *hubWorld) start() *hubNode {
@@ -311,10 +312,21 @@ func TestHubClusterModel(t *testing.T) {
 
 func runHubCluster(t *testing.T, seed uint64) {
 	a := &atlas{chronicle: &chronicle{}, seqs: map[string][]uint64{}, rooms: map[string]*course{}, hooks: map[*tcproom.Member]int{}}
-	w := &hubWorld{storm: &storm{chronicle: a.chronicle, t: t, ids: map[string]string{}, json: "json", text: "text"}, atlas: a, log: roomtest.NewLog(), grace: 20 * time.Second}
+	w := &hubWorld{storm: &storm{chronicle: a.chronicle, t: t, ids: map[string]string{}, json: "json", text: "text"}, atlas: a, log: roomtest.NewLog(), grace: 20 * time.Second, dialled: map[string]*hubNode{}}
 	w.dial = func(addr string) (net.Conn, error) {
 		n := w.any()
-		return w.net.Dial(t.Context(), "tcp", map[string]string{"json": n.json, "text": n.text}[addr])
+		nc, err := w.net.Dial(t.Context(), "tcp", map[string]string{"json": n.json, "text": n.text}[addr])
+		if err == nil {
+			w.nodesMu.Lock()
+			w.dialled[nc.LocalAddr().String()] = n
+			w.nodesMu.Unlock()
+		}
+		return nc, err
+	}
+	w.ended = func(tr *trip, addr string) {
+		w.nodesMu.Lock()
+		defer w.nodesMu.Unlock()
+		tr.stops = w.dialled[addr].leaves
 	}
 	r := rand.New(rand.NewPCG(seed, 1))
 	w.opts = []tcproom.HubOption{

@@ -24,7 +24,7 @@ func (f *follower) object(o object) {
 	case typ == "goodbye" && (room == "" || room == "*"):
 		f.over = true
 		for _, s := range f.in {
-			if code != "taken-over" && code != "restarting" && code != "unavailable" { // then it goes on elsewhere
+			if code != "taken-over" && code != "restarting" && code != "unavailable" && !f.stops { // then it goes on elsewhere
 				f.complete(s)
 			}
 		}
@@ -212,12 +212,12 @@ func (f *follower) line(line string) {
 	s := f.in[""]
 	switch {
 	case strings.HasPrefix(line, "* goodbye"), strings.HasPrefix(line, "* you are out of "):
-		if s != nil && !strings.Contains(line, "goes on in others") && !strings.Contains(line, "not available") {
+		if s != nil && !strings.Contains(line, "goes on in others") && !strings.Contains(line, "not available") && !f.stops {
 			f.complete(s)
 		}
 		delete(f.in, "")
 	case strings.HasPrefix(line, "* you are "):
-		if s != nil {
+		if s != nil && !(f.stops && f.isLastRoom()) {
 			f.complete(s)
 		}
 		f.next(line)
@@ -237,6 +237,12 @@ func (f *follower) line(line string) {
 		}
 		f.bad("P1: nobody said that in %s", s.co.name)
 	}
+}
+
+// isLastRoom reports whether this line is of the last room of the trip. If its process stops
+// meanwhile, the leave of the room before may have no place yet.
+func (f *follower) isLastRoom() bool {
+	return !slices.ContainsFunc(f.lines[f.index+1:], func(line string) bool { return strings.HasPrefix(line, "* you are ") })
 }
 
 // next begins the next stay of a text connection: its joins have welcomes in their order.

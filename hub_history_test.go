@@ -249,6 +249,7 @@ type trip struct {
 	lines []string
 	alone bool // nobody else has it come and go
 	alive bool // it has all that there is: nothing was on its way when it was looked at
+	stops bool // it ended while its process stopped, and others went on
 }
 
 type position struct {

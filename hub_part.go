@@ -370,22 +370,34 @@ func (r *Room) has(pr *presence) bool {
 	return of != nil && of.ID == pr.base.Info().ID
 }
 
-// leaveElsewhere orders the leaves of memberships of l's connection that were connected to
-// another process, in rooms that are open here and that named does not have.
+// leaveElsewhere has l's connection leave the rooms that are open here, that named does not
+// have, and in which it was by another process. When it returns, nothing more that the
+// connection said there gets a place.
 func (h *Hub) leaveElsewhere(l *link, named map[string]Position) {
 	if h.cfg.backplane == nil {
 		return
 	}
-	pr := l.member.presence
 	for _, r := range h.openRooms(false) {
-		if _, ok := named[r.name]; ok || !r.has(pr) {
-			continue
+		if _, ok := named[r.name]; !ok && r.has(l.member.presence) {
+			r.leaveElsewhere(l)
 		}
-		r.mu.Lock()
-		if id := pr.base.Info().ID; r.members.byID(id) == nil && r.replica.phase == phaseReady {
-			r.replica.queueAloneLocked(&fold.Entry{Kind: fold.Leave, ID: id, Service: true, Cause: string(errLeft)})
-		}
-		r.mu.Unlock()
+	}
+}
+
+func (r *Room) leaveElsewhere(l *link) {
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), ErrUnavailable)
+	defer cancel()
+	p := r.pass(ctx, nil)
+	defer p.end()
+	id := l.member.presence.base.Info().ID
+	if r.members.byID(id) != nil || r.replica.phase != phaseReady {
+		return
+	}
+	c := newCall()
+	c.keep = true
+	c.add(&fold.Entry{Kind: fold.Leave, ID: id, Service: true, Cause: string(errLeft)})
+	if p.submit(c, true) == nil {
+		l.member.presence.took(c.outcomes[0].number) // it may be sent again, to any room
 	}
 }
 

@@ -28,6 +28,7 @@ type storm struct {
 	json  string // addresses
 	text  string
 	names atomic.Int64
+	ended func(tr *trip, addr string) // a connection from there; nil: nobody wants to know
 
 	idsMu sync.Mutex
 	ids   map[string]string // by address
@@ -124,6 +125,9 @@ func (v *traveller) call(hello string, from map[string]position) {
 		v.idsMu.Lock()
 		tr.id = v.ids[nc.LocalAddr().String()]
 		v.idsMu.Unlock()
+		if v.ended != nil {
+			v.ended(tr, nc.LocalAddr().String())
+		}
 		nc.Close()
 	})
 	<-answered

@@ -119,8 +119,7 @@ func (m *Member) find(number uint64) (t ledger.Taken, ok bool) {
 // ordered, in any room of the connection.
 func (m *Member) take(number, seq uint64) ledger.Taken {
 	if p := m.presence; p != nil {
-		for most := p.most.Load(); number > most && !p.most.CompareAndSwap(most, number); most = p.most.Load() {
-		}
+		p.took(number)
 	}
 	return m.session.taken.Take(number, seq)
 }

@@ -82,6 +82,12 @@ func (p *presence) claim(l *link, room string, most int, only bool) (m *Member, 
 	return nil, nil
 }
 
+// took notes that a message of that number was ordered, or is not to be.
+func (p *presence) took(number uint64) {
+	for most := p.most.Load(); number > most && !p.most.CompareAndSwap(most, number); most = p.most.Load() {
+	}
+}
+
 func (p *presence) unclaim(room string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -54,6 +54,7 @@ type call struct {
 type outcome struct {
 	seq    uint64
 	stream uint64 // of the seq, see streamOf
+	number uint64 // the last that the member had taken which has left; 0: there is none
 	err    error
 }
 
