@@ -40,6 +40,7 @@ func TestHubClusterDirectsInAMove(t *testing.T) {
 			for range 200 {
 				require.NoError(t, m.Send(t.Context(), []byte(strings.Repeat("x", row.size))))
 			}
+			f.settle()
 			close(let)
 			require.NoError(t, <-moved)
 			f.settle()
