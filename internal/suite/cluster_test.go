@@ -320,7 +320,7 @@ func TestClusterStale(t *testing.T) {
 // goes on from a checkpoint, and its members are told what they have missed.
 func TestClusterBehindTheLog(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
-		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 2500 })
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 500 })
 		c := trust(log.Cluster(t, 2, withSessions([]tcproom.RoomOption{tcproom.WithMaxOutage(time.Hour)})...))
 		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
 		ada.Expect(roomtest.Joined("bob"))
@@ -332,9 +332,9 @@ func TestClusterBehindTheLog(t *testing.T) {
 			}
 			return last
 		}
-		talk(2100)
+		talk(420)
 		c.Cut(1)
-		talk(4200)
+		talk(840)
 		eve := c.Room(0).Join("eve")
 		c.Heal(1)
 		bob.Await(roomtest.Any(tcproom.Gap))
