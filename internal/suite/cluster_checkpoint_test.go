@@ -3,7 +3,6 @@ package suite_test
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -37,13 +36,7 @@ func TestClusterCheckpointsOfAShortLog(t *testing.T) {
 		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 200 })
 		c := trust(log.Cluster(t, 2, withSessions(nil)...))
 		c.Room(0).Join("ada")
-		for i := range 700 {
-			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-			require.NoError(t, err)
-			if i%50 == 0 {
-				synctest.Wait() // node 1 has read so far
-			}
-		}
+		talk(t, c, 700)
 		c.Shutdown(1)
 		c.Restart(1)
 		time.Sleep(time.Second)
