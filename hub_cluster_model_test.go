@@ -300,7 +300,7 @@ func (w *hubWorld) travels(v *traveller, steps int) {
 // several rooms at once, while nodes crash and are restarted, and holds what each
 // connection got against the orders of the rooms.
 func TestHubClusterModel(t *testing.T) {
-	seed, n := uint64(time.Now().UnixNano()), uint64(4)
+	seed, n := uint64(time.Now().UnixNano()), uint64(times(2, 100))
 	if s := os.Getenv("TCPROOM_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 		n = 1

@@ -72,6 +72,7 @@ func (s *Server) bot(room, name string, rules []Rule) *Bot {
 	}
 	b := s.newBot(room, name, rules)
 	s.bots.add(name)
+	s.rec.hasBots.Store(true)
 	if !beginsOutside(rules) {
 		if err := b.join(); err != nil {
 			s.watch.t.Fatalf("roomtest: bot %q cannot join: %v", name, err)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"example.com/tcproom"
@@ -57,6 +58,8 @@ func (tr *Transcript) String() string {
 
 // A recorder keeps each event that gets its place.
 type recorder struct {
+	hasBots atomic.Bool // somebody may send as a bot
+
 	mu     sync.Mutex // guards what follows; held for an append only
 	events []tcproom.Event
 	bots   map[place]bool // of what the room sent for a bot
@@ -74,7 +77,7 @@ func placeOf(ev *tcproom.Event) place { return place{ev.Room, ev.Seq} }
 // ordered runs under the room's lock.
 func (r *recorder) ordered(ev any) {
 	kept := clone(ev.(*tcproom.Event))
-	bots := kept.From == tcproom.MemberInfo{} && onBotsGoroutine()
+	bots := kept.From == tcproom.MemberInfo{} && r.hasBots.Load() && onBotsGoroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, kept)

@@ -320,7 +320,7 @@ func testStream(t *testing.T, seed uint64, clients, messages int, unit time.Dura
 // TestClusterStream runs it in bubbles, by the same seeds each time: CLUSTER_SEED is
 // another one, of one run.
 func TestClusterStream(t *testing.T) {
-	first, n := uint64(0), uint64(times(3, 100))
+	first, n := uint64(0), uint64(times(2, 100))
 	if s := os.Getenv("CLUSTER_SEED"); s != "" {
 		var err error
 		first, err = strconv.ParseUint(s, 10, 64)

@@ -16,11 +16,11 @@ import (
 // signs of life.
 func TestClusterCheckpointsInTime(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
-		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Age = time.Hour })
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Age = 12 * time.Minute })
 		c := trust(log.Cluster(t, 2, withSessions(nil)...))
 		ada := c.Room(0).Join("ada")
 		for i := range 20 {
-			time.Sleep(10 * time.Minute)
+			time.Sleep(2 * time.Minute)
 			ada.Send(fmt.Sprint(i))
 		}
 		c.Shutdown(1)
@@ -33,13 +33,10 @@ func TestClusterCheckpointsInTime(t *testing.T) {
 // TestClusterCheckpointsOfAShortLog: the same in a log that keeps few records.
 func TestClusterCheckpointsOfAShortLog(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
-		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 1000 })
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 200 })
 		c := trust(log.Cluster(t, 2, withSessions(nil)...))
 		c.Room(0).Join("ada")
-		for i := range 3500 {
-			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-			require.NoError(t, err)
-		}
+		talk(t, c, 700)
 		c.Shutdown(1)
 		c.Restart(1)
 		time.Sleep(time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -243,6 +244,7 @@ func TestClusterResumeOfTheFuture(t *testing.T) {
 		}
 		resume(0)
 		ada.Send("still here")
+		synctest.Wait() // node 1 has read what the first one did
 		resume(1)
 		ends(t, ada, tcproom.ErrTakenOver)
 		ada = c.Room(1).Resume(ada)

@@ -402,7 +402,7 @@ func modelSeeds(t *testing.T) (list []uint64) {
 		require.NoError(t, err)
 		return []uint64{seed}
 	}
-	for seed := range uint64(times(3, 200)) {
+	for seed := range uint64(times(2, 200)) {
 		list = append(list, seed)
 	}
 	return list

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/tcproom"
@@ -58,6 +59,7 @@ func TestClusterNumbersNotSaid(t *testing.T) {
 			defer ada.Close()
 			_, err := ada.SendAcked(t.Context(), []byte("one"))
 			require.NoError(t, err)
+			synctest.Wait() // node 1 has read that ada is in
 			if tt.mute > 0 {
 				require.NoError(t, c.Room(1).Room.Mute(memberAt(t, c, 1, "ada").ID(), time.Now().Add(tt.mute)))
 			}

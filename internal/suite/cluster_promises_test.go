@@ -60,6 +60,7 @@ func TestClusterLimitsOfANode(t *testing.T) {
 		require.NoError(t, dial(0, "ada"))
 		require.NoError(t, dial(1, "bob"))
 		require.Error(t, dial(1, "eve"))
+		synctest.Wait() // node 0 has read that bob is in
 		require.Equal(t, 2, c.Room(0).Room.Len())
 	})
 	inBubble("detached members", t, func(t *testing.T) {

@@ -289,10 +289,7 @@ func TestClusterChangesInAGap(t *testing.T) {
 		require.True(t, ok)
 		require.NoError(t, there.Kick(""))
 		c.Room(0).Join("ian")
-		for i := range 1000 {
-			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-			require.NoError(t, err)
-		}
+		talk(t, c, 1000)
 		time.Sleep(time.Second)
 		c.Heal(1)
 		ends(t, bob, tcproom.ErrTakenOver)
@@ -333,10 +330,7 @@ func TestClusterGapWhileOnJoinedRuns(t *testing.T) {
 		ada.Send("before")
 		time.Sleep(time.Second)
 		c.Cut(1)
-		for i := range 1000 {
-			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-			require.NoError(t, err)
-		}
+		talk(t, c, 1000)
 		time.Sleep(time.Second)
 		c.Heal(1)
 		time.Sleep(30 * time.Second)

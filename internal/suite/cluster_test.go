@@ -54,6 +54,19 @@ func ends(t *testing.T, m *roomtest.Member, cause tcproom.Cause) {
 	require.ErrorIs(t, m.Within(5*time.Minute).AwaitEnd(), cause)
 }
 
+// talk has node 0 say n messages, which others read, and whose states are saved, before
+// the log has forgotten them.
+func talk(t *testing.T, c *roomtest.Cluster, n int) {
+	t.Helper()
+	for i := range n {
+		_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
+		require.NoError(t, err)
+		if i%50 == 0 {
+			synctest.Wait()
+		}
+	}
+}
+
 // said returns how many messages of this body the room of node i has ordered.
 func said(c *roomtest.Cluster, i int, body string) (n int) {
 	for _, ev := range c.Room(i).Transcript().Events() {
@@ -320,21 +333,13 @@ func TestClusterStale(t *testing.T) {
 // goes on from a checkpoint, and its members are told what they have missed.
 func TestClusterBehindTheLog(t *testing.T) {
 	inBubble("", t, func(t *testing.T) {
-		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 2500 })
+		log := roomtest.NewLog(func(caps *tcproom.Caps) { caps.Records = 500 })
 		c := trust(log.Cluster(t, 2, withSessions([]tcproom.RoomOption{tcproom.WithMaxOutage(time.Hour)})...))
 		ada, bob := c.Room(0).Join("ada"), c.Room(1).Join("bob")
 		ada.Expect(roomtest.Joined("bob"))
-		talk := func(n int) (last uint64) {
-			for i := range n {
-				seq, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-				require.NoError(t, err)
-				last = seq
-			}
-			return last
-		}
-		talk(2100)
+		talk(t, c, 420)
 		c.Cut(1)
-		talk(4200)
+		talk(t, c, 840)
 		eve := c.Room(0).Join("eve")
 		c.Heal(1)
 		bob.Await(roomtest.Any(tcproom.Gap))
@@ -429,10 +434,7 @@ func TestClusterFreshNode(t *testing.T) {
 		c := newCluster(t, 2)
 		ada := c.Room(0).Join("ada")
 		ada.Pause()
-		for i := range 2100 {
-			_, err := c.Room(0).Room.Broadcast(t.Context(), fmt.Append(nil, i))
-			require.NoError(t, err)
-		}
+		talk(t, c, 2100)
 		c.Shutdown(1)
 		c.Restart(1)
 		old := ada
