@@ -467,6 +467,9 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 		return 0, false, false, err
 	}
 	left = m.room.depart(m, errMoved, errMoved, e.ref)
+	if cause := c.s.member.Err(); cause != nil { // it is out of that room too by now
+		c.s.link.alone(cause)
+	}
 	c.s.goesOn()
 	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
 		c.s.cur.Release()
