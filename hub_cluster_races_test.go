@@ -89,3 +89,47 @@ func TestHubClusterOutOfBoth(t *testing.T) {
 		}
 	}
 }
+
+// TestHubClusterResumesTogether: a connection resumes, and once more while the log of a room
+// has not the first resume yet. The last one has all of its rooms, and others see no leave.
+func TestHubClusterResumesTogether(t *testing.T) {
+	opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+	for _, row := range []struct {
+		name                string
+		from, first, second int // the nodes
+	}{
+		{"at its node", 1, 1, 1},
+		{"at another one", 0, 1, 1},
+		{"at two others", 0, 1, 2},
+		{"elsewhere and back", 2, 1, 2},
+		{"here and elsewhere", 1, 1, 2},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			f := newFarm(t, 1, opts...)
+			_, letFirst := f.startHeld("a", fold.Resume, opts...)
+			_, letSecond := f.startHeld("a", fold.Resume, opts...)
+			bob, eve := f.nodes[0].labelled("bob", "a", "b"), f.nodes[row.from].labelled("eve", "a", "b")
+			f.settle()
+			hello := resumeOf(eve.objects())
+			bob.told()
+			resume := func(node int) *rider {
+				r := f.nodes[node].ride(f.nodes[node].json, "10.0.0.1", hello)
+				f.settle()
+				return r
+			}
+			first, last := resume(row.first), resume(row.second)
+			require.True(t, eve.gone())
+			letFirst()
+			f.settle()
+			letSecond()
+			time.Sleep(3 * time.Minute)
+			require.True(t, first.gone())
+			resumed := []string{"welcome resumed"}
+			require.Equal(t, map[string][]string{"*": resumed, "a": resumed, "b": resumed}, last.told())
+			require.Empty(t, bob.told())
+			bob.say(`{"type":"message","room":"a","body":"hi"}`)
+			f.settle()
+			require.Equal(t, []string{"bob: hi"}, last.told()["a"])
+		})
+	}
+}
