@@ -54,6 +54,30 @@ type farPresence struct {
 	gone  bool          // it goes on in another process
 	names chan struct{} // has a token while a membership takes the name of its connection
 	moves chan struct{} // has a token while one of its memberships moves
+	freed chan struct{} // closed by the next unclaim; nil: nobody waits for that
+}
+
+// claimLater is claim that waits while another call is about to enter the room: it may be
+// of a connection before l, which has not got so far as to see that it has ended.
+func (p *presence) claimLater(l *link, room string, most int, only bool) (m *Member, err error) {
+	ctx, cancel := withDeadline(l.Context(), until(l.cfg.handshakeTimeout), errEntering)
+	defer cancel()
+	for {
+		p.mu.Lock()
+		if p.far.freed == nil {
+			p.far.freed = make(chan struct{})
+		}
+		freed := p.far.freed
+		p.mu.Unlock()
+		if m, err = p.claim(l, room, most, only); err != errEntering {
+			return m, err
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 func (p *presence) setHash(key ledger.Key) {
@@ -267,32 +291,39 @@ func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrive
 	addr, hash := l.ip(), l.member.presence.hashNow()
 	p := r.pass(ctx, nil)
 	defer p.end()
-	banned := r.banned(m.Name(), addr)
-	switch {
-	case r.state != roomOpen:
-		return ErrRoomClosed
-	case !l.member.presence.isBy(l):
-		return cmpErr(l.Err(), ErrTakenOver)
-	case !m.state.in(), !arrives && m.Remote():
-		return ErrNotMember
-	case banned != nil:
-		return banned
-	case !arrives && m.session == nil, !ledger.Equal(pos.Epoch, r.epoch.get()):
-		return fmt.Errorf("%w: another epoch", ErrNotMember)
+	for {
+		banned := r.banned(m.Name(), addr)
+		switch {
+		case r.state != roomOpen:
+			return ErrRoomClosed
+		case !l.member.presence.isBy(l):
+			return cmpErr(l.Err(), ErrTakenOver)
+		case !m.state.in(), !arrives && m.Remote():
+			return ErrNotMember
+		case banned != nil:
+			return banned
+		case !arrives && m.session == nil, !ledger.Equal(pos.Epoch, r.epoch.get()):
+			return fmt.Errorf("%w: another epoch", ErrNotMember)
+		}
+		c := &coming{stream: s, member: m, entry: e, arrives: arrives, pos: pos}
+		var err error
+		if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
+			return err
+		}
+		err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: r.replica.known, Hash: hash, Addr: addr})
+		if err != errOvertaken {
+			return err
+		}
+		// By a connection before this one, which has come in here later: which of them
+		// counts "*" has said.
 	}
-	c := &coming{stream: s, member: m, entry: e, arrives: arrives, pos: pos}
-	var err error
-	if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
-		return err
-	}
-	return p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: r.replica.known, Hash: hash, Addr: addr})
 }
 
 // resumeFromElsewhere lets the membership of l's member in the named room, which was
 // connected to another process, go on by l.
 func (h *Hub) resumeFromElsewhere(l *link, name string, pos Position, e entry) (err error) {
 	pr := l.member.presence
-	if in, err := pr.claim(l, name, h.cfg.maxPerConn, !l.labelled); in != nil || err != nil {
+	if in, err := pr.claimLater(l, name, h.cfg.maxPerConn, !l.labelled); in != nil || err != nil {
 		return cmpErr(err, errEntering)
 	}
 	defer pr.unclaim(name)
@@ -467,6 +498,9 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 		return 0, false, false, err
 	}
 	left = m.room.depart(m, errMoved, errMoved, e.ref)
+	if cause := c.s.member.Err(); cause != nil { // it is out of that room too by now
+		c.s.link.alone(cause)
+	}
 	c.s.goesOn()
 	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
 		c.s.cur.Release()

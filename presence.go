@@ -94,6 +94,10 @@ func (p *presence) unclaim(room string) {
 	if i := slices.Index(p.claims, room); i >= 0 {
 		p.claims = slices.Delete(p.claims, i, i+1)
 	}
+	if p.far != nil && p.far.freed != nil {
+		close(p.far.freed)
+		p.far.freed = nil
+	}
 	p.leaves.Done()
 }
 

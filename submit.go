@@ -583,6 +583,9 @@ func (p *pass) submitOne(e *fold.Entry, urgent bool) (seq uint64, err error) {
 // errDuplicate is the outcome of a numbered message whose number was taken.
 var errDuplicate = errors.New("duplicate")
 
+// errOvertaken is why a resume gets no place behind another one that it did not know of.
+var errOvertaken = fmt.Errorf("%w: another connection has resumed the member since", ErrUnavailable)
+
 // verdictError returns what a call returns whose entry does not count.
 func verdictError(v fold.Verdict) error {
 	switch v {
@@ -598,6 +601,8 @@ func verdictError(v fold.Verdict) error {
 		return ErrMuted
 	case fold.Duplicate:
 		return errDuplicate
+	case fold.Overtaken:
+		return errOvertaken
 	case fold.Away:
 		return ErrDetached
 	case fold.Needless:
