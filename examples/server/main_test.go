@@ -172,11 +172,12 @@ func programsChat(t *testing.T, addr, framing string) {
 
 func TestAskName(t *testing.T) {
 	t.Parallel()
-	_, addr := serve(t, "-ask-name")
+	p, addr := serve(t, "-ask-name")
 	const prompt = "*: What is your name?\n"
 	ada := nc(t, addr)
 	ada.Out.Expect(t, prompt)
 	ada.Say(t, "ada\n")
+	p.Err.Expect(t, "name=ada") // before bob, whose lines come in a process of their own
 	bob := nc(t, addr)
 	bob.Out.Expect(t, prompt)
 	bob.Say(t, " bob \r\nhi\n") // the second line is a message already
