@@ -145,11 +145,7 @@ func (c *chronicle) steps() map[string][]hubStep {
 
 // checkOrders checks the orders by themselves: P4, P8, H8.
 func (c *chronicle) checkOrders() {
-	type place struct {
-		room string
-		at   int
-	}
-	said := map[string]place{}
+	said := map[string]hubStep{}
 	for _, co := range c.courses {
 		in := map[string]string{} // names by ID
 		for _, e := range co.events {
@@ -169,22 +165,20 @@ func (c *chronicle) checkOrders() {
 				in[e.ev.From.ID] = string(e.ev.Body)
 			case e.ev.Kind == tcproom.Message:
 				was, twice := said[string(e.ev.Body)]
-				if twice && !(was.room == co.name && c.mayRepeat(e, was.at)) {
-					c.fail("H8: %q is in %s and in %s", e.ev.Body, was.room, co.name)
+				if twice && !(was.co == co && c.mayRepeat(e, was)) {
+					c.fail("H8: %q is in %s and in %s", e.ev.Body, was.co.name, co.name)
 				}
-				said[string(e.ev.Body)] = place{co.name, e.at}
+				said[string(e.ev.Body)] = hubStep{e, co}
 			}
 		}
 	}
 }
 
-// mayRepeat reports whether the message of e may be one that was sent again, since its
-// connection has left a room after the instant at.
-func (c *chronicle) mayRepeat(e instant, at int) bool {
-	return c.forgets && slices.ContainsFunc(c.courses, func(co *course) bool {
-		return slices.ContainsFunc(co.events, func(in instant) bool {
-			return in.ev.Kind == tcproom.Leave && in.ev.From.ID == e.ev.From.ID && in.at > at && in.at < e.at
-		})
+// mayRepeat reports whether the message of e may be sent again though its connection has
+// said that of was, since it has left that room in between.
+func (c *chronicle) mayRepeat(e instant, was hubStep) bool {
+	return c.forgets && slices.ContainsFunc(was.co.events, func(in instant) bool {
+		return in.ev.Kind == tcproom.Leave && in.ev.From.ID == e.ev.From.ID && in.at > was.at && in.at < e.at
 	})
 }
 
@@ -238,7 +232,7 @@ func (c *chronicle) checkSpoken() {
 			continue
 		}
 		n, _ := strconv.Atoi(number)
-		if was := last[speaker]; n <= was.number && !c.mayRepeat(e.instant, was.at) {
+		if was := last[speaker]; n <= was.number && !c.mayRepeat(e.instant, was.hubStep) {
 			c.fail("H2: %s said %d in %s before %d in %s, which are there at %v and %v", speaker, n, e.co.name, was.number, was.co.name, e.ev.Time, was.ev.Time)
 		}
 		last[speaker] = speech{n, e}
