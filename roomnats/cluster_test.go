@@ -29,7 +29,7 @@ type trio struct {
 	members []*roomtest.Member
 }
 
-func newTrio(t testing.TB) *trio {
+func newTrio(t testing.TB, opts ...roomnats.Option) *trio {
 	t.Helper()
 	c := natstest.Cluster(t, 3)
 	x := &trio{servers: c}
@@ -39,7 +39,7 @@ func newTrio(t testing.TB) *trio {
 			urls = append(urls, c.Server((i+j)%3).URL())
 		}
 		nc := dial(t, strings.Join(urls, ","), nats.DontRandomize())
-		b := backplane(t, nc, roomnats.Replicas(3))
+		b := backplane(t, nc, append(opts[:len(opts):len(opts)], roomnats.Replicas(3))...)
 		l := open(t, b, "lobby")
 		x.logs, x.readers = append(x.logs, l), append(x.readers, begin(t, l))
 		srv := roomtest.NewMemServer(t, tcproom.WithLog(open(t, b, "hall")))
@@ -317,10 +317,11 @@ func TestStaleServer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for elections")
 	}
-	x := newTrio(t)
+	const long = 2 * time.Minute // than all that is waited for here: nobody is taken for dead
+	x := newTrio(t, roomnats.Lease(long))
 	old := x.servers.Leader(stream)
-	lonely := backplane(t, dial(t, x.servers.Server(old).URL()), roomnats.Replicas(3))
-	l, srv := open(t, lonely, "lobby"), roomtest.NewMemServer(t, tcproom.WithLog(open(t, lonely, "hall")))
+	lonely := backplane(t, dial(t, x.servers.Server(old).URL()), roomnats.Replicas(3), roomnats.Lease(long))
+	l, srv := open(t, lonely, "lobby"), roomtest.NewMemServer(t, tcproom.WithLog(open(t, lonely, "hall")), tcproom.WithMaxOutage(long))
 	srv.Within(patience)
 	ready(t, srv)
 	dan := srv.Join("dan")
