@@ -330,12 +330,8 @@ func (r *Room) notifyPart(s *stream, on *link) {
 // putOut closes r, and has its members leave because of cause.
 func (r *Room) putOut(cause error, code Cause) {
 	r.mu.Lock()
-	if r.state == roomClosed {
-		r.mu.Unlock()
-		return
-	}
 	r.tellLocked()
-	r.state = roomClosed
+	r.state = roomClosed // or is so already: Close of the hub may have overtaken this
 	var out []*stream
 	far := &pass{r: r}
 	if r.replica != nil {

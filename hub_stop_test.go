@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync"
@@ -176,6 +177,44 @@ func TestHubCloseInAStorm(t *testing.T) {
 		wg.Wait()
 		require.Zero(t, h.Stats().Memberships)
 		require.Zero(t, h.All().Len())
+		all.paired(t)
+	}
+}
+
+// Remove of a room that Close of the hub overtakes: nobody is in the room when it returns,
+// and the room waits for the calls of OnLeave of all that were in it.
+func TestHubCloseOvertakesRemove(t *testing.T) {
+	for range 100 {
+		all := &roll{}
+		h := NewHub(append(all.options(), WithCodec(JSON{}))...)
+		const rooms = 8
+		var names []string
+		for i := range rooms {
+			names = append(names, fmt.Sprint("r", i))
+		}
+		for i := range 4 {
+			go io.Copy(io.Discard, visitHub(t, h, fmt.Sprint("p", i), names...).r)
+		}
+		var wg sync.WaitGroup
+		gone := make(chan struct{}, rooms)
+		for _, name := range names {
+			r := roomOf(t, h, name)
+			wg.Go(func() {
+				for err := error(nil); err == nil; {
+					_, err = r.Broadcast(context.Background(), []byte("hi"))
+				}
+			})
+			wg.Go(func() {
+				if h.Remove(name, "") == nil && r.Len() > 0 {
+					t.Errorf("%d members are in %s when Remove has returned", r.Len(), name)
+				}
+				gone <- struct{}{}
+			})
+		}
+		<-gone
+		require.NoError(t, h.Close())
+		wg.Wait()
+		<-h.Done()
 		all.paired(t)
 	}
 }
