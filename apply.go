@@ -167,12 +167,7 @@ func (rp *replica) cannotRead(rec Record, err error) error {
 		go r.Close()
 		return err
 	}
-	h := r.hub
-	h.all.wg.Add(1)
-	go func() { // here alone: others may be able to read it
-		defer h.all.wg.Done()
-		h.takeOut(r.name, r, "")
-	}()
+	r.takeOutSoon("") // here alone: others may be able to read it
 	return err
 }
 
@@ -633,20 +628,23 @@ func (rp *replica) reapLocked() {
 	}
 	rp.queueLocked(c)
 	rp.reaping = true
+	rp.room.wg.Add(1)
+	go rp.reaped(c)
+}
+
+// reaped has the next ones looked for when the leaves of c are ordered. It ends then.
+func (rp *replica) reaped(c *call) {
 	r := rp.room
-	r.wg.Add(1)
-	go func() {
-		defer r.wg.Done()
-		select {
-		case <-c.done:
-		case <-rp.ctx.Done():
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if rp.reaping = false; rp.ctx.Err() == nil {
-			rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
-		}
-	}()
+	defer r.wg.Done()
+	select {
+	case <-c.done:
+	case <-rp.ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.reaping = false; rp.ctx.Err() == nil {
+		rp.reaper = time.AfterFunc(rp.oneTurn(), rp.reap)
+	}
 }
 
 // reap is reapLocked when the timer goes off.
@@ -698,19 +696,21 @@ func (rp *replica) checkpointLocked() {
 	}
 	rp.saving, rp.unsaved, rp.unsavedBytes, rp.savedAt = true, 0, 0, time.Now()
 	rp.resaves = max(rp.resaves-1, 0)
-	pos, state := rp.state.Pos(), rp.state.Save()
+	rp.room.wg.Add(1)
+	go rp.save(rp.state.Pos(), rp.state.Save())
+}
+
+// save saves a state. It ends when the log has it, or has failed.
+func (rp *replica) save(pos uint64, state []byte) {
 	r := rp.room
-	r.wg.Add(1)
-	go func() {
-		defer r.wg.Done()
-		err := rp.log.Save(rp.ctx, pos, state)
-		if err != nil && rp.ctx.Err() == nil {
-			r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if rp.saving = false; err != nil {
-			rp.unsaved, rp.savedAt = max(rp.unsaved, 1), time.Time{} // soon again
-		}
-	}()
+	defer r.wg.Done()
+	err := rp.log.Save(rp.ctx, pos, state)
+	if err != nil && rp.ctx.Err() == nil {
+		r.report(r.cfg.conn.logger, slog.LevelWarn, "save", logBurst, "checkpoint not saved", "cause", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rp.saving = false; err != nil {
+		rp.unsaved, rp.savedAt = max(rp.unsaved, 1), time.Time{} // soon again
+	}
 }

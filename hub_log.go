@@ -135,7 +135,7 @@ func (rp *replica) opened(log Log, err error) (done bool) {
 		return false
 	}
 	if rp.ctx.Err() != nil {
-		go log.Close()
+		rp.log = log // too late: closeLog closes it
 		return true
 	}
 	rp.ofHub.failed = nil
@@ -230,15 +230,17 @@ func (p *pass) ends(force bool) {
 		}
 		return
 	}
-	h.all.wg.Add(1)
-	go func(r *Room) {
-		defer h.all.wg.Done()
-		h.takeOut(r.name, r, rp.reason())
-	}(p.r)
+	p.r.takeOutSoon(rp.ofHub.reason)
 }
 
-func (rp *replica) reason() string {
-	rp.room.mu.Lock()
-	defer rp.room.mu.Unlock()
-	return rp.ofHub.reason
+// takeOutSoon has r, a room of a hub, removed in this process. It waits for nothing.
+func (r *Room) takeOutSoon(reason string) {
+	r.hub.all.wg.Add(1)
+	go r.takeOut(reason)
+}
+
+// takeOut is a goroutine of the hub's, which ends when nobody is in the room.
+func (r *Room) takeOut(reason string) {
+	defer r.hub.all.wg.Done()
+	r.hub.takeOut(r.name, r, reason)
 }

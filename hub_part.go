@@ -136,14 +136,16 @@ func (p *pass) partLeaves(m *Member, cause error) {
 
 // partDeparted ends the stream of such a membership, and has it seen out.
 func (p *pass) partDeparted(s *stream, cause error) {
-	r := p.r
-	r.dismissStreamLocked(s, cause, 0)
-	go func() {
-		s.member.unblock()
-		s.link.alone(cause)
-		r.hub.checkEmpty(r)
-		r.seeOutPart(s, nil)
-	}()
+	p.r.dismissStreamLocked(s, cause, 0)
+	go p.r.partDeparted(s, cause)
+}
+
+// partDeparted sees out the member of s, which has left. It ends when OnLeave has returned.
+func (r *Room) partDeparted(s *stream, cause error) {
+	s.member.unblock()
+	s.link.alone(cause)
+	r.hub.checkEmpty(r)
+	r.seeOutPart(s, nil)
 }
 
 // dropPart is drop for one of the memberships of a connection.

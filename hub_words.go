@@ -119,12 +119,14 @@ func (p *pass) renamed(res *fold.Result) {
 	if pr == nil || pr.base != m {
 		return
 	}
-	h := r.hub
-	h.all.wg.Add(1)
-	go func() { // who had it ordered may be another process, or not have known of this connection
-		defer h.all.wg.Done()
-		pr.followNames()
-	}()
+	r.hub.all.wg.Add(1)
+	go pr.followNamesSoon() // who had it ordered may be another process, or not have known of this connection
+}
+
+// followNamesSoon is followNames as a goroutine of the hub's. It ends with it.
+func (pr *presence) followNamesSoon() {
+	defer pr.base.room.wg.Done()
+	pr.followNames()
 }
 
 // tellByLog is Tell to a connection that is made to another process.

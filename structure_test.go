@@ -90,3 +90,30 @@ func isPackage(x ast.Expr, name string) bool {
 	id, ok := x.(*ast.Ident)
 	return ok && id.Name == name
 }
+
+// TestGoroutinesHaveNames: a go statement starts a function that has a name, so that its
+// comment can say when it ends, and a stack says what it is.
+func TestGoroutinesHaveNames(t *testing.T) {
+	started := 0
+	for _, pattern := range []string{"*.go", "internal/fanout/*.go", "internal/sock/*.go", "roomhttp/*.go", "roomnats/*.go", "roomprom/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			fset := token.NewFileSet()
+			file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			ast.Inspect(file, func(n ast.Node) bool {
+				if st, ok := n.(*ast.GoStmt); ok {
+					started++
+					_, nameless := st.Call.Fun.(*ast.FuncLit)
+					require.False(t, nameless, fset.Position(st.Pos()))
+				}
+				return true
+			})
+		}
+	}
+	require.NotZero(t, started)
+}
