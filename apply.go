@@ -288,6 +288,9 @@ func (p *pass) joined(res *fold.Result, q *queued) {
 		}
 		return
 	}
+	if n := res.Member.Number; n > 0 && c.member.session != nil { // it was here before, perhaps by another process
+		c.member.take(n, 0)
+	}
 	past, err := r.historyLocked(p, c.stream, c.lane, c.entry)
 	c.in, c.err = true, err
 	if c.seq, err = p.comeIn(c.stream, c.lane, past, c.entry); err != nil {

@@ -240,6 +240,7 @@ func (r *Room) joinByLog(s *stream, m *Member, e entry) (seq uint64, err error) 
 	case !r.mayResume(l.cfg):
 	case m.isPart():
 		join.Hash, join.Grace = m.presence.hashNow(), r.cfg.sessions.Grace
+		join.Number = m.presence.most.Load()
 	default:
 		c.entry.token = Secret(rand.Text())
 		join.Hash, join.Grace = fold.Hash(ledger.KeyOf(string(c.entry.token))), r.cfg.sessions.Grace

@@ -454,3 +454,76 @@ func TestHubClusterSentAwayInTurn(t *testing.T) {
 		})
 	}
 }
+
+// TestHubClusterNumbersAfterALeave: a connection that has left a room, by whatever way,
+// resumes in another process and enters that room again. What it had said there is not
+// ordered once more.
+func TestHubClusterNumbersAfterALeave(t *testing.T) {
+	for name, out := range map[string]func(s *stable, ada *rider) error{
+		"leave":  func(_ *stable, ada *rider) error { ada.say(`{"type":"leave","room":"a"}`); return nil },
+		"move":   func(_ *stable, ada *rider) error { ada.say(`{"type":"move","room":"a","to":"c"}`); return nil },
+		"kick":   func(s *stable, _ *rider) error { return s.member("a", "ada").Kick("out") },
+		"remove": func(s *stable, _ *rider) error { return s.hub.Remove("a", "") },
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}))
+			s := f.nodes[1]
+			ada, bob := f.nodes[0].labelled("ada", "a", "b"), s.labelled("bob", "a", "b")
+			f.settle()
+			at := ada.objects()
+			ada.say(`{"type":"message","room":"a","id":7,"body":"one"}`)
+			f.settle()
+			require.NoError(t, out(f.nodes[0], ada))
+			f.settle()
+			ada.nc.Reset()
+			f.settle()
+			ada = s.ride(s.json, "10.0.0.1", helloOf(object{
+				"rooms": []string{},
+				"resume": object{"token": at[0]["token"], "epoch": at[0]["epoch"], "seq": at[0]["seq"],
+					"rooms": object{"b": object{"epoch": at[2]["epoch"], "seq": at[2]["seq"]}}},
+			}))
+			if name == "remove" {
+				bob.say(`{"type":"enter","room":"a"}`)
+			}
+			f.settle()
+			ada.say(`{"type":"enter","room":"a"}`)
+			f.settle()
+			bob.told()
+			ada.told()
+			ada.say(`{"type":"message","room":"a","id":7,"body":"one"}`, `{"type":"message","room":"a","id":8,"body":"two"}`)
+			f.settle()
+			require.Equal(t, map[string][]string{"a": {"ack 7", "ack 8"}}, ada.told())
+			require.Equal(t, map[string][]string{"a": {"ada: two"}}, bob.told())
+		})
+	}
+}
+
+// TestHubClusterNumbersAfterAMove: a connection that names no rooms says something, is moved
+// and resumes in another process. What it had said is not ordered in the room in which it is
+// now, neither there nor after one more move.
+func TestHubClusterNumbersAfterAMove(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute}))
+		s := f.nodes[1]
+		ada, bob := f.nodes[0].unlabelled("ada"), s.labelled("bob", "a", "c", "lobby")
+		f.settle()
+		token := ada.objects()[0]["token"]
+		ada.say(`{"type":"message","id":7,"body":"one"}`)
+		f.settle()
+		ada.objects()
+		ada.say(`{"type":"move","to":"a"}`)
+		f.settle()
+		welcomes := ada.objects()
+		welcomes[0]["token"] = token
+		ada.nc.Reset()
+		f.settle()
+		ada = s.ride(s.json, "10.0.0.1", resumeOf(welcomes))
+		f.settle()
+		ada.told()
+		bob.told()
+		ada.say(`{"type":"message","id":7,"body":"one"}`, `{"type":"message","id":8,"body":"two"}`)
+		f.settle()
+		require.Equal(t, map[string][]string{"": {"ack 7", "ack 8"}}, ada.told())
+		require.Equal(t, map[string][]string{"a": {"ada: two"}}, bob.told())
+	})
+}

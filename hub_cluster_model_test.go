@@ -311,7 +311,7 @@ func TestHubClusterModel(t *testing.T) {
 }
 
 func runHubCluster(t *testing.T, seed uint64) {
-	a := &atlas{chronicle: &chronicle{forgets: true}, seqs: map[string][]uint64{}, rooms: map[string]*course{}, hooks: map[*tcproom.Member]int{}}
+	a := &atlas{chronicle: &chronicle{}, seqs: map[string][]uint64{}, rooms: map[string]*course{}, hooks: map[*tcproom.Member]int{}}
 	w := &hubWorld{storm: &storm{chronicle: a.chronicle, t: t, ids: map[string]string{}, json: "json", text: "text"}, atlas: a, log: roomtest.NewLog(), grace: 20 * time.Second, dialled: map[string]*hubNode{}}
 	w.dial = func(addr string) (net.Conn, error) {
 		n := w.any()

@@ -37,7 +37,6 @@ type chronicle struct {
 	courses []*course
 	stays   map[*tcproom.Member]*pairing
 	faults  []string
-	forgets bool // which numbers a connection has used in rooms that it has left since
 }
 
 // A pairing is what the hooks heard of a member.
@@ -145,7 +144,7 @@ func (c *chronicle) steps() map[string][]hubStep {
 
 // checkOrders checks the orders by themselves: P4, P8, H8.
 func (c *chronicle) checkOrders() {
-	said := map[string]hubStep{}
+	said := map[string]string{} // the rooms of messages
 	for _, co := range c.courses {
 		in := map[string]string{} // names by ID
 		for _, e := range co.events {
@@ -164,22 +163,13 @@ func (c *chronicle) checkOrders() {
 			case e.ev.Kind == tcproom.Renamed:
 				in[e.ev.From.ID] = string(e.ev.Body)
 			case e.ev.Kind == tcproom.Message:
-				was, twice := said[string(e.ev.Body)]
-				if twice && !(was.co == co && c.mayRepeat(e, was)) {
-					c.fail("H8: %q is in %s and in %s", e.ev.Body, was.co.name, co.name)
+				if was, twice := said[string(e.ev.Body)]; twice {
+					c.fail("H8: %q is in %s and in %s", e.ev.Body, was, co.name)
 				}
-				said[string(e.ev.Body)] = hubStep{e, co}
+				said[string(e.ev.Body)] = co.name
 			}
 		}
 	}
-}
-
-// mayRepeat reports whether the message of e may be sent again though its connection has
-// said that of was, since it has left that room in between.
-func (c *chronicle) mayRepeat(e instant, was hubStep) bool {
-	return c.forgets && slices.ContainsFunc(was.co.events, func(in instant) bool {
-		return in.ev.Kind == tcproom.Leave && in.ev.From.ID == e.ev.From.ID && in.at > was.at && in.at < e.at
-	})
 }
 
 // checkMoves checks H4: of each leave and join that have one time, which are those of a
@@ -232,7 +222,7 @@ func (c *chronicle) checkSpoken() {
 			continue
 		}
 		n, _ := strconv.Atoi(number)
-		if was := last[speaker]; n <= was.number && !c.mayRepeat(e.instant, was.hubStep) {
+		if was := last[speaker]; n <= was.number {
 			c.fail("H2: %s said %d in %s before %d in %s, which are there at %v and %v", speaker, n, e.co.name, was.number, was.co.name, e.ev.Time, was.ev.Time)
 		}
 		last[speaker] = speech{n, e}

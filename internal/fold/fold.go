@@ -31,7 +31,7 @@ type Kind uint8
 // The kinds, as they are in records.
 const (
 	Message  Kind = 1  // From (and Name, if Guest), Unique (of a guest), Number, Body, Service
-	Join     Kind = 2  // ID, Name, Hash, Grace, Addr, Unique, MaxMembers
+	Join     Kind = 2  // ID, Name, Hash, Grace, Addr, Unique, MaxMembers, Number
 	Leave    Kind = 3  // ID, Cause, Text, Service; by its home or, if it is detached and its grace is over, by any node
 	Detach   Kind = 4  // ID, Number: as of a resume; Service
 	Resume   Kind = 5  // ID, Hash, Addr, Number: up to what position its node knew the room
@@ -65,7 +65,7 @@ type Entry struct {
 	ID         string // of the member that the entry is about
 	From       string // ID of who speaks; empty: the room
 	Name       string // of a join, a rename or a guest
-	Number     uint64 // of a numbered message, 0: it has none; of a resume, detach or begin, 0: it does not count
+	Number     uint64 // of a numbered message, 0: it has none; of a join, the greatest of its connection; of a resume, detach or begin, 0: it does not count
 	Body       []byte // within the record, after parsing
 	Cause      string
 	Text       string
@@ -149,7 +149,7 @@ type Member struct {
 	Home     Node
 	Addr     netip.Addr
 	Grace    time.Duration
-	Number   uint64    // the greatest that it has used
+	Number   uint64    // the greatest that it has used, also elsewhere before its join
 	Joined   uint64    // the position of its join
 	Resumed  uint64    // the position of its last resume; 0: it has not resumed
 	Detached time.Time // when it lost its link, by the log's clock; zero: it has one

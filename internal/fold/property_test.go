@@ -2,6 +2,7 @@ package fold
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -32,6 +33,25 @@ type script struct {
 	now     time.Time
 	batches [4]uint64
 	ids     int
+	used    map[string]used // by ID, of members with a token
+}
+
+// A used is the greatest number of a member, and when that was in the room last.
+type used struct {
+	number uint64
+	at     time.Time
+}
+
+// noteNumbers notes what numbers the members have used.
+func (sc *script) noteNumbers() {
+	for m := range sc.s.Members() {
+		switch {
+		case m.Hash == (Hash{}):
+			delete(sc.used, m.ID)
+		case m.Number > 0:
+			sc.used[m.ID] = used{m.Number, sc.s.Time()}
+		}
+	}
 }
 
 func pick[T any](sc *script, from ...T) T { return from[sc.IntN(len(from))] }
@@ -92,13 +112,17 @@ func (sc *script) entry(n Node) Entry {
 		}
 		return e
 	case Join:
-		if sc.IntN(4) > 0 {
+		switch used := slices.Sorted(maps.Keys(sc.used)); {
+		case len(used) > 0 && sc.IntN(3) == 0: // perhaps it comes back
+			id = used[sc.IntN(len(used))]
+		case sc.IntN(4) > 0:
 			sc.ids++
 			id = fmt.Sprint("m", sc.ids)
 		}
 		e := Entry{Kind: kind, ID: id, Name: sc.name(), Grace: time.Duration(sc.IntN(3)) * 5 * time.Second, Addr: sc.addr(), Unique: sc.IntN(3) == 0}
 		if sc.IntN(3) > 0 {
 			e.Hash = hashOf(id)
+			e.Number = uint64(pick(sc, 0, 0, sc.IntN(20)))
 		}
 		if sc.IntN(3) == 0 {
 			e.MaxMembers = 1 + sc.IntN(10)
@@ -209,7 +233,7 @@ func TestReplicas(t *testing.T) {
 	}
 	verdicts, placed := map[Verdict]int{}, map[Kind]int{}
 	for seed := range uint64(runs) {
-		sc := &script{Rand: newRand(seed), s: New(), now: start}
+		sc := &script{Rand: newRand(seed), s: New(), now: start, used: map[string]used{}}
 		replicas := [3]*State{New(), New(), New()}
 		reload := func(i int) {
 			saved := replicas[i].Save()
@@ -273,7 +297,14 @@ func applyChecked(t *testing.T, sc *script, st stored, verdicts map[Verdict]int,
 			if number := r.Entry.Number; r.Entry.Kind == Message && number != 0 && r.Member != nil {
 				require.Greater(t, number, numbers[r.Member])
 				numbers[r.Member] = number
+				if u := sc.used[r.Member.ID]; s.Time().Sub(u.at) < formerAfter {
+					require.Greater(t, number, u.number, "it has been here before")
+				}
 			}
+			if r.Entry.Kind == Begin && r.Entry.Replaces != (Epoch{}) { // of a log that was lost
+				clear(sc.used)
+			}
+			sc.noteNumbers()
 		}
 		before = after
 		checkState(t, s)

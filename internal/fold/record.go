@@ -127,7 +127,8 @@ func appendFields(dst []byte, e *Entry) []byte {
 		}
 		dst = binary.AppendUvarint(dst, uint64(max(0, e.Grace)))
 		dst = appendAddr(dst, e.Addr)
-		return binary.AppendUvarint(dst, uint64(min(max(0, e.MaxMembers), math.MaxInt32)))
+		dst = binary.AppendUvarint(dst, uint64(min(max(0, e.MaxMembers), math.MaxInt32)))
+		return binary.AppendUvarint(dst, e.Number)
 	case Leave:
 		dst = appendString(dst, e.ID)
 		dst = appendString(dst, e.Cause)
@@ -536,6 +537,7 @@ func (d *decoder) fields(e *Entry) {
 		e.Grace = time.Duration(d.uvarint(math.MaxInt64, "the grace"))
 		e.Addr = d.addr()
 		e.MaxMembers = int(d.uvarint(math.MaxInt32, "the number of members"))
+		e.Number = d.uvarint(math.MaxUint64, "the number")
 	case Leave:
 		e.ID, e.Cause, e.Text = d.string("the ID"), d.string("the cause"), d.string("the text")
 	case Detach:

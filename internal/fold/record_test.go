@@ -19,7 +19,7 @@ func everyKind() []Entry {
 	return []Entry{
 		{Kind: Message, From: "ada-1", Number: 300, Body: []byte("hi"), Service: true},
 		{Kind: Message, Guest: true, Unique: true, From: "hook", Name: "Hook", Body: []byte{0}},
-		{Kind: Join, ID: "ada-1", Name: "Ada", Hash: Hash{1, 31: 2}, Grace: 30 * time.Second, Addr: addr4, Unique: true, MaxMembers: 500},
+		{Kind: Join, ID: "ada-1", Name: "Ada", Hash: Hash{1, 31: 2}, Grace: 30 * time.Second, Addr: addr4, Unique: true, MaxMembers: 500, Number: 300},
 		{Kind: Join, ID: "b", Addr: addr6},
 		{Kind: Leave, ID: "ada-1", Cause: "lost", Text: "it is gone", Service: true},
 		{Kind: Detach, ID: "ada-1", Number: 300, Service: true},
@@ -70,8 +70,8 @@ func TestRecordBytes(t *testing.T) {
 	want := []string{
 		"010b" + "01" + "056164612d31" + "ac02" + "6869",
 		"010d" + "06" + "04686f6f6b" + "04486f6f6b" + "00" + "00",
-		"0237" + "24" + "056164612d31" + "03416461" + "01" + strings.Repeat("00", 30) + "02" + "80d88ee16f" + "04c0000201" + "f403",
-		"0217" + "00" + "0162" + "00" + "00" + "1020010db8000000000000000000000001" + "00",
+		"0239" + "24" + "056164612d31" + "03416461" + "01" + strings.Repeat("00", 30) + "02" + "80d88ee16f" + "04c0000201" + "f403" + "ac02",
+		"0218" + "00" + "0162" + "00" + "00" + "1020010db8000000000000000000000001" + "00" + "00",
 		"0317" + "01" + "056164612d31" + "046c6f7374" + "0a697420697320676f6e65",
 		"0409" + "01" + "056164612d31" + "ac02",
 		"0539" + "056164612d31" + "01" + strings.Repeat("00", 31) + "1020010db8000000000000000000000001" + "ac02",

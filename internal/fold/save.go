@@ -93,6 +93,12 @@ func (s *State) Save() []byte {
 		b = appendTime(b, nanos(ban.Until))
 		b = appendString(b, ban.Reason)
 	}
+	b = binary.AppendUvarint(b, uint64(len(s.former)))
+	for _, f := range s.former {
+		b = appendString(b, f.id)
+		b = binary.AppendUvarint(b, f.number)
+		b = appendTime(b, f.left)
+	}
 	return b
 }
 
@@ -122,6 +128,7 @@ func Load(checkpoint []byte) (*State, error) {
 	s.loadMembers(d)
 	s.loadMutes(d)
 	s.loadBans(d)
+	s.loadFormer(d)
 	if d.fault == nil && d.left() > 0 {
 		d.fail("%d bytes behind the end", d.left())
 	}
@@ -239,5 +246,24 @@ func (s *State) loadBans(d *decoder) {
 			return
 		}
 		s.bans = append(s.bans, b)
+	}
+}
+
+func (s *State) loadFormer(d *decoder) {
+	left := int64(1)
+	there := make(map[string]bool)
+	n := d.count(10, "the number of former members")
+	d.refuse(n > maxFormer, "%d former members", n)
+	for range n {
+		f := former{id: d.string("the ID"), number: d.uvarint(math.MaxUint64, "the number"), left: d.time("when it left", left)}
+		left = f.left
+		d.refuse(left > s.now, "a member that left at %d, the last record is of %d", left, s.now)
+		d.refuse(f.id == "" || f.number == 0, "a former member without an ID or a number")
+		d.refuse(there[f.id] || s.Member(f.id) != nil, "%q is there more than once", f.id)
+		if d.fault != nil {
+			return
+		}
+		there[f.id] = true
+		s.former = append(s.former, f)
 	}
 }

@@ -23,6 +23,9 @@ func full(t testing.TB) *log {
 	l.want(Placed, b, Entry{Kind: Mute, ID: "eve", Until: start.Add(time.Hour)})
 	l.want(Placed, b, Entry{Kind: Ban, Name: "x", Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: start.Add(time.Hour), Text: "spam"})
 	l.want(Placed, b, Entry{Kind: Ban, Name: "y"})
+	l.want(Placed, b, join("fay"))
+	l.want(Placed, b, say("fay", 7))
+	l.want(Placed, b, Entry{Kind: Leave, ID: "fay"})
 	l.put(l.header(b), Entry{Kind: Beat})
 	return l
 }
@@ -56,6 +59,9 @@ func TestSave(t *testing.T) {
 	require.NoError(t, again.Apply(l.pos+1, start.Add(time.Second+time.Hour-1), open, nil))
 	require.EqualValues(t, 3, again.NodeNumber(c), "it is known for an hour after its end")
 
+	l.want(Placed, b, join("fay"))
+	require.EqualValues(t, 7, l.Member("fay").Number)
+
 	empty, err := Load(New().Save())
 	require.NoError(t, err)
 	require.Equal(t, New().Save(), empty.Save())
@@ -72,7 +78,7 @@ func TestCheckpointBytes(t *testing.T) {
 	require.Equal(t, "b201"+"03"+"61"+zeros(15)+"0000000000000003"+now+"01"+zeros(15)+"8040"+"00"+zeros(8)+
 		"01"+"01"+"61"+zeros(15)+"01"+"00"+"0000000000000003"+"00"+zeros(8)+
 		"01"+"01"+"03616461"+"03616461"+"00"+"8060"+"00"+"00"+"80c8afa025"+"04c0000261"+hex.EncodeToString(append([]byte("hash of ada"), make([]byte, 21)...))+
-		"00"+"00", hex.EncodeToString(l.Save()))
+		"00"+"00"+"00", hex.EncodeToString(l.Save()))
 }
 
 func TestLoadFaults(t *testing.T) {
@@ -82,6 +88,7 @@ func TestLoadFaults(t *testing.T) {
 	at := func(i int, bytes string) string { return good[:i] + bytes + good[i+len(bytes):] }
 	members := strings.Index(good, "\x03ada\x03ada") - 1
 	mutes := strings.Index(good, "\x03eve\x03bob\x18")
+	former := strings.LastIndex(good, "\x03fay\x07")
 	bans := strings.Index(good, "\x01x\x04\xc0\x00\x02\x00\x18")
 	for _, row := range []struct {
 		name, saved, what string
@@ -108,9 +115,14 @@ func TestLoadFaults(t *testing.T) {
 		{"a mute without an end", good[:mutes+8] + strings.Repeat("\x00", 8) + good[mutes+16:], "the end is 0, before 1"},
 		{"a prefix that is not plain", at(bans+6, "\x01"), "not in its plain form"},
 		{"a ban of nobody", strings.Replace(good, "\x01y\x00", "\x00\x00\x00", 1), "a ban"},
-		{"a ban twice", string(New().Save()[:len(New().Save())-1]) + "\x02" + strings.Repeat("\x01y\x00"+strings.Repeat("\x00", 9), 2), "two bans of one name"},
-		{"a mute twice", string(New().Save()[:len(New().Save())-2]) + "\x02" + strings.Repeat("\x01y\x00\x00\x00\x00\x00\x00\x00\x00\x01", 2) + "\x00", `two mutes of "y"`},
-		{"members without nodes", string(New().Save()[:len(New().Save())-3]) + "\x01\x00\x00\x00\x00\x00\x00\x00\x00", "members, but no nodes"},
+		{"a ban twice", string(New().Save()[:len(New().Save())-2]) + "\x02" + strings.Repeat("\x01y\x00"+strings.Repeat("\x00", 9), 2) + "\x00", "two bans of one name"},
+		{"a mute twice", string(New().Save()[:len(New().Save())-3]) + "\x02" + strings.Repeat("\x01y\x00\x00\x00\x00\x00\x00\x00\x00\x01", 2) + "\x00\x00", `two mutes of "y"`},
+		{"a former member without a number", at(former+4, "\x00"), "without an ID or a number"},
+		{"a former member that is there", at(former+1, "bob"), `"bob" is there more than once`},
+		{"a former member of tomorrow", at(former+5, "\x7f"), "a member that left at 9"},
+		{"former members in another order", at(former-1, "\x02") + good[former:len(good)-8] + "\x00\x00\x00\x00\x00\x00\x00\x01", "when it left is 1, before 1"},
+		{"too many former members", good[:former-1] + "\xe9\x07" + strings.Repeat(good[former:], 1001), "1001 former members"},
+		{"members without nodes", string(New().Save()[:len(New().Save())-4]) + "\x01\x00\x00\x00\x00\x00\x00\x00\x00", "members, but no nodes"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, err := Load([]byte(row.saved))

@@ -42,6 +42,7 @@ type State struct {
 	members roster
 	mutes   []mute    // in the order in which they were said, one for an ID
 	bans    []BanRule // in the order in which they were said, one for Name and Prefix
+	former  []former  // in the order in which they left
 
 	// What Apply works with.
 	reader Reader
@@ -72,6 +73,21 @@ type mute struct {
 	id, name string
 	until    int64
 }
+
+// A former is a member that has left and may come back, with the number that it had then:
+// its connection may be in other rooms still.
+type former struct {
+	id     string
+	number uint64
+	left   int64
+}
+
+// How many former members are known, and for how long. What was sent again is there soon
+// after its connection has come back.
+const (
+	maxFormer   = 1000
+	formerAfter = time.Hour
+)
 
 // A BanRule says which joins, resumes, renames and guests are void: those with the name,
 // those of the addresses or, if it has both, those with both.
@@ -246,9 +262,9 @@ func (s *State) about(m *Member, w *writer, e *Entry, res *Result) Verdict {
 		if !w.speaksFor(m, e) && (m.Detached.IsZero() || dueOf(m) > s.now) {
 			return NotMember
 		}
-		s.members.remove(m)
+		s.remove(m)
 	case Kick:
-		s.members.remove(m)
+		s.remove(m)
 	case Detach:
 		switch {
 		case !w.speaksFor(m, e):
@@ -288,6 +304,40 @@ func (s *State) about(m *Member, w *writer, e *Entry, res *Result) Verdict {
 		return s.mute(m, e)
 	}
 	return Placed
+}
+
+func (s *State) remove(m *Member) {
+	s.members.remove(m)
+	s.keepNumber(m)
+}
+
+// keepNumber has the number of m known when that comes back. A member without a token has
+// a connection that cannot be resumed: that knows its numbers itself.
+func (s *State) keepNumber(m *Member) {
+	if m.Number == 0 || m.Hash == (Hash{}) {
+		return
+	}
+	s.former = append(s.former, former{m.ID, m.Number, s.now})
+	old := max(0, len(s.former)-maxFormer)
+	for s.former[old].left <= s.now-int64(formerAfter) {
+		old++
+	}
+	s.former = s.former[old:]
+}
+
+// takeNumber returns the number that a former member had, 0 if it is not known, and
+// forgets it.
+func (s *State) takeNumber(id string) uint64 {
+	i := slices.IndexFunc(s.former, func(f former) bool { return f.id == id })
+	if i < 0 {
+		return 0
+	}
+	f := s.former[i]
+	s.former = slices.Delete(s.former, i, i+1)
+	if f.left <= s.now-int64(formerAfter) {
+		return 0
+	}
+	return f.number
 }
 
 // overtakes reports whether m has resumed behind what the writer of e knew.
@@ -343,7 +393,7 @@ func (s *State) join(w *writer, e *Entry, res *Result) Verdict {
 	case s.isBanned(e.Name, e.Addr, s.now):
 		return Banned
 	}
-	res.Member = &Member{ID: e.ID, Name: e.Name, Hash: e.Hash, Home: w.Node, Addr: e.Addr, Grace: e.Grace, Joined: res.Seq}
+	res.Member = &Member{ID: e.ID, Name: e.Name, Hash: e.Hash, Home: w.Node, Addr: e.Addr, Grace: e.Grace, Number: max(e.Number, s.takeNumber(e.ID)), Joined: res.Seq}
 	s.members.add(res.Member)
 	return Placed
 }
@@ -470,6 +520,9 @@ func (s *State) end(w *writer, e *Entry) Verdict {
 		}
 	}
 	s.epoch, s.began = Epoch{}, 0
+	for m := range s.Members() {
+		s.keepNumber(m)
+	}
 	s.members.clear()
 	s.mutes = nil
 	return Placed

@@ -203,6 +203,67 @@ func TestRules(t *testing.T) {
 			l.want(Duplicate, b, say("ada", 5))
 			l.want(Placed, b, say("ada", 6))
 		}},
+		{"a number counts once also if its member leaves and comes back", func(l *log) {
+			for i, out := range []Entry{{Kind: Leave, ID: "ada", Service: true}, {Kind: Kick, ID: "ada"}, {Kind: End, Force: true}} {
+				number := uint64(5 + i)
+				l.want(Placed, a, say("ada", number))
+				l.want(Placed, b, out)
+				if out.Kind == End {
+					l.want(Placed, b, Entry{Kind: Begin, Epoch: epoch2})
+				}
+				l.want(Placed, b, join("ada"))
+				require.EqualValues(l, number, l.Member("ada").Number)
+				l.want(Duplicate, b, say("ada", number))
+				l.now = l.now.Add(time.Minute)
+				l.want(Placed, b, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
+				l.want(Placed, a, Entry{Kind: Resume, ID: "ada", Hash: hashOf("ada")})
+			}
+		}},
+		{"a member comes with the number that it has used elsewhere", func(l *log) {
+			cy := join("cy")
+			cy.Number = 5
+			l.want(Placed, a, cy)
+			l.want(Duplicate, a, say("cy", 5))
+			l.want(Placed, a, say("cy", 6))
+			for _, row := range []struct{ elsewhere, want uint64 }{{5, 6}, {7, 7}} {
+				l.want(Placed, a, Entry{Kind: Leave, ID: "cy"})
+				cy.Number = row.elsewhere
+				l.want(Placed, a, cy)
+				require.EqualValues(l, row.want, l.Member("cy").Number)
+			}
+		}},
+		{"numbers of members that have left are known for an hour", func(l *log) {
+			for _, row := range []struct {
+				after time.Duration
+				want  uint64
+			}{{time.Hour - 1, 5}, {time.Hour, 0}} {
+				l.want(Placed, a, say("ada", 5-l.Member("ada").Number))
+				l.want(Placed, a, Entry{Kind: Leave, ID: "ada"})
+				l.now = l.now.Add(row.after)
+				l.want(Placed, a, join("ada"))
+				require.EqualValues(l, row.want, l.Member("ada").Number)
+			}
+		}},
+		{"numbers are known of the last members that have left", func(l *log) {
+			l.want(Placed, a, say("ada", 5))
+			l.want(Placed, a, Entry{Kind: Leave, ID: "ada"})
+			for i := range maxFormer {
+				l.want(Placed, a, join(fmt.Sprint("x", i)))
+				l.want(Placed, a, say(fmt.Sprint("x", i), 1))
+				l.want(Placed, a, Entry{Kind: Leave, ID: fmt.Sprint("x", i)})
+			}
+			l.want(Placed, a, join("ada"))
+			require.Zero(l, l.Member("ada").Number)
+			l.want(Placed, a, join("x0"))
+			require.EqualValues(l, 1, l.Member("x0").Number)
+		}},
+		{"nothing is kept of members that cannot resume, or have no number", func(l *log) {
+			l.want(Placed, b, Entry{Kind: Join, ID: "cy", Name: "cy"})
+			l.want(Placed, b, say("cy", 5))
+			l.want(Placed, b, Entry{Kind: Kick, ID: "cy"})
+			l.want(Placed, b, Entry{Kind: Kick, ID: "ada"})
+			require.Empty(l, l.former)
+		}},
 		{"duplicate comes before muted", func(l *log) {
 			l.want(Placed, a, say("ada", 5))
 			l.want(Placed, b, Entry{Kind: Mute, ID: "ada", Until: start.Add(time.Hour)})
