@@ -91,6 +91,9 @@ func (p *pass) orderAhead(in *inbox) (ok bool, err error) {
 	if a.probe != nil {
 		a.probe.Ahead(true)
 	}
+	if c.left == 0 { // it has come back before this goroutine knew that there was room for it
+		a.settledLocked()
+	}
 	return true, nil
 }
 

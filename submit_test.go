@@ -1,10 +1,16 @@
 package tcproom_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +26,7 @@ import (
 type fullRoom struct {
 	*tcproom.Room
 	t       *testing.T
+	log     *bentLog
 	letGo   func()
 	mu      sync.Mutex           // guards took
 	took    []call               // that have returned, in that order
@@ -39,8 +46,16 @@ const fullBody = 250 << 10
 func newFullRoom(t *testing.T, opts ...tcproom.RoomOption) *fullRoom {
 	t.Helper()
 	l, _ := attach(t, roomtest.NewLog())
-	r := &fullRoom{t: t, Room: openRoom(t, l, append([]tcproom.RoomOption{tcproom.WithMaxMessage(256 << 10), tcproom.WithCodec(tcproom.Raw{})}, opts...)...)}
+	r := &fullRoom{t: t, log: l, Room: openRoom(t, l, append([]tcproom.RoomOption{tcproom.WithMaxMessage(256 << 10), tcproom.WithCodec(tcproom.Raw{})}, opts...)...)}
 	readyIn(t, r.Room, time.Minute)
+	r.fill()
+	return r
+}
+
+// fill fills the queue.
+func (r *fullRoom) fill() {
+	t, l := r.t, r.log
+	t.Helper()
 	gate := make(chan struct{})
 	r.letGo = func() {
 		l.bend(nil)
@@ -58,12 +73,11 @@ func newFullRoom(t *testing.T, opts ...tcproom.RoomOption) *fullRoom {
 		before = tcproom.OnTheWayToLog(r.Room)
 		ctx, cancel := context.WithCancel(t.Context())
 		r.cancels = append(r.cancels, cancel)
-		go r.Broadcast(ctx, make([]byte, fullBody))
+		go r.Broadcast(ctx, append(make([]byte, 1, fullBody), bytes.Repeat([]byte("x"), fullBody-1)...))
 		synctest.Wait()
 	}
 	r.cancels[len(r.cancels)-1]() // that one waits
 	synctest.Wait()
-	return r
 }
 
 // call has a body ordered that begins with what, and waits for that on a goroutine.
@@ -189,6 +203,53 @@ func TestQueueIsFirstComeFirstServed(t *testing.T) {
 		}
 		require.Equal(t, want[len(want)-len(said):], said)
 		require.NotEmpty(t, said)
+	})
+}
+
+// TestQueueHasRoomForReaders: a reader whose message waits for room in the queue may learn of
+// that when the message has its place already. Its member gets the ack, and it goes on.
+func TestQueueHasRoomForReaders(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that readers get the lock late
+	synctest.Test(t, func(t *testing.T) {
+		const members = 8
+		l, _ := attach(t, roomtest.NewLog())
+		s, room := newLone(t, tcproom.WithLog(l), tcproom.WithMaxMessage(256<<10), tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{}), tcproom.WithBacklog(64<<20))
+		readyIn(t, room, time.Minute)
+		var acks, ended atomic.Int64
+		var all []net.Conn
+		for range members {
+			nc, err := s.net.DialFrom(t.Context(), "10.0.0.1", s.json)
+			require.NoError(t, err)
+			fmt.Fprintln(nc, `{"type":"hello"}`)
+			go func() {
+				defer ended.Add(1)
+				for lines := bufio.NewReader(nc); ; {
+					line, err := lines.ReadString('\n')
+					if err != nil {
+						return
+					}
+					if strings.HasPrefix(line, `{"type":"ack","id":1,`) {
+						acks.Add(1)
+					}
+				}
+			}()
+			all = append(all, nc)
+		}
+		time.Sleep(time.Second)
+		r := &fullRoom{t: t, log: l, Room: room}
+		r.fill()
+		r.call("waits", fullBody) // and all others behind it
+		for _, nc := range all {
+			fmt.Fprintln(nc, `{"type":"message","id":1,"body":"hi"}`)
+		}
+		synctest.Wait()
+		require.Zero(t, acks.Load())
+		r.letGo()
+		time.Sleep(time.Second)
+		require.EqualValues(t, members, acks.Load())
+		require.NoError(t, room.Shutdown(testContext(t)))
+		synctest.Wait()
+		require.EqualValues(t, members, ended.Load())
 	})
 }
 
