@@ -663,11 +663,9 @@ func (h *Hub) stopRooms(state roomState) {
 // reapRooms says that the rooms have stopped, when nothing of the hub is left.
 func (h *Hub) reapRooms() {
 	h.all.closeLog()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, hr := range h.rooms {
-		hr.room.wg.Wait() // which has nothing to wait for
-		hr.room.closeLog()
-		hr.room.closeDone()
+	for _, r := range h.openRooms(false) { // without the lock: the Close of a log may take long
+		r.wg.Wait() // which has nothing to wait for
+		r.closeLog()
+		r.closeDone()
 	}
 }

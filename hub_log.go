@@ -135,7 +135,7 @@ func (rp *replica) opened(log Log, err error) (done bool) {
 		return false
 	}
 	if rp.ctx.Err() != nil {
-		go log.Close()
+		rp.log = log // which closeLog closes
 		return true
 	}
 	rp.ofHub.failed = nil

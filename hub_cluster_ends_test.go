@@ -1,0 +1,95 @@
+package tcproom_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom"
+	"example.com/tcproom/roomtest"
+)
+
+// What comes together with the end of a room of a hub of several nodes, or of the hub.
+
+// TestHubClusterStatsWhileLogsClose: Stats of a hub does not wait for the Close of a log.
+func TestHubClusterStatsWhileLogsClose(t *testing.T) {
+	engine := roomtest.NewLog()
+	defer engine.Close()
+	let, open := gate()
+	defer open()
+	closes := make(chan struct{})
+	h := tcproom.NewHub(tcproom.WithBackplane(&closely{engine, "a", func() { close(closes); <-let }}))
+	require.NoError(t, h.Ready(testContext(t)))
+	a, err := h.Room("a")
+	require.NoError(t, err)
+	require.NoError(t, a.Ready(testContext(t)))
+	go h.Close()
+	<-closes
+	got := make(chan struct{})
+	go func() {
+		defer close(got)
+		h.Stats()
+	}()
+	select {
+	case <-got:
+	case <-time.After(2 * time.Second):
+		t.Error("Stats waits")
+	}
+	open()
+	<-h.Done()
+}
+
+// TestHubClusterOpenedAtItsEnd: a log that is opened when the hub has closed is closed before
+// the hub is done.
+func TestHubClusterOpenedAtItsEnd(t *testing.T) {
+	inBubble("opened", t, func(t *testing.T) {
+		engine := roomtest.NewLog()
+		defer engine.Close()
+		var closed atomic.Bool
+		h := tcproom.NewHub(tcproom.WithBackplane(&late{closely{engine, "*", func() {
+			time.Sleep(time.Second)
+			closed.Store(true)
+		}}}))
+		synctest.Wait()
+		require.NoError(t, h.Close())
+		<-h.Done()
+		require.True(t, closed.Load())
+	})
+}
+
+// A closely is a Backplane whose log of one room calls a function first when it is closed.
+type closely struct {
+	tcproom.Backplane
+	room  string
+	first func()
+}
+
+func (b *closely) Open(ctx context.Context, room string) (tcproom.Log, error) {
+	l, err := b.Backplane.Open(ctx, room)
+	if err == nil && room == b.room {
+		l = &closelyClosed{l, b.first}
+	}
+	return l, err
+}
+
+type closelyClosed struct {
+	tcproom.Log
+	first func()
+}
+
+func (l *closelyClosed) Close() error {
+	l.first()
+	return l.Log.Close()
+}
+
+// A late is one that opens logs when nobody wants them any more.
+type late struct{ closely }
+
+func (b *late) Open(ctx context.Context, room string) (tcproom.Log, error) {
+	<-ctx.Done()
+	return b.closely.Open(context.WithoutCancel(ctx), room)
+}
