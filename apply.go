@@ -319,6 +319,7 @@ func (p *pass) void(res *fold.Result) {
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
 		p.departed(m)
+		p.checkEmptySoon()
 		p.r.group.Wake()
 	}
 }

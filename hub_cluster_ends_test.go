@@ -10,10 +10,29 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
+	"example.com/tcproom/internal/fold"
 	"example.com/tcproom/roomtest"
 )
 
 // What comes together with the end of a room of a hub of several nodes, or of the hub.
+
+// TestHubClusterLeftLate: a member leaves while the log of its room is silent for longer than
+// anybody waits. The room goes when its leave has a place.
+func TestHubClusterLeftLate(t *testing.T) {
+	inBubble("late", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.Leave, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(2*time.Second), tcproom.WithRoomLinger(time.Second))
+		eve := s.labelled("eve", "a", "b")
+		f.settle()
+		eve.say(`{"type":"leave","room":"a"}`)
+		time.Sleep(10 * time.Second)
+		let()
+		time.Sleep(time.Minute)
+		_, ok := s.hub.Lookup("a")
+		require.False(t, ok)
+		require.False(t, eve.gone())
+	})
+}
 
 // TestHubClusterStatsWhileLogsClose: Stats of a hub does not wait for the Close of a log.
 func TestHubClusterStatsWhileLogsClose(t *testing.T) {

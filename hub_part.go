@@ -122,8 +122,24 @@ func (p *pass) partDeparts(m *Member, cause error, seq uint64) {
 	}
 	if was != memberLeaving { // else who had it leave does that
 		p.partDeparted(s, cause)
+	} else {
+		p.checkEmptySoon()
 	}
 	r.group.Wake()
+}
+
+// checkEmptySoon sees to it that the room is removed after a while if it is empty now. Who
+// had its last member leave may have given up before the leave had its place.
+func (p *pass) checkEmptySoon() {
+	r, h := p.r, p.r.hub
+	if !r.isNamed() || !r.emptyLocked() {
+		return
+	}
+	h.all.wg.Add(1)
+	go func() {
+		defer h.all.wg.Done()
+		h.checkEmpty(r)
+	}()
 }
 
 // partLeaves is for a membership that leaves because of what is in the log, and not by a
@@ -155,6 +171,8 @@ func (p *pass) dropPart(m *Member, cause Cause) {
 	p.departed(m)
 	if was != memberLeaving {
 		p.partDeparted(s, cause)
+	} else {
+		p.checkEmptySoon()
 	}
 }
 
