@@ -34,6 +34,28 @@ func TestHubClusterLeftLate(t *testing.T) {
 	})
 }
 
+// TestHubClusterShutdownCutsRemoved: what a room that was removed waits for its log is cut
+// when the context of the hub's Shutdown ends.
+func TestHubClusterShutdownCutsRemoved(t *testing.T) {
+	inBubble("cut", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, _ := f.startHeld("a", fold.NodeLeft, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(time.Hour))
+		s.labelled("eve", "a", "b")
+		f.settle()
+		require.NoError(t, s.hub.Remove("a", ""))
+		f.settle()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		s.hub.Shutdown(ctx)
+		time.Sleep(10 * time.Second)
+		select {
+		case <-s.hub.Done():
+		default:
+			t.Error("the hub has not stopped")
+		}
+	})
+}
+
 // TestHubClusterStatsWhileLogsClose: Stats of a hub does not wait for the Close of a log.
 func TestHubClusterStatsWhileLogsClose(t *testing.T) {
 	engine := roomtest.NewLog()

@@ -57,6 +57,9 @@ func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 		default:
 		}
 		cause = context.Cause(ctx)
+		if r.hub != nil {
+			r.hub.stopRooms(roomClosed)
+		}
 		r.stop(roomClosed)
 		r.await(glance, func() bool { return false })
 	}
