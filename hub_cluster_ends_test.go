@@ -134,3 +134,48 @@ func (b *late) Open(ctx context.Context, room string) (tcproom.Log, error) {
 	<-ctx.Done()
 	return b.closely.Open(context.WithoutCancel(ctx), room)
 }
+
+// readOn has c, if there is no error, read until it ends.
+func readOn(c *tcproom.Conn, err error) error {
+	if err == nil {
+		go func() {
+			for range c.Events(context.Background()) {
+			}
+		}()
+	}
+	return err
+}
+
+// TestShutdownTwice: a second Shutdown, of a room or hub with a log, does not cut the drain of
+// the first one.
+func TestShutdownTwice(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		open func(t *testing.T) (join func() error, shutdown func(context.Context, ...tcproom.StopOption) error)
+	}{
+		{"room", func(t *testing.T) (func() error, func(context.Context, ...tcproom.StopOption) error) {
+			l, _ := attach(t, roomtest.NewLog())
+			r := openRoom(t, l, tcproom.WithDrain(10*time.Second))
+			return func() error { return readOn(r.Join(t.Context(), tcproom.Identity{})) }, r.Shutdown
+		}},
+		{"hub", func(t *testing.T) (func() error, func(context.Context, ...tcproom.StopOption) error) {
+			f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithDrain(10*time.Second))
+			h := f.nodes[0].hub
+			return func() error { return readOn(h.Join(t.Context(), "a", tcproom.Identity{})) }, h.Shutdown
+		}},
+	} {
+		inBubble(row.name, t, func(t *testing.T) {
+			join, shutdown := row.open(t)
+			for range 5 {
+				require.NoError(t, join())
+			}
+			first := make(chan error)
+			began := time.Now()
+			go func() { first <- shutdown(context.Background()) }()
+			time.Sleep(time.Second)
+			require.NoError(t, shutdown(context.Background()))
+			require.NoError(t, <-first)
+			require.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+		})
+	}
+}
