@@ -183,13 +183,15 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	rp := r.replica
 	switch e.Kind {
 	default:
-		if !rp.isLost(rp.state.Epoch()) { // else another stream is about to begin
+		if !rp.isLost(rp.state.Epoch()) && !rp.ofHub.ended { // else another stream is about to begin
 			p.effectInStream(res, q)
 		}
 	case fold.Ban:
 		r.noteBansLocked()
 	case fold.Begin:
-		p.begins(fold.Epoch(e.Replaces))
+		if !rp.ofHub.ended {
+			p.begins(fold.Epoch(e.Replaces))
+		}
 	case fold.End:
 		p.ends(e.Force)
 	case fold.Beat:

@@ -327,9 +327,23 @@ func (r *Room) notifyPart(s *stream, on *link) {
 	}
 }
 
-// putOut closes r, and has its members leave because of cause.
+// putOut closes r, and has its members leave because of cause. Nobody is in it when it
+// returns.
 func (r *Room) putOut(cause error, code Cause) {
 	r.mu.Lock()
+	seeOut := r.putOutLocked(cause, code)
+	r.mu.Unlock()
+	seeOut()
+	p := r.pass(context.Background(), nil)
+	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
+		p.await(r.group.Progress(), time.Time{})
+	}
+	p.end()
+}
+
+// putOutLocked is putOut for all whose leave does not wait for its place. seeOut is to be
+// called without the lock.
+func (r *Room) putOutLocked(cause error, code Cause) (seeOut func()) {
 	r.tellLocked()
 	r.state = roomClosed // or is so already: Close of the hub may have overtaken this
 	var out []*stream
@@ -353,21 +367,17 @@ func (r *Room) putOut(cause error, code Cause) {
 		}
 		m = next
 	}
-	r.mu.Unlock()
-	for _, m := range far.left {
-		m.unblock()
-	}
-	r.group.Flush() // of what was told
-	r.group.Wake()
-	p := r.pass(context.Background(), nil)
-	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
-		p.await(r.group.Progress(), time.Time{})
-	}
-	p.end()
-	for _, s := range out {
-		s.member.unblock()
-		s.link.alone(cause)
-		go r.seeOutPart(s, nil)
+	return func() {
+		for _, m := range far.left {
+			m.unblock()
+		}
+		r.group.Flush() // of what was told
+		r.group.Wake()
+		for _, s := range out {
+			s.member.unblock()
+			s.link.alone(cause)
+			go r.seeOutPart(s, nil)
+		}
 	}
 }
 

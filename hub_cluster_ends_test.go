@@ -16,6 +16,55 @@ import (
 
 // What comes together with the end of a room of a hub of several nodes, or of the hub.
 
+// TestHubClusterRemovedLate: a node reads late that a room was removed, and at once that the
+// next one of its name has begun. For its connections the first one was removed.
+func TestHubClusterRemovedLate(t *testing.T) {
+	inBubble("late", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}))
+		bob, eve := f.nodes[0].labelled("bob", "a", "b"), f.nodes[1].labelled("eve", "a", "b")
+		f.settle()
+		bob.told()
+		eve.told()
+		f.links[1].Stall()
+		require.NoError(t, f.nodes[0].hub.Remove("a", "over"))
+		f.settle()
+		bob.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		bob.say(`{"type":"message","room":"a","body":"next"}`)
+		f.settle()
+		f.links[1].Heal()
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"goodbye removed"}}, eve.told())
+		require.False(t, eve.gone())
+		require.Equal(t, []string{"bob"}, f.nodes[0].names("a"))
+	})
+}
+
+// TestHubClusterRemovedBeforeJoin: a room is removed, and the next one of its name begins,
+// while a join waits at another node for its turn. It is of neither.
+func TestHubClusterRemovedBeforeJoin(t *testing.T) {
+	inBubble("join", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.Message, tcproom.WithCodec(tcproom.JSON{}))
+		bob, eve, zoe := f.nodes[0].labelled("bob", "a"), s.labelled("eve", "a"), s.labelled("zoe", "b")
+		f.settle()
+		eve.say(`{"type":"message","room":"a","body":"held"}`)
+		f.settle()
+		zoe.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		zoe.told()
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		bob.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		let()
+		f.settle()
+		require.Equal(t, map[string][]string{"a": {"refused closed"}}, zoe.told())
+		require.Equal(t, []string{"bob"}, f.nodes[0].names("a"))
+		require.False(t, eve.gone())
+		require.Equal(t, 1, s.hub.Stats().Memberships)
+	})
+}
+
 // TestHubClusterLeftLate: a member leaves while the log of its room is silent for longer than
 // anybody waits. The room goes when its leave has a place.
 func TestHubClusterLeftLate(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type hubReplica struct {
 	tried  chan struct{} // closed when its log could not be opened, or has been
 	failed error         // why it could not be; nil: it has been, or it is not known yet
 	reason string        // why the room is removed
+	ended  bool          // its stream has, for the room is removed: what follows is another room's
 	bans   atomic.Pointer[[]Ban]
 }
 
@@ -230,15 +232,29 @@ func (p *pass) ends(force bool) {
 		}
 		return
 	}
+	reason := rp.ofHub.reason
+	seeOut := rp.endStreamLocked(reason)
 	h.all.wg.Add(1)
 	go func(r *Room) {
 		defer h.all.wg.Done()
-		h.takeOut(r.name, r, rp.reason())
+		seeOut()
+		h.takeOut(r.name, r, reason)
 	}(p.r)
 }
 
-func (rp *replica) reason() string {
-	rp.room.mu.Lock()
-	defer rp.room.mu.Unlock()
-	return rp.ofHub.reason
+// endStreamLocked puts the members out, and has nothing more ordered in the room, whose
+// stream has ended: in the next one of its name nobody is from here. What the node itself
+// has to say still goes to the log. seeOut is as that of putOutLocked.
+func (rp *replica) endStreamLocked(reason string) (seeOut func()) {
+	rp.ofHub.ended = true
+	rp.queue = slices.DeleteFunc(rp.queue, func(q queued) bool {
+		if q.call.upkeep {
+			return false
+		}
+		rp.waiting -= len(q.bytes())
+		q.settle(outcome{err: ErrRoomClosed})
+		return true
+	})
+	rp.lookLocked()
+	return rp.room.putOutLocked(&removedError{reason}, errRemoved)
 }
