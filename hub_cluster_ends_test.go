@@ -83,6 +83,43 @@ func TestHubClusterLeftLate(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemoveInHookOfStop: a hook removes its room while the hub stops. It returns,
+// and the hub does stop.
+func TestHubClusterRemoveInHookOfStop(t *testing.T) {
+	for name, stop := range map[string]func(*tcproom.Hub) error{
+		"Close":    (*tcproom.Hub).Close,
+		"Shutdown": func(h *tcproom.Hub) error { return h.Shutdown(context.Background()) },
+	} {
+		inBubble(name, t, func(t *testing.T) {
+			f := newFarm(t, 1)
+			removed := make(chan error, 1)
+			s, let := f.startHeld("a", fold.End, tcproom.WithCodec(tcproom.JSON{}), tcproom.OnMessage(func(m *tcproom.Member, b []byte) ([]byte, error) {
+				removed <- m.Room().Hub().Remove("a", "")
+				return b, nil
+			}))
+			eve := s.labelled("eve", "a")
+			f.settle()
+			eve.say(`{"type":"message","room":"a","body":"hi"}`)
+			f.settle()
+			go stop(s.hub)
+			f.settle()
+			let()
+			time.Sleep(time.Minute)
+			select {
+			case <-s.hub.Done():
+			default:
+				t.Error("the hub has not stopped")
+			}
+			select {
+			case <-removed:
+			default:
+				t.Error("Remove has not returned")
+				eve.nc.Reset()
+			}
+		})
+	}
+}
+
 // TestHubClusterShutdownCutsRemoved: what a room that was removed waits for its log is cut
 // when the context of the hub's Shutdown ends.
 func TestHubClusterShutdownCutsRemoved(t *testing.T) {

@@ -483,8 +483,11 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 	if err != nil && !errors.Is(err, ErrRoomClosed) {
 		return err
 	}
-	if err := h.takeOut(name, r, reason); err != nil { // the log was faster
-		r.awaitEmpty()
+	if err := h.takeOut(name, r, reason); err != nil {
+		if in, _ := h.Lookup(name); in == r { // the hub stops: its members may wait for the caller, a hook
+			return err
+		}
+		r.awaitEmpty() // the log was faster
 	}
 	return nil
 }
