@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -518,12 +519,15 @@ func (h *Hub) removed(hr *hubRoom) {
 //
 // With [WithBackplane] the room ends in all processes. It has to be open in this one:
 // [Hub.Room] opens it. Further errors are [ErrUnavailable] and [ErrUncertain].
-func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
+func (h *Hub) Remove(name, reason string) error {
+	return h.remove(context.Background(), name, nil, reason)
+}
 
-// remove is Remove, if r is nil, or of r if that has the name still.
-func (h *Hub) remove(name string, r *Room, reason string) error {
+// remove is Remove, if r is nil, or of r if that has the name still. ctx bounds the wait for
+// the log.
+func (h *Hub) remove(ctx context.Context, name string, r *Room, reason string) error {
 	if h.cfg.backplane != nil {
-		return h.removeByLog(name, r, reason)
+		return h.removeByLog(ctx, name, r, reason)
 	}
 	return h.takeOut(name, r, reason)
 }
@@ -561,7 +565,14 @@ func (h *Hub) close(r *Room) error {
 	if r == h.all {
 		return h.Close()
 	}
-	h.remove(r.name, r, "") // or it is removed already
+	return h.end(context.Background(), r)
+}
+
+// end removes r, unless it is removed already, or h stops.
+func (h *Hub) end(ctx context.Context, r *Room) error {
+	if err := h.remove(ctx, r.name, r, ""); !errors.Is(err, ErrNoRoom) {
+		return err
+	}
 	return nil
 }
 
@@ -570,7 +581,9 @@ func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
 	if r == h.all {
 		return h.Shutdown(ctx, opts...)
 	}
-	h.remove(r.name, r, "")
+	if err := h.end(ctx, r); err != nil { // it goes on
+		return &StopError{Err: err}
+	}
 	select {
 	case <-r.Done():
 		return nil

@@ -120,6 +120,26 @@ func TestHubClusterRemoveInHookOfStop(t *testing.T) {
 	}
 }
 
+// TestHubClusterCloseOfRoomOffline: Close and Shutdown of a room whose log does not answer
+// say that it has not ended.
+func TestHubClusterCloseOfRoomOffline(t *testing.T) {
+	inBubble("offline", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(2*time.Second))
+		s := f.nodes[0]
+		s.labelled("eve", "a")
+		f.settle()
+		r := s.room("a")
+		f.links[0].Cut()
+		require.ErrorIs(t, r.Close(), tcproom.ErrUncertain)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		err := r.Shutdown(ctx)
+		require.ErrorIs(t, err, tcproom.ErrUnavailable)
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}
+
 // TestHubClusterShutdownCutsRemoved: what a room that was removed waits for its log is cut
 // when the context of the hub's Shutdown ends.
 func TestHubClusterShutdownCutsRemoved(t *testing.T) {

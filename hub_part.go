@@ -465,7 +465,7 @@ func (h *Hub) roomElsewhere(l *link) string {
 }
 
 // removeByLog is remove in a hub whose rooms have logs.
-func (h *Hub) removeByLog(name string, r *Room, reason string) error {
+func (h *Hub) removeByLog(ctx context.Context, name string, r *Room, reason string) error {
 	h.mu.Lock()
 	hr := h.rooms[name]
 	stops := h.stops
@@ -474,7 +474,7 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 		return fmt.Errorf("%w: %q", ErrNoRoom, name)
 	}
 	r = hr.room
-	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.maxOutage, ErrUnavailable)
 	defer cancel()
 	p := r.pass(ctx, nil)
 	r.replica.ofHub.reason = reason
