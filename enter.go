@@ -321,7 +321,14 @@ func (r *Room) notifyPart(s *stream, on *link) {
 	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
 		return
 	}
+	returned := false
+	defer func() {
+		if !returned { // but has ended the goroutine
+			s.link.end(&HookError{Hook: hookNames[hookOnLeave]})
+		}
+	}()
 	err := r.callAside(on, m.presence, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+	returned = true
 	if _, failed := err.(*HookError); failed {
 		s.link.end(err)
 	}
