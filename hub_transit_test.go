@@ -176,6 +176,49 @@ func TestHubHookFailsOnTheWayOut(t *testing.T) {
 	}
 }
 
+// Enter and Move say that a connection has left, or is lost, if it does so meanwhile.
+func TestHubCallsOfAConnectionThatEnds(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		end     func(ada *hubPeer, base *Member)
+		want    []error
+		session bool
+	}{
+		{name: "kicked", end: func(_ *hubPeer, base *Member) { base.Kick("") }, want: []error{ErrNotMember, ErrKicked}},
+		{name: "gone", end: func(ada *hubPeer, base *Member) { ada.Close() }, want: []error{ErrNotMember}},
+		{name: "lost", end: func(ada *hubPeer, base *Member) { ada.Close() }, want: []error{ErrDetached}, session: true},
+	} {
+		for _, move := range []bool{true, false} {
+			t.Run(fmt.Sprint(row.name, move), func(t *testing.T) {
+				var ada *hubPeer
+				opts := []HubOption{OnJoin(func(m *Member) error {
+					if m.Room().Name() == "to" {
+						base := memberNamed(t, m.Room().Hub().All(), "ada")
+						row.end(ada, base)
+						<-base.conn().Context().Done()
+					}
+					return nil
+				})}
+				if row.session {
+					opts = append(opts, WithSessions(Sessions{}))
+				}
+				h := jsonHub(t, opts...)
+				ada = visitHub(t, h, "ada", "from")
+				m := memberNamed(t, roomOf(t, h, "from"), "ada")
+				var err error
+				if move {
+					_, err = h.Move(context.Background(), m, "to")
+				} else {
+					_, err = h.Enter(context.Background(), m, "to")
+				}
+				for _, want := range row.want {
+					require.ErrorIs(t, err, want)
+				}
+			})
+		}
+	}
+}
+
 // A hook fails likewise if the program moves or lets in a connection, on a goroutine of its own.
 func TestHubHookFailsInACallOfThePrograms(t *testing.T) {
 	fails := map[string]func(){"panic": func() { panic("p") }, "goexit": runtime.Goexit}
