@@ -44,7 +44,7 @@ func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 
 func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
-	if r.replica != nil {
+	if r.replica != nil && r.hub == nil { // else drainLogs has done so
 		r.replica.drain(ctx)
 	}
 	r.stop(roomDraining)
