@@ -167,7 +167,7 @@ func (rp *replica) cannotRead(rec Record, err error) error {
 		go r.Close()
 		return err
 	}
-	r.takeOutSoon("") // here alone: others may be able to read it
+	r.takeOutSoon("", nil) // here alone: others may be able to read it
 	return err
 }
 
@@ -178,13 +178,15 @@ func (p *pass) effect(res *fold.Result, node fold.Node, q *queued) {
 	rp := r.replica
 	switch e.Kind {
 	default:
-		if !rp.isLost(rp.state.Epoch()) { // else another stream is about to begin
+		if !rp.isLost(rp.state.Epoch()) && !rp.ofHub.ended { // else another stream is about to begin
 			p.effectInStream(res, q)
 		}
 	case fold.Ban:
 		r.noteBansLocked()
 	case fold.Begin:
-		p.begins(fold.Epoch(e.Replaces))
+		if !rp.ofHub.ended {
+			p.begins(fold.Epoch(e.Replaces))
+		}
 	case fold.End:
 		p.ends(e.Force)
 	case fold.Beat:
@@ -317,6 +319,7 @@ func (p *pass) void(res *fold.Result) {
 	}
 	if m := p.r.members.byID(res.Entry.ID); m != nil && m.state == memberLeaving {
 		p.departed(m)
+		p.checkEmptySoon()
 		p.r.group.Wake()
 	}
 }

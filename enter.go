@@ -321,15 +321,36 @@ func (r *Room) notifyPart(s *stream, on *link) {
 	if !s.owesLeave || r.cfg.hooks.onLeave == nil {
 		return
 	}
+	returned := false
+	defer func() {
+		if !returned { // but has ended the goroutine
+			s.link.end(&HookError{Hook: hookNames[hookOnLeave]})
+		}
+	}()
 	err := r.callAside(on, m.presence, hookOnLeave, func() error { r.cfg.hooks.onLeave(m, m.Err()); return nil })
+	returned = true
 	if _, failed := err.(*HookError); failed {
 		s.link.end(err)
 	}
 }
 
-// putOut closes r, and has its members leave because of cause.
+// putOut closes r, and has its members leave because of cause. Nobody is in it when it
+// returns.
 func (r *Room) putOut(cause error, code Cause) {
 	r.mu.Lock()
+	seeOut := r.putOutLocked(cause, code)
+	r.mu.Unlock()
+	seeOut()
+	p := r.pass(context.Background(), nil)
+	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
+		p.await(r.group.Progress(), time.Time{})
+	}
+	p.end()
+}
+
+// putOutLocked is putOut for all whose leave does not wait for its place. seeOut is to be
+// called without the lock.
+func (r *Room) putOutLocked(cause error, code Cause) (seeOut func()) {
 	r.tellLocked()
 	r.state = roomClosed // or is so already: Close of the hub may have overtaken this
 	var out []*stream
@@ -353,21 +374,17 @@ func (r *Room) putOut(cause error, code Cause) {
 		}
 		m = next
 	}
-	r.mu.Unlock()
-	for _, m := range far.left {
-		m.unblock()
-	}
-	r.group.Flush() // of what was told
-	r.group.Wake()
-	p := r.pass(context.Background(), nil)
-	for r.members.len() > 0 { // whose leave waited for its place, and waits no more
-		p.await(r.group.Progress(), time.Time{})
-	}
-	p.end()
-	for _, s := range out {
-		s.member.unblock()
-		s.link.alone(cause)
-		go r.seeOutPart(s, nil)
+	return func() {
+		for _, m := range far.left {
+			m.unblock()
+		}
+		r.group.Flush() // of what was told
+		r.group.Wake()
+		for _, s := range out {
+			s.member.unblock()
+			s.link.alone(cause)
+			go r.seeOutPart(s, nil)
+		}
 	}
 }
 

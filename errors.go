@@ -58,14 +58,16 @@ func (e *HookError) Unwrap() []error {
 }
 
 // A StopError says what [Room.Shutdown] or [Room.Close] had to cut, and what
-// did not end although it was cut. It wraps the context's error, if that is why.
+// did not end although it was cut. It wraps Err.
 type StopError struct {
 	Cut   []CutMember // of Shutdown: members that did not get all that was ordered before it
 	Stuck []StuckConn // conns that are still there
 	// Unordered counts, in a room with a log, what was on its way to the log or queued for
 	// it, and of which it is not known if it was ordered.
 	Unordered int
-	Err       error // the context's error, or nil
+	// Err is the context's error if it ended first; of a room of a hub that could not be
+	// removed, why. Else it is nil.
+	Err error
 }
 
 // A CutMember is a member that was cut while the room stopped.

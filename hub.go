@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -86,16 +87,17 @@ func NewHub(opts ...HubOption) *Hub {
 	if h.all.replica != nil {
 		h.all.replica.start()
 	}
+	var fixed []*hubRoom
 	for _, f := range h.cfg.fixed {
-		if hr := h.rooms[f.name]; hr == nil {
-			h.makeFixed(f.name)
+		if hr := h.makeFixed(f.name); hr != nil {
+			fixed = append(fixed, hr)
 		}
 	}
 	h.checkFirstRooms()
 	if h.ofAny.log != nil {
 		h.ofAny.conn.logger.Warn("tcproom: option without effect", "option", "WithLog", "cause", "a log is one room's: use WithBackplane")
 	}
-	for _, hr := range h.rooms {
+	for _, hr := range fixed { // and none that OnRoom makes
 		h.announce(nil, hr)
 	}
 	return h
@@ -105,7 +107,7 @@ func NewHub(opts ...HubOption) *Hub {
 // hook, which may wait for what NewHub returns.
 func (h *Hub) checkFirstRooms() {
 	for _, name := range []string{h.cfg.defaultRoom, h.ofAny.conn.inRoom} {
-		if name == "" || h.rooms[name] != nil {
+		if name == "" || h.has(name) {
 			continue
 		}
 		err := checkRoomName(name)
@@ -118,18 +120,35 @@ func (h *Hub) checkFirstRooms() {
 	}
 }
 
-// makeFixed makes a room of WithRoom.
-func (h *Hub) makeFixed(name string) {
+// has reports whether there is a room of that name.
+func (h *Hub) has(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rooms[name] != nil
+}
+
+// makeFixed makes a room of WithRoom; nil if there is one, or cannot be. The logs of those
+// that were made before may end them already.
+func (h *Hub) makeFixed(name string) *hubRoom {
+	if h.has(name) {
+		return nil
+	}
 	err := checkRoomName(name)
+	opts, _ := h.cfg.fixedOptions(name)
+	cfg := h.cfg.room(opts)
+	h.mu.Lock()
 	if err == nil && len(h.rooms) >= h.cfg.maxRooms {
 		err = ErrTooManyRooms
 	}
 	if err != nil {
+		h.mu.Unlock()
 		h.ofAny.conn.logger.Warn("tcproom: room not made", "room", name, "cause", err)
-		return
+		return nil
 	}
-	opts, _ := h.cfg.fixedOptions(name)
-	h.addLocked(name, h.cfg.room(opts)).fixed = true
+	defer h.mu.Unlock()
+	hr := h.addLocked(name, cfg)
+	hr.fixed = true
+	return hr
 }
 
 // addLocked adds a room, which nobody can enter before announce.
@@ -186,7 +205,8 @@ func (h *Hub) Join(ctx context.Context, room string, id Identity, opts ...DialOp
 // Room returns the room of that name, which it makes if there is none. Errors are those
 // of a name or of the number of rooms: [ErrRoomName], [ErrTooManyRooms], [ErrNoRoom] if
 // [WithRoomOptions] says so, and [ErrRoomClosed] if the hub has stopped. It waits for
-// [OnRoom], so it must not be called in that hook for the same name.
+// [OnRoom], so it must not be called in that hook for the same name, nor for a room of
+// [WithRoom] while NewHub runs.
 //
 // A room that is empty may be removed after [WithRoomLinger]: its methods return
 // ErrRoomClosed then. With [WithBackplane] it does not wait for the room's log, but
@@ -499,12 +519,15 @@ func (h *Hub) removed(hr *hubRoom) {
 //
 // With [WithBackplane] the room ends in all processes. It has to be open in this one:
 // [Hub.Room] opens it. Further errors are [ErrUnavailable] and [ErrUncertain].
-func (h *Hub) Remove(name, reason string) error { return h.remove(name, nil, reason) }
+func (h *Hub) Remove(name, reason string) error {
+	return h.remove(context.Background(), name, nil, reason)
+}
 
-// remove is Remove, if r is nil, or of r if that has the name still.
-func (h *Hub) remove(name string, r *Room, reason string) error {
+// remove is Remove, if r is nil, or of r if that has the name still. ctx bounds the wait for
+// the log.
+func (h *Hub) remove(ctx context.Context, name string, r *Room, reason string) error {
 	if h.cfg.backplane != nil {
-		return h.removeByLog(name, r, reason)
+		return h.removeByLog(ctx, name, r, reason)
 	}
 	return h.takeOut(name, r, reason)
 }
@@ -542,7 +565,14 @@ func (h *Hub) close(r *Room) error {
 	if r == h.all {
 		return h.Close()
 	}
-	h.remove(r.name, r, "") // or it is removed already
+	return h.end(context.Background(), r)
+}
+
+// end removes r, unless it is removed already, or h stops.
+func (h *Hub) end(ctx context.Context, r *Room) error {
+	if err := h.remove(ctx, r.name, r, ""); !errors.Is(err, ErrNoRoom) {
+		return err
+	}
 	return nil
 }
 
@@ -551,7 +581,9 @@ func (h *Hub) shutdown(ctx context.Context, r *Room, opts []StopOption) error {
 	if r == h.all {
 		return h.Shutdown(ctx, opts...)
 	}
-	h.remove(r.name, r, "")
+	if err := h.end(ctx, r); err != nil { // it goes on
+		return &StopError{Err: err}
+	}
 	select {
 	case <-r.Done():
 		return nil
@@ -644,11 +676,9 @@ func (h *Hub) stopRooms(state roomState) {
 // reapRooms says that the rooms have stopped, when nothing of the hub is left.
 func (h *Hub) reapRooms() {
 	h.all.closeLog()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, hr := range h.rooms {
-		hr.room.wg.Wait() // which has nothing to wait for
-		hr.room.closeLog()
-		hr.room.closeDone()
+	for _, r := range h.openRooms(false) { // without the lock: the Close of a log may take long
+		r.wg.Wait() // which has nothing to wait for
+		r.closeLog()
+		r.closeDone()
 	}
 }

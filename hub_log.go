@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type hubReplica struct {
 	tried  chan struct{} // closed when its log could not be opened, or has been
 	failed error         // why it could not be; nil: it has been, or it is not known yet
 	reason string        // why the room is removed
+	ended  bool          // its stream has, for the room is removed: what follows is another room's
 	bans   atomic.Pointer[[]Ban]
 }
 
@@ -230,17 +232,39 @@ func (p *pass) ends(force bool) {
 		}
 		return
 	}
-	p.r.takeOutSoon(rp.ofHub.reason)
+	reason := rp.ofHub.reason
+	p.r.takeOutSoon(reason, rp.endStreamLocked(reason))
 }
 
-// takeOutSoon has r, a room of a hub, removed in this process. It waits for nothing.
-func (r *Room) takeOutSoon(reason string) {
+// takeOutSoon has r, a room of a hub, removed in this process, after seeOut, if that is not
+// nil. It waits for nothing.
+func (r *Room) takeOutSoon(reason string, seeOut func()) {
 	r.hub.all.wg.Add(1)
-	go r.takeOut(reason)
+	go r.takeOut(reason, seeOut)
 }
 
 // takeOut is a goroutine of the hub's, which ends when nobody is in the room.
-func (r *Room) takeOut(reason string) {
+func (r *Room) takeOut(reason string, seeOut func()) {
 	defer r.hub.all.wg.Done()
+	if seeOut != nil {
+		seeOut()
+	}
 	r.hub.takeOut(r.name, r, reason)
+}
+
+// endStreamLocked puts the members out, and has nothing more ordered in the room, whose
+// stream has ended: in the next one of its name nobody is from here. What the node itself
+// has to say still goes to the log. seeOut is as that of putOutLocked.
+func (rp *replica) endStreamLocked(reason string) (seeOut func()) {
+	rp.ofHub.ended = true
+	rp.queue = slices.DeleteFunc(rp.queue, func(q queued) bool {
+		if q.call.upkeep {
+			return false
+		}
+		rp.waiting -= len(q.bytes())
+		q.settle(outcome{err: ErrRoomClosed})
+		return true
+	})
+	rp.lookLocked()
+	return rp.room.putOutLocked(&removedError{reason}, errRemoved)
 }

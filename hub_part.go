@@ -122,8 +122,27 @@ func (p *pass) partDeparts(m *Member, cause error, seq uint64) {
 	}
 	if was != memberLeaving { // else who had it leave does that
 		p.partDeparted(s, cause)
+	} else {
+		p.checkEmptySoon()
 	}
 	r.group.Wake()
+}
+
+// checkEmptySoon sees to it that the room is removed after a while if it is empty now. Who
+// had its last member leave may have given up before the leave had its place.
+func (p *pass) checkEmptySoon() {
+	r := p.r
+	if !r.isNamed() || !r.emptyLocked() {
+		return
+	}
+	r.hub.all.wg.Add(1)
+	go r.checkEmpty()
+}
+
+// checkEmpty is a goroutine of the hub's. It waits for nobody.
+func (r *Room) checkEmpty() {
+	defer r.hub.all.wg.Done()
+	r.hub.checkEmpty(r)
 }
 
 // partLeaves is for a membership that leaves because of what is in the log, and not by a
@@ -157,6 +176,8 @@ func (p *pass) dropPart(m *Member, cause Cause) {
 	p.departed(m)
 	if was != memberLeaving {
 		p.partDeparted(s, cause)
+	} else {
+		p.checkEmptySoon()
 	}
 }
 
@@ -449,7 +470,7 @@ func (h *Hub) roomElsewhere(l *link) string {
 }
 
 // removeByLog is remove in a hub whose rooms have logs.
-func (h *Hub) removeByLog(name string, r *Room, reason string) error {
+func (h *Hub) removeByLog(ctx context.Context, name string, r *Room, reason string) error {
 	h.mu.Lock()
 	hr := h.rooms[name]
 	stops := h.stops
@@ -458,7 +479,7 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 		return fmt.Errorf("%w: %q", ErrNoRoom, name)
 	}
 	r = hr.room
-	ctx, cancel := context.WithTimeoutCause(context.Background(), r.cfg.maxOutage, ErrUnavailable)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.maxOutage, ErrUnavailable)
 	defer cancel()
 	p := r.pass(ctx, nil)
 	r.replica.ofHub.reason = reason
@@ -467,8 +488,11 @@ func (h *Hub) removeByLog(name string, r *Room, reason string) error {
 	if err != nil && !errors.Is(err, ErrRoomClosed) {
 		return err
 	}
-	if err := h.takeOut(name, r, reason); err != nil { // the log was faster
-		r.awaitEmpty()
+	if err := h.takeOut(name, r, reason); err != nil {
+		if in, _ := h.Lookup(name); in == r { // the hub stops: its members may wait for the caller, a hook
+			return err
+		}
+		r.awaitEmpty() // the log was faster
 	}
 	return nil
 }

@@ -384,3 +384,45 @@ func TestHubRoomDoneWaitsForItsHooks(t *testing.T) {
 		})
 	}
 }
+
+// What the first calls of OnRoom do, while NewHub runs: each room is told of once, and one
+// that is removed before that ends.
+func TestHubRoomsInFirstOnRoom(t *testing.T) {
+	var mu sync.Mutex
+	made, gone := make(map[string]int), make(map[string]int)
+	tell := func(r *Room, is bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if is {
+			made[r.Name()]++
+		} else {
+			gone[r.Name()]++
+		}
+	}
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	opts := []HubOption{OnRoom(func(r *Room, is bool) {
+		if tell(r, is); !is || len(r.Name()) > 1 {
+			return
+		}
+		h := r.Hub()
+		for _, name := range names {
+			if name != r.Name() {
+				h.Remove(name, "")
+			}
+			_, err := h.Room(r.Name() + name)
+			require.NoError(t, err)
+		}
+	})}
+	for _, name := range names {
+		opts = append(opts, WithRoom(name))
+	}
+	h := NewHub(opts...)
+	require.NoError(t, h.Close())
+	<-h.Done()
+	for name, n := range made {
+		require.Equal(t, 1, n, name)
+	}
+	for name, n := range gone {
+		require.Equal(t, n, made[name], name)
+	}
+}

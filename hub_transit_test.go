@@ -2,6 +2,7 @@ package tcproom
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -144,7 +145,81 @@ func TestHubHookFailsOnTheWayIn(t *testing.T) {
 	}
 }
 
-// The same if the program moves or lets in a connection, on a goroutine of its own.
+// OnLeave of a room panics, or ends the goroutine, whoever has the member leave: the
+// connection ends, for that reason.
+func TestHubHookFailsOnTheWayOut(t *testing.T) {
+	fails := map[string]func(){"panic": func() { panic("p") }, "goexit": runtime.Goexit}
+	ways := map[string]func(h *Hub, ada *hubPeer, m *Member){
+		"asked":   func(_ *Hub, ada *hubPeer, _ *Member) { ada.say(`{"type":"leave","room":"from"}`) },
+		"kicked":  func(_ *Hub, _ *hubPeer, m *Member) { m.Kick("") },
+		"removed": func(h *Hub, _ *hubPeer, m *Member) { h.Remove("from", "") },
+		"moved":   func(h *Hub, _ *hubPeer, m *Member) { h.Move(context.Background(), m, "to") },
+	}
+	for how, fail := range fails {
+		for way, leave := range ways {
+			t.Run(how+" "+way, func(t *testing.T) {
+				ended := make(chan error, 1)
+				h := jsonHub(t, OnLeave(func(m *Member, _ error) {
+					if m.Room().Name() == "from" {
+						fail()
+					}
+				}), OnDisconnect(func(_ *Member, cause error) { ended <- cause }))
+				ada := visitHub(t, h, "ada", "from")
+				leave(h, ada, memberNamed(t, roomOf(t, h, "from"), "ada"))
+				require.Equal(t, "goodbye hook", ada.ends())
+				ada.Close()
+				hook, ok := errors.AsType[*HookError](<-ended)
+				require.True(t, ok)
+				require.Equal(t, "OnLeave", hook.Hook)
+			})
+		}
+	}
+}
+
+// Enter and Move say that a connection has left, or is lost, if it does so meanwhile.
+func TestHubCallsOfAConnectionThatEnds(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		end     func(ada *hubPeer, base *Member)
+		want    []error
+		session bool
+	}{
+		{name: "kicked", end: func(_ *hubPeer, base *Member) { base.Kick("") }, want: []error{ErrNotMember, ErrKicked}},
+		{name: "gone", end: func(ada *hubPeer, base *Member) { ada.Close() }, want: []error{ErrNotMember}},
+		{name: "lost", end: func(ada *hubPeer, base *Member) { ada.Close() }, want: []error{ErrDetached}, session: true},
+	} {
+		for _, move := range []bool{true, false} {
+			t.Run(fmt.Sprint(row.name, move), func(t *testing.T) {
+				var ada *hubPeer
+				opts := []HubOption{OnJoin(func(m *Member) error {
+					if m.Room().Name() == "to" {
+						base := memberNamed(t, m.Room().Hub().All(), "ada")
+						row.end(ada, base)
+						<-base.conn().Context().Done()
+					}
+					return nil
+				})}
+				if row.session {
+					opts = append(opts, WithSessions(Sessions{}))
+				}
+				h := jsonHub(t, opts...)
+				ada = visitHub(t, h, "ada", "from")
+				m := memberNamed(t, roomOf(t, h, "from"), "ada")
+				var err error
+				if move {
+					_, err = h.Move(context.Background(), m, "to")
+				} else {
+					_, err = h.Enter(context.Background(), m, "to")
+				}
+				for _, want := range row.want {
+					require.ErrorIs(t, err, want)
+				}
+			})
+		}
+	}
+}
+
+// A hook fails likewise if the program moves or lets in a connection, on a goroutine of its own.
 func TestHubHookFailsInACallOfThePrograms(t *testing.T) {
 	fails := map[string]func(){"panic": func() { panic("p") }, "goexit": runtime.Goexit}
 	for how, fail := range fails {

@@ -3,6 +3,7 @@ package tcproom
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -105,7 +106,19 @@ func (h *Hub) Enter(ctx context.Context, m *Member, room string) (*Member, error
 		return nil, err
 	}
 	entered, _, err := h.enter(ctx, l, room, entry{}, false)
-	return entered, err
+	return entered, l.goneError(err)
+}
+
+// goneError returns what a call of the program's returns that has failed with err, which may
+// be why l has ended meanwhile.
+func (l *link) goneError(err error) error {
+	switch cause := l.Err(); {
+	case err == nil || cause == nil || !errors.Is(err, cause):
+		return err
+	case l.room.mayResume(l.cfg) && !l.goodbye.Load() && vanished(l.ended()):
+		return fmt.Errorf("%w: %w", ErrDetached, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotMember, err)
 }
 
 // linkOf returns the connection of m, if it has one that can enter rooms.

@@ -36,7 +36,8 @@ func (h *Hub) Move(ctx context.Context, m *Member, room string) (*Member, error)
 	if err := m.room.orderHeld(ctx); err != nil { // what OnMessage has returned comes before
 		return nil, err
 	}
-	return h.move(ctx, l, m, room, entry{}, false)
+	moved, err := h.move(ctx, l, m, room, entry{}, false)
+	return moved, l.goneError(err)
 }
 
 // errAlreadyIn is why a connection cannot move to a room in which it is.

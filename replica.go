@@ -644,12 +644,21 @@ func (rp *replica) drain(ctx context.Context) {
 	}
 }
 
-// beginDrain is drain without the wait. It reports whether there is one.
+// beginDrain is drain without the wait. It reports whether there is one: if another call has
+// begun, it waits until that is over, or ctx ends.
 func (rp *replica) beginDrain(ctx context.Context) bool {
 	r := rp.room
 	r.mu.Lock()
-	if rp.err != nil || rp.phase > phaseReady {
+	if rp.err != nil {
 		r.mu.Unlock()
+		return false
+	}
+	if rp.phase > phaseReady {
+		r.mu.Unlock()
+		select {
+		case <-rp.over:
+		case <-ctx.Done():
+		}
 		return false
 	}
 	ready := rp.phase == phaseReady

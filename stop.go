@@ -33,7 +33,8 @@ const closeTimeout = 5 * time.Second
 // [StopError].Unordered. With [WithSessions] members resume elsewhere, and the others are
 // told of their leaves only when their grace is over.
 //
-// A room of a [Hub] is removed from it: its members' connections go on.
+// A room of a [Hub] is removed from it: its members' connections go on. If its log does
+// not answer it is not, and [StopError].Err says so.
 func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 	if r.hub != nil {
 		return r.hub.shutdown(ctx, r, opts)
@@ -43,7 +44,7 @@ func (r *Room) Shutdown(ctx context.Context, opts ...StopOption) error {
 
 func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 	r.bePatient(newStopConfig(opts).patience)
-	if r.replica != nil {
+	if r.replica != nil && r.hub == nil { // else drainLogs has done so
 		r.replica.drain(ctx)
 	}
 	r.stop(roomDraining)
@@ -57,6 +58,9 @@ func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 		default:
 		}
 		cause = context.Cause(ctx)
+		if r.hub != nil {
+			r.hub.stopRooms(roomClosed)
+		}
 		r.stop(roomClosed)
 		r.await(glance, func() bool { return false })
 	}
@@ -72,7 +76,8 @@ func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 // tells when those have returned too. What does not end within 5 seconds is named in a
 // [*StopError].
 //
-// A room of a [Hub] is removed from it, as by [Hub.Remove].
+// A room of a [Hub] is removed from it, as by [Hub.Remove], whose errors it returns if it
+// was not removed before.
 func (r *Room) Close() error {
 	if r.hub != nil {
 		return r.hub.close(r)

@@ -564,7 +564,7 @@ func (rp *replica) mayQueueLocked() error {
 	switch {
 	case rp.err != nil:
 		return rp.err
-	case rp.phase > phaseDraining:
+	case rp.phase > phaseDraining, rp.ofHub.ended:
 		return ErrRoomClosed
 	}
 	return nil
