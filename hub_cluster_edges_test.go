@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"example.com/tcproom"
-	"example.com/tcproom/roomtest"
 )
 
 // A laterBackplane gives a room of that name records that only a later version can read,
@@ -133,67 +132,5 @@ func TestHubClusterRemoveWhileClosed(t *testing.T) {
 		default:
 			t.Fatal("Remove hangs")
 		}
-	})
-}
-
-// A slowBackplane opens the log of "a" when it is let, and closes that when it is let
-// again.
-type slowBackplane struct {
-	tcproom.Backplane
-	open, shut chan struct{}
-	closed     atomic.Bool
-}
-
-type slowLog struct {
-	tcproom.Log
-	b *slowBackplane
-}
-
-func (b *slowBackplane) Open(_ context.Context, room string) (tcproom.Log, error) {
-	if room != "a" {
-		return b.Backplane.Open(context.Background(), room)
-	}
-	<-b.open
-	l, err := b.Backplane.Open(context.Background(), room)
-	return &slowLog{l, b}, err
-}
-
-func (l *slowLog) Close() error {
-	<-l.b.shut
-	err := l.Log.Close()
-	l.b.closed.Store(true)
-	return err
-}
-
-// TestHubClusterOpenedTooLate: Done of a hub waits for a log that was opened when nobody
-// wanted it any more, until that is closed.
-func TestHubClusterOpenedTooLate(t *testing.T) {
-	inBubble("hub", t, func(t *testing.T) {
-		open, letOpen := gate()
-		shut, letShut := gate()
-		t.Cleanup(letOpen)
-		t.Cleanup(letShut)
-		link := roomtest.NewLog().Attach()
-		t.Cleanup(func() { link.Close() })
-		b := &slowBackplane{Backplane: link, open: open, shut: shut}
-		s := newStable(t, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithBackplane(b))
-		require.NoError(t, s.hub.Ready(testContext(t)))
-		_, err := s.hub.Room("a")
-		require.NoError(t, err)
-		synctest.Wait()
-		closed := make(chan error, 1)
-		go func() { closed <- s.hub.Close() }()
-		synctest.Wait()
-		letOpen()
-		synctest.Wait()
-		select {
-		case <-s.hub.Done():
-			t.Fatal("done while a log is open")
-		default:
-		}
-		letShut()
-		require.NoError(t, <-closed)
-		<-s.hub.Done()
-		require.True(t, b.closed.Load())
 	})
 }

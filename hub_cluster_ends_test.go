@@ -194,19 +194,23 @@ func TestHubClusterStatsWhileLogsClose(t *testing.T) {
 // TestHubClusterOpenedAtItsEnd: a log that is opened when the hub has closed is closed before
 // the hub is done.
 func TestHubClusterOpenedAtItsEnd(t *testing.T) {
-	inBubble("opened", t, func(t *testing.T) {
-		engine := roomtest.NewLog()
-		defer engine.Close()
-		var closed atomic.Bool
-		h := tcproom.NewHub(tcproom.WithBackplane(&late{closely{engine, "*", func() {
-			time.Sleep(time.Second)
-			closed.Store(true)
-		}}}))
-		synctest.Wait()
-		require.NoError(t, h.Close())
-		<-h.Done()
-		require.True(t, closed.Load())
-	})
+	for _, room := range []string{"*", "a"} {
+		inBubble(room, t, func(t *testing.T) {
+			engine := roomtest.NewLog()
+			defer engine.Close()
+			var closed atomic.Bool
+			h := tcproom.NewHub(tcproom.WithBackplane(&late{closely{engine, room, func() {
+				time.Sleep(time.Second)
+				closed.Store(true)
+			}}}))
+			_, err := h.Room("a")
+			require.NoError(t, err)
+			synctest.Wait()
+			require.NoError(t, h.Close())
+			<-h.Done()
+			require.True(t, closed.Load())
+		})
+	}
 }
 
 // A closely is a Backplane whose log of one room calls a function first when it is closed.
