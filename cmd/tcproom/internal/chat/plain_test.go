@@ -279,8 +279,9 @@ func TestPlainBrokenPipe(t *testing.T) {
 	require.NoError(t, err)
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
-	in, _, err := os.Pipe()
+	in, typing, err := os.Pipe()
 	require.NoError(t, err)
+	defer typing.Close() // and not when it is collected: that ends the chat
 	ada := exec.Command(exe, "-name", "ada", srv.addr)
 	ada.Env, ada.Stdin, ada.Stdout = append(os.Environ(), asProgram+"=chat"), in, w
 	notes := newOutput()
