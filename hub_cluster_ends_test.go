@@ -83,6 +83,31 @@ func TestHubClusterLeftLate(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemovedBeforeLeave: a room is removed at another node while a leave, for which
+// nobody waits any more, has no place. It ends here too, and nobody is in it.
+func TestHubClusterRemovedBeforeLeave(t *testing.T) {
+	inBubble("late", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.Leave, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(2*time.Second))
+		f.nodes[0].labelled("bob", "a")
+		eve := s.labelled("eve", "a", "b")
+		f.settle()
+		r := s.room("a")
+		eve.say(`{"type":"leave","room":"a"}`)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		f.settle()
+		let()
+		time.Sleep(time.Minute)
+		require.False(t, eve.gone())
+		select {
+		case <-r.Done():
+		default:
+			t.Error("the room has not ended")
+		}
+	})
+}
+
 // TestHubClusterRemoveInHookOfStop: a hook removes its room while the hub stops. It returns,
 // and the hub does stop.
 func TestHubClusterRemoveInHookOfStop(t *testing.T) {
