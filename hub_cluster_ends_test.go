@@ -108,6 +108,24 @@ func TestHubClusterRemovedBeforeLeave(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemovedTwice: two nodes remove a room at once. Both have removed it.
+func TestHubClusterRemovedTwice(t *testing.T) {
+	inBubble("twice", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.End, tcproom.WithCodec(tcproom.JSON{}))
+		f.nodes[0].labelled("bob", "a")
+		s.labelled("eve", "a")
+		f.settle()
+		removed := make(chan error, 1)
+		go func() { removed <- s.hub.Remove("a", "") }()
+		f.settle()
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		f.settle()
+		let()
+		require.NoError(t, <-removed)
+	})
+}
+
 // TestHubClusterRemoveInHookOfStop: a hook removes its room while the hub stops. It returns,
 // and the hub does stop.
 func TestHubClusterRemoveInHookOfStop(t *testing.T) {

@@ -587,8 +587,12 @@ var errDuplicate = errors.New("duplicate")
 var errOvertaken = fmt.Errorf("%w: another connection has resumed the member since", ErrUnavailable)
 
 // verdictError returns what a call returns whose entry does not count.
-func verdictError(v fold.Verdict) error {
+func (rp *replica) verdictError(v fold.Verdict) error {
 	switch v {
+	case fold.Elsewhen:
+		if rp.ofHub.ended {
+			return ErrRoomClosed
+		}
 	case fold.NotMember:
 		return ErrNotMember
 	case fold.NameTaken:
