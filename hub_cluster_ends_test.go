@@ -126,6 +126,38 @@ func TestHubClusterRemovedTwice(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemovedAndTakenForDead: a room is removed and the next one of its name begins
+// while a node has a message for the first one on its way, and is taken for dead. The message
+// is in neither.
+func TestHubClusterRemovedAndTakenForDead(t *testing.T) {
+	inBubble("dead", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		said := make(chan error, 1)
+		s, let := f.startHeld("a", fold.Message, tcproom.WithMaxOutage(time.Hour), tcproom.OnRoom(func(r *tcproom.Room, made bool) {
+			if made && r.Ready(t.Context()) == nil { // the room does not leave its log before this returns
+				_, err := r.Broadcast(t.Context(), []byte("old"))
+				said <- err
+			}
+		}))
+		bob := f.nodes[0].labelled("bob", "a")
+		f.settle()
+		go s.hub.Room("a")
+		f.settle()
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		bob.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		bob.told()
+		f.links[1].Cut()
+		time.Sleep(2 * time.Minute)
+		f.links[1].Heal()
+		time.Sleep(time.Minute)
+		let()
+		f.settle()
+		require.ErrorIs(t, <-said, tcproom.ErrRoomClosed)
+		require.Empty(t, bob.told())
+	})
+}
+
 // TestHubClusterRemoveInHookOfStop: a hook removes its room while the hub stops. It returns,
 // and the hub does stop.
 func TestHubClusterRemoveInHookOfStop(t *testing.T) {

@@ -327,9 +327,14 @@ func (rp *replica) reopenLocked() {
 	}
 }
 
-// requeueLocked puts what was on its way into the queue, in which nothing is.
+// requeueLocked puts what was on its way into the queue, in which nothing is. If the stream
+// for which it was has ended, it is not for the next one.
 func (rp *replica) requeueLocked(items []queued) {
 	for _, q := range items {
+		if rp.ofHub.ended {
+			q.settle(outcome{err: ErrRoomClosed})
+			continue
+		}
 		rp.queue = append(rp.queue, q)
 		rp.waiting += len(q.bytes())
 	}
