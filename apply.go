@@ -117,7 +117,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 			fenced = append(fenced, *q)
 		} else if q != nil {
 			p.void(res)
-			q.settle(outcome{err: verdictError(res.Verdict)})
+			q.settle(outcome{err: rp.verdictError(res.Verdict)})
 		}
 	})
 	rp.applying = false

@@ -348,8 +348,8 @@ func (r *Room) putOut(cause error, code Cause) {
 	p.end()
 }
 
-// putOutLocked is putOut for all whose leave does not wait for its place. seeOut is to be
-// called without the lock.
+// putOutLocked is putOut, but that without a log it does not wait for leaves that wait for
+// their place. seeOut is to be called without the lock.
 func (r *Room) putOutLocked(cause error, code Cause) (seeOut func()) {
 	r.tellLocked()
 	r.state = roomClosed // or is so already: Close of the hub may have overtaken this
@@ -357,6 +357,7 @@ func (r *Room) putOutLocked(cause error, code Cause) (seeOut func()) {
 	far := &pass{r: r}
 	if r.replica != nil {
 		far.allGoneElsewhere(cause)
+		r.replica.endLeavesLocked()
 	}
 	for m := r.members.first; m != nil; {
 		next := m.next

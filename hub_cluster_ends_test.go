@@ -83,6 +83,81 @@ func TestHubClusterLeftLate(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemovedBeforeLeave: a room is removed at another node while a leave, for which
+// nobody waits any more, has no place. It ends here too, and nobody is in it.
+func TestHubClusterRemovedBeforeLeave(t *testing.T) {
+	inBubble("late", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.Leave, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(2*time.Second))
+		f.nodes[0].labelled("bob", "a")
+		eve := s.labelled("eve", "a", "b")
+		f.settle()
+		r := s.room("a")
+		eve.say(`{"type":"leave","room":"a"}`)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		f.settle()
+		let()
+		time.Sleep(time.Minute)
+		require.False(t, eve.gone())
+		select {
+		case <-r.Done():
+		default:
+			t.Error("the room has not ended")
+		}
+	})
+}
+
+// TestHubClusterRemovedTwice: two nodes remove a room at once. Both have removed it.
+func TestHubClusterRemovedTwice(t *testing.T) {
+	inBubble("twice", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		s, let := f.startHeld("a", fold.End, tcproom.WithCodec(tcproom.JSON{}))
+		f.nodes[0].labelled("bob", "a")
+		s.labelled("eve", "a")
+		f.settle()
+		removed := make(chan error, 1)
+		go func() { removed <- s.hub.Remove("a", "") }()
+		f.settle()
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		f.settle()
+		let()
+		require.NoError(t, <-removed)
+	})
+}
+
+// TestHubClusterRemovedAndTakenForDead: a room is removed and the next one of its name begins
+// while a node has a message for the first one on its way, and is taken for dead. The message
+// is in neither.
+func TestHubClusterRemovedAndTakenForDead(t *testing.T) {
+	inBubble("dead", t, func(t *testing.T) {
+		f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+		said := make(chan error, 1)
+		s, let := f.startHeld("a", fold.Message, tcproom.WithMaxOutage(time.Hour), tcproom.OnRoom(func(r *tcproom.Room, made bool) {
+			if made && r.Ready(t.Context()) == nil { // the room does not leave its log before this returns
+				_, err := r.Broadcast(t.Context(), []byte("old"))
+				said <- err
+			}
+		}))
+		bob := f.nodes[0].labelled("bob", "a")
+		f.settle()
+		go s.hub.Room("a")
+		f.settle()
+		require.NoError(t, f.nodes[0].hub.Remove("a", ""))
+		bob.say(`{"type":"enter","room":"a"}`)
+		f.settle()
+		bob.told()
+		f.links[1].Cut()
+		time.Sleep(2 * time.Minute)
+		f.links[1].Heal()
+		time.Sleep(time.Minute)
+		let()
+		f.settle()
+		require.ErrorIs(t, <-said, tcproom.ErrRoomClosed)
+		require.Empty(t, bob.told())
+	})
+}
+
 // TestHubClusterRemoveInHookOfStop: a hook removes its room while the hub stops. It returns,
 // and the hub does stop.
 func TestHubClusterRemoveInHookOfStop(t *testing.T) {

@@ -752,15 +752,21 @@ func (rp *replica) endLocked() {
 	for _, q := range waits {
 		q.settle(outcome{err: ErrRoomClosed})
 	}
-	for m := rp.room.members.first; m != nil; { // whose leave nobody waits for any more
+	rp.endLeavesLocked()
+	if rp.reaper != nil {
+		rp.reaper.Stop()
+	}
+}
+
+// endLeavesLocked takes out the members that are leaving: their leaves get no place any more,
+// and perhaps nobody waits for that.
+func (rp *replica) endLeavesLocked() {
+	for m := rp.room.members.first; m != nil; {
 		next := m.next
 		if m.state == memberLeaving {
 			rp.room.departedLocked(m)
 		}
 		m = next
-	}
-	if rp.reaper != nil {
-		rp.reaper.Stop()
 	}
 }
 

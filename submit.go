@@ -327,9 +327,14 @@ func (rp *replica) reopenLocked() {
 	}
 }
 
-// requeueLocked puts what was on its way into the queue, in which nothing is.
+// requeueLocked puts what was on its way into the queue, in which nothing is. If the stream
+// for which it was has ended, it is not for the next one.
 func (rp *replica) requeueLocked(items []queued) {
 	for _, q := range items {
+		if rp.ofHub.ended {
+			q.settle(outcome{err: ErrRoomClosed})
+			continue
+		}
 		rp.queue = append(rp.queue, q)
 		rp.waiting += len(q.bytes())
 	}
@@ -587,8 +592,12 @@ var errDuplicate = errors.New("duplicate")
 var errOvertaken = fmt.Errorf("%w: another connection has resumed the member since", ErrUnavailable)
 
 // verdictError returns what a call returns whose entry does not count.
-func verdictError(v fold.Verdict) error {
+func (rp *replica) verdictError(v fold.Verdict) error {
 	switch v {
+	case fold.Elsewhen:
+		if rp.ofHub.ended {
+			return ErrRoomClosed
+		}
 	case fold.NotMember:
 		return ErrNotMember
 	case fold.NameTaken:
