@@ -216,6 +216,30 @@ func TestHubClusterCloseOfRoomOffline(t *testing.T) {
 	})
 }
 
+// TestHubClusterReasonOfFailedRemove: members are told the reason of the Remove that has had
+// their room removed, and not that of one before that failed.
+func TestHubClusterReasonOfFailedRemove(t *testing.T) {
+	inBubble("reason", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithMaxOutage(2*time.Second), tcproom.WithRoomLinger(time.Hour))
+		s := f.nodes[0]
+		s.labelled("eve", "a")
+		f.nodes[1].labelled("bob", "a")
+		f.settle()
+		f.links[0].Cut()
+		require.ErrorIs(t, s.hub.Remove("a", "first"), tcproom.ErrUncertain)
+		require.ErrorIs(t, s.hub.Remove("a", "second"), tcproom.ErrUnavailable)
+		f.links[0].Heal()
+		time.Sleep(time.Minute)
+		ada := s.labelled("ada", "a")
+		f.settle()
+		require.Contains(t, s.names("a"), "ada")
+		ada.got()
+		require.NoError(t, f.nodes[1].hub.Remove("a", ""))
+		f.settle()
+		require.Equal(t, []object{{"type": "goodbye", "room": "a", "code": "removed", "reason": "room removed"}}, ada.objects())
+	})
+}
+
 // TestHubClusterShutdownCutsRemoved: what a room that was removed waits for its log is cut
 // when the context of the hub's Shutdown ends.
 func TestHubClusterShutdownCutsRemoved(t *testing.T) {

@@ -484,6 +484,9 @@ func (h *Hub) removeByLog(ctx context.Context, name string, r *Room, reason stri
 	p := r.pass(ctx, nil)
 	r.replica.ofHub.reason = reason
 	_, err := p.submitOne(&fold.Entry{Kind: fold.End, Force: true}, false)
+	if err != nil && !errors.Is(err, ErrUncertain) { // it is not going to end for that reason
+		r.replica.ofHub.reason = ""
+	}
 	p.end()
 	if err != nil && !errors.Is(err, ErrRoomClosed) {
 		return err

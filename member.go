@@ -314,7 +314,7 @@ func (m *Member) sendError(l *link, cause error) error {
 // In a room with a log it blocks until the leave has its place there. If that takes
 // longer than [WithMaxOutage], it returns nil for a member that is connected here, whose
 // leave is ordered later, and [ErrUnavailable] or an error that wraps [ErrUncertain] for
-// one that is [Member.Remote]. Other processes get the first 4 KiB of the reason.
+// one that is [Member.Remote]; for that also [ErrRoomClosed]. Other processes get the first 4 KiB of the reason.
 //
 // In a [Hub] it ends the membership m alone, and the connection goes on, see [Hub.Leave];
 // Kick of the member of [Hub.All] ends the connection and all of its memberships.
