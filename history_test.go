@@ -137,6 +137,10 @@ func historyCut(t *testing.T, s testkit.Seqs) {
 	addr := serveTCP(t, room)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	rounds := 20
+	if raceEnabled {
+		rounds = 5
+	}
 	var talkers, joiners sync.WaitGroup
 	for talker := range 2 {
 		talkers.Go(func() {
@@ -150,7 +154,7 @@ func historyCut(t *testing.T, s testkit.Seqs) {
 	for i := range 20 {
 		joiners.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 5))
-			for range 20 {
+			for range rounds {
 				if err := checkCut(room, s, addr, rng); err != nil {
 					t.Error(err)
 					return

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"example.com/tcproom/internal/scribble"
 )
 
 // Shutdown of a hub with many rooms under load: what was ordered is read by all, the
@@ -184,7 +186,11 @@ func TestHubCloseInAStorm(t *testing.T) {
 // Remove of a room that Close of the hub overtakes: nobody is in the room when it returns,
 // and the room waits for the calls of OnLeave of all that were in it.
 func TestHubCloseOvertakesRemove(t *testing.T) {
-	for range 100 {
+	runs := 100
+	if scribble.Race {
+		runs = 20
+	}
+	for range runs {
 		all := &roll{}
 		h := NewHub(append(all.options(), WithCodec(JSON{}))...)
 		const rooms = 8
