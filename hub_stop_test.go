@@ -186,7 +186,7 @@ func TestHubCloseInAStorm(t *testing.T) {
 // Remove of a room that Close of the hub overtakes: nobody is in the room when it returns,
 // and the room waits for the calls of OnLeave of all that were in it.
 func TestHubCloseOvertakesRemove(t *testing.T) {
-	runs := 100
+	runs := 50
 	if scribble.Race {
 		runs = 20
 	}
