@@ -534,18 +534,31 @@ func (h *Hub) remove(ctx context.Context, name string, r *Room, reason string) e
 
 // takeOut is remove in this process.
 func (h *Hub) takeOut(name string, r *Room, reason string) error {
+	hr, err := h.unlist(name, r)
+	if err != nil {
+		return err
+	}
+	h.putOut(hr, reason)
+	return nil
+}
+
+// unlist is takeOut of the room alone. Close of the hub may come between that and putOut.
+func (h *Hub) unlist(name string, r *Room) (*hubRoom, error) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	hr := h.rooms[name]
 	if hr == nil || h.stops || r != nil && r != hr.room {
-		h.mu.Unlock()
-		return fmt.Errorf("%w: %q", ErrNoRoom, name)
+		return nil, fmt.Errorf("%w: %q", ErrNoRoom, name)
 	}
 	h.occupiedLocked(hr)
 	h.takeOutLocked(hr)
-	h.mu.Unlock()
+	return hr, nil
+}
+
+// putOut puts out the members of a room that is not in the hub any more.
+func (h *Hub) putOut(hr *hubRoom, reason string) {
 	hr.room.putOut(&removedError{reason}, errRemoved)
 	go h.removed(hr)
-	return nil
 }
 
 // isNamed reports whether r is a room of a hub, and not that of all connections.
