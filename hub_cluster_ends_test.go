@@ -283,7 +283,7 @@ func TestHubClusterStatsWhileLogsClose(t *testing.T) {
 	}()
 	select {
 	case <-got:
-	case <-time.After(2 * time.Second):
+	case <-time.After(within):
 		t.Error("Stats waits")
 	}
 	open()
