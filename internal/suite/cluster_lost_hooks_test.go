@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,7 @@ func TestClusterLostIsNoFaultOfAHook(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			tt.fails(c)
 			time.Sleep(time.Minute)
+			synctest.Wait() // a sleep alone does not order the hook before what follows
 			require.ErrorIs(t, got, tt.want)
 			require.NotErrorIs(t, ada.Conn.Err(), tcproom.ErrHook)
 			var end *tcproom.EndError
