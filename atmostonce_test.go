@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -189,7 +190,7 @@ func TestClientOnOneGoroutine(t *testing.T) {
 	inBubble("a burst", t, func(t *testing.T) {
 		burst := 10_000
 		if raceEnabled {
-			burst = 2000
+			burst = 1000
 		}
 		srv := sessionServer(t, tcproom.Sessions{})
 		c, _ := newClient(t, srv, "echo")
@@ -211,14 +212,15 @@ func TestClientOnOneGoroutine(t *testing.T) {
 		srv := sessionServer(t, tcproom.Sessions{}, tcproom.WithBacklog(64<<20))
 		c, link := newClient(t, srv, "echo")
 		hearAll(t, c, "welcome joined")
+		big := bytes.Repeat([]byte("x"), 60<<10)
 		for range 200 {
-			_, err := srv.Room.Broadcast(t.Context(), make([]byte, 60<<10))
+			_, err := srv.Room.Broadcast(t.Context(), big)
 			require.NoError(t, err)
 		}
 		var err error
 		for sent := 0; err == nil; sent++ {
 			require.Less(t, sent, 1000)
-			err = c.Send(t.Context(), make([]byte, 60<<10))
+			err = c.Send(t.Context(), big)
 		}
 		require.ErrorContains(t, err, "too many events wait to be received")
 		_, err = c.SendAcked(t.Context(), nil)

@@ -408,7 +408,11 @@ func togetherAndRemove(t *testing.T) {
 
 // What members receive is the same, whether notices are told at once or together.
 func TestNoticesTogetherChangeNoStream(t *testing.T) {
-	for seed := range uint64(times(30, 1000)) {
+	seeds := uint64(times(30, 1000))
+	if raceEnabled {
+		seeds /= 3
+	}
+	for seed := range seeds {
 		inBubble(fmt.Sprint("seed ", seed), t, func(t *testing.T) {
 			atOnce, _, _ := livesOf(t, seed, 0)
 			later, gone, waited := livesOf(t, seed, together)
