@@ -708,8 +708,8 @@ func TestE6WhoIsVisitedLateGetsAll(t *testing.T) {
 
 // While a flusher walks, goroutines whose sockets have become ready run, even
 // where there is one processor: the scheduler looks at the network in time. A look has
-// a deadline, which passes if this process does not run for that long, so one walk of
-// several has to show it.
+// a deadline, which passes if this process does not run for that long; and the system may
+// take it from the processor in the first write. So one walk of several has to show it.
 func TestE6FlusherLooksAtTheNetwork(t *testing.T) {
 	if !looks {
 		t.Skip("the flusher does not look at the network on this system")
@@ -751,8 +751,7 @@ func looksInAWalk(t *testing.T) bool {
 	h.post(nil, 100)
 	h.quiet()
 	reader.Wait()
-	require.False(t, before)
-	return after
+	return after && !before
 }
 
 // Whoever is ready to speak when a flusher starts is heard before it writes.
