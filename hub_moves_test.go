@@ -1,6 +1,7 @@
 package tcproom_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -212,6 +213,34 @@ func (s *stable) enter(name, room string) *tcproom.Member {
 	m, err := s.hub.Enter(testContext(s.t), s.member("*", name), room)
 	require.NoError(s.t, err)
 	return m
+}
+
+// TestHubGoodbyeComesBehindARoomThatWasLeft: what is left to be read of a room comes before
+// the goodbye of the connection.
+func TestHubGoodbyeComesBehindARoomThatWasLeft(t *testing.T) {
+	inBubble("hub", t, func(t *testing.T) {
+		s := newStable(t, tcproom.WithCodec(tcproom.JSON{}))
+		ada := s.labelled("ada", "a")
+		ada.got()
+		ada.nc.In(roomtest.Stall())
+		body := bytes.Repeat([]byte("x"), 4<<10)
+		var want []string
+		for i := range 150 {
+			_, err := s.room("a").Broadcast(t.Context(), body)
+			require.NoError(t, err)
+			want = append(want, fmt.Sprintf("a %d message", i+2))
+		}
+		require.NoError(t, s.member("a", "ada").Kick("out"))
+		require.NoError(t, s.member("*", "ada").Kick("out"))
+		require.Empty(t, ada.got())
+		ada.nc.In(nil)
+		var got []string
+		for _, o := range ada.objects() {
+			got = append(got, strings.TrimSpace(fmt.Sprint(o["room"], " ", o["seq"], " ", o["type"])))
+		}
+		require.Equal(t, append(want, "a <nil> goodbye", "<nil> <nil> goodbye"), got)
+		require.True(t, ada.gone())
+	})
 }
 
 // TestH4TwoMovesOfOneMember: of two moves at once one is done, and the other is refused
