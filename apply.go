@@ -164,7 +164,7 @@ func (rp *replica) cannotRead(rec Record, err error) error {
 	r := rp.room
 	r.report(r.cfg.conn.logger, slog.LevelError, "record", logBurst, "room ends: its log has a record that this version cannot read", "pos", rec.Pos, "cause", err)
 	if !r.isNamed() {
-		go r.Close()
+		r.halt()
 		return err
 	}
 	r.takeOutSoon("", nil) // here alone: others may be able to read it

@@ -3,6 +3,8 @@ package tcproom_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -178,6 +180,72 @@ func TestUnreadableRecordsEndTheRoom(t *testing.T) {
 				require.Error(t, err)
 				time.Sleep(time.Minute) // until writers have gone
 			})
+		})
+	}
+}
+
+// A lastingConn is not closed, and does not say of whom it is, before a test allows it.
+type lastingConn struct {
+	net.Conn
+	closes, says chan struct{}
+	asked        atomic.Int32 // calls of String that wait
+}
+
+func (c *lastingConn) Close() error {
+	<-c.closes
+	return c.Conn.Close()
+}
+
+func (c *lastingConn) RemoteAddr() net.Addr { return c }
+func (c *lastingConn) Network() string      { return "lasting" }
+
+func (c *lastingConn) String() string {
+	c.asked.Add(1)
+	defer c.asked.Add(-1)
+	<-c.says
+	return "lasting"
+}
+
+// TestUnreadableRecordLeavesNothing: when a room that has ended because of its log is done,
+// nothing is left of what has ended it, although that took long. So it is with a hub.
+func TestUnreadableRecordLeavesNothing(t *testing.T) {
+	quiet := tcproom.WithLogger(slog.New(slog.DiscardHandler))
+	for _, of := range []struct {
+		name, room string
+		make       func(b tcproom.Backplane, l tcproom.Log) *tcproom.Room
+	}{
+		{"a room", "room", func(_ tcproom.Backplane, l tcproom.Log) *tcproom.Room {
+			return tcproom.New(tcproom.WithLog(l), tcproom.WithCodec(tcproom.JSON{}), quiet)
+		}},
+		{"a hub", "*", func(b tcproom.Backplane, _ tcproom.Log) *tcproom.Room {
+			return tcproom.NewHub(tcproom.WithBackplane(b), tcproom.WithCodec(tcproom.JSON{}), quiet).All()
+		}},
+	} {
+		inBubble(of.name, t, func(t *testing.T) {
+			engine := roomtest.NewLog()
+			l, b := attach(t, engine)
+			r := of.make(b, l)
+			readyIn(t, r, time.Minute)
+			here, there := net.Pipe()
+			nc := &lastingConn{Conn: there, closes: make(chan struct{}), says: make(chan struct{})}
+			serving := make(chan struct{})
+			go func() {
+				defer close(serving)
+				r.ServeConn(nc)
+			}()
+			time.Sleep(time.Second)
+			other, err := b.Open(t.Context(), of.room)
+			require.NoError(t, err)
+			_, err = other.Append(t.Context(), "later", []byte("hello"))
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+			close(nc.closes)
+			<-r.Done()
+			left := nc.asked.Load()
+			close(nc.says)
+			<-serving
+			here.Close()
+			require.Zero(t, left)
 		})
 	}
 }

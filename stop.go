@@ -58,10 +58,7 @@ func (r *Room) shutdown(ctx context.Context, opts []StopOption) error {
 		default:
 		}
 		cause = context.Cause(ctx)
-		if r.hub != nil {
-			r.hub.stopRooms(roomClosed)
-		}
-		r.stop(roomClosed)
+		r.halt()
 		r.await(glance, func() bool { return false })
 	}
 	return r.stopError(cause, true)
@@ -92,6 +89,14 @@ func (r *Room) close() error {
 		return nil
 	}
 	return r.stopError(nil, false)
+}
+
+// halt is Close of a room that is not one of many in a hub, and waits for nothing.
+func (r *Room) halt() {
+	if r.hub != nil {
+		r.hub.stopRooms(roomClosed)
+	}
+	r.stop(roomClosed)
 }
 
 // Done returns a channel that is closed when the room has stopped: when none
