@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"example.com/tcproom"
 	"example.com/tcproom/internal/fold"
 )
 
@@ -51,5 +52,55 @@ func TestHubClusterDirectsInAMove(t *testing.T) {
 			f.settle()
 			require.Len(t, eve.got(), 1)
 		})
+	}
+}
+
+// TestHubClusterPutOutInAMove: a connection that is being moved is put out of the room that it
+// enters, before its leave of the other one has its place. It hears of the new room, and of
+// its end there, when it has all of the old one.
+func TestHubClusterPutOutInAMove(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		out  func(f *farm) error
+		told string
+	}{
+		{"kicked", func(f *farm) error { return f.nodes[0].member("c", "eve").Kick("") }, "goodbye kicked"},
+		{"kicked here", func(f *farm) error { return f.nodes[1].member("c", "eve").Kick("") }, "goodbye kicked"},
+		{"removed", func(f *farm) error { return f.nodes[0].hub.Remove("c", "") }, "goodbye removed"},
+	} {
+		for _, labelled := range []bool{false, true} {
+			inBubble(fmt.Sprint(row.name, " labelled ", labelled), t, func(t *testing.T) {
+				f := newFarm(t, 1, tcproom.WithCodec(tcproom.JSON{}))
+				s, let := f.startHeld("lobby", fold.Leave, tcproom.WithCodec(tcproom.JSON{}))
+				bob := f.nodes[0].labelled("bob", "lobby", "c")
+				want := []string{"bob: the rest", "welcome", row.told}
+				join := s.unlabelled
+				if labelled {
+					join = func(name string) *rider { return s.labelled(name, "lobby") }
+					want = []string{"bob: the rest", "goodbye moved", "welcome", row.told}
+				}
+				eve := join("eve")
+				f.settle()
+				eve.got()
+				m, moved := s.member("lobby", "eve"), make(chan error, 1)
+				go func() {
+					_, err := s.hub.Move(testContext(t), m, "c")
+					moved <- err
+				}()
+				f.settle()
+				require.NoError(t, row.out(f))
+				f.settle()
+				bob.say(`{"type":"message","room":"lobby","body":"the rest"}`)
+				f.settle()
+				let()
+				require.NoError(t, <-moved)
+				f.settle()
+				var told []string
+				for _, o := range eve.objects() {
+					told = append(told, strings.TrimSpace(positions.ReplaceAllString(inBrief(o), "")))
+				}
+				require.Equal(t, want, told)
+			})
+		}
 	}
 }

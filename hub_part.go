@@ -553,12 +553,14 @@ func (h *heldStream) put(b []byte) {
 	}
 }
 
-// goesOn gives s, which came in by a move, what was for it alone since.
+// goesOn gives s, which came in by a move, what was for it alone since, and its link what s
+// has, also if it has ended since.
 func (s *stream) goesOn() {
 	r := s.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.goesOnLocked()
+	s.cur.Show()
 	r.group.Wake()
 }
 

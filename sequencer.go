@@ -171,8 +171,11 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	}
 	s.owesLeave = true
 	r.attachLocked(s, lane)
-	if r.cfg.hooks.onJoined != nil || s.held != nil {
-		s.cur.Hold() // until the hook has returned, and what is before it has ended
+	switch {
+	case s.held != nil:
+		s.cur.HoldAll() // until what is before it has ended, and the hook has returned
+	case r.cfg.hooks.onJoined != nil:
+		s.cur.Hold() // until that has returned
 	}
 	r.moveLocked(m, memberPresent)
 	welcome, err := r.welcomeLocked(p, s, m, token, e)

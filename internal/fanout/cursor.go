@@ -20,6 +20,7 @@ type Cursor struct {
 	id   uint32 // marks its own frames in the index; never 0
 	skip bool
 	busy bool // its part counts it as busy; the token holder's
+	mute bool // it is held with its inserts; guarded by log.mu
 
 	// pos is moved by the holder of the sink's token, with log.mu held while
 	// the cursor is parked.
@@ -186,12 +187,15 @@ func (c *Cursor) isTrailing() bool {
 }
 
 // Close ends c and says that nothing is inserted any more. When its sink has taken all,
-// it forgets c. It does not block.
+// it forgets c. One that is held by [Cursor.HoldAll] is so until [Cursor.Show]. It does not
+// block.
 func (c *Cursor) Close() {
 	c.log.mu.Lock()
 	c.endLocked()
 	c.closed = true
-	c.releaseLocked() // at once: one that is closed and held would be forgotten with its rest
+	if !c.mute {
+		c.releaseLocked() // at once: one that is closed and held would be forgotten with its rest
+	}
 	c.sink.special.Store(true)
 	c.log.mu.Unlock()
 	c.sink.shard().want(c.sink)
@@ -310,6 +314,9 @@ func (c *Cursor) fill(dst []byte, e *ends, limit int, last bool) (_ []byte, spec
 	defer l.mu.Unlock()
 	if c.trails && !last {
 		return dst, true, nil
+	}
+	if c.mute {
+		return dst, false, nil
 	}
 	for c.gapTo != 0 && !c.IsHeld() && len(dst) < limit { // may have grown meanwhile
 		if len(c.inserts) > 0 && c.inserts[0].pos <= c.gapAt {

@@ -26,6 +26,30 @@ func (c *Cursor) Hold() {
 	c.parkLocked()
 }
 
+// HoldAll is Hold, but that the sink gets nothing of c, what is inserted neither, until
+// [Cursor.Show] or Release.
+func (c *Cursor) HoldAll() {
+	c.Hold()
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.mute = c.IsHeld()
+}
+
+// Show lets the sink have what is inserted in c, which is held on as by Hold; if it was
+// closed meanwhile it is released. It does not block, and does nothing without HoldAll.
+func (c *Cursor) Show() {
+	c.log.mu.Lock()
+	shown := c.mute
+	if c.mute = false; shown && c.closed {
+		c.releaseLocked()
+	}
+	c.sink.special.Store(true)
+	c.log.mu.Unlock()
+	if shown {
+		c.sink.shard().want(c.sink)
+	}
+}
+
 // Release lets c's stream go on. It does not block, may be called at any time,
 // and does nothing if c is not held.
 func (c *Cursor) Release() {
@@ -42,6 +66,7 @@ func (c *Cursor) releaseLocked() bool {
 		return false
 	}
 	c.hold.Store(math.MaxInt64)
+	c.mute = false
 	c.parkedAt = monotonic()   // only from now on it can keep up
 	c.sink.special.Store(true) // after hold: whoever clears it sees that c is not held
 	return true
@@ -59,9 +84,9 @@ func (c *Cursor) whereLocked() int64 {
 }
 
 // insertDueLocked reports whether there is an insert to write: while c is held,
-// one that stands at its end, behind log bytes, is not.
+// one that stands at its end, behind log bytes, is not, nor any by HoldAll.
 func (c *Cursor) insertDueLocked() bool {
-	return len(c.inserts) > 0 && (!c.IsHeld() || c.inserts[0].pos <= c.pos.Load())
+	return len(c.inserts) > 0 && (!c.IsHeld() || !c.mute && c.inserts[0].pos <= c.pos.Load())
 }
 
 // released reports whether s has a cursor that was released and that no writer

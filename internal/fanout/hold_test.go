@@ -241,6 +241,54 @@ func TestHeldFinishes(t *testing.T) {
 	}
 }
 
+// A cursor of which all is held gives its sink nothing, though it is closed, and holds up
+// no other one. Then all of it comes, in order.
+func TestHeldWithItsInserts(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		closed bool
+		do     func(m *member)
+		want   []string
+	}{
+		{"shown", false, func(m *member) { m.cur.Show() }, []string{"m1", "m2", "m3", "d1"}},
+		{"shown, and then released", false, func(m *member) { m.cur.Show(); m.cur.Release() }, []string{"m1", "m2", "m3", "d1", "m2", "m3"}},
+		{"released", false, func(m *member) { m.cur.Release() }, []string{"m1", "m2", "m3", "d1", "m2", "m3"}},
+		{"closed before", true, func(m *member) { m.cur.Show() }, []string{"m1", "m2", "m3", "d1", "m2", "d2"}},
+		{"closed before, and its sink finishes", true, func(m *member) { m.sink.Finish() }, []string{"m1", "m2", "m3", "d1", "m2", "d2"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
+				other := h.join(t, nc, raw, false)
+				h.post(nil, 100)
+				synctest.Wait()
+				m := &member{sink: other.sink}
+				h.mu.Lock()
+				m.cur = h.log.Attach(m.sink, false)
+				m.cur.HoldAll()
+				h.mu.Unlock()
+				require.True(t, m.cur.Insert(directFrame(1), 100))
+				h.post(nil, 100)
+				if row.closed {
+					m.cur.End()
+					require.True(t, m.cur.Insert(directFrame(2), 100), "the goodbye")
+					m.cur.Close()
+				}
+				h.post(nil, 100)
+				synctest.Wait()
+				require.Equal(t, row.want[:3], names(items(t, nc.received())))
+				require.False(t, m.cur.IsOver())
+				row.do(m)
+				synctest.Wait()
+				require.Equal(t, row.want, names(items(t, nc.received())))
+				require.Equal(t, row.closed, m.cur.IsOver())
+				m.cur.Release()
+				synctest.Wait()
+				h.idle(t)
+			})
+		})
+	}
+}
+
 // After the end of its sink, and in a cursor that has ended before, there is
 // nothing to hold nor to release.
 func TestHoldAndReleaseAfterTheEnd(t *testing.T) {
