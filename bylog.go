@@ -371,6 +371,10 @@ func (r *Room) comeBackByLog(l *link, c *coming) (resumed bool, err error) {
 func (r *Room) catchUp(l *link) error {
 	ctx, cancel := withDeadline(l.Context(), l.newcomer.deadline, ErrUnavailable)
 	defer cancel()
+	return r.catchUpUntil(ctx)
+}
+
+func (r *Room) catchUpUntil(ctx context.Context) error {
 	p := r.pass(ctx, nil)
 	defer p.end()
 	_, err := p.submitOne(&fold.Entry{Kind: fold.Resume}, false)

@@ -2,6 +2,7 @@ package tcproom_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -130,6 +131,100 @@ func TestHubClusterResumesTogether(t *testing.T) {
 			bob.say(`{"type":"message","room":"a","body":"hi"}`)
 			f.settle()
 			require.Equal(t, []string{"bob: hi"}, last.told()["a"])
+		})
+	}
+}
+
+// A lateBackplane brings the records of a room only while it is not held.
+type lateBackplane struct {
+	tcproom.Backplane
+	room string
+	mu   sync.Mutex
+	held chan struct{} // nil: it is not
+}
+
+type lateLog struct {
+	tcproom.Log
+	b *lateBackplane
+}
+
+func (b *lateBackplane) Open(ctx context.Context, room string) (tcproom.Log, error) {
+	l, err := b.Backplane.Open(ctx, room)
+	if err == nil && room == b.room {
+		l = &lateLog{l, b}
+	}
+	return l, err
+}
+
+// hold holds the records until let is called.
+func (b *lateBackplane) hold() (let func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := make(chan struct{})
+	b.held = held
+	return sync.OnceFunc(func() { close(held) })
+}
+
+func (l *lateLog) Tail(ctx context.Context, from uint64, fn func(tcproom.Record) error) error {
+	return l.Log.Tail(ctx, from, func(rec tcproom.Record) error {
+		l.b.mu.Lock()
+		held := l.b.held
+		l.b.mu.Unlock()
+		if held != nil {
+			select {
+			case <-held:
+			case <-ctx.Done():
+			}
+		}
+		return fn(rec)
+	})
+}
+
+// TestHubClusterResumesBehindItsSuccessor: a connection resumes in a room, for which OnJoin
+// waits. Meanwhile the client has connected to another process, of which this one does not
+// know yet. The newer connection keeps the room.
+func TestHubClusterResumesBehindItsSuccessor(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		inBubble(fmt.Sprint("lost ", lost), t, func(t *testing.T) {
+			opts := []tcproom.HubOption{tcproom.WithCodec(tcproom.JSON{}), tcproom.WithSessions(tcproom.Sessions{Grace: time.Minute})}
+			f := newFarm(t, 2, opts...)
+			b := &lateBackplane{Backplane: f.log.Attach(), room: "*"}
+			wait, goOn := gate()
+			s := newStable(t, append(opts, tcproom.WithBackplane(b), tcproom.OnJoin(func(m *tcproom.Member) error {
+				if m.Room().Name() == "a" && m.Name() == "eve" {
+					<-wait
+				}
+				return nil
+			}))...)
+			t.Cleanup(goOn)
+			require.NoError(t, s.hub.Ready(testContext(t)))
+			bob, eve := s.labelled("bob", "a"), f.nodes[0].labelled("eve", "a")
+			f.settle()
+			hello := resumeOf(eve.objects())
+			bob.told()
+			if lost {
+				eve.nc.Reset()
+				f.settle()
+			}
+			first := s.ride(s.json, "10.0.0.1", hello)
+			f.settle()
+			let := b.hold()
+			t.Cleanup(let)
+			last := f.nodes[1].ride(f.nodes[1].json, "10.0.0.1", hello)
+			f.settle()
+			resumed := []string{"welcome resumed"}
+			require.Equal(t, map[string][]string{"*": resumed, "a": resumed}, last.told())
+			goOn()
+			f.settle()
+			require.False(t, last.gone())
+			let()
+			f.settle()
+			require.True(t, first.gone())
+			require.False(t, last.gone())
+			bob.say(`{"type":"message","room":"a","body":"hi"}`)
+			f.settle()
+			require.Equal(t, map[string][]string{"a": {"bob: hi"}}, last.told())
+			require.Empty(t, bob.told())
 		})
 	}
 }

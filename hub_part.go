@@ -315,6 +315,12 @@ func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrive
 	p := r.pass(ctx, nil)
 	defer p.end()
 	for {
+		known := r.replica.known
+		if arrives {
+			if err := p.awaitSuccessors(l, m); err != nil {
+				return err
+			}
+		}
 		banned := r.banned(m.Name(), addr)
 		switch {
 		case r.state != roomOpen:
@@ -333,13 +339,29 @@ func (r *Room) resumePartByLog(l *link, m *Member, pos Position, e entry, arrive
 		if c.lane, err = r.laneLocked(l.transport.cfg, s.form); err != nil {
 			return err
 		}
-		err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: r.replica.known, Hash: hash, Addr: addr})
+		err = p.comeByLog(c, &fold.Entry{Kind: fold.Resume, ID: m.Info().ID, Number: known, Hash: hash, Addr: addr})
 		if err != errOvertaken {
 			return err
 		}
-		// By a connection before this one, which has come in here later: which of them
-		// counts "*" has said.
+		// By a connection before this one, which has come in here later, or by one that
+		// came later: which of them counts "*" says.
 	}
+}
+
+// awaitSuccessors is for l, with which m is to go on, that another process has. If m is
+// connected there, that may be by a connection which came after l: then "*" has said so, and
+// when this returns, which lets go of the lock meanwhile, that was read here. One of which
+// "*" says so later resumes m behind what was known here before.
+func (p *pass) awaitSuccessors(l *link, m *Member) error {
+	of := p.r.replica.state.Member(m.Info().ID)
+	if of == nil || !of.Detached.IsZero() {
+		return nil
+	}
+	p.letGo()
+	err := l.room.catchUpUntil(p.ctx)
+	p.r.mu.Lock()
+	p.now = time.Now()
+	return err
 }
 
 // resumeFromElsewhere lets the membership of l's member in the named room, which was
