@@ -112,6 +112,9 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 		anew = anew || res.Differs && res.Entry.Kind == fold.Begin
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
+			if rp.needsCheckpoint(res, h) {
+				rp.resaves = max(rp.resaves, 1)
+			}
 			p.effect(res, h.Node, q)
 		} else if q != nil && (res.Verdict == fold.Fenced || res.Verdict == fold.Stale) {
 			fenced = append(fenced, *q)
@@ -157,6 +160,13 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 	rp.reapLocked()
 	rp.checkpointLocked()
 	return lost, unknown, nil
+}
+
+// needsCheckpoint reports whether another node has opened that knows of no stream, while
+// there is one: it had no checkpoint that was of use. If the log has dropped its first
+// records it waits for one, which else would be saved when much was said, or late.
+func (rp *replica) needsCheckpoint(res *fold.Result, h fold.Header) bool {
+	return res.Entry.Kind == fold.Open && h.Node != rp.node && h.Epoch == (fold.Epoch{}) && rp.state.Epoch() != (fold.Epoch{})
 }
 
 // cannotRead ends the room: what is in the log is of a later version, or no room's.

@@ -53,6 +53,7 @@ type replica struct {
 	resaves      int       // checkpoints to be saved soon, in the place of those of a stream that is lost
 	begun        bool      // the state knows how its stream began
 	blocked      bool      // the log has no beginning that can be read
+	begs         bool      // it has said so
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
@@ -499,13 +500,17 @@ func (rp *replica) readAgain() {
 	if !since.IsZero() { // members may wait since then, for another stream
 		rp.unready = since
 	}
+	if !rp.begs && rp.attendance.has(rp.lease) {
+		rp.begs, rp.asked = true, true
+		rp.controlLocked(&fold.Entry{Kind: fold.Open}) // of no epoch, see needsCheckpoint
+	}
 }
 
 // unblockLocked notes that the log has a beginning that can be read: while it has none, not
-// each attempt is to leave an open there.
+// each attempt is to leave an open there, but the first one.
 func (rp *replica) unblockLocked() {
 	if rp.blocked {
-		rp.blocked = false
+		rp.blocked, rp.begs = false, false
 		rp.openLocked()
 	}
 }

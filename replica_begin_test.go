@@ -3,6 +3,7 @@ package tcproom_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -102,19 +103,23 @@ func (b *begun) agree(others ...*tcproom.Room) {
 // goes on in that, and tells its members, instead of having an order of its own.
 func TestBeginsBehindWhatWasDropped(t *testing.T) {
 	for _, row := range []struct {
-		name  string
-		saves bool
-		opens int // of nodes that have not begun anything: all that is left
+		name   string
+		saves  bool
+		opens  int  // of nodes that have not begun anything: all that is left
+		again  bool // the first one saves then, too
+		resets int
 	}{
-		{name: "nothing is left, but a checkpoint", saves: true},
-		{name: "nothing is left"},
-		{name: "opens are left", opens: 2},
-		{name: "opens and a checkpoint are left", saves: true, opens: 2},
+		{name: "nothing is left, but a checkpoint", saves: true, resets: 1},
+		{name: "nothing is left", resets: 1},
+		{name: "opens are left", opens: 2, resets: 1},
+		{name: "opens and a checkpoint are left", saves: true, opens: 2, resets: 1},
+		{name: "opens are left, and a checkpoint was saved for them", saves: true, opens: 2, again: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBegun(t, row.saves)
 				b.engine.Trim("room", 1000)
+				b.saves.Store(row.saves && (row.again || row.opens == 0))
 				for range row.opens {
 					r := openRoom(t, b.log())
 					time.Sleep(time.Second)
@@ -123,7 +128,7 @@ func TestBeginsBehindWhatWasDropped(t *testing.T) {
 				l := b.log()
 				l.begins.Store(true)
 				b.agree(openRoom(t, l))
-				require.Equal(t, 1, b.resets)
+				require.Equal(t, row.resets, b.resets)
 			})
 		})
 	}
@@ -152,4 +157,35 @@ func TestBeginsBehindACheckpoint(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, at, again)
 	})
+}
+
+// TestBeginsBehindItsCheckpoints: a node that starts when the log has dropped all up to the
+// checkpoints that there are is ready soon, though nothing is said: another node saves for it
+// what was. Until that can, the one that waits does not fill the log.
+func TestBeginsBehindItsCheckpoints(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprint("saving fails ", fails), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBegun(t, true)
+				say := func() (pos uint64) {
+					seq, err := b.first.Broadcast(t.Context(), []byte("x"))
+					require.NoError(t, err)
+					return seq / fold.MaxEntries
+				}
+				time.Sleep(time.Minute)
+				last := say()
+				b.engine.Trim("room", int(last-1))
+				b.saves.Store(!fails)
+				second := openRoom(t, b.log())
+				if fails {
+					time.Sleep(10 * time.Minute)
+					require.LessOrEqual(t, say()-last, uint64(4))
+					b.saves.Store(true)
+				}
+				readyIn(t, second, 10*time.Second)
+				b.agree(second)
+				require.Zero(t, b.resets)
+			})
+		})
+	}
 }
