@@ -492,10 +492,6 @@ func (p *pass) told(res *fold.Result) {
 	if err == nil && v != s && v.put(b, maxQueued) {
 		return
 	}
-	if h := s.held; h != nil && err == nil {
-		h.put(b)
-		return
-	}
 	if err == nil && s.state == streamJoined {
 		p.tell()
 		p.events = s.cur.Insert(b, max(maxQueued, len(b))) || p.events

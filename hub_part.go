@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -543,7 +542,7 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 	if err := m.mayMove(c.s.link); err != nil {
 		return 0, false, false, err
 	}
-	c.s.held = new(heldStream)
+	c.s.follows = true
 	seq, err = c.s.room.joinByLog(c.s, c.s.member, e)
 	if c.s.cur == nil {
 		return 0, false, false, err
@@ -552,51 +551,11 @@ func (c *candidate) moveByLog(m *Member, e entry) (seq uint64, moved, left bool,
 	if cause := c.s.member.Err(); cause != nil { // it is out of that room too by now
 		c.s.link.alone(cause)
 	}
-	c.s.goesOn()
+	c.s.cur.Show()
 	if err != nil || c.s.room.cfg.hooks.onJoined == nil { // else it has to return first
 		c.s.cur.Release()
 	}
 	return seq, true, left, err
-}
-
-// A heldStream is what a stream gets when it is not held any more.
-type heldStream struct {
-	welcome []byte
-	past    [][]byte // history, which others share
-	late    [][]byte // what was sent to its member alone since
-	size    int      // bytes of late
-}
-
-// put keeps b, if no more than maxQueued bytes, or b alone, wait then.
-func (h *heldStream) put(b []byte) {
-	if h.size+len(b) <= max(maxQueued, len(b)) {
-		h.late = append(h.late, b)
-		h.size += len(b)
-	}
-}
-
-// goesOn gives s, which came in by a move, what was for it alone since, and its link what s
-// has, also if it has ended since.
-func (s *stream) goesOn() {
-	r := s.room
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.goesOnLocked()
-	s.cur.Show()
-	r.group.Wake()
-}
-
-// goesOnLocked is goesOn. The cursor is held still, so what is inserted now stands before
-// all events.
-func (s *stream) goesOnLocked() {
-	if h := s.held; h != nil {
-		s.cur.Insert(h.welcome, len(h.welcome))
-		s.cur.InsertShared(h.past)
-		for _, b := range h.late {
-			s.cur.Insert(b, math.MaxInt)
-		}
-		s.held = nil
-	}
 }
 
 // mayMove says why m, of the connection l, cannot move now; nil if it can.

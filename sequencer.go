@@ -172,7 +172,7 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	s.owesLeave = true
 	r.attachLocked(s, lane)
 	switch {
-	case s.held != nil:
+	case s.follows:
 		s.cur.HoldAll() // until what is before it has ended, and the hook has returned
 	case r.cfg.hooks.onJoined != nil:
 		s.cur.Hold() // until that has returned
@@ -182,10 +182,6 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 	if err != nil {
 		l.setCause(err)
 		return 0, err
-	}
-	if h := s.held; h != nil {
-		h.welcome, h.past = welcome, past
-		return r.seq, nil
 	}
 	if s.isMain() && l.labelled { // before anything of a room that it enters next
 		l.sink.Queue(welcome, math.MaxInt) // whatever the handshake has sent

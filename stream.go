@@ -20,10 +20,10 @@ type stream struct {
 
 	parted    bool // its link sees it out; guarded by presence.mu
 	owesLeave bool // OnJoin let its member in: OnLeave has to follow; the link's goroutine's
+	follows   bool // it comes in by a move in a room with a log, and waits for the leave; set before it joins
 
 	// Guarded by the room's lock.
 	state streamState
-	held  *heldStream // it comes in by a move in a room with a log, and waits for the leave
 	lane  *lane
 	cur   *fanout.Cursor // set once, with the member's join or resume
 }
@@ -67,9 +67,6 @@ func (r *Room) moveStreamLocked(s *stream, to streamState) {
 			r.stats.Refused++
 		}
 	case from == streamJoined:
-		if s.held != nil {
-			s.goesOnLocked()
-		}
 		s.cur.End()
 		s.lane.members--
 	}
@@ -193,7 +190,7 @@ func (s *stream) putBy(b []byte, limit int, stream *uint64) (put bool, err error
 		if stream != nil && s.room.streamOf(s.member) != *stream {
 			return false, errOfBefore
 		}
-		return s.state == streamJoined && s.held == nil && s.cur.Insert(b, max(limit, len(b))), nil
+		return s.state == streamJoined && s.cur.Insert(b, max(limit, len(b))), nil
 	}
 	s.room.mu.Unlock()
 	if !s.link.sink.Queue(b, min(limit, maxShaken)) {
