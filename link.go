@@ -398,11 +398,7 @@ func (r *Room) farewell(l *link, cause error) {
 		l.reset()
 		return
 	}
-	for _, s := range l.beside() { // one that is held would not come first
-		if s.cur != nil {
-			s.cur.Release()
-		}
-	}
+	l.sink.Release() // a cursor that is held would not come first
 	if l.cur != nil {
 		l.cur.Trail() // before it has the goodbye, which comes behind all rooms, also those that were left
 	}

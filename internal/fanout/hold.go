@@ -61,6 +61,9 @@ func (c *Cursor) Release() {
 	}
 }
 
+// Release releases all cursors of s that are held.
+func (s *Sink) Release() { s.each((*Cursor).Release) }
+
 func (c *Cursor) releaseLocked() bool {
 	if c.hold.Load() == math.MaxInt64 || c.lost {
 		return false

@@ -289,6 +289,30 @@ func TestHeldWithItsInserts(t *testing.T) {
 	}
 }
 
+// What comes last of a sink, whose cursors are released, comes behind one of which all was
+// held, also before the sink finishes.
+func TestTrailsBehindHeld(t *testing.T) {
+	runHeld(t, LogConfig{Backlog: 64 << 10}, func(t *testing.T, h *hub, nc *fake, raw sock.Writer) {
+		last := h.join(t, nc, raw, false)
+		m := &member{sink: last.sink}
+		h.mu.Lock()
+		m.cur = h.log.Attach(m.sink, false)
+		m.cur.HoldAll()
+		h.mu.Unlock()
+		require.True(t, m.cur.Insert(directFrame(1), 100))
+		m.cur.Close()
+		last.cur.End()
+		synctest.Wait()
+		require.Empty(t, nc.received())
+		last.sink.Release()
+		last.cur.Trail()
+		require.True(t, last.cur.Insert(directFrame(2), 100))
+		synctest.Wait()
+		require.Equal(t, []string{"d1", "d2"}, names(items(t, nc.received())))
+		h.idle(t)
+	})
+}
+
 // After the end of its sink, and in a cursor that has ended before, there is
 // nothing to hold nor to release.
 func TestHoldAndReleaseAfterTheEnd(t *testing.T) {
