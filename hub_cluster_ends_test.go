@@ -126,6 +126,28 @@ func TestHubClusterRemovedTwice(t *testing.T) {
 	})
 }
 
+// TestHubClusterRemovedWhenLeft: a process leaves a room, in which it has nobody, while it waits
+// for the log to remove it. The room goes on elsewhere, and is not said to be removed.
+func TestHubClusterRemovedWhenLeft(t *testing.T) {
+	inBubble("left", t, func(t *testing.T) {
+		f := newFarm(t, 2, tcproom.WithCodec(tcproom.JSON{}), tcproom.WithRoomLinger(time.Second))
+		bob := f.nodes[1].labelled("bob", "a")
+		f.settle()
+		bob.told()
+		f.links[0].Stall()
+		_, err := f.nodes[0].hub.Room("a")
+		require.NoError(t, err)
+		removed := make(chan error, 1)
+		go func() { removed <- f.nodes[0].hub.Remove("a", "") }()
+		time.Sleep(5 * time.Second)
+		f.links[0].Heal()
+		f.settle()
+		require.ErrorIs(t, <-removed, tcproom.ErrNoRoom)
+		require.Empty(t, bob.told())
+		require.Equal(t, []string{"bob"}, f.nodes[1].names("a"))
+	})
+}
+
 // TestHubClusterRemovedAndTakenForDead: a room is removed and the next one of its name begins
 // while a node has a message for the first one on its way, and is taken for dead. The message
 // is in neither.

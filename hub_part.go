@@ -508,7 +508,11 @@ func (h *Hub) removeByLog(ctx context.Context, name string, r *Room, reason stri
 	if err != nil && !errors.Is(err, ErrUncertain) { // it is not going to end for that reason
 		r.replica.ofHub.reason = ""
 	}
+	left := errors.Is(err, ErrRoomClosed) && !r.replica.ofHub.ended // it was empty here, and may go on elsewhere
 	p.end()
+	if left {
+		return fmt.Errorf("%w: %q", ErrNoRoom, name)
+	}
 	if err != nil && !errors.Is(err, ErrRoomClosed) {
 		return err
 	}
