@@ -1,5 +1,7 @@
 package tcproom
 
+import "example.com/tcproom/internal/fold"
+
 // LinkErr returns why the connection of m, or its last one, has ended; nil if it has not.
 func LinkErr(m *Member) error { return m.conn().Err() }
 
@@ -23,3 +25,6 @@ func RemoteValues(r *Room) int {
 	defer r.mu.Unlock()
 	return len(r.replica.far)
 }
+
+// EpochText returns the name of a stream as clients know it.
+func EpochText(e fold.Epoch) string { return textOf(e[:]) }

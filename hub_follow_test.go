@@ -23,6 +23,9 @@ func (f *follower) object(o object) {
 		f.welcome(o, room, s)
 	case typ == "goodbye" && (room == "" || room == "*"):
 		f.over = true
+		if f.quiet != nil {
+			f.rests()
+		}
 		for _, s := range f.in {
 			if code != "taken-over" && code != "restarting" && code != "unavailable" && !f.stops { // then it goes on elsewhere
 				f.complete(s)
@@ -211,6 +214,9 @@ var answers = []string{"* not done", "* rooms", "* no rooms", "* in ", "* nobody
 func (f *follower) line(line string) {
 	s := f.in[""]
 	switch {
+	case strings.HasPrefix(line, "* goodbye") && f.quiet != nil:
+		f.rests()
+		delete(f.in, "")
 	case strings.HasPrefix(line, "* goodbye"), strings.HasPrefix(line, "* you are out of "):
 		if s != nil && !strings.Contains(line, "goes on in others") && !strings.Contains(line, "not available") && !f.stops {
 			f.complete(s)

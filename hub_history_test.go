@@ -247,9 +247,16 @@ type trip struct {
 	id    string              // of a text connection
 	from  map[string]position // where a resume begins, by room; "" for a connection without
 	lines []string
-	alone bool // nobody else has it come and go
-	alive bool // it has all that there is: nothing was on its way when it was looked at
-	stops bool // it ended while its process stopped, and others went on
+	alone bool   // nobody else has it come and go
+	alive bool   // it has all that there is: nothing was on its way when it was looked at
+	stops bool   // it ended while its process stopped, and others went on
+	quiet *quiet // it lasted until all had come to rest; nil: it did not
+}
+
+// A quiet is a moment at which nothing was on its way.
+type quiet struct {
+	at    int                 // the last instant before it
+	rooms map[string][]string // of each connection, by ID
 }
 
 type position struct {
@@ -342,4 +349,19 @@ func (f *follower) leave(s *stay) (seq uint64, at int) {
 func (f *follower) complete(s *stay) {
 	end, _ := f.leave(s)
 	f.upTo(s, end)
+}
+
+// rests checks that f, which lasted until all had come to rest, had everything by then, and
+// was told of the rooms in which it is.
+func (f *follower) rests() {
+	var told []string
+	for _, s := range f.in {
+		told = append(told, s.co.name)
+		n, _ := slices.BinarySearchFunc(s.co.events, f.quiet.at+1, func(e instant, at int) int { return cmp.Compare(e.at, at) })
+		f.upTo(s, uint64(n)+1)
+	}
+	slices.Sort(told)
+	if in := f.quiet.rooms[f.id]; !slices.Equal(told, in) {
+		f.bad("H6: it is in %q, and was told that it is in %q", in, told)
+	}
 }
