@@ -107,11 +107,10 @@ func Required(m Module, all []Module) []Module {
 // Alone returns the environment in which the go command sees the module m of the
 // repository in dir by itself, with what it requires of its siblings as they are in
 // dir. Released modules have no replace lines, and the versions that they require may
-// not be published yet: for them it is a workspace, which is written to scratch. What is
-// compiled in it does not depend on the directory.
+// not be published yet: for them it is a workspace, which is written to scratch.
 func Alone(dir string, m Module, all []Module, scratch string) ([]string, error) {
 	if len(unreplaced(m, all)) == 0 {
-		return []string{"GOWORK=off", "GOFLAGS=-trimpath"}, nil
+		return []string{"GOWORK=off", "GOFLAGS="}, nil
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -135,7 +134,7 @@ func Alone(dir string, m Module, all []Module, scratch string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	return []string{"GOWORK=" + name, "GOFLAGS=-trimpath"}, os.WriteFile(name, modfile.Format(work.Syntax), 0o666)
+	return []string{"GOWORK=" + name, "GOFLAGS="}, os.WriteFile(name, modfile.Format(work.Syntax), 0o666)
 }
 
 // ForTidy returns the environment for go mod tidy, which knows no workspaces: with a

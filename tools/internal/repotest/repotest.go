@@ -76,7 +76,7 @@ func Git(t testing.TB, dir string, args ...string) string {
 // Go runs the go command in dir, with more environment.
 func Go(t testing.TB, dir string, env []string, args ...string) string {
 	t.Helper()
-	out, err := repo.Run(dir, append([]string{"GOWORK=", "GOFLAGS=-trimpath"}, env...), "go", args...)
+	out, err := repo.Run(dir, append([]string{"GOWORK=", "GOFLAGS="}, env...), "go", args...)
 	must(t, err)
 	return out
 }
@@ -134,7 +134,7 @@ func Using(t testing.TB, proxy string) []string {
 	mod, others, _ := strings.Cut(strings.TrimSpace(out), "\n")
 	return []string{
 		"GOWORK=off",
-		"GOFLAGS=-trimpath -modcacherw",
+		"GOFLAGS=-modcacherw",
 		"GOMODCACHE=" + t.TempDir(),
 		"GOBIN=" + t.TempDir(),
 		"GOPROXY=file://" + proxy + ",file://" + mod + "/cache/download," + others,
