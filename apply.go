@@ -112,7 +112,7 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 		anew = anew || res.Differs && res.Entry.Kind == fold.Begin
 		if res.Verdict == fold.Placed {
 			opened = opened || res.Entry.Kind == fold.Open && h.Node == rp.node
-			if rp.needsCheckpoint(res, h) {
+			if rp.needsCheckpoint(res) {
 				rp.resaves = max(rp.resaves, 1)
 			}
 			p.effect(res, h.Node, q)
@@ -165,7 +165,8 @@ func (rp *replica) applyRecord(rec Record, h fold.Header) (lost, unknown uint64,
 // needsCheckpoint reports whether another node has opened that knows of no stream, while
 // there is one: it had no checkpoint that was of use. If the log has dropped its first
 // records it waits for one, which else would be saved when much was said, or late.
-func (rp *replica) needsCheckpoint(res *fold.Result, h fold.Header) bool {
+func (rp *replica) needsCheckpoint(res *fold.Result) bool {
+	h := res.Header
 	return res.Entry.Kind == fold.Open && h.Node != rp.node && h.Epoch == (fold.Epoch{}) && rp.state.Epoch() != (fold.Epoch{})
 }
 

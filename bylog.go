@@ -374,6 +374,7 @@ func (r *Room) catchUp(l *link) error {
 	return r.catchUpUntil(ctx)
 }
 
+// catchUpUntil is catchUp that ends with ctx.
 func (r *Room) catchUpUntil(ctx context.Context) error {
 	p := r.pass(ctx, nil)
 	defer p.end()
@@ -381,8 +382,8 @@ func (r *Room) catchUpUntil(ctx context.Context) error {
 	switch {
 	case err == error(ErrNotMember):
 		return nil
-	case errors.Is(err, ErrUncertain):
-		return context.Cause(ctx)
+	case errors.Is(err, ErrUncertain): // the time is over, or the log was given up
+		return cmpErr(context.Cause(ctx), ErrUnavailable)
 	}
 	return err
 }

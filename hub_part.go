@@ -508,7 +508,8 @@ func (h *Hub) removeByLog(ctx context.Context, name string, r *Room, reason stri
 	if err != nil && !errors.Is(err, ErrUncertain) { // it is not going to end for that reason
 		r.replica.ofHub.reason = ""
 	}
-	left := errors.Is(err, ErrRoomClosed) && !r.replica.ofHub.ended // it was empty here, and may go on elsewhere
+	// It was empty here, or this process stops: then it may go on elsewhere.
+	left := errors.Is(err, ErrRoomClosed) && !errors.Is(err, ErrUncertain) && !r.replica.ofHub.ended
 	p.end()
 	if left {
 		return fmt.Errorf("%w: %q", ErrNoRoom, name)

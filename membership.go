@@ -317,7 +317,7 @@ func (h *Hub) resumeOnly(l *link) error {
 	}
 	if m != nil {
 		err := m.room.resumePart(l, m, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
-		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
+		if err == nil || l.Err() != nil || stopsResume(err) {
 			return err
 		}
 		if l.leaves(m, err) {
@@ -326,13 +326,21 @@ func (h *Hub) resumeOnly(l *link) error {
 	}
 	if name := h.roomElsewhere(l); m == nil && name != "" {
 		err := h.resumeFromElsewhere(l, name, Position{hello.Epoch, hello.Seq}, entry{token: hello.Token})
-		if code := causeOf(err); err == nil || l.Err() != nil || code == errFutureSeq || code == ErrBanned {
+		if err == nil || l.Err() != nil || stopsResume(err) {
 			return cmpErr(l.Err(), err)
 		}
 	}
 	h.leaveElsewhere(l, nil)
 	l.newcomer.outcome, l.newcomer.token = outcomeExpired, hello.Token
 	return h.enterFirst(l)
+}
+
+// stopsResume reports whether a connection that was refused its only room because of err ends
+// instead of going on as one that comes anew. It comes back if the log did not answer: then
+// its membership, or a newer connection with that, may be there.
+func stopsResume(err error) bool {
+	code := causeOf(err)
+	return code == errFutureSeq || code == ErrBanned || code == ErrUnavailable
 }
 
 // leaves has m, which does not go on by l, leave because of cause, unless another link has

@@ -53,7 +53,7 @@ type replica struct {
 	resaves      int       // checkpoints to be saved soon, in the place of those of a stream that is lost
 	begun        bool      // the state knows how its stream began
 	blocked      bool      // the log has no beginning that can be read
-	begs         bool      // it has said so
+	begged       time.Time // when it has last said so; zero: it has not
 	reaping      bool      // leaves of members whose grace is over are on the way
 	reaper       *time.Timer
 	fenced       fold.Node          // the node that this one was, and whose members it wants back; zero: none
@@ -277,8 +277,10 @@ func (rp *replica) run() {
 		anew := errors.Is(err, errBegunAnew)
 		other := anew || errors.Is(err, errOtherLog)
 		if errors.Is(err, errNoBeginning) {
-			rp.readAgain()
 			loaded = false
+			if rp.readAgain() {
+				pause(rp.ctx, appendWithin) // or the next attempt would call off what it says
+			}
 		}
 		if errors.As(err, &lost) && lost.First > rp.state.Pos() && rp.mayCatchUp() {
 			loaded, behind = false, true // there is a checkpoint of later
@@ -480,8 +482,9 @@ func (rp *replica) startOver(other bool) bool {
 }
 
 // readAgain forgets what was read, of which the beginning is missing. Nobody was let in:
-// members that are here come from a stream that was lost before.
-func (rp *replica) readAgain() {
+// members that are here come from a stream that was lost before. It reports whether it has
+// the node say that it waits for a checkpoint.
+func (rp *replica) readAgain() (begs bool) {
 	r := rp.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -490,7 +493,7 @@ func (rp *replica) readAgain() {
 	r.seq, r.said = 0, 0
 	r.startRings()
 	if rp.phase > phaseReady {
-		return
+		return false
 	}
 	for _, q := range rp.failLocked(errLostOnTheWay, ErrUnavailable) {
 		q.settle(outcome{err: ErrUnavailable})
@@ -500,17 +503,22 @@ func (rp *replica) readAgain() {
 	if !since.IsZero() { // members may wait since then, for another stream
 		rp.unready = since
 	}
-	if !rp.begs && rp.attendance.has(rp.lease) {
-		rp.begs, rp.asked = true, true
+	if begs = time.Since(rp.begged) >= begAgain && rp.attendance.has(rp.lease); begs {
+		rp.begged, rp.asked = time.Now(), true
 		rp.controlLocked(&fold.Entry{Kind: fold.Open}) // of no epoch, see needsCheckpoint
 	}
+	return begs
 }
 
+// begAgain is how often a node that waits for a checkpoint says so: the log may not have taken
+// it, or the node that was to save has died.
+const begAgain = time.Minute
+
 // unblockLocked notes that the log has a beginning that can be read: while it has none, not
-// each attempt is to leave an open there, but the first one.
+// each attempt is to leave an open there, but one in a while.
 func (rp *replica) unblockLocked() {
 	if rp.blocked {
-		rp.blocked, rp.begs = false, false
+		rp.blocked, rp.begged = false, time.Time{}
 		rp.openLocked()
 	}
 }

@@ -183,9 +183,12 @@ func (p *pass) comeIn(s *stream, lane *lane, past [][]byte, e entry) (seq uint64
 		l.setCause(err)
 		return 0, err
 	}
-	if s.isMain() && l.labelled { // before anything of a room that it enters next
+	switch {
+	case s.isMain() && l.labelled: // before anything of a room that it enters next
 		l.sink.Queue(welcome, math.MaxInt) // whatever the handshake has sent
-	} else {
+	case s.follows: // it is held back, and must not take the room of what the member is sent alone
+		s.cur.InsertShared([][]byte{welcome})
+	default:
 		s.cur.Insert(welcome, len(welcome))
 	}
 	s.cur.InsertShared(past)

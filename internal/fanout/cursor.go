@@ -187,7 +187,7 @@ func (c *Cursor) isTrailing() bool {
 }
 
 // Close ends c and says that nothing is inserted any more. When its sink has taken all,
-// it forgets c. One that is held by [Cursor.HoldAll] is so until [Cursor.Show]. It does not
+// it forgets c. One that is held is released, but for those of [Cursor.HoldAll]. It does not
 // block.
 func (c *Cursor) Close() {
 	c.log.mu.Lock()

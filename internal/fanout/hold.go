@@ -4,7 +4,7 @@ import "math"
 
 // A cursor can be held where its stream begins. While it is, its sink gets only
 // what is inserted for it, which so stands before everything of the log; then
-// the stream goes on, and nothing of it is missing.
+// the stream goes on, and nothing of it is missing. One can be held with its inserts, too.
 //
 // A cursor that is held is parked, as one whose connection takes no bytes: it
 // holds up nobody, and can be overrun. Once it is released it may lag, so that a
@@ -15,9 +15,12 @@ import "math"
 // if c has ended. One that is overrun meanwhile is lost or, if it skips, told of
 // the gap behind all inserts.
 func (c *Cursor) Hold() {
-	l := c.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	c.holdLocked()
+}
+
+func (c *Cursor) holdLocked() {
 	if c.lost || c.end.Load() != math.MaxInt64 {
 		return
 	}
@@ -27,11 +30,11 @@ func (c *Cursor) Hold() {
 }
 
 // HoldAll is Hold, but that the sink gets nothing of c, what is inserted neither, until
-// [Cursor.Show] or Release.
+// [Cursor.Show], or until c is released, by Release or with its sink.
 func (c *Cursor) HoldAll() {
-	c.Hold()
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
+	c.holdLocked()
 	c.mute = c.IsHeld()
 }
 
@@ -40,10 +43,12 @@ func (c *Cursor) HoldAll() {
 func (c *Cursor) Show() {
 	c.log.mu.Lock()
 	shown := c.mute
-	if c.mute = false; shown && c.closed {
-		c.releaseLocked()
+	if shown {
+		if c.mute = false; c.closed {
+			c.releaseLocked()
+		}
+		c.sink.special.Store(true)
 	}
-	c.sink.special.Store(true)
 	c.log.mu.Unlock()
 	if shown {
 		c.sink.shard().want(c.sink)
