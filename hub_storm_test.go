@@ -82,6 +82,7 @@ type traveller struct {
 	session  int      // how often it came anew
 	unacked  []string // lines, from that of number acked+1 on
 	acked    int
+	refused  map[int]bool // numbers; what was refused is answered, and not said again
 	token    string
 	at       map[string]position
 	nc       net.Conn
@@ -150,6 +151,7 @@ func (v *traveller) hangUp() {
 // begin comes anew.
 func (v *traveller) begin() {
 	v.at, v.token, v.unacked, v.acked = nil, "", nil, v.number
+	v.refused = make(map[int]bool)
 	v.session++
 	switch {
 	case v.text:
@@ -216,8 +218,10 @@ func (v *traveller) resume(takeOver bool) {
 		v.unacked, v.acked = nil, v.number
 		v.session++
 	}
-	for _, line := range v.unacked {
-		v.write(line)
+	for i, line := range v.unacked {
+		if !v.refused[v.acked+1+i] {
+			v.write(line)
+		}
 	}
 }
 
@@ -255,7 +259,12 @@ func (v *traveller) learn() {
 		case "goodbye":
 			delete(at, room)
 			continue
-		case "refused", "rooms", "members":
+		case "refused":
+			if o["id"] != nil {
+				v.refused[int(number(o, "id"))] = true
+			}
+			continue
+		case "rooms", "members":
 			continue
 		case "ack":
 			last = max(last, int(number(o, "id")))
