@@ -268,7 +268,8 @@ type Stats struct {
 
 	// Waiting is how many members wait for their connections, which take nothing at the
 	// moment. The one furthest behind has Backlog bytes of the stream to take, and the one
-	// that has waited longest does so for SlowestFor. All are 0 if nobody waits. A
+	// that has waited longest does so for SlowestFor. All are 0 if nobody waits. Not in
+	// Backlog is what the room is writing to a connection, 16 KiB or one event at most. A
 	// connection of a hub that waits does so in all of its rooms. One that speaks TLS, or
 	// has no direct path, counts from the first event on that finds it blocked.
 	Waiting    int
