@@ -31,6 +31,7 @@ type Conn struct {
 
 	who       MemberInfo // guarded by transport.mu
 	resumable bool       // guarded by transport.mu: the room can be resumed
+	broken    error      // guarded by transport.mu: why nothing can be written
 
 	refs   atomic.Uint64 // the last that a request to a hub has had
 	reader reader
@@ -163,7 +164,8 @@ func (c *Conn) Context() context.Context { return c.transport.Context() }
 // Err returns why c has ended, or nil while it has not: an [*EndError], a
 // [*RefusedError], what is [net.ErrClosed] for errors.Is if nothing came before Close,
 // or an error that wraps [ErrOption]. From a [Goodbye] on, it is an [*EndError] of the
-// room's words.
+// room's words. If the connection breaks while c sends, Send fails at once, and c ends
+// when what the room had sent before was received: five seconds later at the latest.
 func (c *Conn) Err() error { return c.transport.Err() }
 
 // end ends c, if it has not ended; it does not block. All causes but one's own Close,
@@ -183,10 +185,43 @@ type connSink Conn
 // SinkFailed implements fanout.Owner.
 func (o *connSink) SinkFailed(err error) { (*Conn)(o).sinkFailed(err) }
 
+// sinkFailed ends c. If the connection is broken, what the room had sent before is still
+// there, the reason perhaps why it has closed: c ends when that is read, or was not for
+// as long as Close would wait for it.
 func (c *Conn) sinkFailed(err error) {
-	if cause := sinkCause(err); cause != nil {
-		c.end(cause)
+	cause := sinkCause(err)
+	if cause == nil {
+		return
 	}
+	if !errors.Is(cause, errReset) {
+		c.end(cause)
+		return
+	}
+	cause = endError(cause)
+	c.mu.Lock()
+	again := c.broken != nil
+	c.broken = cmpErr(c.broken, cause)
+	c.mu.Unlock()
+	if again {
+		return
+	}
+	c.group.Wake() // what waits in Send
+	c.group.Fan().Go(func() {
+		t := time.NewTimer(lingers)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			c.end(cause)
+		case <-c.Context().Done():
+		}
+	})
+}
+
+// sendErr returns why nothing can be sent any more, or nil.
+func (c *Conn) sendErr() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cmpErr(c.ending.err(), c.broken)
 }
 
 // Send sends body to the room, which sends it to all other members.
@@ -194,8 +229,8 @@ func (c *Conn) sinkFailed(err error) {
 // It blocks while more than 64 KiB wait to be sent, until ctx ends. It takes the
 // message whole or, with an error, not at all, and does not wait until the room has
 // it. It keeps nothing of body. Errors are [ErrFrameTooLarge], [ErrUnframeable], the
-// cause of ctx, what Err returns once c has ended, and [net.ErrClosed] after
-// CloseWrite.
+// cause of ctx, what Err returns once c has ended, or will if the connection broke, and
+// [net.ErrClosed] after CloseWrite.
 func (c *Conn) Send(ctx context.Context, body []byte) error {
 	b, err := c.cfg.encodeMessage(0, body)
 	if err != nil {
@@ -257,7 +292,7 @@ func (c *Conn) putWhole(ctx context.Context, b []byte) error {
 
 // put hands b over to be written, if there is room for it.
 func (c *Conn) put(b []byte) (taken bool, err error) {
-	if err := c.Err(); err != nil {
+	if err := c.sendErr(); err != nil {
 		return false, err
 	}
 	if c.closing.Load() {
@@ -324,8 +359,8 @@ func closedToo(err error) bool {
 // errors.Is, the room has taken everything and closed too. Send returns
 // [net.ErrClosed] from then on.
 //
-// It returns the cause of ctx, after which it may be called again, what Err returns if
-// c has ended, and [errors.ErrUnsupported] if the transport cannot close one half.
+// It returns the cause of ctx, after which it may be called again, what Send returns if
+// c has ended or the connection broke, and [errors.ErrUnsupported] if the transport cannot close one half.
 func (c *Conn) CloseWrite(ctx context.Context) error {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok {
@@ -343,7 +378,7 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 	}
 	if err := c.sink.Err(); err != nil {
 		c.sinkFailed(err)
-		return cmpErr(c.Err(), net.ErrClosed)
+		return cmpErr(c.sendErr(), net.ErrClosed)
 	}
 	if err := c.Err(); err != nil {
 		return err
@@ -386,7 +421,7 @@ func (c *Conn) close(hurry context.Context) error {
 		c.reader.close()
 	}()
 	switch {
-	case c.Err() == nil:
+	case c.sendErr() == nil:
 		return c.depart(awaits)
 	case c.isResumable() && c.rejected():
 		c.departRejecting(hurry)
@@ -495,7 +530,7 @@ func (c *Conn) readAway(awaits bool) {
 
 // giveUp closes the transport, and waits for what belongs to it.
 func (c *Conn) giveUp() {
-	c.end(errEnded)
+	c.end(cmpErr(c.sendErr(), errEnded))
 	c.sink.Close()
 	c.drop()
 	c.group.Fan().Wait()

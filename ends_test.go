@@ -509,3 +509,99 @@ func TestGoodbyeOfTheOnlyRoomComesLast(t *testing.T) {
 		require.Equal(t, "goodbye", v.next()["type"])
 	})
 }
+
+// TestLastWordsOfAConnThatSends: what the room said before it closed is received, also by
+// one that learns from a message of its own that the connection is closed.
+func TestLastWordsOfAConnThatSends(t *testing.T) {
+	kicked := func(t *testing.T, room *tcproom.Room, c *tcproom.Conn, gone func()) {
+		waitLen(t, room, 1)
+		broadcast(t, room, []byte("one more"))
+		for m := range room.Members() {
+			require.NoError(t, m.Kick("enough"))
+		}
+		gone() // it has closed its end
+		var err error
+		for err == nil { // until its kernel knows that
+			err = c.Send(testContext(t), []byte("x"))
+		}
+		require.ErrorIs(t, err, errReset)
+		require.Equal(t, "one more", nextMessage(t, c))
+		require.NoError(t, c.Err())
+		last, end := lastEvent(t, c)
+		require.Equal(t, tcproom.Goodbye, last.Kind)
+		require.ErrorIs(t, end, tcproom.ErrKicked)
+		requireEnd(t, c, end)
+	}
+	inBubble("in memory", t, func(t *testing.T) {
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}))
+		here, there := roomtest.Pipe()
+		go room.ServeConn(there)
+		kicked(t, room, tcproom.NewConn(here, tcproom.WithCodec(tcproom.JSON{})), func() { time.Sleep(time.Minute) })
+		require.NoError(t, room.Close())
+	})
+	t.Run("TCP", func(t *testing.T) {
+		room := tcproom.New(tcproom.WithCodec(tcproom.JSON{}))
+		ends := make(chan error, 1)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			nc, err := l.Accept()
+			if err == nil {
+				err = room.ServeConn(nc)
+			}
+			ends <- err
+		}()
+		kicked(t, room, dial(t, l.Addr().String(), tcproom.WithCodec(tcproom.JSON{})), func() {
+			require.ErrorIs(t, ended(t, ends), tcproom.ErrKicked)
+		})
+		require.NoError(t, room.Close())
+	})
+}
+
+// TestConnWhoseWriteFails: it ends with that when all is read that had been sent to it,
+// and in any case after five seconds, also if nobody reads.
+func TestConnWhoseWriteFails(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		read bool
+		then func(there net.Conn) // behind the write
+		late time.Duration
+	}{
+		{name: "closed", read: true, then: func(there net.Conn) { there.Close() }},
+		{name: "silent", read: true, then: func(net.Conn) {}, late: 5 * time.Second},
+		{name: "nobody reads", then: func(net.Conn) {}, late: 5 * time.Second},
+	} {
+		inBubble(tt.name, t, func(t *testing.T) {
+			here, there := net.Pipe()
+			defer there.Close()
+			c := tcproom.NewConn(cannotWrite{here}, tcproom.WithCodec(tcproom.Text{}))
+			require.NoError(t, c.Send(testContext(t), []byte("x")))
+			synctest.Wait()
+			err := c.Send(testContext(t), []byte("y"))
+			require.ErrorIs(t, err, errReset)
+			require.ErrorIs(t, err, syscall.EPIPE)
+			require.ErrorIs(t, c.CloseWrite(testContext(t)), errors.ErrUnsupported)
+			require.NoError(t, c.Err())
+			began := time.Now()
+			if tt.read {
+				there.SetWriteDeadline(time.Now().Add(time.Second))
+				go func() {
+					io.WriteString(there, "the last words\n")
+					tt.then(there)
+				}()
+				require.Equal(t, "the last words", nextMessage(t, c))
+				_, end := c.Receive(testContext(t))
+				require.Same(t, err, end)
+			}
+			<-c.Context().Done()
+			require.Equal(t, tt.late, time.Since(began))
+			requireEnd(t, c, err)
+		})
+	}
+}
+
+// cannotWrite is a net.Conn whose peer is read from, and not written to.
+type cannotWrite struct{ net.Conn }
+
+func (cannotWrite) Write([]byte) (int, error) { return 0, syscall.EPIPE }

@@ -97,11 +97,3 @@ func toldWrongDoor(words *EndError) error {
 	end.err = fmt.Errorf("%w: %w", ErrWrongDoor, words.refused())
 	return &end
 }
-
-// endOfAnswer makes of the end of a stream what its only frame shows.
-func (c *Conn) endOfAnswer(cause error) error {
-	if c.reader.suspect != nil && (cause == error(errLeft) || cause == error(errCutOff)) {
-		return c.reader.suspect
-	}
-	return cause
-}

@@ -237,12 +237,22 @@ func (c *Conn) readMore(ctx context.Context) error {
 	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.Cause(ctx)
 	}
-	cause := c.endOfAnswer(c.readCause(err, errIdleTimeout))
-	if held := c.src.Held(); cause == error(errCutOff) && len(held) > 0 && !c.reader.any {
-		cause = fmt.Errorf("%w: %w: %s", errCutOff, errFragment, quotePeer(held))
-	}
-	c.end(cause)
+	c.end(c.endOfRead(c.readCause(err, errIdleTimeout)))
 	return c.Err()
+}
+
+// endOfRead makes of the cause for which nothing more can be read that of the end.
+func (c *Conn) endOfRead(cause error) error {
+	suspect, broken, held := c.reader.suspect, c.sendErr(), c.src.Held()
+	switch {
+	case suspect != nil && (cause == error(errLeft) || cause == error(errCutOff)):
+		return suspect // what its only frame shows
+	case broken != nil: // which came first
+		return broken
+	case cause == error(errCutOff) && len(held) > 0 && !c.reader.any:
+		return fmt.Errorf("%w: %w: %s", errCutOff, errFragment, quotePeer(held))
+	}
+	return cause
 }
 
 // errFragment is in the error of a peer that sent less than one frame, as one does
