@@ -215,8 +215,12 @@ func (p *presence) connect(l *link) {
 	p.link = l
 }
 
-// isBy reports whether it is present over l.
+// isBy reports whether it is present over l. One that another process has taken over is
+// not, also before l has been told.
 func (p *presence) isBy(l *link) bool {
+	if l.ended() == ErrTakenOver {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.link == l
