@@ -25,7 +25,7 @@ import (
 
 // patience bounds what a test waits for. It is long, because it only ends tests that
 // have failed.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // chromium is the browser of all tests. It runs from the first test that wants it on.
 var chromium struct {
