@@ -3,6 +3,7 @@ package browser
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -87,13 +88,19 @@ func exampleServer(t *testing.T) (path string) {
 	return path
 }
 
-// freeAddr returns an address that nobody has at the moment.
+// freeAddr returns an address that nobody has at the moment, and that no outgoing connection
+// gets while a server is away.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // start runs a server until the test ends or kill is called, and returns when it serves

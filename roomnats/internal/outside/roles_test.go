@@ -267,17 +267,23 @@ func (p *process) end(s syscall.Signal) {
 	p.cmd = nil
 }
 
-// freeAddr returns an address that nothing listens on, and that no outgoing connection
-// gets while nothing does.
+// freeAddr returns an address that nothing listens on, that no outgoing connection gets
+// while nothing does, and that it has not returned before.
 func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if _, given := addrs.LoadOrStore(addr, nil); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
 		}
 	}
 	t.Fatal("no free port")
 	return ""
 }
+
+// addrs are those that freeAddr has returned, or found in use.
+var addrs sync.Map
