@@ -133,7 +133,7 @@ func requireCodecViolations(t *testing.T, violations []codecViolation) {
 	t.Helper()
 	for i, tt := range violations {
 		t.Run(tt.name, func(t *testing.T) {
-			if raceEnabled && (tt.racy || i%8 != 0) {
+			if raceEnabled && (tt.racy || i%24 != 0) {
 				t.Skip("a data race of the codec's, or slow and without any")
 			}
 			requireLaw(t, roomtest.TestCodec(tt.c), fmt.Sprintf("codec %T", tt.c), tt.law, tt.want)

@@ -66,7 +66,7 @@ func requireFramingViolations(t *testing.T, violations []framingViolation) {
 	t.Helper()
 	for i, tt := range violations {
 		t.Run(tt.name, func(t *testing.T) {
-			if raceEnabled && (tt.racy || i%8 != 0) {
+			if raceEnabled && (tt.racy || i%24 != 0) {
 				t.Skip("a data race of the framing's, or slow and without any")
 			}
 			requireLaw(t, roomtest.TestFraming(tt.f), "framing roomtest_test.brokenFraming", tt.law, tt.want)
