@@ -164,8 +164,11 @@ func (c *Conn) Context() context.Context { return c.transport.Context() }
 // Err returns why c has ended, or nil while it has not: an [*EndError], a
 // [*RefusedError], what is [net.ErrClosed] for errors.Is if nothing came before Close,
 // or an error that wraps [ErrOption]. From a [Goodbye] on, it is an [*EndError] of the
-// room's words. If the connection breaks while c sends, Send fails at once, and c ends
-// when what the room had sent before was received: five seconds later at the latest.
+// room's words.
+//
+// If the connection breaks while c sends, Send fails at once, and c ends when what the room
+// had sent before was received, five seconds later at the latest. A Goodbye that is received
+// within that time is the end.
 func (c *Conn) Err() error { return c.transport.Err() }
 
 // end ends c, if it has not ended; it does not block. All causes but one's own Close,
@@ -229,8 +232,9 @@ func (c *Conn) sendErr() error {
 // It blocks while more than 64 KiB wait to be sent, until ctx ends. It takes the
 // message whole or, with an error, not at all, and does not wait until the room has
 // it. It keeps nothing of body. Errors are [ErrFrameTooLarge], [ErrUnframeable], the
-// cause of ctx, what Err returns once c has ended, or will if the connection broke, and
-// [net.ErrClosed] after CloseWrite.
+// cause of ctx, [net.ErrClosed] after CloseWrite, and what Err returns once c has ended.
+// If the connection broke, Send returns an [*EndError] of that at once, and c ends later,
+// see Err: perhaps for the reason that the room had sent before.
 func (c *Conn) Send(ctx context.Context, body []byte) error {
 	b, err := c.cfg.encodeMessage(0, body)
 	if err != nil {
@@ -359,8 +363,9 @@ func closedToo(err error) bool {
 // errors.Is, the room has taken everything and closed too. Send returns
 // [net.ErrClosed] from then on.
 //
-// It returns the cause of ctx, after which it may be called again, what Send returns if
-// c has ended or the connection broke, and [errors.ErrUnsupported] if the transport cannot close one half.
+// It returns the cause of ctx, after which it may be called again, what Send returns if c
+// has ended or the connection broke, and [errors.ErrUnsupported] if the transport cannot
+// close one half.
 func (c *Conn) CloseWrite(ctx context.Context) error {
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if !ok {
@@ -394,8 +399,8 @@ func (c *Conn) CloseWrite(ctx context.Context) error {
 // What the room still sends meanwhile is handed to [OnEvent], unless that hook is
 // running when Close is called, and is dropped without that hook: to receive it, use
 // [Conn.CloseWrite] and read on. Close gives up on writing when the room takes nothing
-// for five seconds, which it reports, and on the room's end after as long. A hook that
-// runs for longer than that is not waited for.
+// for five seconds, or the connection breaks, which it reports, and on the room's end
+// after as long. A hook that runs for longer than that is not waited for.
 //
 // If c ended because it received what is malformed or too large, or because its hook
 // failed, Close still tells a room with sessions that the member leaves. That takes
@@ -423,10 +428,17 @@ func (c *Conn) close(hurry context.Context) error {
 	switch {
 	case c.sendErr() == nil:
 		return c.depart(awaits)
+	case c.Err() == nil: // it broke, which nobody may have been told
+		return errNotAll(c.sink.Err())
 	case c.isResumable() && c.rejected():
 		c.departRejecting(hurry)
 	}
 	return nil
+}
+
+// errNotAll returns the error of a Close whose sink has failed, or may yet.
+func errNotAll(err error) error {
+	return fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(err, errWriteTimeout))
 }
 
 // depart leaves in good order: it says goodbye, writes what is to be written, and waits
@@ -436,7 +448,7 @@ func (c *Conn) depart(awaits bool) error {
 	c.group.Wake() // what waits in Send
 	c.sendGoodbye()
 	if !c.drain(nil, always(lingers), lingers) {
-		return fmt.Errorf("tcproom: close: the room did not take all that was sent: %w", cmpErr(c.sink.Err(), errWriteTimeout))
+		return errNotAll(c.sink.Err())
 	}
 	if c.closeWrite() {
 		c.readAway(awaits && c.Err() == nil) // a codec may have ended it for the goodbye

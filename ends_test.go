@@ -601,6 +601,45 @@ func TestConnWhoseWriteFails(t *testing.T) {
 	}
 }
 
+// TestCloseOfAConnWhoseWriteFails: Close reports it if nothing has before.
+func TestCloseOfAConnWhoseWriteFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		c := tcproom.NewConn(cannotWrite{here}, tcproom.WithCodec(tcproom.Text{}))
+		require.NoError(t, c.Send(testContext(t), []byte("x")))
+		synctest.Wait()
+		require.NoError(t, c.Err())
+		began := time.Now()
+		require.ErrorIs(t, c.Close(), syscall.EPIPE)
+		require.Zero(t, time.Since(began))
+		require.ErrorIs(t, c.Err(), syscall.EPIPE)
+	})
+}
+
+// TestGoodbyeBehindAFailedWrite: one that gives no reason does not hide that something was
+// not sent; one that does is the end.
+func TestGoodbyeBehindAFailedWrite(t *testing.T) {
+	for goodbye, hides := range map[string]bool{
+		`{"type":"goodbye"}`:                                 false,
+		`{"type":"goodbye","code":"left"}`:                   false,
+		`{"type":"goodbye","code":"left","reason":"enough"}`: true,
+		`{"type":"goodbye","code":"kicked"}`:                 true,
+	} {
+		inBubble(goodbye, t, func(t *testing.T) {
+			here, there := net.Pipe()
+			defer there.Close()
+			c := tcproom.NewConn(cannotWrite{here}, tcproom.WithCodec(tcproom.JSON{}))
+			synctest.Wait() // its hello
+			go io.WriteString(there, welcomeLine+goodbye+"\n")
+			last, end := lastEvent(t, c)
+			require.Equal(t, tcproom.Goodbye, last.Kind)
+			require.Equal(t, hides, !errors.Is(end, syscall.EPIPE), end)
+			requireEnd(t, c, end)
+		})
+	}
+}
+
 // cannotWrite is a net.Conn whose peer is read from, and not written to.
 type cannotWrite struct{ net.Conn }
 

@@ -171,7 +171,11 @@ func (c *Conn) heed(ev *Event) error {
 		}
 		// Nothing comes behind it, and what still happens to the transport is of no
 		// interest.
-		c.end(endOf(ev, errLeft))
+		var end error = endOf(ev, errLeft)
+		if broken := c.sendErr(); broken != nil && closedToo(end) {
+			end = broken // the goodbye gives no reason
+		}
+		c.end(end)
 		c.reader.ended = true
 	}
 	return nil
@@ -247,7 +251,7 @@ func (c *Conn) endOfRead(cause error) error {
 	switch {
 	case suspect != nil && (cause == error(errLeft) || cause == error(errCutOff)):
 		return suspect // what its only frame shows
-	case broken != nil: // which came first
+	case broken != nil && !hopeless(cause): // which came first
 		return broken
 	case cause == error(errCutOff) && len(held) > 0 && !c.reader.any:
 		return fmt.Errorf("%w: %w: %s", errCutOff, errFragment, quotePeer(held))

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -235,4 +237,39 @@ func TestTLSBeforeItsHandshake(t *testing.T) {
 	eventually(t, "the handshake is over", func() bool { return c.TLS() != nil })
 	there.Close()
 	c.Close()
+}
+
+// TestTLSAlertBehindAFailedWrite: a room refuses the certificate of a client that sends at
+// once, which learns why, and not only that it could not send.
+func TestTLSAlertBehindAFailedWrite(t *testing.T) {
+	ca := newAuthority()
+	addr := serveTCP(t, tcproom.New(tcproom.WithTLS(&tls.Config{
+		Certificates: []tls.Certificate{ca.issue("localhost")}, ClientAuth: tls.RequireAnyClientCert,
+	})))
+	nc := &breakable{Conn: dialRaw(t, addr)}
+	tc := tls.Client(nc, &tls.Config{ServerName: "localhost", RootCAs: ca.pool})
+	require.NoError(t, tc.Handshake())
+	nc.broken.Store(true)
+	c := tcproom.NewConn(tc, tcproom.WithCodec(tcproom.Text{}))
+	defer c.Close()
+	var err error
+	for err == nil {
+		err = c.Send(testContext(t), []byte("x"))
+	}
+	require.ErrorIs(t, err, syscall.EPIPE)
+	_, err = c.Receive(testContext(t))
+	require.ErrorContains(t, err, "certificate required")
+}
+
+// A breakable is a net.Conn to which nothing can be written once it is broken.
+type breakable struct {
+	net.Conn
+	broken atomic.Bool
+}
+
+func (b *breakable) Write(p []byte) (int, error) {
+	if b.broken.Load() {
+		return 0, syscall.EPIPE
+	}
+	return b.Conn.Write(p)
 }

@@ -405,7 +405,7 @@ func (b *Bot) say(body []byte) (err error) {
 	} else {
 		err = b.stay.Conn.Send(ctx, body)
 	}
-	if !b.isHeard() {
+	if _, ended := errors.AsType[*tcproom.EndError](err); ended || !b.isHeard() {
 		return nil
 	}
 	return b.undelivered(ctx, err)

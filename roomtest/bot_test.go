@@ -509,3 +509,14 @@ func TestBotSurvivesTheRoom(t *testing.T) {
 	b.Do(Say("lost"), Flood(1000, "lost"), Leave())
 	room.Do(Say("lost"))
 }
+
+// TestBotWhoseRoomCloses: a bot that learns of the end because it cannot send any more does
+// not fail the test.
+func TestBotWhoseRoomCloses(t *testing.T) {
+	for i := range 50 {
+		srv := NewMemServer(t)
+		srv.Bot("bot", Start(Flood(10_000, "x")))
+		time.Sleep(time.Duration(i%5) * time.Millisecond) // or it closes before anything is said
+		require.NoError(t, srv.Room.Close())
+	}
+}

@@ -88,12 +88,12 @@ func exampleServer(t *testing.T) (path string) {
 	return path
 }
 
-// freeAddr returns an address that nobody has at the moment, and that no outgoing connection
-// gets while a server is away.
+// freeAddr returns an address that nobody has at the moment, and that no outgoing connection,
+// and no test of another module, gets while a server is away.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 5000+rand.IntN(5000)))
 		if err == nil {
 			l.Close()
 			return l.Addr().String()
