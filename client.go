@@ -47,7 +47,8 @@ import (
 // would have to wait for the room fails at once.
 //
 // A connection that dies without a word shows only when something is sent over
-// it: [WithHeartbeat] sees to that.
+// it: [WithHeartbeat] sees to that. One over which nothing can be sent any more is lost when
+// what the room had sent before was received, or five seconds later.
 //
 // All methods may be called from many goroutines.
 type Client struct {
