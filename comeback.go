@@ -174,8 +174,8 @@ func (c *Client) attend(conn *Conn, w *walk) (l loss) {
 			c.deliver(ev)
 			continue
 		}
-		forUser, unsure := c.note(&ev)
-		if forUser {
+		waits, unsure := c.note(&ev)
+		if waits {
 			c.deliver(ev)
 		}
 		c.deliverUncertain(unsure)
@@ -283,11 +283,19 @@ func (c *Client) goOffline(cause error) {
 	c.changeLocked()
 }
 
-// note keeps what follows from ev. It reports whether it is for the user, and returns what
-// has become uncertain by it.
-func (c *Client) note(ev *Event) (forUser bool, unsure []*outbox.Message) {
+// note keeps what follows from ev, and puts it where Receive takes it, before a call returns
+// of which it is the answer. It reports whether it has to wait to be put there, and returns
+// what has become uncertain by it.
+func (c *Client) note(ev *Event) (waits bool, unsure []*outbox.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	forUser, unsure := c.noteLocked(ev)
+	return forUser && !c.deliverLocked(ev), unsure
+}
+
+// noteLocked keeps what follows from ev. It reports whether it is for the user, and returns
+// what has become uncertain by it.
+func (c *Client) noteLocked(ev *Event) (forUser bool, unsure []*outbox.Message) {
 	if ev.Kind == Refused && ev.Number != 0 {
 		if m := c.out.Refuse(ev.Number, endOf(ev, ErrDenied).refused()); m != nil {
 			ev.Body = m.Body
@@ -331,18 +339,21 @@ func (c *Client) noteSeqLocked(ev *Event) (fresh bool) {
 
 // deliver puts ev where Receive takes it, when there is room for it.
 func (c *Client) deliver(ev Event) {
-	c.await(c.ctx, func() (bool, error) {
-		if c.closed.Load() {
-			return true, nil
-		}
-		if c.size >= maxUnread {
-			return false, nil
-		}
-		c.unread = append(c.unread, ev)
-		c.size += chargeOf(&ev)
+	c.await(c.ctx, func() (bool, error) { return c.deliverLocked(&ev), nil })
+}
+
+// deliverLocked is deliver if that need not wait, which it reports.
+func (c *Client) deliverLocked(ev *Event) bool {
+	switch {
+	case c.closed.Load():
+	case c.size >= maxUnread:
+		return false
+	default:
+		c.unread = append(c.unread, *ev)
+		c.size += chargeOf(ev)
 		c.changeLocked()
-		return true, nil
-	})
+	}
+	return true
 }
 
 // write hands conn what there is to be sent. It ends with ctx, or when conn

@@ -605,3 +605,23 @@ func TestClientInRoomsOverACutConnection(t *testing.T) {
 		require.Equal(t, 2, h.All().Len())
 	})
 }
+
+// TestClientAnswerWaits: the event of an answer can be received when the call returns that
+// has asked, also if the client is closed at once.
+func TestClientAnswerWaits(t *testing.T) {
+	_, n, addr := sessionHub(t, tcproom.WithOpenRooms(false))
+	for range 200 {
+		c, _ := hubClient(t, n, addr, "", tcproom.InRooms())
+		require.ErrorIs(t, c.EnterRoom(testContext(t), "attic"), tcproom.ErrNoRoom)
+		require.NoError(t, c.Close())
+		var kinds []tcproom.Kind
+		for {
+			ev, err := c.Receive(testContext(t))
+			if err != nil {
+				break
+			}
+			kinds = append(kinds, ev.Kind)
+		}
+		require.Contains(t, kinds, tcproom.Refused)
+	}
+}

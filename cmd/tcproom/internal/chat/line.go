@@ -69,13 +69,11 @@ type line struct {
 	post    func(any)    // hands something to the screen; it may block until the screen ends
 	failed  func(string) // is called if a goroutine panics
 
-	stop     context.CancelFunc // of what follows
-	ctx      context.Context    // done when no task is to wait any more
-	read     context.Context    // done when no event is to be read any more
-	stopRead context.CancelFunc
-	queue    chan struct{} // holds one value when tasks may have come
-	running  sync.WaitGroup
-	idle     chan struct{} // closed by work when it ends
+	stop    context.CancelFunc // of what follows
+	ctx     context.Context    // done when no task is to wait any more
+	queue   chan struct{}      // holds one value when tasks may have come
+	running sync.WaitGroup
+	idle    chan struct{} // closed by work when it ends
 
 	mu      sync.Mutex // guards what follows
 	tasks   []task     // the first is being done
@@ -87,7 +85,6 @@ type line struct {
 func newLine(c *tcproom.Client, post func(any), failed func(string)) *line {
 	l := &line{client: c, post: post, failed: failed, queue: make(chan struct{}, 1), idle: make(chan struct{})}
 	l.ctx, l.stop = context.WithCancel(context.Background())
-	l.read, l.stopRead = context.WithCancel(context.Background())
 	came := make(chan tcproom.Event, maxBatch)
 	l.running.Add(3)
 	go l.receive(came)
@@ -103,21 +100,18 @@ func (l *line) guard() {
 	}
 }
 
-// receive reads from the client. It ends when the client does, or read.
+// receive reads from the client. It ends when the client has ended, and all is read that
+// had come before: perhaps that something was not done.
 func (l *line) receive(came chan<- tcproom.Event) {
 	defer l.running.Done()
 	defer l.guard()
 	defer close(came)
 	for {
-		ev, err := l.client.Receive(l.read)
+		ev, err := l.client.Receive(context.Background())
 		if err != nil {
 			return
 		}
-		select {
-		case came <- ev:
-		case <-l.read.Done():
-			return
-		}
+		came <- ev
 	}
 }
 
@@ -261,7 +255,6 @@ func (l *line) close(online bool) (unsent []task, err error) {
 	}
 	l.stop()
 	<-l.idle
-	l.stopRead()
 	err = l.client.Close()
 	l.running.Wait()
 	for _, t := range l.tasks {
